@@ -1,0 +1,148 @@
+//! The one error of the crate: what went wrong, and what to do next.
+//!
+//! An error is divided by what the caller does about it ([`Kind`]), not by which library raised it.
+//! A message is one lower-case line that names the thing; the source's words are not repeated in it.
+//! The hint, if any, is the next step for the person at the terminal.
+
+use std::fmt::Display;
+
+/// `Result` with the crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What the caller can do about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The named thing is not there.
+    NotFound,
+    /// Something is there where nothing should be.
+    Exists,
+    /// Bytes on disk are not what was written; they are never handed out.
+    Damaged,
+    /// Another process holds the repository.
+    Locked,
+    /// Written by a newer shoebox, or beyond what this build can do.
+    Unsupported,
+    /// The person's input cannot be used as it is.
+    Invalid,
+    /// The library does not look like itself (unmounted disk, another library, a bad dump).
+    Refused,
+    /// A program that shoebox runs failed; the message holds its last lines.
+    Program,
+    /// The system does not permit it.
+    Permission,
+    /// No space is left where it was to be written.
+    NoSpace,
+    /// Stopped by a signal.
+    Interrupted,
+    /// Any other failure of the operating system.
+    Io,
+}
+
+/// What went wrong, and what to do next.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    hint: Option<String>,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` that says `message`.
+    pub fn new(kind: Kind, message: impl Display) -> Self {
+        Error { kind, message: message.to_string(), hint: None, source: None }
+    }
+
+    /// Adds the next step for the person at the terminal.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Display) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// Adds the error underneath.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What the caller can do about it.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The next step for the person at the terminal.
+    pub fn next_step(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// A named thing that is not there.
+    pub fn not_found(what: impl Display) -> Self {
+        Error::new(Kind::NotFound, format_args!("{what} not found"))
+    }
+
+    /// Bytes that are not what was written.
+    pub fn damaged(what: impl Display) -> Self {
+        Error::new(Kind::Damaged, format_args!("damaged: {what}"))
+            .hint("other photos are not affected; run a backup while the originals still exist, then keep this repository for inspection")
+    }
+
+    /// Input that cannot be used as it is.
+    pub fn invalid(message: impl Display) -> Self {
+        Error::new(Kind::Invalid, message)
+    }
+
+    /// What an operating-system call on `what` said.
+    pub fn io(what: impl Display, source: std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        let kind = match source.kind() {
+            ErrorKind::NotFound => Kind::NotFound,
+            ErrorKind::AlreadyExists => Kind::Exists,
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Kind::Permission,
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Kind::NoSpace,
+            _ => Kind::Io,
+        };
+        let error = Error::new(kind, what).caused_by(source);
+        match kind {
+            Kind::NoSpace => {
+                error.hint("free some space or use a larger disk, then run it again: it goes on where it was")
+            }
+            _ => error,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(source: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode;
+        let kind = match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Kind::NoSpace,
+            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => Kind::Permission,
+            _ => Kind::Damaged,
+        };
+        Error::new(kind, "the catalog could not be read")
+            .caused_by(source)
+            .hint("`shoebox repair catalog` rebuilds it from the archives")
+    }
+}
+
+/// Names the thing that an operating-system call was about.
+pub trait Context<T> {
+    /// Wraps the failure with `what` it was about, such as `reading /mnt/usb/photos/shoebox.json`.
+    fn context<D: Display>(self, what: impl FnOnce() -> D) -> Result<T>;
+}
+
+impl<T> Context<T> for std::io::Result<T> {
+    fn context<D: Display>(self, what: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(|source| Error::io(what(), source))
+    }
+}
+
+impl<T> Context<T> for std::result::Result<T, rustix::io::Errno> {
+    fn context<D: Display>(self, what: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(|errno| Error::io(what(), errno.into()))
+    }
+}

@@ -1,0 +1,16 @@
+//! The words that every room shares: errors, hashes, safe paths, records, progress. Knows no other room.
+
+pub mod bytes;
+pub mod error;
+pub mod file;
+pub mod hash;
+pub mod library;
+pub mod monitor;
+pub mod path;
+pub mod snapshot;
+
+pub use error::{Context, Error, Kind, Result};
+pub use hash::{Hash, Sha1};
+pub use monitor::{Monitor, Phase, Problem};
+pub use path::FilePath;
+pub use snapshot::SnapshotId;

@@ -1,0 +1,68 @@
+//! Progress and non-fatal problems: how work tells what it is doing without knowing of a terminal.
+
+/// What a task is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading and verifying the database dump.
+    Dump,
+    /// Comparing UPLOAD_LOCATION with the last snapshot.
+    Scan,
+    /// Reading files into archives.
+    Store,
+    /// Bringing the catalog up to date.
+    Catalog,
+    /// Writing files out of archives.
+    Restore,
+}
+
+/// Something that went wrong with one thing while the work goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, row or archive it is about, as the person knows it.
+    pub subject: String,
+    /// What happened, one lower-case line.
+    pub message: String,
+}
+
+/// Listens to a task. All methods may be called from several threads.
+pub trait Monitor: Sync {
+    /// A phase begins; `files` and `bytes` are the totals where they are known.
+    fn begin(&self, phase: Phase, files: Option<u64>, bytes: Option<u64>);
+    /// So many more files and bytes of the current phase are done.
+    fn advance(&self, files: u64, bytes: u64);
+    /// One thing went wrong; the work goes on and ends with exit code 3.
+    fn problem(&self, problem: Problem);
+    /// True when the person asked to stop; the task then ends soon and cleanly.
+    fn stopped(&self) -> bool {
+        false
+    }
+}
+
+/// Listens to nothing.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Silent;
+
+impl Monitor for Silent {
+    fn begin(&self, _: Phase, _: Option<u64>, _: Option<u64>) {}
+    fn advance(&self, _: u64, _: u64) {}
+    fn problem(&self, _: Problem) {}
+}
+
+/// Keeps the problems and nothing else.
+#[derive(Debug, Default)]
+pub struct Collect(std::sync::Mutex<Vec<Problem>>);
+
+impl Collect {
+    /// The problems so far.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+}
+
+impl Monitor for Collect {
+    fn begin(&self, _: Phase, _: Option<u64>, _: Option<u64>) {}
+    fn advance(&self, _: u64, _: u64) {}
+    fn problem(&self, problem: Problem) {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(problem);
+    }
+}
