@@ -1,1 +1,22 @@
-//! (to come)
+//! The catalog: one SQLite file that answers every question quickly. `schema.sql` is its documentation.
+//!
+//! Always holds: a catalog that is open for reading never changes under the reader. A writer works on a copy and
+//! publishes it by rename (a *generation*); readers open a generation immutable and notice a newer one by its
+//! inode. Another schema version is never migrated: the catalog is rebuilt from archives and snapshots.
+//!
+//! Limits: a snapshot's number is at most 65,535; times are whole seconds.
+
+mod generation;
+pub mod ingest;
+pub mod query;
+
+pub use generation::{Draft, Generation, Stamp};
+
+/// `until` of a row that still holds.
+pub const FOREVER: i64 = i64::MAX;
+
+/// The schema's version, in `PRAGMA user_version`.
+pub const VERSION: i64 = 1;
+
+/// `PRAGMA application_id` of a catalog: "shbx".
+pub const APPLICATION: i64 = 0x7368_6278;

@@ -1,0 +1,180 @@
+//! Generations: a finished catalog file, opened immutable; and the draft that becomes the next one.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{APPLICATION, VERSION};
+use crate::base::{Context, Error, Kind, Result};
+
+/// Tells one generation of a catalog from another: device, inode and modification time of its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp(u64, u64, i64, i64);
+
+/// A finished catalog file. Opens any number of read-only connections (one a thread).
+#[derive(Debug, Clone)]
+pub struct Generation {
+    path: PathBuf,
+    stamp: Stamp,
+}
+
+impl Generation {
+    /// The generation at `path` as it is now. `NotFound` when there is none; `Damaged` when it is no catalog or of
+    /// another schema version (a rebuild mends both).
+    pub fn open(path: &Path) -> Result<Generation> {
+        let generation = Generation { path: path.to_owned(), stamp: Stamp::of(path)? };
+        check_schema(&connect(path)?, path)?;
+        Ok(generation)
+    }
+
+    /// A new read-only connection to this generation. `Damaged` when the file was replaced meanwhile: open it anew.
+    pub fn connect(&self) -> Result<Connection> {
+        let connection = connect(&self.path)?;
+        match Stamp::of(&self.path)? == self.stamp {
+            true => Ok(connection),
+            false => Err(Error::new(Kind::Io, "the catalog was replaced by a newer one while it was opened")),
+        }
+    }
+
+    /// True when the file at its path is another generation by now.
+    pub fn is_outdated(&self) -> bool {
+        Stamp::of(&self.path).is_ok_and(|now| now != self.stamp)
+    }
+
+    /// What tells this generation from others.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Result<Stamp> {
+        let meta = fs::metadata(path).context(|| format!("opening the catalog {}", path.display()))?;
+        Ok(Stamp(meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec()))
+    }
+}
+
+/// A catalog that is being written: a file of its own until [`Draft::publish`].
+#[derive(Debug)]
+pub struct Draft {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Draft {
+    /// An empty catalog at `path`, which must not exist.
+    pub fn create(path: &Path) -> Result<Draft> {
+        let connection = Connection::open(path)?;
+        configure_writer(&connection)?;
+        connection.execute_batch(include_str!("schema.sql"))?;
+        connection.pragma_update(None, "application_id", APPLICATION)?;
+        connection.pragma_update(None, "user_version", VERSION)?;
+        Ok(Draft { connection, path: path.to_owned() })
+    }
+
+    /// A copy of `generation` at `path`, which must not exist.
+    pub fn copy_of(generation: &Generation, path: &Path) -> Result<Draft> {
+        fs::copy(&generation.path, path).context(|| format!("copying the catalog to {}", path.display()))?;
+        let connection = Connection::open(path)?;
+        configure_writer(&connection)?;
+        Ok(Draft { connection, path: path.to_owned() })
+    }
+
+    /// The connection to write through.
+    pub fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// Makes this draft the generation at `target`: durable on return.
+    pub fn publish(self, target: &Path) -> Result<Generation> {
+        let Draft { connection, path } = self;
+        connection.execute_batch("PRAGMA optimize")?;
+        connection.close().map_err(|(_, error)| error)?;
+        let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
+        sync(&path).context(|| format!("writing {}", path.display()))?;
+        fs::rename(&path, target).context(|| format!("publishing {}", target.display()))?;
+        if let Some(folder) = target.parent() {
+            sync(folder).context(|| format!("writing {}", folder.display()))?;
+        }
+        Generation::open(target)
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    // `immutable=1`: no locks and no journal, so a read-only disc will do. Legal because a generation never changes.
+    let uri = format!("file:{}?immutable=1", escape(path));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(uri, flags)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    // A catalog may come from a stranger's stick: believe nothing in its schema.
+    connection.execute_batch(
+        "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA query_only = ON; PRAGMA cache_size = -4096;",
+    )?;
+    Ok(connection)
+}
+
+fn configure_writer(connection: &Connection) -> Result<()> {
+    connection.set_prepared_statement_cache_capacity(128);
+    // The draft is a private copy: what a crash leaves of it is thrown away, so no journal on disk is needed.
+    connection.execute_batch(
+        "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;",
+    )?;
+    Ok(())
+}
+
+fn check_schema(connection: &Connection, path: &Path) -> Result<()> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (application, version) = (number("application_id"), number("user_version"));
+    if matches!((&application, &version), (Ok(APPLICATION), Ok(VERSION))) {
+        return Ok(());
+    }
+    let problem = match (application, version) {
+        (Ok(APPLICATION), Ok(version)) => format!("has schema version {version}, this shoebox uses {VERSION}"),
+        _ => "is not a readable catalog".to_owned(),
+    };
+    Err(Error::new(Kind::Damaged, format_args!("{} {problem}", path.display()))
+        .hint("`shoebox repair catalog` builds a new one from the archives; no photo is lost"))
+}
+
+/// A path as a SQLite URI has it. Source: <https://sqlite.org/uri.html>, section 3.1.
+fn escape(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(byte);
+    path.as_os_str().as_bytes().iter().fold(String::new(), |text, byte| match plain(byte) {
+        true => text + &char::from(*byte).to_string(),
+        false => text + &format!("%{byte:02X}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_published_draft_is_a_generation_and_the_next_one_outdates_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("cata log?#%.sqlite");
+        let first = Draft::create(&dir.path().join("a")).unwrap().publish(&target).unwrap();
+        assert!(!first.is_outdated());
+        let reader = first.connect().unwrap();
+        let mut next = Draft::copy_of(&first, &dir.path().join("b")).unwrap();
+        next.connection().execute("INSERT INTO meta VALUES ('lineage', 'x')", ()).unwrap();
+        let second = next.publish(&target).unwrap();
+        assert!(first.is_outdated());
+        let count = |c: &Connection| c.query_row("SELECT count(*) FROM meta", (), |r| r.get::<_, i64>(0)).unwrap();
+        assert_eq!((count(&reader), count(&second.connect().unwrap())), (0, 1));
+    }
+
+    #[test]
+    fn something_else_is_refused_with_a_way_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.sqlite");
+        assert_eq!(Generation::open(&path).unwrap_err().kind(), Kind::NotFound);
+        fs::write(&path, "not a database, but long enough to look like one ".repeat(40)).unwrap();
+        let error = Generation::open(&path).unwrap_err();
+        assert_eq!(error.kind(), Kind::Damaged);
+        assert!(error.next_step().unwrap().contains("repair catalog"));
+    }
+}

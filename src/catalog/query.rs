@@ -1,0 +1,1 @@
+//! Questions to the catalog: one function each, a typed row out.

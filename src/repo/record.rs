@@ -1,0 +1,161 @@
+//! The snapshot record: the small JSON file whose existence makes a snapshot.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::library::Census;
+use crate::base::{Hash, SnapshotId};
+
+/// What is known of one snapshot. Written last, never changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    /// Version of the repository format that wrote it.
+    pub format: u32,
+    pub id: SnapshotId,
+    /// Counts up by one with each snapshot of a repository; never used twice.
+    pub number: u16,
+    /// Id of the repository.
+    pub repository: String,
+    pub host: String,
+    /// Version of shoebox that wrote it.
+    pub shoebox: String,
+    /// The UPLOAD_LOCATION that was read, as it was called on that host.
+    pub upload_location: String,
+    pub dump: DumpInfo,
+    /// The three streams.
+    pub streams: Streams,
+    /// Archives that this snapshot wrote.
+    pub archives: Vec<ArchiveInfo>,
+    pub census: Census,
+    pub files: FileCount,
+    pub completeness: Completeness,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// The streams of a snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Streams {
+    /// The dump, plain SQL text.
+    pub dump: Stream,
+    /// The file list.
+    pub files: Stream,
+    /// The library list.
+    pub library: Stream,
+}
+
+/// A stream: its chunks put together in order.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Stream {
+    /// Plain bytes.
+    pub size: u64,
+    pub chunks: Vec<StreamChunk>,
+}
+
+/// One chunk of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamChunk {
+    /// BLAKE3 of its plain bytes.
+    pub hash: Hash,
+    /// Plain bytes.
+    pub size: u64,
+}
+
+/// What printed a dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DumpKind {
+    /// pg_dumpall: roles and every database.
+    Cluster,
+    /// pg_dump: one database.
+    Database,
+}
+
+/// Whether a dump would restore, as far as reading it can tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Whole, and it holds a library.
+    Good,
+    /// Not whole, or not a library.
+    Bad {
+        /// Line of the dump, from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// What a dump says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DumpInfo {
+    pub kind: DumpKind,
+    pub verdict: Verdict,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// Version of Immich that wrote the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub immich: Option<String>,
+    /// Newest migration: the schema's exact level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// Version of the Postgres server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<String>,
+    /// Version of pg_dump.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
+    /// Prefix of Immich's paths in the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_location: Option<String>,
+    /// Rows of each table.
+    pub rows: BTreeMap<String, u64>,
+}
+
+/// An archive that a snapshot wrote.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ArchiveInfo {
+    /// Name below `archives/`.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// BLAKE3 of the whole file.
+    pub hash: Hash,
+}
+
+/// How many files a snapshot holds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FileCount {
+    pub files: u64,
+    pub bytes: u64,
+    /// Contents that were new, and their plain bytes.
+    pub new_contents: u64,
+    pub new_bytes: u64,
+}
+
+/// Whether the originals of all assets are in the snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Completeness {
+    /// Assets of which the original is in the snapshot.
+    pub present: u64,
+    /// Of these, found by SHA-1 under another path than the database says.
+    pub moved: u64,
+    /// Assets of which the original is not in it: number, and the first few by name.
+    pub missing: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_names: Vec<String>,
+    /// Assets of external libraries whose root was not given.
+    pub not_covered: u64,
+    /// Files that could not be read.
+    pub unreadable: u64,
+}
+
+impl SnapshotRecord {
+    /// True when it may become `latest`.
+    pub fn is_good(&self) -> bool {
+        self.dump.verdict == Verdict::Good
+    }
+}
