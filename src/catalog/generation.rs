@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
+use tempfile::TempPath;
 
 use super::{APPLICATION, VERSION};
 use crate::base::{Context, Error, Kind, Result};
@@ -60,7 +61,8 @@ impl Stamp {
 #[derive(Debug)]
 pub struct Draft {
     connection: Connection,
-    path: PathBuf,
+    /// Deletes the file when the draft is dropped.
+    path: TempPath,
 }
 
 impl Draft {
@@ -71,7 +73,7 @@ impl Draft {
         connection.execute_batch(include_str!("schema.sql"))?;
         connection.pragma_update(None, "application_id", APPLICATION)?;
         connection.pragma_update(None, "user_version", VERSION)?;
-        Ok(Draft { connection, path: path.to_owned() })
+        Ok(Draft { connection, path: own(path)? })
     }
 
     /// A copy of `generation` at `path`, which must not exist.
@@ -79,7 +81,7 @@ impl Draft {
         fs::copy(&generation.path, path).context(|| format!("copying the catalog to {}", path.display()))?;
         let connection = Connection::open(path)?;
         configure_writer(&connection)?;
-        Ok(Draft { connection, path: path.to_owned() })
+        Ok(Draft { connection, path: own(path)? })
     }
 
     /// The connection to write through.
@@ -93,13 +95,18 @@ impl Draft {
         connection.execute_batch("PRAGMA optimize")?;
         connection.close().map_err(|(_, error)| error)?;
         let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
-        sync(&path).context(|| format!("writing {}", path.display()))?;
-        fs::rename(&path, target).context(|| format!("publishing {}", target.display()))?;
+        let publishing = || format!("publishing {}", target.display());
+        sync(&path).context(publishing)?;
+        path.persist(target).map_err(|error| Error::io(publishing(), error.error))?;
         if let Some(folder) = target.parent() {
             sync(folder).context(|| format!("writing {}", folder.display()))?;
         }
         Generation::open(target)
     }
+}
+
+fn own(path: &Path) -> Result<TempPath> {
+    TempPath::try_from_path(path).context(|| format!("writing {}", path.display()))
 }
 
 fn connect(path: &Path) -> Result<Connection> {

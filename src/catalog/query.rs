@@ -1,1 +1,0 @@
-//! Questions to the catalog: one function each, a typed row out.

@@ -1,0 +1,32 @@
+//! Snapshots.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::base::{Result, SnapshotId};
+
+/// Ids of all snapshots that the catalog knows, oldest first.
+pub fn ids(db: &Connection) -> Result<Vec<SnapshotId>> {
+    let mut statement = db.prepare_cached("SELECT time FROM snapshot ORDER BY time")?;
+    let times = statement.query_map((), |row| row.get::<_, i64>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    times.into_iter().map(SnapshotId::from_seconds).collect()
+}
+
+/// The newest snapshot before `time` (seconds since 1970).
+pub fn before(db: &Connection, time: i64) -> Result<Option<i64>> {
+    let sql = "SELECT max(time) FROM snapshot WHERE time < ?1";
+    Ok(db.prepare_cached(sql)?.query_row([time], |row| row.get(0))?)
+}
+
+/// The oldest snapshot after `time` (seconds since 1970).
+pub fn after(db: &Connection, time: i64) -> Result<Option<i64>> {
+    let sql = "SELECT min(time) FROM snapshot WHERE time > ?1";
+    Ok(db.prepare_cached(sql)?.query_row([time], |row| row.get(0))?)
+}
+
+/// The record of the snapshot at `time`, as JSON.
+pub fn record(db: &Connection, time: i64) -> Result<Option<String>> {
+    Ok(db
+        .prepare_cached("SELECT record FROM snapshot WHERE time = ?1")?
+        .query_row([time], |row| row.get(0))
+        .optional()?)
+}
