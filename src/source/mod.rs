@@ -6,10 +6,10 @@
 //pub mod location;
 pub mod postgres;
 pub mod secret;
-//pub mod walk;
+pub mod walk;
 
 //pub use envfile::ImmichEnv;
 //pub use location::UploadLocation;
 pub use postgres::{DumpRequest, DumpTool, RunningDump, Server};
 pub use secret::Secret;
-//pub use walk::{Exclude, Found, FoundKind, Root, walk};
+pub use walk::{Exclude, Found, FoundKind, Root, walk};
