@@ -2,14 +2,14 @@
 //!
 //! Everything here only reads. Nothing of what Immich holds is changed, locked or kept.
 
-//pub mod envfile;
-//pub mod location;
+pub mod envfile;
+pub mod location;
 pub mod postgres;
 pub mod secret;
 pub mod walk;
 
-//pub use envfile::ImmichEnv;
-//pub use location::UploadLocation;
+pub use envfile::ImmichEnv;
+pub use location::UploadLocation;
 pub use postgres::{DumpRequest, DumpTool, RunningDump, Server};
 pub use secret::Secret;
 pub use walk::{Exclude, Found, FoundKind, Root, walk};
