@@ -1,7 +1,7 @@
 //! Generations: a finished catalog file, opened immutable; and the draft that becomes the next one.
 
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
@@ -68,6 +68,9 @@ pub struct Draft {
 impl Draft {
     /// An empty catalog at `path`, which must not exist.
     pub fn create(path: &Path) -> Result<Draft> {
+        // Private from the first byte: it holds names and places of a family.
+        let creating = || format!("creating {}", path.display());
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).context(creating)?;
         let connection = Connection::open(path)?;
         configure_writer(&connection)?;
         connection.execute_batch(include_str!("schema.sql"))?;
@@ -126,7 +129,7 @@ fn configure_writer(connection: &Connection) -> Result<()> {
     connection.set_prepared_statement_cache_capacity(128);
     // The draft is a private copy: what a crash leaves of it is thrown away, so no journal on disk is needed.
     connection.execute_batch(
-        "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;",
+        "PRAGMA foreign_keys = OFF; PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;",
     )?;
     Ok(())
 }

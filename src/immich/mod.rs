@@ -25,11 +25,10 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use self::input::{Input, Lines};
 use self::library::Library;
 use self::scan::{Scan, Stop};
+pub use crate::base::dump::{DumpKind, Verdict};
 use crate::base::library::{Census, Record};
 use crate::base::{Error, Kind, Result};
 
@@ -40,31 +39,6 @@ pub struct Options<'a> {
     pub database: Option<&'a str>,
     /// A folder for a temporary file of about the size of the rows that matter.
     pub staging: &'a Path,
-}
-
-/// Whether a dump is whole and is Immich's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "verdict", rename_all = "snake_case")]
-pub enum Verdict {
-    /// It would load, and it holds a library.
-    Good,
-    /// It must not count as a backup.
-    Bad {
-        /// Counted from 1.
-        line: u64,
-        /// What a person is told, one lower-case line.
-        reason: String,
-    },
-}
-
-/// Which program made a dump.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DumpKind {
-    /// pg_dumpall: every database and the roles.
-    Cluster,
-    /// pg_dump: one database.
-    Database,
 }
 
 /// A dump that was read to its end.

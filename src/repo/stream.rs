@@ -4,6 +4,7 @@
 //! a patch on what lay at the same place the night before. Key chunks are never patches, so reading one chunk takes
 //! at most three others.
 
+use std::borrow::Borrow;
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::thread;
@@ -223,33 +224,33 @@ fn patch(catalog: &Connection, contents: &Contents, plain: &[u8], keys: &[Hash])
     Ok((frame.len() * PATCH_SHARE <= plain.len()).then_some(frame))
 }
 
-/// Reads a stream from its beginning.
+/// Reads a stream from its beginning. `C` is a connection to the catalog, or a reference to one.
 #[derive(Debug)]
-pub struct StreamReader<'a> {
-    catalog: &'a Connection,
+pub struct StreamReader<'a, C> {
+    catalog: C,
     contents: &'a Contents,
     chunks: std::vec::IntoIter<StreamChunk>,
     current: Arc<Vec<u8>>,
     at: usize,
 }
 
-impl<'a> StreamReader<'a> {
+impl<'a, C: Borrow<Connection>> StreamReader<'a, C> {
     /// Reads `stream`.
-    pub fn new(catalog: &'a Connection, contents: &'a Contents, stream: &Stream) -> Self {
+    pub fn new(catalog: C, contents: &'a Contents, stream: &Stream) -> Self {
         Self::of_chunks(catalog, contents, stream.chunks.clone())
     }
 
     /// Reads the given chunks, one after the other.
-    pub fn of_chunks(catalog: &'a Connection, contents: &'a Contents, chunks: Vec<StreamChunk>) -> Self {
+    pub fn of_chunks(catalog: C, contents: &'a Contents, chunks: Vec<StreamChunk>) -> Self {
         StreamReader { catalog, contents, chunks: chunks.into_iter(), current: Arc::default(), at: 0 }
     }
 }
 
-impl Read for StreamReader<'_> {
+impl<C: Borrow<Connection>> Read for StreamReader<'_, C> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         while self.at == self.current.len() {
             let Some(chunk) = self.chunks.next() else { return Ok(0) };
-            self.current = self.contents.chunk(self.catalog, chunk.hash).map_err(std::io::Error::other)?;
+            self.current = self.contents.chunk(self.catalog.borrow(), chunk.hash).map_err(std::io::Error::other)?;
             self.at = 0;
         }
         let len = buffer.len().min(self.current.len() - self.at);

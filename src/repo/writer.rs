@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rusqlite::Connection;
 
 use super::record::ArchiveInfo;
-use crate::archive::{ArchiveWriter, Digests, LargeContent, NewContent, SEGMENT, Stored};
-use crate::base::{Hash, Result, SnapshotId};
+use crate::archive::{ArchiveWriter, Digests, LargeContent, NewContent, Stored};
+use crate::base::{Error, Hash, Result, SnapshotId};
 use crate::catalog::query;
 use crate::store::Store;
 
@@ -29,6 +29,8 @@ struct State {
     current: Option<ArchiveWriter>,
     names: u32,
     stored: HashSet<Hash>,
+    /// Sizes of large contents that were added.
+    sizes: HashSet<u64>,
     written: Written,
 }
 
@@ -69,40 +71,47 @@ impl ContentSink {
 
     /// Adds a content of `size` bytes that is too large to be at hand whole: `fill` gives it segment by segment and
     /// returns its digests, or fails, and then nothing of it stays. `first` is its first segment.
-    pub fn add_large(
+    pub fn add_large<E: From<Error>>(
         &self,
         seen: NewContent<'_>,
         size: u64,
         first: &[u8],
-        fill: impl FnOnce(&mut LargeContent<'_>) -> Result<Digests>,
-    ) -> Result<Digests> {
+        fill: impl FnOnce(&mut LargeContent<'_>) -> Result<Digests, E>,
+    ) -> Result<Digests, E> {
         if size > TARGET {
             return self.add_alone(seen, size, first, fill);
         }
         let mut state = self.state();
-        let added = self.with_archive(&mut state, |archive| write_large(archive, seen, size, first, fill));
-        let digests = added?;
-        state.stored.insert(digests.hash);
-        state.note(Ok(()), &digests)?;
+        let mut archive = state.take(&*self.store)?;
+        let written = write_large(&mut archive, seen, size, first, fill, |hash| state.stored.contains(hash));
+        self.put_back(&mut state, archive)?;
+        let (digests, new) = written?;
+        state.note_large(&digests, new);
         Ok(digests)
     }
 
+    /// True when a content of `size` bytes may be stored already: it is worth hashing before it is written.
+    pub fn may_have(&self, catalog: &Connection, size: u64) -> Result<bool> {
+        Ok(self.state().sizes.contains(&size) || query::has_content_of(catalog, size)?)
+    }
+
     /// A content that fills an archive of its own does not keep the others waiting.
-    fn add_alone(
+    fn add_alone<E: From<Error>>(
         &self,
         seen: NewContent<'_>,
         size: u64,
         first: &[u8],
-        fill: impl FnOnce(&mut LargeContent<'_>) -> Result<Digests>,
-    ) -> Result<Digests> {
+        fill: impl FnOnce(&mut LargeContent<'_>) -> Result<Digests, E>,
+    ) -> Result<Digests, E> {
         let mut archive = ArchiveWriter::new(self.store.draft()?);
-        let digests = write_large(&mut archive, seen, size, first, fill)?;
-        let name = self.next_name(&mut self.state());
-        let info = finish(archive, name)?;
-        let mut state = self.state();
-        state.written.archives.push(info);
-        state.stored.insert(digests.hash);
-        state.note(Ok(()), &digests)?;
+        let (digests, new) =
+            write_large(&mut archive, seen, size, first, fill, |hash| self.state().stored.contains(hash))?;
+        if new {
+            let name = self.next_name(&mut self.state());
+            let info = finish(archive, name)?;
+            self.state().written.archives.push(info);
+        }
+        self.state().note_large(&digests, new);
         Ok(digests)
     }
 
@@ -139,17 +148,21 @@ impl ContentSink {
         self.state().written.clone()
     }
 
-    fn with_archive<T>(&self, state: &mut State, add: impl FnOnce(&mut ArchiveWriter) -> Result<T>) -> Result<T> {
-        let mut archive = match state.current.take() {
-            Some(archive) => archive,
-            None => ArchiveWriter::new(self.store.draft()?),
-        };
+    fn with_archive(&self, state: &mut State, add: impl FnOnce(&mut ArchiveWriter) -> Result<()>) -> Result<()> {
+        let mut archive = state.take(&*self.store)?;
         let added = add(&mut archive);
-        match archive.size() >= TARGET && !archive.is_empty() {
-            true => self.publish(state, archive)?,
-            false => state.current = Some(archive),
-        }
+        self.put_back(state, archive)?;
         added
+    }
+
+    fn put_back(&self, state: &mut State, archive: ArchiveWriter) -> Result<()> {
+        match archive.size() >= TARGET && !archive.is_empty() {
+            true => self.publish(state, archive),
+            false => {
+                state.current = Some(archive);
+                Ok(())
+            }
+        }
     }
 
     fn publish(&self, state: &mut State, archive: ArchiveWriter) -> Result<()> {
@@ -170,6 +183,21 @@ impl ContentSink {
 }
 
 impl State {
+    fn take(&mut self, store: &dyn Store) -> Result<ArchiveWriter> {
+        match self.current.take() {
+            Some(archive) => Ok(archive),
+            None => Ok(ArchiveWriter::new(store.draft()?)),
+        }
+    }
+
+    fn note_large(&mut self, digests: &Digests, new: bool) {
+        self.sizes.insert(digests.size);
+        if new && self.stored.insert(digests.hash) {
+            self.written.contents += 1;
+            self.written.bytes += digests.size;
+        }
+    }
+
     fn note(&mut self, added: Result<()>, digests: &Digests) -> Result<()> {
         match added {
             Ok(()) => {
@@ -185,18 +213,23 @@ impl State {
     }
 }
 
-fn write_large(
+/// Writes a large content; its digests, and whether it stays: one that `known` has is taken back.
+fn write_large<E: From<Error>>(
     archive: &mut ArchiveWriter,
     seen: NewContent<'_>,
     size: u64,
     first: &[u8],
-    fill: impl FnOnce(&mut LargeContent<'_>) -> Result<Digests>,
-) -> Result<Digests> {
-    debug_assert!(first.len() <= SEGMENT);
+    fill: impl FnOnce(&mut LargeContent<'_>) -> Result<Digests, E>,
+    known: impl FnOnce(&Hash) -> bool,
+) -> Result<(Digests, bool), E> {
     let mut large = archive.large_content(seen, size, first)?;
     let digests = fill(&mut large)?;
-    large.finish(&digests)?;
-    Ok(digests)
+    let new = !known(&digests.hash);
+    match new {
+        true => large.finish(&digests)?,
+        false => large.abandon()?,
+    }
+    Ok((digests, new))
 }
 
 fn finish(archive: ArchiveWriter, name: String) -> Result<ArchiveInfo> {

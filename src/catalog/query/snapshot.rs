@@ -1,8 +1,12 @@
 //! Snapshots.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension};
+use uuid::Uuid;
 
 use crate::base::{Result, SnapshotId};
+use crate::catalog::FOREVER;
 
 /// Ids of all snapshots that the catalog knows, oldest first.
 pub fn ids(db: &Connection) -> Result<Vec<SnapshotId>> {
@@ -29,4 +33,11 @@ pub fn record(db: &Connection, time: i64) -> Result<Option<String>> {
         .prepare_cached("SELECT record FROM snapshot WHERE time = ?1")?
         .query_row([time], |row| row.get(0))
         .optional()?)
+}
+
+/// The accounts of the newest snapshot.
+pub fn user_ids(db: &Connection) -> Result<HashSet<Uuid>> {
+    let mut statement = db.prepare_cached("SELECT id FROM user WHERE until = ?1")?;
+    let ids = statement.query_map([FOREVER], |row| row.get(0).map(Uuid::from_bytes))?;
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
