@@ -1,6 +1,7 @@
 //! The words that every room shares: errors, hashes, safe paths, records, progress. Knows no other room.
 
 pub mod bytes;
+pub mod dump;
 pub mod error;
 pub mod file;
 pub mod hash;
@@ -8,6 +9,7 @@ pub mod library;
 pub mod monitor;
 pub mod path;
 pub mod snapshot;
+pub mod stored;
 
 pub use error::{Context, Error, Kind, Result};
 pub use hash::{Hash, Sha1};

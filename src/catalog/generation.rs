@@ -1,10 +1,11 @@
 //! Generations: a finished catalog file, opened immutable; and the draft that becomes the next one.
 
-use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
+use tempfile::TempPath;
 
 use super::{APPLICATION, VERSION};
 use crate::base::{Context, Error, Kind, Result};
@@ -60,18 +61,22 @@ impl Stamp {
 #[derive(Debug)]
 pub struct Draft {
     connection: Connection,
-    path: PathBuf,
+    /// Deletes the file when the draft is dropped.
+    path: TempPath,
 }
 
 impl Draft {
     /// An empty catalog at `path`, which must not exist.
     pub fn create(path: &Path) -> Result<Draft> {
+        // Private from the first byte: it holds names and places of a family.
+        let creating = || format!("creating {}", path.display());
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).context(creating)?;
         let connection = Connection::open(path)?;
         configure_writer(&connection)?;
         connection.execute_batch(include_str!("schema.sql"))?;
         connection.pragma_update(None, "application_id", APPLICATION)?;
         connection.pragma_update(None, "user_version", VERSION)?;
-        Ok(Draft { connection, path: path.to_owned() })
+        Ok(Draft { connection, path: own(path)? })
     }
 
     /// A copy of `generation` at `path`, which must not exist.
@@ -79,7 +84,7 @@ impl Draft {
         fs::copy(&generation.path, path).context(|| format!("copying the catalog to {}", path.display()))?;
         let connection = Connection::open(path)?;
         configure_writer(&connection)?;
-        Ok(Draft { connection, path: path.to_owned() })
+        Ok(Draft { connection, path: own(path)? })
     }
 
     /// The connection to write through.
@@ -93,13 +98,18 @@ impl Draft {
         connection.execute_batch("PRAGMA optimize")?;
         connection.close().map_err(|(_, error)| error)?;
         let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
-        sync(&path).context(|| format!("writing {}", path.display()))?;
-        fs::rename(&path, target).context(|| format!("publishing {}", target.display()))?;
+        let publishing = || format!("publishing {}", target.display());
+        sync(&path).context(publishing)?;
+        path.persist(target).map_err(|error| Error::io(publishing(), error.error))?;
         if let Some(folder) = target.parent() {
             sync(folder).context(|| format!("writing {}", folder.display()))?;
         }
         Generation::open(target)
     }
+}
+
+fn own(path: &Path) -> Result<TempPath> {
+    TempPath::try_from_path(path).context(|| format!("writing {}", path.display()))
 }
 
 fn connect(path: &Path) -> Result<Connection> {
@@ -119,7 +129,7 @@ fn configure_writer(connection: &Connection) -> Result<()> {
     connection.set_prepared_statement_cache_capacity(128);
     // The draft is a private copy: what a crash leaves of it is thrown away, so no journal on disk is needed.
     connection.execute_batch(
-        "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;",
+        "PRAGMA foreign_keys = OFF; PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;",
     )?;
     Ok(())
 }

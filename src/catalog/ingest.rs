@@ -1,1 +1,66 @@
-//! (to come)
+//! Bringing new archives and snapshots into a catalog that is being written.
+//!
+//! A snapshot is brought in by its difference to the one before: only lines of its lists that are not in the lists
+//! of the night before are read. Backup and rebuild use the same functions, so a rebuilt catalog answers as the lost
+//! one did.
+
+mod archive;
+mod asset_file;
+mod file;
+mod library;
+mod merge;
+
+pub use archive::{add_archive, forget_archive};
+pub use asset_file::{AssetFiles, resolve_asset_files};
+pub use file::FileIngest;
+pub use library::LibraryIngest;
+pub use merge::{Change, merge};
+
+use rusqlite::Connection;
+
+use super::FOREVER;
+use crate::base::Result;
+
+/// Notes that the snapshot at `time` exists. `record` is its record, JSON.
+pub fn add_snapshot(db: &Connection, time: i64, number: u16, good: bool, record: &str) -> Result<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO snapshot (time, number, good, record) VALUES (?1, ?2, ?3, ?4)")?
+        .execute((time, number, good, record))?;
+    Ok(())
+}
+
+/// Forgets which files an interrupted backup had seen: a finished one has named them all.
+pub fn clear_seen(db: &Connection) -> Result<()> {
+    db.execute("DELETE FROM seen", ())?;
+    Ok(())
+}
+
+/// Tables whose rows hold from one snapshot to another.
+const TIMED: [&str; 12] = [
+    "file",
+    "user",
+    "asset",
+    "asset_file",
+    "album",
+    "album_user",
+    "album_asset",
+    "person",
+    "person_asset",
+    "stack",
+    "tag",
+    "tag_asset",
+];
+
+/// Takes back the newest snapshot, at `time`: its rows end, those that it ended hold on.
+pub fn remove_newest(db: &Connection, time: i64) -> Result<()> {
+    for table in TIMED.iter().chain(&["external_library"]) {
+        db.execute(&format!("DELETE FROM {table} WHERE since = ?1"), [time])?;
+        db.execute(&format!("UPDATE {table} SET until = ?2 WHERE until = ?1"), (time, FOREVER))?;
+    }
+    remove_snapshot(db, time)
+}
+
+/// Forgets that there was a snapshot at `time`. Rows that held in it alone stay; no question finds them.
+pub fn remove_snapshot(db: &Connection, time: i64) -> Result<()> {
+    db.execute("DELETE FROM snapshot WHERE time = ?1", [time])?;
+    Ok(())
+}

@@ -30,7 +30,7 @@ CREATE TABLE content (
     hash    BLOB NOT NULL UNIQUE,   -- BLAKE3 of the plain bytes
     sha1    BLOB NOT NULL,          -- SHA-1 of the plain bytes
     size    INTEGER NOT NULL,       -- plain bytes
-    archive INTEGER NOT NULL REFERENCES archive,
+    archive INTEGER NOT NULL,       -- 0: no archive holds it (lost, or its archive is damaged)
     offset  INTEGER NOT NULL,       -- where the stored bytes begin in the archive file
     stored  INTEGER NOT NULL,       -- stored bytes
     frames  BLOB,                   -- NULL: stored as it is; else sizes of its zstd frames of 1 MiB, u32 LE each
@@ -38,6 +38,7 @@ CREATE TABLE content (
 );
 CREATE INDEX content_sha1 ON content (sha1);
 CREATE INDEX content_archive ON content (archive);
+CREATE INDEX content_size ON content (size) WHERE size > 16777216;    -- "may this large file be known?"
 
 CREATE TABLE chunk (                -- pieces of streams
     hash    BLOB PRIMARY KEY,       -- BLAKE3 of the plain bytes

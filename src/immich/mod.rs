@@ -1,1 +1,166 @@
-//! (to come)
+//! What a dump of Immich's database means: whether it is whole, and what library it describes.
+//!
+//! A dump is text that is read once, front to back, in bounded memory; nothing in it is ever executed. Every byte is
+//! handed on as it arrives, so that one pass verifies, understands and stores it. Tables and columns are found by their
+//! names, in every shape they have had from v1.92 to v3 ([`tables`]); the rows that matter wait in a temporary SQLite
+//! file ([`staging`]) and come out as sorted [`Record`]s.
+//!
+//! A damaged or foreign dump is no error but a [`Verdict`]: the caller decides what becomes of it.
+//!
+//! Limits: dumps of pg_dump and pg_dumpall in plain format with COPY blocks, in UTF-8. A line may have 256 MiB.
+
+mod choose;
+mod copy;
+mod input;
+mod lexer;
+mod library;
+mod oddities;
+pub mod paths;
+mod scan;
+mod staging;
+mod tables;
+mod time;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use self::input::{Input, Lines};
+use self::library::Library;
+use self::scan::{Scan, Stop};
+pub use crate::base::dump::{DumpKind, Verdict};
+use crate::base::library::{Census, Record};
+use crate::base::{Error, Kind, Result};
+
+/// How to read a dump.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// The database that is Immich's, where a cluster dump holds several.
+    pub database: Option<&'a str>,
+    /// A folder for a temporary file of about the size of the rows that matter.
+    pub staging: &'a Path,
+}
+
+/// A dump that was read to its end.
+pub struct Dump {
+    pub verdict: Verdict,
+    pub kind: DumpKind,
+    /// The database that was read, where the dump names it.
+    pub database: Option<String>,
+    /// The version of the server, such as `15.20`.
+    pub postgres: Option<String>,
+    /// The version of pg_dump.
+    pub tool: Option<String>,
+    /// The version of Immich that ran last.
+    pub immich: Option<String>,
+    /// The newest migration: what shape the tables have.
+    pub schema: Option<String>,
+    /// Where Immich's container sees UPLOAD_LOCATION.
+    pub media_location: Option<String>,
+    /// PostgreSQL extensions that the database needs.
+    pub extensions: Vec<String>,
+    pub census: Census,
+    /// Rows of every table of the database; tables outside the schema `public` as `schema.table`.
+    pub rows: BTreeMap<String, u64>,
+    /// Plain bytes.
+    pub bytes: u64,
+    pub lines: u64,
+    /// What is odd about a dump that is otherwise good, one lower-case line each.
+    pub warnings: Vec<String>,
+    library: Option<Library>,
+}
+
+impl Dump {
+    /// Hands out what the dump says, sorted by [`Record::key`], each key once. Refused for a bad dump.
+    pub fn records(&self, each: &mut dyn FnMut(Record) -> Result<()>) -> Result<()> {
+        let refused = || Error::new(Kind::Refused, "a bad dump has no records");
+        self.library.as_ref().ok_or_else(refused)?.records(each)
+    }
+
+    /// True when it may count as a backup.
+    pub fn is_good(&self) -> bool {
+        self.verdict == Verdict::Good
+    }
+
+    fn empty(kind: DumpKind) -> Dump {
+        Dump {
+            verdict: Verdict::Good,
+            kind,
+            database: None,
+            postgres: None,
+            tool: None,
+            immich: None,
+            schema: None,
+            media_location: None,
+            extensions: Vec::new(),
+            census: Census::default(),
+            rows: BTreeMap::new(),
+            bytes: 0,
+            lines: 0,
+            warnings: Vec::new(),
+            library: None,
+        }
+    }
+}
+
+/// Reads a dump, plain or gzip, to its end; every plain byte goes to `tee`, in order, also after it turned out bad
+/// (except that nothing follows damaged gzip data).
+///
+/// # Errors
+/// What fails on our side: reading, `tee`, the temporary file. [`Kind::Invalid`] where the person has to choose: two
+/// databases of Immich and none named, or none of that name.
+pub fn read(input: &mut dyn Read, options: &Options, tee: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Dump> {
+    let (mut input, foreign) = Input::open(input)?;
+    let mut scan = Scan::new(options.staging, options.database);
+    let mut fault = foreign.map(|reason| bad(1, reason));
+    let mut lines = Lines::new();
+    let (mut bytes, mut ends, mut last) = (0, 0, b'\n');
+    loop {
+        let got = match input.read(lines.space()) {
+            Ok(0) => break,
+            Ok(got) => got,
+            Err(input::Stop::Failed(error)) => return Err(error),
+            Err(input::Stop::Damaged(reason)) => {
+                fault.get_or_insert_with(|| bad(ends + 1, reason));
+                break;
+            }
+        };
+        let fresh = lines.fresh(got);
+        tee(fresh)?;
+        bytes += got as u64;
+        ends += memchr::memchr_iter(b'\n', fresh).count() as u64;
+        last = fresh[got - 1];
+        let whole = lines.push(got);
+        if fault.is_none() {
+            fault = judge(scan.lines(lines.front(whole)), &scan)?;
+        }
+        if fault.is_none() && whole == 0 && lines.too_long() {
+            fault = Some(bad(scan.line + 1, "a line is longer than any that pg_dump writes"));
+        }
+        let done = if fault.is_some() { lines.pending() } else { whole };
+        lines.drop_front(done);
+    }
+    if fault.is_none() {
+        fault = judge(scan.lines(lines.front(lines.pending())).and_then(|()| scan.end()), &scan)?;
+    }
+    let mut dump = match fault {
+        None => choose::choose(scan, options.database)?,
+        Some(verdict) => choose::describe(&scan, verdict),
+    };
+    dump.bytes = bytes;
+    dump.lines = ends + u64::from(last != b'\n');
+    Ok(dump)
+}
+
+fn bad(line: u64, reason: impl Into<String>) -> Verdict {
+    Verdict::Bad { line, reason: reason.into() }
+}
+
+/// The verdict that ends a scan, if it ends.
+fn judge(outcome: Result<(), Stop>, scan: &Scan) -> Result<Option<Verdict>> {
+    match outcome {
+        Ok(()) => Ok(None),
+        Err(Stop::Bad(reason)) => Ok(Some(bad(scan.line.max(1), reason))),
+        Err(Stop::Failed(error)) => Err(error),
+    }
+}

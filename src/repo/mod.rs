@@ -6,7 +6,31 @@
 //! nothing of Immich, of views or of terminals.
 
 pub mod content;
+mod lock;
 pub mod record;
+mod repository;
+mod session;
+mod stream;
+mod writer;
+
+use rusqlite::Connection;
+
+use crate::base::{Error, Result};
+use crate::catalog::query;
 
 pub use content::Contents;
-pub use record::{Completeness, DumpInfo, DumpKind, SnapshotRecord, Stream, StreamChunk, Verdict};
+pub use lock::Lock;
+pub use record::{ArchiveInfo, Completeness, FileCount, SnapshotRecord, Stream, StreamChunk, Streams};
+pub use repository::Repository;
+pub use session::{Session, Staged};
+pub use stream::{Reference, StreamReader, StreamWriter};
+pub use writer::{ContentSink, Written};
+
+/// Version of the repository format that this code writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The record of the snapshot at `time` (seconds since 1970), as the catalog has it.
+pub fn record_of(catalog: &Connection, time: i64) -> Result<SnapshotRecord> {
+    let json = query::snapshot::record(catalog, time)?.ok_or_else(|| Error::not_found("that snapshot"))?;
+    serde_json::from_str(&json).map_err(|error| Error::damaged("a snapshot record in the catalog").caused_by(error))
+}

@@ -1,1 +1,15 @@
-//! (to come)
+//! The living Immich: its database, asked through PostgreSQL's own clients, and its UPLOAD_LOCATION, walked.
+//!
+//! Everything here only reads. Nothing of what Immich holds is changed, locked or kept.
+
+pub mod envfile;
+pub mod location;
+pub mod postgres;
+pub mod secret;
+pub mod walk;
+
+pub use envfile::ImmichEnv;
+pub use location::UploadLocation;
+pub use postgres::{DumpRequest, DumpTool, RunningDump, Server};
+pub use secret::Secret;
+pub use walk::{Exclude, Found, FoundKind, Root, walk};

@@ -1,1 +1,78 @@
-//! (to come)
+//! Where a repository's files lie. Everything above asks by name and never learns that they are files in a folder.
+//!
+//! Always holds: an object appears under its name whole and durable, or not at all, and is never changed after that.
+//! Reading is by range; writing is front to back into a [`Draft`], of which nothing counts until it is published.
+//!
+//! Limits: a draft may take back its end or rewrite a header, so a store that is not on a local disk keeps it on one
+//! until it is published.
+
+mod folder;
+
+pub use folder::Folder;
+
+use std::fmt::Debug;
+
+use crate::base::Result;
+
+/// One object of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Name, folders joined by `/`.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A place for named objects.
+pub trait Store: Send + Sync + Debug {
+    /// Opens `name` for reading. `NotFound` when it is not there.
+    fn open(&self, name: &str) -> Result<Box<dyn Object>>;
+    /// All objects below the folder `prefix`, sorted by name.
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>>;
+    /// Begins an object.
+    fn draft(&self) -> Result<Box<dyn Draft>>;
+    /// Deletes `name`. Deleting what is not there is not an error.
+    fn delete(&self, name: &str) -> Result<()>;
+}
+
+/// An object that is open for reading, by any number of threads.
+pub trait Object: Send + Sync + Debug {
+    /// Bytes.
+    fn size(&self) -> u64;
+    /// Fills `buffer` from `offset`. `Damaged` when the object ends before that.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()>;
+    /// Says that `len` bytes from `offset` will be wanted soon.
+    fn will_need(&self, _offset: u64, _len: u64) {}
+}
+
+/// An object that is being written.
+pub trait Draft: Send + Debug {
+    /// Bytes so far.
+    fn size(&self) -> u64;
+    /// Adds `bytes` at the end.
+    fn append(&mut self, bytes: &[u8]) -> Result<()>;
+    /// Writes `bytes` over those at `offset`, which are there already.
+    fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
+    /// Takes back all from `size` on.
+    fn truncate(&mut self, size: u64) -> Result<()>;
+    /// Makes it the object `name`: durable on return. `Exists` when there is one of that name.
+    fn publish(self: Box<Self>, name: &str) -> Result<()>;
+}
+
+/// The whole of the object `name`, at most `limit` bytes. `Damaged` when it is larger.
+pub fn read_all(store: &dyn Store, name: &str, limit: u64) -> Result<Vec<u8>> {
+    let object = store.open(name)?;
+    if object.size() > limit {
+        return Err(crate::base::Error::damaged(format_args!("{name} is larger than such a file can be")));
+    }
+    let mut bytes = vec![0; object.size() as usize];
+    object.read_at(0, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Writes the object `name` at once.
+pub fn write_all(store: &dyn Store, name: &str, bytes: &[u8]) -> Result<()> {
+    let mut draft = store.draft()?;
+    draft.append(bytes)?;
+    draft.publish(name)
+}

@@ -10,7 +10,8 @@ use super::users::{At, milliseconds};
 use super::{Asset, Kind, Node};
 use crate::base::{Error, Result};
 use crate::catalog::query::view::{self as ask, Table, Tie};
-use crate::repo::record::{SnapshotRecord, Stream};
+use crate::repo::record::Stream;
+use crate::repo::record_of;
 
 /// The asset behind a node: as of when, and which file of it.
 #[derive(Debug, Clone, Copy)]
@@ -71,9 +72,7 @@ impl At<'_> {
     fn stream(&self) -> Result<Arc<Stream>> {
         let ino = self.ino(Spot::Dump).unwrap_or(Ino(0));
         let find = || {
-            let record = ask::snapshot_record(self.db, self.time())?.ok_or_else(|| Error::not_found("snapshot"))?;
-            let record: SnapshotRecord = serde_json::from_str(&record)
-                .map_err(|error| Error::damaged("a snapshot record of the catalog").caused_by(error))?;
+            let record = record_of(self.db, self.time())?;
             Ok(Bytes::Stream(Arc::new(record.streams.dump)))
         };
         match self.state.bytes(ino, find)? {

@@ -42,11 +42,6 @@ pub fn newest_snapshot(db: &Connection, good: bool) -> Result<Option<Snapshot>> 
     one(db, &format!("{SNAPSHOT} WHERE good >= ?1 ORDER BY time DESC LIMIT 1"), [good], snapshot)
 }
 
-/// The record of the snapshot taken at `at`, JSON.
-pub fn snapshot_record(db: &Connection, at: i64) -> Result<Option<String>> {
-    one(db, "SELECT record FROM snapshot WHERE time = ?1", [at], |row| row.get(0))
-}
-
 /// A value of the catalog's `meta` table.
 pub fn meta(db: &Connection, key: &str) -> Result<Option<String>> {
     one(db, "SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))

@@ -1,0 +1,253 @@
+//! Writing one archive.
+//!
+//! A member is in the index only when all of its bytes are in the draft; what fails on the way is taken back.
+
+use super::index::{self, Tail};
+use super::member::{MemberHeader, content_name, padding};
+use super::{Digests, SEGMENT, frame};
+use crate::base::stored::{ChunkLine, ContentLine, IndexLine};
+use crate::base::{FilePath, Hash, Result};
+use crate::store::Draft;
+
+/// Bytes of plain data that a trial of compression takes.
+const TRIAL: usize = SEGMENT;
+/// Content over this size gets a header that leaves room for any compressed size.
+const WIDE: u64 = 1 << 32;
+
+/// A content and how it was first seen.
+#[derive(Debug, Clone)]
+pub struct NewContent<'a> {
+    pub path: &'a FilePath,
+    pub mtime: i64,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// A small content in the form that it will be stored in: the work that readers do before they take the writer.
+#[derive(Debug)]
+pub enum Stored {
+    /// As it is.
+    Plain(Vec<u8>),
+    /// zstd frames of a segment each, and the length of each.
+    Frames(Vec<u8>, Vec<u32>),
+}
+
+impl Stored {
+    /// Chooses the form of `plain` by a trial on its first segment.
+    pub fn choose(plain: Vec<u8>) -> Result<Stored> {
+        if !shrinks(&plain[..plain.len().min(TRIAL)], plain.len() as u64)? {
+            return Ok(Stored::Plain(plain));
+        }
+        let (mut bytes, mut lens) = (Vec::new(), Vec::new());
+        for segment in plain.chunks(SEGMENT) {
+            let frame = frame::compress(segment)?;
+            lens.push(frame.len() as u32);
+            bytes.extend_from_slice(&frame);
+        }
+        Ok(Stored::Frames(bytes, lens))
+    }
+
+    fn parts(self) -> (Vec<u8>, Option<Vec<u32>>) {
+        match self {
+            Stored::Plain(bytes) => (bytes, None),
+            Stored::Frames(bytes, lens) => (bytes, Some(lens)),
+        }
+    }
+}
+
+/// True when compressing pays: a tenth less in the trial, and at least one tar block less.
+fn shrinks(first: &[u8], size: u64) -> Result<bool> {
+    if size <= 512 {
+        return Ok(false);
+    }
+    let tried = frame::compress(first)?.len();
+    Ok(tried * 10 <= first.len() * 9 && tried + 512 <= first.len())
+}
+
+/// An archive that is being written.
+#[derive(Debug)]
+pub struct ArchiveWriter {
+    draft: Box<dyn Draft>,
+    lines: Vec<IndexLine>,
+}
+
+/// A finished archive.
+#[derive(Debug)]
+pub struct Finished {
+    /// What is in it.
+    pub lines: Vec<IndexLine>,
+    /// Bytes.
+    pub size: u64,
+    /// BLAKE3 of the index.
+    pub hash: Hash,
+}
+
+impl ArchiveWriter {
+    /// Begins an archive in `draft`.
+    pub fn new(draft: Box<dyn Draft>) -> Self {
+        ArchiveWriter { draft, lines: Vec::new() }
+    }
+
+    /// Bytes so far.
+    pub fn size(&self) -> u64 {
+        self.draft.size()
+    }
+
+    /// True when nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Adds a content whose bytes are at hand.
+    pub fn add_content(&mut self, seen: &NewContent<'_>, digests: &Digests, stored: Stored) -> Result<()> {
+        let (bytes, frames) = stored.parts();
+        let name = content_name(seen.path, frames.is_some());
+        let offset = self.add_member(&header(seen, &name), &bytes)?;
+        self.lines.push(content_line(seen, digests, offset, bytes.len() as u64, frames));
+        Ok(())
+    }
+
+    /// Adds a chunk: one zstd frame, and its key chunks when it is a patch.
+    pub fn add_chunk(&mut self, chunk: Hash, size: u64, frame: &[u8], keys: &[Hash]) -> Result<()> {
+        let offset = self.add_member(&MemberHeader::own(&format!("chunks/{chunk}.zst")), frame)?;
+        let stored = frame.len() as u64;
+        self.lines.push(IndexLine::Chunk(ChunkLine { chunk, size, offset, stored, keys: keys.to_vec() }));
+        Ok(())
+    }
+
+    /// Begins a content that is too large to be at hand whole: `size` plain bytes, of which `first` is the first
+    /// segment. Give it the segments in order, then [`LargeContent::finish`]; dropped before that, it leaves nothing.
+    pub fn large_content<'a>(&'a mut self, seen: NewContent<'a>, size: u64, first: &[u8]) -> Result<LargeContent<'a>> {
+        let compressed = shrinks(first, size)?;
+        let name = content_name(seen.path, compressed);
+        let start = self.draft.size();
+        let wide = compressed && size >= WIDE;
+        let blocks = header(&seen, &name).blocks(size, wide)?;
+        let large = LargeContent {
+            start,
+            data: start + blocks.len() as u64,
+            wide,
+            frames: compressed.then(Vec::new),
+            name,
+            seen,
+            done: false,
+            writer: self,
+        };
+        large.writer.draft.append(&blocks)?;
+        Ok(large)
+    }
+
+    /// Writes index and tail and publishes the archive as `name`: durable on return.
+    pub fn finish(mut self, name: &str) -> Result<Finished> {
+        let encoded = index::encode(&self.lines)?;
+        let offset = self.add_member(&MemberHeader::own(index::INDEX_NAME), &encoded.frame)?;
+        let tail = Tail { offset, stored: encoded.frame.len() as u64, size: encoded.size, hash: encoded.hash };
+        self.add_member(&MemberHeader::own(index::TAIL_NAME), &tail.encode())?;
+        self.draft.append(&[0; 1024])?;
+        let size = self.draft.size();
+        self.draft.publish(name)?;
+        Ok(Finished { lines: self.lines, size, hash: tail.hash })
+    }
+
+    /// Appends a whole member; where its bytes begin. A failure takes back what was written of it.
+    fn add_member(&mut self, header: &MemberHeader<'_>, bytes: &[u8]) -> Result<u64> {
+        let start = self.draft.size();
+        let written = self.append_member(header, bytes);
+        if written.is_err() {
+            self.draft.truncate(start)?;
+        }
+        written
+    }
+
+    fn append_member(&mut self, header: &MemberHeader<'_>, bytes: &[u8]) -> Result<u64> {
+        let size = bytes.len() as u64;
+        self.draft.append(&header.blocks(size, false)?)?;
+        let offset = self.draft.size();
+        self.draft.append(bytes)?;
+        self.draft.append(&vec![0; padding(size)])?;
+        Ok(offset)
+    }
+}
+
+/// A large content that is being written.
+#[derive(Debug)]
+pub struct LargeContent<'a> {
+    writer: &'a mut ArchiveWriter,
+    seen: NewContent<'a>,
+    name: Vec<u8>,
+    /// Where the member's header begins.
+    start: u64,
+    /// Where its bytes begin.
+    data: u64,
+    wide: bool,
+    frames: Option<Vec<u32>>,
+    done: bool,
+}
+
+impl LargeContent<'_> {
+    /// Adds the next segment: [`SEGMENT`] bytes, fewer only at the end.
+    pub fn segment(&mut self, plain: &[u8]) -> Result<()> {
+        match &mut self.frames {
+            None => self.writer.draft.append(plain),
+            Some(lens) => {
+                let frame = frame::compress(plain)?;
+                lens.push(frame.len() as u32);
+                self.writer.draft.append(&frame)
+            }
+        }
+    }
+
+    /// Completes the member: `digests` are those of all segments given.
+    pub fn finish(mut self, digests: &Digests) -> Result<()> {
+        let stored = self.writer.draft.size() - self.data;
+        self.writer.draft.append(&vec![0; padding(stored)])?;
+        if self.frames.is_some() {
+            let blocks = header(&self.seen, &self.name).blocks(stored, self.wide)?;
+            self.writer.draft.rewrite(self.start, &blocks)?;
+        }
+        let line = content_line(&self.seen, digests, self.data, stored, self.frames.take());
+        self.writer.lines.push(line);
+        self.done = true;
+        Ok(())
+    }
+
+    /// Takes the member back.
+    pub fn abandon(mut self) -> Result<()> {
+        self.done = true;
+        self.writer.draft.truncate(self.start)
+    }
+}
+
+impl Drop for LargeContent<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            // The failure that led here is already on its way up; a draft that cannot even shrink fails at the next write.
+            let _ = self.writer.draft.truncate(self.start);
+        }
+    }
+}
+
+fn header<'a>(seen: &NewContent<'a>, name: &'a [u8]) -> MemberHeader<'a> {
+    MemberHeader { name, mtime: seen.mtime, mode: seen.mode, uid: seen.uid, gid: seen.gid }
+}
+
+fn content_line(
+    seen: &NewContent<'_>,
+    digests: &Digests,
+    offset: u64,
+    stored: u64,
+    frames: Option<Vec<u32>>,
+) -> IndexLine {
+    IndexLine::Content(ContentLine {
+        content: digests.hash,
+        sha1: digests.sha1,
+        size: digests.size,
+        offset,
+        stored,
+        frames,
+        tree: digests.tree.clone(),
+        path: seen.path.clone(),
+        mtime: seen.mtime,
+    })
+}

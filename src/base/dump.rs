@@ -1,0 +1,58 @@
+//! What a dump says of itself: part of a snapshot's record.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What printed a dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DumpKind {
+    /// pg_dumpall: roles and every database.
+    Cluster,
+    /// pg_dump: one database.
+    Database,
+}
+
+/// Whether a dump would restore, as far as reading it can tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Whole, and it holds a library.
+    Good,
+    /// Not whole, or not a library.
+    Bad {
+        /// Line of the dump, from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// What a dump says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DumpInfo {
+    pub kind: DumpKind,
+    pub verdict: Verdict,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// Version of Immich that wrote the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub immich: Option<String>,
+    /// Newest migration: the schema's exact level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<String>,
+    /// Version of the Postgres server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<String>,
+    /// Version of pg_dump.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<String>,
+    /// Prefix of Immich's paths in the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_location: Option<String>,
+    /// Rows of each table.
+    pub rows: BTreeMap<String, u64>,
+}

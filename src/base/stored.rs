@@ -1,0 +1,108 @@
+//! Stored bytes: the records of an archive's index, and the places that they name.
+
+use serde::{Deserialize, Serialize};
+
+use super::{FilePath, Hash, Sha1};
+
+/// Plain bytes of a segment: contents are hashed, compressed, verified and cached in these pieces.
+pub const SEGMENT: usize = 1 << 20;
+
+/// One line of an index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum IndexLine {
+    /// A whole file.
+    Content(ContentLine),
+    /// A piece of a stream.
+    Chunk(ChunkLine),
+}
+
+/// A file's content in an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentLine {
+    /// BLAKE3 of the plain bytes.
+    pub content: Hash,
+    pub sha1: Sha1,
+    /// Plain bytes.
+    pub size: u64,
+    /// Where the stored bytes begin, from the start of the tar.
+    pub offset: u64,
+    /// Stored bytes.
+    pub stored: u64,
+    /// Stored bytes of each zstd frame (1 MiB plain each, the last may be shorter). Absent: stored as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frames: Option<Vec<u32>>,
+    /// Over 1 MiB: the BLAKE3 chaining value of each 1 MiB segment, 64 hex digits apiece.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "hex::serde")]
+    pub tree: Vec<u8>,
+    /// The path that it was first seen with.
+    pub path: FilePath,
+    /// The mtime that it was first seen with, nanoseconds since 1970.
+    pub mtime: i64,
+}
+
+/// A chunk in an archive: one zstd frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkLine {
+    /// BLAKE3 of the plain bytes.
+    pub chunk: Hash,
+    /// Plain bytes.
+    pub size: u64,
+    /// Where the frame begins, from the start of the tar.
+    pub offset: u64,
+    /// Bytes of the frame.
+    pub stored: u64,
+    /// A patch: the key chunks whose plain bytes, put together in this order, are its prefix. Absent: a key chunk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<Hash>,
+}
+
+impl IndexLine {
+    /// Where the stored bytes begin and how many they are.
+    pub fn place(&self) -> (u64, u64) {
+        match self {
+            IndexLine::Content(line) => (line.offset, line.stored),
+            IndexLine::Chunk(line) => (line.offset, line.stored),
+        }
+    }
+
+    /// Plain bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            IndexLine::Content(line) => line.size,
+            IndexLine::Chunk(line) => line.size,
+        }
+    }
+}
+
+/// Where a content's stored bytes are, as the catalog says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentPlace {
+    pub hash: Hash,
+    /// Plain bytes.
+    pub size: u64,
+    pub offset: u64,
+    pub stored: u64,
+    /// Stored bytes of each frame; `None` when it is stored as it is.
+    pub frames: Option<Vec<u32>>,
+    /// Over one segment: the chaining value of each. To be verified against `hash` before it is believed.
+    pub tree: Vec<u8>,
+}
+
+impl ContentPlace {
+    /// Plain bytes of segment `index`; 0 past the end.
+    pub fn segment_len(&self, index: u64) -> usize {
+        let begin = index.saturating_mul(SEGMENT as u64).min(self.size);
+        (self.size - begin).min(SEGMENT as u64) as usize
+    }
+}
+
+/// Where a chunk's frame is, as the catalog says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkPlace {
+    pub hash: Hash,
+    /// Plain bytes.
+    pub size: u64,
+    pub offset: u64,
+    pub stored: u64,
+}

@@ -1,0 +1,137 @@
+//! Which bytes each asset has in a snapshot: by the path that the database says, else by SHA-1.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::base::{FilePath, Result};
+use crate::catalog::FOREVER;
+use crate::catalog::query::unsigned;
+
+/// How many assets of a snapshot have their bytes in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AssetFiles {
+    pub present: u64,
+    /// Of these, found elsewhere than the database says.
+    pub moved: u64,
+    /// Assets whose original is not in the snapshot, external libraries left aside.
+    pub missing: u64,
+    /// Names of the first few of these.
+    pub missing_names: Vec<String>,
+    /// Assets of external libraries that are not in the snapshot.
+    pub not_covered: u64,
+}
+
+/// What an asset shows.
+#[derive(Debug, PartialEq, Eq)]
+struct Shown {
+    content: i64,
+    size: i64,
+    file: i64,
+    moved: bool,
+}
+
+/// Brings `asset_file` up to the snapshot at `time`, after its files and its library were taken in: looks again at
+/// the assets that changed, whose path changed, or that were missing.
+pub fn resolve_asset_files(db: &Connection, time: i64) -> Result<AssetFiles> {
+    db.execute_batch("CREATE TEMP TABLE IF NOT EXISTS look (id BLOB PRIMARY KEY) WITHOUT ROWID; DELETE FROM look;")?;
+    db.execute_batch(
+        "INSERT OR IGNORE INTO look SELECT id FROM changed_asset;
+         INSERT OR IGNORE INTO look SELECT a.id FROM changed_path p JOIN asset a ON a.path = p.path;
+         INSERT OR IGNORE INTO look SELECT a.id FROM changed_path p JOIN asset a ON a.sidecar = p.path;
+         INSERT OR IGNORE INTO look SELECT asset FROM asset_file WHERE moved = 1;",
+    )?;
+    db.execute(
+        "INSERT OR IGNORE INTO look SELECT a.id FROM asset a WHERE a.until = ?1 AND NOT EXISTS
+             (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.until = ?1)",
+        [FOREVER],
+    )?;
+    look_again(db, time)?;
+    count(db)
+}
+
+fn look_again(db: &Connection, time: i64) -> Result<()> {
+    // By path: neighbours share folders, so the pages that are needed stay near.
+    let mut statement = db.prepare(
+        "SELECT l.id, a.path, a.sidecar, a.sha1 FROM look l LEFT JOIN asset a ON a.id = l.id AND a.until = ?1 ORDER BY a.path",
+    )?;
+    let mut rows = statement.query([FOREVER])?;
+    while let Some(row) = rows.next()? {
+        let id: Vec<u8> = row.get(0)?;
+        let (path, sidecar): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(1)?, row.get(2)?);
+        let sha1: Option<Vec<u8>> = row.get(3)?;
+        let original = match by_path(db, path.as_deref())? {
+            Some(shown) => Some(shown),
+            None => by_sha1(db, sha1.as_deref())?,
+        };
+        update(db, time, &id, 0, original)?;
+        update(db, time, &id, 1, by_path(db, sidecar.as_deref())?)?;
+    }
+    Ok(())
+}
+
+/// The file at `path` in the newest snapshot.
+fn by_path(db: &Connection, path: Option<&[u8]>) -> Result<Option<Shown>> {
+    let Some(path) = path.and_then(|path| FilePath::new(path).ok()) else { return Ok(None) };
+    let mut folder = 0;
+    for name in path.parent().iter().flat_map(|parent| parent.parts()) {
+        let next = db
+            .prepare_cached("SELECT id FROM folder WHERE parent = ?1 AND name = ?2")?
+            .query_row((folder, name), |row| row.get(0))
+            .optional()?;
+        let Some(next) = next else { return Ok(None) };
+        folder = next;
+    }
+    let sql =
+        "SELECT content, size, row, 0 FROM file WHERE folder = ?1 AND name = ?2 AND until = ?3 AND content IS NOT NULL";
+    Ok(db.prepare_cached(sql)?.query_row((folder, path.name(), FOREVER), shown).optional()?)
+}
+
+/// Any file of the newest snapshot with this SHA-1.
+fn by_sha1(db: &Connection, sha1: Option<&[u8]>) -> Result<Option<Shown>> {
+    let sql = "SELECT f.content, f.size, f.row, 1 FROM content c JOIN file f ON f.content = c.id
+               WHERE c.sha1 = ?1 AND f.until = ?2 ORDER BY f.row LIMIT 1";
+    let Some(sha1) = sha1 else { return Ok(None) };
+    Ok(db.prepare_cached(sql)?.query_row((sha1, FOREVER), shown).optional()?)
+}
+
+fn shown(row: &rusqlite::Row<'_>) -> rusqlite::Result<Shown> {
+    Ok(Shown { content: row.get(0)?, size: row.get(1)?, file: row.get(2)?, moved: row.get(3)? })
+}
+
+/// Makes `wanted` what the asset shows from `time` on.
+fn update(db: &Connection, time: i64, asset: &[u8], part: i64, wanted: Option<Shown>) -> Result<()> {
+    let current = db
+        .prepare_cached(
+            "SELECT content, size, file, moved FROM asset_file WHERE asset = ?1 AND part = ?2 AND until = ?3",
+        )?
+        .query_row((asset, part, FOREVER), shown)
+        .optional()?;
+    if current == wanted {
+        return Ok(());
+    }
+    if current.is_some() {
+        db.prepare_cached("UPDATE asset_file SET until = ?1 WHERE asset = ?2 AND part = ?3 AND until = ?4")?
+            .execute((time, asset, part, FOREVER))?;
+    }
+    if let Some(Shown { content, size, file, moved }) = wanted {
+        let sql = "INSERT INTO asset_file (asset, part, since, until, content, size, file, moved) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        db.prepare_cached(sql)?.execute((asset, part, time, FOREVER, content, size, file, moved))?;
+    }
+    Ok(())
+}
+
+fn count(db: &Connection) -> Result<AssetFiles> {
+    let absent = "FROM asset a WHERE a.until = ?1 AND NOT EXISTS
+        (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.until = ?1)";
+    let external = "instr(a.path, CAST('external/' AS BLOB)) = 1";
+    let number = |sql: String| -> Result<u64> { Ok(unsigned(db.query_row(&sql, [FOREVER], |row| row.get(0))?)) };
+    let mut names =
+        db.prepare(&format!("SELECT a.name {absent} AND coalesce({external}, 0) = 0 ORDER BY a.added LIMIT 10"))?;
+    let missing_names = names.query_map([FOREVER], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    Ok(AssetFiles {
+        present: number("SELECT count(*) FROM asset_file WHERE part = 0 AND until = ?1".to_owned())?,
+        moved: number("SELECT count(*) FROM asset_file WHERE part = 0 AND until = ?1 AND moved = 1".to_owned())?,
+        missing: number(format!("SELECT count(*) {absent} AND coalesce({external}, 0) = 0"))?,
+        missing_names,
+        not_covered: number(format!("SELECT count(*) {absent} AND {external}"))?,
+    })
+}

@@ -1,0 +1,172 @@
+//! Changes of the library list into the catalog.
+
+use jiff::tz::TimeZone;
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use super::Change;
+use crate::base::library::{Asset, Record, Role, Visibility};
+use crate::base::{Error, FilePath, Kind, Result};
+use crate::catalog::FOREVER;
+
+/// Takes the changes of a library list.
+#[derive(Debug)]
+pub struct LibraryIngest<'a> {
+    db: &'a Connection,
+    time: i64,
+}
+
+impl<'a> LibraryIngest<'a> {
+    /// Begins the snapshot at `time`. Assets that change are noted in the temporary table `changed_asset`.
+    pub fn begin(db: &'a Connection, time: i64) -> Result<Self> {
+        db.execute_batch(
+            "CREATE TEMP TABLE IF NOT EXISTS changed_asset (id BLOB PRIMARY KEY) WITHOUT ROWID; DELETE FROM changed_asset;",
+        )?;
+        Ok(LibraryIngest { db, time })
+    }
+
+    /// Takes one change.
+    pub fn apply(&self, change: &Change<Record>) -> Result<()> {
+        match change {
+            Change::Added(record) => self.open(record),
+            Change::Removed(record) => self.close(record),
+            Change::Replaced(old, new) => self.close(old).and_then(|()| self.open(new)),
+        }
+    }
+
+    fn close(&self, record: &Record) -> Result<()> {
+        let (kind, first, second) = record.key();
+        let keys = match record {
+            Record::AlbumUser(_) => "album = ?3 AND user = ?4",
+            Record::AlbumAsset(_) => "album = ?3 AND asset = ?4",
+            Record::PersonAsset(_) => "person = ?3 AND asset = ?4",
+            Record::TagAsset(_) => "tag = ?3 AND asset = ?4",
+            _ => "id = ?3 AND ?4 IS NOT NULL",
+        };
+        self.db.prepare_cached(&format!("UPDATE {kind} SET until = ?1 WHERE until = ?2 AND {keys}"))?.execute((
+            self.time,
+            FOREVER,
+            bytes(&first),
+            bytes(&second),
+        ))?;
+        self.note(record)
+    }
+
+    fn note(&self, record: &Record) -> Result<()> {
+        if let Record::Asset(asset) = record {
+            self.db.prepare_cached("INSERT OR IGNORE INTO changed_asset VALUES (?1)")?.execute([bytes(&asset.id)])?;
+        }
+        Ok(())
+    }
+
+    fn open(&self, record: &Record) -> Result<()> {
+        let line = serde_json::to_string(record).map_err(|e| Error::new(Kind::Io, "writing a record").caused_by(e))?;
+        let (since, until) = (self.time, FOREVER);
+        let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| -> Result<()> {
+            self.db.prepare_cached(sql)?.execute(values)?;
+            Ok(())
+        };
+        match record {
+            Record::User(r) => run(
+                "INSERT INTO user (id, since, until, name, email, line) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                &[bytes(&r.id), &since, &until, &r.name, &r.email, &line],
+            ),
+            Record::Asset(r) => self.open_asset(r, &line),
+            Record::Album(r) => run(
+                "INSERT INTO album (id, since, until, name, created, deleted, line) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                &[
+                    bytes(&r.id),
+                    &since,
+                    &until,
+                    &r.name,
+                    &r.created.map_or(0, |t| t.as_millisecond()),
+                    &r.deleted.is_some(),
+                    &line,
+                ],
+            ),
+            Record::AlbumUser(r) => run(
+                "INSERT INTO album_user (album, user, since, until, role) VALUES (?1, ?2, ?3, ?4, ?5)",
+                &[bytes(&r.album), bytes(&r.user), &since, &until, &role(r.role)],
+            ),
+            Record::AlbumAsset(r) => run(
+                "INSERT INTO album_asset (album, asset, since, until) VALUES (?1, ?2, ?3, ?4)",
+                &[bytes(&r.album), bytes(&r.asset), &since, &until],
+            ),
+            Record::Person(r) => run(
+                "INSERT INTO person (id, since, until, owner, name, hidden, line) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                &[bytes(&r.id), &since, &until, bytes(&r.owner), &r.name, &r.hidden, &line],
+            ),
+            Record::PersonAsset(r) => run(
+                "INSERT INTO person_asset (person, asset, since, until) VALUES (?1, ?2, ?3, ?4)",
+                &[bytes(&r.person), bytes(&r.asset), &since, &until],
+            ),
+            Record::Stack(r) => run(
+                "INSERT INTO stack (id, since, until, owner, first, line) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                &[bytes(&r.id), &since, &until, bytes(&r.owner), &r.primary.as_ref().map(Uuid::as_bytes), &line],
+            ),
+            Record::Tag(r) => run(
+                "INSERT INTO tag (id, since, until, owner, value, line) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                &[bytes(&r.id), &since, &until, bytes(&r.owner), &r.value, &line],
+            ),
+            Record::TagAsset(r) => run(
+                "INSERT INTO tag_asset (tag, asset, since, until) VALUES (?1, ?2, ?3, ?4)",
+                &[bytes(&r.tag), bytes(&r.asset), &since, &until],
+            ),
+            Record::ExternalLibrary(r) => run(
+                "INSERT INTO external_library (id, since, until, owner, line) VALUES (?1, ?2, ?3, ?4, ?5)",
+                &[bytes(&r.id), &since, &until, bytes(&r.owner), &line],
+            ),
+        }?;
+        self.note(record)
+    }
+
+    fn open_asset(&self, asset: &Asset, line: &str) -> Result<()> {
+        let sql = "INSERT INTO asset (id, since, until, owner, name, month, taken, created, added, favorite, visibility, trashed,
+                       live, stack, sha1, path, sidecar, line)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
+        let taken = asset.taken.to_zoned(TimeZone::UTC).map_or(0, |time| time.timestamp().as_millisecond());
+        let month = i64::from(asset.taken.year()) * 12 + i64::from(asset.taken.month()) - 1;
+        self.db.prepare_cached(sql)?.execute(rusqlite::params![
+            asset.id.as_bytes(),
+            self.time,
+            FOREVER,
+            asset.owner.as_bytes(),
+            asset.name,
+            month,
+            taken,
+            asset.created.as_millisecond(),
+            asset.added.as_millisecond(),
+            asset.favorite,
+            visibility(asset.visibility),
+            asset.trashed.is_some(),
+            asset.live_video.as_ref().map(Uuid::as_bytes),
+            asset.stack.as_ref().map(Uuid::as_bytes),
+            asset.sha1.map(|sha1| sha1.0),
+            asset.file.as_ref().map(FilePath::as_bytes),
+            asset.sidecar.as_ref().map(FilePath::as_bytes),
+            line,
+        ])?;
+        Ok(())
+    }
+}
+
+fn bytes(id: &Uuid) -> &[u8; 16] {
+    id.as_bytes()
+}
+
+fn role(role: Role) -> i64 {
+    match role {
+        Role::Owner => 0,
+        Role::Editor => 1,
+        Role::Viewer => 2,
+    }
+}
+
+fn visibility(visibility: Visibility) -> i64 {
+    match visibility {
+        Visibility::Timeline => 0,
+        Visibility::Archive => 1,
+        Visibility::Hidden => 2,
+        Visibility::Locked => 3,
+    }
+}

@@ -1,0 +1,106 @@
+//! Where bytes are.
+
+use std::collections::{HashMap, HashSet};
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::unsigned;
+use crate::base::stored::{ChunkPlace, ContentPlace};
+use crate::base::{Error, FilePath, Hash, Result};
+
+/// A chunk of a stream.
+#[derive(Debug, Clone)]
+pub struct ChunkRow {
+    /// The archive that holds it.
+    pub archive: i64,
+    pub place: ChunkPlace,
+    /// Its key chunks; none when it is a key itself.
+    pub keys: Vec<Hash>,
+}
+
+/// The chunk called `hash`. `Damaged` when no archive has it.
+pub fn chunk(db: &Connection, hash: Hash) -> Result<ChunkRow> {
+    db.prepare_cached("SELECT archive, size, offset, stored, keys FROM chunk WHERE hash = ?1")?
+        .query_row([hash.0], |row| {
+            let keys: Option<Vec<u8>> = row.get(4)?;
+            let size = unsigned(row.get(1)?);
+            let place = ChunkPlace { hash, size, offset: unsigned(row.get(2)?), stored: unsigned(row.get(3)?) };
+            let keys = keys.unwrap_or_default().chunks_exact(32).filter_map(Hash::from_slice).collect();
+            Ok(ChunkRow { archive: row.get(0)?, place, keys })
+        })
+        .optional()?
+        .ok_or_else(|| Error::damaged(format_args!("no archive holds chunk {hash}")))
+}
+
+/// True when some archive holds the chunk called `hash`.
+pub fn has_chunk(db: &Connection, hash: Hash) -> Result<bool> {
+    Ok(db.prepare_cached("SELECT 1 FROM chunk WHERE hash = ?1")?.exists([hash.0])?)
+}
+
+/// The content called `hash`, if some archive holds it.
+pub fn content_id(db: &Connection, hash: Hash) -> Result<Option<i64>> {
+    Ok(db.prepare_cached("SELECT id FROM content WHERE hash = ?1")?.query_row([hash.0], |row| row.get(0)).optional()?)
+}
+
+/// True when some archive holds the content called `hash`.
+pub fn has_content(db: &Connection, hash: Hash) -> Result<bool> {
+    Ok(db.prepare_cached("SELECT 1 FROM content WHERE hash = ?1 AND archive > 0")?.exists([hash.0])?)
+}
+
+/// True when some archive holds a content of `size` bytes: another one of that size may well be the same.
+pub fn has_content_of(db: &Connection, size: u64) -> Result<bool> {
+    let sql = "SELECT 1 FROM content WHERE size = ?1 AND size > 16777216 AND archive > 0";
+    Ok(db.prepare_cached(sql)?.exists([size as i64])?)
+}
+
+/// The contents that snapshots name and no archive holds.
+pub fn lost_contents(db: &Connection) -> Result<HashSet<Hash>> {
+    let mut statement = db.prepare_cached("SELECT hash FROM content WHERE archive = 0")?;
+    let hashes = statement.query_map((), |row| Ok(Hash(row.get(0)?)))?;
+    Ok(hashes.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The content of the file that an interrupted backup saw at `path` with this size and time.
+pub fn seen(db: &Connection, path: &FilePath, size: u64, mtime: i64) -> Result<Option<Hash>> {
+    let sql = "SELECT c.hash FROM seen s JOIN content c ON c.id = s.content WHERE s.path = ?1 AND s.size = ?2 AND s.mtime = ?3";
+    let hash = db.prepare_cached(sql)?.query_row((path.as_bytes(), size as i64, mtime), |row| Ok(Hash(row.get(0)?)));
+    Ok(hash.optional()?)
+}
+
+/// Where the content `id` is: its archive, and the place in it.
+pub fn content_place(db: &Connection, id: i64) -> Result<(i64, ContentPlace)> {
+    db.prepare_cached("SELECT archive, hash, size, offset, stored, frames, tree FROM content WHERE id = ?1")?
+        .query_row([id], |row| Ok((row.get(0)?, place(row)?)))
+        .optional()?
+        .ok_or_else(|| Error::damaged(format_args!("no archive holds content {id}")))
+}
+
+fn place(row: &Row<'_>) -> rusqlite::Result<ContentPlace> {
+    let frames: Option<Vec<u8>> = row.get(5)?;
+    let lens = |bytes: Vec<u8>| {
+        bytes.chunks_exact(4).map(|len| u32::from_le_bytes([len[0], len[1], len[2], len[3]])).collect()
+    };
+    Ok(ContentPlace {
+        hash: Hash(row.get(1)?),
+        size: unsigned(row.get(2)?),
+        offset: unsigned(row.get(3)?),
+        stored: unsigned(row.get(4)?),
+        frames: frames.map(lens),
+        tree: row.get::<_, Option<Vec<u8>>>(6)?.unwrap_or_default(),
+    })
+}
+
+/// The name of the archive `id`, below `archives/`.
+pub fn archive_name(db: &Connection, id: i64) -> Result<String> {
+    db.prepare_cached("SELECT name FROM archive WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()?
+        .ok_or_else(|| Error::damaged(format_args!("the catalog has no archive {id}")))
+}
+
+/// All archives that the catalog knows, by name.
+pub fn archive_names(db: &Connection) -> Result<HashMap<String, i64>> {
+    let mut statement = db.prepare_cached("SELECT name, id FROM archive")?;
+    let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,43 @@
+//! Snapshots.
+
+use std::collections::HashSet;
+
+use rusqlite::{Connection, OptionalExtension};
+use uuid::Uuid;
+
+use crate::base::{Result, SnapshotId};
+use crate::catalog::FOREVER;
+
+/// Ids of all snapshots that the catalog knows, oldest first.
+pub fn ids(db: &Connection) -> Result<Vec<SnapshotId>> {
+    let mut statement = db.prepare_cached("SELECT time FROM snapshot ORDER BY time")?;
+    let times = statement.query_map((), |row| row.get::<_, i64>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    times.into_iter().map(SnapshotId::from_seconds).collect()
+}
+
+/// The newest snapshot before `time` (seconds since 1970).
+pub fn before(db: &Connection, time: i64) -> Result<Option<i64>> {
+    let sql = "SELECT max(time) FROM snapshot WHERE time < ?1";
+    Ok(db.prepare_cached(sql)?.query_row([time], |row| row.get(0))?)
+}
+
+/// The oldest snapshot after `time` (seconds since 1970).
+pub fn after(db: &Connection, time: i64) -> Result<Option<i64>> {
+    let sql = "SELECT min(time) FROM snapshot WHERE time > ?1";
+    Ok(db.prepare_cached(sql)?.query_row([time], |row| row.get(0))?)
+}
+
+/// The record of the snapshot at `time`, as JSON.
+pub fn record(db: &Connection, time: i64) -> Result<Option<String>> {
+    Ok(db
+        .prepare_cached("SELECT record FROM snapshot WHERE time = ?1")?
+        .query_row([time], |row| row.get(0))
+        .optional()?)
+}
+
+/// The accounts of the newest snapshot.
+pub fn user_ids(db: &Connection) -> Result<HashSet<Uuid>> {
+    let mut statement = db.prepare_cached("SELECT id FROM user WHERE until = ?1")?;
+    let ids = statement.query_map([FOREVER], |row| row.get(0).map(Uuid::from_bytes))?;
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
+}

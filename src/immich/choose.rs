@@ -1,0 +1,79 @@
+//! Which database of a dump is Immich's, and what the dump is once that is known.
+
+use super::library::Library;
+use super::scan::{Database, Scan};
+use super::tables::Table;
+use super::{Dump, DumpKind, Verdict, bad};
+use crate::base::{Error, Kind, Result};
+
+/// The dump behind a scan that ended well.
+pub fn choose(mut scan: Scan, wanted: Option<&str>) -> Result<Dump> {
+    let index = match wanted {
+        Some(name) => named(&scan.databases, name)?,
+        None => only(&scan.databases)?,
+    };
+    let verdict = verdict(&scan.databases[index], scan.line);
+    let mut dump = describe(&scan, verdict);
+    let database = scan.databases.swap_remove(index);
+    dump.database = database.name;
+    dump.extensions = database.extensions.into_iter().collect();
+    dump.rows = database.rows;
+    dump.warnings = database.warnings;
+    match database.staging {
+        Some(staging) if dump.is_good() => Library::settle(staging, &mut dump)?,
+        _ => {}
+    }
+    if dump.is_good() && dump.census.users == 0 {
+        dump.verdict = bad(scan.line, "the database has no user: it is not a library that anyone used");
+        dump.library = None;
+    }
+    Ok(dump)
+}
+
+/// What a scan saw of the dump as a whole.
+pub fn describe(scan: &Scan, verdict: Verdict) -> Dump {
+    let kind = if scan.cluster { DumpKind::Cluster } else { DumpKind::Database };
+    Dump { verdict, postgres: scan.postgres.clone(), tool: scan.tool.clone(), ..Dump::empty(kind) }
+}
+
+fn verdict(database: &Database, line: u64) -> Verdict {
+    if let Some((line, reason)) = &database.fault {
+        return bad(*line, reason.clone());
+    }
+    let missing: Vec<_> = database.missing().filter_map(Table::find).map(|table| table.from.join(" or ")).collect();
+    match missing.is_empty() {
+        true => Verdict::Good,
+        false => bad(line, format!("the rows of a table of Immich are missing: {}", missing.join(", "))),
+    }
+}
+
+/// The database called `name`; a dump that names none is taken to be the one that is meant.
+fn named(databases: &[Database], name: &str) -> Result<usize> {
+    let named = databases.iter().position(|database| database.name.as_deref() == Some(name));
+    let nameless = databases.iter().all(|database| database.name.is_none());
+    named.or(nameless.then_some(0)).ok_or_else(|| {
+        let names = names(databases.iter());
+        Error::invalid(format_args!("the dump has no database `{name}`; it has {names}"))
+            .hint("give --database-name one of them (Immich's DB_DATABASE_NAME)")
+    })
+}
+
+/// The only database that is Immich's; without one, that which comes nearest.
+fn only(databases: &[Database]) -> Result<usize> {
+    let immich: Vec<_> = (0..databases.len()).filter(|&index| databases[index].is_immich()).collect();
+    match immich[..] {
+        [index] => Ok(index),
+        [] => Ok((0..databases.len()).min_by_key(|&index| databases[index].missing().count()).unwrap_or(0)),
+        _ => {
+            let names = names(immich.iter().map(|&index| &databases[index]));
+            Err(Error::new(Kind::Invalid, format_args!("the dump has {} databases of Immich: {names}", immich.len()))
+                .hint("say which with --database-name (Immich's DB_DATABASE_NAME)"))
+        }
+    }
+}
+
+fn names<'a>(databases: impl Iterator<Item = &'a Database>) -> String {
+    let names: Vec<_> =
+        databases.filter_map(|database| database.name.as_deref()).take(20).map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}

@@ -1,0 +1,175 @@
+//! Follows the quoting of SQL statements line by line: enough to know where a statement begins, so that text inside a
+//! function body or a string is never taken for a COPY block or a comment.
+//!
+//! Source: PostgreSQL manual, "Lexical Structure". Nothing is parsed further, and nothing is ever run.
+
+use memchr::memmem;
+
+/// Where the text stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+enum Quote {
+    #[default]
+    None,
+    /// `'…'`; in `E'…'` a backslash escapes.
+    Text { escapes: bool },
+    /// `"…"`.
+    Name,
+    /// `$tag$ … $tag$`.
+    Dollar(Vec<u8>),
+    /// `/* … */`, which nests.
+    Comment(u32),
+}
+
+/// The quoting at the end of the lines so far.
+#[derive(Debug, Default)]
+pub struct Lexer {
+    quote: Quote,
+    /// A statement has begun and its semicolon has not come.
+    open: bool,
+}
+
+impl Lexer {
+    /// True where the next line begins a statement, a comment or a psql command.
+    pub fn at_start(&self) -> bool {
+        self.quote == Quote::None && !self.open
+    }
+
+    /// True inside a string, a quoted name, a function body or a block comment.
+    pub fn in_quotes(&self) -> bool {
+        self.quote != Quote::None
+    }
+
+    /// Goes over one line (without its line end).
+    pub fn line(&mut self, line: &str) {
+        let line = line.as_bytes();
+        let mut at = 0;
+        while at < line.len() {
+            at = match &self.quote {
+                Quote::None => self.plain(line, at),
+                Quote::Text { escapes } => self.text(line, at, *escapes),
+                Quote::Name => self.name(line, at),
+                Quote::Dollar(_) => self.dollar(line, at),
+                Quote::Comment(depth) => self.comment(line, at, *depth),
+            };
+        }
+    }
+
+    fn plain(&mut self, line: &[u8], at: usize) -> usize {
+        let two = (line[at], line.get(at + 1));
+        match two {
+            (b'-', Some(b'-')) => return line.len(),
+            (b'/', Some(b'*')) => return self.enter(Quote::Comment(1), at + 2),
+            (b'\'', _) => return self.begin(Quote::Text { escapes: has_e(line, at) }, at + 1),
+            (b'"', _) => return self.begin(Quote::Name, at + 1),
+            (b'$', _) => {
+                if let Some(tag) = dollar_tag(line, at) {
+                    return self.begin(Quote::Dollar(tag.to_vec()), at + tag.len());
+                }
+                self.open = true;
+            }
+            (b';', _) => self.open = false,
+            (b' ' | b'\t' | b'\r', _) => {}
+            _ => self.open = true,
+        }
+        at + 1
+    }
+
+    fn enter(&mut self, quote: Quote, next: usize) -> usize {
+        self.quote = quote;
+        next
+    }
+
+    fn begin(&mut self, quote: Quote, next: usize) -> usize {
+        self.open = true;
+        self.enter(quote, next)
+    }
+
+    fn text(&mut self, line: &[u8], at: usize, escapes: bool) -> usize {
+        match (line[at], line.get(at + 1)) {
+            (b'\\', _) if escapes => at + 2,
+            (b'\'', Some(b'\'')) => at + 2,
+            (b'\'', _) => self.enter(Quote::None, at + 1),
+            _ => at + 1,
+        }
+    }
+
+    fn name(&mut self, line: &[u8], at: usize) -> usize {
+        match memchr::memchr(b'"', &line[at..]) {
+            Some(quote) => self.enter(Quote::None, at + quote + 1),
+            None => line.len(),
+        }
+    }
+
+    fn dollar(&mut self, line: &[u8], at: usize) -> usize {
+        let Quote::Dollar(tag) = &self.quote else { return line.len() };
+        match memmem::find(&line[at..], tag) {
+            Some(end) => {
+                let next = at + end + tag.len();
+                self.enter(Quote::None, next)
+            }
+            None => line.len(),
+        }
+    }
+
+    fn comment(&mut self, line: &[u8], at: usize, depth: u32) -> usize {
+        match (line[at], line.get(at + 1)) {
+            (b'/', Some(b'*')) => self.enter(Quote::Comment(depth.saturating_add(1)), at + 2),
+            (b'*', Some(b'/')) if depth == 1 => self.enter(Quote::None, at + 2),
+            (b'*', Some(b'/')) => self.enter(Quote::Comment(depth - 1), at + 2),
+            _ => at + 1,
+        }
+    }
+}
+
+/// True where the quote at `at` is that of an `E'…'` string.
+fn has_e(line: &[u8], at: usize) -> bool {
+    at > 0 && matches!(line[at - 1], b'e' | b'E') && !(at > 1 && in_name(line[at - 2]))
+}
+
+/// The whole `$tag$` that begins at `at`, if one does.
+fn dollar_tag(line: &[u8], at: usize) -> Option<&[u8]> {
+    if at > 0 && in_name(line[at - 1]) {
+        return None;
+    }
+    let length = line[at + 1..].iter().take_while(|&&byte| byte != b'$' && in_name(byte)).count();
+    let tag = &line[at..];
+    let digit = tag.get(1).is_some_and(u8::is_ascii_digit);
+    (tag.get(length + 1) == Some(&b'$') && !digit).then(|| &tag[..length + 2])
+}
+
+fn in_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || !byte.is_ascii()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(text: &str) -> Lexer {
+        let mut lexer = Lexer::default();
+        text.split('\n').for_each(|line| lexer.line(line));
+        lexer
+    }
+
+    #[test]
+    fn a_statement_ends_at_its_own_semicolon_only() {
+        for whole in [
+            "SELECT 1;",
+            "SELECT 'a;''b\nc';",
+            r"SELECT E'it\'s; ' ;",
+            r"SELECT 'back\';",
+            "SELECT \"a;\"\"b\";",
+            "AS $$ BEGIN; $1; END; $$;",
+            "AS $_$ $$ ' $_$;",
+            "SELECT 1; -- it's",
+            "/* ' /* \" */ ; */ SELECT a$b$c;",
+            "SELECT $1;",
+            "",
+        ] {
+            assert!(after(whole).at_start(), "{whole}");
+        }
+        for open in ["SELECT", "SELECT 'a;", "AS $$ ;\n COPY", "AS $a$ $b$;", "/* ;", "SELECT \"a;", r"SELECT E'a\';"] {
+            assert!(!after(open).at_start(), "{open}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What is odd about a library whose dump is whole: reported, never shown as something empty.
+
+use super::paths::Paths;
+use super::staging::{Staged, Staging};
+use super::tables::{EXPECTED, Table};
+use crate::base::Result;
+
+/// A count of rows that should be 0, and what is said when it is not.
+const QUESTIONS: [(&str, &str); 8] = [
+    (
+        "SELECT count(*) FROM album WHERE id NOT IN (SELECT album FROM album_user WHERE role = 'owner')",
+        "albums have no owner",
+    ),
+    ("SELECT count(*) FROM album_asset WHERE asset NOT IN (SELECT id FROM asset)", "rows of albums point at no asset"),
+    ("SELECT count(*) FROM album_asset WHERE album NOT IN (SELECT id FROM album)", "rows of albums point at no album"),
+    ("SELECT count(*) FROM asset WHERE owner NOT IN (SELECT id FROM user)", "assets have an owner that is no user"),
+    ("SELECT count(*) FROM asset WHERE added IS NULL", "assets have no readable upload time"),
+    (
+        "SELECT count(*) FROM asset WHERE visibility NOT IN ('timeline', 'archive', 'hidden', 'locked')",
+        "assets have a visibility that this version does not know; they are shown as locked",
+    ),
+    (
+        "SELECT count(*) FROM asset WHERE live_video IS NOT NULL AND live_video NOT IN (SELECT id FROM asset)",
+        "live photos have lost their video",
+    ),
+    ("SELECT count(*) FROM stack WHERE owner IS NULL", "stacks have no owner; they are left out"),
+];
+
+/// Everything odd, one line each.
+pub fn find(staging: &Staging, paths: &Paths) -> Result<Vec<String>> {
+    let mut found = missing(staging);
+    for (name, (count, line)) in staging.unreadable() {
+        found.push(format!("{count} values of {name} could not be read, the first on line {line}"));
+    }
+    for (sql, words) in QUESTIONS {
+        let count = staging.count(sql)?;
+        if count > 0 {
+            found.push(format!("{count} {words}"));
+        }
+    }
+    found.extend(strayed(staging, paths)?);
+    Ok(found)
+}
+
+/// Tables and columns that each version has in one place or another, and this dump in none.
+fn missing(staging: &Staging) -> Vec<String> {
+    let tables = EXPECTED.into_iter().filter(|table| !staging.has(table)).filter_map(Table::find);
+    let mut missing: Vec<_> =
+        tables.map(|table| format!("the dump has no rows for table {}", table.from.join(" or "))).collect();
+    let mut any = |names: &[&str], words: &str| {
+        if !names.iter().any(|name| staging.has(name)) {
+            missing.push(words.to_owned());
+        }
+    };
+    any(&["asset.visibility", "asset.visible"], "nothing says which assets are hidden or locked; all are shown");
+    any(&["asset.sidecar", "file"], "nothing says which assets have a sidecar");
+    any(&["asset.external", "asset.library"], "nothing says which assets are of an external library");
+    missing
+}
+
+/// Assets whose file lies where no backup of UPLOAD_LOCATION can have it.
+fn strayed(staging: &Staging, paths: &Paths) -> Result<Option<String>> {
+    let sql = "SELECT asset.path, coalesce(asset.external, asset.library IS NOT NULL AND library.type IS NOT 'UPLOAD')
+               FROM asset LEFT JOIN library ON library.id = asset.library";
+    let mut statement = staging.db().prepare(sql).staged()?;
+    let mut rows = statement.query([]).staged()?;
+    let (mut count, mut first) = (0_u64, None);
+    while let Some(row) = rows.next().staged()? {
+        let (path, external): (String, bool) = (row.get(0).staged()?, row.get(1).staged()?);
+        if paths.file(&path, external).is_none() {
+            count += 1;
+            first.get_or_insert(path);
+        }
+    }
+    Ok(first
+        .map(|path| format!("{count} assets have a path outside of UPLOAD_LOCATION, such as {}", path.escape_debug())))
+}

@@ -1,0 +1,502 @@
+//! Reads a dump line by line: what stands where, and whether it is whole.
+//!
+//! The first thing that is wrong ends the scan, with its line and a reason that a person understands. What always holds
+//! for a dump that ends well: every database in it, and the cluster, ended with its completion comment; every
+//! `\restrict` was lifted by its own key; every COPY block was closed, and each of its rows had as many fields as its
+//! header has columns.
+//!
+//! Limits: statements are followed for their quoting, not understood; a dump that was edited by hand may pass.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::copy::{self, Header};
+use super::lexer::Lexer;
+use super::staging::{Plan, Staging};
+use super::tables::{REQUIRED, Table};
+use crate::base::{Error, Result};
+
+/// More tables than a server holds; bounds the memory that a hostile dump can ask for.
+const MAX_TABLES: usize = 100_000;
+/// More databases than one server holds.
+const MAX_DATABASES: usize = 1_000;
+
+/// Why a scan ends early.
+pub enum Stop {
+    /// The dump is bad, for this reason.
+    Bad(String),
+    /// Something failed on our side.
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Failed(error)
+    }
+}
+
+fn bad<T>(reason: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::Bad(reason.into()))
+}
+
+/// What part of the dump the next line belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Before the comment that begins a dump.
+    Head,
+    /// In a cluster dump, outside of any database's.
+    Cluster,
+    /// In a database's dump.
+    Database,
+    /// After the completion comment, before the line that closes it; then comes this.
+    Closing { cluster: bool },
+    /// After the end.
+    End,
+}
+
+/// One database of the dump.
+#[derive(Default)]
+pub struct Database {
+    /// `None` in a dump that does not say.
+    pub name: Option<String>,
+    /// Rows by table, `public` left out.
+    pub rows: BTreeMap<String, u64>,
+    pub extensions: BTreeSet<String>,
+    pub staging: Option<Staging>,
+    /// What keeps it from being read as Immich's, with its line.
+    pub fault: Option<(u64, String)>,
+    pub warnings: Vec<String>,
+}
+
+impl Database {
+    /// True when it has the tables that every Immich has.
+    pub fn is_immich(&self) -> bool {
+        self.missing().next().is_none()
+    }
+
+    /// The tables of Immich that it has not.
+    pub fn missing(&self) -> impl Iterator<Item = &'static str> {
+        REQUIRED.into_iter().filter(|table| !self.staging.as_ref().is_some_and(|staging| staging.has(table)))
+    }
+}
+
+/// A COPY block that is being read.
+struct Block {
+    /// The table as a person knows it.
+    table: String,
+    columns: usize,
+    plan: Option<Plan>,
+    rows: u64,
+}
+
+/// The scan so far.
+pub struct Scan<'a> {
+    staging: &'a Path,
+    wanted: Option<&'a str>,
+    place: Place,
+    lexer: Lexer,
+    block: Option<Block>,
+    /// The key of the `\restrict` that is in force.
+    key: Option<String>,
+    tables: usize,
+    current: usize,
+    pub line: u64,
+    pub cluster: bool,
+    pub databases: Vec<Database>,
+    pub postgres: Option<String>,
+    pub tool: Option<String>,
+}
+
+impl<'a> Scan<'a> {
+    /// Begins; only the database `wanted` is staged, if one is.
+    pub fn new(staging: &'a Path, wanted: Option<&'a str>) -> Self {
+        Scan {
+            staging,
+            wanted,
+            place: Place::Head,
+            lexer: Lexer::default(),
+            block: None,
+            key: None,
+            tables: 0,
+            current: 0,
+            line: 0,
+            cluster: false,
+            databases: vec![Database::default()],
+            postgres: None,
+            tool: None,
+        }
+    }
+
+    /// Goes over `bytes`, which are whole lines (the dump's last one may lack its line end).
+    pub fn lines(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        let (text, broken) = text(bytes);
+        let returns = memchr::memchr(b'\r', text.as_bytes()).is_some();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let end = memchr::memchr(b'\n', rest.as_bytes());
+            self.line += 1;
+            self.next(&rest[..end.unwrap_or(rest.len())], returns)?;
+            rest = end.map_or("", |end| &rest[end + 1..]);
+        }
+        match broken {
+            None => Ok(()),
+            Some(reason) => {
+                self.line += 1;
+                bad(reason)
+            }
+        }
+    }
+
+    /// The end of the dump: `Err` unless it may end here.
+    pub fn end(&self) -> Result<(), Stop> {
+        if let Some(block) = &self.block {
+            return bad(format!("the dump ends in the rows of table {}: it was cut short", block.table));
+        }
+        match self.place {
+            Place::Head if self.line == 0 => bad("the dump is empty"),
+            Place::Head => bad("the beginning of a pg_dump or pg_dumpall dump is missing"),
+            Place::End if self.key.is_none() => Ok(()),
+            _ => bad("the dump ends before its last line: it was cut short"),
+        }
+    }
+
+    fn next(&mut self, line: &str, returns: bool) -> Result<(), Stop> {
+        if self.block.is_some() {
+            if returns && line.contains('\r') {
+                return bad(CRLF);
+            }
+            return self.row(line);
+        }
+        if let Place::Closing { cluster } = self.place {
+            return self.close(line, cluster);
+        }
+        if self.lexer.at_start() && self.begins(line)? {
+            return Ok(());
+        }
+        self.lexer.line(line);
+        if line.ends_with('\r') && !self.lexer.in_quotes() {
+            return bad(CRLF);
+        }
+        Ok(())
+    }
+
+    /// A line where a statement may begin; true when it was no statement.
+    fn begins(&mut self, line: &str) -> Result<bool, Stop> {
+        let line = if self.line == 1 { line.trim_start_matches('\u{feff}') } else { line };
+        if line.is_empty() {
+            return Ok(true);
+        }
+        let special = line.starts_with("--") || line.starts_with('\\');
+        if special && line.ends_with('\r') {
+            return bad(CRLF);
+        }
+        if line.starts_with("--") {
+            return self.comment(line).map(|()| true);
+        }
+        match self.place {
+            Place::Head => return bad(head(line)),
+            Place::End if !line.starts_with("\\unrestrict") && !line.trim().is_empty() => {
+                return bad("there is text after the end of the dump");
+            }
+            _ => {}
+        }
+        if let Some(command) = line.strip_prefix('\\') {
+            return self.command(command).map(|()| true);
+        }
+        self.statement(line)
+    }
+
+    fn comment(&mut self, line: &str) -> Result<(), Stop> {
+        match (line, self.place) {
+            ("-- PostgreSQL database cluster dump", Place::Head) => {
+                self.place = Place::Cluster;
+                self.cluster = true;
+            }
+            ("-- PostgreSQL database dump", Place::Head | Place::Cluster) => self.place = Place::Database,
+            ("-- PostgreSQL database dump complete", Place::Database) => self.place = Place::Closing { cluster: false },
+            ("-- PostgreSQL database cluster dump complete", Place::Cluster) => {
+                self.place = Place::Closing { cluster: true }
+            }
+            ("-- PostgreSQL database dump" | "-- PostgreSQL database cluster dump", Place::End) => {
+                return bad("a second dump follows the first; keep each in its own file");
+            }
+            ("-- PostgreSQL database dump" | "-- PostgreSQL database cluster dump", _) => {
+                return bad("another dump begins before this one ended: it was cut short");
+            }
+            (line, Place::Database) => self.versions(line),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn versions(&mut self, line: &str) {
+        let word = |rest: &str| rest.split(' ').next().map(str::to_owned);
+        if let Some(rest) = line.strip_prefix("-- Dumped from database version ") {
+            self.postgres = self.postgres.take().or_else(|| word(rest));
+        } else if let Some(rest) = line.strip_prefix("-- Dumped by pg_dump version ") {
+            self.tool = self.tool.take().or_else(|| word(rest));
+        }
+    }
+
+    /// The line after a completion comment.
+    fn close(&mut self, line: &str, cluster: bool) -> Result<(), Stop> {
+        if line != "--" {
+            return bad("the dump ends in its last comment: it was cut short");
+        }
+        self.place = if self.cluster && !cluster { Place::Cluster } else { Place::End };
+        Ok(())
+    }
+
+    /// A line for psql. pg_dump writes three kinds of them.
+    fn command(&mut self, command: &str) -> Result<(), Stop> {
+        let (word, rest) = command.split_once(' ').unwrap_or((command, ""));
+        match word {
+            "connect" => self.connect(rest),
+            "restrict" if self.key.is_none() && !rest.is_empty() => {
+                self.key = Some(rest.to_owned());
+                Ok(())
+            }
+            "unrestrict" if self.key.as_deref() == Some(rest) => {
+                self.key = None;
+                Ok(())
+            }
+            "restrict" => bad("a \\restrict line follows another that was not lifted"),
+            "unrestrict" => {
+                bad("the \\unrestrict line does not fit its \\restrict line: the dump was cut short or edited")
+            }
+            "." => bad("rows end where none began: the dump was edited or damaged"),
+            _ => bad("there is a psql command that pg_dump never writes: the dump was edited"),
+        }
+    }
+
+    fn connect(&mut self, target: &str) -> Result<(), Stop> {
+        let Some(name) = database_name(target) else { return bad("the \\connect line is not one that pg_dump writes") };
+        let left = &mut self.databases[self.current];
+        if left.name.as_ref() != Some(&name) && !left.is_immich() {
+            left.staging = None;
+        }
+        let known = self.databases.iter().position(|database| database.name.as_ref() == Some(&name));
+        self.current = known.unwrap_or(self.databases.len());
+        if known.is_none() {
+            self.databases.push(Database { name: Some(name), ..Database::default() });
+        }
+        match self.databases.len() > MAX_DATABASES {
+            true => bad("the dump has more databases than a server can hold"),
+            false => Ok(()),
+        }
+    }
+
+    /// The first line of a statement; true when it opened a COPY block.
+    fn statement(&mut self, line: &str) -> Result<bool, Stop> {
+        let first = line.trim_start().split([' ', '\t', '(']).next().unwrap_or_default();
+        if first.eq_ignore_ascii_case("COPY") {
+            return match Header::parse(line) {
+                Some(header) => self.open(header).map(|()| true),
+                None if line.ends_with('\r') => bad(CRLF),
+                None => bad("a COPY statement is not of the form that pg_dump writes"),
+            };
+        }
+        if let Some(rest) = line.strip_prefix("INSERT INTO public.") {
+            self.insert(rest)?;
+        } else if let Some(rest) = line.strip_prefix("CREATE EXTENSION IF NOT EXISTS ") {
+            self.extension(rest);
+        } else if let Some(rest) = line.strip_prefix("SET client_encoding = ") {
+            if !matches!(rest.trim_end(), "'UTF8';") {
+                return bad("the dump is not in UTF-8; make it with --encoding=UTF8");
+            }
+        }
+        Ok(false)
+    }
+
+    fn insert(&mut self, rest: &str) -> Result<(), Stop> {
+        match copy::name(rest).and_then(|(name, _)| Table::find(&name)) {
+            Some(_) => bad("the dump holds INSERT statements in place of COPY blocks; make it without --inserts"),
+            None => Ok(()),
+        }
+    }
+
+    fn extension(&mut self, rest: &str) {
+        let extensions = &mut self.databases[self.current].extensions;
+        if let Some((name, _)) = copy::name(rest).filter(|_| extensions.len() < MAX_TABLES / 100) {
+            extensions.insert(name);
+        }
+    }
+
+    /// The header of a COPY block.
+    fn open(&mut self, header: Header) -> Result<(), Stop> {
+        if self.place != Place::Database {
+            return bad("rows stand outside of a database's dump");
+        }
+        self.tables += 1;
+        if self.tables > MAX_TABLES {
+            return bad("the dump has more tables than a server can hold");
+        }
+        let public = header.schema == "public";
+        let plan = match Table::find(&header.table).filter(|_| public) {
+            Some(table) => self.plan(table, &header)?,
+            None => None,
+        };
+        let table = if public { header.table } else { format!("{}.{}", header.schema, header.table) };
+        self.block = Some(Block { table, columns: header.columns.len(), plan, rows: 0 });
+        Ok(())
+    }
+
+    /// How the rows of `table` are staged; `None` where they cannot be or need not be.
+    fn plan(&mut self, table: &'static Table, header: &Header) -> Result<Option<Plan>> {
+        let database = &mut self.databases[self.current];
+        if self.wanted.is_some() && database.name.is_some() && database.name.as_deref() != self.wanted {
+            return Ok(None);
+        }
+        let plan = match Plan::new(table, header) {
+            Ok(plan) => plan,
+            Err(column) if REQUIRED.contains(&table.name) => {
+                let reason = format!("table {} has no column {column}", header.table);
+                database.fault.get_or_insert((self.line, reason));
+                return Ok(None);
+            }
+            Err(column) => {
+                database.warnings.push(format!("table {} has no column {column}: it is left out", header.table));
+                return Ok(None);
+            }
+        };
+        let lacks: Vec<_> = plan.lacks().collect();
+        if !lacks.is_empty() {
+            database.warnings.push(format!("table {} has no column {}", header.table, lacks.join(", ")));
+        }
+        let staging = match &mut database.staging {
+            Some(staging) => staging,
+            none => none.insert(Staging::create(self.staging)?),
+        };
+        if !staging.begin(&plan) {
+            let reason =
+                format!("table {} appears a second time, or under both its old and its new name", header.table);
+            database.fault.get_or_insert((self.line, reason));
+            return Ok(None);
+        }
+        Ok(Some(plan))
+    }
+
+    /// A line of a COPY block.
+    fn row(&mut self, line: &str) -> Result<(), Stop> {
+        let Some(block) = &mut self.block else { return Ok(()) };
+        if line == r"\." {
+            let rows = std::mem::take(&mut block.rows);
+            let table = std::mem::take(&mut block.table);
+            self.block = None;
+            *self.databases[self.current].rows.entry(table).or_default() += rows;
+            return Ok(());
+        }
+        block.rows += 1;
+        let fields = match block.columns {
+            0 => line.len(),
+            _ => memchr::memchr_iter(b'\t', line.as_bytes()).count() + 1,
+        };
+        if fields != block.columns {
+            return bad(format!(
+                "a row of table {} has {fields} fields where its header names {}",
+                block.table, block.columns
+            ));
+        }
+        match &block.plan {
+            Some(plan) => stage(&mut self.databases[self.current], plan, line, self.line),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Stages a row. One that cannot be understood is the fault of its database, which may not be the one that is wanted.
+fn stage(database: &mut Database, plan: &Plan, row: &str, line: u64) -> Result<(), Stop> {
+    let (Some(staging), None) = (&mut database.staging, &database.fault) else { return Ok(()) };
+    let fields: Vec<&str> = row.split('\t').collect();
+    match staging.insert(plan, &fields, line)? {
+        Some(reason) if REQUIRED.contains(&plan.table()) => database.fault = Some((line, reason)),
+        Some(reason) => {
+            database.warnings.push(format!("line {line}: {reason}"));
+            database.warnings.truncate(100);
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+const CRLF: &str = "its lines end in CR LF: a Windows shell, or `docker exec -t`, rewrote it; \
+                    let pg_dump write the file itself (--file), or leave out -t";
+
+/// The bytes as text up to where they are none, and what is wrong there.
+fn text(bytes: &[u8]) -> (&str, Option<&'static str>) {
+    let (mut text, mut broken) = match std::str::from_utf8(bytes) {
+        Ok(text) => (text, None),
+        Err(error) => {
+            let valid = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
+            (valid, Some("it is not UTF-8: the dump was rewritten or damaged"))
+        }
+    };
+    if let Some(nul) = memchr::memchr(0, text.as_bytes()) {
+        (text, broken) = (&text[..nul], Some("there is a NUL byte: the dump was rewritten or damaged"));
+    }
+    if broken.is_some() {
+        text = &text[..memchr::memrchr(b'\n', text.as_bytes()).map_or(0, |newline| newline + 1)];
+    }
+    (text, broken)
+}
+
+/// What to say of a first line that is none of a dump's. Programs that fail write their complaint where the dump
+/// should be; nothing else is repeated, since it may be a row.
+fn head(line: &str) -> String {
+    const PROGRAMS: [&str; 6] = ["pg_dump", "psql", "docker", "Error", "error", "OCI runtime"];
+    let complaint: String = line.chars().filter(|c| !c.is_control()).take(120).collect();
+    match PROGRAMS.iter().any(|program| line.starts_with(program)) {
+        true => format!("this is not a dump but a message: {complaint}"),
+        false => "this is not the beginning of a pg_dump or pg_dumpall dump".to_owned(),
+    }
+}
+
+/// The database that a `\connect` line names: bare, quoted, or in a connection string.
+///
+/// Source: PostgreSQL, `appendPsqlMetaConnect` in `src/fe_utils/string_utils.c`.
+fn database_name(target: &str) -> Option<String> {
+    match target.strip_prefix("-reuse-previous=on ") {
+        None => copy::name(target).filter(|(_, rest)| rest.is_empty()).map(|(name, _)| name).or_else(|| dotted(target)),
+        Some(connection) => {
+            let (connection, _) = copy::name(connection)?;
+            let value = connection.strip_prefix("dbname=")?;
+            match value.strip_prefix('\'').and_then(|value| value.strip_suffix('\'')) {
+                None => Some(value.to_owned()),
+                Some(quoted) => Some(unquote(quoted)),
+            }
+        }
+    }
+}
+
+/// Older tools write names with dots bare.
+fn dotted(target: &str) -> Option<String> {
+    let bare = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
+    (!target.is_empty() && target.len() <= 256 && target.chars().all(bare)).then(|| target.to_owned())
+}
+
+fn unquote(quoted: &str) -> String {
+    let mut name = String::new();
+    let mut chars = quoted.chars();
+    while let Some(c) = chars.next() {
+        name.extend(if c == '\\' { chars.next() } else { Some(c) });
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_named_bare_quoted_or_in_a_connection_string() {
+        let named = |target, name: &str| assert_eq!(database_name(target).as_deref(), Some(name), "{target}");
+        named("immich", "immich");
+        named("\"Immich\"", "Immich");
+        named("-reuse-previous=on \"dbname='immich-db'\"", "immich-db");
+        named(r#"-reuse-previous=on "dbname='it\'s a ""\\'""#, r#"it's a "\"#);
+        named("-reuse-previous=on \"dbname=immich\"", "immich");
+        named("immich-db", "immich-db");
+        assert_eq!(database_name(""), None);
+        assert_eq!(database_name("immich postgres localhost"), None);
+    }
+}

@@ -1,0 +1,200 @@
+//! The rows of one database, kept in a temporary SQLite file while the dump is read and until its records are out.
+//!
+//! The file holds only the columns that the records need, never passwords or tokens, and is gone when the value is
+//! dropped. It is not durable and need not be: after a crash the dump is read again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use rusqlite::Connection;
+use rusqlite::types::Value;
+use tempfile::NamedTempFile;
+use uuid::Uuid;
+
+use super::copy::{self, Header};
+use super::tables::{Cast, Column, Need, TABLES, Table};
+use super::time;
+use crate::base::{Context, Error, Kind, Result};
+
+/// The temporary file and what is known of its rows.
+pub struct Staging {
+    db: Connection,
+    /// Deletes the file.
+    _file: NamedTempFile,
+    /// Staging names of the tables, and of `table.column`, that the dump had.
+    present: BTreeSet<String>,
+    /// Values that could not be read, by `table.column`: how many, and the line of the first.
+    unreadable: BTreeMap<String, (u64, u64)>,
+}
+
+/// How the rows of one COPY block are staged.
+#[derive(Debug)]
+pub struct Plan {
+    table: &'static Table,
+    insert: String,
+    /// Where each staging column is in a row.
+    positions: Vec<Option<usize>>,
+    only: Option<(usize, &'static str)>,
+}
+
+impl Plan {
+    /// Fits `table` to the columns of `header`; `Err` names the column that cannot be missed.
+    pub fn new(table: &'static Table, header: &Header) -> std::result::Result<Plan, &'static str> {
+        let missing = |column: &&Column| column.need == Need::Must && column.position(header).is_none();
+        if let Some(column) = table.columns.iter().find(missing) {
+            return Err(column.from[0]);
+        }
+        let only = match table.only {
+            Some((name, value)) => Some((header.columns.iter().position(|column| column == name).ok_or(name)?, value)),
+            None => None,
+        };
+        let places = vec!["?"; table.columns.len()].join(", ");
+        let insert = format!("INSERT INTO {} VALUES ({places})", table.name);
+        Ok(Plan {
+            table,
+            insert,
+            positions: table.columns.iter().map(|column| column.position(header)).collect(),
+            only,
+        })
+    }
+
+    /// The staging name of the table.
+    pub fn table(&self) -> &'static str {
+        self.table.name
+    }
+
+    /// The wanted columns that the dump has not.
+    pub fn lacks(&self) -> impl Iterator<Item = &'static str> {
+        let columns = self.table.columns.iter().zip(&self.positions);
+        columns.filter(|(column, at)| column.need == Need::Wanted && at.is_none()).map(|(column, _)| column.from[0])
+    }
+}
+
+impl Staging {
+    /// Creates the file in `folder`.
+    pub fn create(folder: &Path) -> Result<Staging> {
+        let file = NamedTempFile::with_prefix_in("dump-", folder)
+            .context(|| format!("creating a temporary file in {}", folder.display()))?;
+        let db = Connection::open(file.path()).staged()?;
+        db.execute_batch(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;
+             PRAGMA cache_size = -65536; BEGIN",
+        )
+        .staged()?;
+        db.set_prepared_statement_cache_capacity(32);
+        for table in TABLES {
+            let columns: Vec<_> = table.columns.iter().map(|column| column.name).collect();
+            db.execute_batch(&format!("CREATE TABLE {} ({})", table.name, columns.join(", "))).staged()?;
+        }
+        Ok(Staging { db, _file: file, present: BTreeSet::new(), unreadable: BTreeMap::new() })
+    }
+
+    /// Notes that rows come as `plan` says; false when the table is there already.
+    pub fn begin(&mut self, plan: &Plan) -> bool {
+        let columns = plan.table.columns.iter().zip(&plan.positions).filter(|(_, at)| at.is_some());
+        self.present.extend(columns.map(|(column, _)| format!("{}.{}", plan.table.name, column.name)));
+        self.present.insert(plan.table.name.to_owned())
+    }
+
+    /// Stages the row that is on `line`; `Some` says why it cannot be understood.
+    pub fn insert(&mut self, plan: &Plan, fields: &[&str], line: u64) -> Result<Option<String>> {
+        if plan.only.is_some_and(|(at, value)| fields[at] != value) {
+            return Ok(None);
+        }
+        let mut statement = self.db.prepare_cached(&plan.insert).staged()?;
+        for (index, (column, at)) in plan.table.columns.iter().zip(&plan.positions).enumerate() {
+            let text = at.and_then(|at| copy::field(fields[at]));
+            let value = text.as_deref().and_then(|text| value(column.cast, text));
+            if value.is_none() && column.need == Need::Must {
+                return Ok(Some(format!(
+                    "the column {} of table {} is unreadable",
+                    column.from[0], plan.table.from[0]
+                )));
+            }
+            if value.is_none() && text.is_some() {
+                let name = format!("{}.{}", plan.table.name, column.name);
+                self.unreadable.entry(name).or_insert((0, line)).0 += 1;
+            }
+            statement.raw_bind_parameter(index + 1, value.unwrap_or(Value::Null)).staged()?;
+        }
+        statement.raw_execute().staged()?;
+        Ok(None)
+    }
+
+    /// True when the dump had the table, or the `table.column` (staging names).
+    pub fn has(&self, name: &str) -> bool {
+        self.present.contains(name)
+    }
+
+    /// Values that could not be read, by `table.column`: how many, and the line of the first.
+    pub fn unreadable(&self) -> &BTreeMap<String, (u64, u64)> {
+        &self.unreadable
+    }
+
+    /// The rows.
+    pub fn db(&self) -> &Connection {
+        &self.db
+    }
+
+    /// Indexes the rows once all are in, and brings those of older versions to the newest shape.
+    pub fn settle(&self) -> Result<()> {
+        for table in TABLES {
+            let sql = format!("CREATE INDEX {0}_index ON {0} ({1})", table.name, table.index);
+            self.db.execute_batch(&sql).staged()?;
+        }
+        self.db.execute_batch(include_str!("adapt.sql")).staged()?;
+        if self.has("asset.stack_parent") {
+            self.db.execute_batch(include_str!("adapt_stacks.sql")).staged()?;
+        }
+        self.db.execute_batch("COMMIT").staged()
+    }
+
+    /// The first column of the first row that `sql` finds.
+    pub fn first<T: rusqlite::types::FromSql>(&self, sql: &str) -> Result<Option<T>> {
+        let mut statement = self.db.prepare(sql).staged()?;
+        let mut rows = statement.query([]).staged()?;
+        rows.next().staged()?.map(|row| row.get::<_, Option<T>>(0).staged()).transpose().map(Option::flatten)
+    }
+
+    /// The number that `sql` finds.
+    pub fn count(&self, sql: &str) -> Result<u64> {
+        Ok(self.first::<i64>(sql)?.unwrap_or(0).unsigned_abs())
+    }
+}
+
+/// The value that `text` stands for; `None` where it is not of its kind.
+fn value(cast: Cast, text: &str) -> Option<Value> {
+    Some(match cast {
+        Cast::Text => Value::Text(text.to_owned()),
+        Cast::Id => Value::Blob(Uuid::try_parse(text).ok()?.into_bytes().to_vec()),
+        Cast::Flag => Value::Integer(match text {
+            "t" => 1,
+            "f" => 0,
+            _ => return None,
+        }),
+        Cast::Time => Value::Integer(time::micros(text)?),
+        Cast::Bytes => Value::Blob(hex::decode(text.strip_prefix(r"\x")?).ok()?),
+        Cast::Whole => Value::Integer(text.parse().ok()?),
+        Cast::Real => Value::Real(text.parse().ok().filter(|real: &f64| real.is_finite())?),
+        Cast::List => Value::Text(serde_json::to_string(&copy::list(text)?).ok()?),
+    })
+}
+
+/// Says that a failure of SQLite is one of the temporary file, not of the catalog.
+pub trait Staged<T> {
+    fn staged(self) -> Result<T>;
+}
+
+impl<T> Staged<T> for rusqlite::Result<T> {
+    fn staged(self) -> Result<T> {
+        self.map_err(|source| {
+            use rusqlite::ErrorCode;
+            let kind = match source.sqlite_error_code() {
+                Some(ErrorCode::DiskFull) => Kind::NoSpace,
+                Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => Kind::Permission,
+                _ => Kind::Io,
+            };
+            Error::new(kind, "the temporary file for the rows of the dump could not be used").caused_by(source)
+        })
+    }
+}

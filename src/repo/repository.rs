@@ -1,0 +1,230 @@
+//! Opening a repository.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::content::Contents;
+use super::record::SnapshotRecord;
+use super::session::Session;
+use super::{FORMAT_VERSION, lock};
+use crate::base::monitor::Silent;
+use crate::base::{Context, Error, Kind, Result, SnapshotId};
+use crate::catalog::Generation;
+use crate::store::{self, Folder, Store};
+
+/// A repository's own description: `shoebox.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Description {
+    format: u32,
+    id: Uuid,
+    created: Timestamp,
+    shoebox: String,
+}
+
+/// A repository that is there.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    root: PathBuf,
+    description: Description,
+    store: Arc<dyn Store>,
+}
+
+const DESCRIPTION: &str = "shoebox.json";
+const RECORD_LIMIT: u64 = 256 << 20;
+
+impl Repository {
+    /// Makes a repository in the folder `root`, which must be empty or not there.
+    pub fn create(root: &Path) -> Result<Repository> {
+        refuse_content(root)?;
+        let folder = Folder::new(root);
+        for name in ["archives", "snapshots", "tmp"] {
+            folder.create_folder(name)?;
+        }
+        let root = fs::canonicalize(root).context(|| format!("opening {}", root.display()))?;
+        set_private(&root)?;
+        let folder = Folder::new(&root);
+        store::write_all(&folder, "README.txt", include_bytes!("README.txt"))?;
+        let description = Description {
+            format: FORMAT_VERSION,
+            id: Uuid::new_v4(),
+            created: Timestamp::now(),
+            shoebox: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let json = serde_json::to_vec_pretty(&description)
+            .map_err(|e| Error::new(Kind::Io, "describing the repository").caused_by(e))?;
+        let repository = Repository { root, description, store: Arc::new(folder) };
+        // The description comes last: without it the folder is no repository, and `init` can be run again.
+        drop(Session::begin(&repository, "init", &Silent)?);
+        store::write_all(&*repository.store, DESCRIPTION, &json)?;
+        Ok(repository)
+    }
+
+    /// The repository in the folder `root`. `NotFound` when there is none, `Unsupported` when a newer shoebox made it.
+    pub fn open(root: &Path) -> Result<Repository> {
+        let root = fs::canonicalize(root).map_err(|error| not_here(root).caused_by(error))?;
+        let folder = Folder::new(&root);
+        let json = store::read_all(&folder, DESCRIPTION, 1 << 20).map_err(|error| match error.kind() {
+            Kind::NotFound => not_here(&root),
+            _ => error,
+        })?;
+        let description = describe(&json, &root)?;
+        Ok(Repository { root, description, store: Arc::new(folder) })
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What tells this repository from others.
+    pub fn id(&self) -> Uuid {
+        self.description.id
+    }
+
+    /// Where its files lie.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Where its catalog is.
+    pub fn catalog_path(&self) -> PathBuf {
+        self.root.join("catalog.sqlite")
+    }
+
+    pub(super) fn lock_path(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// A fresh name for a file of work in progress.
+    pub(super) fn scratch(&self, what: &str) -> PathBuf {
+        self.root.join("tmp").join(format!("{what}-{}", Uuid::new_v4().simple()))
+    }
+
+    /// The newest generation of the catalog. An error says how to get a missing or damaged one back.
+    pub fn catalog(&self) -> Result<Generation> {
+        Generation::open(&self.catalog_path()).map_err(|error| match error.kind() {
+            Kind::NotFound => Error::new(Kind::NotFound, "the repository's catalog is missing")
+                .hint("`shoebox repair catalog` builds a new one from the archives; no photo is lost"),
+            _ => error,
+        })
+    }
+
+    /// Reads contents.
+    pub fn contents(&self) -> Contents {
+        Contents::new(self.store.clone())
+    }
+
+    /// Ids of all snapshots, oldest first, by the records that exist.
+    pub fn snapshot_ids(&self) -> Result<Vec<SnapshotId>> {
+        let names = self.store.list("snapshots")?;
+        let mut ids: Vec<SnapshotId> = names
+            .iter()
+            .filter_map(|listed| listed.name.strip_prefix("snapshots/")?.strip_suffix(".json")?.parse().ok())
+            .collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// The record of snapshot `id`.
+    pub fn record(&self, id: SnapshotId) -> Result<SnapshotRecord> {
+        let name = record_name(id);
+        let json = store::read_all(&*self.store, &name, RECORD_LIMIT)?;
+        let record: SnapshotRecord =
+            serde_json::from_slice(&json).map_err(|error| newer_or_damaged(&json, &name).caused_by(error))?;
+        match record.id == id {
+            true => Ok(record),
+            false => Err(Error::damaged(format_args!("{name} is the record of {}", record.id))),
+        }
+    }
+
+    /// The name of this machine, as records have it.
+    pub fn host() -> String {
+        lock::host()
+    }
+}
+
+/// Where the record of snapshot `id` is.
+pub(super) fn record_name(id: SnapshotId) -> String {
+    format!("snapshots/{id}.json")
+}
+
+fn newer_or_damaged(json: &[u8], name: &str) -> Error {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    match serde_json::from_slice::<Format>(json) {
+        Ok(Format { format }) if format > FORMAT_VERSION => newer(format),
+        _ => Error::damaged(name),
+    }
+}
+
+fn describe(json: &[u8], root: &Path) -> Result<Description> {
+    let name = root.join(DESCRIPTION);
+    let description: Description = serde_json::from_slice(json)
+        .map_err(|error| newer_or_damaged(json, &name.display().to_string()).caused_by(error))?;
+    match description.format > FORMAT_VERSION {
+        true => Err(newer(description.format)),
+        false => Ok(description),
+    }
+}
+
+fn newer(format: u32) -> Error {
+    Error::new(
+        Kind::Unsupported,
+        format_args!("the repository has format {format}, this shoebox knows {FORMAT_VERSION}"),
+    )
+    .hint("a newer shoebox made it; install that version to use it")
+}
+
+fn not_here(root: &Path) -> Error {
+    Error::new(Kind::NotFound, format_args!("there is no repository in {}", root.display()))
+        .hint("is the disk mounted? `shoebox init` makes a new repository; -r or SHOEBOX_REPOSITORY says where it is")
+}
+
+fn refuse_content(root: &Path) -> Result<()> {
+    if root.join(DESCRIPTION).exists() {
+        return Err(Error::new(Kind::Exists, format_args!("{} is a repository already", root.display()))
+            .hint("run `shoebox backup`; an existing repository needs no init"));
+    }
+    match fs::read_dir(root) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io(format_args!("opening {}", root.display()), error)),
+        Ok(entries) => match entries.flatten().any(|entry| !is_left_over(&entry)) {
+            true => Err(Error::new(Kind::Exists, format_args!("{} is not empty", root.display()))
+                .hint("give init a new folder of its own, such as a folder `photos` on the backup disk")),
+            false => clear(root),
+        },
+    }
+}
+
+/// True for what an `init` that was cut short leaves, and for a file system's own folder.
+fn is_left_over(entry: &fs::DirEntry) -> bool {
+    let ours = ["archives", "snapshots", "tmp", "README.txt", "catalog.sqlite", "lock", "lost+found"];
+    let name = entry.file_name();
+    let empty = fs::read_dir(entry.path()).map(|mut inside| inside.next().is_none()).unwrap_or(true);
+    ours.iter().any(|&own| own == name) && (empty || name == "tmp" || name == "lost+found")
+}
+
+fn clear(root: &Path) -> Result<()> {
+    for name in ["README.txt", "catalog.sqlite"] {
+        match fs::remove_file(root.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(format_args!("clearing {}", root.display()), error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn set_private(root: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(root, fs::Permissions::from_mode(0o700))
+        .context(|| format!("making {} private", root.display()))
+}

@@ -1,0 +1,329 @@
+//! A writer at work: holds the lock, brings the catalog up to date, publishes the next generation.
+//!
+//! Bringing up to date and rebuilding are the same walk: archives that the catalog does not know, then snapshots
+//! that it does not know, oldest first. A crash between any two steps of a backup is mended by the next session.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{BufRead, BufReader};
+
+use rusqlite::Connection;
+use serde::de::DeserializeOwned;
+
+use super::content::Contents;
+use super::lock::Lock;
+use super::record::{Completeness, SnapshotRecord, Stream, StreamChunk};
+use super::repository::{Repository, record_name};
+use super::stream::StreamReader;
+use super::writer::{ContentSink, Written};
+use crate::archive::ArchiveReader;
+use crate::base::file::FileEntry;
+use crate::base::library::Record;
+use crate::base::monitor::Silent;
+use crate::base::{Context, Error, Hash, Kind, Monitor, Phase, Problem, Result, SnapshotId};
+use crate::catalog::{Draft, Generation, ingest, query};
+use crate::store;
+
+/// The one writer of a repository.
+#[derive(Debug)]
+pub struct Session {
+    repository: Repository,
+    generation: Generation,
+    _lock: Lock,
+}
+
+impl Session {
+    /// Takes the lock for `doing` and brings the catalog up to date; a missing or damaged one is rebuilt.
+    pub fn begin(repository: &Repository, doing: &str, monitor: &dyn Monitor) -> Result<Session> {
+        let lock = prepare(repository, doing)?;
+        let generation = match repository.catalog() {
+            Ok(generation) if is_current(repository, &generation)? => generation,
+            Ok(generation) => catch_up(repository, Some(&generation), monitor)?,
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Damaged) => {
+                catch_up(repository, None, monitor)?
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Session { repository: repository.clone(), generation, _lock: lock })
+    }
+
+    /// Takes the lock and builds the catalog anew from archives and snapshots.
+    pub fn rebuild(repository: &Repository, monitor: &dyn Monitor) -> Result<Session> {
+        let lock = prepare(repository, "repair catalog")?;
+        let generation = catch_up(repository, None, monitor)?;
+        Ok(Session { repository: repository.clone(), generation, _lock: lock })
+    }
+
+    /// The catalog as it is now.
+    pub fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
+    /// Where the new bytes of snapshot `id` go.
+    pub fn sink(&self, id: SnapshotId) -> ContentSink {
+        ContentSink::new(self.repository.store().clone(), id)
+    }
+
+    /// Tries the snapshot `record`, whose archives are all published: fills in how complete it is. Nothing shows of it
+    /// until [`Session::commit`].
+    pub fn stage(&self, mut record: SnapshotRecord, written: &Written) -> Result<Staged> {
+        let mut draft = Draft::copy_of(&self.generation, &self.repository.scratch("catalog"))?;
+        let claimed = written.archives.iter().map(|archive| archive.name.clone()).collect();
+        in_transaction(draft.connection(), |db| {
+            add_archives(&self.repository, db, &claimed, &Silent)?;
+            add_row(db, &record, &encode(&record)?)
+        })?;
+        let files = ingest_snapshot(&self.repository, draft.connection(), &record)?;
+        record.completeness = Completeness {
+            present: files.present,
+            moved: files.moved,
+            missing: files.missing,
+            missing_names: files.missing_names,
+            not_covered: files.not_covered,
+            unreadable: record.completeness.unreadable,
+        };
+        Ok(Staged { draft, record })
+    }
+
+    /// Makes the snapshot: writes its record, publishes the catalog. Durable on return.
+    pub fn commit(self, staged: Staged) -> Result<SnapshotRecord> {
+        let Staged { mut draft, record } = staged;
+        let json = encode(&record)?;
+        add_row(draft.connection(), &record, &json)?;
+        ingest::clear_seen(draft.connection())?;
+        store::write_all(&**self.repository.store(), &record_name(record.id), json.as_bytes())?;
+        draft.publish(&self.repository.catalog_path())?;
+        Ok(record)
+    }
+
+    /// Ends the session; the catalog is up to date.
+    pub fn finish(self) -> Generation {
+        self.generation
+    }
+}
+
+/// A snapshot that is all there but for its record.
+#[derive(Debug)]
+pub struct Staged {
+    draft: Draft,
+    record: SnapshotRecord,
+}
+
+impl Staged {
+    /// What its record will say.
+    pub fn record(&self) -> &SnapshotRecord {
+        &self.record
+    }
+}
+
+fn encode(record: &SnapshotRecord) -> Result<String> {
+    serde_json::to_string_pretty(record)
+        .map_err(|error| Error::new(Kind::Io, "writing a snapshot record").caused_by(error))
+}
+
+fn prepare(repository: &Repository, doing: &str) -> Result<Lock> {
+    let lock = Lock::take(&repository.lock_path(), doing)?;
+    let tmp = repository.root().join("tmp");
+    // What an interrupted writer left is of no use: nothing of it was published.
+    match fs::read_dir(&tmp) {
+        Ok(entries) => entries.flatten().for_each(|entry| drop(fs::remove_file(entry.path()))),
+        Err(_) => fs::create_dir_all(&tmp).context(|| format!("creating {}", tmp.display()))?,
+    }
+    Ok(lock)
+}
+
+fn is_current(repository: &Repository, generation: &Generation) -> Result<bool> {
+    let db = generation.connect()?;
+    let names: HashSet<String> = query::archive_names(&db)?.into_keys().collect();
+    Ok(query::snapshot::ids(&db)? == repository.snapshot_ids()?
+        && names == archive_names(repository)?.into_iter().collect())
+}
+
+fn archive_names(repository: &Repository) -> Result<Vec<String>> {
+    let listed = repository.store().list("archives")?;
+    let names = listed.into_iter().filter_map(|listed| Some(listed.name.strip_prefix("archives/")?.to_owned()));
+    Ok(names.filter(|name| name.ends_with(".tar")).collect())
+}
+
+/// The next generation, with all that the store holds; from nothing when `known` is `None`.
+fn catch_up(repository: &Repository, known: Option<&Generation>, monitor: &dyn Monitor) -> Result<Generation> {
+    monitor.begin(Phase::Catalog, None, None);
+    let path = repository.scratch("catalog");
+    let known = known.filter(|generation| extends(repository, generation).unwrap_or(false));
+    let mut draft = match known {
+        Some(generation) => Draft::copy_of(generation, &path)?,
+        None => new_draft(repository, &path)?,
+    };
+    in_transaction(draft.connection(), |db| {
+        drop_missing_snapshots(repository, db)?;
+        let records = new_records(repository, db, monitor)?;
+        let claimed =
+            records.iter().flat_map(|record| record.archives.iter().map(|archive| archive.name.clone())).collect();
+        drop_missing_archives(repository, db, monitor)?;
+        add_archives(repository, db, &claimed, monitor)
+    })?;
+    for record in new_records(repository, draft.connection(), monitor)? {
+        in_transaction(draft.connection(), |db| add_row(db, &record, &encode(&record)?))?;
+        if let Err(error) = ingest_snapshot(repository, draft.connection(), &record) {
+            monitor.problem(Problem { subject: format!("snapshot {}", record.id), message: describe(&error) });
+            in_transaction(draft.connection(), |db| ingest::remove_newest(db, record.id.seconds()))?;
+        }
+        monitor.advance(1, 0);
+    }
+    draft.publish(&repository.catalog_path())
+}
+
+fn describe(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn new_draft(repository: &Repository, path: &std::path::Path) -> Result<Draft> {
+    let mut draft = Draft::create(path)?;
+    let lineage = uuid::Uuid::new_v4().to_string();
+    for (key, value) in [("repository", repository.id().to_string()), ("lineage", lineage)] {
+        draft.connection().execute("INSERT INTO meta (key, value) VALUES (?1, ?2)", (key, value))?;
+    }
+    Ok(draft)
+}
+
+/// True when the catalog can be brought up to date without starting anew: it is of this repository, and what it lacks
+/// is newer than all that it has.
+fn extends(repository: &Repository, generation: &Generation) -> Result<bool> {
+    let db = generation.connect()?;
+    let own: String = db.query_row("SELECT value FROM meta WHERE key = 'repository'", (), |row| row.get(0))?;
+    let (known, there) = (query::snapshot::ids(&db)?, repository.snapshot_ids()?);
+    let newest = known.last().copied();
+    let in_order = there.iter().filter(|id| !known.contains(id)).all(|id| Some(*id) > newest);
+    Ok(own == repository.id().to_string() && in_order)
+}
+
+fn drop_missing_snapshots(repository: &Repository, db: &Connection) -> Result<()> {
+    let there: HashSet<SnapshotId> = repository.snapshot_ids()?.into_iter().collect();
+    for id in query::snapshot::ids(db)?.into_iter().rev().filter(|id| !there.contains(id)) {
+        match query::snapshot::after(db, id.seconds())? {
+            None => ingest::remove_newest(db, id.seconds())?,
+            Some(_) => ingest::remove_snapshot(db, id.seconds())?,
+        }
+    }
+    Ok(())
+}
+
+fn drop_missing_archives(repository: &Repository, db: &Connection, monitor: &dyn Monitor) -> Result<()> {
+    let there: HashSet<String> = archive_names(repository)?.into_iter().collect();
+    for (name, id) in query::archive_names(db)?.into_iter().filter(|(name, _)| !there.contains(name)) {
+        monitor.problem(Problem {
+            subject: format!("archives/{name}"),
+            message: "the archive is missing; photos that only it held are stored again when they are still there"
+                .to_owned(),
+        });
+        ingest::forget_archive(db, id)?;
+    }
+    Ok(())
+}
+
+/// Records of snapshots that the catalog does not know, oldest first. One that cannot be read is a problem.
+fn new_records(repository: &Repository, db: &Connection, monitor: &dyn Monitor) -> Result<Vec<SnapshotRecord>> {
+    let known: HashSet<SnapshotId> = query::snapshot::ids(db)?.into_iter().collect();
+    let mut records = Vec::new();
+    for id in repository.snapshot_ids()?.into_iter().filter(|id| !known.contains(id)) {
+        match repository.record(id) {
+            Ok(record) => records.push(record),
+            Err(error) if error.kind() == Kind::Unsupported => return Err(error),
+            Err(error) => monitor.problem(Problem { subject: format!("snapshot {id}"), message: describe(&error) }),
+        }
+    }
+    Ok(records)
+}
+
+/// Adds the archives that the catalog does not know. Files of those that no snapshot claims are remembered.
+fn add_archives(
+    repository: &Repository,
+    db: &Connection,
+    claimed: &HashSet<String>,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let known = query::archive_names(db)?;
+    for name in archive_names(repository)?.into_iter().filter(|name| !known.contains_key(name)) {
+        let read = || -> Result<_> {
+            let archive = ArchiveReader::open(repository.store().open(&format!("archives/{name}"))?)?;
+            Ok((archive.lines()?, archive.size(), archive.hash()))
+        };
+        match read() {
+            Ok((lines, size, hash)) => ingest::add_archive(db, &name, size, hash, &lines, !claimed.contains(&name))?,
+            Err(error) if error.kind() == Kind::Unsupported => return Err(error),
+            Err(error) => monitor.problem(Problem { subject: format!("archives/{name}"), message: describe(&error) }),
+        }
+    }
+    Ok(())
+}
+
+fn add_row(db: &Connection, record: &SnapshotRecord, json: &str) -> Result<()> {
+    ingest::add_snapshot(db, record.id.seconds(), record.number, record.is_good(), json)
+}
+
+/// Brings the lists of `record` into the draft, by their difference to the snapshot before.
+fn ingest_snapshot(
+    repository: &Repository,
+    db: &mut Connection,
+    record: &SnapshotRecord,
+) -> Result<ingest::AssetFiles> {
+    let time = record.id.seconds();
+    let before = match query::snapshot::before(db, time)? {
+        Some(before) => super::record_of(db, before)?.streams,
+        None => Default::default(),
+    };
+    let contents = repository.contents();
+    in_transaction(db, |db| {
+        let mut files = ingest::FileIngest::begin(db, time)?;
+        let (old, new) = differing(&before.files, &record.streams.files);
+        ingest::merge(
+            lines::<FileEntry>(db, &contents, old),
+            lines(db, &contents, new),
+            |a, b| a.path.cmp(&b.path),
+            |change| files.apply(&change),
+        )?;
+        let library = ingest::LibraryIngest::begin(db, time)?;
+        let (old, new) = differing(&before.library, &record.streams.library);
+        ingest::merge(
+            lines::<Record>(db, &contents, old),
+            lines(db, &contents, new),
+            |a, b| a.key().cmp(&b.key()),
+            |change| library.apply(&change),
+        )?;
+        ingest::resolve_asset_files(db, time)
+    })
+}
+
+/// The chunks of two streams that are not in both. Lists are cut at line ends, so these are whole lines.
+fn differing(old: &Stream, new: &Stream) -> (Vec<StreamChunk>, Vec<StreamChunk>) {
+    let hashes = |stream: &Stream| stream.chunks.iter().map(|chunk| chunk.hash).collect::<HashSet<Hash>>();
+    let without = |stream: &Stream, other: HashSet<Hash>| {
+        stream.chunks.iter().copied().filter(|chunk| !other.contains(&chunk.hash)).collect()
+    };
+    (without(old, hashes(new)), without(new, hashes(old)))
+}
+
+fn lines<'a, T: DeserializeOwned + 'a>(
+    db: &'a Connection,
+    contents: &'a Contents,
+    chunks: Vec<StreamChunk>,
+) -> impl Iterator<Item = Result<T>> + 'a {
+    let reader = BufReader::with_capacity(1 << 16, StreamReader::of_chunks(db, contents, chunks));
+    reader.split(b'\n').map(|line| {
+        let line = line.map_err(|error| Error::damaged("a list of this snapshot").caused_by(error))?;
+        serde_json::from_slice(&line).map_err(|error| Error::damaged("a list of this snapshot").caused_by(error))
+    })
+}
+
+fn in_transaction<T>(db: &mut Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    let transaction = db.transaction()?;
+    let done = work(&transaction)?;
+    transaction.commit()?;
+    Ok(done)
+}

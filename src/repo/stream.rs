@@ -1,0 +1,292 @@
+//! Streams: content that mostly repeats from night to night, cut into chunks.
+//!
+//! Nearly every chunk of a database dump changes every night, but little of it: so a chunk that is new is stored as
+//! a patch on what lay at the same place the night before. Key chunks are never patches, so reading one chunk takes
+//! at most three others.
+
+use std::borrow::Borrow;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use fastcdc::v2020::FastCDC;
+use rusqlite::Connection;
+
+use super::content::Contents;
+use super::record::{Stream, StreamChunk};
+use super::writer::ContentSink;
+use crate::archive::{self, MAX_KEYS, frame};
+use crate::base::{Error, Hash, Kind, Result};
+use crate::catalog::{Generation, query};
+
+/// FastCDC's bounds.
+const MIN: usize = 1 << 20;
+const AVERAGE: usize = 4 << 20;
+const MAX: usize = 8 << 20;
+/// A chunk is prolonged to the end of its line, by no more than this.
+const TO_LINE_END: usize = 1 << 20;
+/// What may be compressed at the same time.
+const IN_FLIGHT: usize = 2;
+/// A patch over this share of its plain bytes is stored plain and becomes a key.
+const PATCH_SHARE: usize = 4;
+
+/// The chunks of the same stream the night before, with where they lay.
+#[derive(Debug, Default, Clone)]
+pub struct Reference(Vec<Known>);
+
+#[derive(Debug, Clone)]
+struct Known {
+    begin: u64,
+    end: u64,
+    /// Itself if it is a key, else its key chunks.
+    keys: Vec<Hash>,
+}
+
+impl Reference {
+    /// `stream` as something to patch against.
+    pub fn of(stream: &Stream, catalog: &Connection) -> Result<Reference> {
+        let mut begin = 0;
+        let mut known = Vec::with_capacity(stream.chunks.len());
+        for chunk in &stream.chunks {
+            let end = begin + chunk.size;
+            match query::chunk(catalog, chunk.hash) {
+                Ok(row) if row.keys.is_empty() => known.push(Known { begin, end, keys: vec![chunk.hash] }),
+                Ok(row) => known.push(Known { begin, end, keys: row.keys }),
+                // A chunk that is lost is no help, and no hindrance.
+                Err(error) if error.kind() == Kind::Damaged => {}
+                Err(error) => return Err(error),
+            }
+            begin = end;
+        }
+        Ok(Reference(known))
+    }
+
+    /// The keys that most likely resemble the bytes from `begin` to `end`, the likeliest first.
+    fn keys(&self, begin: u64, end: u64) -> Vec<Hash> {
+        let mut weights: Vec<(u64, Hash)> = Vec::new();
+        for known in self.0.iter().filter(|known| known.begin < end && known.end > begin) {
+            let overlap = known.end.min(end) - known.begin.max(begin);
+            for (rank, key) in known.keys.iter().enumerate() {
+                let weight = overlap >> rank;
+                match weights.iter_mut().find(|(_, other)| other == key) {
+                    Some((sum, _)) => *sum += weight,
+                    None => weights.push((weight, *key)),
+                }
+            }
+        }
+        weights.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+        weights.into_iter().take(MAX_KEYS).map(|(_, key)| key).collect()
+    }
+}
+
+/// Takes a stream's bytes and stores its chunks.
+#[derive(Debug)]
+pub struct StreamWriter<'a> {
+    sink: &'a ContentSink,
+    catalog: Connection,
+    reference: Reference,
+    buffer: Vec<u8>,
+    stream: Stream,
+    jobs: Sender<Job>,
+}
+
+#[derive(Debug)]
+struct Job {
+    hash: Hash,
+    plain: Vec<u8>,
+    keys: Vec<Hash>,
+}
+
+impl<'a> StreamWriter<'a> {
+    /// Runs `feed` with a writer of a new stream; what `feed` returns, and the stream. Its chunks are in `sink` on
+    /// return, not yet durable. A failure of storing shows in `feed`'s next write, or here.
+    pub fn run<T>(
+        sink: &'a ContentSink,
+        generation: &Generation,
+        contents: &Contents,
+        reference: Reference,
+        feed: impl FnOnce(&mut StreamWriter<'a>) -> Result<T>,
+    ) -> Result<(T, Stream)> {
+        thread::scope(|scope| {
+            let (jobs, queue) = bounded::<Job>(IN_FLIGHT);
+            let workers: Vec<_> = (0..IN_FLIGHT)
+                .map(|_| {
+                    let queue = queue.clone();
+                    scope.spawn(move || store_chunks(sink, &generation.connect()?, contents, queue))
+                })
+                .collect();
+            drop(queue);
+            let mut writer = StreamWriter {
+                sink,
+                catalog: generation.connect()?,
+                reference,
+                buffer: Vec::new(),
+                stream: Stream::default(),
+                jobs,
+            };
+            let fed = feed(&mut writer).and_then(|fed| writer.flush_rest().map(|()| fed));
+            let StreamWriter { stream, jobs, .. } = writer;
+            drop(jobs);
+            for worker in workers {
+                worker.join().map_err(|_| Error::new(Kind::Io, "a thread that stores chunks ended early"))??;
+            }
+            Ok((fed?, stream))
+        })
+    }
+
+    /// Adds `bytes`.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.buffer.extend_from_slice(bytes);
+        let mut begin = 0;
+        while self.buffer.len() - begin >= MAX + TO_LINE_END {
+            begin += self.store_next(begin)?;
+        }
+        self.buffer.drain(..begin);
+        Ok(())
+    }
+
+    fn flush_rest(&mut self) -> Result<()> {
+        let mut begin = 0;
+        while begin < self.buffer.len() {
+            begin += self.store_next(begin)?;
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Stores the chunk that begins at `begin` of the buffer; its length.
+    fn store_next(&mut self, begin: usize) -> Result<usize> {
+        let len = chunk_len(&self.buffer[begin..]);
+        let plain = &self.buffer[begin..begin + len];
+        let hash = archive::hasher::hash(plain);
+        let at = self.stream.size;
+        if !self.sink.has_chunk(&self.catalog, hash)? {
+            let keys = self.reference.keys(at, at + len as u64);
+            let job = Job { hash, plain: plain.to_vec(), keys };
+            self.jobs.send(job).map_err(|_| Error::new(Kind::Io, "storing chunks failed"))?;
+        }
+        self.stream.chunks.push(StreamChunk { hash, size: len as u64 });
+        self.stream.size += len as u64;
+        Ok(len)
+    }
+}
+
+impl Write for StreamWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.push(bytes).map_err(std::io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where the chunk at the beginning of `bytes` ends: where FastCDC cuts, prolonged to the end of the line, so that
+/// lists are made of whole lines.
+fn chunk_len(bytes: &[u8]) -> usize {
+    let cut = FastCDC::new(bytes, MIN, AVERAGE, MAX).next().map_or(bytes.len(), |chunk| chunk.length);
+    let len = cut.clamp(1, bytes.len());
+    if bytes[len - 1] == b'\n' {
+        return len;
+    }
+    let rest = &bytes[len..bytes.len().min(len + TO_LINE_END)];
+    memchr::memchr(b'\n', rest).map_or(len, |at| len + at + 1)
+}
+
+fn store_chunks(sink: &ContentSink, catalog: &Connection, contents: &Contents, queue: Receiver<Job>) -> Result<()> {
+    for Job { hash, plain, keys } in queue {
+        let size = plain.len() as u64;
+        match patch(catalog, contents, &plain, &keys)? {
+            Some(frame) => sink.add_chunk(hash, size, &frame, &keys)?,
+            None => sink.add_chunk(hash, size, &frame::compress(&plain)?, &[])?,
+        }
+    }
+    Ok(())
+}
+
+/// `plain` as a patch on `keys`, if that pays.
+fn patch(catalog: &Connection, contents: &Contents, plain: &[u8], keys: &[Hash]) -> Result<Option<Vec<u8>>> {
+    let mut prefix = Vec::new();
+    for key in keys {
+        match contents.chunk(catalog, *key) {
+            Ok(bytes) => prefix.extend_from_slice(&bytes),
+            // A damaged key would make damaged patches: begin anew.
+            Err(error) if error.kind() == Kind::Damaged => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    if prefix.is_empty() {
+        return Ok(None);
+    }
+    let frame = frame::compress_patch(plain, &prefix)?;
+    Ok((frame.len() * PATCH_SHARE <= plain.len()).then_some(frame))
+}
+
+/// Reads a stream from its beginning. `C` is a connection to the catalog, or a reference to one.
+#[derive(Debug)]
+pub struct StreamReader<'a, C> {
+    catalog: C,
+    contents: &'a Contents,
+    chunks: std::vec::IntoIter<StreamChunk>,
+    current: Arc<Vec<u8>>,
+    at: usize,
+}
+
+impl<'a, C: Borrow<Connection>> StreamReader<'a, C> {
+    /// Reads `stream`.
+    pub fn new(catalog: C, contents: &'a Contents, stream: &Stream) -> Self {
+        Self::of_chunks(catalog, contents, stream.chunks.clone())
+    }
+
+    /// Reads the given chunks, one after the other.
+    pub fn of_chunks(catalog: C, contents: &'a Contents, chunks: Vec<StreamChunk>) -> Self {
+        StreamReader { catalog, contents, chunks: chunks.into_iter(), current: Arc::default(), at: 0 }
+    }
+}
+
+impl<C: Borrow<Connection>> Read for StreamReader<'_, C> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.at == self.current.len() {
+            let Some(chunk) = self.chunks.next() else { return Ok(0) };
+            self.current = self.contents.chunk(self.catalog.borrow(), chunk.hash).map_err(std::io::Error::other)?;
+            self.at = 0;
+        }
+        let len = buffer.len().min(self.current.len() - self.at);
+        buffer[..len].copy_from_slice(&self.current[self.at..self.at + len]);
+        self.at += len;
+        Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(n: u8) -> Hash {
+        Hash([n; 32])
+    }
+
+    #[test]
+    fn the_keys_are_those_of_what_lay_at_the_same_place() {
+        let known = |begin, end, keys: &[u8]| Known { begin, end, keys: keys.iter().map(|&n| hash(n)).collect() };
+        let reference = Reference(vec![known(0, 100, &[1]), known(100, 200, &[2, 1, 3]), known(200, 300, &[3])]);
+        assert_eq!(reference.keys(100, 200), [hash(2), hash(1), hash(3)]);
+        assert_eq!(reference.keys(190, 290), [hash(3), hash(2), hash(1)]);
+        assert_eq!(reference.keys(300, 400), []);
+    }
+
+    #[test]
+    fn chunks_end_where_lines_end() {
+        let line = b"0123456789 abcdefghijklmnopqrstuvwxyz\n";
+        let text: Vec<u8> = (0..400_000u32).flat_map(|i| [&i.to_le_bytes()[..2], &line[..]].concat()).collect();
+        let mut at = 0;
+        while at < text.len() {
+            let len = chunk_len(&text[at..]);
+            assert!(len >= MIN.min(text.len() - at) && len <= MAX + TO_LINE_END);
+            at += len;
+            assert_eq!(text[at - 1], b'\n');
+        }
+    }
+}

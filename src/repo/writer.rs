@@ -1,0 +1,238 @@
+//! Where new bytes go: the archives of the snapshot that is being written.
+//!
+//! Many threads add to one sink. A content is stored once, however many of them bring it.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use rusqlite::Connection;
+
+use super::record::ArchiveInfo;
+use crate::archive::{ArchiveWriter, Digests, LargeContent, NewContent, Stored};
+use crate::base::{Error, Hash, Result, SnapshotId};
+use crate::catalog::query;
+use crate::store::Store;
+
+/// An archive is finished when it has so many bytes; a content that is larger has one to itself.
+pub const TARGET: u64 = 256 << 20;
+
+/// The archives of one snapshot.
+#[derive(Debug)]
+pub struct ContentSink {
+    store: Arc<dyn Store>,
+    snapshot: SnapshotId,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    current: Option<ArchiveWriter>,
+    names: u32,
+    stored: HashSet<Hash>,
+    /// Sizes of large contents that were added.
+    sizes: HashSet<u64>,
+    written: Written,
+}
+
+/// What a sink wrote.
+#[derive(Debug, Default, Clone)]
+pub struct Written {
+    pub archives: Vec<ArchiveInfo>,
+    /// Contents that were new.
+    pub contents: u64,
+    /// Their plain bytes.
+    pub bytes: u64,
+}
+
+impl ContentSink {
+    pub(super) fn new(store: Arc<dyn Store>, snapshot: SnapshotId) -> Self {
+        ContentSink { store, snapshot, state: Mutex::default() }
+    }
+
+    /// True when the content called `hash` is in the repository already, or was added to this sink.
+    pub fn has_content(&self, catalog: &Connection, hash: Hash) -> Result<bool> {
+        Ok(self.state().stored.contains(&hash) || query::has_content(catalog, hash)?)
+    }
+
+    /// True when the chunk called `hash` is in the repository already, or was added to this sink.
+    pub(super) fn has_chunk(&self, catalog: &Connection, hash: Hash) -> Result<bool> {
+        Ok(self.state().stored.contains(&hash) || query::has_chunk(catalog, hash)?)
+    }
+
+    /// Adds a content that is at hand whole. Does nothing when it was added before.
+    pub fn add_content(&self, seen: &NewContent<'_>, digests: &Digests, stored: Stored) -> Result<()> {
+        let mut state = self.state();
+        if !state.stored.insert(digests.hash) {
+            return Ok(());
+        }
+        let added = self.with_archive(&mut state, |archive| archive.add_content(seen, digests, stored));
+        state.note(added, digests)
+    }
+
+    /// Adds a content of `size` bytes that is too large to be at hand whole: `fill` gives it segment by segment and
+    /// returns its digests, or fails, and then nothing of it stays. `first` is its first segment.
+    pub fn add_large<E: From<Error>>(
+        &self,
+        seen: NewContent<'_>,
+        size: u64,
+        first: &[u8],
+        fill: impl FnOnce(&mut LargeContent<'_>) -> Result<Digests, E>,
+    ) -> Result<Digests, E> {
+        if size > TARGET {
+            return self.add_alone(seen, size, first, fill);
+        }
+        let mut state = self.state();
+        let mut archive = state.take(&*self.store)?;
+        let written = write_large(&mut archive, seen, size, first, fill, |hash| state.stored.contains(hash));
+        self.put_back(&mut state, archive)?;
+        let (digests, new) = written?;
+        state.note_large(&digests, new);
+        Ok(digests)
+    }
+
+    /// True when a content of `size` bytes may be stored already: it is worth hashing before it is written.
+    pub fn may_have(&self, catalog: &Connection, size: u64) -> Result<bool> {
+        Ok(self.state().sizes.contains(&size) || query::has_content_of(catalog, size)?)
+    }
+
+    /// A content that fills an archive of its own does not keep the others waiting.
+    fn add_alone<E: From<Error>>(
+        &self,
+        seen: NewContent<'_>,
+        size: u64,
+        first: &[u8],
+        fill: impl FnOnce(&mut LargeContent<'_>) -> Result<Digests, E>,
+    ) -> Result<Digests, E> {
+        let mut archive = ArchiveWriter::new(self.store.draft()?);
+        let (digests, new) =
+            write_large(&mut archive, seen, size, first, fill, |hash| self.state().stored.contains(hash))?;
+        if new {
+            let name = self.next_name(&mut self.state());
+            let info = finish(archive, name)?;
+            self.state().written.archives.push(info);
+        }
+        self.state().note_large(&digests, new);
+        Ok(digests)
+    }
+
+    /// Adds a chunk of a stream: one zstd frame, and its key chunks when it is a patch.
+    pub(super) fn add_chunk(&self, hash: Hash, size: u64, frame: &[u8], keys: &[Hash]) -> Result<()> {
+        let mut state = self.state();
+        if !state.stored.insert(hash) {
+            return Ok(());
+        }
+        let added = self.with_archive(&mut state, |archive| archive.add_chunk(hash, size, frame, keys));
+        if added.is_err() {
+            state.stored.remove(&hash);
+        }
+        added
+    }
+
+    /// Publishes the last archive. All that was added is durable on return.
+    pub fn finish(self) -> Result<Written> {
+        self.flush()?;
+        Ok(self.state().written.clone())
+    }
+
+    /// Publishes the archive that is being written: durable on return. More can be added.
+    pub fn flush(&self) -> Result<()> {
+        let mut state = self.state();
+        match state.current.take() {
+            Some(archive) if !archive.is_empty() => self.publish(&mut state, archive),
+            _ => Ok(()),
+        }
+    }
+
+    /// What was written so far.
+    pub fn written(&self) -> Written {
+        self.state().written.clone()
+    }
+
+    fn with_archive(&self, state: &mut State, add: impl FnOnce(&mut ArchiveWriter) -> Result<()>) -> Result<()> {
+        let mut archive = state.take(&*self.store)?;
+        let added = add(&mut archive);
+        self.put_back(state, archive)?;
+        added
+    }
+
+    fn put_back(&self, state: &mut State, archive: ArchiveWriter) -> Result<()> {
+        match archive.size() >= TARGET && !archive.is_empty() {
+            true => self.publish(state, archive),
+            false => {
+                state.current = Some(archive);
+                Ok(())
+            }
+        }
+    }
+
+    fn publish(&self, state: &mut State, archive: ArchiveWriter) -> Result<()> {
+        let name = self.next_name(state);
+        state.written.archives.push(finish(archive, name)?);
+        Ok(())
+    }
+
+    fn next_name(&self, state: &mut State) -> String {
+        state.names += 1;
+        let id = self.snapshot.to_string();
+        format!("{}/{id}-{:04}.tar", id.get(..4).unwrap_or("0000"), state.names)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl State {
+    fn take(&mut self, store: &dyn Store) -> Result<ArchiveWriter> {
+        match self.current.take() {
+            Some(archive) => Ok(archive),
+            None => Ok(ArchiveWriter::new(store.draft()?)),
+        }
+    }
+
+    fn note_large(&mut self, digests: &Digests, new: bool) {
+        self.sizes.insert(digests.size);
+        if new && self.stored.insert(digests.hash) {
+            self.written.contents += 1;
+            self.written.bytes += digests.size;
+        }
+    }
+
+    fn note(&mut self, added: Result<()>, digests: &Digests) -> Result<()> {
+        match added {
+            Ok(()) => {
+                self.written.contents += 1;
+                self.written.bytes += digests.size;
+                Ok(())
+            }
+            Err(error) => {
+                self.stored.remove(&digests.hash);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Writes a large content; its digests, and whether it stays: one that `known` has is taken back.
+fn write_large<E: From<Error>>(
+    archive: &mut ArchiveWriter,
+    seen: NewContent<'_>,
+    size: u64,
+    first: &[u8],
+    fill: impl FnOnce(&mut LargeContent<'_>) -> Result<Digests, E>,
+    known: impl FnOnce(&Hash) -> bool,
+) -> Result<(Digests, bool), E> {
+    let mut large = archive.large_content(seen, size, first)?;
+    let digests = fill(&mut large)?;
+    let new = !known(&digests.hash);
+    match new {
+        true => large.finish(&digests)?,
+        false => large.abandon()?,
+    }
+    Ok((digests, new))
+}
+
+fn finish(archive: ArchiveWriter, name: String) -> Result<ArchiveInfo> {
+    let finished = archive.finish(&format!("archives/{name}"))?;
+    Ok(ArchiveInfo { name, size: finished.size, hash: finished.hash })
+}

@@ -1,0 +1,209 @@
+//! UPLOAD_LOCATION: the folder in which Immich keeps its files.
+//!
+//! Opening it checks that it is what it should be, since an unmounted disk must never look like a library that lost
+//! everything: a `.immich` marker (Immich writes one into each of its folders, and checks them at its own start), or, from
+//! the years before the markers, a folder named by a user's id.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::base::{Context, Error, FilePath, Kind, Result};
+
+use super::walk::Root;
+
+/// Folders whose files Immich cannot make again.
+pub const ORIGINALS: [&str; 3] = ["library", "profile", "upload"];
+/// Folders whose files Immich makes again (motion-photo videos apart, which are assets).
+pub const GENERATED: [&str; 2] = ["encoded-video", "thumbs"];
+/// Where Immich keeps the dumps that it makes itself.
+pub const BACKUPS: &str = "backups";
+/// The file that Immich writes into each of its folders.
+pub const MARKER: &str = ".immich";
+
+/// So many entries of a folder are looked at when guessing which folder was meant.
+const GUESSES: usize = 1000;
+
+/// A folder that was found to be Immich's UPLOAD_LOCATION.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadLocation(PathBuf);
+
+impl UploadLocation {
+    /// Checks `folder`. A [`Kind::Refused`] says why it cannot be it, and which folder probably is.
+    pub fn open(folder: &Path) -> Result<UploadLocation> {
+        let what = || format!("reading {}", folder.display());
+        match fs::metadata(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(folder)),
+            Err(error) => return Err(error).context(what),
+            Ok(metadata) if !metadata.is_dir() => return Err(not_a_folder(folder)),
+            Ok(_) => {}
+        }
+        let absolute = fs::canonicalize(folder).context(what)?;
+        fs::read_dir(&absolute).context(what)?;
+        match judge(&absolute) {
+            Looks::Right => Ok(UploadLocation(absolute)),
+            Looks::Unmarked => Err(unmarked(folder, &absolute)),
+            Looks::Other => Err(other(folder, &absolute)),
+        }
+    }
+
+    /// The folder, absolute.
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where `path` of a file list is on this machine.
+    pub fn place(&self, path: &FilePath) -> PathBuf {
+        path.below(&self.0)
+    }
+
+    /// The folders to walk: originals, and generated files too if asked for. What is not there is left out.
+    pub fn roots(&self, generated: bool) -> Vec<Root> {
+        let wanted = ORIGINALS.iter().chain(GENERATED.iter().filter(|_| generated));
+        wanted.filter_map(|name| self.root(name)).collect()
+    }
+
+    fn root(&self, name: &str) -> Option<Root> {
+        let folder = self.0.join(name);
+        let shown = FilePath::new(name).ok()?;
+        folder.is_dir().then_some(Root { folder, shown })
+    }
+
+    /// Immich's own folder of dumps, if there is one.
+    pub fn backups(&self) -> Option<PathBuf> {
+        Some(self.0.join(BACKUPS)).filter(|folder| folder.is_dir())
+    }
+}
+
+/// What a folder looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    Right,
+    /// The names are right, and there is nothing of Immich's in them.
+    Unmarked,
+    Other,
+}
+
+fn judge(folder: &Path) -> Looks {
+    let here = |name: &&&str| folder.join(name).is_dir();
+    if !ORIGINALS.iter().any(|name| here(&name)) {
+        return Looks::Other;
+    }
+    let folders: Vec<_> = ORIGINALS.iter().chain(&GENERATED).chain([&BACKUPS]).filter(here).collect();
+    let marked = folders.iter().any(|name| folder.join(name).join(MARKER).exists());
+    if marked || folders.iter().any(|name| holds_users(&folder.join(name))) { Looks::Right } else { Looks::Unmarked }
+}
+
+/// True if one of its folders is named by a user's id.
+fn holds_users(folder: &Path) -> bool {
+    children(folder)
+        .any(|child| child.file_name().is_some_and(|name| Uuid::try_parse_ascii(name.as_encoded_bytes()).is_ok()))
+}
+
+fn children(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().take(GUESSES);
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir())
+}
+
+/// The folder that was probably meant: one above, or one or two below.
+fn meant(absolute: &Path) -> Option<PathBuf> {
+    let right = |folder: &PathBuf| judge(folder) == Looks::Right;
+    let above = || absolute.ancestors().skip(1).map(Path::to_owned).find(right);
+    let below = || children(absolute).find(right);
+    let deeper = || children(absolute).flat_map(|child| children(&child)).find(right);
+    above().or_else(below).or_else(deeper)
+}
+
+fn missing(folder: &Path) -> Error {
+    Error::new(Kind::Refused, format_args!("there is no folder {}", folder.display()))
+        .hint("is its disk mounted? UPLOAD_LOCATION in Immich's .env file says where it is")
+}
+
+fn not_a_folder(folder: &Path) -> Error {
+    Error::new(Kind::Refused, format_args!("{} is not a folder", folder.display()))
+        .hint("name the folder that UPLOAD_LOCATION in Immich's .env file names")
+}
+
+fn unmarked(folder: &Path, absolute: &Path) -> Error {
+    let error =
+        Error::new(Kind::Refused, format_args!("{} holds neither Immich's markers nor photos", folder.display()));
+    hinted(error, absolute, "is its disk mounted? Immich keeps a file .immich in each of its folders")
+}
+
+fn other(folder: &Path, absolute: &Path) -> Error {
+    if fs::read_dir(absolute).is_ok_and(|mut entries| entries.next().is_none()) {
+        let error = Error::new(Kind::Refused, format_args!("{} is empty", folder.display()));
+        return hinted(error, absolute, "is its disk mounted?");
+    }
+    let message = "is not Immich's UPLOAD_LOCATION: it holds no upload, library or profile";
+    let error = Error::new(Kind::Refused, format_args!("{} {message}", folder.display()));
+    hinted(error, absolute, "name the folder that UPLOAD_LOCATION in Immich's .env file names")
+}
+
+/// Names the folder that was probably meant, else says `otherwise`.
+fn hinted(error: Error, absolute: &Path, otherwise: &str) -> Error {
+    match meant(absolute) {
+        Some(meant) => error.hint(format_args!("did you mean {}?", meant.display())),
+        None => error.hint(otherwise),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn location(folder: &Path) {
+        for name in ORIGINALS.iter().chain(&GENERATED).chain([&BACKUPS]) {
+            fs::create_dir_all(folder.join(name)).unwrap();
+            fs::write(folder.join(name).join(MARKER), "1700000000000").unwrap();
+        }
+    }
+
+    fn refusal(folder: &Path) -> (String, String) {
+        let error = UploadLocation::open(folder).unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused);
+        (error.to_string(), error.next_step().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn a_marked_folder_is_opened_and_its_originals_are_its_roots() {
+        let folder = tempfile::tempdir().unwrap();
+        location(folder.path());
+        let opened = UploadLocation::open(folder.path()).unwrap();
+        let shown = |roots: Vec<Root>| roots.iter().map(|root| root.shown.to_string()).collect::<Vec<_>>();
+        assert_eq!(shown(opened.roots(false)), ["library", "profile", "upload"]);
+        assert_eq!(shown(opened.roots(true)).len(), 5);
+        assert!(opened.backups().is_some());
+    }
+
+    #[test]
+    fn a_library_from_before_the_markers_is_known_by_its_users() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("upload/2287f06d-7279-476a-8155-ad81da1ffcce/55")).unwrap();
+        assert!(UploadLocation::open(folder.path()).is_ok());
+    }
+
+    #[test]
+    fn a_neighbouring_folder_is_refused_and_the_right_one_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let right = folder.path().canonicalize().unwrap().join("immich/library");
+        location(&right);
+        let meant = format!("did you mean {}?", right.display());
+        for wrong in ["", "immich", "immich/library/upload", "immich/library/thumbs"] {
+            assert_eq!(refusal(&folder.path().join(wrong)).1, meant, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_unmounted_disk_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(refusal(folder.path()).0.ends_with(" is empty"));
+        assert!(refusal(&folder.path().join("none")).0.starts_with("there is no folder"));
+        for name in ["upload", "library"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        assert!(refusal(folder.path()).0.ends_with("neither Immich's markers nor photos"));
+    }
+}

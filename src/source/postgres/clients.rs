@@ -1,0 +1,78 @@
+//! Which of the machine's PostgreSQL clients is run: the one on PATH, and if that is too old the newest one.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::DumpTool;
+
+/// Where Debian and Ubuntu keep the programs of each major version.
+const VERSIONS: &str = "/usr/lib/postgresql";
+
+/// The places where clients are looked for.
+#[derive(Debug)]
+pub(super) struct Clients {
+    pub(super) path: OsString,
+    pub(super) versions: PathBuf,
+}
+
+impl Clients {
+    pub(super) fn of_this_machine() -> Self {
+        Clients { path: env::var_os("PATH").unwrap_or_default(), versions: VERSIONS.into() }
+    }
+
+    /// The client on PATH, else the newest one.
+    pub(super) fn first(&self, tool: DumpTool) -> Option<PathBuf> {
+        env::split_paths(&self.path)
+            .map(|folder| folder.join(tool.program()))
+            .find(|program| is_program(program))
+            .or_else(|| self.newest(tool))
+    }
+
+    /// The client of the highest major version under the folder of versions.
+    pub(super) fn newest(&self, tool: DumpTool) -> Option<PathBuf> {
+        fs::read_dir(&self.versions)
+            .ok()?
+            .flatten()
+            .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path())))
+            .map(|(major, folder)| (major, folder.join("bin").join(tool.program())))
+            .filter(|(_, program)| is_program(program))
+            .max_by_key(|(major, _)| *major)
+            .map(|(_, program)| program)
+    }
+}
+
+fn is_program(path: &Path) -> bool {
+    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn program(folder: &Path) -> PathBuf {
+        fs::create_dir_all(folder).unwrap();
+        let path = folder.join("pg_dump");
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    #[test]
+    fn the_newest_client_is_found_by_number_and_path_comes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let versions = folder.path().join("versions");
+        program(&versions.join("9/bin"));
+        let newest = program(&versions.join("16/bin"));
+        fs::create_dir_all(versions.join("18/bin")).unwrap();
+        let mut clients = Clients { path: folder.path().join("none").into(), versions };
+        assert_eq!(clients.first(DumpTool::PgDump), Some(newest.clone()));
+        let on_path = program(&folder.path().join("on path"));
+        clients.path = folder.path().join("on path").into();
+        assert_eq!(clients.first(DumpTool::PgDump), Some(on_path));
+        assert_eq!(clients.newest(DumpTool::PgDump), Some(newest));
+        assert_eq!(clients.first(DumpTool::PgDumpall), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! A dump of the living database, made by PostgreSQL's own client and read as it comes.
+//!
+//! The commands are those of Immich: `pg_dump --clean --if-exists`, or `pg_dumpall` with the same flags, run on this
+//! machine or inside the database's container. What always holds: a password goes to the client by its environment and
+//! never by a command line; the client never asks at a terminal (`--no-password`); its messages are English (`LC_ALL=C`), since
+//! [`failure`] reads them; a [`RunningDump`] that is dropped takes its client with it.
+//!
+//! Limit: when a `docker exec` is cut short, Docker leaves the `pg_dump` in the container running until its next write
+//! fails (moby#9098).
+
+mod clients;
+mod command;
+mod failure;
+mod process;
+mod url;
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::Command;
+
+use crate::base::{Error, Result};
+use crate::source::Secret;
+
+use clients::Clients;
+use failure::Failure;
+use process::Process;
+
+/// Where the database is.
+#[derive(Debug, Clone)]
+pub enum Server {
+    /// `postgresql://USER@HOST:PORT/DATABASE`; it may hold the password.
+    Url(String),
+    /// Where libpq's `PG*` environment variables say, else the local socket.
+    Environment,
+    /// Inside a running container, asked through `docker exec` (or a program with the same flags, such as podman).
+    Docker { container: String, docker: OsString },
+}
+
+impl Server {
+    /// The database in the container `container`, asked through `docker`.
+    pub fn docker(container: impl Into<String>) -> Self {
+        Server::Docker { container: container.into(), docker: "docker".into() }
+    }
+}
+
+/// The client that makes the dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DumpTool {
+    /// One database.
+    #[default]
+    PgDump,
+    /// The cluster: roles and every database. Needs a superuser.
+    PgDumpall,
+}
+
+impl DumpTool {
+    /// The program's name.
+    pub fn program(self) -> &'static str {
+        match self {
+            DumpTool::PgDump => "pg_dump",
+            DumpTool::PgDumpall => "pg_dumpall",
+        }
+    }
+}
+
+/// Which dump is wanted. What is `None` is taken from the server's description, else Immich's defaults.
+#[derive(Debug, Clone)]
+pub struct DumpRequest {
+    pub server: Server,
+    pub tool: DumpTool,
+    /// Not used by `pg_dumpall`, which dumps every database.
+    pub database: Option<String>,
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+}
+
+impl DumpRequest {
+    /// A `pg_dump` of Immich's database on `server`.
+    pub fn new(server: Server) -> Self {
+        DumpRequest { server, tool: DumpTool::default(), database: None, user: None, password: None }
+    }
+}
+
+/// Starts the client and waits for its first bytes, so that most failures come from here.
+///
+/// A client that is older than the server is replaced by the newest one under `/usr/lib/postgresql`.
+pub fn start(request: &DumpRequest) -> Result<RunningDump> {
+    start_among(request, &Clients::of_this_machine())
+}
+
+fn start_among(request: &DumpRequest, clients: &Clients) -> Result<RunningDump> {
+    if let Server::Docker { container, docker } = &request.server {
+        let command = command::in_container(request, container, docker)?;
+        return open(command, request)?.map_err(Failure::into_error);
+    }
+    let program = clients.first(request.tool).ok_or_else(|| failure::client_missing(request.tool))?;
+    match open(command::on_this_machine(request, &program)?, request)? {
+        Err(failure) if failure.client_is_too_old() => retry(request, clients, &program, failure),
+        outcome => outcome.map_err(Failure::into_error),
+    }
+}
+
+/// Tries the newest client in place of `tried`, which was too old.
+fn retry(request: &DumpRequest, clients: &Clients, tried: &Path, failure: Failure) -> Result<RunningDump> {
+    match clients.newest(request.tool).filter(|newest| newest != tried) {
+        Some(newest) => open(command::on_this_machine(request, &newest)?, request)?.map_err(Failure::into_error),
+        None => Err(failure.into_error()),
+    }
+}
+
+/// Starts `command`; the inner error says that the client ended before it wrote anything.
+fn open(command: Command, request: &DumpRequest) -> Result<Result<RunningDump, Failure>> {
+    let subject = failure::Subject::of(request);
+    let mut process = Process::start(command).map_err(|error| failure::not_started(&subject, error))?;
+    let mut head = vec![0; 64 * 1024];
+    let filled = process.read(&mut head).map_err(|error| Error::io(format_args!("reading from {subject}"), error))?;
+    head.truncate(filled);
+    if filled > 0 {
+        return Ok(Ok(RunningDump { process, head: io::Cursor::new(head), subject }));
+    }
+    let ended = process.end().map_err(|error| Error::io(format_args!("waiting for {subject}"), error))?;
+    Ok(Err(Failure::new(subject, ended)))
+}
+
+/// A dump that is being made: read it to its end, then [`finish`](RunningDump::finish). Dropping it ends the client.
+#[derive(Debug)]
+pub struct RunningDump {
+    process: Process,
+    head: io::Cursor<Vec<u8>>,
+    subject: failure::Subject,
+}
+
+impl RunningDump {
+    /// Waits for the client and tells whether it succeeded. Without a success the bytes read are no dump.
+    pub fn finish(self) -> Result<()> {
+        let RunningDump { process, subject, .. } = self;
+        let ended = process.end().map_err(|error| Error::io(format_args!("waiting for {subject}"), error))?;
+        if ended.status.success() { Ok(()) } else { Err(Failure::new(subject, ended).into_error()) }
+    }
+}
+
+impl Read for RunningDump {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.head.read(buffer)? {
+            0 => self.process.read(buffer),
+            filled => Ok(filled),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! One folder and everything below it, sorted.
+
+use std::collections::VecDeque;
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, fstat, openat, statat};
+use rustix::io::Errno;
+
+use crate::base::FilePath;
+
+use super::{Exclude, Found, Item, Root, problem};
+
+/// So many folders are held open at a time; those further up are opened again by path when the walk comes back.
+const OPEN: usize = 64;
+
+/// The walk below one root. Calls go by name relative to the open folder, as `find` does it.
+pub(super) struct FolderWalk {
+    root: Root,
+    exclude: Exclude,
+    /// The folders from the root to where the walk is.
+    stack: Vec<Level>,
+    /// What was met besides the entry that is handed out.
+    waiting: VecDeque<Item>,
+    begun: bool,
+    buffer: Vec<MaybeUninit<u8>>,
+    spare: Vec<Names>,
+}
+
+/// A folder whose entries are being handed out.
+struct Level {
+    path: FilePath,
+    folder: Option<OwnedFd>,
+    names: Names,
+    next: usize,
+}
+
+/// The names of one folder, in one piece of memory, each with its closing NUL.
+#[derive(Default)]
+struct Names {
+    bytes: Vec<u8>,
+    sorted: Vec<Range<usize>>,
+}
+
+impl Names {
+    fn push(&mut self, name: &CStr) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(name.to_bytes_with_nul());
+        self.sorted.push(start..self.bytes.len());
+    }
+
+    fn sort(&mut self) {
+        let bytes = &self.bytes;
+        self.sorted.sort_unstable_by(|a, b| bytes[a.clone()].cmp(&bytes[b.clone()]));
+    }
+
+    fn get(&self, index: usize) -> Option<&CStr> {
+        CStr::from_bytes_with_nul(&self.bytes[self.sorted.get(index)?.clone()]).ok()
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.sorted.clear();
+    }
+}
+
+impl FolderWalk {
+    pub(super) fn new(root: Root, exclude: Exclude) -> Self {
+        FolderWalk {
+            root,
+            exclude,
+            stack: Vec::new(),
+            waiting: VecDeque::new(),
+            begun: false,
+            buffer: vec![MaybeUninit::uninit(); 64 * 1024],
+            spare: Vec::new(),
+        }
+    }
+
+    /// The root itself. A symlink at this place is followed: people move `library/` to a larger disk that way.
+    fn begin(&mut self) -> Option<Item> {
+        self.begun = true;
+        let shown = self.root.shown.clone();
+        if self.exclude.covers(&shown) {
+            return None;
+        }
+        let opened = openat(CWD, &self.root.folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let stat = opened.as_ref().map_err(|&errno| errno).and_then(|folder| fstat(folder));
+        match (opened, stat) {
+            (Ok(folder), Ok(stat)) => {
+                self.list(folder, shown.clone());
+                Some(Ok(Found::from_stat(shown, &stat)))
+            }
+            (Err(errno), _) | (_, Err(errno)) => Some(Err(problem(&shown, "read", errno))),
+        }
+    }
+
+    /// Reads the names of an open folder and makes it the one whose entries come next.
+    fn list(&mut self, folder: OwnedFd, path: FilePath) {
+        let mut names = self.spare.pop().unwrap_or_default();
+        if let Err(errno) = read_names(folder.as_fd(), &mut self.buffer, &mut names) {
+            self.waiting.push_back(Err(problem(&path, "read", errno)));
+        }
+        if let Some(distant) = self.stack.len().checked_sub(OPEN) {
+            self.stack[distant].folder = None;
+        }
+        self.stack.push(Level { path, folder: Some(folder), names, next: 0 });
+    }
+
+    /// The next entry of the innermost folder; `None` when there is none that can be told.
+    fn step(&mut self) -> Option<Item> {
+        let level = self.stack.last_mut()?;
+        let Some(name) = level.names.get(level.next) else {
+            self.leave();
+            return None;
+        };
+        level.next += 1;
+        let path = level.path.join(name.to_bytes()).ok()?;
+        if self.exclude.covers(&path) {
+            return None;
+        }
+        let looked = match &level.folder {
+            Some(folder) => look(folder.as_fd(), name),
+            None => reopen(&self.root, &level.path).and_then(|folder| look(level.folder.insert(folder).as_fd(), name)),
+        };
+        match looked {
+            Ok(Looked { stat, inner }) => {
+                let found = Found::from_stat(path, &stat);
+                self.enter(inner, &found.path);
+                Some(Ok(found))
+            }
+            Err(errno) => Some(Err(problem(&path, "read", errno))),
+        }
+    }
+
+    /// Goes on inside the folder that was just handed out, if it is one and opens.
+    fn enter(&mut self, inner: Option<Result<OwnedFd, Errno>>, path: &FilePath) {
+        match inner {
+            Some(Ok(inner)) => self.list(inner, path.clone()),
+            Some(Err(errno)) => self.waiting.push_back(Err(problem(path, "opened", errno))),
+            None => {}
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Some(Level { mut names, .. }) = self.stack.pop() {
+            names.clear();
+            self.spare.push(names);
+        }
+    }
+}
+
+impl Iterator for FolderWalk {
+    type Item = Item;
+
+    fn next(&mut self) -> Option<Item> {
+        if !self.begun {
+            return self.begin();
+        }
+        loop {
+            if let Some(item) = self.waiting.pop_front() {
+                return Some(item);
+            }
+            if self.stack.is_empty() {
+                return None;
+            }
+            if let Some(item) = self.step() {
+                return Some(item);
+            }
+        }
+    }
+}
+
+/// What an entry is, and the open folder if it is one.
+struct Looked {
+    stat: Stat,
+    inner: Option<Result<OwnedFd, Errno>>,
+}
+
+fn look(parent: BorrowedFd<'_>, name: &CStr) -> Result<Looked, Errno> {
+    let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let inner = is_folder.then(|| openat(parent, name, flags, Mode::empty()));
+    Ok(Looked { stat, inner })
+}
+
+/// Opens a folder again whose turn has come back.
+fn reopen(root: &Root, path: &FilePath) -> Result<OwnedFd, Errno> {
+    let below = path.as_bytes().get(root.shown.as_bytes().len() + 1..).and_then(|rest| FilePath::new(rest).ok());
+    let folder = below.map_or_else(|| root.folder.clone(), |below| below.below(&root.folder));
+    openat(CWD, &folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Reads the names in `folder` in sorted order. After a failure those that were read stay.
+fn read_names(folder: BorrowedFd<'_>, buffer: &mut [MaybeUninit<u8>], names: &mut Names) -> Result<(), Errno> {
+    let mut entries = RawDir::new(folder, buffer);
+    let mut outcome = Ok(());
+    while let Some(entry) = entries.next() {
+        match entry {
+            Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b"..") => {}
+            Ok(entry) => names.push(entry.file_name()),
+            Err(errno) => {
+                outcome = Err(errno);
+                break;
+            }
+        }
+    }
+    names.sort();
+    outcome
+}

@@ -1,0 +1,233 @@
+//! A store in a folder of this machine.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, fadvise};
+
+use super::{Draft, Listed, Object, Store};
+use crate::base::{Context, Error, FilePath, Result};
+
+/// Where drafts are, below the folder.
+const DRAFTS: &str = "tmp";
+
+/// A folder. What is in it is private: folders 0700, files 0600.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    root: PathBuf,
+}
+
+impl Folder {
+    /// The store in the folder `root`.
+    pub fn new(root: &Path) -> Folder {
+        Folder { root: root.to_owned() }
+    }
+
+    /// Makes the folder `name` and those above it, private.
+    pub fn create_folder(&self, name: &str) -> Result<()> {
+        create_private(&self.path(name)?)
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf> {
+        Ok(FilePath::new(name)?.below(&self.root))
+    }
+}
+
+impl Store for Folder {
+    fn open(&self, name: &str) -> Result<Box<dyn Object>> {
+        let path = self.path(name)?;
+        let file = File::open(&path).context(|| format!("opening {}", path.display()))?;
+        let size = file.metadata().context(|| format!("opening {}", path.display()))?.len();
+        Ok(Box::new(FileObject { file, size, path }))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
+        let mut found = Vec::new();
+        let walk = walkdir::WalkDir::new(self.path(prefix)?).follow_links(false).sort_by_file_name();
+        for entry in walk {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) if error.io_error().is_some_and(|e| e.kind() == ErrorKind::NotFound) => continue,
+                Err(error) => return Err(Error::io(format_args!("listing {prefix}"), error.into())),
+            };
+            if let (true, Some(name)) = (entry.file_type().is_file(), self.name_of(entry.path())) {
+                let size =
+                    entry.metadata().map_err(|error| Error::io(format_args!("listing {name}"), error.into()))?.len();
+                found.push(Listed { name, size });
+            }
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    fn draft(&self) -> Result<Box<dyn Draft>> {
+        let folder = self.root.join(DRAFTS);
+        create_private(&folder)?;
+        let file = tempfile::Builder::new()
+            .prefix("draft-")
+            .tempfile_in(&folder)
+            .context(|| format!("writing in {}", folder.display()))?;
+        Ok(Box::new(FileDraft { file, size: 0, store: self.clone() }))
+    }
+
+    fn delete(&self, name: &str) -> Result<()> {
+        let path = self.path(name)?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(Error::io(format_args!("deleting {}", path.display()), error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Folder {
+    fn name_of(&self, path: &Path) -> Option<String> {
+        path.strip_prefix(&self.root).ok()?.to_str().map(str::to_owned)
+    }
+}
+
+#[derive(Debug)]
+struct FileObject {
+    file: File,
+    size: u64,
+    path: PathBuf,
+}
+
+impl Object for FileObject {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        self.file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => Error::damaged(format_args!("{} is shorter than it was", self.path.display())),
+            _ => Error::io(format_args!("reading {}", self.path.display()), error),
+        })
+    }
+
+    fn will_need(&self, offset: u64, len: u64) {
+        // Only advice: a file system that has none is as well.
+        let _ = fadvise(&self.file, offset, std::num::NonZeroU64::new(len), Advice::WillNeed);
+    }
+}
+
+#[derive(Debug)]
+struct FileDraft {
+    file: tempfile::NamedTempFile,
+    size: u64,
+    store: Folder,
+}
+
+impl FileDraft {
+    fn writing(&self) -> String {
+        format!("writing {}", self.file.path().display())
+    }
+}
+
+impl Draft for FileDraft {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.as_file().write_all_at(bytes, self.size).context(|| self.writing())?;
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.file.as_file().write_all_at(bytes, offset).context(|| self.writing())
+    }
+
+    fn truncate(&mut self, size: u64) -> Result<()> {
+        self.file.as_file().set_len(size).context(|| self.writing())?;
+        self.size = size;
+        Ok(())
+    }
+
+    fn publish(self: Box<Self>, name: &str) -> Result<()> {
+        let target = self.store.path(name)?;
+        let saving = || format!("saving {}", target.display());
+        let folder = target.parent().unwrap_or(&self.store.root);
+        create_private(folder)?;
+        sync(self.file.as_file()).context(saving)?;
+        self.file.persist_noclobber(&target).map_err(|error| Error::io(saving(), error.error))?;
+        sync_folder(folder)
+    }
+}
+
+/// Makes `folder` and those above it, 0700, durable.
+fn create_private(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().unwrap_or(Path::new("/"));
+    create_private(parent)?;
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(Error::io(format_args!("creating {}", folder.display()), error))
+        }
+        _ => sync_folder(parent),
+    }
+}
+
+fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|file| sync(&file)).context(|| format!("saving {}", folder.display()))
+}
+
+/// fsync, where the file system has it: network shares may answer that they do not (restic#2395).
+fn sync(file: &File) -> std::io::Result<()> {
+    match file.sync_all() {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTSUP | libc::ENOTTY | libc::EINVAL)) => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::base::Kind;
+    use crate::store::{read_all, write_all};
+
+    #[test]
+    fn nothing_shows_until_it_is_published_and_then_it_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Folder::new(dir.path());
+        let mut draft = store.draft().unwrap();
+        draft.append(b"hello wrong").unwrap();
+        draft.truncate(6).unwrap();
+        draft.append(b"world").unwrap();
+        draft.rewrite(0, b"H").unwrap();
+        assert_eq!(store.list("archives").unwrap(), []);
+        draft.publish("archives/2026/a.tar").unwrap();
+        assert_eq!(read_all(&store, "archives/2026/a.tar", 100).unwrap(), b"Hello world");
+        let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("archives"), mode("archives/2026/a.tar")), (0o700, 0o600));
+        assert_eq!(fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_object_is_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Folder::new(dir.path());
+        write_all(&store, "x", b"1").unwrap();
+        assert_eq!(write_all(&store, "x", b"2").unwrap_err().kind(), Kind::Exists);
+        assert_eq!(read_all(&store, "x", 1).unwrap(), b"1");
+        store.delete("x").unwrap();
+        store.delete("x").unwrap();
+        assert_eq!(store.open("x").unwrap_err().kind(), Kind::NotFound);
+    }
+
+    #[test]
+    fn a_name_cannot_leave_the_folder() {
+        let store = Folder::new(Path::new("/nowhere"));
+        for name in ["../x", "/etc/passwd", "a//b", ""] {
+            assert_eq!(store.open(name).unwrap_err().kind(), Kind::Invalid, "{name}");
+        }
+    }
+}

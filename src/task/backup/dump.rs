@@ -1,0 +1,91 @@
+//! Where a dump comes from.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::base::{Context, Error, Kind, Result};
+use crate::immich::{self, Dump, Options};
+use crate::source::{DumpRequest, postgres};
+
+/// A source of a dump.
+#[derive(Debug)]
+pub enum DumpSource {
+    /// A database server, asked now.
+    Server(DumpRequest),
+    /// A file, plain or gzip; or a folder of dumps, of which the newest is taken.
+    File(PathBuf),
+    /// Standard input.
+    Input,
+}
+
+/// Reads the dump from `source`, handing every plain byte to `tee`.
+pub fn read(source: &DumpSource, options: &Options<'_>, tee: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Dump> {
+    match source {
+        DumpSource::Server(request) => read_server(request, options, tee),
+        DumpSource::Input => immich::read(&mut io::stdin().lock(), options, tee),
+        DumpSource::File(path) => {
+            let path = newest(path)?;
+            let mut file = File::open(&path).context(|| format!("opening the dump {}", path.display()))?;
+            immich::read(&mut file, options, tee)
+        }
+    }
+}
+
+fn read_server(request: &DumpRequest, options: &Options<'_>, tee: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Dump> {
+    let mut running = postgres::start(request)?;
+    let dump = immich::read(&mut running, options, tee);
+    // A client that failed says more than what is wrong with the half dump that it left. But when the reader was
+    // the first to give up, the client only fails because nobody listens.
+    match &dump {
+        Ok(_) => running.finish().and(dump),
+        Err(_) => dump,
+    }
+}
+
+/// The file at `path`, or the newest dump in that folder (Immich's own `backups/`, or what
+/// postgres-backup-local keeps).
+fn newest(path: &Path) -> Result<PathBuf> {
+    let meta = fs::metadata(path).map_err(|error| {
+        Error::io(format_args!("opening the dump {}", path.display()), error)
+            .hint("--dump takes a file, a folder of dumps, or - for standard input")
+    })?;
+    if !meta.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let files =
+        walkdir::WalkDir::new(path).max_depth(3).into_iter().flatten().filter(|entry| entry.file_type().is_file());
+    let dumps = files.filter(|entry| is_dump(entry.path()));
+    let dated = dumps.filter_map(|entry| {
+        Some((entry.metadata().ok()?.modified().unwrap_or(SystemTime::UNIX_EPOCH), entry.into_path()))
+    });
+    dated.max().map(|(_, path)| path).ok_or_else(|| {
+        Error::new(Kind::NotFound, format_args!("no dump (*.sql, *.sql.gz) in {}", path.display()))
+            .hint("Immich writes its own into UPLOAD_LOCATION/backups at 02:00 if that is switched on")
+    })
+}
+
+fn is_dump(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(".sql") || name.ends_with(".sql.gz")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_folder_the_newest_whole_dump_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, age) in [("last/a.sql.gz", 30), ("daily/b.sql.gz", 20), ("c.sql.gz.tmp", 10)] {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let file = File::create(path).unwrap();
+            file.set_modified(SystemTime::now() - std::time::Duration::from_secs(age)).unwrap();
+        }
+        assert_eq!(newest(dir.path()).unwrap(), dir.path().join("daily/b.sql.gz"));
+        assert_eq!(newest(&dir.path().join("none")).unwrap_err().kind(), Kind::NotFound);
+        assert!(newest(tempfile::tempdir().unwrap().path()).unwrap_err().to_string().starts_with("no dump"));
+    }
+}

@@ -1,0 +1,405 @@
+//! The files: one merge of two sorted streams, what is on disk and what the last snapshot had.
+//!
+//! The walk decides what must be read; reader threads read it; one thread writes the list in order. Channels
+//! between them are bounded, so memory is.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, Write};
+use std::iter::Peekable;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::read::{Outcome, Reader};
+use super::{line, stop_if_asked};
+use crate::base::file::{FileEntry, FileKind};
+use crate::base::{Context, Error, FilePath, Hash, Kind, Monitor, Phase, Problem, Result};
+use crate::catalog::{Generation, query};
+use crate::repo::{ContentSink, Contents, SnapshotRecord, StreamReader, StreamWriter};
+use crate::source::{Found, FoundKind, Root, UploadLocation};
+
+/// Entries that may wait for the list writer.
+const SLOTS: usize = 4096;
+
+/// One pass over the files.
+pub(super) struct Files<'a> {
+    pub sink: &'a ContentSink,
+    pub generation: &'a Generation,
+    pub contents: &'a Contents,
+    pub last: Option<&'a SnapshotRecord>,
+    /// Folder for the list while it is made.
+    pub scratch: PathBuf,
+    pub paranoid: bool,
+    pub readers: usize,
+    pub monitor: &'a dyn Monitor,
+}
+
+/// What a pass found.
+#[derive(Debug)]
+pub(super) struct Pass {
+    list: File,
+    /// Files (folders and symlinks aside), and their bytes.
+    pub files: u64,
+    pub bytes: u64,
+    /// Files that were not read.
+    pub unchanged: u64,
+    /// What could not be stored.
+    pub problems: Vec<Problem>,
+    unsettled: bool,
+}
+
+impl Pass {
+    /// True when something changed or vanished under the reader's hands: a second look is due.
+    pub fn is_unsettled(&self) -> bool {
+        self.unsettled
+    }
+
+    /// The list as a stream.
+    pub fn copy_list(&self, writer: &mut StreamWriter<'_>) -> Result<()> {
+        let mut list = self.reader()?;
+        let mut piece = vec![0; 1 << 20];
+        loop {
+            match list.read(&mut piece).context(|| "reading the list of files")? {
+                0 => return Ok(()),
+                len => writer.push(&piece[..len])?,
+            }
+        }
+    }
+
+    fn reader(&self) -> Result<BufReader<File>> {
+        let mut list = self.list.try_clone().context(|| "reading the list of files")?;
+        list.rewind().context(|| "reading the list of files")?;
+        Ok(BufReader::with_capacity(1 << 16, list))
+    }
+}
+
+/// Where shown paths are on this machine.
+pub(super) struct Places<'a> {
+    location: &'a UploadLocation,
+    roots: &'a [Root],
+    extra: HashMap<&'a FilePath, &'a Path>,
+}
+
+impl<'a> Places<'a> {
+    pub fn new(location: &'a UploadLocation, roots: &'a [Root], extra: &'a [(FilePath, PathBuf)]) -> Self {
+        Places { location, roots, extra: extra.iter().map(|(shown, place)| (shown, place.as_path())).collect() }
+    }
+
+    fn of(&self, path: &FilePath) -> PathBuf {
+        if let Some(place) = self.extra.get(path) {
+            return (*place).to_owned();
+        }
+        let below =
+            |root: &Root| path.as_path().strip_prefix(root.shown.as_path()).map(|rest| root.folder.join(rest)).ok();
+        self.roots.iter().find_map(below).unwrap_or_else(|| self.location.place(path))
+    }
+}
+
+/// An entry of the list, or the promise of one.
+struct Slot {
+    content: Promise,
+    /// Other names of the same file will follow.
+    has_links: bool,
+}
+
+enum Promise {
+    Ready(FileEntry),
+    /// A file that is being read; nothing when it could not be stored.
+    Reading(Receiver<Option<FileEntry>>),
+    /// Another name of a file that stands in the list already.
+    Link(FileEntry),
+}
+
+struct Job {
+    found: Found,
+    place: PathBuf,
+    reply: Sender<Option<FileEntry>>,
+}
+
+/// What the threads of a pass share.
+struct Shared<'a> {
+    problems: Mutex<Vec<Problem>>,
+    unsettled: AtomicBool,
+    failed: AtomicBool,
+    monitor: &'a dyn Monitor,
+}
+
+impl<'a> Files<'a> {
+    /// Walks, reads what is new, writes the list. `before` is the pass before this one, if there was one.
+    pub fn run(
+        &self,
+        walk: impl Iterator<Item = std::result::Result<Found, Problem>> + Send,
+        places: &Places<'_>,
+        before: Option<Pass>,
+    ) -> Result<Pass> {
+        self.monitor.begin(Phase::Store, None, None);
+        let shared =
+            Shared { problems: Mutex::default(), unsettled: false.into(), failed: false.into(), monitor: self.monitor };
+        let list = tempfile::tempfile_in(&self.scratch).context(|| "making the list of files")?;
+        let mut pass = thread::scope(|scope| {
+            let (jobs, queue) = bounded::<Job>(self.readers * 2);
+            let (slots, listed) = bounded::<Slot>(SLOTS);
+            let readers: Vec<_> = (0..self.readers)
+                .map(|_| {
+                    let (queue, shared) = (queue.clone(), &shared);
+                    scope.spawn(move || self.read(shared, queue))
+                })
+                .collect();
+            let lister = scope.spawn(|| write_list(list, listed, &shared));
+            drop(queue);
+            let walked = self.merge(before.as_ref(), places, &shared, &jobs).and_then(|merge| merge.run(walk, slots));
+            drop(jobs);
+            // A reader's failure is the cause of whatever failed after it.
+            for reader in readers {
+                reader.join().map_err(|_| ended("reads files"))??;
+            }
+            let pass = lister.join().map_err(|_| ended("lists files"))??;
+            walked.map(|unchanged| Pass { unchanged, ..pass })
+        })?;
+        pass.problems = shared.problems.into_inner().unwrap_or_default();
+        pass.unsettled = shared.unsettled.into_inner();
+        Ok(pass)
+    }
+
+    fn merge<'b>(
+        &'b self,
+        before: Option<&Pass>,
+        places: &'b Places<'b>,
+        shared: &'b Shared<'b>,
+        jobs: &'b Sender<Job>,
+    ) -> Result<Merge<'b>> {
+        let db = self.generation.connect()?;
+        let lost = query::lost_contents(&db)?;
+        let known = self.known(before)?.peekable();
+        Ok(Merge { files: self, db, known, lost, links: HashMap::new(), unchanged: 0, places, shared, jobs })
+    }
+
+    /// The entries of the pass before, else of the last snapshot.
+    fn known(&self, before: Option<&Pass>) -> Result<Box<dyn Iterator<Item = Result<FileEntry>> + '_>> {
+        let lines: Box<dyn Iterator<Item = std::io::Result<Vec<u8>>> + '_> = match (before, self.last) {
+            (Some(pass), _) => Box::new(pass.reader()?.split(b'\n')),
+            (None, None) => Box::new(std::iter::empty()),
+            (None, Some(last)) => {
+                let reader = StreamReader::new(self.generation.connect()?, self.contents, &last.streams.files);
+                Box::new(BufReader::with_capacity(1 << 16, reader).split(b'\n'))
+            }
+        };
+        let damaged = || Error::damaged("the list of files of the last snapshot");
+        Ok(Box::new(lines.map(move |line| {
+            let line = line.map_err(|error| damaged().caused_by(error))?;
+            serde_json::from_slice(&line).map_err(|error| damaged().caused_by(error))
+        })))
+    }
+
+    fn read(&self, shared: &Shared<'_>, queue: Receiver<Job>) -> Result<()> {
+        let work = || -> Result<()> {
+            let mut reader = Reader::new(self.sink, self.generation.connect()?, self.monitor);
+            for job in queue {
+                let outcome = reader.store(&job.found, &job.place)?;
+                // The lister is gone only when the pass has failed.
+                let _ = job.reply.send(shared.settle(job.found.path, outcome));
+            }
+            Ok(())
+        };
+        work().inspect_err(|_| shared.failed.store(true, Ordering::Relaxed))
+    }
+}
+
+impl Shared<'_> {
+    fn problem(&self, problem: Problem) {
+        self.problems.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(problem);
+    }
+
+    fn settle(&self, path: FilePath, outcome: Outcome) -> Option<FileEntry> {
+        let message = match outcome {
+            Outcome::Stored(entry) => {
+                self.monitor.advance(1, entry.size);
+                return Some(entry);
+            }
+            Outcome::Changing => "it kept changing while it was read".to_owned(),
+            Outcome::Vanished => "it vanished before it could be read".to_owned(),
+            Outcome::Unreadable(message) => message,
+        };
+        self.unsettled.store(true, Ordering::Relaxed);
+        self.problem(Problem { subject: path.to_string(), message });
+        None
+    }
+}
+
+/// The walk beside the last list.
+struct Merge<'a> {
+    files: &'a Files<'a>,
+    db: rusqlite::Connection,
+    known: Peekable<Box<dyn Iterator<Item = Result<FileEntry>> + 'a>>,
+    /// Contents that no archive holds any more: their files are read again.
+    lost: HashSet<Hash>,
+    /// First path of each file that has several.
+    links: HashMap<(u64, u64), FilePath>,
+    unchanged: u64,
+    places: &'a Places<'a>,
+    shared: &'a Shared<'a>,
+    jobs: &'a Sender<Job>,
+}
+
+impl Merge<'_> {
+    /// Fills `slots` from the walk; the number of files that need not be read. Ends early when another thread failed.
+    fn run(
+        mut self,
+        walk: impl Iterator<Item = std::result::Result<Found, Problem>>,
+        slots: Sender<Slot>,
+    ) -> Result<u64> {
+        for found in walk {
+            stop_if_asked(self.files.monitor)?;
+            let slot = match found {
+                Ok(found) => self.slot(found)?,
+                Err(problem) => {
+                    self.shared.problem(problem);
+                    continue;
+                }
+            };
+            let sent = slot.is_none_or(|slot| slots.send(slot).is_ok());
+            if !sent || self.shared.failed.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+        Ok(self.unchanged)
+    }
+
+    fn slot(&mut self, found: Found) -> Result<Option<Slot>> {
+        if found.kind == FoundKind::File {
+            let link = self.first_name(&found);
+            let has_links = found.links > 1 && link.is_none();
+            return Ok(Some(Slot { content: self.file(found, link)?, has_links }));
+        }
+        match other_entry(&found, &self.places.of(&found.path)) {
+            Ok(entry) => Ok(Some(Slot { content: Promise::Ready(entry), has_links: false })),
+            Err(problem) => {
+                self.shared.problem(problem);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The first path of the file, when this is another one.
+    fn first_name(&mut self, found: &Found) -> Option<FilePath> {
+        if found.links < 2 {
+            return None;
+        }
+        let first = self.links.entry((found.dev, found.ino)).or_insert_with(|| found.path.clone());
+        (*first != found.path).then(|| first.clone())
+    }
+
+    fn file(&mut self, found: Found, link: Option<FilePath>) -> Result<Promise> {
+        if let Some(hash) = self.unchanged(&found)? {
+            self.unchanged += 1;
+            self.files.monitor.advance(1, found.size);
+            return Ok(Promise::Ready(FileEntry { hash: Some(hash), link, ..entry(&found, FileKind::File) }));
+        }
+        if link.is_some() {
+            return Ok(Promise::Link(FileEntry { link, ..entry(&found, FileKind::File) }));
+        }
+        let (reply, reading) = bounded(1);
+        let place = self.places.of(&found.path);
+        // When nobody takes jobs any more, the readers have failed; `reading` then says so by its silence.
+        let _ = self.jobs.send(Job { found, place, reply });
+        Ok(Promise::Reading(reading))
+    }
+
+    /// The content of a file that need not be read: as the last snapshot had it, or an interrupted backup.
+    fn unchanged(&mut self, found: &Found) -> Result<Option<Hash>> {
+        let last = same_path(&mut self.known, &found.path)?;
+        if self.files.paranoid {
+            return Ok(None);
+        }
+        // Inode and ctime wobble on NAS systems and are no evidence (restic#2499).
+        let same =
+            |last: &FileEntry| last.kind == FileKind::File && last.size == found.size && last.mtime == found.mtime;
+        let hash = last.filter(same).and_then(|last| last.hash).filter(|hash| !self.lost.contains(hash));
+        match hash {
+            Some(hash) => Ok(Some(hash)),
+            None => query::seen(&self.db, &found.path, found.size, found.mtime),
+        }
+    }
+}
+
+/// Moves `known` on to `path`; what it has there.
+fn same_path(
+    known: &mut Peekable<impl Iterator<Item = Result<FileEntry>>>,
+    path: &FilePath,
+) -> Result<Option<FileEntry>> {
+    let before = |entry: &Result<FileEntry>| entry.as_ref().is_ok_and(|entry| entry.path < *path);
+    while known.next_if(before).is_some() {}
+    known.next_if(|entry| entry.as_ref().map_or(true, |entry| entry.path == *path)).transpose()
+}
+
+fn entry(found: &Found, kind: FileKind) -> FileEntry {
+    FileEntry {
+        path: found.path.clone(),
+        kind,
+        size: if kind == FileKind::File { found.size } else { 0 },
+        mtime: found.mtime,
+        mode: found.mode,
+        uid: found.uid,
+        gid: found.gid,
+        hash: None,
+        target: None,
+        link: None,
+    }
+}
+
+/// A folder or a symlink. Pipes, sockets and devices are not stored.
+fn other_entry(found: &Found, place: &Path) -> std::result::Result<FileEntry, Problem> {
+    let problem = |message: String| Problem { subject: found.path.to_string(), message };
+    match found.kind {
+        FoundKind::Symlink => {
+            let target = std::fs::read_link(place).map_err(|error| problem(format!("reading the symlink: {error}")))?;
+            Ok(FileEntry {
+                target: Some(target.into_os_string().into_encoded_bytes()),
+                ..entry(found, FileKind::Symlink)
+            })
+        }
+        FoundKind::Special => Err(problem("it is a pipe, a socket or a device and was left out".to_owned())),
+        FoundKind::Folder | FoundKind::File => Ok(entry(found, FileKind::Folder)),
+    }
+}
+
+fn write_list(list: File, slots: Receiver<Slot>, shared: &Shared<'_>) -> Result<Pass> {
+    let mut out = BufWriter::with_capacity(1 << 18, list);
+    let mut pass = (0, 0);
+    let mut linked: HashMap<FilePath, Option<Hash>> = HashMap::new();
+    for Slot { content, has_links } in slots {
+        let entry = match content {
+            Promise::Ready(entry) => Some(entry),
+            Promise::Reading(reading) => reading.recv().ok().flatten(),
+            Promise::Link(entry) => link(entry, &linked, shared),
+        };
+        let Some(entry) = entry else { continue };
+        if entry.kind == FileKind::File {
+            pass = (pass.0 + 1, pass.1 + entry.size);
+        }
+        out.write_all(&line(&entry)?).context(|| "writing the list of files")?;
+        if has_links {
+            linked.insert(entry.path, entry.hash);
+        }
+    }
+    let list = out.into_inner().map_err(|error| Error::io("writing the list of files", error.into_error()))?;
+    Ok(Pass { list, files: pass.0, bytes: pass.1, unchanged: 0, problems: Vec::new(), unsettled: false })
+}
+
+/// A hard link shows what its first name shows.
+fn link(entry: FileEntry, linked: &HashMap<FilePath, Option<Hash>>, shared: &Shared<'_>) -> Option<FileEntry> {
+    let hash = entry.link.as_ref().and_then(|first| linked.get(first)).copied().flatten();
+    if hash.is_none() {
+        let message = "it is another name of a file that could not be read".to_owned();
+        shared.problem(Problem { subject: entry.path.to_string(), message });
+    }
+    hash.map(|hash| FileEntry { hash: Some(hash), ..entry })
+}
+
+fn ended(what: &str) -> Error {
+    Error::new(Kind::Io, format_args!("a thread that {what} ended early"))
+}

@@ -1,0 +1,387 @@
+//! Backing up: the database first, then the files, then the record.
+//!
+//! So the worst that a busy server can do is a file without a row. What moved or changed meanwhile is looked at a
+//! second time before anything is said about it.
+
+mod dump;
+mod files;
+mod read;
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+pub use self::dump::DumpSource;
+use self::files::{Files, Pass};
+use crate::base::dump::{DumpInfo, Verdict};
+use crate::base::library::Record;
+use crate::base::{Error, FilePath, Kind, Monitor, Phase, Problem, Result, SnapshotId};
+use crate::immich;
+use crate::repo::{
+    self, Completeness, ContentSink, Contents, FORMAT_VERSION, FileCount, Reference, Repository, Session,
+    SnapshotRecord, Staged, Stream, StreamWriter, Streams, Written,
+};
+use crate::source::{Exclude, Root, UploadLocation};
+
+/// A folder of an external library.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct External {
+    /// The path as the Immich server sees it, such as `/mnt/external/family`.
+    pub server: PathBuf,
+    /// The same folder on this machine.
+    pub folder: PathBuf,
+}
+
+/// What to back up, and how.
+#[derive(Debug)]
+pub struct Options {
+    pub upload_location: PathBuf,
+    pub dump: DumpSource,
+    /// Immich's database, where a cluster dump holds several.
+    pub database: Option<String>,
+    /// Take thumbnails and transcoded videos too.
+    pub generated: bool,
+    /// Read every file again, whatever its time says.
+    pub paranoid: bool,
+    pub external: Vec<External>,
+    /// Patterns of paths that are left out.
+    pub exclude: Vec<String>,
+    /// Make a snapshot even when the dump is bad; it is marked, and never `latest`.
+    pub keep_bad_dump: bool,
+    /// Accept that the library lost most of its files since the last snapshot.
+    pub accept_shrink: bool,
+    /// Accept that this is another library than the last snapshot's.
+    pub accept_other_library: bool,
+    /// Threads that read files.
+    pub readers: usize,
+}
+
+/// What a backup did.
+#[derive(Debug)]
+pub struct Report {
+    pub record: SnapshotRecord,
+    /// Files that were not read, being as the last snapshot had them.
+    pub unchanged: u64,
+    /// Bytes that the repository grew by, in archives.
+    pub grown: u64,
+    /// What could not be read, or is missing now and was not before. Any of these makes the exit code 3.
+    pub problems: Vec<Problem>,
+}
+
+/// Backs up the library into `repository`.
+pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) -> Result<Report> {
+    let location = UploadLocation::open(&options.upload_location)?;
+    refuse_nesting(repository, &location)?;
+    let session = Session::begin(repository, "backup", monitor)?;
+    let last = last_record(&session)?;
+    let id = next_id(last.as_ref())?;
+    let sink = session.sink(id);
+    let contents = repository.contents();
+    let work =
+        Work { repository, session: &session, sink: &sink, contents: &contents, last, location, options, monitor };
+    let (dump, dump_stream) = work.dump()?;
+    let library = work.library(&dump)?;
+    let plan = work.plan(&dump)?;
+    let mut pass = work.files(&plan, None)?;
+    let mut staged = work.stage(id, &dump, &dump_stream, &library, &pass)?;
+    if pass.is_unsettled() || staged.record().completeness.missing > work.missing_before() {
+        pass = work.files(&plan, Some(pass))?;
+        staged = work.stage(id, &dump, &dump_stream, &library, &pass)?;
+    }
+    let missing_before = work.missing_before();
+    drop(work);
+    let written = sink.finish()?;
+    let record = session.commit(staged)?;
+    Ok(report(record, pass, written, missing_before))
+}
+
+fn report(record: SnapshotRecord, pass: Pass, written: Written, missing_before: u64) -> Report {
+    let mut problems = pass.problems;
+    if record.completeness.missing > missing_before {
+        problems.extend(record.completeness.missing_names.iter().map(|name| Problem {
+            subject: name.clone(),
+            message: "the database names this photo, but its file is not there".to_owned(),
+        }));
+    }
+    let grown = written.archives.iter().map(|archive| archive.size).sum();
+    Report { record, unchanged: pass.unchanged, grown, problems }
+}
+
+/// A backup at work.
+struct Work<'a> {
+    repository: &'a Repository,
+    session: &'a Session,
+    sink: &'a ContentSink,
+    contents: &'a Contents,
+    last: Option<SnapshotRecord>,
+    location: UploadLocation,
+    options: Options,
+    monitor: &'a dyn Monitor,
+}
+
+/// Where to look for files.
+struct Plan {
+    roots: Vec<Root>,
+    /// Assets outside the folders that are walked.
+    extra: Vec<(FilePath, PathBuf)>,
+}
+
+impl Work<'_> {
+    fn dump(&self) -> Result<(immich::Dump, Stream)> {
+        self.monitor.begin(Phase::Dump, None, None);
+        let staging = self.repository.root().join("tmp");
+        let options = immich::Options { database: self.options.database.as_deref(), staging: &staging };
+        let source = &self.options.dump;
+        let reference = self.reference(|streams| &streams.dump)?;
+        let monitor = self.monitor;
+        let taken = StreamWriter::run(self.sink, self.session.generation(), self.contents, reference, |writer| {
+            dump::read(source, &options, &mut |bytes| {
+                monitor.advance(0, bytes.len() as u64);
+                stop_if_asked(monitor)?;
+                writer.push(bytes)
+            })
+        })?;
+        self.refuse_bad(&taken.0)?;
+        Ok(taken)
+    }
+
+    fn refuse_bad(&self, dump: &immich::Dump) -> Result<()> {
+        match &dump.verdict {
+            Verdict::Bad { line, reason } if !self.options.keep_bad_dump => {
+                Err(Error::new(Kind::Refused, format_args!("the database dump is bad: line {line}: {reason}")).hint(
+                    "nothing was stored; make the dump again, or use --keep-bad-dump to store it for inspection (it never becomes `latest`)",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Stores what the dump says, in our own words.
+    fn library(&self, dump: &immich::Dump) -> Result<Stream> {
+        if !dump.is_good() {
+            return Ok(Stream::default());
+        }
+        self.refuse_other_library(dump)?;
+        let reference = self.reference(|streams| &streams.library)?;
+        let ((), stream) =
+            StreamWriter::run(self.sink, self.session.generation(), self.contents, reference, |writer| {
+                dump.records(&mut |record| writer.push(&line(&record)?))
+            })?;
+        Ok(stream)
+    }
+
+    /// A repository holds one library: some account of the last snapshot must be in this one.
+    fn refuse_other_library(&self, dump: &immich::Dump) -> Result<()> {
+        if self.last.is_none() || self.options.accept_other_library {
+            return Ok(());
+        }
+        let db = self.session.generation().connect()?;
+        let known = crate::catalog::query::snapshot::user_ids(&db)?;
+        let mut shared = known.is_empty();
+        dump.records(&mut |record| {
+            shared |= matches!(&record, Record::User(user) if known.contains(&user.id));
+            Ok(())
+        })?;
+        match shared {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Refused, "this is another library: no account of the last snapshot is in its database").hint(
+                "use a repository of its own for each Immich server (`shoebox init`); if this server was set up anew on purpose, use --accept-other-library",
+            )),
+        }
+    }
+
+    fn plan(&self, dump: &immich::Dump) -> Result<Plan> {
+        let mut roots = self.location.roots(self.options.generated);
+        for external in &self.options.external {
+            roots.push(external_root(external)?);
+        }
+        let mut extra = Vec::new();
+        if dump.is_good() {
+            dump.records(&mut |record| {
+                if let Record::Asset(asset) = record {
+                    let files = asset.file.into_iter().chain(asset.sidecar);
+                    extra.extend(
+                        files
+                            .filter(|file| !is_walked(file, &roots))
+                            .map(|file| (file.clone(), self.location.place(&file))),
+                    );
+                }
+                Ok(())
+            })?;
+        }
+        Ok(Plan { roots, extra })
+    }
+
+    fn files(&self, plan: &Plan, before: Option<Pass>) -> Result<Pass> {
+        let files = Files {
+            sink: self.sink,
+            generation: self.session.generation(),
+            contents: self.contents,
+            last: self.last.as_ref(),
+            scratch: self.repository.root().join("tmp"),
+            paranoid: self.options.paranoid,
+            readers: self.options.readers.max(1),
+            monitor: self.monitor,
+        };
+        let places = files::Places::new(&self.location, &plan.roots, &plan.extra);
+        let walk = crate::source::walk(plan.roots.clone(), plan.extra.clone(), Exclude::new(&self.options.exclude)?);
+        let pass = files.run(walk, &places, before)?;
+        self.refuse_shrunk(&pass)?;
+        Ok(pass)
+    }
+
+    /// An unmounted disk must never look like a library that lost everything.
+    fn refuse_shrunk(&self, pass: &Pass) -> Result<()> {
+        let before = self.last.as_ref().map_or(0, |last| last.files.files);
+        let vanished = before >= 20 && pass.files < before / 10 || before > 0 && pass.files == 0;
+        match vanished && !self.options.accept_shrink {
+            false => Ok(()),
+            true => Err(Error::new(
+                Kind::Refused,
+                format_args!(
+                    "{} holds {} files, the last snapshot had {before}",
+                    self.location.folder().display(),
+                    pass.files
+                ),
+            )
+            .hint("is a disk not mounted? if most photos were deleted on purpose, use --accept-shrink")),
+        }
+    }
+
+    fn stage(
+        &self,
+        id: SnapshotId,
+        dump: &immich::Dump,
+        dump_stream: &Stream,
+        library: &Stream,
+        pass: &Pass,
+    ) -> Result<Staged> {
+        let reference = self.reference(|streams| &streams.files)?;
+        let ((), list) = StreamWriter::run(self.sink, self.session.generation(), self.contents, reference, |writer| {
+            pass.copy_list(writer)
+        })?;
+        self.sink.flush()?;
+        self.monitor.begin(Phase::Catalog, None, None);
+        let written = self.sink.written();
+        let streams = Streams { dump: dump_stream.clone(), files: list, library: library.clone() };
+        let record = SnapshotRecord {
+            format: FORMAT_VERSION,
+            id,
+            number: self.last.as_ref().map_or(0, |last| last.number).checked_add(1).ok_or_else(too_many)?,
+            repository: self.repository.id().to_string(),
+            host: Repository::host(),
+            shoebox: env!("CARGO_PKG_VERSION").to_owned(),
+            upload_location: self.location.folder().display().to_string(),
+            dump: info(dump),
+            streams,
+            archives: written.archives.clone(),
+            census: dump.census.clone(),
+            files: FileCount {
+                files: pass.files,
+                bytes: pass.bytes,
+                new_contents: written.contents,
+                new_bytes: written.bytes,
+            },
+            completeness: Completeness { unreadable: pass.problems.len() as u64, ..Completeness::default() },
+            warnings: dump.warnings.clone(),
+        };
+        self.session.stage(record, &written)
+    }
+
+    fn missing_before(&self) -> u64 {
+        self.last.as_ref().map_or(0, |last| last.completeness.missing)
+    }
+
+    fn reference(&self, pick: impl Fn(&Streams) -> &Stream) -> Result<Reference> {
+        match &self.last {
+            None => Ok(Reference::default()),
+            Some(last) => Reference::of(pick(&last.streams), &self.session.generation().connect()?),
+        }
+    }
+}
+
+fn too_many() -> Error {
+    Error::new(Kind::Unsupported, "the repository has had 65,535 snapshots, its most")
+        .hint("begin a new repository with `shoebox init`")
+}
+
+fn info(dump: &immich::Dump) -> DumpInfo {
+    DumpInfo {
+        kind: dump.kind,
+        verdict: dump.verdict.clone(),
+        database: dump.database.clone(),
+        immich: dump.immich.clone(),
+        schema: dump.schema.clone(),
+        postgres: dump.postgres.clone(),
+        tool: dump.tool.clone(),
+        extensions: dump.extensions.clone(),
+        media_location: dump.media_location.clone(),
+        rows: dump.rows.clone(),
+    }
+}
+
+fn last_record(session: &Session) -> Result<Option<SnapshotRecord>> {
+    let db = session.generation().connect()?;
+    match crate::catalog::query::snapshot::before(&db, i64::MAX)? {
+        Some(time) => repo::record_of(&db, time).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The id of a snapshot taken now. Ids ascend; a clock that was set back is an error and not a snapshot in the past.
+fn next_id(last: Option<&SnapshotRecord>) -> Result<SnapshotId> {
+    let now = SnapshotId::at(Timestamp::now());
+    let Some(last) = last.map(|last| last.id) else { return Ok(now) };
+    if now > last {
+        return Ok(now);
+    }
+    if last.seconds() - now.seconds() < 60 {
+        return SnapshotId::from_seconds(last.seconds() + 1);
+    }
+    Err(Error::new(Kind::Refused, format_args!("the clock says {now}, but the newest snapshot is from {last}"))
+        .hint("set this machine's clock right, then run it again"))
+}
+
+fn refuse_nesting(repository: &Repository, location: &UploadLocation) -> Result<()> {
+    let (root, folder) = (repository.root(), location.folder());
+    let walked = location.roots(true).into_iter().any(|walked| root.starts_with(&walked.folder));
+    match walked || folder.starts_with(root) {
+        false => Ok(()),
+        true => Err(Error::new(
+            Kind::Refused,
+            format_args!("{} and {} lie in one another", root.display(), folder.display()),
+        )
+        .hint("keep the repository outside of UPLOAD_LOCATION, best on another disk")),
+    }
+}
+
+fn external_root(external: &External) -> Result<Root> {
+    let server = external.server.to_string_lossy();
+    let shown = FilePath::new(format!("external/{}", server.trim_matches('/')))?;
+    match external.folder.is_dir() {
+        true => Ok(Root { folder: external.folder.clone(), shown }),
+        false => Err(Error::new(Kind::Refused, format_args!("there is no folder {}", external.folder.display())).hint(
+            "--external takes SERVER_PATH=FOLDER: the folder on this machine that the server sees as SERVER_PATH",
+        )),
+    }
+}
+
+fn is_walked(file: &FilePath, roots: &[Root]) -> bool {
+    let is_external = file.parts().next() == Some(b"external");
+    is_external || roots.iter().any(|root| file.as_path().starts_with(root.shown.as_path()))
+}
+
+/// A line of a list.
+fn line<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
+    let mut line =
+        serde_json::to_vec(value).map_err(|error| Error::new(Kind::Io, "writing a list").caused_by(error))?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
+    match monitor.stopped() {
+        false => Ok(()),
+        true => Err(Error::new(Kind::Interrupted, "stopped").hint("run it again: it goes on where it was")),
+    }
+}

@@ -1,0 +1,196 @@
+//! Reading one file: whole or not at all.
+//!
+//! A file is stored only if it was the same before and after it was read; else it is tried again, and reported.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::stop_if_asked;
+use crate::archive::{Digests, Hasher, LargeContent, NewContent, SEGMENT, Stored, hasher};
+use crate::base::file::{FileEntry, FileKind};
+use crate::base::{Error, Monitor, Result};
+use crate::repo::ContentSink;
+use crate::source::Found;
+
+/// A file up to this size is read into memory whole.
+const SMALL: u64 = 16 << 20;
+/// How often a file that changes is tried, and how long it is left alone between.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How reading a file ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Stored(FileEntry),
+    /// It changed while it was read, each time.
+    Changing,
+    Vanished,
+    Unreadable(String),
+}
+
+/// Why one try did not succeed.
+enum Failure {
+    /// The file was not the same before and after.
+    Changed,
+    /// The file could not be read.
+    Source(io::Error),
+    /// The repository could not be written: the end of the backup.
+    Fatal(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Fatal(error)
+    }
+}
+
+/// Reads files, on a thread of its own.
+pub(super) struct Reader<'a> {
+    sink: &'a ContentSink,
+    catalog: Connection,
+    monitor: &'a dyn Monitor,
+    segment: Vec<u8>,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(sink: &'a ContentSink, catalog: Connection, monitor: &'a dyn Monitor) -> Self {
+        Reader { sink, catalog, monitor, segment: vec![0; SEGMENT] }
+    }
+
+    /// Stores the file `found`, which is at `place`. An error is the end of the backup.
+    pub fn store(&mut self, found: &Found, place: &Path) -> Result<Outcome> {
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                std::thread::sleep(PAUSE);
+            }
+            match self.attempt(found, place) {
+                Ok(entry) => return Ok(Outcome::Stored(entry)),
+                Err(Failure::Changed) => {}
+                Err(Failure::Fatal(error)) => return Err(error),
+                Err(Failure::Source(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(Outcome::Vanished),
+                Err(Failure::Source(error)) => return Ok(Outcome::Unreadable(format!("it cannot be read: {error}"))),
+            }
+        }
+        Ok(Outcome::Changing)
+    }
+
+    fn attempt(&mut self, found: &Found, place: &Path) -> Result<FileEntry, Failure> {
+        let mut file = open(place).map_err(Failure::Source)?;
+        let before = file.metadata().map_err(Failure::Source)?;
+        if !before.is_file() {
+            return Err(Failure::Changed);
+        }
+        let seen = entry(found, &before);
+        let digests = match seen.size <= SMALL {
+            true => self.small(&mut file, &before, &seen)?,
+            false => self.large(&mut file, &before, &seen)?,
+        };
+        Ok(FileEntry { hash: Some(digests.hash), ..seen })
+    }
+
+    fn small(&mut self, file: &mut File, before: &Metadata, seen: &FileEntry) -> Result<Digests, Failure> {
+        let mut plain = Vec::with_capacity(seen.size as usize + 1);
+        // One byte more than it had: a file that grows is not read for ever.
+        file.take(seen.size + 1).read_to_end(&mut plain).map_err(Failure::Source)?;
+        check_same(file, before, plain.len() as u64)?;
+        let digests = hasher::digest(&plain);
+        if !self.sink.has_content(&self.catalog, digests.hash)? {
+            self.sink.add_content(&new_content(seen), &digests, Stored::choose(plain)?)?;
+        }
+        Ok(digests)
+    }
+
+    fn large(&mut self, file: &mut File, before: &Metadata, seen: &FileEntry) -> Result<Digests, Failure> {
+        let (monitor, size) = (self.monitor, seen.size);
+        if self.sink.may_have(&self.catalog, size)? {
+            let digests = read_segments(file, before, &mut self.segment, monitor, |_| Ok(()))?;
+            if self.sink.has_content(&self.catalog, digests.hash)? {
+                return Ok(digests);
+            }
+            file.rewind().map_err(Failure::Source)?;
+        }
+        let first = fill(file, &mut self.segment).map_err(Failure::Source)?;
+        file.rewind().map_err(Failure::Source)?;
+        let trial = self.segment[..first].to_vec();
+        let segment = &mut self.segment;
+        self.sink.add_large(new_content(seen), size, &trial, |large: &mut LargeContent<'_>| {
+            read_segments(file, before, segment, monitor, |plain| large.segment(plain))
+        })
+    }
+}
+
+/// Reads `file` to its end, a segment at a time.
+fn read_segments(
+    file: &mut File,
+    before: &Metadata,
+    segment: &mut [u8],
+    monitor: &dyn Monitor,
+    mut each: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<Digests, Failure> {
+    let mut hasher = Hasher::default();
+    let mut read = 0;
+    while read < before.size() {
+        stop_if_asked(monitor)?;
+        let len = fill(file, segment).map_err(Failure::Source)?;
+        read += len as u64;
+        if len == 0 || read > before.size() {
+            return Err(Failure::Changed);
+        }
+        hasher.update(&segment[..len]);
+        each(&segment[..len])?;
+    }
+    check_same(file, before, read)?;
+    Ok(hasher.finish())
+}
+
+/// Fills `buffer` from `file`, less only at the end.
+fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut len = 0;
+    while len < buffer.len() {
+        match file.read(&mut buffer[len..]) {
+            Ok(0) => break,
+            Ok(more) => len += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(len)
+}
+
+fn check_same(file: &File, before: &Metadata, read: u64) -> Result<(), Failure> {
+    let after = file.metadata().map_err(Failure::Source)?;
+    let times = |meta: &Metadata| (meta.mtime(), meta.mtime_nsec(), meta.size());
+    match times(before) == times(&after) && read == before.size() {
+        true => Ok(()),
+        false => Err(Failure::Changed),
+    }
+}
+
+/// Opens a file and nothing else: no symlink is followed, no pipe waited for.
+fn open(place: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(place)
+}
+
+fn entry(found: &Found, meta: &Metadata) -> FileEntry {
+    FileEntry {
+        path: found.path.clone(),
+        kind: FileKind::File,
+        size: meta.size(),
+        mtime: meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()),
+        mode: meta.mode() & 0o7777,
+        uid: meta.uid(),
+        gid: meta.gid(),
+        hash: None,
+        target: None,
+        link: None,
+    }
+}
+
+fn new_content(seen: &FileEntry) -> NewContent<'_> {
+    NewContent { path: &seen.path, mtime: seen.mtime, mode: seen.mode, uid: seen.uid, gid: seen.gid }
+}
