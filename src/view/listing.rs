@@ -21,6 +21,7 @@ struct Item {
     start: u32,
     end: u32,
     kind: Kind,
+    mode: u16,
 }
 
 impl Listing {
@@ -32,8 +33,8 @@ impl Listing {
             let start = listing.names.len() as u32;
             listing.names.push_str(&name);
             let end = listing.names.len() as u32;
-            let Node { ino, size, mtime_ns, kind, .. } = node;
-            listing.items.push(Item { ino, size, mtime_ns, start, end, kind });
+            let Node { ino, size, mtime_ns, kind, mode, owner: _ } = node;
+            listing.items.push(Item { ino, size, mtime_ns, start, end, kind, mode });
         }
         listing.names.shrink_to_fit();
         listing
@@ -62,11 +63,8 @@ impl Listing {
 
 impl Item {
     fn node(&self) -> Node {
-        match self.kind {
-            Kind::Folder => Node::folder(self.ino, self.mtime_ns),
-            Kind::File => Node::file(self.ino, self.size, self.mtime_ns),
-            Kind::Symlink => Node::symlink(self.ino, self.size, self.mtime_ns),
-        }
+        let Item { ino, size, mtime_ns, kind, mode, .. } = *self;
+        Node { ino, kind, size, mtime_ns, mode, owner: None }
     }
 }
 

@@ -241,16 +241,15 @@ impl View {
         self.at(ino, |_, _| Ok(None), |at, _| SnapshotId::from_seconds(at.time()).map(Some))
     }
 
-    /// The node at `path` below `folder`; a `latest` on the way is followed. `NotFound` names what is missing.
+    /// The node at `path` below `folder`; `latest` stands for the snapshot it points to. `NotFound` names what is missing.
     pub fn resolve(&self, folder: Ino, path: &[u8]) -> Result<Node> {
+        let missing = || Error::not_found(format_args!("`{}`", String::from_utf8_lossy(path)));
         let mut node = self.node(folder)?;
         for part in path.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b".")) {
-            let missing = || Error::not_found(format_args!("`{}`", String::from_utf8_lossy(path)));
-            node = match Place::unpack(node.ino) {
-                Some(Place::Latest) => self.snapshot("latest")?,
-                _ => node,
-            };
             node = self.child(node.ino, part)?.ok_or_else(missing)?;
+            if Place::unpack(node.ino) == Some(Place::Latest) {
+                node = self.snapshot("latest")?;
+            }
         }
         Ok(node)
     }
