@@ -48,7 +48,11 @@ fn state() -> State {
     state.asset(live);
     let mut half = asset(12, 1, "x.MOV");
     half.visibility = Visibility::Hidden;
-    state.asset(half).asset(asset(13, 1, "a:b?.jpg")).asset(asset(14, 1, "img_1.heic")).asset(asset(15, 1, "._img.jpg"));
+    state.asset(half).asset(asset(13, 1, "a:b?.jpg")).asset(asset(14, 1, "img_1.heic")).asset(asset(
+        15,
+        1,
+        "._img.jpg",
+    ));
     let mut locked = asset(16, 1, "secret.jpg");
     locked.visibility = Visibility::Locked;
     state.asset(locked).asset(asset(20, 2, "bo.jpg"));
@@ -134,7 +138,8 @@ fn the_tree_is_as_described() {
     assert_eq!(names(&mounted.point), ["README.txt", "latest", "snapshots"]);
     assert_eq!(fs::read_link(mounted.at("latest")).unwrap(), Path::new("snapshots/2026-11-21 03.00"));
     assert_eq!(names(&mounted.at("latest")), ["database", "files", "users"]);
-    let month = ["IMG_1.HEIC", "IMG_1.HEIC.xmp", "IMG_1.MOV", "_._img.jpg", "a_b_.jpg", "big.mp4", "img_1 (0e0e0e0e).heic"];
+    let month =
+        ["IMG_1.HEIC", "IMG_1.HEIC.xmp", "IMG_1.MOV", "_._img.jpg", "a_b_.jpg", "big.mp4", "img_1 (0e0e0e0e).heic"];
     assert_eq!(names(&mounted.at(MONTH)), month);
     assert!(!mounted.at("latest/files/upload/1/16.bin").exists());
     assert!(fs::read_to_string(mounted.at("README.txt")).unwrap().contains("latest/"));
@@ -206,7 +211,17 @@ fn what_file_managers_probe_for_is_not_there_but_in_files() {
         return;
     }
     let mounted = plain();
-    for name in [".Trash", ".Trash-1000", ".hidden", ".DS_Store", "._IMG_1.HEIC", "desktop.ini", "Thumbs.db", "autorun.inf", ".directory"] {
+    for name in [
+        ".Trash",
+        ".Trash-1000",
+        ".hidden",
+        ".DS_Store",
+        "._IMG_1.HEIC",
+        "desktop.ini",
+        "Thumbs.db",
+        "autorun.inf",
+        ".directory",
+    ] {
         for folder in ["", "snapshots", "latest", "latest/users/Ann", MONTH] {
             assert_eq!(errno(mounted.at(folder).join(name).symlink_metadata()), libc::ENOENT, "{folder}/{name}");
         }
@@ -345,7 +360,10 @@ fn listings_are_whole_and_go_on_from_any_offset() {
     let folder = mounted.at("latest/files/upload/many");
     let expected: Vec<_> = (0..3000).map(|number| format!("{number:05}.jpg")).collect();
     assert_eq!(names(&folder), expected);
-    let mut open = rustix::fs::Dir::new(rustix::fs::open(&folder, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap()).unwrap();
+    let mut open = rustix::fs::Dir::new(
+        rustix::fs::open(&folder, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap(),
+    )
+    .unwrap();
     let mut all = Vec::new();
     while let Some(entry) = open.read() {
         let entry = entry.unwrap();
@@ -363,7 +381,11 @@ fn listings_are_whole_and_go_on_from_any_offset() {
         let folder = mounted.at(folder);
         let list = Command::new("ls").args(["-1ai"]).arg(&folder).output().unwrap();
         let text = String::from_utf8(list.stdout).unwrap();
-        let above = if folder == mounted.point { stat(&mounted.point) } else { stat(&folder.canonicalize().unwrap().join("..")) };
+        let above = if folder == mounted.point {
+            stat(&mounted.point)
+        } else {
+            stat(&folder.canonicalize().unwrap().join(".."))
+        };
         assert!(text.lines().any(|line| line.trim() == format!("{} .", stat(&folder))), "{text}");
         assert!(folder == mounted.point || text.lines().any(|line| line.trim() == format!("{above} ..")), "{text}");
     }
@@ -408,7 +430,8 @@ fn refused(folder: &Path, there: &Path) {
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     let times = Timestamps { last_access: now, last_modification: now };
     assert_eq!(rustix::fs::utimensat(CWD, folder, &times, AtFlags::empty()), Err(Errno::ROFS));
-    let removed = if there.symlink_metadata().unwrap().is_dir() { fs::remove_dir(there) } else { fs::remove_file(there) };
+    let removed =
+        if there.symlink_metadata().unwrap().is_dir() { fs::remove_dir(there) } else { fs::remove_file(there) };
     assert_eq!(errno(removed), libc::EROFS);
     if there.symlink_metadata().unwrap().is_file() {
         assert_eq!(errno(fs::hard_link(there, &new)), libc::EROFS);

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -63,6 +63,7 @@ fn library() -> Library {
 
 struct Server {
     child: Child,
+    _said: BufReader<ChildStdout>,
 }
 
 impl Server {
@@ -71,9 +72,13 @@ impl Server {
         again.args(["a_walk_over_a_large_library_takes_little_memory", "--exact", "--nocapture"]);
         again.env("SHOEBOX_TEST_CATALOG", library.catalog()).env("SHOEBOX_TEST_POINT", point);
         let mut child = again.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(said.map_while(Result::ok).any(|line| line.contains("mounted")));
-        Server { child }
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("mounted") {
+            line.clear();
+            assert!(said.read_line(&mut line).unwrap() > 0, "the mount did not start");
+        }
+        Server { child, _said: said }
     }
 
     fn peak_kib(&self) -> u64 {

@@ -47,7 +47,8 @@ fn untar(tar: &Path, to: &Path) {
 
 /// The folder that holds `upload/` and `library/`, wherever the tar put it.
 fn upload_location(below: &Path) -> PathBuf {
-    let found = walkdir::WalkDir::new(below).max_depth(3).into_iter().flatten().find(|entry| entry.file_name() == "upload");
+    let found =
+        walkdir::WalkDir::new(below).max_depth(3).into_iter().flatten().find(|entry| entry.file_name() == "upload");
     found.unwrap().path().parent().unwrap().to_owned()
 }
 
@@ -63,7 +64,8 @@ fn back_up(shared: &Path, state: &Path) -> Backed {
     untar(&state.join("upload-location.tar"), &dir.path().join("tar"));
     untar(&shared.join("external-library.tar"), &dir.path().join("external"));
     let repository = Repository::create(&dir.path().join("repo")).unwrap();
-    let family = walkdir::WalkDir::new(dir.path().join("external")).into_iter().flatten().find(|e| e.file_name() == "family");
+    let family =
+        walkdir::WalkDir::new(dir.path().join("external")).into_iter().flatten().find(|e| e.file_name() == "family");
     let external = family.map_or(dir.path().join("external"), |entry| entry.into_path());
     let options = backup::Options {
         upload_location: upload_location(&dir.path().join("tar")),
@@ -208,16 +210,19 @@ impl<'a> Truth<'a> {
 
     /// Albums that `email` sees: the two names that each may have, and its files.
     fn albums(&self, email: &str) -> Vec<([String; 2], Vec<Expected>)> {
-        let sees = |album: &&Value| text(album, "owner") == email || list(album, "users").iter().any(|user| text(user, "email") == email);
+        let sees = |album: &&Value| {
+            text(album, "owner") == email || list(album, "users").iter().any(|user| text(user, "email") == email)
+        };
         let shown = list(&self.backed.truth, "albums").iter().filter(sees);
-        shown.map(|album| {
-            let name = safe(text(album, "albumName"), "unnamed album");
-            let suffixed = format!("{name} ({})", &text(album, "id")[..8]);
-            let assets = list(album, "assetIds").iter().map(|id| self.assets[id.as_str().unwrap()]);
-            let files = assets.filter(|asset| self.is_shown(asset)).flat_map(|asset| self.files(asset));
-            ([name, suffixed], files.collect())
-        })
-        .collect()
+        shown
+            .map(|album| {
+                let name = safe(text(album, "albumName"), "unnamed album");
+                let suffixed = format!("{name} ({})", &text(album, "id")[..8]);
+                let assets = list(album, "assetIds").iter().map(|id| self.assets[id.as_str().unwrap()]);
+                let files = assets.filter(|asset| self.is_shown(asset)).flat_map(|asset| self.files(asset));
+                ([name, suffixed], files.collect())
+            })
+            .collect()
     }
 }
 
@@ -265,18 +270,21 @@ fn compare_user(truth: &Truth<'_>, user: &Value, top: &Path, locked: bool) {
     let albums = truth.albums(text(user, "email"));
     assert_eq!(fs::read_dir(home.join("albums")).unwrap().count(), albums.len());
     for ([name, suffixed], expected) in albums {
-        let folder = [suffixed, name].map(|name| home.join("albums").join(name)).into_iter().find(|folder| folder.exists());
+        let folder =
+            [suffixed, name].map(|name| home.join("albums").join(name)).into_iter().find(|folder| folder.exists());
         compare(&folder.unwrap(), &expected);
     }
 }
 
 /// Nothing of a locked asset is anywhere: not its bytes, not its names, not what was generated from it.
 fn nothing_locked(truth: &Truth<'_>, top: &Path) {
-    let locked: Vec<&Value> = truth.assets.values().copied().filter(|asset| truth.visibility(asset) == "locked").collect();
+    let locked: Vec<&Value> =
+        truth.assets.values().copied().filter(|asset| truth.visibility(asset) == "locked").collect();
     let halves = locked.iter().filter_map(|asset| truth.assets.get(asset["livePhotoVideoId"].as_str()?).copied());
     let private: Vec<&Value> = locked.iter().copied().chain(halves).collect();
     let hashes: BTreeSet<&str> = private.iter().map(|asset| text(asset, "checksumHex")).collect();
-    for entry in walkdir::WalkDir::new(top).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file()) {
+    for entry in walkdir::WalkDir::new(top).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file())
+    {
         let name = entry.file_name().to_string_lossy();
         assert!(!private.iter().any(|asset| name.starts_with(text(asset, "id"))), "{}", entry.path().display());
         assert!(!hashes.contains(sha1(entry.path()).as_str()), "{}", entry.path().display());

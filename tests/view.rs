@@ -31,7 +31,8 @@ fn names(view: &View, path: &str) -> Vec<String> {
 fn walk(view: &View, node: Node, at: &str, all: &mut Vec<(String, Node)>) {
     for (name, child) in list(view, node) {
         let path = format!("{at}/{name}");
-        let found = view.child(node.ino, name.as_bytes()).unwrap().unwrap_or_else(|| panic!("{path} is listed, not found"));
+        let found =
+            view.child(node.ino, name.as_bytes()).unwrap().unwrap_or_else(|| panic!("{path} is listed, not found"));
         assert_eq!(found, child, "{path}: by name");
         assert_eq!(view.node(child.ino).unwrap_or_else(|e| panic!("{path}: {e}")), child, "{path}: by number");
         all.push((path.clone(), child));
@@ -160,8 +161,14 @@ fn bytes_times_and_modes_are_those_of_the_asset_or_the_file() {
     let file = at("files/upload/1/10.bin");
     assert_eq!((file.mtime_ns, file.mode, file.owner), (1_600_000_000_123_456_789, 0o640, Some((1000, 100))));
     let link = at("files/library/link");
-    assert_eq!((link.kind, link.size, view.target(link.ino).unwrap()), (Kind::Symlink, 18, b"../upload/1/10.bin".to_vec()));
-    assert_eq!((at("database/immich.sql").mode, read(&view, "latest/database/immich.sql").as_str()), (0o400, "-- the dump\n"));
+    assert_eq!(
+        (link.kind, link.size, view.target(link.ino).unwrap()),
+        (Kind::Symlink, 18, b"../upload/1/10.bin".to_vec())
+    );
+    assert_eq!(
+        (at("database/immich.sql").mode, read(&view, "latest/database/immich.sql").as_str()),
+        (0o400, "-- the dump\n")
+    );
     assert!(read(&view, "README.txt").contains("locked folder"));
 }
 
@@ -171,7 +178,9 @@ fn locked_assets_are_nowhere_unless_asked_for() {
     let all = |locked| everything(&library.view(Options { locked, ..Options::default() }));
     let ids = [uuid(16), uuid(17)].map(|id| id.to_string());
     let secret = |path: &str| {
-        path.contains("secret") || ["/16.bin", "/16.xmp", "/17.bin"].iter().any(|end| path.ends_with(end)) || ids.iter().any(|id| path.contains(id))
+        path.contains("secret")
+            || ["/16.bin", "/16.xmp", "/17.bin"].iter().any(|end| path.ends_with(end))
+            || ids.iter().any(|id| path.contains(id))
     };
     let hidden: Vec<_> = all(false).into_iter().filter(|(path, _)| secret(path)).collect();
     assert!(hidden.is_empty(), "{hidden:?}");
@@ -213,7 +222,10 @@ fn what_was_deleted_is_found_under_each_snapshot_that_had_it() {
     assert!(names(&view, "latest/users/Bo/deleted since").is_empty());
     everything(&view);
     let locked = library.view(Options { locked: true, ..Options::default() });
-    assert_eq!(names(&locked, &format!("{gone}/2026-11-21 03.00")), ["plain.jpg", "secret.jpg", "secret.jpg.xmp", "secret.mov"]);
+    assert_eq!(
+        names(&locked, &format!("{gone}/2026-11-21 03.00")),
+        ["plain.jpg", "secret.jpg", "secret.jpg.xmp", "secret.mov"]
+    );
 }
 
 #[test]
@@ -271,7 +283,9 @@ fn an_asset_without_bytes_is_counted_and_not_shown() {
 fn a_listing_goes_on_from_any_cookie() {
     let library = library();
     let view = library.view(Options::default());
-    for path in ["", "snapshots", "latest/users/Ann Lee", "latest/files/upload/1", "latest/users/Ann Lee/by date/2024/2024-05"] {
+    for path in
+        ["", "snapshots", "latest/users/Ann Lee", "latest/files/upload/1", "latest/users/Ann Lee/by date/2024/2024-05"]
+    {
         let node = view.resolve(ROOT, path.as_bytes()).unwrap();
         let whole = list(&view, node);
         let (mut after, mut parts) = (0, Vec::new());

@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags, ReplyAttr,
-    ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
-    ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
 use rustix::process::{getegid, geteuid};
 
@@ -60,6 +61,7 @@ pub(super) struct Tree {
     looked: AtomicU64,
     stuck: AtomicBool,
     reported: Mutex<HashSet<u64>>,
+    ends: Ends,
 }
 
 impl Tree {
@@ -76,6 +78,7 @@ impl Tree {
             looked: AtomicU64::new(0),
             stuck: AtomicBool::new(false),
             reported: Mutex::new(HashSet::new()),
+            ends: Ends::new(),
         }
     }
 
@@ -130,18 +133,34 @@ impl Tree {
     /// Hands `.`, `..` and the children of `ino` from `offset` on to `add`, with their cookies, until it says "full".
     fn list(&self, ino: INodeNo, offset: u64, mut add: impl FnMut(u64, &OsStr, &Node) -> bool) -> Result<()> {
         self.refresh(ino);
-        if offset < 1 && add(1, OsStr::new("."), &self.view.node(Ino(ino.0))?) {
+        if is_fixed(ino) && self.ends.ended(ino, offset) {
             return Ok(());
         }
-        if offset < DOTS && add(DOTS, OsStr::new(".."), &self.view.node(self.view.parent(Ino(ino.0))?)?) {
+        if offset < 1 && add(1, OsStr::new("."), &dot(Ino(ino.0))) {
             return Ok(());
         }
-        self.view.children(Ino(ino.0), offset.saturating_sub(DOTS), &mut |Entry { name, cookie, node }| {
-            match add(cookie + DOTS, OsStr::from_bytes(name), &node) {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
+        if offset < DOTS && add(DOTS, OsStr::new(".."), &dot(self.view.parent(Ino(ino.0))?)) {
+            return Ok(());
+        }
+        let mut last = Some(offset.max(DOTS));
+        self.view.children(Ino(ino.0), offset.saturating_sub(DOTS), &mut |Entry { name, cookie, node }| match add(
+            cookie + DOTS,
+            OsStr::from_bytes(name),
+            &node,
+        ) {
+            true => {
+                last = None;
+                ControlFlow::Break(())
             }
-        })
+            false => {
+                last = Some(cookie + DOTS);
+                ControlFlow::Continue(())
+            }
+        })?;
+        if let Some(last) = last {
+            self.ends.note(ino, last);
+        }
+        Ok(())
     }
 
     /// Says once for each file that it cannot be read.
@@ -158,6 +177,36 @@ impl Tree {
         let found = xattr::all(&asset).into_iter().find(|(known, _)| OsStr::new(known) == name);
         Ok(found.map(|(_, value)| value))
     }
+}
+
+/// Where listings ended lately. The kernel asks each time whether there is more: this answers without a question to the
+/// catalog. One slot for each few inodes, each a folder and its end.
+struct Ends([Mutex<(u64, u64)>; 64]);
+
+impl Ends {
+    fn new() -> Ends {
+        Ends(std::array::from_fn(|_| Mutex::new((0, 0))))
+    }
+
+    fn slot(&self, ino: INodeNo) -> Option<std::sync::MutexGuard<'_, (u64, u64)>> {
+        let slot = self.0.get((ino.0 % 64) as usize)?;
+        Some(slot.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note(&self, ino: INodeNo, end: u64) {
+        if let Some(mut slot) = self.slot(ino) {
+            *slot = (ino.0, end);
+        }
+    }
+
+    fn ended(&self, ino: INodeNo, offset: u64) -> bool {
+        offset >= DOTS && self.slot(ino).is_some_and(|slot| *slot == (ino.0, offset))
+    }
+}
+
+/// What a listing says of `.` and `..`: the kernel takes the number and that it is a folder, nothing else.
+fn dot(ino: Ino) -> Node {
+    Node { ino, kind: Kind::Folder, size: 0, mtime_ns: 0, mode: 0o555, owner: None }
 }
 
 /// True for what lies in a snapshot.
@@ -216,7 +265,9 @@ impl Filesystem for Tree {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.refresh(parent);
         match self.find(parent, name.as_bytes()) {
-            Ok(Some(node)) => reply.entry_with_ttls(&ttl(INodeNo(node.ino.0)), &ttl(parent), &self.attr(&node), Generation(0)),
+            Ok(Some(node)) => {
+                reply.entry_with_ttls(&ttl(INodeNo(node.ino.0)), &ttl(parent), &self.attr(&node), Generation(0))
+            }
             Ok(None) if is_fixed(parent) => {
                 let nothing = Node { ino: Ino(0), kind: Kind::File, size: 0, mtime_ns: 0, mode: 0, owner: None };
                 reply.entry(&ABSENT, &self.attr(&nothing), Generation(0));
@@ -283,9 +334,8 @@ impl Filesystem for Tree {
     }
 
     fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let listed = self.list(ino, offset, |cookie, name, node| {
-            reply.add(INodeNo(node.ino.0), cookie, file_type(node.kind), name)
-        });
+        let listed = self
+            .list(ino, offset, |cookie, name, node| reply.add(INodeNo(node.ino.0), cookie, file_type(node.kind), name));
         match listed {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(&error)),
@@ -365,7 +415,17 @@ impl Filesystem for Tree {
         reply.error(Errno::ENOSYS);
     }
 
-    fn ioctl(&self, _: &Request, _: INodeNo, _: FileHandle, _: IoctlFlags, _: u32, _: &[u8], _: u32, reply: ReplyIoctl) {
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _: u32,
+        _: &[u8],
+        _: u32,
+        reply: ReplyIoctl,
+    ) {
         reply.error(Errno::ENOTTY);
     }
 

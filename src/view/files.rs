@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 use uuid::Uuid;
 
 use super::ino::Spot;
+use super::state::lock;
 use super::users::At;
 use super::{Entry, Kind, Node};
 use crate::base::{Error, Result};
@@ -22,7 +23,7 @@ impl At<'_> {
     fn place(&self, spot: Spot) -> Result<i64> {
         match spot {
             Spot::Files => Ok(TOP),
-            Spot::File(row) => self.file(row)?.child.ok_or_else(|| Error::invalid("not a folder")),
+            Spot::File(row) => Ok(self.folder_places(row)?.1),
             _ => Err(Error::invalid("not a folder of files/")),
         }
     }
@@ -45,13 +46,21 @@ impl At<'_> {
         self.file_node(&file)
     }
 
-    pub fn file_children(&self, spot: Spot, after: u64, each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) -> Result<()> {
+    pub fn file_children(
+        &self,
+        spot: Spot,
+        after: u64,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
         let place = self.place(spot)?;
         ask::files(self.db, place, after, self.time(), |file| {
             if self.is_private(&file)? {
                 return Ok(true);
             }
             let Some(node) = self.file_node(&file)? else { return Ok(true) };
+            if let Some(child) = file.child {
+                lock(&self.state.folders).put((self.time(), file.row), (file.folder, child));
+            }
             Ok(each(Entry { name: &file.name, cookie: file.row, node }).is_continue())
         })
     }
@@ -69,11 +78,28 @@ impl At<'_> {
 
     /// The folder above the one in `row`.
     pub fn file_parent(&self, row: u64) -> Result<Spot> {
-        match self.file(row)?.folder {
-            TOP => Ok(Spot::Files),
-            place => {
-                let above = ask::file_of_folder(self.db, place, self.time())?;
-                Ok(Spot::File(above.ok_or_else(|| Error::not_found("folder"))?.row))
+        let (place, _) = self.folder_places(row)?;
+        if place == TOP {
+            return Ok(Spot::Files);
+        }
+        let key = (self.time(), place);
+        if let Some(above) = lock(&self.state.places).get(&key) {
+            return Ok(Spot::File(*above));
+        }
+        let above = ask::file_of_folder(self.db, place, self.time())?.ok_or_else(|| Error::not_found("folder"))?;
+        lock(&self.state.places).put(key, above.row);
+        Ok(Spot::File(above.row))
+    }
+
+    /// The place that the folder in `row` lies in, and the place that it is. A walk asks this of each folder that it
+    /// has just seen in a listing.
+    fn folder_places(&self, row: u64) -> Result<(i64, i64)> {
+        let known = lock(&self.state.folders).get(&(self.time(), row)).copied();
+        match (known, self.view.user) {
+            (Some(places), None) => Ok(places),
+            _ => {
+                let file = self.file(row)?;
+                Ok((file.folder, file.child.ok_or_else(|| Error::invalid("not a folder"))?))
             }
         }
     }
@@ -86,7 +112,10 @@ impl At<'_> {
         if private.ids.is_empty() {
             return Ok(false);
         }
-        let id = std::str::from_utf8(&file.name).ok().and_then(|name| name.get(..36)).and_then(|head| Uuid::parse_str(head).ok());
+        let id = std::str::from_utf8(&file.name)
+            .ok()
+            .and_then(|name| name.get(..36))
+            .and_then(|head| Uuid::parse_str(head).ok());
         if id.is_some_and(|id| private.ids.binary_search(id.as_bytes()).is_ok()) {
             return Ok(true);
         }
@@ -105,7 +134,8 @@ impl At<'_> {
         let mut parts = vec![file.name.clone()];
         let mut place = file.folder;
         while place != TOP {
-            let (parent, name) = ask::folder(self.db, place)?.ok_or_else(|| Error::damaged("a folder of the catalog"))?;
+            let (parent, name) =
+                ask::folder(self.db, place)?.ok_or_else(|| Error::damaged("a folder of the catalog"))?;
             parts.push(name);
             place = parent;
             if parts.len() > 4096 {

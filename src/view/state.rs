@@ -16,7 +16,7 @@ use super::read::Bytes;
 use super::top::Named;
 use crate::base::{Error, Kind, Result};
 use crate::catalog::Generation;
-use crate::catalog::query::view::{self as ask, Private};
+use crate::catalog::query::view::{self as ask, Private, Snapshot};
 
 /// Connections to the catalog, each with up to 4 MiB of cache.
 pub const CONNECTIONS: usize = 4;
@@ -24,8 +24,11 @@ pub const CONNECTIONS: usize = 4;
 /// Entries of all listings that are kept, about 60 bytes each.
 pub const ENTRIES: usize = 60_000;
 
-/// Nodes of which it is known where their bytes are.
+/// Files of which it is known where their bytes are, and folders of which it is known where they lie.
 const OPENED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+
+/// Snapshots of which number and time are known.
+const NUMBERS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 
 /// Snapshots of which it is known what is locked.
 const PRIVATE: NonZeroUsize = NonZeroUsize::new(4).unwrap();
@@ -38,6 +41,11 @@ pub(super) struct State {
     listings: Mutex<Listings>,
     bytes: Mutex<LruCache<Ino, Bytes>>,
     private: Mutex<LruCache<i64, Arc<Private>>>,
+    numbers: Mutex<LruCache<u16, Snapshot>>,
+    /// By time and row of a folder in `files/`: the place that it lies in, and the place that it is.
+    pub folders: Mutex<LruCache<(i64, u64), (i64, i64)>>,
+    /// By time and place: the row of the folder.
+    pub places: Mutex<LruCache<(i64, i64), u64>>,
     pub snapshots: OnceLock<Vec<Named>>,
     pub totals: OnceLock<(u64, u64)>,
 }
@@ -66,6 +74,9 @@ impl State {
             listings: Mutex::new(Listings { cache: LruCache::unbounded(), entries: 0 }),
             bytes: Mutex::new(LruCache::new(OPENED)),
             private: Mutex::new(LruCache::new(PRIVATE)),
+            numbers: Mutex::new(LruCache::new(NUMBERS)),
+            folders: Mutex::new(LruCache::new(OPENED)),
+            places: Mutex::new(LruCache::new(NUMBERS)),
             snapshots: OnceLock::new(),
             totals: OnceLock::new(),
         })
@@ -119,6 +130,16 @@ impl State {
         let found = find()?;
         lock(&self.bytes).put(file, found.clone());
         Ok(found)
+    }
+
+    /// The snapshot with `number`.
+    pub fn snapshot(&self, db: &Connection, number: u16) -> Result<Snapshot> {
+        if let Some(known) = lock(&self.numbers).get(&number) {
+            return Ok(*known);
+        }
+        let snapshot = ask::snapshot_by_number(db, number)?.ok_or_else(|| Error::not_found("snapshot"))?;
+        lock(&self.numbers).put(number, snapshot);
+        Ok(snapshot)
     }
 
     /// What is locked at `at`.

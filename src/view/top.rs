@@ -83,11 +83,12 @@ pub(super) fn named<'a>(state: &'a State, db: &Connection, zone: &TimeZone) -> R
 
 /// The snapshot called `text`, without looking at all of them: only at those of its minute.
 fn by_name(db: &Connection, text: &str, zone: &TimeZone) -> Result<Option<Snapshot>> {
-    let Some(minute) = text.get(..16).and_then(|head| jiff::civil::DateTime::strptime("%Y-%m-%d %H.%M", head).ok()) else {
+    let Some(minute) = text.get(..16).and_then(|head| jiff::civil::DateTime::strptime("%Y-%m-%d %H.%M", head).ok())
+    else {
         return Ok(None);
     };
     let ambiguous = zone.to_ambiguous_timestamp(minute);
-    let times = [ambiguous.clone().earlier(), ambiguous.later()];
+    let times = [ambiguous.earlier(), ambiguous.later()];
     for time in times.into_iter().flatten() {
         let from = time.as_second();
         for snapshot in ask::snapshots(db, from, from + MINUTE)? {

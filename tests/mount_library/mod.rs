@@ -12,7 +12,9 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 use serde_json::json;
 use shoebox::base::file::{FileEntry, FileKind};
-use shoebox::base::library::{Album, AlbumAsset, AlbumUser, Asset, Person, PersonAsset, Record, Role, Stack, Tag, TagAsset, User, Visibility};
+use shoebox::base::library::{
+    Album, AlbumAsset, AlbumUser, Asset, Person, PersonAsset, Record, Role, Stack, Tag, TagAsset, User, Visibility,
+};
 use shoebox::base::{Error, FilePath, Hash, Result, SnapshotId};
 use shoebox::catalog::{Draft, FOREVER, Generation};
 use shoebox::repo::content::SEGMENT;
@@ -93,7 +95,18 @@ pub fn asset(number: u8, owner: u8, name: &str) -> Asset {
 pub fn file(at: &str, bytes: &[u8]) -> (FileEntry, Vec<u8>) {
     let hash = Some(Hash(*blake3::hash(bytes).as_bytes()));
     let (size, mtime) = (bytes.len() as u64, 1_600_000_000_123_456_789);
-    let entry = FileEntry { path: path(at), kind: FileKind::File, size, mtime, mode: 0o640, uid: 1000, gid: 100, hash, target: None, link: None };
+    let entry = FileEntry {
+        path: path(at),
+        kind: FileKind::File,
+        size,
+        mtime,
+        mode: 0o640,
+        uid: 1000,
+        gid: 100,
+        hash,
+        target: None,
+        link: None,
+    };
     (entry, bytes.to_vec())
 }
 
@@ -234,7 +247,10 @@ impl Library {
         let sha1: [u8; 20] = <sha1::Sha1 as sha1::Digest>::digest(bytes).into();
         self.hashes.insert(hash, id);
         self.bytes.contents.lock().unwrap().insert(id, bytes.to_vec());
-        self.run("INSERT INTO content VALUES (?1, ?2, ?3, ?4, 1, 0, ?4, NULL, NULL)", (id, hash.0, sha1, bytes.len() as i64));
+        self.run(
+            "INSERT INTO content VALUES (?1, ?2, ?3, ?4, 1, 0, ?4, NULL, NULL)",
+            (id, hash.0, sha1, bytes.len() as i64),
+        );
         id
     }
 
@@ -313,7 +329,11 @@ impl Library {
 
     /// Ends the rows that do not hold any more and begins the new ones.
     fn apply(&mut self, at: i64, now: Rows) {
-        let gone: Vec<_> = self.open.iter().filter(|(key, (text, _))| now.get(*key).map(|row| format!("{row:?}")).as_ref() != Some(text)).collect();
+        let gone: Vec<_> = self
+            .open
+            .iter()
+            .filter(|(key, (text, _))| now.get(*key).map(|row| format!("{row:?}")).as_ref() != Some(text))
+            .collect();
         let gone: Vec<_> = gone.into_iter().map(|(key, (_, row))| (key.clone(), *row)).collect();
         for (key, row) in gone {
             let column = if key.0 == "asset_file" { "rowless" } else { "row" };
