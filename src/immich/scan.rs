@@ -300,10 +300,8 @@ impl<'a> Scan<'a> {
             self.insert(rest)?;
         } else if let Some(rest) = line.strip_prefix("CREATE EXTENSION IF NOT EXISTS ") {
             self.extension(rest);
-        } else if let Some(rest) = line.strip_prefix("SET client_encoding = ") {
-            if !matches!(rest.trim_end(), "'UTF8';") {
-                return bad("the dump is not in UTF-8; make it with --encoding=UTF8");
-            }
+        } else if line.strip_prefix("SET client_encoding = ").is_some_and(|rest| rest.trim_end() != "'UTF8';") {
+            return bad("the dump is not in UTF-8; make it with --encoding=UTF8");
         }
         Ok(false)
     }

@@ -142,10 +142,10 @@ impl Staging {
             let sql = format!("CREATE INDEX {0}_index ON {0} ({1})", table.name, table.index);
             self.db.execute_batch(&sql).staged()?;
         }
-        self.db.execute_batch(include_str!("adapt.sql")).staged()?;
         if self.has("asset.stack_parent") {
             self.db.execute_batch(include_str!("adapt_stacks.sql")).staged()?;
         }
+        self.db.execute_batch(include_str!("adapt.sql")).staged()?;
         self.db.execute_batch("COMMIT").staged()
     }
 
