@@ -405,7 +405,8 @@ impl<'a> Scan<'a> {
 /// Stages a row. One that cannot be understood is the fault of its database, which may not be the one that is wanted.
 fn stage(database: &mut Database, plan: &Plan, row: &str, line: u64) -> Result<(), Stop> {
     let (Some(staging), None) = (&mut database.staging, &database.fault) else { return Ok(()) };
-    let fields: Vec<&str> = row.split('\t').collect();
+    let tabs = memchr::memchr_iter(b'\t', row.as_bytes()).chain([row.len()]);
+    let fields: Vec<&str> = tabs.scan(0, |start, tab| Some(&row[std::mem::replace(start, tab + 1)..tab])).collect();
     match staging.insert(plan, &fields, line)? {
         Some(reason) if REQUIRED.contains(&plan.table()) => database.fault = Some((line, reason)),
         Some(reason) => {

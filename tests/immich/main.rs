@@ -3,6 +3,7 @@
 mod damage;
 mod eras;
 mod made;
+mod scale;
 mod truth;
 
 use shoebox::base::library::Record;
