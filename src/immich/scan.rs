@@ -247,11 +247,13 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// A line for psql. pg_dump writes three kinds of them.
+    /// A line for psql. pg_dump writes four kinds of them.
     fn command(&mut self, command: &str) -> Result<(), Stop> {
         let (word, rest) = command.split_once(' ').unwrap_or((command, ""));
         match word {
             "connect" => self.connect(rest),
+            // Stands before a `\connect` to a name with characters such as `-`, while psql reads that name.
+            "encoding" if rest == "SQL_ASCII" => Ok(()),
             "restrict" if self.key.is_none() && !rest.is_empty() => {
                 self.key = Some(rest.to_owned());
                 Ok(())

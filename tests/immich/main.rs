@@ -3,6 +3,7 @@
 mod damage;
 mod eras;
 mod made;
+mod postgres;
 mod scale;
 mod truth;
 
