@@ -1,1 +1,138 @@
-//! (to come)
+//! The view as FUSE: a folder of the computer that shows a repository, read-only.
+//!
+//! A thin translation. [`fs`] asks the view and replies, [`point`] looks at the mount point before anything happens and
+//! says in our own words why it does not work, [`errno`] is the total map from errors. `SEMANTICS.md` says what every
+//! reader of the mount may rely on; `tests/mount.rs` holds it line by line.
+//!
+//! Always holds: nothing here panics; every mount that was made is unmounted when its [`Mount`] goes away.
+//! Works as root and, through `fusermount3`, as anybody.
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod errno;
+mod fs;
+mod point;
+mod xattr;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use fuser::{Config, MountOption, Session, SessionACL};
+
+use crate::base::{Context, Error, Kind, Result};
+use crate::view::View;
+
+/// How a view is mounted.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Who owns what is below `users/`; the mounting user if not said.
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    /// Let other users of the computer in.
+    pub allow_other: bool,
+    /// Answer for extended attributes: `user.shoebox.asset` and others.
+    pub xattrs: bool,
+    /// What `mount` and `df` show, after `shoebox:`; the repository's path or id.
+    pub name: String,
+    /// The repository's folder, if it is one: the mount point must not lie in it.
+    pub repository: Option<PathBuf>,
+    /// Threads that answer; as many as there are processors, four at most, if not said.
+    pub threads: Option<usize>,
+}
+
+/// A mounted view. Unmounts when dropped, even if it is in use.
+#[derive(Debug)]
+pub struct Mount {
+    unmounter: Unmounter,
+    served: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Mount {
+    /// Mounts `view` at `mountpoint`, an empty folder. The mount answers on return.
+    pub fn start(view: Arc<View>, mountpoint: &Path, options: &Options) -> Result<Mount> {
+        let point = point::check(mountpoint, options.repository.as_deref())?;
+        let served = fs::Tree::new(view, options);
+        let session = Session::new(served, &point, &config(options)).map_err(|error| point::failed(&point, error))?;
+        let served = std::thread::Builder::new()
+            .name("mount".to_owned())
+            .spawn(move || session.run())
+            .context(|| "starting a thread for the mount")?;
+        let mount = Mount { unmounter: Unmounter { point }, served: Some(served) };
+        // The first question that the kernel asks: it returns when the mount answers.
+        std::fs::metadata(&mount.unmounter.point).context(|| "asking the new mount for its top folder")?;
+        point::raise_read_ahead(&mount.unmounter.point);
+        Ok(mount)
+    }
+
+    /// Waits until somebody unmounts.
+    pub fn wait(mut self) -> Result<()> {
+        self.join()
+    }
+
+    /// Unmounts; `Locked` while somebody uses it, and then the mount goes on.
+    pub fn unmount(&self) -> Result<()> {
+        self.unmounter.unmount()
+    }
+
+    /// What unmounts from elsewhere, such as a thread that waits for signals.
+    pub fn unmounter(&self) -> Unmounter {
+        self.unmounter.clone()
+    }
+
+    fn join(&mut self) -> Result<()> {
+        let Some(served) = self.served.take() else { return Ok(()) };
+        match served.join() {
+            Ok(ended) => ended.context(|| "serving the mount"),
+            Err(_) => Err(Error::new(Kind::Io, "the mount's thread ended unexpectedly")),
+        }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if self.served.is_none() {
+            return;
+        }
+        let ended = self.unmounter.detach().and_then(|()| self.join());
+        if let Err(error) = ended {
+            tracing::warn!(%error, "unmounting");
+        }
+    }
+}
+
+/// Unmounts a [`Mount`].
+#[derive(Debug, Clone)]
+pub struct Unmounter {
+    point: PathBuf,
+}
+
+impl Unmounter {
+    /// Unmounts; `Locked` while somebody uses the mount.
+    pub fn unmount(&self) -> Result<()> {
+        point::unmount(&self.point, false)
+    }
+
+    /// Takes the mount out of the tree at once; who uses it still can, until they are done.
+    pub fn detach(&self) -> Result<()> {
+        point::unmount(&self.point, true)
+    }
+}
+
+fn config(options: &Options) -> Config {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut config = Config::default();
+    config.mount_options = vec![
+        MountOption::RO,
+        MountOption::NoSuid,
+        MountOption::NoDev,
+        MountOption::NoAtime,
+        MountOption::DefaultPermissions,
+        MountOption::FSName(format!("shoebox:{}", options.name.replace([',', '\\', '\n', ' '], "_"))),
+        MountOption::Subtype("shoebox".to_owned()),
+    ];
+    config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
+    config.n_threads = Some(options.threads.unwrap_or(cores.min(4)).max(1));
+    config.clone_fd = true;
+    config
+}

@@ -1,1 +1,355 @@
-//! (to come)
+//! The view: a snapshot as the tree that people browse, computed from the catalog and nothing else.
+//!
+//! Node to attributes, to children, to one child by name, to bytes: each is a query or two. There is no table of nodes: a
+//! number says by itself what it is ([`ino`]). What a folder of `users/` holds is worked out when it is first asked for and kept
+//! for a while ([`State`] says how much); `files/` is never kept. Names follow the one rule in [`name`], contents of
+//! folders those in [`users`].
+//!
+//! Always holds: from the top no call leads to locked assets, nor with [`Options::user`] to anything but that person's tree.
+//! A node keeps its number, and a file its bytes, as long as the catalog keeps its lineage. Knows nothing of FUSE.
+//!
+//! Limits: those of [`ino`]; with a catalog that was rebuilt under a view the view goes on with the old one until it is
+//! opened again. A snapshot shows what was private *then*: an asset that was locked later is seen in earlier snapshots.
+
+mod files;
+pub mod ino;
+mod listing;
+pub mod name;
+mod node;
+mod read;
+mod state;
+mod top;
+mod users;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use jiff::tz::TimeZone;
+use rusqlite::Connection;
+use uuid::Uuid;
+
+pub use ino::{Ino, Part, ROOT};
+pub use read::Source;
+
+use crate::base::library::User;
+use crate::base::{Error, Hash, Result, Sha1, SnapshotId};
+use crate::catalog::query::view as ask;
+use ino::{Place, Spot};
+use read::Bytes;
+use state::State;
+use users::At;
+
+/// How a library is shown.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Show locked assets.
+    pub locked: bool,
+    /// Show only this person's tree: name, address, storage label or id. `files/` and `database/` are hidden then.
+    pub user: Option<String>,
+    /// In which snapshots are named.
+    pub time_zone: TimeZone,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { locked: false, user: None, time_zone: TimeZone::system() }
+    }
+}
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    File,
+    Folder,
+    Symlink,
+}
+
+/// A node's attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Node {
+    pub ino: Ino,
+    pub kind: Kind,
+    /// Bytes of a file or of a symlink's target; 0 for folders.
+    pub size: u64,
+    /// Nanoseconds since 1970-01-01 UTC.
+    pub mtime_ns: i64,
+    /// Permission bits.
+    pub mode: u16,
+    /// Owner and group as they were on disk; only in `files/`.
+    pub owner: Option<(u32, u32)>,
+}
+
+/// One entry of a folder.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    pub name: &'a [u8],
+    /// Where to go on after this entry; never 0.
+    pub cookie: u64,
+    pub node: Node,
+}
+
+/// The asset that a file of `users/` belongs to.
+#[derive(Debug, Clone)]
+pub struct Asset {
+    /// Of a moving half its own id, of a sidecar the photo's.
+    pub id: Uuid,
+    pub part: Part,
+    /// Of the file's bytes.
+    pub blake3: Hash,
+    /// Of the file's bytes.
+    pub sha1: Sha1,
+    /// The albums that hold it.
+    pub albums: Vec<String>,
+}
+
+/// How much the repository holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// Bytes of all archives.
+    pub bytes: u64,
+    /// Contents: files that differ.
+    pub contents: u64,
+}
+
+/// The tree of one repository. Shared by threads.
+pub struct View {
+    catalog: PathBuf,
+    source: Arc<dyn Source>,
+    options: Options,
+    user: Option<ask::Id>,
+    state: RwLock<Arc<State>>,
+}
+
+impl View {
+    /// The view of the catalog file `catalog`, whose bytes come from `source`. `NotFound` when there is no such user.
+    pub fn open(catalog: &Path, source: Arc<dyn Source>, options: Options) -> Result<View> {
+        let state = State::open(catalog)?;
+        let user = options.user.as_deref().map(|user| state.with(|db| find_user(db, user))).transpose()?;
+        Ok(View { catalog: catalog.to_owned(), source, options, user, state: RwLock::new(Arc::new(state)) })
+    }
+
+    /// Takes over a newer catalog, if there is one; true if so. What is cached of the old one is dropped.
+    pub fn refresh(&self) -> Result<bool> {
+        let old = self.state();
+        if !old.generation.is_outdated() {
+            return Ok(false);
+        }
+        let new = State::open(&self.catalog)?;
+        if new.lineage != old.lineage {
+            return Err(Error::damaged("the catalog was rebuilt; what is shown is the one before")
+                .hint("unmount and mount again to see the new one"));
+        }
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        Ok(true)
+    }
+
+    /// The repository's id, as the catalog says.
+    pub fn repository(&self) -> Result<Option<String>> {
+        self.with(|_, db| ask::meta(db, "repository"))
+    }
+
+    /// The attributes of a node.
+    pub fn node(&self, ino: Ino) -> Result<Node> {
+        self.at(ino, |place, db| self.top_node(db, place, ino), |at, spot| at.node(spot, ino))
+    }
+
+    /// The entry called `name` of the folder `parent`; `None` when there is none.
+    pub fn child(&self, parent: Ino, name: &[u8]) -> Result<Option<Node>> {
+        self.at(
+            parent,
+            |place, db| match place {
+                Place::Root => self.root_child(db, name),
+                Place::Snapshots => self.snapshot_child(db, name),
+                _ => Ok(None),
+            },
+            |at, spot| match spot {
+                Spot::Files | Spot::File(_) => at.file_child(spot, name),
+                _ if std::str::from_utf8(name).is_ok_and(name::is_probe) => Ok(None),
+                _ => Ok(at.state.listing(parent, || at.list(spot))?.find(name)),
+            },
+        )
+    }
+
+    /// Hands the entries of the folder `parent` to `each`, from after the one with cookie `after` (0: from the front), in an
+    /// order that stays the same. `each` must not ask this view anything.
+    pub fn children(&self, parent: Ino, after: u64, each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) -> Result<()> {
+        let state = self.state();
+        state.with(|db| match place(ino_of(parent)?) {
+            Found::Top(Place::Root) => self.root_children(db, after, each),
+            Found::Top(Place::Snapshots) => self.snapshot_children(&state, db, after, each),
+            Found::Top(_) => Err(Error::invalid("not a folder")),
+            Found::In(number, spot) => {
+                let at = self.snapshot_at(&state, db, number)?;
+                match spot {
+                    Spot::Files | Spot::File(_) => at.file_children(spot, after, each),
+                    _ => {
+                        let listing = state.listing(parent, || at.list(spot))?;
+                        walk(&listing, after, each);
+                        Ok(())
+                    }
+                }
+            }
+        })
+    }
+
+    /// The folder that the folder `ino` lies in; the top's is itself.
+    pub fn parent(&self, ino: Ino) -> Result<Ino> {
+        self.at(ino, |_, _| Ok(ROOT), |at, spot| at.parent(spot))
+    }
+
+    /// Calls `take` with up to `len` bytes from `offset` of the file `ino`, fewer only where it ends. `Damaged` when the bytes
+    /// are not what was written: they are never handed out.
+    pub fn read<T>(&self, ino: Ino, offset: u64, len: usize, take: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let state = self.state();
+        state.with(|db| {
+            let bytes = state.bytes(ino, || match place(ino_of(ino)?) {
+                Found::Top(Place::Readme) => Ok(Bytes::Text(top::README)),
+                Found::Top(_) => Err(Error::invalid("not a file")),
+                Found::In(number, spot) => self.snapshot_at(&state, db, number)?.bytes(spot),
+            })?;
+            bytes.read(&*self.source, db, offset, len, take)
+        })
+    }
+
+    /// Where the symlink `ino` points.
+    pub fn target(&self, ino: Ino) -> Result<Vec<u8>> {
+        let found = self.at(
+            ino,
+            |place, db| match place {
+                Place::Latest => Ok(self.latest_target(db)?.map(String::into_bytes)),
+                _ => Ok(None),
+            },
+            |at, spot| match spot {
+                Spot::File(row) => {
+                    at.file(row)?;
+                    ask::symlink(at.db, row, at.time())
+                }
+                _ => Ok(None),
+            },
+        );
+        found?.ok_or_else(|| Error::invalid("not a symlink"))
+    }
+
+    /// The asset that the file `ino` of `users/` belongs to; `None` for everything else.
+    pub fn asset(&self, ino: Ino) -> Result<Option<Asset>> {
+        self.at(ino, |_, _| Ok(None), |at, spot| at.asset(spot))
+    }
+
+    /// The snapshot that `ino` lies in; `None` above snapshots.
+    pub fn snapshot_of(&self, ino: Ino) -> Result<Option<SnapshotId>> {
+        self.at(ino, |_, _| Ok(None), |at, _| SnapshotId::from_seconds(at.time()).map(Some))
+    }
+
+    /// The node at `path` below `folder`; `latest` stands for the snapshot it points to. `NotFound` names what is missing.
+    pub fn resolve(&self, folder: Ino, path: &[u8]) -> Result<Node> {
+        let missing = || Error::not_found(format_args!("`{}`", String::from_utf8_lossy(path)));
+        let mut node = self.node(folder)?;
+        for part in path.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b".")) {
+            node = self.child(node.ino, part)?.ok_or_else(missing)?;
+            if Place::unpack(node.ino) == Some(Place::Latest) {
+                node = self.snapshot("latest")?;
+            }
+        }
+        Ok(node)
+    }
+
+    /// How many assets of the snapshot in `ino` have no bytes in it, and so are nowhere in the tree: files that were missing, and
+    /// external libraries that were not covered.
+    pub fn without_bytes(&self, ino: Ino) -> Result<u64> {
+        self.at(ino, |_, _| Ok(0), |at, _| ask::without_bytes(at.db, self.user.as_ref(), at.time()))
+    }
+
+    /// How much the repository holds.
+    pub fn totals(&self) -> Result<Totals> {
+        let state = self.state();
+        let (bytes, contents) = match state.totals.get() {
+            Some(known) => *known,
+            None => {
+                let counted = state.with(ask::totals)?;
+                *state.totals.get_or_init(|| counted)
+            }
+        };
+        Ok(Totals { bytes, contents })
+    }
+
+    fn state(&self) -> Arc<State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&State, &Connection) -> Result<T>) -> Result<T> {
+        let state = self.state();
+        state.with(|db| work(&state, db))
+    }
+
+    /// Calls `top` for what lies above snapshots and `inside` for what lies in one.
+    fn at<T>(
+        &self,
+        ino: Ino,
+        top: impl FnOnce(Place, &Connection) -> Result<T>,
+        inside: impl FnOnce(&At<'_>, Spot) -> Result<T>,
+    ) -> Result<T> {
+        self.with(|state, db| match place(ino_of(ino)?) {
+            Found::Top(place) => top(place, db),
+            Found::In(number, spot) => inside(&self.snapshot_at(state, db, number)?, spot),
+        })
+    }
+
+    fn snapshot_at<'a>(&'a self, state: &'a State, db: &'a Connection, number: u16) -> Result<At<'a>> {
+        let snapshot = ask::snapshot_by_number(db, number)?.ok_or_else(|| Error::not_found("snapshot"))?;
+        Ok(At { view: self, state, db, snapshot })
+    }
+}
+
+enum Found {
+    Top(Place),
+    In(u16, Spot),
+}
+
+fn ino_of(ino: Ino) -> Result<Place> {
+    Place::unpack(ino).ok_or_else(|| Error::not_found("node"))
+}
+
+fn place(place: Place) -> Found {
+    match place {
+        Place::In(number, spot) => Found::In(number, spot),
+        _ => Found::Top(place),
+    }
+}
+
+fn walk(listing: &listing::Listing, after: u64, each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) {
+    for index in after.. {
+        let Some((name, node)) = usize::try_from(index).ok().and_then(|index| listing.at(index)) else { return };
+        if each(Entry { name: name.as_bytes(), cookie: index + 1, node }).is_break() {
+            return;
+        }
+    }
+}
+
+/// The person that `text` means: in any snapshot, by id, address, storage label or name; the case only matters where
+/// two differ by nothing else.
+fn find_user(db: &Connection, text: &str) -> Result<ask::Id> {
+    let lines = ask::user_lines(db)?;
+    let users: Vec<User> = lines.iter().filter_map(|(_, line)| serde_json::from_str(line).ok()).collect();
+    let words = |user: &User| [user.id.to_string(), user.email.clone(), user.label.clone().unwrap_or_default(), user.name.clone()];
+    let found = |same: &dyn Fn(&str) -> bool| {
+        let mut ids: Vec<Uuid> =
+            users.iter().filter(|user| words(user).iter().any(|word| same(word))).map(|user| user.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    };
+    let exact = found(&|word| word == text);
+    let ids = if exact.is_empty() { found(&|word| name::fold(word) == name::fold(text)) } else { exact };
+    let known = || {
+        let mut names: Vec<String> = users.iter().map(|user| format!("{} <{}>", user.name, user.email)).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.join(", ")
+    };
+    match ids.as_slice() {
+        [id] => Ok(id.into_bytes()),
+        [] => Err(Error::not_found(format_args!("user `{text}`")).hint(format_args!("the library has {}", known()))),
+        _ => Err(Error::invalid(format_args!("`{text}` means several users")).hint(format_args!("use the address: {}", known()))),
+    }
+}

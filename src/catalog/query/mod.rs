@@ -2,6 +2,7 @@
 
 mod place;
 pub mod snapshot;
+pub mod view;
 
 pub use place::{
     ChunkRow, archive_name, archive_names, chunk, content_id, content_place, has_chunk, has_content, has_content_of,

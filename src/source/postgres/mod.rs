@@ -22,7 +22,7 @@ use std::process::Command;
 use crate::base::{Error, Result};
 use crate::source::Secret;
 
-use clients::Clients;
+pub use clients::Clients;
 use failure::Failure;
 use process::Process;
 
@@ -89,7 +89,8 @@ pub fn start(request: &DumpRequest) -> Result<RunningDump> {
     start_among(request, &Clients::of_this_machine())
 }
 
-fn start_among(request: &DumpRequest, clients: &Clients) -> Result<RunningDump> {
+/// The same with other places for the clients.
+pub fn start_among(request: &DumpRequest, clients: &Clients) -> Result<RunningDump> {
     if let Server::Docker { container, docker } = &request.server {
         let command = command::in_container(request, container, docker)?;
         return open(command, request)?.map_err(Failure::into_error);

@@ -97,7 +97,7 @@ pub fn walk(roots: Vec<Root>, extra: Vec<(FilePath, PathBuf)>, exclude: Exclude)
     Walk(merge)
 }
 
-/// The stream that [`walk`] makes.
+/// The stream that [`walk`] makes. It can be sent to a thread that reads ahead.
 pub struct Walk(Merge);
 
 impl Iterator for Walk {

@@ -1,0 +1,118 @@
+//! `files/`: UPLOAD_LOCATION as it lay on disk, straight from the catalog, one indexed query a folder or a name.
+//!
+//! Unless locked assets are asked for, nothing of them is here either: not their files and sidecars, wherever the
+//! database or the backup found them, not a second file with the same bytes that no other asset owns, and
+//! not the generated files, whose names begin with the asset's id.
+
+use std::ops::ControlFlow;
+
+use uuid::Uuid;
+
+use super::ino::Spot;
+use super::users::At;
+use super::{Entry, Kind, Node};
+use crate::base::{Error, Result};
+use crate::catalog::query::view::{self as ask, File};
+
+/// The place above `upload/` and `library/`.
+const TOP: i64 = 0;
+
+impl At<'_> {
+    /// The place that the folder `spot` is.
+    fn place(&self, spot: Spot) -> Result<i64> {
+        match spot {
+            Spot::Files => Ok(TOP),
+            Spot::File(row) => self.file(row)?.child.ok_or_else(|| Error::invalid("not a folder")),
+            _ => Err(Error::invalid("not a folder of files/")),
+        }
+    }
+
+    /// The file in `row`, if this view shows it.
+    pub fn file(&self, row: u64) -> Result<File> {
+        let file = match self.view.user {
+            None => ask::file_by_row(self.db, row, self.time())?,
+            Some(_) => None,
+        };
+        let shown = file.map(|file| Ok::<_, Error>((!self.is_private(&file)?).then_some(file))).transpose()?.flatten();
+        shown.ok_or_else(|| Error::not_found("file"))
+    }
+
+    pub fn file_child(&self, spot: Spot, name: &[u8]) -> Result<Option<Node>> {
+        let Some(file) = ask::file_by_name(self.db, self.place(spot)?, name, self.time())? else { return Ok(None) };
+        if self.is_private(&file)? {
+            return Ok(None);
+        }
+        self.file_node(&file)
+    }
+
+    pub fn file_children(&self, spot: Spot, after: u64, each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) -> Result<()> {
+        let place = self.place(spot)?;
+        ask::files(self.db, place, after, self.time(), |file| {
+            if self.is_private(&file)? {
+                return Ok(true);
+            }
+            let Some(node) = self.file_node(&file)? else { return Ok(true) };
+            Ok(each(Entry { name: &file.name, cookie: file.row, node }).is_continue())
+        })
+    }
+
+    pub fn file_node(&self, file: &File) -> Result<Option<Node>> {
+        let Some(ino) = self.ino(Spot::File(file.row)) else { return Ok(None) };
+        let (kind, size) = match file.kind {
+            1 => (Kind::Folder, 0),
+            2 => (Kind::Symlink, ask::symlink(self.db, file.row, self.time())?.map_or(0, |target| target.len() as u64)),
+            _ => (Kind::File, file.size),
+        };
+        let owner = Some((file.uid, file.gid));
+        Ok(Some(Node { ino, kind, size, mtime_ns: file.mtime, mode: file.mode & 0o7777, owner }))
+    }
+
+    /// The folder above the one in `row`.
+    pub fn file_parent(&self, row: u64) -> Result<Spot> {
+        match self.file(row)?.folder {
+            TOP => Ok(Spot::Files),
+            place => {
+                let above = ask::file_of_folder(self.db, place, self.time())?;
+                Ok(Spot::File(above.ok_or_else(|| Error::not_found("folder"))?.row))
+            }
+        }
+    }
+
+    fn is_private(&self, file: &File) -> Result<bool> {
+        if self.view.options.locked || file.kind == 1 {
+            return Ok(false);
+        }
+        let private = self.state.private(self.db, self.time())?;
+        if private.ids.is_empty() {
+            return Ok(false);
+        }
+        let id = std::str::from_utf8(&file.name).ok().and_then(|name| name.get(..36)).and_then(|head| Uuid::parse_str(head).ok());
+        if id.is_some_and(|id| private.ids.binary_search(id.as_bytes()).is_ok()) {
+            return Ok(true);
+        }
+        let same_bytes = file.content.is_some_and(|content| private.contents.binary_search(&content).is_ok());
+        if !same_bytes && private.names.binary_search(&file.name).is_err() {
+            return Ok(false);
+        }
+        let path = self.path(file)?;
+        if private.paths.binary_search(&path).is_ok() {
+            return Ok(true);
+        }
+        Ok(same_bytes && !ask::is_shown_asset(self.db, &path, self.time())?)
+    }
+
+    fn path(&self, file: &File) -> Result<Vec<u8>> {
+        let mut parts = vec![file.name.clone()];
+        let mut place = file.folder;
+        while place != TOP {
+            let (parent, name) = ask::folder(self.db, place)?.ok_or_else(|| Error::damaged("a folder of the catalog"))?;
+            parts.push(name);
+            place = parent;
+            if parts.len() > 4096 {
+                return Err(Error::damaged("a folder of the catalog lies in itself"));
+            }
+        }
+        parts.reverse();
+        Ok(parts.join(&b'/'))
+    }
+}

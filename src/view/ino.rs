@@ -1,0 +1,294 @@
+//! Inode numbers: what a node is, packed into 64 bits, so that no table of inodes is ever needed.
+//!
+//! | bits | field |
+//! | --- | --- |
+//! | 16 | number of the snapshot; 0 for what lies above snapshots |
+//! | 8 | kind, and which part of an asset |
+//! | 40 | row of the catalog, or two short fields |
+//!
+//! Two kinds need more than 40 bits and take six of the kind's eight: an asset in an album (18 bits which user's view of the
+//! album, 26 bits which membership) and a deleted asset (16 bits which earlier snapshot, 28 bits which row).
+//!
+//! Always holds: packing and unpacking are inverse; a number means the same thing as long as the catalog keeps its
+//! lineage; two nodes of a mount never share one. Limits: 2^18 rows of album users, 2^26 of album members, 2^28 of assets that
+//! were deleted, 2^22 of users, tags of 63 levels. What lies beyond is not shown.
+
+/// The number of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ino(pub u64);
+
+/// The top of the tree, as FUSE wants it.
+pub const ROOT: Ino = Ino(1);
+
+/// A folder of a user with a meaning of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shelf {
+    ByDate,
+    Albums,
+    Favorites,
+    Archived,
+    Trash,
+    People,
+    Tags,
+    Stacks,
+    DeletedSince,
+    Locked,
+}
+
+impl Shelf {
+    /// All, as they are listed.
+    pub const ALL: [Shelf; 10] = [
+        Shelf::ByDate,
+        Shelf::Albums,
+        Shelf::Favorites,
+        Shelf::Archived,
+        Shelf::Trash,
+        Shelf::People,
+        Shelf::Tags,
+        Shelf::Stacks,
+        Shelf::DeletedSince,
+        Shelf::Locked,
+    ];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Shelf::ByDate => "by date",
+            Shelf::Albums => "albums",
+            Shelf::Favorites => "favorites",
+            Shelf::Archived => "archived",
+            Shelf::Trash => "trash",
+            Shelf::People => "people",
+            Shelf::Tags => "tags",
+            Shelf::Stacks => "stacks",
+            Shelf::DeletedSince => "deleted since",
+            Shelf::Locked => "locked",
+        }
+    }
+}
+
+/// Which file of an asset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    Original,
+    Sidecar,
+    /// The moving half of a live photo.
+    Video,
+}
+
+const PARTS: [Part; 3] = [Part::Original, Part::Sidecar, Part::Video];
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    Root,
+    Readme,
+    Latest,
+    Snapshots,
+    /// Something in the snapshot of this number.
+    In(u16, Spot),
+}
+
+/// What a node is in its snapshot. Numbers are rows of the catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Spot {
+    Top,
+    Users,
+    Files,
+    Database,
+    Dump,
+    User(u64),
+    Picture(u64),
+    /// A shelf of a user.
+    Shelf(Shelf, u64),
+    /// A user and a year.
+    Year(u64, i64),
+    /// A user and a month, as the catalog counts them.
+    Month(u64, i64),
+    /// An album as one user sees it: the row of album_user.
+    Album(u64),
+    Person(u64),
+    /// The first so many levels of a tag's value.
+    Tag(u64, u8),
+    Stack(u64),
+    /// A user, and the number of an earlier snapshot.
+    Gone(u64, u16),
+    /// An asset on a shelf: row of the asset, or of what ties it to the person or tag.
+    Item(Shelf, u64, Part),
+    /// An asset in an album: rows of album_user and album_asset.
+    AlbumItem(u64, u64, Part),
+    /// A deleted asset: the earlier snapshot's number, and its row.
+    GoneItem(u16, u64, Part),
+    /// A file, folder or symlink as it lay on disk.
+    File(u64),
+}
+
+const ROW: u32 = 40;
+const MONTH: u32 = 18;
+const MONTH_ZERO: i64 = 1 << (MONTH - 1);
+const LEVEL: u32 = 6;
+const MEMBER: u32 = 26;
+const GONE: u32 = 28;
+/// Bits of the two wide kinds, part included.
+const WIDE: u32 = 46;
+
+impl Place {
+    /// The number; `None` where a row is beyond what fits.
+    pub fn pack(self) -> Option<Ino> {
+        let bits = match self {
+            Place::Root => 1,
+            Place::Readme => 2,
+            Place::Latest => 3,
+            Place::Snapshots => 4,
+            Place::In(snapshot, spot) => (u64::from(snapshot) << 48) | spot.pack()?,
+        };
+        Some(Ino(bits))
+    }
+
+    /// What `ino` is; `None` where nothing packs to it.
+    pub fn unpack(ino: Ino) -> Option<Place> {
+        let snapshot = (ino.0 >> 48) as u16;
+        let place = match (snapshot, ino.0) {
+            (0, 1) => Place::Root,
+            (0, 2) => Place::Readme,
+            (0, 3) => Place::Latest,
+            (0, 4) => Place::Snapshots,
+            (0, _) => return None,
+            (_, bits) => Place::In(snapshot, Spot::unpack(bits & low(48))?),
+        };
+        (place.pack() == Some(ino)).then_some(place)
+    }
+}
+
+impl Spot {
+    fn pack(self) -> Option<u64> {
+        match self {
+            Spot::Top => narrow(0, 0),
+            Spot::Users => narrow(1, 0),
+            Spot::Files => narrow(2, 0),
+            Spot::Database => narrow(3, 0),
+            Spot::Dump => narrow(4, 0),
+            Spot::User(row) => narrow(5, row),
+            Spot::Picture(row) => narrow(6, row),
+            Spot::Year(user, year) => narrow(7, pair(user, year.checked_add(MONTH_ZERO)?, MONTH)?),
+            Spot::Month(user, month) => narrow(8, pair(user, month.checked_add(MONTH_ZERO)?, MONTH)?),
+            Spot::Album(row) => narrow(9, row),
+            Spot::Person(row) => narrow(10, row),
+            Spot::Tag(row, level) => narrow(11, pair(row, i64::from(level), LEVEL)?),
+            Spot::Stack(row) => narrow(12, row),
+            Spot::Gone(user, earlier) => narrow(13, pair(user, i64::from(earlier), 16)?),
+            Spot::File(row) => narrow(14, row),
+            Spot::Shelf(shelf, user) => narrow(16 + shelf as u64, user),
+            Spot::Item(shelf, row, part) => narrow(32 + 4 * shelf as u64 + part as u64, row),
+            Spot::AlbumItem(user, member, part) => wide(2, part, (fit(user, 18)? << MEMBER) | fit(member, MEMBER)?),
+            Spot::GoneItem(earlier, row, part) => wide(3, part, (u64::from(earlier) << GONE) | fit(row, GONE)?),
+        }
+    }
+
+    fn unpack(bits: u64) -> Option<Spot> {
+        let part = PARTS.get((bits >> 44 & 3) as usize).copied();
+        match bits >> WIDE {
+            2 => return Some(Spot::AlbumItem(bits >> MEMBER & low(18), bits & low(MEMBER), part?)),
+            3 => return Some(Spot::GoneItem((bits >> GONE) as u16, bits & low(GONE), part?)),
+            _ => {}
+        }
+        let (kind, row) = (bits >> ROW, bits & low(ROW));
+        let shelf = |kind: u64| Shelf::ALL.get(kind as usize).copied();
+        let month = (row & low(MONTH)) as i64 - MONTH_ZERO;
+        Some(match kind {
+            0 => Spot::Top,
+            1 => Spot::Users,
+            2 => Spot::Files,
+            3 => Spot::Database,
+            4 => Spot::Dump,
+            5 => Spot::User(row),
+            6 => Spot::Picture(row),
+            7 => Spot::Year(row >> MONTH, month),
+            8 => Spot::Month(row >> MONTH, month),
+            9 => Spot::Album(row),
+            10 => Spot::Person(row),
+            11 => Spot::Tag(row >> LEVEL, (row & low(LEVEL)) as u8),
+            12 => Spot::Stack(row),
+            13 => Spot::Gone(row >> 16, row as u16),
+            14 => Spot::File(row),
+            16..32 => Spot::Shelf(shelf(kind - 16)?, row),
+            32.. => Spot::Item(shelf((kind - 32) / 4)?, row, *PARTS.get((kind % 4) as usize)?),
+            _ => return None,
+        })
+    }
+}
+
+fn low(bits: u32) -> u64 {
+    (1 << bits) - 1
+}
+
+fn fit(value: u64, bits: u32) -> Option<u64> {
+    (value <= low(bits)).then_some(value)
+}
+
+fn narrow(kind: u64, row: u64) -> Option<u64> {
+    Some((kind << ROW) | fit(row, ROW)?)
+}
+
+fn pair(high: u64, value: i64, bits: u32) -> Option<u64> {
+    let value = fit(u64::try_from(value).ok()?, bits)?;
+    Some((fit(high, ROW - bits)? << bits) | value)
+}
+
+fn wide(kind: u64, part: Part, fields: u64) -> Option<u64> {
+    Some((kind << WIDE) | ((part as u64) << 44) | fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn spot() -> impl Strategy<Value = Spot> {
+        let row = 0..1u64 << 40;
+        let shelf = prop::sample::select(Shelf::ALL.as_slice());
+        let part = prop::sample::select(PARTS.as_slice());
+        prop_oneof![
+            prop::sample::select(vec![Spot::Top, Spot::Users, Spot::Files, Spot::Database, Spot::Dump]),
+            row.clone().prop_map(Spot::User),
+            row.clone().prop_map(Spot::Picture),
+            (shelf.clone(), row.clone()).prop_map(|(shelf, row)| Spot::Shelf(shelf, row)),
+            (0..1u64 << 22, -9999..9999i64).prop_map(|(user, year)| Spot::Year(user, year)),
+            (0..1u64 << 22, -119_988..120_000i64).prop_map(|(user, month)| Spot::Month(user, month)),
+            row.clone().prop_map(Spot::Album),
+            row.clone().prop_map(Spot::Person),
+            (0..1u64 << 34, 0..64u8).prop_map(|(row, level)| Spot::Tag(row, level)),
+            row.clone().prop_map(Spot::Stack),
+            (0..1u64 << 24, any::<u16>()).prop_map(|(user, earlier)| Spot::Gone(user, earlier)),
+            (shelf, row.clone(), part.clone()).prop_map(|(shelf, row, part)| Spot::Item(shelf, row, part)),
+            (0..1u64 << 18, 0..1u64 << 26, part.clone()).prop_map(|(u, m, part)| Spot::AlbumItem(u, m, part)),
+            (any::<u16>(), 0..1u64 << 28, part).prop_map(|(e, row, part)| Spot::GoneItem(e, row, part)),
+            row.prop_map(Spot::File),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_unpacks_to_the_place_that_it_was_packed_from(snapshot in 1..=u16::MAX, spot in spot()) {
+            let place = Place::In(snapshot, spot);
+            let ino = place.pack().unwrap();
+            prop_assert_eq!(Place::unpack(ino), Some(place));
+            prop_assert!(ino.0 > 4);
+        }
+
+        #[test]
+        fn a_number_that_nothing_packs_to_is_nothing(bits: u64) {
+            if let Some(place) = Place::unpack(Ino(bits)) {
+                prop_assert_eq!(place.pack(), Some(Ino(bits)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_beyond_the_limits_has_no_number() {
+        assert_eq!(Place::In(1, Spot::User(1 << 40)).pack(), None);
+        assert_eq!(Place::In(1, Spot::AlbumItem(1 << 18, 0, Part::Original)).pack(), None);
+        assert_eq!(Place::Root.pack(), Some(ROOT));
+    }
+}

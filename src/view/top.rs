@@ -1,0 +1,224 @@
+//! What lies above snapshots: the README, the snapshots by the local time at which they were taken, and `latest`.
+//!
+//! A snapshot is called `2026-11-22 03.00`. A later one of the same minute, and one in the hour that comes twice when
+//! summer time ends, has its seconds and its offset from UTC too: `2026-11-22 03.00.41 +01`. So a name depends on no other
+//! snapshot but those of its minute, and none is used twice.
+
+use jiff::tz::TimeZone;
+use rusqlite::Connection;
+
+use super::ino::{Ino, Place, ROOT, Spot};
+use super::state::State;
+use super::{Entry, Node, View};
+use crate::base::{Error, Result, SnapshotId};
+use crate::catalog::query::view::{self as ask, Snapshot};
+use std::ops::ControlFlow;
+
+const MINUTE: i64 = 60;
+
+/// What `README.txt` says.
+pub(super) const README: &str = "\
+This folder shows the snapshots of a photo library (Immich), read-only. Nothing here can be changed or deleted.
+
+latest/                      the newest snapshot
+snapshots/2026-11-22 03.00/  the library as it was at that time
+  users/NAME/                one person's photos, under the names they were uploaded with
+    by date/2024/2024-05/    by the month in which they were taken
+    albums/                  the person's own albums and those shared with them
+    favorites/ archived/ trash/ people/ tags/ stacks/
+    deleted since/           what an earlier snapshot had and this one has not
+  files/                     the same photos as they lie on the server's disk
+  database/immich.sql        the whole database (it holds password hashes: only you can read it)
+
+To get a photo back, copy it out of here. A live photo is two files with one name (IMG_1.HEIC and IMG_1.MOV);
+a .xmp file holds what was written about the photo of the same name. Where two photos of a folder have the
+same name, the later one has a few letters of its id in brackets.
+
+A photo that was damaged on the backup disk cannot be opened (input/output error): it is never shown wrongly.
+Photos of the locked folder are only shown when the backup was opened with --locked.
+";
+
+/// A snapshot and its name.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    pub snapshot: Snapshot,
+    pub name: String,
+}
+
+/// The name of `snapshot`; `first` when no other was taken earlier in its minute.
+fn name(snapshot: Snapshot, first: bool, zone: &TimeZone) -> String {
+    let time = SnapshotId::from_seconds(snapshot.time).map(SnapshotId::time).unwrap_or_default().to_zoned(zone.clone());
+    let again = zone.to_ambiguous_timestamp(time.datetime()).earlier().is_ok_and(|earlier| earlier < time.timestamp());
+    let format = if first && !again { "%Y-%m-%d %H.%M" } else { "%Y-%m-%d %H.%M.%S" };
+    let offset = match first && !again {
+        true => String::new(),
+        false => format!(" {}", time.offset()),
+    };
+    let flaw = if snapshot.good { "" } else { " (incomplete dump)" };
+    format!("{}{}{flaw}", time.strftime(format), offset.replace(':', "."))
+}
+
+/// The name of one snapshot.
+pub(super) fn name_of(db: &Connection, snapshot: Snapshot, zone: &TimeZone) -> Result<String> {
+    let minute = snapshot.time - snapshot.time.rem_euclid(MINUTE);
+    let first = ask::snapshots(db, minute, snapshot.time)?.is_empty();
+    Ok(name(snapshot, first, zone))
+}
+
+/// All snapshots with their names, oldest first.
+pub(super) fn named<'a>(state: &'a State, db: &Connection, zone: &TimeZone) -> Result<&'a [Named]> {
+    if let Some(known) = state.snapshots.get() {
+        return Ok(known);
+    }
+    let all = ask::snapshots(db, i64::MIN, i64::MAX)?;
+    let mut last = None;
+    let name = |snapshot: Snapshot| {
+        let minute = snapshot.time.div_euclid(MINUTE);
+        let first = last.replace(minute) != Some(minute);
+        Named { snapshot, name: name(snapshot, first, zone) }
+    };
+    let names = all.into_iter().map(name).collect();
+    Ok(state.snapshots.get_or_init(|| names))
+}
+
+/// The snapshot called `text`, without looking at all of them: only at those of its minute.
+fn by_name(db: &Connection, text: &str, zone: &TimeZone) -> Result<Option<Snapshot>> {
+    let Some(minute) = text.get(..16).and_then(|head| jiff::civil::DateTime::strptime("%Y-%m-%d %H.%M", head).ok()) else {
+        return Ok(None);
+    };
+    let ambiguous = zone.to_ambiguous_timestamp(minute);
+    let times = [ambiguous.clone().earlier(), ambiguous.later()];
+    for time in times.into_iter().flatten() {
+        let from = time.as_second();
+        for snapshot in ask::snapshots(db, from, from + MINUTE)? {
+            if name_of(db, snapshot, zone)? == text {
+                return Ok(Some(snapshot));
+            }
+        }
+    }
+    Ok(None)
+}
+
+impl View {
+    /// Nanoseconds since 1970 of the newest snapshot: when the top of the tree last changed.
+    pub(super) fn top_mtime(&self, db: &Connection) -> Result<i64> {
+        Ok(ask::newest_snapshot(db, false)?.map_or(0, |newest| nanoseconds(newest.time)))
+    }
+
+    pub(super) fn top_node(&self, db: &Connection, place: Place, ino: Ino) -> Result<Node> {
+        let mtime = self.top_mtime(db)?;
+        match place {
+            Place::Readme => Ok(Node::file(ino, README.len() as u64, mtime)),
+            Place::Latest => {
+                let target = self.latest_target(db)?.ok_or_else(|| Error::not_found("a good snapshot"))?;
+                Ok(Node::symlink(ino, target.len() as u64, mtime))
+            }
+            _ => Ok(Node::folder(ino, mtime)),
+        }
+    }
+
+    /// Where `latest` points; `None` while there is no good snapshot.
+    pub(super) fn latest_target(&self, db: &Connection) -> Result<Option<String>> {
+        let Some(newest) = ask::newest_snapshot(db, true)? else { return Ok(None) };
+        Ok(Some(format!("snapshots/{}", name_of(db, newest, &self.options.time_zone)?)))
+    }
+
+    pub(super) fn root_child(&self, db: &Connection, name: &[u8]) -> Result<Option<Node>> {
+        let place = match name {
+            b"README.txt" => Place::Readme,
+            b"latest" => Place::Latest,
+            b"snapshots" => Place::Snapshots,
+            _ => return Ok(None),
+        };
+        match self.top_node(db, place, place.pack().unwrap_or(ROOT)) {
+            Err(error) if error.kind() == crate::base::Kind::NotFound => Ok(None),
+            node => node.map(Some),
+        }
+    }
+
+    pub(super) fn root_children(
+        &self,
+        db: &Connection,
+        after: u64,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        for (index, name) in ["README.txt", "latest", "snapshots"].into_iter().enumerate().skip(after as usize) {
+            let Some(node) = self.root_child(db, name.as_bytes())? else { continue };
+            if each(Entry { name: name.as_bytes(), cookie: index as u64 + 1, node }).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn snapshot_child(&self, db: &Connection, name: &[u8]) -> Result<Option<Node>> {
+        let Ok(text) = std::str::from_utf8(name) else { return Ok(None) };
+        Ok(by_name(db, text, &self.options.time_zone)?.and_then(snapshot_node))
+    }
+
+    pub(super) fn snapshot_children(
+        &self,
+        state: &State,
+        db: &Connection,
+        after: u64,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let all = named(state, db, &self.options.time_zone)?;
+        let rest = all.partition_point(|named| u64::from(named.snapshot.number) <= after);
+        for named in &all[rest..] {
+            let Some(node) = snapshot_node(named.snapshot) else { continue };
+            let cookie = u64::from(named.snapshot.number);
+            if each(Entry { name: named.name.as_bytes(), cookie, node }).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder of the snapshot that `text` names: `latest`, its id (`2026-11-22T030005Z`), or what it is called in
+    /// the tree.
+    pub fn snapshot(&self, text: &str) -> Result<Node> {
+        self.with(|_, db| {
+            let found = match (text, text.parse::<SnapshotId>()) {
+                ("latest", _) => ask::newest_snapshot(db, true)?,
+                (_, Ok(id)) => ask::snapshots(db, id.seconds(), id.seconds() + 1)?.first().copied(),
+                _ => by_name(db, text, &self.options.time_zone)?,
+            };
+            found.and_then(snapshot_node).ok_or_else(|| {
+                Error::not_found(format_args!("snapshot `{text}`")).hint("`shoebox snapshots` lists them")
+            })
+        })
+    }
+}
+
+fn snapshot_node(snapshot: Snapshot) -> Option<Node> {
+    Some(Node::folder(Place::In(snapshot.number, Spot::Top).pack()?, nanoseconds(snapshot.time)))
+}
+
+pub(super) fn nanoseconds(seconds: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str, good: bool) -> Snapshot {
+        Snapshot { time: text.parse::<SnapshotId>().unwrap().seconds(), number: 1, good }
+    }
+
+    #[test]
+    fn a_snapshot_is_called_by_its_local_time() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        assert_eq!(name(at("2026-11-22T030005Z", true), true, &zone), "2026-11-22 04.00");
+        assert_eq!(name(at("2026-11-22T030041Z", true), false, &zone), "2026-11-22 04.00.41 +01");
+        assert_eq!(name(at("2026-11-22T030005Z", false), true, &zone), "2026-11-22 04.00 (incomplete dump)");
+    }
+
+    #[test]
+    fn the_hour_that_comes_twice_gives_two_names() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        assert_eq!(name(at("2026-10-25T003000Z", true), true, &zone), "2026-10-25 02.30");
+        assert_eq!(name(at("2026-10-25T013000Z", true), true, &zone), "2026-10-25 02.30.00 +01");
+    }
+}

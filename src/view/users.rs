@@ -1,0 +1,368 @@
+//! `users/`: what each folder of a person holds. The rules, as Immich has them:
+//!
+//! | folder | shows |
+//! | --- | --- |
+//! | by date | the timeline: not archived, locked, hidden or in the trash; by wall clock where it was taken |
+//! | albums | albums that the person owns or is a member of, also empty ones; assets of any owner that are not in the trash, locked or hidden |
+//! | favorites, people, tags, stacks | the person's own, archived ones included; persons with a name that are not hidden |
+//! | archived | archived ones that are not in the trash |
+//! | trash | the trash, without locked ones |
+//! | locked | locked ones, in the trash or not; only where asked for |
+//! | deleted since/SNAPSHOT | what that earlier snapshot had and this one has not at all, by asset id |
+//!
+//! An asset without bytes in the snapshot is not shown ([`View::without_bytes`] counts them). All shelves are always
+//! there, also when they are empty.
+
+use std::collections::HashMap;
+
+use rusqlite::Connection;
+
+use super::ino::{Ino, Part, Place, Shelf, Spot};
+use super::listing::{Listing, folders, units};
+use super::name::{Shape, Suffixes, Unit, split};
+use super::top::{Named, named, nanoseconds};
+use super::{Node, View, state::State};
+use crate::base::library::User;
+use crate::base::{Error, FilePath, Result};
+use crate::catalog::query::view::{self as ask, File, Id, Member, Snapshot, Source, Table, Thing};
+
+/// The months of a year, as the catalog counts them.
+const YEAR: i64 = 12;
+
+/// The deepest level of a tag that is shown.
+const LEVELS: usize = 63;
+
+/// One snapshot under work.
+pub(super) struct At<'a> {
+    pub view: &'a View,
+    pub state: &'a State,
+    pub db: &'a Connection,
+    pub snapshot: Snapshot,
+}
+
+impl At<'_> {
+    pub fn time(&self) -> i64 {
+        self.snapshot.time
+    }
+
+    pub fn mtime(&self) -> i64 {
+        nanoseconds(self.snapshot.time)
+    }
+
+    pub fn ino(&self, spot: Spot) -> Option<Ino> {
+        Place::In(self.snapshot.number, spot).pack()
+    }
+
+    fn folder(&self, name: impl Into<String>, spot: Spot) -> Option<(String, Node)> {
+        Some((name.into(), Node::folder(self.ino(spot)?, self.mtime())))
+    }
+
+    /// The entries of a folder of `users/`, or of the snapshot's top.
+    pub fn list(&self, spot: Spot) -> Result<Listing> {
+        match spot {
+            Spot::Top => self.top(),
+            Spot::Database => Ok(Listing::new(self.dump()?.map(|node| ("immich.sql".into(), node)).into_iter().collect())),
+            Spot::Users => self.users(),
+            Spot::User(user) => self.user(user),
+            Spot::Shelf(shelf, user) => self.shelf(shelf, user, &self.user_id(user)?),
+            Spot::Year(user, year) => self.year(user, year),
+            Spot::Month(user, month) => {
+                let source = Source::Month { owner: self.user_id(user)?, month };
+                self.assets(source, |row, part| Spot::Item(Shelf::ByDate, row, part))
+            }
+            Spot::Album(user) => {
+                let album = self.thing(Table::AlbumUser, user)?.0;
+                self.assets(Source::Album { album }, |row, part| Spot::AlbumItem(user, row, part))
+            }
+            Spot::Person(row) => {
+                let person = self.thing(Table::Person, row)?.0;
+                self.assets(Source::Person { person }, |row, part| Spot::Item(Shelf::People, row, part))
+            }
+            Spot::Stack(row) => {
+                let stack = self.thing(Table::Stack, row)?.0;
+                self.assets(Source::Stack { stack }, |row, part| Spot::Item(Shelf::Stacks, row, part))
+            }
+            Spot::Tag(row, level) => self.tag(row, level),
+            Spot::Gone(user, earlier) => self.gone(user, earlier),
+            _ => Err(Error::invalid("not a folder")),
+        }
+    }
+
+    fn top(&self) -> Result<Listing> {
+        let whole = [("files", Spot::Files), ("database", Spot::Database)];
+        let whole = whole.into_iter().filter(|_| self.view.user.is_none());
+        let all = whole.chain([("users", Spot::Users)]);
+        Ok(Listing::new(all.filter_map(|(name, spot)| self.folder(name, spot)).collect()))
+    }
+
+    fn users(&self) -> Result<Listing> {
+        let mut users = ask::users(self.db, self.time())?;
+        for user in &mut users {
+            user.holds &= self.view.user.is_none_or(|only| only == user.id);
+        }
+        Ok(self.folders(&users, "unnamed", Spot::User))
+    }
+
+    fn folders(&self, things: &[Thing], stand_in: &str, spot: impl Fn(u64) -> Spot) -> Listing {
+        folders(things, stand_in, self.snapshot.number, self.mtime(), |thing| spot(thing.row))
+    }
+
+    fn user(&self, user: u64) -> Result<Listing> {
+        self.user_id(user)?;
+        let shown = |shelf: &Shelf| match shelf {
+            Shelf::Locked => self.view.options.locked,
+            _ => true,
+        };
+        let shelves = Shelf::ALL.into_iter().filter(shown);
+        let mut all: Vec<_> = shelves.filter_map(|shelf| self.folder(shelf.name(), Spot::Shelf(shelf, user))).collect();
+        all.extend(self.picture(user)?.map(|(name, _, node)| (name, node)));
+        Ok(Listing::new(all))
+    }
+
+    /// The profile picture: its name here, its file, its node.
+    pub fn picture(&self, user: u64) -> Result<Option<(String, File, Node)>> {
+        let Some(line) = ask::user_line(self.db, user)? else { return Ok(None) };
+        let record: User =
+            serde_json::from_str(&line).map_err(|error| Error::damaged("a user of the catalog").caused_by(error))?;
+        let Some(file) = record.picture.map(|path| self.file_at(&path)).transpose()?.flatten() else { return Ok(None) };
+        let Some(ino) = self.ino(Spot::Picture(user)).filter(|_| file.content.is_some()) else { return Ok(None) };
+        let name = String::from_utf8_lossy(&file.name).into_owned();
+        let node = Node::file(ino, file.size, file.mtime);
+        Ok(Some((format!("profile picture{}", split(&name).1), file, node)))
+    }
+
+    /// The file at `path` of the file list.
+    fn file_at(&self, path: &FilePath) -> Result<Option<File>> {
+        let mut folder = 0;
+        let mut found = None;
+        for part in path.parts() {
+            let Some(file) = ask::file_by_name(self.db, folder, part, self.time())? else { return Ok(None) };
+            folder = file.child.unwrap_or(-1);
+            found = Some(file);
+        }
+        Ok(found)
+    }
+
+    /// The id of the user in `row`.
+    pub fn user_id(&self, row: u64) -> Result<Id> {
+        Ok(self.thing(Table::User, row)?.0)
+    }
+
+    /// Id, owner and value of the thing in `row`, if this view shows its owner's tree.
+    pub fn thing(&self, table: Table, row: u64) -> Result<(Id, Id, String)> {
+        let found = ask::folder_row(self.db, table, row, self.time())?;
+        let shown = found.filter(|(_, owner, _)| self.view.user.is_none_or(|only| only == *owner));
+        shown.ok_or_else(|| Error::not_found("folder"))
+    }
+
+    fn shelf(&self, shelf: Shelf, user: u64, id: &Id) -> Result<Listing> {
+        let (db, at, owner) = (self.db, self.time(), *id);
+        let items = |source| self.assets(source, |row, part| Spot::Item(shelf, row, part));
+        match shelf {
+            Shelf::ByDate => self.years(user, id),
+            Shelf::Albums => Ok(self.folders(&ask::albums(db, id, at)?, "unnamed album", Spot::Album)),
+            Shelf::People => Ok(self.folders(&ask::people(db, id, at)?, "unnamed", Spot::Person)),
+            Shelf::Stacks => Ok(self.stacks(&mut ask::stacks(db, id, at)?)),
+            Shelf::Tags => self.tags(id, &[], Suffixes::default(), Vec::new()),
+            Shelf::DeletedSince => self.deleted_since(user, id),
+            Shelf::Favorites => items(Source::Favorites { owner }),
+            Shelf::Archived => items(Source::Archived { owner }),
+            Shelf::Trash => items(Source::Trash { owner }),
+            Shelf::Locked if self.view.options.locked => items(Source::Locked { owner }),
+            Shelf::Locked => Err(Error::not_found("locked")),
+        }
+    }
+
+    /// A stack's folder is called as the asset that it shows, without its extension.
+    fn stacks(&self, stacks: &mut [Thing]) -> Listing {
+        for stack in &mut *stacks {
+            stack.name.truncate(split(&stack.name).0.len());
+        }
+        self.folders(stacks, "stack", Spot::Stack)
+    }
+
+    fn years(&self, user: u64, id: &Id) -> Result<Listing> {
+        let mut years = Vec::new();
+        let mut from = i64::MIN;
+        while let Some(month) = ask::next_month(self.db, id, from, self.time())? {
+            let year = month.div_euclid(YEAR);
+            years.extend(self.folder(format!("{year:04}"), Spot::Year(user, year)));
+            from = (year + 1) * YEAR;
+        }
+        Ok(Listing::new(years))
+    }
+
+    fn year(&self, user: u64, year: i64) -> Result<Listing> {
+        let id = self.user_id(user)?;
+        let end = year.saturating_add(1).saturating_mul(YEAR);
+        let mut months = Vec::new();
+        let mut from = year.saturating_mul(YEAR);
+        while let Some(month) = ask::next_month(self.db, &id, from, self.time())?.filter(|month| *month < end) {
+            let name = format!("{year:04}-{:02}", month.rem_euclid(YEAR) + 1);
+            months.extend(self.folder(name, Spot::Month(user, month)));
+            from = month + 1;
+        }
+        Ok(Listing::new(months))
+    }
+
+    fn assets(&self, source: Source, spot: impl Fn(u64, Part) -> Spot) -> Result<Listing> {
+        let mut entries = Vec::new();
+        self.add_assets(source, self.time(), Suffixes::default(), &mut entries, spot)?;
+        Ok(Listing::new(entries))
+    }
+
+    /// Adds what `source` has at `at` to `entries`, under names that `suffixes` has not given yet.
+    fn add_assets(
+        &self,
+        source: Source,
+        at: i64,
+        mut suffixes: Suffixes,
+        entries: &mut Vec<(String, Node)>,
+        spot: impl Fn(u64, Part) -> Spot,
+    ) -> Result<()> {
+        let mut all: HashMap<Id, Unit> = HashMap::new();
+        let mut shown = Vec::new();
+        ask::members(self.db, source, at, self.view.options.locked, |member| {
+            let new = || Unit { since: member.added, id: member.id, shapes: Vec::new() };
+            let unit = all.entry(member.id).or_insert_with(new);
+            unit.since = unit.since.min(member.added);
+            let shape = Shape::asset(&member.name, member.video.as_deref());
+            if !unit.shapes.contains(&shape) {
+                unit.shapes.push(shape.clone());
+            }
+            if member.original.is_some() {
+                shown.push((shape, member));
+            }
+        })?;
+        suffixes.decide(all.into_values().collect());
+        for (shape, member) in shown {
+            self.add_asset(&shape, &member, suffixes.of(&member.id), entries, &spot);
+        }
+        Ok(())
+    }
+
+    fn add_asset(
+        &self,
+        shape: &Shape,
+        member: &Member,
+        suffix: &str,
+        entries: &mut Vec<(String, Node)>,
+        spot: &impl Fn(u64, Part) -> Spot,
+    ) {
+        let mut add = |part, name, size, created: i64| {
+            let ino = self.ino(spot(member.row, part));
+            entries.extend(ino.map(|ino| (name, Node::file(ino, size, milliseconds(created)))));
+        };
+        if let Some(size) = member.original {
+            add(Part::Original, shape.name(suffix), size, member.created);
+        }
+        if let Some(size) = member.sidecar {
+            add(Part::Sidecar, shape.sidecar(suffix), size, member.created);
+        }
+        if let Some((created, size)) = member.moving {
+            add(Part::Video, shape.video(suffix), size, created);
+        }
+    }
+
+    /// The folder of the first `level` levels of the tag in `row`: the tags below it, and its own assets.
+    fn tag(&self, row: u64, level: u8) -> Result<Listing> {
+        let (_, owner, value) = self.thing(Table::Tag, row)?;
+        let path: Vec<&str> = levels(&value).take(usize::from(level)).collect();
+        let tags = ask::tags(self.db, &owner, self.time())?;
+        let own = tags.iter().filter(|tag| levels(&tag.name).eq(path.iter().copied())).find(|tag| tag.holds);
+        let Some(own) = own else { return self.tags(&owner, &path, Suffixes::default(), Vec::new()) };
+        let mut suffixes = Suffixes::default();
+        suffixes.decide(units(&below(&tags, &path), "tag"));
+        let mut entries = Vec::new();
+        let spot = |row, part| Spot::Item(Shelf::Tags, row, part);
+        self.add_assets(Source::Tag { tag: own.id }, self.time(), suffixes, &mut entries, spot)?;
+        self.tags(&owner, &path, Suffixes::default(), entries)
+    }
+
+    /// The folders right below `path`, after `entries`.
+    fn tags(&self, owner: &Id, path: &[&str], mut suffixes: Suffixes, mut entries: Vec<(String, Node)>) -> Result<Listing> {
+        let tags = ask::tags(self.db, owner, self.time())?;
+        let below = below(&tags, path);
+        suffixes.decide(units(&below, "tag"));
+        for tag in below.iter().filter(|tag| tag.holds) {
+            let name = Shape::folder(&tag.name, "tag").name(suffixes.of(&tag.id));
+            entries.extend(self.folder(name, Spot::Tag(tag.row, path.len() as u8 + 1)));
+        }
+        Ok(Listing::new(entries))
+    }
+
+    /// The number of the tag folder of the first `level` levels of `value`.
+    pub fn tag_folder(&self, owner: &Id, value: &str, level: usize) -> Result<Option<Ino>> {
+        let path: Vec<&str> = levels(value).take(level).collect();
+        let (Some(last), true) = (path.last(), path.len() == level) else { return Ok(None) };
+        let tags = ask::tags(self.db, owner, self.time())?;
+        let same = below(&tags, &path[..level - 1]).into_iter().find(|tag| tag.holds && tag.name == *last);
+        Ok(same.and_then(|tag| self.ino(Spot::Tag(tag.row, level as u8))))
+    }
+
+    fn deleted_since(&self, user: u64, id: &Id) -> Result<Listing> {
+        if !self.snapshot.good {
+            return Ok(Listing::default());
+        }
+        let ranges = ask::gone_ranges(self.db, id, self.time(), self.view.options.locked)?;
+        let all = named(self.state, self.db, &self.view.options.time_zone)?;
+        let mut had = vec![false; all.len()];
+        for (from, to) in ranges {
+            let at = |time: i64| all.partition_point(|named| named.snapshot.time < time);
+            had[at(from)..at(to).max(at(from))].fill(true);
+        }
+        let folder = |named: &Named| self.folder(named.name.clone(), Spot::Gone(user, named.snapshot.number));
+        let shown = all.iter().zip(had).filter(|(named, had)| *had && named.snapshot.good);
+        Ok(Listing::new(shown.filter_map(|(named, _)| folder(named)).collect()))
+    }
+
+    fn gone(&self, user: u64, earlier: u16) -> Result<Listing> {
+        let owner = self.user_id(user)?;
+        let then = self.earlier(earlier)?;
+        let source = Source::Gone { owner, now: self.time() };
+        let mut entries = Vec::new();
+        let spot = |row, part| Spot::GoneItem(earlier, row, part);
+        self.add_assets(source, then, Suffixes::default(), &mut entries, spot)?;
+        Ok(Listing::new(entries))
+    }
+
+    /// The time of the earlier snapshot `number`.
+    pub fn earlier(&self, number: u16) -> Result<i64> {
+        let found = ask::snapshot_by_number(self.db, number)?.filter(|earlier| earlier.time < self.time());
+        Ok(found.ok_or_else(|| Error::not_found("snapshot"))?.time)
+    }
+}
+
+/// The levels of a tag's value.
+fn levels(value: &str) -> impl Iterator<Item = &str> {
+    value.split('/').filter(|level| !level.is_empty()).take(LEVELS)
+}
+
+/// What lies right below `path`: one thing a level and version, called as the level. It is the tag itself where there is one,
+/// else the first of the tags further down.
+fn below(tags: &[Thing], path: &[&str]) -> Vec<Thing> {
+    let mut found: HashMap<String, Vec<&Thing>> = HashMap::new();
+    for tag in tags {
+        let mut rest = levels(&tag.name);
+        if path.iter().all(|level| rest.next() == Some(level)) && let Some(level) = rest.next() {
+            found.entry(level.to_owned()).or_default().push(tag);
+        }
+    }
+    found.into_iter().map(|(level, tags)| folder_of(level, tags, path.len() + 1)).collect()
+}
+
+fn folder_of(level: String, tags: Vec<&Thing>, depth: usize) -> Thing {
+    let own = |tag: &&&Thing| levels(&tag.name).count() == depth;
+    let least = |holds: bool| {
+        let all = || tags.iter().filter(move |tag| tag.holds || !holds);
+        all().find(own).or_else(|| all().min_by_key(|tag| tag.row))
+    };
+    let since = tags.iter().map(|tag| tag.since).min().unwrap_or_default();
+    let id = tags.iter().find(own).or_else(|| tags.iter().min_by_key(|tag| (tag.since, tag.id))).map_or([0; 16], |tag| tag.id);
+    let row = least(true).or_else(|| least(false)).map_or(0, |tag| tag.row);
+    Thing { row, id, name: level, since, holds: tags.iter().any(|tag| tag.holds) }
+}
+
+pub(super) fn milliseconds(milliseconds: i64) -> i64 {
+    milliseconds.saturating_mul(1_000_000)
+}
