@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags, ReplyAttr,
-    ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
-    ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
 use rustix::process::{getegid, geteuid};
 
@@ -136,11 +137,13 @@ impl Tree {
         if offset < DOTS && add(DOTS, OsStr::new(".."), &self.view.node(self.view.parent(Ino(ino.0))?)?) {
             return Ok(());
         }
-        self.view.children(Ino(ino.0), offset.saturating_sub(DOTS), &mut |Entry { name, cookie, node }| {
-            match add(cookie + DOTS, OsStr::from_bytes(name), &node) {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
+        self.view.children(Ino(ino.0), offset.saturating_sub(DOTS), &mut |Entry { name, cookie, node }| match add(
+            cookie + DOTS,
+            OsStr::from_bytes(name),
+            &node,
+        ) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         })
     }
 
@@ -216,7 +219,9 @@ impl Filesystem for Tree {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.refresh(parent);
         match self.find(parent, name.as_bytes()) {
-            Ok(Some(node)) => reply.entry_with_ttls(&ttl(INodeNo(node.ino.0)), &ttl(parent), &self.attr(&node), Generation(0)),
+            Ok(Some(node)) => {
+                reply.entry_with_ttls(&ttl(INodeNo(node.ino.0)), &ttl(parent), &self.attr(&node), Generation(0))
+            }
             Ok(None) if is_fixed(parent) => {
                 let nothing = Node { ino: Ino(0), kind: Kind::File, size: 0, mtime_ns: 0, mode: 0, owner: None };
                 reply.entry(&ABSENT, &self.attr(&nothing), Generation(0));
@@ -283,9 +288,8 @@ impl Filesystem for Tree {
     }
 
     fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let listed = self.list(ino, offset, |cookie, name, node| {
-            reply.add(INodeNo(node.ino.0), cookie, file_type(node.kind), name)
-        });
+        let listed = self
+            .list(ino, offset, |cookie, name, node| reply.add(INodeNo(node.ino.0), cookie, file_type(node.kind), name));
         match listed {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(&error)),
@@ -365,7 +369,17 @@ impl Filesystem for Tree {
         reply.error(Errno::ENOSYS);
     }
 
-    fn ioctl(&self, _: &Request, _: INodeNo, _: FileHandle, _: IoctlFlags, _: u32, _: &[u8], _: u32, reply: ReplyIoctl) {
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _: u32,
+        _: &[u8],
+        _: u32,
+        reply: ReplyIoctl,
+    ) {
         reply.error(Errno::ENOTTY);
     }
 

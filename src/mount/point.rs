@@ -42,7 +42,9 @@ fn is_empty_folder(point: &Path) -> Result<()> {
                 .hint(format_args!("`fusermount3 -u {name}` frees it")));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Error::not_found(format_args!("mount point {name}")).hint(format_args!("`mkdir -p {name}` makes it")));
+            return Err(
+                Error::not_found(format_args!("mount point {name}")).hint(format_args!("`mkdir -p {name}` makes it"))
+            );
         }
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             return Err(Error::invalid(format_args!("{name} is not a folder")).hint("give an empty folder to mount at"));
@@ -51,7 +53,9 @@ fn is_empty_folder(point: &Path) -> Result<()> {
     };
     let occupied = entries && !is_mount(point)?;
     match occupied {
-        true => Err(Error::new(Kind::Exists, format_args!("{name} is not empty")).hint("give an empty folder to mount at")),
+        true => {
+            Err(Error::new(Kind::Exists, format_args!("{name} is not empty")).hint("give an empty folder to mount at"))
+        }
         false => Ok(()),
     }
 }

@@ -45,7 +45,12 @@ impl At<'_> {
         self.file_node(&file)
     }
 
-    pub fn file_children(&self, spot: Spot, after: u64, each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) -> Result<()> {
+    pub fn file_children(
+        &self,
+        spot: Spot,
+        after: u64,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
         let place = self.place(spot)?;
         ask::files(self.db, place, after, self.time(), |file| {
             if self.is_private(&file)? {
@@ -86,7 +91,10 @@ impl At<'_> {
         if private.ids.is_empty() {
             return Ok(false);
         }
-        let id = std::str::from_utf8(&file.name).ok().and_then(|name| name.get(..36)).and_then(|head| Uuid::parse_str(head).ok());
+        let id = std::str::from_utf8(&file.name)
+            .ok()
+            .and_then(|name| name.get(..36))
+            .and_then(|head| Uuid::parse_str(head).ok());
         if id.is_some_and(|id| private.ids.binary_search(id.as_bytes()).is_ok()) {
             return Ok(true);
         }
@@ -105,7 +113,8 @@ impl At<'_> {
         let mut parts = vec![file.name.clone()];
         let mut place = file.folder;
         while place != TOP {
-            let (parent, name) = ask::folder(self.db, place)?.ok_or_else(|| Error::damaged("a folder of the catalog"))?;
+            let (parent, name) =
+                ask::folder(self.db, place)?.ok_or_else(|| Error::damaged("a folder of the catalog"))?;
             parts.push(name);
             place = parent;
             if parts.len() > 4096 {

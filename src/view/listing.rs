@@ -69,7 +69,13 @@ impl Item {
 }
 
 /// Gives folders their names: those of `things` that hold, with what `spot` makes of their rows.
-pub(super) fn folders(things: &[Thing], stand_in: &str, snapshot: u16, mtime_ns: i64, spot: impl Fn(&Thing) -> Spot) -> Listing {
+pub(super) fn folders(
+    things: &[Thing],
+    stand_in: &str,
+    snapshot: u16,
+    mtime_ns: i64,
+    spot: impl Fn(&Thing) -> Spot,
+) -> Listing {
     let mut suffixes = Suffixes::default();
     suffixes.decide(units(things, stand_in));
     let shown = things.iter().filter(|thing| thing.holds).filter_map(|thing| {

@@ -331,7 +331,9 @@ fn walk(listing: &listing::Listing, after: u64, each: &mut dyn FnMut(Entry<'_>) 
 fn find_user(db: &Connection, text: &str) -> Result<ask::Id> {
     let lines = ask::user_lines(db)?;
     let users: Vec<User> = lines.iter().filter_map(|(_, line)| serde_json::from_str(line).ok()).collect();
-    let words = |user: &User| [user.id.to_string(), user.email.clone(), user.label.clone().unwrap_or_default(), user.name.clone()];
+    let words = |user: &User| {
+        [user.id.to_string(), user.email.clone(), user.label.clone().unwrap_or_default(), user.name.clone()]
+    };
     let found = |same: &dyn Fn(&str) -> bool| {
         let mut ids: Vec<Uuid> =
             users.iter().filter(|user| words(user).iter().any(|word| same(word))).map(|user| user.id).collect();
@@ -350,6 +352,7 @@ fn find_user(db: &Connection, text: &str) -> Result<ask::Id> {
     match ids.as_slice() {
         [id] => Ok(id.into_bytes()),
         [] => Err(Error::not_found(format_args!("user `{text}`")).hint(format_args!("the library has {}", known()))),
-        _ => Err(Error::invalid(format_args!("`{text}` means several users")).hint(format_args!("use the address: {}", known()))),
+        _ => Err(Error::invalid(format_args!("`{text}` means several users"))
+            .hint(format_args!("use the address: {}", known()))),
     }
 }

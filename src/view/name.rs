@@ -59,8 +59,21 @@ pub fn fold(name: &str) -> String {
 /// True for names that desktops look for in every folder; nothing in `users/` is ever called so.
 pub fn is_probe(name: &str) -> bool {
     const PROBES: [&str; 15] = [
-        ".trash", ".trashes", ".hidden", ".ds_store", ".directory", ".xdg-volume-info", ".localized", ".spotlight-v100",
-        ".fseventsd", ".metadata_never_index", "autorun.inf", "desktop.ini", "thumbs.db", ".git", ".svn",
+        ".trash",
+        ".trashes",
+        ".hidden",
+        ".ds_store",
+        ".directory",
+        ".xdg-volume-info",
+        ".localized",
+        ".spotlight-v100",
+        ".fseventsd",
+        ".metadata_never_index",
+        "autorun.inf",
+        "desktop.ini",
+        "thumbs.db",
+        ".git",
+        ".svn",
     ];
     if name.starts_with("._") || name.starts_with(".Trash-") || name.starts_with(".fuse_hidden") {
         return true;
@@ -85,7 +98,9 @@ fn is_reserved(name: &str) -> bool {
         return true;
     }
     let port = device.strip_prefix("COM").or_else(|| device.strip_prefix("LPT"));
-    port.is_some_and(|digit| matches!(digit, "¹" | "²" | "³") || (digit.len() == 1 && digit.as_bytes()[0].is_ascii_digit()))
+    port.is_some_and(|digit| {
+        matches!(digit, "¹" | "²" | "³") || (digit.len() == 1 && digit.as_bytes()[0].is_ascii_digit())
+    })
 }
 
 /// At most [`LONGEST`] bytes, cut between characters, the extension kept.
@@ -231,7 +246,9 @@ mod tests {
 
     #[test]
     fn a_plain_name_stays_as_it_is() {
-        for name in ["IMG_0001.HEIC", "Zoë – Müller 日本.jpg", "-rf.jpg", ".hidden.jpg", "it's.jpg", "a\u{2215}b.jpg", "…"] {
+        for name in
+            ["IMG_0001.HEIC", "Zoë – Müller 日本.jpg", "-rf.jpg", ".hidden.jpg", "it's.jpg", "a\u{2215}b.jpg", "…"]
+        {
             assert_eq!(made(name), name);
         }
     }
@@ -240,13 +257,14 @@ mod tests {
     fn what_some_system_refuses_is_replaced() {
         assert_eq!(made("a/b\\c:d*e?f\"g<h>i|j\tk\0l.jpg"), "a_b_c_d_e_f_g_h_i_j_k_l.jpg");
         assert_eq!(made("  blank .jpg  "), "blank .jpg");
-        assert_eq!((made("."), made(".."), made("Dr."), made("")), ("_".into(), "__".into(), "Dr_".into(), "unnamed".into()));
-        assert_eq!((made("CON.jpg"), made("com1"), made("COM¹.a"), made("Console.jpg")), (
-            "_CON.jpg".into(),
-            "_com1".into(),
-            "_COM¹.a".into(),
-            "Console.jpg".into()
-        ));
+        assert_eq!(
+            (made("."), made(".."), made("Dr."), made("")),
+            ("_".into(), "__".into(), "Dr_".into(), "unnamed".into())
+        );
+        assert_eq!(
+            (made("CON.jpg"), made("com1"), made("COM¹.a"), made("Console.jpg")),
+            ("_CON.jpg".into(), "_com1".into(), "_COM¹.a".into(), "Console.jpg".into())
+        );
         assert_eq!(made("e\u{301}.jpg"), "\u{e9}.jpg");
     }
 
@@ -274,7 +292,11 @@ mod tests {
     #[test]
     fn the_first_keeps_its_name_and_a_live_photo_changes_as_one() {
         let mut suffixes = Suffixes::default();
-        suffixes.decide(vec![unit(3, "IMG_1.HEIC", Some("x.MOV")), unit(1, "img_1.mov", None), unit(2, "IMG_1.JPG", None)]);
+        suffixes.decide(vec![
+            unit(3, "IMG_1.HEIC", Some("x.MOV")),
+            unit(1, "img_1.mov", None),
+            unit(2, "IMG_1.JPG", None),
+        ]);
         assert_eq!((suffixes.of(&[1; 16]), suffixes.of(&[2; 16]), suffixes.of(&[3; 16])), ("", "", " (03030303)"));
         let shape = Shape::asset("IMG_1.HEIC", Some("x.MOV"));
         assert_eq!(shape.name(" (03030303)"), "IMG_1 (03030303).HEIC");
@@ -283,7 +305,8 @@ mod tests {
     }
 
     /// So few letters that names clash, also with suffixes and sidecars.
-    const NAMES: &str = "(a|A|á|a\u{301}|b|CON|\\.|/| )(\\.jpg|\\.JPG|\\.mov|\\.xmp|\\.jpg\\.xmp| \\(01010101\\)\\.jpg)?";
+    const NAMES: &str =
+        "(a|A|á|a\u{301}|b|CON|\\.|/| )(\\.jpg|\\.JPG|\\.mov|\\.xmp|\\.jpg\\.xmp| \\(01010101\\)\\.jpg)?";
 
     fn units() -> impl Strategy<Value = Vec<Unit>> {
         let one = (0..3i64, 0..4u8, prop::collection::vec((NAMES, prop::option::of(NAMES)), 1..3));

@@ -30,7 +30,9 @@ impl At<'_> {
             Spot::Files | Spot::Database => self.whole().map(|()| folder),
             Spot::Dump => self.dump()?.ok_or_else(|| Error::not_found("dump")),
             Spot::User(user) => self.user_id(user).map(|_| folder),
-            Spot::Picture(user) => self.picture(user)?.map(|(_, _, node)| node).ok_or_else(|| Error::not_found("picture")),
+            Spot::Picture(user) => {
+                self.picture(user)?.map(|(_, _, node)| node).ok_or_else(|| Error::not_found("picture"))
+            }
             Spot::Shelf(Shelf::Locked, _) if !self.view.options.locked => Err(Error::not_found("locked")),
             Spot::Shelf(_, user) | Spot::Year(user, _) | Spot::Month(user, _) => self.user_id(user).map(|_| folder),
             Spot::Album(row) => self.thing(Table::AlbumUser, row).map(|_| folder),
@@ -121,7 +123,9 @@ impl At<'_> {
             }
             Spot::Picture(user) => {
                 let (_, file, _) = self.picture(user)?.ok_or_else(|| Error::not_found("picture"))?;
-                file.content.map(|content| Bytes::Content(content, file.size)).ok_or_else(|| Error::not_found("picture"))
+                file.content
+                    .map(|content| Bytes::Content(content, file.size))
+                    .ok_or_else(|| Error::not_found("picture"))
             }
             Spot::File(row) => {
                 let file = self.file(row)?;
@@ -143,7 +147,8 @@ impl At<'_> {
     pub fn asset(&self, spot: Spot) -> Result<Option<Asset>> {
         let Ok(shown) = self.shown(spot) else { return Ok(None) };
         let (content, _, _) = self.asset_bytes(shown)?;
-        let (blake3, sha1) = ask::hashes(self.db, content)?.ok_or_else(|| Error::damaged("a content of the catalog"))?;
+        let (blake3, sha1) =
+            ask::hashes(self.db, content)?.ok_or_else(|| Error::damaged("a content of the catalog"))?;
         let albums = ask::albums_of(self.db, &shown.asset.id, shown.at)?;
         let id = match shown.part {
             Part::Video => self.moving(shown)?.id,

@@ -83,7 +83,8 @@ pub(super) fn named<'a>(state: &'a State, db: &Connection, zone: &TimeZone) -> R
 
 /// The snapshot called `text`, without looking at all of them: only at those of its minute.
 fn by_name(db: &Connection, text: &str, zone: &TimeZone) -> Result<Option<Snapshot>> {
-    let Some(minute) = text.get(..16).and_then(|head| jiff::civil::DateTime::strptime("%Y-%m-%d %H.%M", head).ok()) else {
+    let Some(minute) = text.get(..16).and_then(|head| jiff::civil::DateTime::strptime("%Y-%m-%d %H.%M", head).ok())
+    else {
         return Ok(None);
     };
     let ambiguous = zone.to_ambiguous_timestamp(minute);

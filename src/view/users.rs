@@ -61,7 +61,9 @@ impl At<'_> {
     pub fn list(&self, spot: Spot) -> Result<Listing> {
         match spot {
             Spot::Top => self.top(),
-            Spot::Database => Ok(Listing::new(self.dump()?.map(|node| ("immich.sql".into(), node)).into_iter().collect())),
+            Spot::Database => {
+                Ok(Listing::new(self.dump()?.map(|node| ("immich.sql".into(), node)).into_iter().collect()))
+            }
             Spot::Users => self.users(),
             Spot::User(user) => self.user(user),
             Spot::Shelf(shelf, user) => self.shelf(shelf, user, &self.user_id(user)?),
@@ -280,7 +282,13 @@ impl At<'_> {
     }
 
     /// The folders right below `path`, after `entries`.
-    fn tags(&self, owner: &Id, path: &[&str], mut suffixes: Suffixes, mut entries: Vec<(String, Node)>) -> Result<Listing> {
+    fn tags(
+        &self,
+        owner: &Id,
+        path: &[&str],
+        mut suffixes: Suffixes,
+        mut entries: Vec<(String, Node)>,
+    ) -> Result<Listing> {
         let tags = ask::tags(self.db, owner, self.time())?;
         let below = below(&tags, path);
         suffixes.decide(units(&below, "tag"));
@@ -344,7 +352,9 @@ fn below(tags: &[Thing], path: &[&str]) -> Vec<Thing> {
     let mut found: HashMap<String, Vec<&Thing>> = HashMap::new();
     for tag in tags {
         let mut rest = levels(&tag.name);
-        if path.iter().all(|level| rest.next() == Some(level)) && let Some(level) = rest.next() {
+        if path.iter().all(|level| rest.next() == Some(level))
+            && let Some(level) = rest.next()
+        {
             found.entry(level.to_owned()).or_default().push(tag);
         }
     }
@@ -358,7 +368,11 @@ fn folder_of(level: String, tags: Vec<&Thing>, depth: usize) -> Thing {
         all().find(own).or_else(|| all().min_by_key(|tag| tag.row))
     };
     let since = tags.iter().map(|tag| tag.since).min().unwrap_or_default();
-    let id = tags.iter().find(own).or_else(|| tags.iter().min_by_key(|tag| (tag.since, tag.id))).map_or([0; 16], |tag| tag.id);
+    let id = tags
+        .iter()
+        .find(own)
+        .or_else(|| tags.iter().min_by_key(|tag| (tag.since, tag.id)))
+        .map_or([0; 16], |tag| tag.id);
     let row = least(true).or_else(|| least(false)).map_or(0, |tag| tag.row);
     Thing { row, id, name: level, since, holds: tags.iter().any(|tag| tag.holds) }
 }

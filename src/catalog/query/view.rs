@@ -146,17 +146,39 @@ pub fn user_lines(db: &Connection) -> Result<Vec<(Id, String)>> {
 /// Where assets are members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    Month { owner: Id, month: i64 },
-    Favorites { owner: Id },
-    Archived { owner: Id },
-    Trash { owner: Id },
-    Locked { owner: Id },
-    Stack { stack: Id },
-    Album { album: Id },
-    Person { person: Id },
-    Tag { tag: Id },
+    Month {
+        owner: Id,
+        month: i64,
+    },
+    Favorites {
+        owner: Id,
+    },
+    Archived {
+        owner: Id,
+    },
+    Trash {
+        owner: Id,
+    },
+    Locked {
+        owner: Id,
+    },
+    Stack {
+        stack: Id,
+    },
+    Album {
+        album: Id,
+    },
+    Person {
+        person: Id,
+    },
+    Tag {
+        tag: Id,
+    },
     /// What was there at the time asked for and ended before or at `now` (at any time: for names).
-    Gone { owner: Id, now: i64 },
+    Gone {
+        owner: Id,
+        now: i64,
+    },
 }
 
 /// An asset in a folder, in one of its versions.
@@ -204,7 +226,9 @@ pub fn members(db: &Connection, source: Source, at: i64, locked: bool, mut each:
         Source::Tag { tag } => tied("tag_asset", "tag", tag),
         Source::Gone { owner, now } => (
             "a.row, NOT EXISTS (SELECT 1 FROM asset n WHERE n.id = a.id AND n.since <= ?3 AND n.until > ?3)",
-            format!("asset a WHERE a.id IN ({GONE}) AND a.since <= ?1 AND a.until > ?1 AND (a.visibility IN (0, 1) OR (a.visibility = 3 AND ?4))"),
+            format!(
+                "asset a WHERE a.id IN ({GONE}) AND a.since <= ?1 AND a.until > ?1 AND (a.visibility IN (0, 1) OR (a.visibility = 3 AND ?4))"
+            ),
             owner,
             now,
         ),
@@ -232,7 +256,9 @@ const GONE: &str = "SELECT d.id FROM asset d WHERE d.until > ?1 AND d.until < 92
 
 fn member_query(head: &str, from: &str) -> String {
     let bytes = |asset: &str, part: u8| {
-        format!("(SELECT f.size FROM asset_file f WHERE f.asset = {asset} AND f.part = {part} AND f.since <= ?1 AND f.until > ?1)")
+        format!(
+            "(SELECT f.size FROM asset_file f WHERE f.asset = {asset} AND f.part = {part} AND f.since <= ?1 AND f.until > ?1)"
+        )
     };
     let (original, sidecar, moving) = (bytes("a.id", 0), bytes("a.id", 1), bytes("a.live", 0));
     format!(
@@ -311,13 +337,18 @@ pub enum Tie {
 pub fn asset_of(db: &Connection, tie: Tie, row: u64, at: i64) -> Result<Option<Asset>> {
     let from = match tie {
         Tie::Asset => "asset a WHERE a.row = ?1",
-        Tie::AlbumAsset => "album_asset m CROSS JOIN asset a ON a.id = m.asset WHERE m.row = ?1 AND m.since <= ?2 AND m.until > ?2",
+        Tie::AlbumAsset => {
+            "album_asset m CROSS JOIN asset a ON a.id = m.asset WHERE m.row = ?1 AND m.since <= ?2 AND m.until > ?2"
+        }
         Tie::PersonAsset => {
             "person_asset m CROSS JOIN asset a ON a.id = m.asset WHERE m.row = ?1 AND m.since <= ?2 AND m.until > ?2"
         }
-        Tie::TagAsset => "tag_asset m CROSS JOIN asset a ON a.id = m.asset WHERE m.row = ?1 AND m.since <= ?2 AND m.until > ?2",
+        Tie::TagAsset => {
+            "tag_asset m CROSS JOIN asset a ON a.id = m.asset WHERE m.row = ?1 AND m.since <= ?2 AND m.until > ?2"
+        }
     };
-    let sql = format!("SELECT a.id, a.created, a.visibility = 3, a.live FROM {from} AND a.since <= ?2 AND a.until > ?2");
+    let sql =
+        format!("SELECT a.id, a.created, a.visibility = 3, a.live FROM {from} AND a.since <= ?2 AND a.until > ?2");
     one(db, &sql, (row, at), asset)
 }
 
@@ -413,7 +444,13 @@ pub fn file_of_folder(db: &Connection, folder: i64, at: i64) -> Result<Option<Fi
 
 /// Runs through the entries of `folder` at `at` in the order of their names, from after the entry in row `after` (0: from the
 /// front), until `each` says false.
-pub fn files(db: &Connection, folder: i64, after: u64, at: i64, mut each: impl FnMut(File) -> Result<bool>) -> Result<()> {
+pub fn files(
+    db: &Connection,
+    folder: i64,
+    after: u64,
+    at: i64,
+    mut each: impl FnMut(File) -> Result<bool>,
+) -> Result<()> {
     let last = match after {
         0 => None,
         row => one(db, "SELECT name FROM file WHERE row = ?1", [row], |row| row.get::<_, Vec<u8>>(0))?,
@@ -499,6 +536,11 @@ fn one<T>(
     Ok(db.prepare_cached(sql)?.query_row(params, map).optional()?)
 }
 
-fn many<T>(db: &Connection, sql: &str, params: impl Params, map: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> Result<Vec<T>> {
+fn many<T>(
+    db: &Connection,
+    sql: &str,
+    params: impl Params,
+    map: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>> {
     Ok(db.prepare_cached(sql)?.query_map(params, map)?.collect::<Result<_, _>>()?)
 }
