@@ -40,7 +40,7 @@ pub fn compress_patch(plain: &[u8], prefix: &[u8]) -> Result<Vec<u8>> {
         CParameter::EnableLongDistanceMatching(true),
         CParameter::LdmHashLog(20),
         CParameter::LdmMinMatch(64),
-        CParameter::LdmHashRateLog(3),
+        CParameter::LdmHashRateLog(5),
     ] {
         set(&mut context, parameter)?;
     }

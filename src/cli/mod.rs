@@ -1,1 +1,149 @@
-//! (to come)
+//! The command line: one file a subcommand. Each reads its flags, calls a task and prints; nothing else.
+//!
+//! Standard output is the answer only; progress, problems and errors go to standard error. Exit codes: 0 done,
+//! 1 failed, 2 wrong usage, 3 finished, but something was left out or found damaged.
+
+mod backup;
+mod completions;
+mod dump;
+mod exit;
+mod init;
+mod ls;
+mod mount;
+mod output;
+mod progress;
+mod repair;
+mod signal;
+mod snapshots;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use self::output::Output;
+use crate::base::{Error, Kind, Result};
+use crate::repo::Repository;
+
+/// Backups of an Immich photo library that you can open like a folder.
+#[derive(Debug, Parser)]
+#[command(name = "shoebox", version, max_term_width = 110, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  export SHOEBOX_REPOSITORY=/mnt/usb/photos
+  shoebox init
+  shoebox backup --upload-location /srv/immich/library --docker immich_postgres
+  shoebox mount /mnt/photos
+
+Exit codes:
+  0  done
+  1  failed; nothing of an earlier snapshot is lost
+  2  wrong usage
+  3  finished, but something was left out or found damaged: it is named above";
+
+/// What every command understands.
+#[derive(Debug, Args)]
+struct Global {
+    /// The repository's folder
+    #[arg(short, long, global = true, env = "SHOEBOX_REPOSITORY", value_name = "FOLDER")]
+    repository: Option<PathBuf>,
+    /// Answer in JSON, one object a line
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say nothing but answers and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::Args),
+    Backup(Box<backup::Args>),
+    Snapshots(snapshots::Args),
+    Mount(mount::Args),
+    Ls(ls::Args),
+    Dump(dump::Args),
+    Repair(repair::Args),
+    Completions(completions::Args),
+}
+
+/// How a command ended when it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    /// All of it.
+    Whole,
+    /// Something was left out or found damaged.
+    Partly,
+}
+
+/// Runs the program with `arguments`, the first being its own name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    signal::restore_pipe();
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
+        }
+    };
+    log(&cli.global);
+    let output = Output::new(cli.global.json, cli.global.quiet);
+    match run(cli, &output) {
+        Ok(done) => exit::of_done(done),
+        Err(error) => {
+            output.error(&error);
+            exit::of_error(&error)
+        }
+    }
+}
+
+fn run(cli: Cli, output: &Output) -> Result<Done> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Init(args) => args.run(&global, output),
+        Command::Backup(args) => args.run(&global, output),
+        Command::Snapshots(args) => args.run(&global, output),
+        Command::Mount(args) => args.run(&global, output),
+        Command::Ls(args) => args.run(&global, output),
+        Command::Dump(args) => args.run(&global, output),
+        Command::Repair(args) => args.run(&global, output),
+        Command::Completions(args) => args.run(output),
+    }
+}
+
+impl Global {
+    fn repository_path(&self) -> Result<&PathBuf> {
+        self.repository.as_ref().ok_or_else(|| {
+            Error::new(Kind::Invalid, "which repository?")
+                .hint("say it with -r FOLDER, or once and for all: export SHOEBOX_REPOSITORY=FOLDER")
+        })
+    }
+
+    fn open(&self) -> Result<Repository> {
+        Repository::open(self.repository_path()?)
+    }
+}
+
+fn log(global: &Global) {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, _) => "debug",
+    };
+    let filter = EnvFilter::try_from_env("SHOEBOX_LOG").unwrap_or_else(|_| EnvFilter::new(format!("shoebox={level}")));
+    // A second start in one process (tests) keeps the first one's log.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().try_init();
+}

@@ -1,7 +1,8 @@
 //! Which database of a dump is Immich's, and what the dump is once that is known.
 
+use super::database::Database;
 use super::library::Library;
-use super::scan::{Database, Scan};
+use super::scan::Scan;
 use super::tables::Table;
 use super::{Dump, DumpKind, Verdict, bad};
 use crate::base::{Error, Kind, Result};

@@ -1,6 +1,7 @@
 //! The library that a database describes: its staged rows as records.
 
 use rusqlite::Row;
+use rusqlite::types::FromSql;
 use uuid::Uuid;
 
 use super::paths::{self, Paths};
@@ -43,7 +44,7 @@ impl Library {
             let mut rows = statement.query([]).staged()?;
             let mut last = None;
             while let Some(row) = rows.next().staged()? {
-                let record = make(self, row).staged()?;
+                let record = make(self, &mut Cells { row, at: 0 }).staged()?;
                 let key = record.key();
                 if last != Some(key) {
                     last = Some(key);
@@ -92,7 +93,7 @@ fn shown_location(staging: &Staging) -> Result<Option<String>> {
     let mut rows = statement.query([]).staged()?;
     while let Some(row) = rows.next().staged()? {
         let (path, owner, label): (String, _, String) =
-            (row.get(0).staged()?, id(row, 1).staged()?, row.get(2).staged()?);
+            (row.get(0).staged()?, row.get(1).map(Uuid::from_bytes).staged()?, row.get(2).staged()?);
         if let Some(location) = paths::location(&path, [&owner.to_string(), &label]) {
             return Ok(Some(location.to_owned()));
         }
@@ -100,7 +101,7 @@ fn shown_location(staging: &Staging) -> Result<Option<String>> {
     Ok(None)
 }
 
-type Make = fn(&Library, &Row) -> rusqlite::Result<Record>;
+type Make = fn(&Library, &mut Cells) -> rusqlite::Result<Record>;
 
 /// One question for each kind of record, in the order of their keys. Rows that point nowhere are left out
 /// ([`oddities`] counts them).
@@ -137,116 +138,115 @@ const QUERIES: [(&str, Make); 11] = [
     ("SELECT id, name, email, admin, label, deleted, picture FROM user ORDER BY id", user),
 ];
 
-fn album(_: &Library, row: &Row) -> rusqlite::Result<Record> {
+fn album(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
     Ok(Record::Album(Album {
-        id: id(row, 0)?,
-        name: text(row, 1)?,
-        description: filled(row, 2)?,
-        created: instant(row, 3)?,
-        deleted: instant(row, 4)?,
+        id: row.id()?,
+        name: row.text()?,
+        description: row.filled()?,
+        created: row.instant()?,
+        deleted: row.instant()?,
     }))
 }
 
-fn album_asset(_: &Library, row: &Row) -> rusqlite::Result<Record> {
-    Ok(Record::AlbumAsset(AlbumAsset { album: id(row, 0)?, asset: id(row, 1)? }))
+fn album_asset(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
+    Ok(Record::AlbumAsset(AlbumAsset { album: row.id()?, asset: row.id()? }))
 }
 
-fn album_user(_: &Library, row: &Row) -> rusqlite::Result<Record> {
-    let role = match text(row, 2)?.as_str() {
-        "owner" => Role::Owner,
-        "editor" => Role::Editor,
-        _ => Role::Viewer,
-    };
-    Ok(Record::AlbumUser(AlbumUser { album: id(row, 0)?, user: id(row, 1)?, role }))
+fn album_user(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
+    Ok(Record::AlbumUser(AlbumUser { album: row.id()?, user: row.id()?, role: role(&row.text()?) }))
 }
 
-fn external_library(_: &Library, row: &Row) -> rusqlite::Result<Record> {
-    let roots = serde_json::from_str(&text(row, 3)?).unwrap_or_default();
-    let (id, owner, name) = (id(row, 0)?, id(row, 1)?, text(row, 2)?);
-    Ok(Record::ExternalLibrary(ExternalLibrary { id, owner, name, roots, deleted: instant(row, 4)? }))
+fn external_library(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
+    Ok(Record::ExternalLibrary(ExternalLibrary {
+        id: row.id()?,
+        owner: row.id()?,
+        name: row.text()?,
+        roots: serde_json::from_str(&row.text()?).unwrap_or_default(),
+        deleted: row.instant()?,
+    }))
 }
 
-fn person(_: &Library, row: &Row) -> rusqlite::Result<Record> {
+fn person(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
     Ok(Record::Person(Person {
-        id: id(row, 0)?,
-        owner: id(row, 1)?,
-        name: text(row, 2)?,
-        hidden: flag(row, 3)?,
-        favorite: flag(row, 4)?,
-        born: filled(row, 5)?,
+        id: row.id()?,
+        owner: row.id()?,
+        name: row.text()?,
+        hidden: row.flag()?,
+        favorite: row.flag()?,
+        born: row.filled()?,
     }))
 }
 
-fn person_asset(_: &Library, row: &Row) -> rusqlite::Result<Record> {
-    Ok(Record::PersonAsset(PersonAsset { person: id(row, 0)?, asset: id(row, 1)? }))
+fn person_asset(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
+    Ok(Record::PersonAsset(PersonAsset { person: row.id()?, asset: row.id()? }))
 }
 
-fn stack(_: &Library, row: &Row) -> rusqlite::Result<Record> {
-    Ok(Record::Stack(Stack { id: id(row, 0)?, owner: id(row, 1)?, primary: maybe_id(row, 2)? }))
+fn stack(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
+    Ok(Record::Stack(Stack { id: row.id()?, owner: row.id()?, primary: row.maybe_id()? }))
 }
 
-fn tag(_: &Library, row: &Row) -> rusqlite::Result<Record> {
-    Ok(Record::Tag(Tag { id: id(row, 0)?, owner: id(row, 1)?, value: text(row, 2)? }))
+fn tag(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
+    Ok(Record::Tag(Tag { id: row.id()?, owner: row.id()?, value: row.text()? }))
 }
 
-fn tag_asset(_: &Library, row: &Row) -> rusqlite::Result<Record> {
-    Ok(Record::TagAsset(TagAsset { tag: id(row, 0)?, asset: id(row, 1)? }))
+fn tag_asset(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
+    Ok(Record::TagAsset(TagAsset { tag: row.id()?, asset: row.id()? }))
 }
 
-fn user(library: &Library, row: &Row) -> rusqlite::Result<Record> {
+fn user(library: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
     Ok(Record::User(User {
-        id: id(row, 0)?,
-        name: text(row, 1)?,
-        email: text(row, 2)?,
-        admin: flag(row, 3)?,
-        label: filled(row, 4)?,
-        deleted: instant(row, 5)?,
-        picture: filled(row, 6)?.and_then(|path| library.paths.file(&path, false)),
+        id: row.id()?,
+        name: row.text()?,
+        email: row.text()?,
+        admin: row.flag()?,
+        label: row.filled()?,
+        deleted: row.instant()?,
+        picture: row.filled()?.and_then(|path| library.paths.file(&path, false)),
     }))
 }
 
-fn asset(library: &Library, row: &Row) -> rusqlite::Result<Record> {
-    let path: String = row.get("path")?;
-    let external = row.get("external")?;
-    let hashed_path = match row.get::<_, Option<String>>("algorithm")? {
-        Some(algorithm) => algorithm != "sha1",
-        None => external,
-    };
-    let taken: Option<i64> = row.get("taken")?;
-    let moment = |column: &str| row.get::<_, Option<i64>>(column).map(|micros| micros.and_then(time::instant));
-    let file = |path: Option<String>| path.and_then(|path| library.paths.file(&path, external));
+/// Reads a row of `assets.sql`, in its order.
+fn asset(library: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
+    let (path, external) = (row.text()?, row.flag()?);
+    let file = |path: String| library.paths.file(&path, external);
     Ok(Record::Asset(Box::new(Asset {
-        id: row.get("id").map(Uuid::from_bytes)?,
-        owner: row.get("owner").map(Uuid::from_bytes)?,
-        kind: kind(&row.get::<_, String>("type")?),
-        name: library.name(row.get("name")?, &path),
-        file: library.paths.file(&path, external),
-        sha1: row.get::<_, Option<Vec<u8>>>("sha1")?.filter(|_| !hashed_path).and_then(|sha1| Sha1::from_slice(&sha1)),
-        taken: taken.and_then(time::civil).unwrap_or_default(),
-        created: moment("created")?.unwrap_or_default(),
-        added: moment("added")?.unwrap_or_default(),
-        favorite: row.get("favorite")?,
-        visibility: visibility(&row.get::<_, String>("visibility")?),
-        trashed: moment("trashed")?,
-        live_video: row.get::<_, Option<_>>("live_video")?.map(Uuid::from_bytes),
-        stack: row.get::<_, Option<_>>("stack")?.map(Uuid::from_bytes),
-        library: row.get::<_, Option<_>>("library")?.map(Uuid::from_bytes),
-        offline: row.get("offline")?,
-        sidecar: file(row.get("sidecar")?),
-        edited: row.get("edited")?,
-        size: row.get::<_, Option<i64>>("size")?.and_then(|size| size.try_into().ok()),
-        make: row.get("make")?,
-        model: row.get("model")?,
-        time_zone: row.get("time_zone")?,
-        latitude: row.get("latitude")?,
-        longitude: row.get("longitude")?,
-        city: row.get("city")?,
-        state: row.get("state")?,
-        country: row.get("country")?,
-        description: row.get::<_, Option<String>>("description")?.filter(|text| !text.is_empty()),
-        rating: row.get::<_, Option<i64>>("rating")?.and_then(|rating| rating.try_into().ok()),
+        id: row.id()?,
+        owner: row.id()?,
+        kind: kind(&row.text()?),
+        name: library.name(row.text()?, &path),
+        sha1: sha1(row.next()?, row.next()?, external),
+        taken: row.next::<Option<i64>>()?.and_then(time::civil).unwrap_or_default(),
+        created: row.instant()?.unwrap_or_default(),
+        added: row.instant()?.unwrap_or_default(),
+        favorite: row.flag()?,
+        visibility: visibility(&row.text()?),
+        trashed: row.instant()?,
+        live_video: row.maybe_id()?,
+        stack: row.maybe_id()?,
+        library: row.maybe_id()?,
+        offline: row.flag()?,
+        edited: row.flag()?,
+        sidecar: row.filled()?.and_then(file),
+        size: row.next::<Option<i64>>()?.and_then(|size| size.try_into().ok()),
+        make: row.next()?,
+        model: row.next()?,
+        time_zone: row.next()?,
+        latitude: row.next()?,
+        longitude: row.next()?,
+        city: row.next()?,
+        state: row.next()?,
+        country: row.next()?,
+        description: row.filled()?,
+        rating: row.next::<Option<i64>>()?.and_then(|rating| rating.try_into().ok()),
+        file: file(path.clone()),
         path,
     })))
+}
+
+/// The SHA-1 of an asset's bytes, unless Immich hashed its path. Before v2.7 only `external` tells.
+fn sha1(sha1: Option<Vec<u8>>, algorithm: Option<String>, external: bool) -> Option<Sha1> {
+    let of_bytes = algorithm.map_or(!external, |algorithm| algorithm == "sha1");
+    sha1.filter(|_| of_bytes).and_then(|sha1| Sha1::from_slice(&sha1))
 }
 
 impl Library {
@@ -257,6 +257,14 @@ impl Library {
             Some((_, extension)) if self.bare_names && !extension.is_empty() => format!("{name}.{extension}"),
             _ => name,
         }
+    }
+}
+
+fn role(text: &str) -> Role {
+    match text {
+        "owner" => Role::Owner,
+        "editor" => Role::Editor,
+        _ => Role::Viewer,
     }
 }
 
@@ -279,27 +287,40 @@ fn visibility(text: &str) -> Visibility {
     }
 }
 
-fn id(row: &Row, at: usize) -> rusqlite::Result<Uuid> {
-    row.get(at).map(Uuid::from_bytes)
+/// The columns of a row, one after the other.
+struct Cells<'a> {
+    row: &'a Row<'a>,
+    at: usize,
 }
 
-fn maybe_id(row: &Row, at: usize) -> rusqlite::Result<Option<Uuid>> {
-    Ok(row.get::<_, Option<_>>(at)?.map(Uuid::from_bytes))
-}
+impl Cells<'_> {
+    fn next<T: FromSql>(&mut self) -> rusqlite::Result<T> {
+        self.at += 1;
+        self.row.get(self.at - 1)
+    }
 
-fn text(row: &Row, at: usize) -> rusqlite::Result<String> {
-    Ok(row.get::<_, Option<String>>(at)?.unwrap_or_default())
-}
+    fn id(&mut self) -> rusqlite::Result<Uuid> {
+        self.next().map(Uuid::from_bytes)
+    }
 
-/// Text that is there and not empty.
-fn filled(row: &Row, at: usize) -> rusqlite::Result<Option<String>> {
-    Ok(row.get::<_, Option<String>>(at)?.filter(|text| !text.is_empty()))
-}
+    fn maybe_id(&mut self) -> rusqlite::Result<Option<Uuid>> {
+        Ok(self.next::<Option<_>>()?.map(Uuid::from_bytes))
+    }
 
-fn flag(row: &Row, at: usize) -> rusqlite::Result<bool> {
-    Ok(row.get::<_, Option<bool>>(at)?.unwrap_or_default())
-}
+    fn text(&mut self) -> rusqlite::Result<String> {
+        Ok(self.next::<Option<_>>()?.unwrap_or_default())
+    }
 
-fn instant(row: &Row, at: usize) -> rusqlite::Result<Option<jiff::Timestamp>> {
-    Ok(row.get::<_, Option<i64>>(at)?.and_then(time::instant))
+    /// Text that is there and not empty.
+    fn filled(&mut self) -> rusqlite::Result<Option<String>> {
+        Ok(self.next::<Option<String>>()?.filter(|text| !text.is_empty()))
+    }
+
+    fn flag(&mut self) -> rusqlite::Result<bool> {
+        Ok(self.next::<Option<_>>()?.unwrap_or_default())
+    }
+
+    fn instant(&mut self) -> rusqlite::Result<Option<jiff::Timestamp>> {
+        Ok(self.next::<Option<i64>>()?.and_then(time::instant))
+    }
 }

@@ -8,14 +8,17 @@
 //! A damaged or foreign dump is no error but a [`Verdict`]: the caller decides what becomes of it.
 //!
 //! Limits: dumps of pg_dump and pg_dumpall in plain format with COPY blocks, in UTF-8. A line may have 256 MiB.
+//! A table whose columns have a line end in their name is refused. Dumps with CR LF line ends are refused, though psql
+//! would load some of them.
 
 mod choose;
 mod copy;
+mod database;
 mod input;
 mod lexer;
 mod library;
 mod oddities;
-pub mod paths;
+mod paths;
 mod scan;
 mod staging;
 mod tables;

@@ -7,10 +7,10 @@
 //!
 //! Limits: statements are followed for their quoting, not understood; a dump that was edited by hand may pass.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::copy::{self, Header};
+use super::database::{self, Database};
 use super::lexer::Lexer;
 use super::staging::{Plan, Staging};
 use super::tables::{REQUIRED, Table};
@@ -20,6 +20,8 @@ use crate::base::{Error, Result};
 const MAX_TABLES: usize = 100_000;
 /// More databases than one server holds.
 const MAX_DATABASES: usize = 1_000;
+/// Each database of Immich keeps a temporary file open until one is chosen.
+const MAX_STAGED: usize = 16;
 
 /// Why a scan ends early.
 pub enum Stop {
@@ -52,32 +54,6 @@ enum Place {
     Closing { cluster: bool },
     /// After the end.
     End,
-}
-
-/// One database of the dump.
-#[derive(Default)]
-pub struct Database {
-    /// `None` in a dump that does not say.
-    pub name: Option<String>,
-    /// Rows by table, `public` left out.
-    pub rows: BTreeMap<String, u64>,
-    pub extensions: BTreeSet<String>,
-    pub staging: Option<Staging>,
-    /// What keeps it from being read as Immich's, with its line.
-    pub fault: Option<(u64, String)>,
-    pub warnings: Vec<String>,
-}
-
-impl Database {
-    /// True when it has the tables that every Immich has.
-    pub fn is_immich(&self) -> bool {
-        self.missing().next().is_none()
-    }
-
-    /// The tables of Immich that it has not.
-    pub fn missing(&self) -> impl Iterator<Item = &'static str> {
-        REQUIRED.into_iter().filter(|table| !self.staging.as_ref().is_some_and(|staging| staging.has(table)))
-    }
 }
 
 /// A COPY block that is being read.
@@ -247,11 +223,13 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// A line for psql. pg_dump writes three kinds of them.
+    /// A line for psql. pg_dump writes four kinds of them.
     fn command(&mut self, command: &str) -> Result<(), Stop> {
         let (word, rest) = command.split_once(' ').unwrap_or((command, ""));
         match word {
             "connect" => self.connect(rest),
+            // Stands before a `\connect` to a name with characters such as `-`, while psql reads that name.
+            "encoding" if rest == "SQL_ASCII" => Ok(()),
             "restrict" if self.key.is_none() && !rest.is_empty() => {
                 self.key = Some(rest.to_owned());
                 Ok(())
@@ -270,7 +248,9 @@ impl<'a> Scan<'a> {
     }
 
     fn connect(&mut self, target: &str) -> Result<(), Stop> {
-        let Some(name) = database_name(target) else { return bad("the \\connect line is not one that pg_dump writes") };
+        let Some(name) = database::named(target) else {
+            return bad("the \\connect line is not one that pg_dump writes");
+        };
         let left = &mut self.databases[self.current];
         if left.name.as_ref() != Some(&name) && !left.is_immich() {
             left.staging = None;
@@ -280,7 +260,8 @@ impl<'a> Scan<'a> {
         if known.is_none() {
             self.databases.push(Database { name: Some(name), ..Database::default() });
         }
-        match self.databases.len() > MAX_DATABASES {
+        let staged = self.databases.iter().filter(|database| database.staging.is_some()).count();
+        match self.databases.len() > MAX_DATABASES || staged > MAX_STAGED {
             true => bad("the dump has more databases than a server can hold"),
             false => Ok(()),
         }
@@ -300,10 +281,8 @@ impl<'a> Scan<'a> {
             self.insert(rest)?;
         } else if let Some(rest) = line.strip_prefix("CREATE EXTENSION IF NOT EXISTS ") {
             self.extension(rest);
-        } else if let Some(rest) = line.strip_prefix("SET client_encoding = ") {
-            if !matches!(rest.trim_end(), "'UTF8';") {
-                return bad("the dump is not in UTF-8; make it with --encoding=UTF8");
-            }
+        } else if line.strip_prefix("SET client_encoding = ").is_some_and(|rest| rest.trim_end() != "'UTF8';") {
+            return bad("the dump is not in UTF-8; make it with --encoding=UTF8");
         }
         Ok(false)
     }
@@ -407,7 +386,8 @@ impl<'a> Scan<'a> {
 /// Stages a row. One that cannot be understood is the fault of its database, which may not be the one that is wanted.
 fn stage(database: &mut Database, plan: &Plan, row: &str, line: u64) -> Result<(), Stop> {
     let (Some(staging), None) = (&mut database.staging, &database.fault) else { return Ok(()) };
-    let fields: Vec<&str> = row.split('\t').collect();
+    let tabs = memchr::memchr_iter(b'\t', row.as_bytes()).chain([row.len()]);
+    let fields: Vec<&str> = tabs.scan(0, |start, tab| Some(&row[std::mem::replace(start, tab + 1)..tab])).collect();
     match staging.insert(plan, &fields, line)? {
         Some(reason) if REQUIRED.contains(&plan.table()) => database.fault = Some((line, reason)),
         Some(reason) => {
@@ -448,55 +428,5 @@ fn head(line: &str) -> String {
     match PROGRAMS.iter().any(|program| line.starts_with(program)) {
         true => format!("this is not a dump but a message: {complaint}"),
         false => "this is not the beginning of a pg_dump or pg_dumpall dump".to_owned(),
-    }
-}
-
-/// The database that a `\connect` line names: bare, quoted, or in a connection string.
-///
-/// Source: PostgreSQL, `appendPsqlMetaConnect` in `src/fe_utils/string_utils.c`.
-fn database_name(target: &str) -> Option<String> {
-    match target.strip_prefix("-reuse-previous=on ") {
-        None => copy::name(target).filter(|(_, rest)| rest.is_empty()).map(|(name, _)| name).or_else(|| dotted(target)),
-        Some(connection) => {
-            let (connection, _) = copy::name(connection)?;
-            let value = connection.strip_prefix("dbname=")?;
-            match value.strip_prefix('\'').and_then(|value| value.strip_suffix('\'')) {
-                None => Some(value.to_owned()),
-                Some(quoted) => Some(unquote(quoted)),
-            }
-        }
-    }
-}
-
-/// Older tools write names with dots bare.
-fn dotted(target: &str) -> Option<String> {
-    let bare = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
-    (!target.is_empty() && target.len() <= 256 && target.chars().all(bare)).then(|| target.to_owned())
-}
-
-fn unquote(quoted: &str) -> String {
-    let mut name = String::new();
-    let mut chars = quoted.chars();
-    while let Some(c) = chars.next() {
-        name.extend(if c == '\\' { chars.next() } else { Some(c) });
-    }
-    name
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_database_is_named_bare_quoted_or_in_a_connection_string() {
-        let named = |target, name: &str| assert_eq!(database_name(target).as_deref(), Some(name), "{target}");
-        named("immich", "immich");
-        named("\"Immich\"", "Immich");
-        named("-reuse-previous=on \"dbname='immich-db'\"", "immich-db");
-        named(r#"-reuse-previous=on "dbname='it\'s a ""\\'""#, r#"it's a "\"#);
-        named("-reuse-previous=on \"dbname=immich\"", "immich");
-        named("immich-db", "immich-db");
-        assert_eq!(database_name(""), None);
-        assert_eq!(database_name("immich postgres localhost"), None);
     }
 }

@@ -78,7 +78,7 @@ impl Staging {
         let db = Connection::open(file.path()).staged()?;
         db.execute_batch(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA locking_mode = EXCLUSIVE;
-             PRAGMA cache_size = -65536; BEGIN",
+             PRAGMA cache_size = -8192; BEGIN",
         )
         .staged()?;
         db.set_prepared_statement_cache_capacity(32);
@@ -138,14 +138,16 @@ impl Staging {
 
     /// Indexes the rows once all are in, and brings those of older versions to the newest shape.
     pub fn settle(&self) -> Result<()> {
+        // Sorting for the indexes is what needs memory.
+        self.db.execute_batch("PRAGMA cache_size = -65536").staged()?;
         for table in TABLES {
             let sql = format!("CREATE INDEX {0}_index ON {0} ({1})", table.name, table.index);
             self.db.execute_batch(&sql).staged()?;
         }
-        self.db.execute_batch(include_str!("adapt.sql")).staged()?;
         if self.has("asset.stack_parent") {
             self.db.execute_batch(include_str!("adapt_stacks.sql")).staged()?;
         }
+        self.db.execute_batch(include_str!("adapt.sql")).staged()?;
         self.db.execute_batch("COMMIT").staged()
     }
 

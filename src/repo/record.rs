@@ -49,6 +49,7 @@ pub struct Streams {
 pub struct Stream {
     /// Plain bytes.
     pub size: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chunks: Vec<StreamChunk>,
 }
 
@@ -100,6 +101,14 @@ pub struct Completeness {
 }
 
 impl SnapshotRecord {
+    /// The record without the chunk lists, which say nothing to people.
+    pub fn without_chunks(mut self) -> Self {
+        for stream in [&mut self.streams.dump, &mut self.streams.files, &mut self.streams.library] {
+            stream.chunks.clear();
+        }
+        self
+    }
+
     /// True when it may become `latest`.
     pub fn is_good(&self) -> bool {
         self.dump.verdict == Verdict::Good

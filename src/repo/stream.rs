@@ -39,7 +39,7 @@ pub struct Reference(Vec<Known>);
 struct Known {
     begin: u64,
     end: u64,
-    /// Itself if it is a key, else its key chunks.
+    /// Itself if it is a key, else its key chunks; the likeliest last, next to what is patched.
     keys: Vec<Hash>,
 }
 
@@ -62,12 +62,12 @@ impl Reference {
         Ok(Reference(known))
     }
 
-    /// The keys that most likely resemble the bytes from `begin` to `end`, the likeliest first.
+    /// The keys that most likely resemble the bytes from `begin` to `end`, the likeliest last.
     fn keys(&self, begin: u64, end: u64) -> Vec<Hash> {
         let mut weights: Vec<(u64, Hash)> = Vec::new();
         for known in self.0.iter().filter(|known| known.begin < end && known.end > begin) {
             let overlap = known.end.min(end) - known.begin.max(begin);
-            for (rank, key) in known.keys.iter().enumerate() {
+            for (rank, key) in known.keys.iter().rev().enumerate() {
                 let weight = overlap >> rank;
                 match weights.iter_mut().find(|(_, other)| other == key) {
                     Some((sum, _)) => *sum += weight,
@@ -76,7 +76,8 @@ impl Reference {
             }
         }
         weights.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-        weights.into_iter().take(MAX_KEYS).map(|(_, key)| key).collect()
+        weights.truncate(MAX_KEYS);
+        weights.into_iter().rev().map(|(_, key)| key).collect()
     }
 }
 
@@ -271,9 +272,9 @@ mod tests {
     #[test]
     fn the_keys_are_those_of_what_lay_at_the_same_place() {
         let known = |begin, end, keys: &[u8]| Known { begin, end, keys: keys.iter().map(|&n| hash(n)).collect() };
-        let reference = Reference(vec![known(0, 100, &[1]), known(100, 200, &[2, 1, 3]), known(200, 300, &[3])]);
-        assert_eq!(reference.keys(100, 200), [hash(2), hash(1), hash(3)]);
-        assert_eq!(reference.keys(190, 290), [hash(3), hash(2), hash(1)]);
+        let reference = Reference(vec![known(0, 100, &[1]), known(100, 200, &[3, 1, 2]), known(200, 300, &[3])]);
+        assert_eq!(reference.keys(100, 200), [hash(3), hash(1), hash(2)]);
+        assert_eq!(reference.keys(190, 290), [hash(1), hash(2), hash(3)]);
         assert_eq!(reference.keys(300, 400), []);
     }
 

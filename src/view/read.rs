@@ -138,7 +138,7 @@ mod tests {
         let size = 2 * SEGMENT + 10;
         assert_eq!(read(size, SEGMENT - 2, 4).unwrap(), [0, 0, 1, 1]);
         assert_eq!(read(size, 2 * SEGMENT - 1, 100).unwrap(), [vec![1], vec![2; 10]].concat());
-        assert_eq!(read(size, size, 100).unwrap(), b"");
+        assert!(read(size, size, 100).unwrap().is_empty());
         assert_eq!(read(size, SEGMENT, 3).unwrap(), [1, 1, 1]);
         assert_eq!(read(size, 1, 2 * SEGMENT as usize).unwrap().len(), 2 * SEGMENT as usize);
     }

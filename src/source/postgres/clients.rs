@@ -11,14 +11,17 @@ use super::DumpTool;
 const VERSIONS: &str = "/usr/lib/postgresql";
 
 /// The places where clients are looked for.
-#[derive(Debug)]
-pub(super) struct Clients {
-    pub(super) path: OsString,
-    pub(super) versions: PathBuf,
+#[derive(Debug, Clone)]
+pub struct Clients {
+    /// Folders joined by `:`, as in the PATH variable.
+    pub path: OsString,
+    /// A folder of folders `MAJOR/bin`.
+    pub versions: PathBuf,
 }
 
 impl Clients {
-    pub(super) fn of_this_machine() -> Self {
+    /// PATH, and Debian's folder of versions.
+    pub fn of_this_machine() -> Self {
         Clients { path: env::var_os("PATH").unwrap_or_default(), versions: VERSIONS.into() }
     }
 

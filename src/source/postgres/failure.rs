@@ -63,7 +63,8 @@ impl Failure {
         let text = self.ended.complaint.as_str();
         let told = docker(text, &self.subject)
             .or_else(|| version(text))
-            .or_else(|| login(text, &self.subject))
+            .or_else(|| login(text))
+            .or_else(|| busy(text))
             .or_else(|| reach(text))
             .or_else(|| rights(text));
         let words = last_words(text);
@@ -107,131 +108,114 @@ pub(super) fn not_started(subject: &Subject, error: io::Error) -> Error {
     }
 }
 
+fn told(message: impl fmt::Display, hint: impl fmt::Display) -> Option<Told> {
+    Some((message.to_string(), hint.to_string()))
+}
+
+fn any(text: &str, needles: &[&str]) -> bool {
+    needles.iter().any(|needle| text.contains(needle))
+}
+
 fn docker(text: &str, subject: &Subject) -> Option<Told> {
     let (container, docker) = subject.docker.as_ref()?;
-    let any = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
-    let (message, hint) = if any(&["No such container", "no container with name or ID"]) {
-        (
-            format!("there is no container {container}"),
-            format!("`{docker} ps` lists the running ones; Immich's compose file calls it immich_postgres"),
-        )
-    } else if any(&["is not running", "container state improper", "is paused", "is restarting"]) {
-        (format!("container {container} is not running"), "start Immich first: `docker compose up -d`".to_owned())
-    } else if any(&["permission denied while trying to connect", "Got permission denied"]) {
-        (
-            format!("{docker} may not be used by this user"),
-            "run as root, or add the user to the group docker and log in again".to_owned(),
-        )
-    } else if any(&[
-        "Cannot connect to the Docker daemon",
-        "docker daemon is not running",
-        "failed to connect to the docker API",
-    ]) {
-        ("the Docker daemon does not answer".to_owned(), "start it (`systemctl start docker`) and try again".to_owned())
-    } else if any(&["executable file not found", ": not found", "no such file or directory: unknown"]) {
-        (format!("container {container} has no {}", subject.program), "name the container of the database, not the one of the server; Immich's compose file calls it immich_postgres".to_owned())
+    if any(text, &["No such container", "no container with name or ID"]) {
+        let hint = format!("`{docker} ps` lists the running ones; Immich's compose file calls it immich_postgres");
+        told(format_args!("there is no container {container}"), hint)
+    } else if any(text, &["is not running", "container state improper", "is paused", "is restarting"]) {
+        told(format_args!("container {container} is not running"), "start Immich first: `docker compose up -d`")
+    } else if any(text, &["permission denied while trying to connect"]) {
+        let hint = "run as root, or add the user to the group docker and log in again";
+        told(format_args!("{docker} may not be used by this user"), hint)
+    } else if any(text, &["Cannot connect to the Docker daemon", "failed to connect to the docker API"]) {
+        told("the Docker daemon does not answer", "start it (`systemctl start docker`) and try again")
+    } else if any(text, &["executable file not found", ": not found", "no such file or directory: unknown"]) {
+        let hint =
+            "name the container of the database, not the server's; Immich's compose file calls it immich_postgres";
+        told(format_args!("container {container} has no {}", subject.program), hint)
     } else {
-        return None;
-    };
-    Some((message, hint))
+        None
+    }
 }
 
 fn version(text: &str) -> Option<Told> {
     if !text.contains("server version mismatch") {
         return None;
     }
-    let server = between(text, "server version: ", ";").map(|version| version.trim().to_owned());
-    let client = between(text, "pg_dump version: ", " ").or_else(|| between(text, "pg_dumpall version: ", " "));
-    let number = |version: Option<&str>| version.unwrap_or("unknown").lines().next().unwrap_or_default().to_owned();
-    let (server, client) = (number(server.as_deref()), number(client));
-    let major = server.split('.').next().unwrap_or_default().to_owned();
-    Some((
-        format!("the PostgreSQL client (version {client}) is older than the server (version {server})"),
-        format!(
+    let number = |before: &str| text.split_once(before)?.1.split([';', ' ', '\n']).next();
+    let server = number("server version: ").unwrap_or("unknown");
+    let client = number("pg_dump version: ").or(number("pg_dumpall version: ")).unwrap_or("unknown");
+    let major = server.split('.').next().unwrap_or_default();
+    told(
+        format_args!("the PostgreSQL client (version {client}) is older than the server (version {server})"),
+        format_args!(
             "use the client in Immich's container (`--docker immich_postgres`), or install version {major} (`apt install postgresql-client-{major}`)"
         ),
-    ))
+    )
 }
 
-fn login(text: &str, subject: &Subject) -> Option<Told> {
-    let has = |needle: &str| text.contains(needle);
+fn login(text: &str) -> Option<Told> {
     let user = between(text, "user \"", "\"").map_or(String::new(), |user| format!(" for user {user}"));
-    if has("password authentication failed") {
-        Some((format!("the database refused the password{user}"), "it is DB_PASSWORD in Immich's .env file".to_owned()))
-    } else if has("no password supplied") {
-        let hint = "set DB_PASSWORD (as in Immich's .env file), PGPASSWORD or a ~/.pgpass file".to_owned();
-        Some(("the database asks for a password".to_owned(), hint))
-    } else if has("Peer authentication failed") || has("Ident authentication failed") || has("no pg_hba.conf entry") {
-        let hint = "name another user, connect by TCP with a password, or allow it in pg_hba.conf".to_owned();
-        Some((format!("the database does not let this connection in{user}"), hint))
-    } else if has("database \"") && has("\" does not exist") {
-        let name = between(text, "database \"", "\"").unwrap_or_default();
-        let hint = "name it with `--database-name` (DB_DATABASE_NAME in Immich's .env file, usually immich)".to_owned();
-        Some((format!("there is no database {name} on the server"), hint))
-    } else if has("role \"") && has("\" does not exist") {
-        let name = between(text, "role \"", "\"").unwrap_or_default();
-        let place = if subject.docker.is_some() { "the container's database" } else { "the server" };
-        Some((
-            format!("{place} knows no user {name}"),
-            "it is DB_USERNAME in Immich's .env file, usually postgres".to_owned(),
-        ))
+    if any(text, &["password authentication failed"]) {
+        told(format_args!("the database refused the password{user}"), "it is DB_PASSWORD in Immich's .env file")
+    } else if any(text, &["no password supplied"]) {
+        let hint = "set DB_PASSWORD (as in Immich's .env file), PGPASSWORD or a ~/.pgpass file";
+        told("the database asks for a password", hint)
+    } else if any(text, &["Peer authentication failed", "Ident authentication failed", "no pg_hba.conf entry"]) {
+        let hint = "name another user, connect by TCP with a password, or allow it in pg_hba.conf";
+        told(format_args!("the database does not let this connection in{user}"), hint)
+    } else if let Some(name) = between(text, "FATAL:  database \"", "\" does not exist") {
+        let hint = "name it with `--database-name` (DB_DATABASE_NAME in Immich's .env file, usually immich)";
+        told(format_args!("there is no database {name} on the server"), hint)
+    } else if let Some(name) = between(text, "FATAL:  role \"", "\" does not exist") {
+        let hint = "it is DB_USERNAME in Immich's .env file, usually postgres";
+        told(format_args!("the server knows no user {name}"), hint)
+    } else {
+        None
+    }
+}
+
+fn busy(text: &str) -> Option<Told> {
+    if any(text, &["starting up", "shutting down", "recovery mode"]) {
+        told("the database server is just starting or stopping", "try again in a minute")
+    } else if any(text, &["too many clients", "remaining connection slots"]) {
+        told("the database server has no connection left", "try again later, or raise max_connections")
     } else {
         None
     }
 }
 
 fn reach(text: &str) -> Option<Told> {
-    let any = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
-    let place = between(text, "connection to server at ", " failed")
-        .or_else(|| between(text, "connection to server on ", " failed"));
-    let server = place
-        .map_or("the database server".to_owned(), |place| format!("the database server at {}", place.replace('"', "")));
-    if any(&["starting up", "shutting down", "recovery mode"]) {
-        return Some((
-            "the database server is just starting or stopping".to_owned(),
-            "try again in a minute".to_owned(),
-        ));
+    if let Some(host) = between(text, "could not translate host name \"", "\"") {
+        let hint = "`database` is a name inside Docker's network; from outside use `--docker immich_postgres`, or publish the port and use localhost";
+        return told(format_args!("the host {host} is not known"), hint);
     }
-    if any(&["too many clients", "remaining connection slots"]) {
-        return Some((
-            "the database server has no connection left".to_owned(),
-            "try again later, or raise max_connections".to_owned(),
-        ));
+    let place =
+        between(text, "connection to server at ", " failed").or(between(text, "connection to server on ", " failed"));
+    let no_socket =
+        place.is_some_and(|place| place.starts_with("socket")) && text.contains("No such file or directory");
+    let silent = any(text, &["Connection refused", "timeout expired", "timed out", "No route to host", "unreachable"]);
+    if !no_socket && !silent {
+        return None;
     }
-    if any(&["could not translate host name"]) {
-        let host = between(text, "host name \"", "\"").unwrap_or_default();
-        let hint = "inside Docker's network it is `database`; from outside use `--docker immich_postgres`, or publish the port and use localhost";
-        return Some((format!("the host {host} is not known"), hint.to_owned()));
-    }
-    let unreachable = any(&[
-        "Connection refused",
-        "timeout expired",
-        "timed out",
-        "No route to host",
-        "unreachable",
-        "No such file or directory",
-    ]);
-    unreachable.then(|| {
-        let hint =
-            "is it running? Immich's compose file publishes no port: use `--docker immich_postgres`, or publish it";
-        (format!("{server} does not answer"), hint.to_owned())
-    })
+    let place = place.map_or(String::new(), |place| format!(" at {}", place.replace('"', "")));
+    let hint = "is it running? Immich's compose file publishes no port: use `--docker immich_postgres`, or publish it";
+    told(format_args!("the database server{place} does not answer"), hint)
 }
 
 fn rights(text: &str) -> Option<Told> {
-    let object = between(text, "permission denied for ", "\n").map(str::trim)?;
+    let object = text.split_once("permission denied for ")?.1.lines().next()?;
     let hint = if text.contains("pg_authid") {
         "`pg_dumpall` needs a superuser; `pg_dump` of the one database does not"
     } else {
         "dump as the user that Immich itself uses (DB_USERNAME in its .env file)"
     };
-    Some((format!("the database user may not read {object}"), hint.to_owned()))
+    told(format_args!("the database user may not read {}", object.trim()), hint)
 }
 
-/// What stands between `start` and `end`, or the end of the text.
+/// What stands between `start` and `end`.
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(start)?;
-    Some(rest.split_once(end).map_or(rest, |(inner, _)| inner))
+    rest.split_once(end).map(|(inner, _)| inner)
 }
 
 /// The last lines that say something.

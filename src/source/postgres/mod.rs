@@ -3,7 +3,7 @@
 //! The commands are those of Immich: `pg_dump --clean --if-exists`, or `pg_dumpall` with the same flags, run on this
 //! machine or inside the database's container. What always holds: a password goes to the client by its environment and
 //! never by a command line; the client never asks at a terminal (`--no-password`); its messages are English (`LC_ALL=C`), since
-//! [`failure`] reads them; a [`RunningDump`] that is dropped takes its client with it.
+//! `failure` reads them; a [`RunningDump`] that is dropped takes its client with it.
 //!
 //! Limit: when a `docker exec` is cut short, Docker leaves the `pg_dump` in the container running until its next write
 //! fails (moby#9098).
@@ -22,7 +22,7 @@ use std::process::Command;
 use crate::base::{Error, Result};
 use crate::source::Secret;
 
-use clients::Clients;
+pub use clients::Clients;
 use failure::Failure;
 use process::Process;
 
@@ -89,7 +89,8 @@ pub fn start(request: &DumpRequest) -> Result<RunningDump> {
     start_among(request, &Clients::of_this_machine())
 }
 
-fn start_among(request: &DumpRequest, clients: &Clients) -> Result<RunningDump> {
+/// The same with other places for the clients.
+pub fn start_among(request: &DumpRequest, clients: &Clients) -> Result<RunningDump> {
     if let Server::Docker { container, docker } = &request.server {
         let command = command::in_container(request, container, docker)?;
         return open(command, request)?.map_err(Failure::into_error);

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::base::FilePath;
 
-use super::{Exclude, Found, Item, Root, problem};
+use super::{ABSENT, Exclude, Found, Item, Root, VANISHED, problem};
 
 /// So many folders are held open at a time; those further up are opened again by path when the walk comes back.
 const OPEN: usize = 64;
@@ -87,13 +87,13 @@ impl FolderWalk {
             return None;
         }
         let opened = openat(CWD, &self.root.folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-        let stat = opened.as_ref().map_err(|&errno| errno).and_then(|folder| fstat(folder));
+        let stat = opened.as_ref().map_err(|&errno| errno).and_then(fstat);
         match (opened, stat) {
             (Ok(folder), Ok(stat)) => {
                 self.list(folder, shown.clone());
                 Some(Ok(Found::from_stat(shown, &stat)))
             }
-            (Err(errno), _) | (_, Err(errno)) => Some(Err(problem(&shown, "read", errno))),
+            (Err(errno), _) | (_, Err(errno)) => Some(Err(problem(&shown, ABSENT, "read", errno))),
         }
     }
 
@@ -101,7 +101,7 @@ impl FolderWalk {
     fn list(&mut self, folder: OwnedFd, path: FilePath) {
         let mut names = self.spare.pop().unwrap_or_default();
         if let Err(errno) = read_names(folder.as_fd(), &mut self.buffer, &mut names) {
-            self.waiting.push_back(Err(problem(&path, "read", errno)));
+            self.waiting.push_back(Err(problem(&path, VANISHED, "read", errno)));
         }
         if let Some(distant) = self.stack.len().checked_sub(OPEN) {
             self.stack[distant].folder = None;
@@ -131,7 +131,7 @@ impl FolderWalk {
                 self.enter(inner, &found.path);
                 Some(Ok(found))
             }
-            Err(errno) => Some(Err(problem(&path, "read", errno))),
+            Err(errno) => Some(Err(problem(&path, VANISHED, "read", errno))),
         }
     }
 
@@ -139,7 +139,7 @@ impl FolderWalk {
     fn enter(&mut self, inner: Option<Result<OwnedFd, Errno>>, path: &FilePath) {
         match inner {
             Some(Ok(inner)) => self.list(inner, path.clone()),
-            Some(Err(errno)) => self.waiting.push_back(Err(problem(path, "opened", errno))),
+            Some(Err(errno)) => self.waiting.push_back(Err(problem(path, VANISHED, "opened", errno))),
             None => {}
         }
     }

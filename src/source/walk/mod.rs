@@ -97,7 +97,7 @@ pub fn walk(roots: Vec<Root>, extra: Vec<(FilePath, PathBuf)>, exclude: Exclude)
     Walk(merge)
 }
 
-/// The stream that [`walk`] makes.
+/// The stream that [`walk`] makes. It can be sent to a thread that reads ahead.
 pub struct Walk(Merge);
 
 impl Iterator for Walk {
@@ -108,10 +108,16 @@ impl Iterator for Walk {
     }
 }
 
+/// It was listed a moment ago.
+const VANISHED: &str = "vanished while the folder was read";
+/// It was asked for.
+const ABSENT: &str = "is not there";
+
 /// One entry or one problem.
 type Item = std::result::Result<Found, Problem>;
 
 impl Found {
+    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "the fields are narrower on other machines")]
     fn from_stat(path: FilePath, stat: &Stat) -> Found {
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => FoundKind::File,
@@ -129,7 +135,7 @@ impl Found {
             gid: stat.st_gid,
             dev: stat.st_dev,
             ino: stat.st_ino,
-            links: u64::try_from(stat.st_nlink).unwrap_or(1),
+            links: u64::from(stat.st_nlink),
         }
     }
 }
@@ -138,10 +144,11 @@ fn nanoseconds(seconds: i64, rest: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }
 
-fn problem(path: &FilePath, doing: &str, error: impl Into<io::Error>) -> Problem {
+/// What keeps `path` from being told; `absent` says what it means if nothing is there.
+fn problem(path: &FilePath, absent: &str, doing: &str, error: impl Into<io::Error>) -> Problem {
     let error = error.into();
     let message = match error.kind() {
-        io::ErrorKind::NotFound => "vanished while the folder was read".to_owned(),
+        io::ErrorKind::NotFound => absent.to_owned(),
         io::ErrorKind::PermissionDenied => format!("may not be {doing}: permission denied"),
         _ => format!("could not be {doing}: {error}"),
     };

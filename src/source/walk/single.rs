@@ -9,7 +9,7 @@ use rustix::fs::{lstat, stat};
 
 use crate::base::FilePath;
 
-use super::{Exclude, Found, FoundKind, Item, problem};
+use super::{ABSENT, Exclude, Found, FoundKind, Item, problem};
 
 /// The entries for `files` and for every folder above them and above `roots`, sorted.
 pub(super) fn entries(
@@ -31,7 +31,7 @@ pub(super) fn entries(
 fn look(shown: FilePath, place: &Path) -> Item {
     match lstat(place) {
         Ok(stat) => Ok(Found::from_stat(shown, &stat)),
-        Err(errno) => Err(problem(&shown, "read", errno)),
+        Err(errno) => Err(problem(&shown, ABSENT, "read", errno)),
     }
 }
 

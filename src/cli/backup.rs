@@ -1,0 +1,226 @@
+//! `shoebox backup`
+
+use std::path::PathBuf;
+
+use super::output::{Output, count, plural, size};
+use super::progress::Progress;
+use super::{Done, Global};
+use crate::base::dump::Verdict;
+use crate::base::{Error, Kind, Result};
+use crate::repo::SnapshotRecord;
+use crate::source::{DumpRequest, DumpTool, ImmichEnv, Secret, Server};
+use crate::task::backup::{self, DumpSource, External, Options, Report};
+
+/// Make a snapshot: the database dump, then the original files
+///
+/// Unchanged files are not read again. What was interrupted goes on where it was. The database is asked first, so
+/// the worst that a busy server can do is a file without a row. A dump that is cut short or damaged fails the run.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Immich's UPLOAD_LOCATION on this machine
+    #[arg(long, env = "SHOEBOX_UPLOAD_LOCATION", value_name = "FOLDER")]
+    upload_location: Option<PathBuf>,
+    /// Immich's .env file (or its folder): says UPLOAD_LOCATION, DB_USERNAME, DB_PASSWORD and DB_DATABASE_NAME
+    #[arg(long, env = "SHOEBOX_ENV_FILE", value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    /// Ask the database in this container, by `docker exec`
+    #[arg(long, env = "SHOEBOX_DOCKER", value_name = "CONTAINER", group = "from")]
+    docker: Option<String>,
+    /// Ask this database: postgresql://USER@HOST/DATABASE
+    #[arg(long, env = "SHOEBOX_DATABASE_URL", hide_env_values = true, value_name = "URL", group = "from")]
+    database_url: Option<String>,
+    /// Take this dump: a file (.sql, .sql.gz), a folder of dumps (the newest), or - for standard input
+    #[arg(long, env = "SHOEBOX_DUMP", value_name = "FILE", group = "from")]
+    dump: Option<PathBuf>,
+    /// Immich's database, where a dump holds several
+    #[arg(long, env = "SHOEBOX_DATABASE_NAME", value_name = "NAME")]
+    database_name: Option<String>,
+    /// Dump the whole cluster with pg_dumpall instead of one database with pg_dump
+    #[arg(long, env = "SHOEBOX_CLUSTER")]
+    cluster: bool,
+    /// The program that stands for docker, such as podman
+    #[arg(long, env = "SHOEBOX_DOCKER_PROGRAM", value_name = "PROGRAM", default_value = "docker")]
+    docker_program: PathBuf,
+    /// A folder of an external library: as the server sees it, =, where it is here (may be given several times)
+    #[arg(long, env = "SHOEBOX_EXTERNAL", value_name = "SERVER_PATH[=FOLDER]", value_delimiter = ',', value_parser = external)]
+    external: Vec<External>,
+    /// Thumbnails and transcoded videos too, which Immich can make again
+    #[arg(long, env = "SHOEBOX_GENERATED")]
+    generated: bool,
+    /// Leave out paths that match, such as '**/@eaDir' (may be given several times)
+    #[arg(long, env = "SHOEBOX_EXCLUDE", value_name = "PATTERN", value_delimiter = ',')]
+    exclude: Vec<String>,
+    /// Read every file again, whatever its time says
+    #[arg(long)]
+    paranoid: bool,
+    /// Threads that read files
+    #[arg(long, env = "SHOEBOX_READERS", value_name = "N", default_value_t = 2)]
+    readers: usize,
+    /// Make a snapshot even when the dump is bad, for inspection: it never becomes `latest`, and the exit code is 1
+    #[arg(long)]
+    keep_bad_dump: bool,
+    /// Accept that most files are gone since the last snapshot
+    #[arg(long)]
+    accept_shrink: bool,
+    /// Accept that this is another Immich server than the last snapshot's
+    #[arg(long)]
+    accept_other_library: bool,
+}
+
+const EXAMPLES: &str = "\
+Where the dump comes from: --docker, --database-url or --dump; else the PG* variables of libpq (PGHOST, PGUSER, …).
+A password comes by PGPASSWORD or SHOEBOX_DATABASE_PASSWORD (or ..._FILE), by --env-file, or by ~/.pgpass: never on a
+command line.
+
+Examples:
+  shoebox backup --env-file /srv/immich/.env --docker immich_postgres
+  shoebox backup --upload-location /srv/immich/library --dump /srv/immich/library/backups
+  docker exec immich_postgres pg_dump -U postgres immich | shoebox backup --upload-location /srv/immich/library --dump -
+  shoebox backup --env-file /srv/immich --docker immich_postgres --external /mnt/family=/srv/family
+
+JSON: the snapshot record (see FORMAT.md) without chunk lists, with \"unchanged\" (files not read), \"grown\" (bytes) and \"problems\"";
+
+impl Args {
+    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+        let repository = global.open()?;
+        let options = self.options()?;
+        let progress = Progress::new(output)?;
+        let result = backup::backup(&repository, options, &progress);
+        let mut problems = progress.finish();
+        let report = match result {
+            Ok(report) => report,
+            Err(error) => {
+                output.problems(&problems);
+                return Err(error);
+            }
+        };
+        problems.extend(report.problems.iter().cloned());
+        output.problems(&problems);
+        notes(&report.record, output);
+        output.answer(&json(&report), summary(&report))?;
+        match &report.record.dump.verdict {
+            Verdict::Bad { line, reason } => Err(bad_dump(*line, reason)),
+            Verdict::Good if problems.is_empty() => Ok(Done::Whole),
+            Verdict::Good => Ok(Done::Partly),
+        }
+    }
+
+    fn options(self) -> Result<Options> {
+        let env = self.env_file.as_deref().map(ImmichEnv::read).transpose()?;
+        let upload_location = self.upload_location.clone().or_else(|| env.as_ref()?.upload_location.clone());
+        let dump = self.source(env.as_ref())?;
+        let database = self.database_name.clone().or_else(|| env.as_ref().map(|env| env.database.clone()));
+        Ok(Options {
+            upload_location: upload_location.ok_or_else(which_location)?,
+            dump,
+            database,
+            generated: self.generated,
+            paranoid: self.paranoid,
+            external: self.external,
+            exclude: self.exclude,
+            keep_bad_dump: self.keep_bad_dump,
+            accept_shrink: self.accept_shrink,
+            accept_other_library: self.accept_other_library,
+            readers: self.readers,
+        })
+    }
+
+    fn source(&self, env: Option<&ImmichEnv>) -> Result<DumpSource> {
+        match &self.dump {
+            Some(dump) if dump.as_os_str() == "-" => return Ok(DumpSource::Input),
+            Some(dump) => return Ok(DumpSource::File(dump.clone())),
+            None => {}
+        }
+        let server = match (&self.docker, &self.database_url, env.and_then(|env| env.url.as_ref())) {
+            (Some(container), _, _) => {
+                Server::Docker { container: container.clone(), docker: self.docker_program.clone().into_os_string() }
+            }
+            (None, Some(url), _) => Server::Url(url.clone()),
+            (None, None, Some(url)) => Server::Url(url.expose().to_owned()),
+            (None, None, None) => Server::Environment,
+        };
+        let password = match Secret::from_env("SHOEBOX_DATABASE_PASSWORD")? {
+            Some(password) => Some(password),
+            None => env.and_then(|env| env.password.clone()),
+        };
+        Ok(DumpSource::Server(DumpRequest {
+            server,
+            tool: if self.cluster { DumpTool::PgDumpall } else { DumpTool::PgDump },
+            database: self.database_name.clone().or_else(|| env.map(|env| env.database.clone())),
+            user: env.map(|env| env.user.clone()),
+            password,
+        }))
+    }
+}
+
+fn which_location() -> Error {
+    Error::new(Kind::Invalid, "where are Immich's files?")
+        .hint("say it with --upload-location FOLDER, or --env-file FILE with Immich's .env file")
+}
+
+fn bad_dump(line: u64, reason: &str) -> Error {
+    Error::new(Kind::Refused, format_args!("the database dump is bad: line {line}: {reason}"))
+        .hint("the snapshot was kept for inspection and is not `latest`; make the dump again")
+}
+
+fn external(text: &str) -> std::result::Result<External, String> {
+    let (server, folder) = text.split_once('=').unwrap_or((text, text));
+    match server.starts_with('/') {
+        true => Ok(External { server: server.into(), folder: folder.into() }),
+        false => Err(format!("`{server}` is not an absolute path as the Immich server sees it")),
+    }
+}
+
+/// What is not wrong, and good to know.
+fn notes(record: &SnapshotRecord, output: &Output) {
+    for warning in &record.warnings {
+        output.note(format!("note: {warning}"));
+    }
+    let complete = &record.completeness;
+    if complete.not_covered > 0 {
+        let assets = plural(complete.not_covered, "photo", "photos");
+        output.note(format!(
+            "note: {assets} of external libraries not in this backup; --external SERVER_PATH=FOLDER covers them"
+        ));
+    }
+    if complete.missing > 0 {
+        output.note(format!(
+            "note: {} in the database without a file: {}",
+            plural(complete.missing, "photo is", "photos are"),
+            complete.missing_names.join(", ")
+        ));
+    }
+    if complete.moved > 0 {
+        output.note(format!(
+            "note: {} found by content, not where the database says",
+            plural(complete.moved, "photo was", "photos were")
+        ));
+    }
+}
+
+fn summary(report: &Report) -> String {
+    let record = &report.record;
+    format!(
+        "snapshot {}: {}, {} in {}; {} new ({}); the repository grew by {}",
+        record.id,
+        plural(record.census.assets, "asset", "assets"),
+        size(record.files.bytes),
+        plural(record.files.files, "file", "files"),
+        count(record.files.new_contents),
+        size(record.files.new_bytes),
+        size(report.grown),
+    )
+}
+
+fn json(report: &Report) -> serde_json::Value {
+    let mut value = serde_json::to_value(report.record.clone().without_chunks()).unwrap_or_default();
+    let problems: Vec<_> =
+        report.problems.iter().map(|p| serde_json::json!({ "subject": p.subject, "message": p.message })).collect();
+    if let Some(object) = value.as_object_mut() {
+        object.insert("unchanged".to_owned(), report.unchanged.into());
+        object.insert("grown".to_owned(), report.grown.into());
+        object.insert("problems".to_owned(), problems.into());
+    }
+    value
+}

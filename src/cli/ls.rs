@@ -1,0 +1,113 @@
+//! `shoebox ls`
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::output::{Output, printable, size};
+use super::{Done, Global};
+use crate::base::{Error, Kind as ErrorKind, Result};
+use crate::task::open::{find_snapshot, open_view};
+use crate::view::{self, Kind, Node, ROOT, View};
+
+/// List a folder of a snapshot, or the snapshots' folders
+///
+/// The tree is the one that `shoebox mount` shows.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  shoebox ls
+  shoebox ls latest 'users/Ann Lee/albums'
+  shoebox ls 2026-11-22T030005Z files/library
+
+JSON: {\"name\", \"kind\": file|folder|symlink, \"size\": bytes, \"time\": RFC 3339, \"mode\": bits}; names that are not UTF-8 have \"name_hex\" too")]
+pub(super) struct Args {
+    /// The snapshot: an id, a name in the mount, or `latest`
+    snapshot: Option<String>,
+    /// A path in it
+    path: Option<PathBuf>,
+    /// Sizes and times too
+    #[arg(short, long)]
+    long: bool,
+    /// Show locked assets
+    #[arg(long)]
+    locked: bool,
+    /// One person's tree alone: name, address or id
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_hex: Option<String>,
+    kind: &'static str,
+    size: u64,
+    time: Timestamp,
+    mode: u16,
+}
+
+impl Args {
+    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+        let options = view::Options { locked: self.locked, user: self.user.clone(), ..view::Options::default() };
+        let view = open_view(&global.open()?, options)?;
+        let rows = list(&view, self.folder(&view)?)?;
+        match self.long && !output.is_json() {
+            true => output.table(&rows, &["Size", "Time", "Name"], &[0], long)?,
+            false => rows.iter().try_for_each(|row| output.answer(row, short(row)))?,
+        }
+        Ok(Done::Whole)
+    }
+
+    fn folder(&self, view: &View) -> Result<Node> {
+        let Some(snapshot) = &self.snapshot else { return view.resolve(ROOT, b"snapshots") };
+        let top = find_snapshot(view, snapshot)?.1;
+        match &self.path {
+            Some(path) => view.resolve(top.ino, path.as_os_str().as_encoded_bytes()),
+            None => Ok(top),
+        }
+    }
+}
+
+fn list(view: &View, node: Node) -> Result<Vec<Row>> {
+    if node.kind != Kind::Folder {
+        return Err(Error::new(ErrorKind::Invalid, "that is a file, not a folder")
+            .hint("`shoebox restore --to DIR PATH` copies it out"));
+    }
+    let mut rows = Vec::new();
+    view.children(node.ino, 0, &mut |entry| {
+        rows.push(row(entry.name, &entry.node));
+        ControlFlow::Continue(())
+    })?;
+    Ok(rows)
+}
+
+fn row(name: &[u8], node: &Node) -> Row {
+    Row {
+        name: String::from_utf8_lossy(name).into_owned(),
+        name_hex: std::str::from_utf8(name).is_err().then(|| hex::encode(name)),
+        kind: match node.kind {
+            Kind::File => "file",
+            Kind::Folder => "folder",
+            Kind::Symlink => "symlink",
+        },
+        size: node.size,
+        time: Timestamp::from_nanosecond(node.mtime_ns.into()).unwrap_or(Timestamp::UNIX_EPOCH),
+        mode: node.mode,
+    }
+}
+
+fn short(row: &Row) -> String {
+    let slash = if row.kind == "folder" { "/" } else { "" };
+    format!("{}{slash}", printable(&row.name))
+}
+
+fn long(row: &Row) -> Vec<String> {
+    let time = row.time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string();
+    let size = if row.kind == "file" { size(row.size) } else { String::new() };
+    vec![size, time, short(row)]
+}

@@ -1,0 +1,36 @@
+//! Signals: Ctrl-C and `kill` end work cleanly; a closed pipe ends output quietly.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::base::{Context, Result};
+
+/// A flag that the first signal raises. A second one ends the program at once.
+pub(super) fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register_conditional_shutdown(signal, 1, flag.clone())
+            .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
+            .context(|| "listening for signals")?;
+    }
+    Ok(flag)
+}
+
+/// Calls `act` with each signal that asks to end, on a thread of its own.
+pub(super) fn on_stop(mut act: impl FnMut(i32) + Send + 'static) -> Result<()> {
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).context(|| "listening for signals")?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || signals.forever().for_each(&mut act))
+        .context(|| "listening for signals")?;
+    Ok(())
+}
+
+/// `shoebox ls | head` ends like every other program: Rust ignores SIGPIPE, which would make it an error.
+pub(super) fn restore_pipe() {
+    // SAFETY: called at the start, before any other thread; SIG_DFL is a valid disposition of SIGPIPE.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}

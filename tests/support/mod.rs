@@ -1,0 +1,43 @@
+//! What tests share: a throw-away PostgreSQL server, a stand-in for docker, and the sample library.
+//!
+//! Use it as `mod support;`. Everything started here ends with the value that stands for it, also when a test fails.
+#![allow(dead_code, unused_imports)] // each test file uses its own part
+
+pub mod docker;
+pub mod postgres;
+pub mod sample;
+
+pub use docker::Docker;
+pub use postgres::Postgres;
+pub use sample::{Era, SampleLibrary, sample_library};
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// The project's folder.
+pub fn project() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Real Immich data that lies beside the project, or `None` with a word about it.
+pub fn shared() -> Option<PathBuf> {
+    let folder = std::env::var_os("SHOEBOX_SHARED").map_or_else(|| project().join("../shared"), PathBuf::from);
+    if folder.join("immich").is_dir() {
+        return Some(folder);
+    }
+    println!("skipped: {} holds no real Immich data", folder.display());
+    None
+}
+
+/// True for root, who may do what a test wants to see refused.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Runs a command to its end; a failure ends the test with what it said.
+pub fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
+    output
+}
