@@ -330,6 +330,7 @@ fn reads_give_the_bytes_that_were_backed_up() {
 
 #[test]
 fn damage_is_an_error_and_never_zeros() {
+    // `states.rs` does the same to a real archive.
     holds(&["R2"]);
     if !has_fuse() {
         return;

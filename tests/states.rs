@@ -315,3 +315,43 @@ fn each_person_sees_what_immich_showed_them() {
         }
     }
 }
+
+/// Path below the mount, and the hash of the bytes or the errno.
+fn everything(point: &Path) -> BTreeMap<PathBuf, Result<String, Option<i32>>> {
+    let all = walkdir::WalkDir::new(point.join("latest/")).into_iter().map(Result::unwrap);
+    let files = all.filter(|entry| entry.file_type().is_file());
+    files
+        .map(|entry| {
+            let read = fs::read(entry.path()).map_err(|error| error.raw_os_error());
+            let hash = read.map(|bytes| hex::encode(<sha1::Sha1 as sha1::Digest>::digest(bytes)));
+            (entry.path().strip_prefix(point).unwrap().to_owned(), hash)
+        })
+        .collect()
+}
+
+#[test]
+fn flipped_bytes_in_an_archive_are_errors_and_never_other_bytes() {
+    let Some(shared) = shared() else { return println!("skipped: no real libraries here") };
+    let backed = back_up(&shared, &shared.join("state-1"));
+    let (mount, point) = mounted(&backed, false);
+    let before = everything(&point);
+    drop(mount);
+    fs::remove_dir(&point).unwrap();
+    let archives = walkdir::WalkDir::new(backed.dir.path().join("repo/archives")).into_iter().map(Result::unwrap);
+    let largest =
+        archives.filter(|entry| entry.file_type().is_file()).max_by_key(|entry| entry.metadata().unwrap().len());
+    let archive = largest.unwrap().into_path();
+    let mut bytes = fs::read(&archive).unwrap();
+    for at in (50_000..bytes.len() - 200_000).step_by(300_000) {
+        bytes[at] ^= 1;
+    }
+    fs::write(&archive, bytes).unwrap();
+    let (_mount, point) = mounted(&backed, false);
+    let after = everything(&point);
+    assert!(before.values().all(Result::is_ok) && before.keys().eq(after.keys()));
+    for (path, read) in &after {
+        assert!(read == &before[path] || read == &Err(Some(libc::EIO)), "{}: {read:?}", path.display());
+    }
+    let damaged = after.values().filter(|read| read.is_err()).count();
+    assert!(damaged > 3 && damaged < after.len() / 2, "{damaged} of {}", after.len());
+}
