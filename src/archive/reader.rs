@@ -2,9 +2,9 @@
 
 use super::index::{TAIL_FROM_END, TAIL_LEN, Tail};
 use super::{MAX_CHUNK, SEGMENT, frame, hasher};
+use crate::base::object::Object;
 use crate::base::stored::{ChunkPlace, ContentPlace, IndexLine};
 use crate::base::{Error, Hash, Result};
-use crate::store::Object;
 
 /// An archive that is open for reading.
 #[derive(Debug)]

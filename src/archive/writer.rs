@@ -5,9 +5,9 @@
 use super::index::{self, Tail};
 use super::member::{MemberHeader, content_name, padding};
 use super::{Digests, SEGMENT, frame};
+use crate::base::object::Draft;
 use crate::base::stored::{ChunkLine, ContentLine, IndexLine};
 use crate::base::{FilePath, Hash, Result};
-use crate::store::Draft;
 
 /// Bytes of plain data that a trial of compression takes.
 const TRIAL: usize = SEGMENT;

@@ -7,6 +7,7 @@ pub mod file;
 pub mod hash;
 pub mod library;
 pub mod monitor;
+pub mod object;
 pub mod path;
 pub mod snapshot;
 pub mod stored;

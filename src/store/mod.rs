@@ -12,7 +12,8 @@ pub use folder::Folder;
 
 use std::fmt::Debug;
 
-use crate::base::Result;
+pub use crate::base::object::{Draft, Object};
+use crate::base::{Error, Result};
 
 /// One object of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,35 +36,11 @@ pub trait Store: Send + Sync + Debug {
     fn delete(&self, name: &str) -> Result<()>;
 }
 
-/// An object that is open for reading, by any number of threads.
-pub trait Object: Send + Sync + Debug {
-    /// Bytes.
-    fn size(&self) -> u64;
-    /// Fills `buffer` from `offset`. `Damaged` when the object ends before that.
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()>;
-    /// Says that `len` bytes from `offset` will be wanted soon.
-    fn will_need(&self, _offset: u64, _len: u64) {}
-}
-
-/// An object that is being written.
-pub trait Draft: Send + Debug {
-    /// Bytes so far.
-    fn size(&self) -> u64;
-    /// Adds `bytes` at the end.
-    fn append(&mut self, bytes: &[u8]) -> Result<()>;
-    /// Writes `bytes` over those at `offset`, which are there already.
-    fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> Result<()>;
-    /// Takes back all from `size` on.
-    fn truncate(&mut self, size: u64) -> Result<()>;
-    /// Makes it the object `name`: durable on return. `Exists` when there is one of that name.
-    fn publish(self: Box<Self>, name: &str) -> Result<()>;
-}
-
 /// The whole of the object `name`, at most `limit` bytes. `Damaged` when it is larger.
 pub fn read_all(store: &dyn Store, name: &str, limit: u64) -> Result<Vec<u8>> {
     let object = store.open(name)?;
     if object.size() > limit {
-        return Err(crate::base::Error::damaged(format_args!("{name} is larger than such a file can be")));
+        return Err(Error::damaged(format_args!("{name} is larger than such a file can be")));
     }
     let mut bytes = vec![0; object.size() as usize];
     object.read_at(0, &mut bytes)?;
