@@ -98,13 +98,22 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
 fn report(record: SnapshotRecord, pass: Pass, written: Written, missing_before: u64) -> Report {
     let mut problems = pass.problems;
     if record.completeness.missing > missing_before {
-        problems.extend(record.completeness.missing_names.iter().map(|name| Problem {
-            subject: name.clone(),
-            message: "the database names this photo, but its file is not there".to_owned(),
-        }));
+        problems.extend(missing(&record.completeness));
     }
     let grown = written.archives.iter().map(|archive| archive.size).sum();
     Report { record, unchanged: pass.unchanged, grown, problems }
+}
+
+/// Photos that the database names and whose files are not there: the first few, and how many more.
+fn missing(completeness: &Completeness) -> Vec<Problem> {
+    let message = "the database names this photo, but its file is not there";
+    let problem = |subject: String, message: &str| Problem { subject, message: message.to_owned() };
+    let mut problems: Vec<_> = completeness.missing_names.iter().map(|name| problem(name.clone(), message)).collect();
+    let more = completeness.missing.saturating_sub(problems.len() as u64);
+    if more > 0 {
+        problems.push(problem(format!("{more} more photos"), "their files are not there either"));
+    }
+    problems
 }
 
 /// A backup at work.
