@@ -1,7 +1,6 @@
 //! Reading contents and chunks: verified, in segments, through bounded caches.
 //!
-//! Memory: at most [`SEGMENT_CACHE`] segments of 1 MiB and [`CHUNK_CACHE`] chunks (4 MiB on average, 8 at most), and
-//! [`OPEN_ARCHIVES`] open files. Several threads that want the same piece read it once.
+//! Memory: at most 16 segments of 1 MiB and 6 chunks (4 MiB on average, 15 at most), and 64 open files. Several threads that want the same piece read it once.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock};
