@@ -140,7 +140,8 @@ fn damage_is_named(nights: &Nights) {
 fn run(command: &mut Command) {
     let output = command.output().unwrap();
     // GNU tar says so of a record that it does not need.
-    let said = String::from_utf8_lossy(&output.stderr).replace("tar: Ignoring unknown extended header keyword 'hdrcharset'\n", "");
+    let said = String::from_utf8_lossy(&output.stderr)
+        .replace("tar: Ignoring unknown extended header keyword 'hdrcharset'\n", "");
     assert!(output.status.success() && said.is_empty(), "{command:?}: {said}");
 }
 
@@ -161,7 +162,8 @@ fn by_hand(nights: &Nights) {
 
     let chunks = nights.chunk_lines();
     let find = |hash| chunks.iter().find(|(_, line)| line.chunk == hash).unwrap();
-    let (archive, patch) = chunks.iter().filter(|(_, line)| line.size > 1 << 20).find(|(_, l)| !l.keys.is_empty()).unwrap();
+    let (archive, patch) =
+        chunks.iter().filter(|(_, line)| line.size > 1 << 20).find(|(_, l)| !l.keys.is_empty()).unwrap();
     let mut prefix = Vec::new();
     for key in &patch.keys {
         let place = extract(&find(*key).0, &format!("chunks/{key}.zst"));
@@ -232,8 +234,12 @@ fn a_crafted_list_cannot_write_outside() {
         format!("{{\"path\":\"link\",\"kind\":\"folder\",{meta}}}"),
         symlink("file", &format!("{out}/through")),
         file("\"file\""),
-        format!("{{\"path\":\"hard\",\"kind\":\"file\",\"size\":4,{meta},\"hash\":\"{evil}\",\"link\":\"../../outside/x\"}}"),
-        format!("{{\"path\":\"mtime\",\"kind\":\"file\",\"mtime\":\"x\",\"mode\":0,\"uid\":0,\"gid\":0,\"hash\":\"{evil}\"}}"),
+        format!(
+            "{{\"path\":\"hard\",\"kind\":\"file\",\"size\":4,{meta},\"hash\":\"{evil}\",\"link\":\"../../outside/x\"}}"
+        ),
+        format!(
+            "{{\"path\":\"mtime\",\"kind\":\"file\",\"mtime\":\"x\",\"mode\":0,\"uid\":0,\"gid\":0,\"hash\":\"{evil}\"}}"
+        ),
         "[]".to_owned(),
         "not json".to_owned(),
     ];

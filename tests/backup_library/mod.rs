@@ -170,7 +170,8 @@ pub fn dump(rows: u64, night: u64) -> String {
 pub fn set_mtime(path: &Path, nanos: i64) {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
     let time = Timespec { tv_sec: nanos.div_euclid(1_000_000_000), tv_nsec: nanos.rem_euclid(1_000_000_000) };
-    utimensat(CWD, path, &Timestamps { last_access: time, last_modification: time }, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+    utimensat(CWD, path, &Timestamps { last_access: time, last_modification: time }, AtFlags::SYMLINK_NOFOLLOW)
+        .unwrap();
 }
 
 /// Fills the library with everything odd. The paths of its files, without other names of the same.

@@ -85,7 +85,10 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     let mut pass = work.files(&plan, None)?;
     let mut staged = work.stage(id, &dump, &dump_stream, &library, &pass)?;
     if pass.is_unsettled() || staged.record().completeness.missing > work.missing_before() {
+        let unchanged = pass.unchanged;
         pass = work.files(&plan, Some(pass))?;
+        // To the second look all is unchanged that the first one read.
+        pass.unchanged = pass.unchanged.min(unchanged);
         staged = work.stage(id, &dump, &dump_stream, &library, &pass)?;
     }
     let missing_before = work.missing_before();
