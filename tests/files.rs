@@ -484,3 +484,28 @@ fn a_backup_of_text_shrinks_and_comes_back() {
     assert!(report.grown < 8 << 20, "{}", report.grown);
     assert!(stored(&home, &report.record, path.as_str().unwrap()) == text(40 << 20));
 }
+
+#[test]
+fn a_lost_archive_is_made_good_by_the_next_backup() {
+    for lost in [0, 1] {
+        let home = Home::new();
+        home.write(format!("upload/{ANN}/1.jpg"), &noise(1, 1000));
+        home.write_dump(&dump(60_000, 0));
+        home.backup();
+        home.write(format!("upload/{ANN}/2.jpg"), &noise(2, 1000));
+        home.write_dump(&dump(60_000, 1));
+        home.backup();
+        fs::remove_file(&home.archives()[lost]).unwrap();
+        let report = home.backup();
+        assert_eq!(report.record.number, 3);
+        assert!(stored(&home, &report.record, &format!("upload/{ANN}/1.jpg")) == noise(1, 1000));
+        assert!(stored(&home, &report.record, &format!("upload/{ANN}/2.jpg")) == noise(2, 1000));
+        let folder = home.dir.path().join("recovered");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/recover");
+        let output = Command::new(script).arg(home.repo_path()).arg(&folder).output().unwrap();
+        assert!(output.status.success(), "archive {lost}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(fs::read(folder.join("database/immich.sql")).unwrap() == dump(60_000, 1).as_bytes());
+        assert_eq!(home.backup().record.number, 4);
+        assert_rebuilt_alike(&home);
+    }
+}

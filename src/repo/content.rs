@@ -139,7 +139,7 @@ fn advise(object: &dyn Object, place: &ContentPlace, index: u64) {
     // Someone who begins at the front will want the rest; someone who goes on will want what comes next.
     let begin = index * SEGMENT;
     let ahead = place.size.saturating_sub(begin).min(READ_AHEAD);
-    if place.frames.is_none() && ahead > SEGMENT && index % 4 == 0 {
+    if place.frames.is_none() && ahead > SEGMENT && index.is_multiple_of(4) {
         object.will_need(place.offset + begin, ahead);
     }
 }
