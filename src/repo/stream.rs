@@ -24,8 +24,8 @@ use crate::catalog::{Generation, query};
 const MIN: usize = 1 << 20;
 const AVERAGE: usize = 4 << 20;
 const MAX: usize = 8 << 20;
-/// A chunk is prolonged to the end of its line, by no more than this.
-const TO_LINE_END: usize = 1 << 20;
+/// A chunk is prolonged to the end of its line, by no more than this: three keys and a chunk stay below a patch's window.
+const TO_LINE_END: usize = 7 << 20;
 /// What may be compressed at the same time.
 const IN_FLIGHT: usize = 2;
 /// A patch over this share of its plain bytes is stored plain and becomes a key.

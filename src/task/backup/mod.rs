@@ -74,7 +74,8 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     refuse_nesting(repository, &location)?;
     let session = Session::begin(repository, "backup", monitor)?;
     let last = last_record(&session)?;
-    let id = next_id(last.as_ref())?;
+    // The catalog lacks a snapshot whose lists are lost; its record is there all the same.
+    let id = next_id(repository.snapshot_ids()?.pop())?;
     let sink = session.sink(id);
     let contents = repository.contents();
     let work =
@@ -85,7 +86,10 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     let mut pass = work.files(&plan, None)?;
     let mut staged = work.stage(id, &dump, &dump_stream, &library, &pass)?;
     if pass.is_unsettled() || staged.record().completeness.missing > work.missing_before() {
+        let unchanged = pass.unchanged;
         pass = work.files(&plan, Some(pass))?;
+        // To the second look all is unchanged that the first one read.
+        pass.unchanged = pass.unchanged.min(unchanged);
         staged = work.stage(id, &dump, &dump_stream, &library, &pass)?;
     }
     let missing_before = work.missing_before();
@@ -276,7 +280,7 @@ impl Work<'_> {
         let record = SnapshotRecord {
             format: FORMAT_VERSION,
             id,
-            number: self.last.as_ref().map_or(0, |last| last.number).checked_add(1).ok_or_else(too_many)?,
+            number: last_number(self.repository, self.last.as_ref())?.checked_add(1).ok_or_else(too_many)?,
             repository: self.repository.id().to_string(),
             host: Repository::host(),
             shoebox: env!("CARGO_PKG_VERSION").to_owned(),
@@ -309,6 +313,14 @@ impl Work<'_> {
     }
 }
 
+/// The number of the newest snapshot, also of one that the catalog could not take because its lists are lost.
+fn last_number(repository: &Repository, last: Option<&SnapshotRecord>) -> Result<u16> {
+    let known = last.map_or(0, |last| last.number);
+    let newest = repository.snapshot_ids()?.pop().filter(|id| Some(*id) != last.map(|last| last.id));
+    let unknown = newest.and_then(|id| repository.record(id).ok()).map_or(0, |record| record.number);
+    Ok(known.max(unknown))
+}
+
 fn too_many() -> Error {
     Error::new(Kind::Unsupported, "the repository has had 65,535 snapshots, its most")
         .hint("begin a new repository with `shoebox init`")
@@ -338,9 +350,9 @@ fn last_record(session: &Session) -> Result<Option<SnapshotRecord>> {
 }
 
 /// The id of a snapshot taken now. Ids ascend; a clock that was set back is an error and not a snapshot in the past.
-fn next_id(last: Option<&SnapshotRecord>) -> Result<SnapshotId> {
+fn next_id(last: Option<SnapshotId>) -> Result<SnapshotId> {
     let now = SnapshotId::at(Timestamp::now());
-    let Some(last) = last.map(|last| last.id) else { return Ok(now) };
+    let Some(last) = last else { return Ok(now) };
     if now > last {
         return Ok(now);
     }
