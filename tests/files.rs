@@ -190,8 +190,8 @@ fn what_may_not_be_read_is_named_and_the_rest_stored() {
     let secret = home.write(format!("upload/{ANN}/secret.jpg"), b"secret");
     let below = home.write(format!("upload/{ANN}/shut/below.jpg"), b"below");
     home.write(format!("upload/{ANN}/open.jpg"), b"open");
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).unwrap();
-    fs::set_permissions(below.parent().unwrap(), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o0)).unwrap();
+    fs::set_permissions(below.parent().unwrap(), fs::Permissions::from_mode(0o0)).unwrap();
     let report = unprivileged(|| home.backup());
     fs::set_permissions(below.parent().unwrap(), fs::Permissions::from_mode(0o700)).unwrap();
     let found = problems(&report);
