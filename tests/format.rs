@@ -274,7 +274,7 @@ fn what_any_tar_extracts_is_the_file_itself() {
         }
         let mut compared = 0;
         // The member `a.dng.zst` is there twice: the file of that name, and the compressed `a.dng`.
-        for path in files.iter().filter(|path| !path.ends_with(b"a.dng.zst")) {
+        for path in files.iter().filter(|path| !path.ends_with(b"a.dng.zst") && !path.ends_with(b"a.dng")) {
             let Some(line) = contents.get(path) else { continue };
             let source = home.upload().join(OsStr::from_bytes(path));
             let got = folder.path().join(OsStr::from_bytes(&name_of(line)));
@@ -287,7 +287,6 @@ fn what_any_tar_extracts_is_the_file_itself() {
             }
             let bytes = match line.frames {
                 None => fs::read(&got).unwrap(),
-                Some(_) if path.ends_with(b"a.dng") => continue,
                 Some(_) => Command::new("zstd").arg("-dcq").arg(&got).output().unwrap().stdout,
             };
             assert!(bytes == fs::read(source).unwrap(), "{tar} {got:?}");
