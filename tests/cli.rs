@@ -142,7 +142,7 @@ fn each_source_of_a_dump_makes_the_same_snapshot() {
     server.create_database("immich");
     server.load("immich", &home.library.sql());
     let location = home.library.upload_location();
-    let backup = |change: &dyn Fn(&mut Command)| {
+    let backup = |change: &dyn for<'a> Fn(&'a mut Command) -> &'a mut Command| {
         let mut command = home.command(&["backup", "--json", "--upload-location"]);
         command.arg(&location);
         change(&mut command);
@@ -159,25 +159,16 @@ fn each_source_of_a_dump_makes_the_same_snapshot() {
     fs::write(&gz, support::run(Command::new("gzip").arg("-c").arg(&dump)).stdout).unwrap();
     let env = home.folder.path().join(".env");
     fs::write(&env, "DB_USERNAME=postgres\nDB_DATABASE_NAME=immich\nDB_PASSWORD=unused\n").unwrap();
-    let file = backup(&|command| drop(command.arg("--dump").arg(&dump)));
+    let file = backup(&|command| command.arg("--dump").arg(&dump));
+    let in_docker: [&str; 3] = ["--docker", "immich_postgres", "--docker-program"];
     let others = [
-        backup(&|command| drop(command.args(["--database-url", &server.url("immich")]))),
-        backup(&|command| drop(command.args(["--database-url", &server.url("immich"), "--cluster"]))),
-        backup(&|command| drop(command.envs(server.environment()))),
-        backup(&|command| {
-            drop(command.args(["--docker", "immich_postgres", "--docker-program"]).arg(docker.program()))
-        }),
-        backup(&|command| {
-            drop(
-                command
-                    .args(["--docker", "immich_postgres", "--docker-program"])
-                    .arg(docker.program())
-                    .arg("--env-file")
-                    .arg(&env),
-            )
-        }),
-        backup(&|command| drop(command.arg("--dump").arg(gz.parent().unwrap()))),
-        backup(&|command| drop(command.args(["--dump", "-"]).stdin(fs::File::open(&dump).unwrap()))),
+        backup(&|command| command.args(["--database-url", &server.url("immich")])),
+        backup(&|command| command.args(["--database-url", &server.url("immich"), "--cluster"])),
+        backup(&|command| command.envs(server.environment())),
+        backup(&|command| command.args(in_docker).arg(docker.program())),
+        backup(&|command| command.args(in_docker).arg(docker.program()).arg("--env-file").arg(&env)),
+        backup(&|command| command.arg("--dump").arg(gz.parent().unwrap())),
+        backup(&|command| command.args(["--dump", "-"]).stdin(fs::File::open(&dump).unwrap())),
     ];
     assert_eq!(file["assets"], home.library.truth()["counts"]["assets"]);
     for (index, other) in others.iter().enumerate() {
@@ -273,12 +264,13 @@ fn a_wrong_password_and_an_absent_server_are_told_apart() {
     let server = Postgres::with_password("right");
     let location = home.library.upload_location();
     let mut command = home.command(&["backup", "--upload-location"]);
-    command.arg(&location).args(["--database-url", &server.url("immich")]).env("PGPASSWORD", "wrong");
+    let url = format!("postgresql://postgres@127.0.0.1:{}/postgres", server.port());
+    command.arg(&location).args(["--database-url", &url]).env("PGPASSWORD", "wrong");
     run(&mut command).fails("password", "PGPASSWORD");
     let nobody = format!("postgresql://postgres@127.0.0.1:{}/immich", support::postgres::free_port());
     let mut command = home.command(&["backup", "--upload-location"]);
     command.arg(&location).args(["--database-url", &nobody]);
-    run(&mut command).fails("", "");
+    run(&mut command).fails("no PostgreSQL server", "running");
 }
 
 #[test]

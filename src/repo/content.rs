@@ -79,14 +79,16 @@ impl Contents {
 
     /// The plain bytes of the chunk called `hash`, verified.
     pub fn chunk(&self, catalog: &Connection, hash: Hash) -> Result<Arc<Vec<u8>>> {
-        once(&self.chunks, hash, || {
-            let row = query::chunk(catalog, hash)?;
-            let mut prefix = Vec::new();
-            for key in &row.keys {
-                prefix.extend_from_slice(&self.key_chunk(catalog, *key)?);
-            }
-            archive::read_chunk(&*self.archive(catalog, row.archive)?, &row.place, &prefix)
-        })
+        once(&self.chunks, hash, || self.read_chunk(catalog, hash))
+    }
+
+    fn read_chunk(&self, catalog: &Connection, hash: Hash) -> Result<Vec<u8>> {
+        let row = query::chunk(catalog, hash)?;
+        let mut prefix = Vec::new();
+        for key in &row.keys {
+            prefix.extend_from_slice(&self.key_chunk(catalog, *key)?);
+        }
+        archive::read_chunk(&*self.archive(catalog, row.archive)?, &row.place, &prefix)
     }
 
     fn key_chunk(&self, catalog: &Connection, hash: Hash) -> Result<Arc<Vec<u8>>> {

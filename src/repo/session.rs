@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::content::Contents;
 use super::lock::Lock;
-use super::record::{Completeness, SnapshotRecord, Stream, StreamChunk};
+use super::record::{Completeness, SnapshotRecord, Stream, StreamChunk, Streams};
 use super::repository::{Repository, record_name};
 use super::stream::StreamReader;
 use super::writer::{ContentSink, Written};
@@ -302,7 +302,8 @@ fn add_row(db: &Connection, record: &SnapshotRecord, json: &str) -> Result<()> {
     ingest::add_snapshot(db, record.id.seconds(), record.number, record.is_good(), json)
 }
 
-/// Brings the lists of `record` into the draft, by their difference to the snapshot before.
+/// Brings the lists of `record` into the draft: by their difference to the snapshot before, or anew when the lists of that
+/// one are damaged.
 fn ingest_snapshot(
     repository: &Repository,
     db: &mut Connection,
@@ -311,28 +312,35 @@ fn ingest_snapshot(
     let time = record.id.seconds();
     let before = match query::snapshot::before(db, time)? {
         Some(before) => super::record_of(db, before)?.streams,
-        None => Default::default(),
+        None => Streams::default(),
     };
     let contents = repository.contents();
-    in_transaction(db, |db| {
-        let mut files = ingest::FileIngest::begin(db, time)?;
-        let (old, new) = differing(&before.files, &record.streams.files);
-        ingest::merge(
-            lines::<FileEntry>(db, &contents, old),
-            lines(db, &contents, new),
-            |a, b| a.path.cmp(&b.path),
-            |change| files.apply(&change),
-        )?;
-        let library = ingest::LibraryIngest::begin(db, time)?;
-        let (old, new) = differing(&before.library, &record.streams.library);
-        ingest::merge(
-            lines::<Record>(db, &contents, old),
-            lines(db, &contents, new),
-            |a, b| a.key().cmp(&b.key()),
-            |change| library.apply(&change),
-        )?;
-        ingest::resolve_asset_files(db, time)
-    })
+    let by_difference = in_transaction(db, |db| ingest_lists(db, &contents, &before, record));
+    match by_difference {
+        Err(error) if error.kind() == Kind::Damaged => in_transaction(db, |db| {
+            ingest::end_all(db, time)?;
+            ingest_lists(db, &contents, &Streams::default(), record)
+        }),
+        other => other,
+    }
+}
+
+fn ingest_lists(
+    db: &Connection,
+    contents: &Contents,
+    before: &Streams,
+    record: &SnapshotRecord,
+) -> Result<ingest::AssetFiles> {
+    let time = record.id.seconds();
+    let mut files = ingest::FileIngest::begin(db, time)?;
+    let (old, new) = differing(&before.files, &record.streams.files);
+    let (old, new) = (lines::<FileEntry>(db, contents, old), lines(db, contents, new));
+    ingest::merge(old, new, |a, b| a.path.cmp(&b.path), |change| files.apply(&change))?;
+    let library = ingest::LibraryIngest::begin(db, time)?;
+    let (old, new) = differing(&before.library, &record.streams.library);
+    let (old, new) = (lines::<Record>(db, contents, old), lines(db, contents, new));
+    ingest::merge(old, new, |a, b| a.key().cmp(&b.key()), |change| library.apply(&change))?;
+    ingest::resolve_asset_files(db, time)
 }
 
 /// The chunks of two streams that are not in both. Lists are cut at line ends, so these are whole lines.

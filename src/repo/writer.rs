@@ -54,9 +54,9 @@ impl ContentSink {
         Ok(self.state().stored.contains(&hash) || query::has_content(catalog, hash)?)
     }
 
-    /// True when the chunk called `hash` is in the repository already, or was added to this sink.
-    pub(super) fn has_chunk(&self, catalog: &Connection, hash: Hash) -> Result<bool> {
-        Ok(self.state().stored.contains(&hash) || query::has_chunk(catalog, hash)?)
+    /// True when the content or chunk called `hash` was added to this sink.
+    pub(super) fn has_stored(&self, hash: Hash) -> bool {
+        self.state().stored.contains(&hash)
     }
 
     /// Adds a content that is at hand whole. Does nothing when it was added before.

@@ -80,23 +80,21 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     let contents = repository.contents();
     let work =
         Work { repository, session: &session, sink: &sink, contents: &contents, last, location, options, monitor };
-    let (dump, dump_stream) = work.dump()?;
-    let library = work.library(&dump)?;
-    let plan = work.plan(&dump)?;
-    let mut pass = work.files(&plan, None)?;
-    let mut staged = work.stage(id, &dump, &dump_stream, &library, &pass)?;
-    if pass.is_unsettled() || staged.record().completeness.missing > work.missing_before() {
-        let unchanged = pass.unchanged;
-        pass = work.files(&plan, Some(pass))?;
-        // To the second look all is unchanged that the first one read.
-        pass.unchanged = pass.unchanged.min(unchanged);
-        staged = work.stage(id, &dump, &dump_stream, &library, &pass)?;
-    }
     let missing_before = work.missing_before();
+    let (staged, pass) = work.run(id).inspect_err(|error| keep_what_is_done(error, &sink))?;
     drop(work);
     let written = sink.finish()?;
     let record = session.commit(staged)?;
     Ok(report(record, pass, written, missing_before))
+}
+
+/// Who is asked to stop finishes the archive at hand, so that the next run goes on from there.
+fn keep_what_is_done(error: &Error, sink: &ContentSink) {
+    if error.kind() == Kind::Interrupted
+        && let Err(error) = sink.flush()
+    {
+        tracing::warn!(%error, "finishing the last archive");
+    }
 }
 
 fn report(record: SnapshotRecord, pass: Pass, written: Written, missing_before: u64) -> Report {
@@ -140,6 +138,25 @@ struct Plan {
 }
 
 impl Work<'_> {
+    /// Stores all that the snapshot `id` needs, and tries it.
+    fn run(&self, id: SnapshotId) -> Result<(Staged, Pass)> {
+        let (dump, dump_stream) = self.dump()?;
+        let library = self.library(&dump)?;
+        let plan = self.plan(&dump)?;
+        let first = self.files(&plan, None)?;
+        let staged = self.stage(id, &dump, &dump_stream, &library, &first)?;
+        if !first.is_unsettled() && staged.record().completeness.missing <= self.missing_before() {
+            return Ok((staged, first));
+        }
+        drop(staged);
+        let unchanged = first.unchanged;
+        let mut pass = self.files(&plan, Some(first))?;
+        // To the second look all is unchanged that the first one read.
+        pass.unchanged = pass.unchanged.min(unchanged);
+        let staged = self.stage(id, &dump, &dump_stream, &library, &pass)?;
+        Ok((staged, pass))
+    }
+
     fn dump(&self) -> Result<(immich::Dump, Stream)> {
         self.monitor.begin(Phase::Dump, None, None);
         let staging = self.repository.root().join("tmp");
