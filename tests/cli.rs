@@ -270,7 +270,7 @@ fn a_wrong_password_and_an_absent_server_are_told_apart() {
     let nobody = format!("postgresql://postgres@127.0.0.1:{}/immich", support::postgres::free_port());
     let mut command = home.command(&["backup", "--upload-location"]);
     command.arg(&location).args(["--database-url", &nobody]);
-    run(&mut command).fails("no PostgreSQL server", "running");
+    run(&mut command).fails("does not answer", "is it running?");
 }
 
 #[test]
