@@ -7,6 +7,7 @@ mod backup;
 mod completions;
 mod dump;
 mod exit;
+mod find;
 mod init;
 mod ls;
 mod mount;
@@ -74,6 +75,7 @@ enum Command {
     Snapshots(snapshots::Args),
     Mount(mount::Args),
     Ls(ls::Args),
+    Find(find::Args),
     Dump(dump::Args),
     Repair(repair::Args),
     Completions(completions::Args),
@@ -117,6 +119,7 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
         Command::Snapshots(args) => args.run(&global, output),
         Command::Mount(args) => args.run(&global, output),
         Command::Ls(args) => args.run(&global, output),
+        Command::Find(args) => args.run(&global, output),
         Command::Dump(args) => args.run(&global, output),
         Command::Repair(args) => args.run(&global, output),
         Command::Completions(args) => args.run(output),

@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod dump;
+pub mod find;
 pub mod open;
 pub mod repair;
 pub mod snapshots;

@@ -1,6 +1,7 @@
 //! Questions to the catalog: one function each, a typed row out.
 
 mod place;
+pub mod search;
 pub mod snapshot;
 pub mod view;
 
