@@ -18,7 +18,8 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 pub use self::name::Pattern;
-pub(super) use self::name::choose;
+use self::name::choose;
+pub(super) use self::name::unknown;
 pub use self::place::{Places, Shown};
 pub use self::range::Range;
 pub use self::record::{Found, Named, Snapshots};

@@ -122,7 +122,7 @@ impl<'a> Places<'a> {
     }
 
     /// Where the file list shows the place `folder` and the file `name` in it: `files/upload/…`.
-    pub(super) fn file(&self, folder: i64, name: &[u8]) -> Result<String> {
+    pub(in crate::task) fn file(&self, folder: i64, name: &[u8]) -> Result<String> {
         let mut parts = vec![name.to_vec()];
         let mut place = folder;
         while let Some((parent, name)) = rows::folder(&self.finder.db, place)?.filter(|_| place != 0) {
