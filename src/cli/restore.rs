@@ -45,6 +45,7 @@ Where photos go that are chosen by flags:
   --album alone   DIR/ALBUM/NAME
   else            DIR/USER/2024/2024-05/NAME
 Of two with the same name in one folder, the later one gets a few letters of its id in brackets.
+Locked photos, and their files under files/, are left out without --locked.
 
 Examples:
   shoebox restore --to ~/back 'users/Ann Lee/by date/2024/2024-05/IMG_0001.HEIC'

@@ -185,9 +185,11 @@ impl Question {
     }
 }
 
-/// The month of a wall-clock time, as the catalog counts them.
+/// The month of a wall-clock time, as the catalog counts them; no bound where there is no such time.
 fn month(milliseconds: i64) -> i64 {
-    let time = jiff::Timestamp::from_millisecond(milliseconds).unwrap_or_default();
+    let Ok(time) = jiff::Timestamp::from_millisecond(milliseconds) else {
+        return if milliseconds < 0 { i64::MIN } else { i64::MAX };
+    };
     let date = time.to_zoned(jiff::tz::TimeZone::UTC).date();
     i64::from(date.year()) * 12 + i64::from(date.month()) - 1
 }

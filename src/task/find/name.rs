@@ -90,7 +90,7 @@ pub fn unknown<'a>(what: &str, names: impl Iterator<Item = &'a str>, text: &str)
     names.sort_by(|a, b| nearness(b).total_cmp(&nearness(a)));
     names.truncate(OFFERED);
     let more = if all > OFFERED { format!(" and {} more", all - OFFERED) } else { String::new() };
-    error.hint(format_args!("there is {}{more}", names.join(", ")))
+    error.hint(format_args!("known: {}{more}", names.join(", ")))
 }
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
         let things: Vec<(Id, String)> =
             (0..20).map(|n| ([n; 16], format!("album {n}"))).chain([([50; 16], "Rome".to_owned())]).collect();
         let error = choose("album", &things, "Rom").unwrap_err();
-        assert!(error.next_step().unwrap().starts_with("there is Rome, "), "{:?}", error.next_step());
+        assert!(error.next_step().unwrap().starts_with("known: Rome, "), "{:?}", error.next_step());
         assert_eq!(choose("album", &things, "rome ").unwrap(), [[50; 16]]);
         assert_eq!(choose("album", &things, &Uuid::from_bytes([3; 16]).to_string()).unwrap(), [[3; 16]]);
     }

@@ -32,10 +32,10 @@ impl Range {
 
     /// From and before, in milliseconds since 1970, the wall clock taken as UTC.
     pub fn milliseconds(self) -> (i64, i64) {
-        let instant =
-            |date: Date| date.to_zoned(TimeZone::UTC).map_or(i64::MIN, |time| time.timestamp().as_millisecond());
-        let end = self.before.map(instant).unwrap_or_else(|| instant(Date::MAX) + 86_400_000);
-        (instant(self.from), end)
+        // The first and the last day of all have no instant in every zone: they stand for no bound.
+        let instant = |date: Date| Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond());
+        let before = self.before.and_then(instant).unwrap_or(i64::MAX);
+        (instant(self.from).unwrap_or(i64::MIN), before)
     }
 }
 
@@ -95,6 +95,8 @@ mod tests {
     #[test]
     fn milliseconds_are_of_the_wall_clock() {
         assert_eq!(Range::parse("1970-01-01").unwrap().milliseconds(), (0, 86_400_000));
-        assert!(Range::parse("9999").unwrap().milliseconds().1 > Range::parse("9999-12-31").unwrap().milliseconds().0);
+        assert_eq!(Range::parse("..1969").unwrap().milliseconds(), (i64::MIN, 0));
+        assert_eq!(Range::parse("1970..").unwrap().milliseconds(), (0, i64::MAX));
+        assert_eq!(Range::parse("9999").unwrap().milliseconds().1, i64::MAX);
     }
 }
