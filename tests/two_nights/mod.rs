@@ -38,7 +38,7 @@ pub fn nights() -> Arc<Nights> {
 }
 
 /// What pg_dump prints of the sample library in `state`.
-fn dump(state: u32, sql: &Path) -> &'static [u8] {
+pub fn dump(state: u32, sql: &Path) -> &'static [u8] {
     static DUMPS: [OnceLock<Vec<u8>>; 2] = [OnceLock::new(), OnceLock::new()];
     DUMPS[state as usize - 1].get_or_init(|| {
         let server = Postgres::start(DEBIAN);

@@ -197,7 +197,8 @@ impl Work<'_> {
             let ended = writers.into_iter().map(|writer| {
                 writer.join().unwrap_or_else(|_| Err(Error::new(Kind::Io, "a thread that restores ended early")))
             });
-            ended.fold(Ok(()), |all, one| all.and(one))
+            // All of them end before the first failure is told.
+            ended.collect::<Vec<Result<()>>>().into_iter().collect()
         })
     }
 
