@@ -94,6 +94,8 @@ enum Done {
     Whole,
     /// Something was left out or found damaged.
     Partly,
+    /// It failed, and another process has said why.
+    Failed,
 }
 
 /// Runs the program with `arguments`, the first being its own name.

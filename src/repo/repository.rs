@@ -70,6 +70,7 @@ impl Repository {
         let folder = Folder::new(&root);
         let json = store::read_all(&folder, DESCRIPTION, 1 << 20).map_err(|error| match error.kind() {
             Kind::NotFound => not_here(&root),
+            Kind::Permission => error.hint("repositories are private; run this as the user that owns it"),
             _ => error,
         })?;
         let description = describe(&json, &root)?;
@@ -136,9 +137,10 @@ impl Repository {
         let json = store::read_all(&*self.store, &name, RECORD_LIMIT)?;
         let record: SnapshotRecord =
             serde_json::from_slice(&json).map_err(|error| newer_or_damaged(&json, &name).caused_by(error))?;
-        match record.id == id {
-            true => Ok(record),
-            false => Err(Error::damaged(format_args!("{name} is the record of {}", record.id))),
+        match (record.format > FORMAT_VERSION, record.id == id) {
+            (true, _) => Err(newer(record.format)),
+            (false, true) => Ok(record),
+            (false, false) => Err(Error::damaged(format_args!("{name} is the record of {}", record.id))),
         }
     }
 
