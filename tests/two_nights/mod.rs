@@ -1,5 +1,5 @@
-//! A repository with two snapshots of the sample library: one before a summer, one after it. Shared by the tests of a binary as long as any
-//! of them uses it; only read.
+//! A repository with two snapshots of the sample library: one before a summer, one after it. Shared by the tests of a
+//! binary as long as any of them uses it; only read.
 
 #![allow(dead_code)]
 
@@ -53,7 +53,7 @@ impl Nights {
         let dir = tempfile::tempdir().unwrap();
         let library = sample_library(1, Era::New);
         let repository = Repository::create(&dir.path().join("repository")).unwrap();
-        let mut night = |state: u32| {
+        let night = |state: u32| {
             let file = dir.path().join("immich.sql");
             std::fs::write(&file, dump(state, &library.sql())).unwrap();
             let options = options(library.upload_location(), file, library.external());

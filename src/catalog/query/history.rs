@@ -1,7 +1,7 @@
 //! What a comparison asks: which rows hold at one time and not at another, and all versions of one asset.
 //!
-//! Rows are compared by the ranges in which they hold, so a night without change costs one pass over a table and no row.
-//! Whoever asks puts old and new versions together and decides what is private.
+//! Rows are compared by the ranges in which they hold, so a night without change costs one pass over a table and no
+//! row. Whoever asks puts old and new versions together and decides what is private.
 
 use rusqlite::{Connection, Params, Row};
 
