@@ -224,6 +224,56 @@ fn what_changed_over_the_summer_is_told_and_a_template_move_is_only_a_move() {
 }
 
 #[test]
+fn loose_files_that_are_called_otherwise_are_renamed_and_other_bytes_are_an_edit() {
+    let dir = tempfile::tempdir().unwrap();
+    let library = support::sample_library(1, support::Era::New);
+    let repository = Repository::create(&dir.path().join("repository")).unwrap();
+    let (root, sql) = (library.upload_location(), dir.path().join("immich.sql"));
+    std::fs::write(&sql, two_nights::dump(1, &library.sql())).unwrap();
+    let put = |name: &str, text: &str| std::fs::write(root.join(name), text).unwrap();
+    let night = || {
+        backup::backup(&repository, options(root.clone(), sql.clone(), library.external()), &Silent).unwrap().record.id
+    };
+    put("library/old name.txt", "a loose file");
+    put("library/notes.txt", "one");
+    put("upload/gone.txt", "gone");
+    let first = night();
+    std::fs::rename(root.join("library/old name.txt"), root.join("upload/new name.txt")).unwrap();
+    std::fs::remove_file(root.join("upload/gone.txt")).unwrap();
+    put("library/notes.txt", "two and more");
+    put("library/came.txt", "came");
+    put("upload/.immich", "1999999999999");
+    let truth = library.truth();
+    let file = |name: &str| {
+        let asset = truth["assets"].as_array().unwrap().iter().find(|asset| asset["originalFileName"] == name).unwrap();
+        root.join(asset["pathUnderUploadLocation"].as_str().unwrap())
+    };
+    std::fs::write(file("Colosseum.jpeg"), "spoiled").unwrap();
+    std::fs::remove_file(file("New Year.jpg")).unwrap();
+    night();
+    let options = diff::Options { old: first.to_string(), new: "latest".into(), ..diff::Options::default() };
+    let diff = diff::diff(&repository, &options).unwrap();
+    let files: Vec<_> = diff.files.iter().map(|f| (f.what.mark(), f.path.as_str(), f.from.as_deref())).collect();
+    let expected = [
+        ('+', "files/library/came.txt", None),
+        ('M', "files/library/notes.txt", None),
+        ('-', "files/upload/gone.txt", None),
+        ('R', "files/upload/new name.txt", Some("files/library/old name.txt")),
+    ];
+    assert_eq!(files, expected);
+    let assets: Vec<_> = diff.assets.iter().map(|asset| (asset.name.as_str(), asset.changes.clone())).collect();
+    let edited = |size| Change::Edited { from: size, to: 7 };
+    let size = |changes: &[Change]| if let Change::Edited { from, .. } = changes[0] { from } else { 0 };
+    assert_eq!(assets.len(), 2, "{assets:?}");
+    for (name, changes) in assets {
+        match name {
+            "Colosseum.jpeg" => assert_eq!(changes, [edited(size(&changes))]),
+            _ => assert_eq!((name, &changes[..]), ("New Year.jpg", &[Change::Missing][..])),
+        }
+    }
+}
+
+#[test]
 fn the_history_of_a_photo_tells_each_change_by_snapshot() {
     let nights = nights();
     let log =

@@ -1,6 +1,7 @@
 //! Getting photos back out of a snapshot.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -263,6 +264,38 @@ fn a_path_is_written_as_cp_would_and_an_unknown_one_names_its_neighbours() {
     let refused = restore(&nights.repository(), &options(paths(&["files"]), &inside), &Silent).unwrap_err();
     assert_eq!(refused.kind(), Kind::Refused);
     assert!(!inside.exists());
+}
+
+#[test]
+fn links_odd_names_and_odd_rights_of_files_survive() {
+    let dir = tempfile::tempdir().unwrap();
+    let library = support::sample_library(1, support::Era::New);
+    let (root, sql) = (library.upload_location(), dir.path().join("immich.sql"));
+    fs::write(&sql, two_nights::dump(1, &library.sql())).unwrap();
+    let odd = std::ffi::OsStr::from_bytes(b"upload/not utf-8 \xff.txt");
+    fs::write(root.join(odd), "odd").unwrap();
+    symlink("/etc/passwd", root.join("library/link")).unwrap();
+    fs::write(root.join("library/tool"), "#!/bin/sh").unwrap();
+    fs::set_permissions(root.join("library/tool"), fs::Permissions::from_mode(0o4750)).unwrap();
+    fs::create_dir(root.join("library/closed")).unwrap();
+    fs::set_permissions(root.join("library/closed"), fs::Permissions::from_mode(0o700)).unwrap();
+    let repository = Repository::create(&dir.path().join("repository")).unwrap();
+    let backup = two_nights::options(root.clone(), sql, library.external());
+    shoebox::task::backup::backup(&repository, backup, &Silent).unwrap();
+    let to = dir.path().join("out");
+    for (restored, already) in [(true, false), (false, true)] {
+        let report = restore(&repository, &options(paths(&["files"]), &to), &Silent).unwrap();
+        assert_eq!((report.restored == report.files, report.already_there == report.files), (restored, already));
+    }
+    let files = to.join("files");
+    assert_eq!(fs::read(files.join(odd)).unwrap(), b"odd");
+    assert_eq!(fs::read_link(files.join("library/link")).unwrap(), Path::new("/etc/passwd"));
+    assert_eq!(mtime(&files.join("library/link")), mtime(&root.join("library/link")));
+    let mode = |name: &str| fs::metadata(files.join(name)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode("library/tool"), mode("library/closed")), (0o750, 0o700), "no file runs as somebody else");
+    assert_eq!(mtime(&files.join("library")), mtime(&root.join("library")));
+    let said = shoebox(&dir.path().join("repository"), &["restore", "files/upload", "-n", "--json", "--to", "x"]);
+    assert!(said.out.contains("{\"hex\":"), "a path that is not UTF-8");
 }
 
 /// A repository whose catalog was changed by somebody who means harm.

@@ -10,9 +10,9 @@ use crate::task::find::{Finder, Found, Hit, Places, Query, Range, Span};
 
 /// Find photos and videos by name, person, album, tag or time
 ///
-/// A PATTERN with *, ?, [...] or {a,b} stands for the whole file name (as it was uploaded); a word without these may be
-/// anywhere in it. Small and capital letters are the same. Several patterns: any of them; several kinds of flags: all of them.
-/// Archived and trashed ones are found too, and both halves of a live photo.
+/// A PATTERN with *, ?, [...] or {a,b} stands for the whole file name (as it was uploaded); a word without these may
+/// be anywhere in it. Small and capital letters are the same. Several patterns: any of them; several kinds of flags:
+/// all of them. Archived and trashed ones are found too, and both halves of a live photo.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {

@@ -11,9 +11,9 @@ use crate::task::restore::{self, Options, Report, Selection};
 
 /// Bring photos back: write a selection of a snapshot to a folder
 ///
-/// Give paths of the tree (as `shoebox ls` and the mount show them), or say by flags which photos are meant. Live photos
-/// come with their moving half, and photos with their sidecar. Nothing that is there is overwritten unless told;
-/// what is there already and the same is not written again, so an interrupted restore goes on where it was.
+/// Give paths of the tree (as `shoebox ls` and the mount show them), or say by flags which photos are meant. Live
+/// photos come with their moving half, and photos with their sidecar. Nothing that is there is overwritten unless
+/// told; what is there already and the same is not written again, so an interrupted restore goes on where it was.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -45,7 +45,7 @@ Where photos go that are chosen by flags:
   --album alone   DIR/ALBUM/NAME
   else            DIR/USER/2024/2024-05/NAME
 Of two with the same name in one folder, the later one gets a few letters of its id in brackets.
-Locked photos, and their files under files/, are left out without --locked.
+Photos in the trash come too. Locked ones, and their files under files/, are left out without --locked.
 
 Examples:
   shoebox restore --to ~/back 'users/Ann Lee/by date/2024/2024-05/IMG_0001.HEIC'

@@ -1,8 +1,8 @@
 //! The history of one asset over all snapshots: when it came, each change, and when it went.
 //!
-//! An asset is named by its id, by its file name, or by a path in the tree of any snapshot (`users/…`, `files/…`). Bad snapshots do
-//! not count. An asset that is locked now has no history unless locked ones are asked for; the times when it was
-//! locked are left out.
+//! An asset is named by its id, by its file name, or by a path in the tree of any snapshot (`users/…`, `files/…`).
+//! Bad snapshots do not count. An asset that is locked now has no history unless locked ones are asked for; the times
+//! when it was locked are left out.
 
 use jiff::civil::DateTime;
 use serde::Serialize;

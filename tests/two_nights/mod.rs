@@ -1,5 +1,5 @@
-//! A repository with two snapshots of the sample library: one before a summer, one after it. Shared by the tests of a binary as long as any
-//! of them uses it; only read.
+//! A repository with two snapshots of the sample library: one before a summer, one after it. Shared by the tests of a
+//! binary as long as any of them uses it; only read.
 
 #![allow(dead_code)]
 
@@ -38,7 +38,7 @@ pub fn nights() -> Arc<Nights> {
 }
 
 /// What pg_dump prints of the sample library in `state`.
-fn dump(state: u32, sql: &Path) -> &'static [u8] {
+pub fn dump(state: u32, sql: &Path) -> &'static [u8] {
     static DUMPS: [OnceLock<Vec<u8>>; 2] = [OnceLock::new(), OnceLock::new()];
     DUMPS[state as usize - 1].get_or_init(|| {
         let server = Postgres::start(DEBIAN);

@@ -1,7 +1,7 @@
 //! What a comparison asks: which rows hold at one time and not at another, and all versions of one asset.
 //!
-//! Rows are compared by the ranges in which they hold, so a night without change costs one pass over a table and no row.
-//! Whoever asks puts old and new versions together and decides what is private.
+//! Rows are compared by the ranges in which they hold, so a night without change costs one pass over a table and no
+//! row. Whoever asks puts old and new versions together and decides what is private.
 
 use rusqlite::{Connection, Params, Row};
 
@@ -16,6 +16,9 @@ pub struct Pair {
     pub new: i64,
 }
 
+/// What holds at the old time only, and what holds at the new time only.
+pub type Differing<T> = (Vec<T>, Vec<T>);
+
 /// Asks for rows of `from` (`x`) that hold at the old time (first) and not at the new, or the other way round.
 fn differing<T>(
     db: &Connection,
@@ -23,7 +26,7 @@ fn differing<T>(
     from: &str,
     pair: Pair,
     map: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<(Vec<T>, Vec<T>)> {
+) -> Result<Differing<T>> {
     let holds = "(x.since <= ?1 AND x.until > ?1)";
     let sql = format!("SELECT {select} FROM {from} AND {holds} AND NOT (x.since <= ?2 AND x.until > ?2)");
     let old = many(db, &sql, (pair.old, pair.new), &map)?;
@@ -52,7 +55,7 @@ pub enum Kind {
 }
 
 /// Versions that hold at one of both times only: old ones, new ones.
-pub fn records(db: &Connection, kind: Kind, pair: Pair) -> Result<(Vec<Line>, Vec<Line>)> {
+pub fn records(db: &Connection, kind: Kind, pair: Pair) -> Result<Differing<Line>> {
     let table = match kind {
         Kind::Album => "album x WHERE NOT x.deleted",
         Kind::Person => "person x WHERE trim(x.name) <> ''",
@@ -63,7 +66,7 @@ pub fn records(db: &Connection, kind: Kind, pair: Pair) -> Result<(Vec<Line>, Ve
 }
 
 /// Album and asset of memberships that hold at one of both times only.
-pub fn memberships(db: &Connection, pair: Pair) -> Result<(Vec<(Id, Id)>, Vec<(Id, Id)>)> {
+pub fn memberships(db: &Connection, pair: Pair) -> Result<Differing<(Id, Id)>> {
     differing(db, "x.album, x.asset", "album_asset x WHERE 1", pair, |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
@@ -91,7 +94,7 @@ pub struct Lying {
 }
 
 /// Files that no asset shows, that hold at one of both times only: old ones, new ones.
-pub fn loose_files(db: &Connection, pair: Pair) -> Result<(Vec<Lying>, Vec<Lying>)> {
+pub fn loose_files(db: &Connection, pair: Pair) -> Result<Differing<Lying>> {
     // An asset's bytes are found by their content: that is what the catalog has an index for.
     let from = "file x WHERE x.kind = 0 AND NOT EXISTS (SELECT 1 FROM asset_file f WHERE f.content = x.content AND f.file = x.row)";
     differing(db, "x.row, x.folder, x.name, x.size, x.content", from, pair, |row| {

@@ -1,7 +1,7 @@
 //! What a search asks: which assets answer to a filter, in one snapshot or in any, and what is known of each.
 //!
-//! Albums, people and tags are given by id: whoever asks has found them by [`named`]. Locked assets, and the moving halves of
-//! locked ones, are left out unless asked for; over all snapshots also those that are locked *now*.
+//! Albums, people and tags are given by id: whoever asks has found them by [`named`]. Locked assets, and the moving
+//! halves of locked ones, are left out unless asked for; over all snapshots also those that are locked *now*.
 
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value;

@@ -1,8 +1,8 @@
-//! What changed in the library between two snapshots: assets by their ids and contents, albums, people, tags, accounts, and
-//! files that belong to no asset.
+//! What changed in the library between two snapshots: assets by their ids and contents, albums, people, tags,
+//! accounts, and files that belong to no asset.
 //!
-//! A photo that the storage template moved is a move, however many moved; a file whose bytes are found at another path is
-//! renamed, not deleted and born again. Locked assets are told of only when asked for, in either snapshot.
+//! A photo that the storage template moved is a move, however many moved; a file whose bytes are found at another
+//! path is renamed, not deleted and born again. Locked assets are told of only when asked for, in either snapshot.
 //!
 //! Limits: changes of mode, owner or time of a file are no changes, nor are Immich's `.immich` markers, which it
 //! writes at each start.

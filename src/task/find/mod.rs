@@ -1,10 +1,12 @@
 //! Finding assets: by name, person, album, tag and time of taking, in one snapshot or in all of them.
 //!
-//! The catalog is asked first; what the tree calls an asset is then looked up in the listings of the folders that hold the
-//! hits, each listed once. Over all snapshots an asset is one hit, as it was in the newest snapshot where it answered.
+//! The catalog is asked first; what the tree calls an asset is then looked up in the listings of the folders that
+//! hold the hits, each listed once. Over all snapshots an asset is one hit, as it was in the newest snapshot where it
+//! answered.
 //!
-//! Always holds: locked assets, and moving halves of locked ones, are no hits unless asked for; over all snapshots neither are
-//! those that are locked now. Bad snapshots do not count where a good one is there: a dump that was cut short deletes nothing.
+//! Always holds: locked assets, and moving halves of locked ones, are no hits unless asked for; over all snapshots
+//! neither are those that are locked now. Bad snapshots do not count where a good one is there: a dump that was cut
+//! short deletes nothing.
 
 mod name;
 mod place;

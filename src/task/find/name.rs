@@ -51,8 +51,8 @@ pub fn matches(patterns: &[Pattern], name: &str) -> bool {
     patterns.iter().any(|pattern| pattern.fits(&folded))
 }
 
-/// The ids of those of `things` that `text` means: by id, by name, or by name but for small and capital letters. `what` they
-/// are is for the error, which offers names that are near.
+/// The ids of those of `things` that `text` means: by id, by name, or by name but for small and capital letters.
+/// `what` they are is for the error, which offers names that are near.
 pub fn choose(what: &str, things: &[(Id, String)], text: &str) -> Result<Vec<Id>> {
     let by = |same: &dyn Fn(&(Id, String)) -> bool| {
         let mut ids: Vec<Id> = things.iter().filter(|thing| same(thing)).map(|thing| thing.0).collect();

@@ -1,5 +1,5 @@
-//! The folder that is restored into: names below it are opened one by one and no symlink is followed, so nothing is ever
-//! written outside it, whatever the repository or the folder itself holds.
+//! The folder that is restored into: names below it are opened one by one and no symlink is followed, so nothing is
+//! ever written outside it, whatever the repository or the folder itself holds.
 //!
 //! A file is written under another name beside its place, and gets its own when it is whole: what was there before is
 //! there until then, and an interrupted restore leaves no half file under a photo's name.

@@ -1,11 +1,12 @@
 //! Restoring a selection: paths of the tree, or assets that answer to a search, out of one snapshot into a folder.
 //!
-//! First it is worked out what goes where ([`plan`], [`select`]), then it is written ([`folder`]), on several threads. Every
-//! byte is verified as it is read. A file that is there already is left as it is unless told otherwise; one that is the
-//! same counts as done, so an interrupted restore goes on where it was.
+//! First it is worked out what goes where ([`plan`], [`select`]), then it is written ([`folder`]), on several
+//! threads. Every byte is verified as it is read. A file that is there already is left as it is unless told
+//! otherwise; one that is the same counts as done, so an interrupted restore goes on where it was.
 //!
-//! Always holds: nothing is written outside the folder; a file has its name only when it is whole; damage of one file is a problem
-//! by its name, and the others come out. Limits: hard links come out as copies, extended attributes were never kept.
+//! Always holds: nothing is written outside the folder; a file has its name only when it is whole; damage of one file
+//! is a problem by its name, and the others come out. Limits: hard links come out as copies, extended attributes were
+//! never kept.
 
 mod folder;
 mod plan;
@@ -197,7 +198,8 @@ impl Work<'_> {
             let ended = writers.into_iter().map(|writer| {
                 writer.join().unwrap_or_else(|_| Err(Error::new(Kind::Io, "a thread that restores ended early")))
             });
-            ended.fold(Ok(()), |all, one| all.and(one))
+            // All of them end before the first failure is told.
+            ended.collect::<Vec<Result<()>>>().into_iter().collect()
         })
     }
 
