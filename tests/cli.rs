@@ -193,6 +193,15 @@ fn a_bad_dump_fails_the_run_and_stores_nothing_unless_asked() {
 }
 
 #[test]
+fn a_repository_may_be_named_from_the_current_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["here", "./there", "deep/down"] {
+        run(shoebox().current_dir(&folder).args(["-r", name, "init"])).ends(0);
+        run(shoebox().current_dir(&folder).args(["-r", name, "snapshots"])).ends(0);
+    }
+}
+
+#[test]
 fn errors_say_what_to_do_next() {
     let home = Home::new();
     let dump = home.dump();

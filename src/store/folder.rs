@@ -164,7 +164,12 @@ fn create_private(folder: &Path) -> Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
-    let parent = folder.parent().unwrap_or(Path::new("/"));
+    let parent = match folder.parent() {
+        None => Path::new("/"),
+        // A bare name is in the current folder.
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+    };
     create_private(parent)?;
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
