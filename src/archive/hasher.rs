@@ -88,7 +88,7 @@ pub fn hash(bytes: &[u8]) -> Hash {
 /// True when the chaining values in `tree` (32 bytes each) are those of a content called `hash`.
 pub fn tree_matches(tree: &[u8], hash: Hash) -> bool {
     let values = values(tree);
-    values.len() > 1 && tree.len() % 32 == 0 && root(&values) == hash
+    values.len() > 1 && tree.len().is_multiple_of(32) && root(&values) == hash
 }
 
 /// True when `bytes` are segment `index` of the content whose verified tree is `tree`.

@@ -8,6 +8,11 @@ use crate::base::{Error, FilePath, Result};
 pub const BLOCK: u64 = 512;
 /// From here on the size does not fit a ustar header (8 GiB).
 const USTAR_SIZE_END: u64 = 1 << 33;
+/// The last second that fits a ustar header (in the year 2242).
+const USTAR_TIME_MAX: i64 = 0o77777777777;
+/// No file system takes a longer name.
+const NAME_MAX: usize = 255;
+const COMPRESSED: &[u8] = b".zst";
 
 /// What a member's header says.
 #[derive(Debug, Clone)]
@@ -37,7 +42,7 @@ impl<'a> MemberHeader<'a> {
         header.set_mode(self.mode & 0o7777);
         header.set_uid(u64::from(self.uid).min(0o7777777));
         header.set_gid(u64::from(self.gid).min(0o7777777));
-        header.set_mtime(u64::try_from(seconds).unwrap_or(0).min(0o77777777777));
+        header.set_mtime(seconds.clamp(0, USTAR_TIME_MAX).cast_unsigned());
         header.set_size(if size < USTAR_SIZE_END { size } else { 0 });
         set_name(&mut header, self.name);
         header.set_cksum();
@@ -55,7 +60,7 @@ impl<'a> MemberHeader<'a> {
             }
             records.push(("path", self.name.to_vec()));
         }
-        if self.mtime % 1_000_000_000 != 0 || self.mtime < 0 {
+        if self.mtime % 1_000_000_000 != 0 || !(0..=USTAR_TIME_MAX).contains(&self.mtime.div_euclid(1_000_000_000)) {
             records.push(("mtime", seconds(self.mtime).into_bytes()));
         }
         if wide {
@@ -100,9 +105,14 @@ pub fn padding(size: u64) -> usize {
 pub fn content_name(path: &FilePath, compressed: bool) -> Vec<u8> {
     let mut name = path.as_bytes().to_vec();
     if compressed {
-        name.extend_from_slice(b".zst");
+        name.extend_from_slice(COMPRESSED);
     }
     name
+}
+
+/// False for a path whose name would be too long with `.zst`: no `tar` could extract it.
+pub fn may_be_compressed(path: &FilePath) -> bool {
+    path.name().len() + COMPRESSED.len() <= NAME_MAX
 }
 
 #[cfg(test)]
@@ -122,5 +132,24 @@ mod tests {
     fn times_before_1970_and_fractions_are_kept() {
         assert_eq!(seconds(1_700_000_000_000_000_001), "1700000000.000000001");
         assert_eq!(seconds(-1_500_000_000), "-1.500000000");
+    }
+
+    #[test]
+    fn what_does_not_fit_ustar_stands_in_a_pax_record() {
+        let plain = MemberHeader { name: b"a", mtime: 1_000_000_000, mode: 0o644, uid: 1, gid: 1 };
+        let record = |header: MemberHeader<'_>, size, key: &str| {
+            let blocks = header.blocks(size, false).unwrap();
+            let text = String::from_utf8_lossy(&blocks[..blocks.len() - 512]).into_owned();
+            text.lines().find_map(|line| line.split_once(&format!(" {key}=")).map(|(_, value)| value.to_owned()))
+        };
+        assert_eq!(plain.blocks(8 << 30, false).unwrap().len(), 3 * 512);
+        assert_eq!(plain.blocks((8 << 30) - 1, false).unwrap().len(), 512);
+        assert_eq!(record(plain.clone(), 8 << 30, "size").unwrap().parse(), Ok(8u64 << 30));
+        let late = MemberHeader { mtime: 9_000_000_000_000_000_000, ..plain.clone() };
+        assert_eq!(record(late, 0, "mtime").as_deref(), Some("9000000000.000000000"));
+        let early = MemberHeader { mtime: -1_000_000_000, ..plain.clone() };
+        assert_eq!(record(early, 0, "mtime").as_deref(), Some("-1.000000000"));
+        let foreign = MemberHeader { uid: 3_000_000, ..plain };
+        assert_eq!(record(foreign, 0, "uid").as_deref(), Some("3000000"));
     }
 }

@@ -3,7 +3,7 @@
 //! A member is in the index only when all of its bytes are in the draft; what fails on the way is taken back.
 
 use super::index::{self, Tail};
-use super::member::{MemberHeader, content_name, padding};
+use super::member::{MemberHeader, content_name, may_be_compressed, padding};
 use super::{Digests, SEGMENT, frame};
 use crate::base::object::Draft;
 use crate::base::stored::{ChunkLine, ContentLine, IndexLine};
@@ -34,9 +34,9 @@ pub enum Stored {
 }
 
 impl Stored {
-    /// Chooses the form of `plain` by a trial on its first segment.
-    pub fn choose(plain: Vec<u8>) -> Result<Stored> {
-        if !shrinks(&plain[..plain.len().min(TRIAL)], plain.len() as u64)? {
+    /// Chooses the form of `plain`, the file at `path`, by a trial on its first segment.
+    pub fn choose(path: &FilePath, plain: Vec<u8>) -> Result<Stored> {
+        if !pays(path, &plain[..plain.len().min(TRIAL)], plain.len() as u64)? {
             return Ok(Stored::Plain(plain));
         }
         let (mut bytes, mut lens) = (Vec::new(), Vec::new());
@@ -57,8 +57,8 @@ impl Stored {
 }
 
 /// True when compressing pays: a tenth less in the trial, and at least one tar block less.
-fn shrinks(first: &[u8], size: u64) -> Result<bool> {
-    if size <= 512 {
+fn pays(path: &FilePath, first: &[u8], size: u64) -> Result<bool> {
+    if size <= 512 || !may_be_compressed(path) {
         return Ok(false);
     }
     let tried = frame::compress(first)?.len();
@@ -119,7 +119,7 @@ impl ArchiveWriter {
     /// Begins a content that is too large to be at hand whole: `size` plain bytes, of which `first` is the first
     /// segment. Give it the segments in order, then [`LargeContent::finish`]; dropped before that, it leaves nothing.
     pub fn large_content<'a>(&'a mut self, seen: NewContent<'a>, size: u64, first: &[u8]) -> Result<LargeContent<'a>> {
-        let compressed = shrinks(first, size)?;
+        let compressed = pays(seen.path, first, size)?;
         let name = content_name(seen.path, compressed);
         let start = self.draft.size();
         let wide = compressed && size >= WIDE;

@@ -35,7 +35,8 @@ pub fn clear_seen(db: &Connection) -> Result<()> {
 }
 
 /// Tables whose rows hold from one snapshot to another.
-const TIMED: [&str; 12] = [
+const TIMED: [&str; 13] = [
+    "external_library",
     "file",
     "user",
     "asset",
@@ -50,9 +51,17 @@ const TIMED: [&str; 12] = [
     "tag_asset",
 ];
 
+/// Ends every row at `time`: what holds from then on is said anew.
+pub fn end_all(db: &Connection, time: i64) -> Result<()> {
+    for table in TIMED {
+        db.execute(&format!("UPDATE {table} SET until = ?1 WHERE until = ?2"), (time, FOREVER))?;
+    }
+    Ok(())
+}
+
 /// Takes back the newest snapshot, at `time`: its rows end, those that it ended hold on.
 pub fn remove_newest(db: &Connection, time: i64) -> Result<()> {
-    for table in TIMED.iter().chain(&["external_library"]) {
+    for table in TIMED {
         db.execute(&format!("DELETE FROM {table} WHERE since = ?1"), [time])?;
         db.execute(&format!("UPDATE {table} SET until = ?2 WHERE until = ?1"), (time, FOREVER))?;
     }

@@ -186,9 +186,8 @@ fn notes(record: &SnapshotRecord, output: &Output) {
     }
     if complete.missing > 0 {
         output.note(format!(
-            "note: {} in the database without a file: {}",
-            plural(complete.missing, "photo is", "photos are"),
-            complete.missing_names.join(", ")
+            "note: {} in the database without a file",
+            plural(complete.missing, "photo is", "photos are")
         ));
     }
     if complete.moved > 0 {

@@ -1,7 +1,6 @@
 //! Reading contents and chunks: verified, in segments, through bounded caches.
 //!
-//! Memory: at most [`SEGMENT_CACHE`] segments of 1 MiB and [`CHUNK_CACHE`] chunks (4 MiB on average, 8 at most), and
-//! [`OPEN_ARCHIVES`] open files. Several threads that want the same piece read it once.
+//! Memory: at most 16 segments of 1 MiB and 6 chunks (4 MiB on average, 15 at most), and 64 open files. Several threads that want the same piece read it once.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -80,14 +79,16 @@ impl Contents {
 
     /// The plain bytes of the chunk called `hash`, verified.
     pub fn chunk(&self, catalog: &Connection, hash: Hash) -> Result<Arc<Vec<u8>>> {
-        once(&self.chunks, hash, || {
-            let row = query::chunk(catalog, hash)?;
-            let mut prefix = Vec::new();
-            for key in &row.keys {
-                prefix.extend_from_slice(&self.key_chunk(catalog, *key)?);
-            }
-            archive::read_chunk(&*self.archive(catalog, row.archive)?, &row.place, &prefix)
-        })
+        once(&self.chunks, hash, || self.read_chunk(catalog, hash))
+    }
+
+    fn read_chunk(&self, catalog: &Connection, hash: Hash) -> Result<Vec<u8>> {
+        let row = query::chunk(catalog, hash)?;
+        let mut prefix = Vec::new();
+        for key in &row.keys {
+            prefix.extend_from_slice(&self.key_chunk(catalog, *key)?);
+        }
+        archive::read_chunk(&*self.archive(catalog, row.archive)?, &row.place, &prefix)
     }
 
     fn key_chunk(&self, catalog: &Connection, hash: Hash) -> Result<Arc<Vec<u8>>> {
@@ -140,7 +141,7 @@ fn advise(object: &dyn Object, place: &ContentPlace, index: u64) {
     // Someone who begins at the front will want the rest; someone who goes on will want what comes next.
     let begin = index * SEGMENT;
     let ahead = place.size.saturating_sub(begin).min(READ_AHEAD);
-    if place.frames.is_none() && ahead > SEGMENT && index % 4 == 0 {
+    if place.frames.is_none() && ahead > SEGMENT && index.is_multiple_of(4) {
         object.will_need(place.offset + begin, ahead);
     }
 }

@@ -69,7 +69,7 @@ pub struct ArchiveInfo {
     pub name: String,
     /// Bytes.
     pub size: u64,
-    /// BLAKE3 of the whole file.
+    /// BLAKE3 of its index, as its tail says.
     pub hash: Hash,
 }
 

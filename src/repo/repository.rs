@@ -136,9 +136,10 @@ impl Repository {
         let json = store::read_all(&*self.store, &name, RECORD_LIMIT)?;
         let record: SnapshotRecord =
             serde_json::from_slice(&json).map_err(|error| newer_or_damaged(&json, &name).caused_by(error))?;
-        match record.id == id {
-            true => Ok(record),
-            false => Err(Error::damaged(format_args!("{name} is the record of {}", record.id))),
+        match (record.format > FORMAT_VERSION, record.id == id) {
+            (true, _) => Err(newer(record.format)),
+            (false, true) => Ok(record),
+            (false, false) => Err(Error::damaged(format_args!("{name} is the record of {}", record.id))),
         }
     }
 

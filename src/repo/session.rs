@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::content::Contents;
 use super::lock::Lock;
-use super::record::{Completeness, SnapshotRecord, Stream, StreamChunk};
+use super::record::{Completeness, SnapshotRecord, Stream, StreamChunk, Streams};
 use super::repository::{Repository, record_name};
 use super::stream::StreamReader;
 use super::writer::{ContentSink, Written};
@@ -160,8 +160,14 @@ fn catch_up(repository: &Repository, known: Option<&Generation>, monitor: &dyn M
         let claimed =
             records.iter().flat_map(|record| record.archives.iter().map(|archive| archive.name.clone())).collect();
         drop_missing_archives(repository, db, monitor)?;
-        add_archives(repository, db, &claimed, monitor)
+        add_archives(repository, db, &claimed, monitor)?;
+        drop_orphans(db)
     })?;
+    if known.is_some() && !has_newest_lists(draft.connection())? {
+        // What comes next is told by its difference to lists that are lost: begin anew, without that snapshot.
+        drop(draft);
+        return catch_up(repository, None, monitor);
+    }
     for record in new_records(repository, draft.connection(), monitor)? {
         in_transaction(draft.connection(), |db| add_row(db, &record, &encode(&record)?))?;
         if let Err(error) = ingest_snapshot(repository, draft.connection(), &record) {
@@ -227,6 +233,34 @@ fn drop_missing_archives(repository: &Repository, db: &Connection, monitor: &dyn
     Ok(())
 }
 
+/// Forgets patches whose key chunks are lost: they cannot be read, and are stored again when they are seen again.
+fn drop_orphans(db: &Connection) -> Result<()> {
+    let mut patches = db.prepare("SELECT hash, keys FROM chunk WHERE keys IS NOT NULL")?;
+    let rows = patches.query_map((), |row| Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+    for row in rows.collect::<rusqlite::Result<Vec<_>>>()? {
+        let (patch, keys) = row;
+        for key in keys.chunks_exact(32).filter_map(Hash::from_slice) {
+            if !query::has_chunk(db, key)? {
+                db.execute("DELETE FROM chunk WHERE hash = ?1", [patch])?;
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// True when some archive holds every chunk of the newest snapshot's lists.
+fn has_newest_lists(db: &Connection) -> Result<bool> {
+    let Some(newest) = query::snapshot::before(db, i64::MAX)? else { return Ok(true) };
+    let streams = super::record_of(db, newest)?.streams;
+    for chunk in streams.files.chunks.iter().chain(&streams.library.chunks) {
+        if !query::has_chunk(db, chunk.hash)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Records of snapshots that the catalog does not know, oldest first. One that cannot be read is a problem.
 fn new_records(repository: &Repository, db: &Connection, monitor: &dyn Monitor) -> Result<Vec<SnapshotRecord>> {
     let known: HashSet<SnapshotId> = query::snapshot::ids(db)?.into_iter().collect();
@@ -249,7 +283,8 @@ fn add_archives(
     monitor: &dyn Monitor,
 ) -> Result<()> {
     let known = query::archive_names(db)?;
-    for name in archive_names(repository)?.into_iter().filter(|name| !known.contains_key(name)) {
+    // The newest first: what is there twice was stored again because the older copy was of no use.
+    for name in archive_names(repository)?.into_iter().rev().filter(|name| !known.contains_key(name)) {
         let read = || -> Result<_> {
             let archive = ArchiveReader::open(repository.store().open(&format!("archives/{name}"))?)?;
             Ok((archive.lines()?, archive.size(), archive.hash()))
@@ -267,7 +302,8 @@ fn add_row(db: &Connection, record: &SnapshotRecord, json: &str) -> Result<()> {
     ingest::add_snapshot(db, record.id.seconds(), record.number, record.is_good(), json)
 }
 
-/// Brings the lists of `record` into the draft, by their difference to the snapshot before.
+/// Brings the lists of `record` into the draft: by their difference to the snapshot before, or anew when the lists of that
+/// one are damaged.
 fn ingest_snapshot(
     repository: &Repository,
     db: &mut Connection,
@@ -276,28 +312,35 @@ fn ingest_snapshot(
     let time = record.id.seconds();
     let before = match query::snapshot::before(db, time)? {
         Some(before) => super::record_of(db, before)?.streams,
-        None => Default::default(),
+        None => Streams::default(),
     };
     let contents = repository.contents();
-    in_transaction(db, |db| {
-        let mut files = ingest::FileIngest::begin(db, time)?;
-        let (old, new) = differing(&before.files, &record.streams.files);
-        ingest::merge(
-            lines::<FileEntry>(db, &contents, old),
-            lines(db, &contents, new),
-            |a, b| a.path.cmp(&b.path),
-            |change| files.apply(&change),
-        )?;
-        let library = ingest::LibraryIngest::begin(db, time)?;
-        let (old, new) = differing(&before.library, &record.streams.library);
-        ingest::merge(
-            lines::<Record>(db, &contents, old),
-            lines(db, &contents, new),
-            |a, b| a.key().cmp(&b.key()),
-            |change| library.apply(&change),
-        )?;
-        ingest::resolve_asset_files(db, time)
-    })
+    let by_difference = in_transaction(db, |db| ingest_lists(db, &contents, &before, record));
+    match by_difference {
+        Err(error) if error.kind() == Kind::Damaged => in_transaction(db, |db| {
+            ingest::end_all(db, time)?;
+            ingest_lists(db, &contents, &Streams::default(), record)
+        }),
+        other => other,
+    }
+}
+
+fn ingest_lists(
+    db: &Connection,
+    contents: &Contents,
+    before: &Streams,
+    record: &SnapshotRecord,
+) -> Result<ingest::AssetFiles> {
+    let time = record.id.seconds();
+    let mut files = ingest::FileIngest::begin(db, time)?;
+    let (old, new) = differing(&before.files, &record.streams.files);
+    let (old, new) = (lines::<FileEntry>(db, contents, old), lines(db, contents, new));
+    ingest::merge(old, new, |a, b| a.path.cmp(&b.path), |change| files.apply(&change))?;
+    let library = ingest::LibraryIngest::begin(db, time)?;
+    let (old, new) = differing(&before.library, &record.streams.library);
+    let (old, new) = (lines::<Record>(db, contents, old), lines(db, contents, new));
+    ingest::merge(old, new, |a, b| a.key().cmp(&b.key()), |change| library.apply(&change))?;
+    ingest::resolve_asset_files(db, time)
 }
 
 /// The chunks of two streams that are not in both. Lists are cut at line ends, so these are whole lines.

@@ -24,8 +24,8 @@ use crate::catalog::{Generation, query};
 const MIN: usize = 1 << 20;
 const AVERAGE: usize = 4 << 20;
 const MAX: usize = 8 << 20;
-/// A chunk is prolonged to the end of its line, by no more than this.
-const TO_LINE_END: usize = 1 << 20;
+/// A chunk is prolonged to the end of its line, by no more than this: three keys and a chunk stay below a patch's window.
+const TO_LINE_END: usize = 7 << 20;
 /// What may be compressed at the same time.
 const IN_FLIGHT: usize = 2;
 /// A patch over this share of its plain bytes is stored plain and becomes a key.
@@ -97,6 +97,8 @@ struct Job {
     hash: Hash,
     plain: Vec<u8>,
     keys: Vec<Hash>,
+    /// An archive holds it already, or should.
+    known: bool,
 }
 
 impl<'a> StreamWriter<'a> {
@@ -162,9 +164,10 @@ impl<'a> StreamWriter<'a> {
         let plain = &self.buffer[begin..begin + len];
         let hash = archive::hasher::hash(plain);
         let at = self.stream.size;
-        if !self.sink.has_chunk(&self.catalog, hash)? {
+        if !self.sink.has_stored(hash) {
+            let known = query::has_chunk(&self.catalog, hash)?;
             let keys = self.reference.keys(at, at + len as u64);
-            let job = Job { hash, plain: plain.to_vec(), keys };
+            let job = Job { hash, plain: plain.to_vec(), keys, known };
             self.jobs.send(job).map_err(|_| Error::new(Kind::Io, "storing chunks failed"))?;
         }
         self.stream.chunks.push(StreamChunk { hash, size: len as u64 });
@@ -197,7 +200,11 @@ fn chunk_len(bytes: &[u8]) -> usize {
 }
 
 fn store_chunks(sink: &ContentSink, catalog: &Connection, contents: &Contents, queue: Receiver<Job>) -> Result<()> {
-    for Job { hash, plain, keys } in queue {
+    for Job { hash, plain, keys, known } in queue {
+        // A snapshot stands on its lists and its dump: what is reused of them is read first, and stored again if it is damaged.
+        if known && is_readable(catalog, contents, hash)? {
+            continue;
+        }
         let size = plain.len() as u64;
         match patch(catalog, contents, &plain, &keys)? {
             Some(frame) => sink.add_chunk(hash, size, &frame, &keys)?,
@@ -205,6 +212,14 @@ fn store_chunks(sink: &ContentSink, catalog: &Connection, contents: &Contents, q
         }
     }
     Ok(())
+}
+
+fn is_readable(catalog: &Connection, contents: &Contents, hash: Hash) -> Result<bool> {
+    match contents.chunk(catalog, hash) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == Kind::Damaged => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// `plain` as a patch on `keys`, if that pays.

@@ -54,9 +54,9 @@ impl ContentSink {
         Ok(self.state().stored.contains(&hash) || query::has_content(catalog, hash)?)
     }
 
-    /// True when the chunk called `hash` is in the repository already, or was added to this sink.
-    pub(super) fn has_chunk(&self, catalog: &Connection, hash: Hash) -> Result<bool> {
-        Ok(self.state().stored.contains(&hash) || query::has_chunk(catalog, hash)?)
+    /// True when the content or chunk called `hash` was added to this sink.
+    pub(super) fn has_stored(&self, hash: Hash) -> bool {
+        self.state().stored.contains(&hash)
     }
 
     /// Adds a content that is at hand whole. Does nothing when it was added before.
@@ -83,10 +83,13 @@ impl ContentSink {
         }
         let mut state = self.state();
         let mut archive = state.take(&*self.store)?;
-        let written = write_large(&mut archive, seen, size, first, fill, |hash| state.stored.contains(hash));
+        let written = write_large(&mut archive, seen, size, first, fill, |hash| !state.stored.insert(*hash));
         self.put_back(&mut state, archive)?;
         let (digests, new) = written?;
-        state.note_large(&digests, new);
+        if new {
+            state.note(Ok(()), &digests)?;
+        }
+        state.sizes.insert(digests.size);
         Ok(digests)
     }
 
@@ -104,14 +107,17 @@ impl ContentSink {
         fill: impl FnOnce(&mut LargeContent<'_>) -> Result<Digests, E>,
     ) -> Result<Digests, E> {
         let mut archive = ArchiveWriter::new(self.store.draft()?);
-        let (digests, new) =
-            write_large(&mut archive, seen, size, first, fill, |hash| self.state().stored.contains(hash))?;
+        // Claimed at once: another thread may just now come to the end of the same content.
+        let claim = |hash: &Hash| !self.state().stored.insert(*hash);
+        let (digests, new) = write_large(&mut archive, seen, size, first, fill, claim)?;
         if new {
             let name = self.next_name(&mut self.state());
-            let info = finish(archive, name)?;
-            self.state().written.archives.push(info);
+            let finished = finish(archive, name);
+            let mut state = self.state();
+            let added = finished.map(|info| state.written.archives.push(info));
+            state.note(added, &digests)?;
         }
-        self.state().note_large(&digests, new);
+        self.state().sizes.insert(digests.size);
         Ok(digests)
     }
 
@@ -172,9 +178,15 @@ impl ContentSink {
     }
 
     fn next_name(&self, state: &mut State) -> String {
-        state.names += 1;
         let id = self.snapshot.to_string();
-        format!("{}/{id}-{:04}.tar", id.get(..4).unwrap_or("0000"), state.names)
+        loop {
+            state.names += 1;
+            let name = format!("{}/{id}-{:04}.tar", id.get(..4).unwrap_or("0000"), state.names);
+            // A backup that was interrupted within this very second may have left one.
+            if self.store.open(&format!("archives/{name}")).is_err() {
+                return name;
+            }
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -187,14 +199,6 @@ impl State {
         match self.current.take() {
             Some(archive) => Ok(archive),
             None => Ok(ArchiveWriter::new(store.draft()?)),
-        }
-    }
-
-    fn note_large(&mut self, digests: &Digests, new: bool) {
-        self.sizes.insert(digests.size);
-        if new && self.stored.insert(digests.hash) {
-            self.written.contents += 1;
-            self.written.bytes += digests.size;
         }
     }
 
@@ -213,7 +217,7 @@ impl State {
     }
 }
 
-/// Writes a large content; its digests, and whether it stays: one that `known` has is taken back.
+/// Writes a large content; its digests, and whether it stays: one that is `known` is taken back.
 fn write_large<E: From<Error>>(
     archive: &mut ArchiveWriter,
     seen: NewContent<'_>,

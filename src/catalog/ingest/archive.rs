@@ -58,8 +58,11 @@ fn add_content(db: &Connection, archive: i64, line: &ContentLine) -> Result<i64>
 
 fn add_chunk(db: &Connection, archive: i64, line: &ChunkLine) -> Result<()> {
     let keys: Vec<u8> = line.keys.iter().flat_map(|key| key.0).collect();
+    // Of two copies the newer archive's counts: it was stored again because the older one was of no use.
     db.prepare_cached(
-        "INSERT OR IGNORE INTO chunk (hash, size, archive, offset, stored, keys) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO chunk (hash, size, archive, offset, stored, keys) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (hash) DO UPDATE SET size = ?2, archive = ?3, offset = ?4, stored = ?5, keys = ?6
+             WHERE (SELECT name FROM archive WHERE id = ?3) > (SELECT name FROM archive WHERE id = chunk.archive)",
     )?
     .execute((
         line.chunk.0,

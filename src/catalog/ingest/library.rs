@@ -43,7 +43,7 @@ impl<'a> LibraryIngest<'a> {
             Record::TagAsset(_) => "tag = ?3 AND asset = ?4",
             _ => "id = ?3 AND ?4 IS NOT NULL",
         };
-        self.db.prepare_cached(&format!("UPDATE {kind} SET until = ?1 WHERE until = ?2 AND {keys}"))?.execute((
+        self.db.prepare_cached(&format!("UPDATE {kind} SET until = ?1 WHERE +until = ?2 AND {keys}"))?.execute((
             self.time,
             FOREVER,
             bytes(&first),

@@ -53,7 +53,11 @@ mod tests {
         let mut told = Vec::new();
         let old = list(&[('a', 1), ('b', 1), ('d', 1)]);
         let new = list(&[('a', 1), ('b', 2), ('c', 1)]);
-        merge(old, new, |a, b| a.0.cmp(&b.0), |change| Ok(told.push(change))).unwrap();
+        let each = |change| {
+            told.push(change);
+            Ok(())
+        };
+        merge(old, new, |a, b| a.0.cmp(&b.0), each).unwrap();
         assert_eq!(told, [Change::Replaced(('b', 1), ('b', 2)), Change::Added(('c', 1)), Change::Removed(('d', 1))]);
     }
 }

@@ -156,7 +156,10 @@ fn version(text: &str) -> Option<Told> {
 fn login(text: &str) -> Option<Told> {
     let user = between(text, "user \"", "\"").map_or(String::new(), |user| format!(" for user {user}"));
     if any(text, &["password authentication failed"]) {
-        told(format_args!("the database refused the password{user}"), "it is DB_PASSWORD in Immich's .env file")
+        told(
+            format_args!("the database refused the password{user}"),
+            "it is DB_PASSWORD in Immich's .env file: give that with --env-file, or the password by PGPASSWORD",
+        )
     } else if any(text, &["no password supplied"]) {
         let hint = "set DB_PASSWORD (as in Immich's .env file), PGPASSWORD or a ~/.pgpass file";
         told("the database asks for a password", hint)

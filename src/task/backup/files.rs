@@ -309,9 +309,24 @@ impl Merge<'_> {
         Ok(Promise::Reading(reading))
     }
 
+    /// What the last list has at `path`. A list that is damaged ends here: what it would have said is read again.
+    fn last(&mut self, path: &FilePath) -> Result<Option<FileEntry>> {
+        match same_path(&mut self.known, path) {
+            Err(error) if error.kind() == Kind::Damaged => {
+                let message = "it is damaged; what it names is read again".to_owned();
+                self.files
+                    .monitor
+                    .problem(Problem { subject: "the last snapshot's list of files".to_owned(), message });
+                self.known = (Box::new(std::iter::empty()) as Box<dyn Iterator<Item = _>>).peekable();
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
     /// The content of a file that need not be read: as the last snapshot had it, or an interrupted backup.
     fn unchanged(&mut self, found: &Found) -> Result<Option<Hash>> {
-        let last = same_path(&mut self.known, &found.path)?;
+        let last = self.last(&found.path)?;
         if self.files.paranoid {
             return Ok(None);
         }

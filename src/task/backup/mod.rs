@@ -74,37 +74,48 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     refuse_nesting(repository, &location)?;
     let session = Session::begin(repository, "backup", monitor)?;
     let last = last_record(&session)?;
-    let id = next_id(last.as_ref())?;
+    // The catalog lacks a snapshot whose lists are lost; its record is there all the same.
+    let id = next_id(repository.snapshot_ids()?.pop())?;
     let sink = session.sink(id);
     let contents = repository.contents();
     let work =
         Work { repository, session: &session, sink: &sink, contents: &contents, last, location, options, monitor };
-    let (dump, dump_stream) = work.dump()?;
-    let library = work.library(&dump)?;
-    let plan = work.plan(&dump)?;
-    let mut pass = work.files(&plan, None)?;
-    let mut staged = work.stage(id, &dump, &dump_stream, &library, &pass)?;
-    if pass.is_unsettled() || staged.record().completeness.missing > work.missing_before() {
-        pass = work.files(&plan, Some(pass))?;
-        staged = work.stage(id, &dump, &dump_stream, &library, &pass)?;
-    }
     let missing_before = work.missing_before();
+    let (staged, pass) = work.run(id).inspect_err(|error| keep_what_is_done(error, &sink))?;
     drop(work);
     let written = sink.finish()?;
     let record = session.commit(staged)?;
     Ok(report(record, pass, written, missing_before))
 }
 
+/// Who is asked to stop finishes the archive at hand, so that the next run goes on from there.
+fn keep_what_is_done(error: &Error, sink: &ContentSink) {
+    if error.kind() == Kind::Interrupted
+        && let Err(error) = sink.flush()
+    {
+        tracing::warn!(%error, "finishing the last archive");
+    }
+}
+
 fn report(record: SnapshotRecord, pass: Pass, written: Written, missing_before: u64) -> Report {
     let mut problems = pass.problems;
     if record.completeness.missing > missing_before {
-        problems.extend(record.completeness.missing_names.iter().map(|name| Problem {
-            subject: name.clone(),
-            message: "the database names this photo, but its file is not there".to_owned(),
-        }));
+        problems.extend(missing(&record.completeness));
     }
     let grown = written.archives.iter().map(|archive| archive.size).sum();
     Report { record, unchanged: pass.unchanged, grown, problems }
+}
+
+/// Photos that the database names and whose files are not there: the first few, and how many more.
+fn missing(completeness: &Completeness) -> Vec<Problem> {
+    let message = "the database names this photo, but its file is not there";
+    let problem = |subject: String, message: &str| Problem { subject, message: message.to_owned() };
+    let mut problems: Vec<_> = completeness.missing_names.iter().map(|name| problem(name.clone(), message)).collect();
+    let more = completeness.missing.saturating_sub(problems.len() as u64);
+    if more > 0 {
+        problems.push(problem(format!("{more} more photos"), "their files are not there either"));
+    }
+    problems
 }
 
 /// A backup at work.
@@ -127,6 +138,25 @@ struct Plan {
 }
 
 impl Work<'_> {
+    /// Stores all that the snapshot `id` needs, and tries it.
+    fn run(&self, id: SnapshotId) -> Result<(Staged, Pass)> {
+        let (dump, dump_stream) = self.dump()?;
+        let library = self.library(&dump)?;
+        let plan = self.plan(&dump)?;
+        let first = self.files(&plan, None)?;
+        let staged = self.stage(id, &dump, &dump_stream, &library, &first)?;
+        if !first.is_unsettled() && staged.record().completeness.missing <= self.missing_before() {
+            return Ok((staged, first));
+        }
+        drop(staged);
+        let unchanged = first.unchanged;
+        let mut pass = self.files(&plan, Some(first))?;
+        // To the second look all is unchanged that the first one read.
+        pass.unchanged = pass.unchanged.min(unchanged);
+        let staged = self.stage(id, &dump, &dump_stream, &library, &pass)?;
+        Ok((staged, pass))
+    }
+
     fn dump(&self) -> Result<(immich::Dump, Stream)> {
         self.monitor.begin(Phase::Dump, None, None);
         let staging = self.repository.root().join("tmp");
@@ -267,7 +297,7 @@ impl Work<'_> {
         let record = SnapshotRecord {
             format: FORMAT_VERSION,
             id,
-            number: self.last.as_ref().map_or(0, |last| last.number).checked_add(1).ok_or_else(too_many)?,
+            number: last_number(self.repository, self.last.as_ref())?.checked_add(1).ok_or_else(too_many)?,
             repository: self.repository.id().to_string(),
             host: Repository::host(),
             shoebox: env!("CARGO_PKG_VERSION").to_owned(),
@@ -300,6 +330,14 @@ impl Work<'_> {
     }
 }
 
+/// The number of the newest snapshot, also of one that the catalog could not take because its lists are lost.
+fn last_number(repository: &Repository, last: Option<&SnapshotRecord>) -> Result<u16> {
+    let known = last.map_or(0, |last| last.number);
+    let newest = repository.snapshot_ids()?.pop().filter(|id| Some(*id) != last.map(|last| last.id));
+    let unknown = newest.and_then(|id| repository.record(id).ok()).map_or(0, |record| record.number);
+    Ok(known.max(unknown))
+}
+
 fn too_many() -> Error {
     Error::new(Kind::Unsupported, "the repository has had 65,535 snapshots, its most")
         .hint("begin a new repository with `shoebox init`")
@@ -329,9 +367,9 @@ fn last_record(session: &Session) -> Result<Option<SnapshotRecord>> {
 }
 
 /// The id of a snapshot taken now. Ids ascend; a clock that was set back is an error and not a snapshot in the past.
-fn next_id(last: Option<&SnapshotRecord>) -> Result<SnapshotId> {
+fn next_id(last: Option<SnapshotId>) -> Result<SnapshotId> {
     let now = SnapshotId::at(Timestamp::now());
-    let Some(last) = last.map(|last| last.id) else { return Ok(now) };
+    let Some(last) = last else { return Ok(now) };
     if now > last {
         return Ok(now);
     }

@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
         check_same(file, before, plain.len() as u64)?;
         let digests = hasher::digest(&plain);
         if !self.sink.has_content(&self.catalog, digests.hash)? {
-            self.sink.add_content(&new_content(seen), &digests, Stored::choose(plain)?)?;
+            self.sink.add_content(&new_content(seen), &digests, Stored::choose(&seen.path, plain)?)?;
         }
         Ok(digests)
     }
