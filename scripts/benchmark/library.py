@@ -126,7 +126,7 @@ def nights(folder: Path, megabytes: int) -> tuple[Path, Path, str]:
         library.database.add_asset({**asset, **own, "root": "/mnt", "external": "t"})
         rows["smart_search"].append(embedding(ident))
 
-    for _ in range(int(megabytes * 1e6 / 6_750)):
+    for _ in range(int(megabytes * 1e6 / 7_960)):
         add()
     first, second = folder / "night1.sql", folder / "night2.sql"
     library.database.write(first)
