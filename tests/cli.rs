@@ -193,6 +193,15 @@ fn a_bad_dump_fails_the_run_and_stores_nothing_unless_asked() {
 }
 
 #[test]
+fn a_repository_may_be_named_from_the_current_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["here", "./there", "deep/down"] {
+        run(shoebox().current_dir(&folder).args(["-r", name, "init"])).ends(0);
+        run(shoebox().current_dir(&folder).args(["-r", name, "snapshots"])).ends(0);
+    }
+}
+
+#[test]
 fn errors_say_what_to_do_next() {
     let home = Home::new();
     let dump = home.dump();
@@ -270,7 +279,7 @@ fn a_wrong_password_and_an_absent_server_are_told_apart() {
     let nobody = format!("postgresql://postgres@127.0.0.1:{}/immich", support::postgres::free_port());
     let mut command = home.command(&["backup", "--upload-location"]);
     command.arg(&location).args(["--database-url", &nobody]);
-    run(&mut command).fails("no PostgreSQL server", "running");
+    run(&mut command).fails("does not answer", "is it running?");
 }
 
 #[test]

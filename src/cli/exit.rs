@@ -13,6 +13,7 @@ pub(super) fn of_done(done: Done) -> ExitCode {
     ExitCode::from(match done {
         Done::Whole => 0,
         Done::Partly => PARTLY,
+        Done::Failed => FAILED,
     })
 }
 

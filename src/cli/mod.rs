@@ -5,14 +5,18 @@
 
 mod backup;
 mod completions;
+mod diff;
 mod dump;
 mod exit;
+mod find;
 mod init;
+mod log;
 mod ls;
 mod mount;
 mod output;
 mod progress;
 mod repair;
+mod restore;
 mod signal;
 mod snapshots;
 
@@ -74,6 +78,10 @@ enum Command {
     Snapshots(snapshots::Args),
     Mount(mount::Args),
     Ls(ls::Args),
+    Find(find::Args),
+    Diff(diff::Args),
+    Log(log::Args),
+    Restore(restore::Args),
     Dump(dump::Args),
     Repair(repair::Args),
     Completions(completions::Args),
@@ -86,6 +94,8 @@ enum Done {
     Whole,
     /// Something was left out or found damaged.
     Partly,
+    /// It failed, and another process has said why.
+    Failed,
 }
 
 /// Runs the program with `arguments`, the first being its own name.
@@ -117,6 +127,10 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
         Command::Snapshots(args) => args.run(&global, output),
         Command::Mount(args) => args.run(&global, output),
         Command::Ls(args) => args.run(&global, output),
+        Command::Find(args) => args.run(&global, output),
+        Command::Diff(args) => args.run(&global, output),
+        Command::Log(args) => args.run(&global, output),
+        Command::Restore(args) => args.run(&global, output),
         Command::Dump(args) => args.run(&global, output),
         Command::Repair(args) => args.run(&global, output),
         Command::Completions(args) => args.run(output),

@@ -9,7 +9,7 @@ use signal_hook::consts::SIGINT;
 
 use super::output::Output;
 use super::{Done, Global, signal};
-use crate::base::{Context, Error, Kind, Result};
+use crate::base::{Context, Result};
 use crate::mount::{self, Mount, Unmounter};
 use crate::task::open::open_view;
 use crate::view;
@@ -107,7 +107,7 @@ impl Args {
         if ready.is_empty() {
             // It has said on standard error why it ended.
             child.wait().context(starting)?;
-            return Err(Error::new(Kind::Program, "the mount did not start"));
+            return Ok(Done::Failed);
         }
         output.note(self.greeting(&format!("`fusermount3 -u {}` unmounts", self.mountpoint.display())));
         Ok(Done::Whole)

@@ -121,9 +121,14 @@ fn not_written(error: serde_json::Error) -> Error {
     Error::new(Kind::Io, "writing the answer").caused_by(error)
 }
 
-/// Text that cannot play with a terminal: names come from strangers.
+/// Text of one line that cannot play with a terminal: names come from strangers.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    let plain = |c: char| match c {
+        '\n' | '\t' => ' ',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    text.chars().map(plain).collect()
 }
 
 /// Bytes for people.

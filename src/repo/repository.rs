@@ -70,6 +70,7 @@ impl Repository {
         let folder = Folder::new(&root);
         let json = store::read_all(&folder, DESCRIPTION, 1 << 20).map_err(|error| match error.kind() {
             Kind::NotFound => not_here(&root),
+            Kind::Permission => error.hint("repositories are private; run this as the user that owns it"),
             _ => error,
         })?;
         let description = describe(&json, &root)?;

@@ -211,9 +211,10 @@ fn create_private(folder: &Path) -> Result<()> {
         return Ok(());
     }
     let parent = match folder.parent() {
+        None => Path::new("/"),
+        // A bare name is in the current folder.
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
-        None => Path::new("/"),
     };
     create_private(parent)?;
     match DirBuilder::new().mode(0o700).create(folder) {

@@ -4,7 +4,11 @@
 //! returns a report. Damage of one file is no error of the task: it goes to the monitor, and the work goes on.
 
 pub mod backup;
+pub mod diff;
 pub mod dump;
+pub mod find;
+pub mod log;
 pub mod open;
 pub mod repair;
+pub mod restore;
 pub mod snapshots;

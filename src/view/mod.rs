@@ -327,7 +327,7 @@ fn walk(listing: &listing::Listing, after: u64, each: &mut dyn FnMut(Entry<'_>) 
 
 /// The person that `text` means: in any snapshot, by id, address, storage label or name; the case only matters where
 /// two differ by nothing else.
-fn find_user(db: &Connection, text: &str) -> Result<ask::Id> {
+pub(crate) fn find_user(db: &Connection, text: &str) -> Result<ask::Id> {
     let lines = ask::user_lines(db)?;
     let users: Vec<User> = lines.iter().filter_map(|(_, line)| serde_json::from_str(line).ok()).collect();
     let words = |user: &User| {

@@ -1,0 +1,166 @@
+//! `shoebox diff`
+
+use serde::Serialize;
+
+use super::output::{Output, count, plural, printable, size};
+use super::{Done, Global};
+use crate::base::Result;
+use crate::task::diff::{self, AssetChange, Change, Diff, Options, Summary};
+
+/// Compare two snapshots: photos, albums, people, tags and files
+///
+/// Photos are known by their ids in Immich and by their bytes: one that moved on disk is no other photo.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The snapshot that is compared: an id, a name in the mount, or `latest`
+    old: String,
+    /// The snapshot that it is compared with
+    #[arg(default_value = "latest")]
+    new: String,
+    /// What belongs to this person only: name, address or id
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Locked ones too
+    #[arg(long)]
+    locked: bool,
+}
+
+const EXAMPLES: &str = "\
+Marks of photos (several may stand together):
+  +  added              T  put into the trash      V  moved on disk (listed with -v, else only counted)
+  -  deleted            U  back from the trash     A  archived     S  back in the timeline, or locked
+  M  other bytes        F  made a favorite         D  dates, places, description, rating or the like
+  R  renamed            f  a favorite no more      !  its file is missing    P  its file is there again
+Marks of albums, people, tags, accounts and files: + - R as above; M changed.
+
+Examples:
+  shoebox diff 2026-11-21T030005Z
+  shoebox diff '2026-11-01 03.00' latest --user 'Ann Lee'
+  shoebox diff 2026-11-21T030005Z --json | jq 'select(.kind == \"asset\" and .changes[].change == \"deleted\") | .path'
+
+JSON: one object a change: {\"kind\": \"asset\", \"id\", \"owner\", \"name\", \"path\", \"changes\": [{\"change\", …}]}, {\"kind\": \"album\", \"id\", \"what\", \"name\",
+\"from\", \"joined\", \"left\"}, {\"kind\": \"person\"|\"tag\"|\"user\", \"id\", \"what\", \"name\", \"from\"}, {\"kind\": \"file\", \"what\", \"path\", \"from\", \"size\"}; the last is
+{\"kind\": \"summary\", \"old\", \"new\", \"added\", \"added_bytes\", \"deleted\", …}. \"what\": added|deleted|renamed|changed";
+
+/// A line of JSON with its kind.
+#[derive(Serialize)]
+struct Kinded<'a, T: Serialize> {
+    kind: &'static str,
+    #[serde(flatten)]
+    what: &'a T,
+}
+
+#[derive(Serialize)]
+struct Total<'a> {
+    old: crate::base::SnapshotId,
+    new: crate::base::SnapshotId,
+    #[serde(flatten)]
+    summary: &'a Summary,
+}
+
+impl Args {
+    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+        let moves = global.verbose > 0 || output.is_json();
+        let options = Options { old: self.old, new: self.new, user: self.user, moves, locked: self.locked };
+        let diff = diff::diff(&global.open()?, &options)?;
+        match output.is_json() {
+            true => json(&diff, output)?,
+            false => text(&diff, output)?,
+        }
+        Ok(Done::Whole)
+    }
+}
+
+fn json(diff: &Diff, output: &Output) -> Result<()> {
+    let Diff { old, new, summary, .. } = diff;
+    diff.assets.iter().try_for_each(|what| output.answer(&Kinded { kind: "asset", what }, ""))?;
+    diff.albums.iter().try_for_each(|what| output.answer(&Kinded { kind: "album", what }, ""))?;
+    diff.things.iter().try_for_each(|what| output.answer(what, ""))?;
+    diff.files.iter().try_for_each(|what| output.answer(&Kinded { kind: "file", what }, ""))?;
+    output.answer(&Kinded { kind: "summary", what: &Total { old: *old, new: *new, summary } }, "")
+}
+
+fn text(diff: &Diff, output: &Output) -> Result<()> {
+    let line = |marks: &str, what: &str| output.bytes(format!("{marks:<3} {}\n", printable(what)).as_bytes());
+    output.note(format_args!("comparing {} with {}", diff.old, diff.new));
+    for asset in &diff.assets {
+        let marks: String = asset.changes.iter().map(Change::mark).collect();
+        line(&marks, &describe(asset))?;
+    }
+    for album in &diff.albums {
+        let members = match (album.joined, album.left) {
+            (0, 0) => String::new(),
+            (joined, left) => format!("  +{} -{}", count(joined), count(left)),
+        };
+        line(
+            &album.what.mark().to_string(),
+            &format!("album {}{members}", called(&album.name, album.from.as_deref())),
+        )?;
+    }
+    for thing in &diff.things {
+        let what = format!("{} {}", thing.sort, called(&thing.name, thing.from.as_deref()));
+        line(&thing.what.mark().to_string(), &what)?;
+    }
+    for file in &diff.files {
+        let from = file.from.as_ref().map(|from| format!("{from} -> ")).unwrap_or_default();
+        line(&file.what.mark().to_string(), &format!("{from}{}  {}", file.path, size(file.size)))?;
+    }
+    summary(&diff.summary).iter().try_for_each(|text| output.bytes(format!("{text}\n").as_bytes()))
+}
+
+fn called(name: &str, from: Option<&str>) -> String {
+    match from {
+        Some(from) => format!("\"{from}\" -> \"{name}\""),
+        None => format!("\"{name}\""),
+    }
+}
+
+fn describe(asset: &AssetChange) -> String {
+    let path = asset.path.clone().unwrap_or_else(|| format!("{} of {} (no file)", asset.name, asset.owner));
+    asset.changes.iter().filter_map(more).fold(path, |text, more| format!("{text}  {more}"))
+}
+
+/// What a mark does not say.
+fn more(change: &Change) -> Option<String> {
+    Some(match change {
+        Change::Added { size: Some(bytes) } | Change::Deleted { size: Some(bytes) } => size(*bytes),
+        Change::Edited { from, to } => format!("{} -> {}", size(*from), size(*to)),
+        Change::Renamed { from, .. } => format!("was {from}"),
+        Change::Moved { from, to } => format!("files/{from} -> files/{to}"),
+        Change::Details { fields } => format!("({})", fields.join(", ")),
+        _ => return None,
+    })
+}
+
+fn summary(all: &Summary) -> Vec<String> {
+    if all.is_empty() {
+        return vec!["no change".to_owned()];
+    }
+    let with_bytes =
+        |number: u64, what: &str, bytes: u64| format!("{} {what} ({})", plural(number, "asset", "assets"), size(bytes));
+    let counts = [
+        (all.edited, "with other bytes"),
+        (all.trashed, "put into the trash"),
+        (all.restored, "back from the trash"),
+        (all.moved, "moved on disk"),
+        (all.changed, "changed otherwise"),
+    ];
+    let mut lines = Vec::new();
+    if all.added > 0 {
+        lines.push(with_bytes(all.added, "added", all.added_bytes));
+    }
+    if all.deleted > 0 {
+        lines.push(with_bytes(all.deleted, "deleted", all.deleted_bytes));
+    }
+    let told = counts.into_iter().filter(|(number, _)| *number > 0);
+    lines.extend(told.map(|(number, what)| format!("{} {what}", plural(number, "asset", "assets"))));
+    let others = [
+        (all.albums, "album", "albums"),
+        (all.things, "person, tag or account", "people, tags or accounts"),
+        (all.files, "file without an asset", "files without an asset"),
+    ];
+    let told = others.into_iter().filter(|(number, _, _)| *number > 0);
+    lines.extend(told.map(|(number, one, many)| format!("{} changed", plural(number, one, many))));
+    lines
+}

@@ -1,0 +1,166 @@
+//! `shoebox find`
+
+use clap::ArgAction;
+use uuid::Uuid;
+
+use super::output::{Output, plural, printable, size};
+use super::{Done, Global};
+use crate::base::{Error, Kind, Result};
+use crate::task::find::{Finder, Found, Hit, Places, Query, Range, Span};
+
+/// Find photos and videos by name, person, album, tag or time
+///
+/// A PATTERN with *, ?, [...] or {a,b} stands for the whole file name (as it was uploaded); a word without these may
+/// be anywhere in it. Small and capital letters are the same. Several patterns: any of them; several kinds of flags:
+/// all of them. Archived and trashed ones are found too, and both halves of a live photo.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// File names
+    #[arg(value_name = "PATTERN")]
+    patterns: Vec<String>,
+    #[command(flatten)]
+    filters: Filters,
+    /// The snapshot: an id, a name in the mount, or `latest`
+    #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
+    snapshot: String,
+    /// In all snapshots, also what was deleted since: each once, with the first and the last snapshot that have it
+    #[arg(long, conflicts_with = "snapshot")]
+    all_snapshots: bool,
+    /// Sizes, ids and marks too
+    #[arg(short, long)]
+    long: bool,
+}
+
+/// Which assets are wanted.
+#[derive(Debug, clap::Args)]
+pub(super) struct Filters {
+    /// This person's photos: name, address or id (may be given several times, like all of these)
+    #[arg(long, value_name = "NAME")]
+    user: Vec<String>,
+    /// In this album: name or id; all albums of that name
+    #[arg(long, value_name = "NAME")]
+    album: Vec<String>,
+    /// Taken then, by the clock there: 2024, 2024-05, 2024-05-01, 2024-05..2024-06 (both ends count), ..2020
+    #[arg(long, value_name = "RANGE")]
+    taken: Option<Range>,
+    /// With this person in it, by the name in Immich
+    #[arg(long, value_name = "NAME")]
+    person: Vec<String>,
+    /// With this tag (its whole path, such as Trips/Rome) or one below it
+    #[arg(long, value_name = "TAG")]
+    tag: Vec<String>,
+    /// The asset with this id, as in Immich's address bar
+    #[arg(long, value_name = "ID")]
+    asset: Vec<Uuid>,
+    /// Favorites only
+    #[arg(long, action = ArgAction::SetTrue)]
+    favorite: bool,
+    /// Locked ones too
+    #[arg(long)]
+    pub(super) locked: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  shoebox find IMG_1234
+  shoebox find 'IMG_12*.HEIC' --user 'Ann Lee' --taken 2024-05..2024-06
+  shoebox find --album Rome --json | jq -r .path
+  shoebox find beach --all-snapshots      which snapshots have it, deleted or not
+
+Text: time of taking, owner, path in the tree (`shoebox ls latest PATH`, `shoebox restore --to DIR PATH`).
+JSON: one object an asset: {\"id\", \"owner\": {\"id\", \"name\"}, \"name\", \"snapshot\", \"path\": in the tree, \"file\": as it lay on disk, below
+the snapshot, \"present\": its bytes are there, \"size\", \"sha1\", \"blake3\", \"taken\": wall clock, \"created\", \"added\", \"type\", \"favorite\",
+\"visibility\", \"trashed\", \"live_video\", \"stack\", \"albums\": [{\"id\", \"name\"}], \"tags\": [], \"people\": [], \"sidecar\", \"description\", \"rating\",
+\"latitude\", \"longitude\", \"city\", \"country\"}; with --all-snapshots also \"snapshots\": {\"first\", \"last\", \"deleted\"}; what is
+not known is null";
+
+impl Filters {
+    pub fn query(&self, names: Vec<String>) -> Query {
+        Query {
+            names,
+            users: self.user.clone(),
+            albums: self.album.clone(),
+            people: self.person.clone(),
+            tags: self.tag.clone(),
+            assets: self.asset.clone(),
+            taken: self.taken,
+            favorite: self.favorite,
+            locked: self.locked,
+        }
+    }
+}
+
+impl Args {
+    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+        let query = self.filters.query(self.patterns.clone());
+        if query.is_empty() {
+            return Err(Error::new(Kind::Invalid, "find what?").hint("shoebox find IMG_1234, or '*' for everything"));
+        }
+        let finder = Finder::open(&global.open()?, self.filters.locked)?;
+        let span = if self.all_snapshots { Span::All } else { Span::Snapshot(self.snapshot.clone()) };
+        let hits = finder.find(&query, &span)?;
+        let mut places = finder.places();
+        match output.is_json() {
+            true => hits.iter().try_for_each(|hit| output.answer(&finder.record(hit, &mut places)?, ""))?,
+            false => self.text(&finder, &hits, &mut places, output)?,
+        }
+        Ok(Done::Whole)
+    }
+
+    fn text(&self, finder: &Finder, hits: &[Hit], places: &mut Places<'_>, output: &Output) -> Result<()> {
+        let rows = hits.iter().map(|hit| Row::new(finder, hit, places, self.long)).collect::<Result<Vec<_>>>()?;
+        let width = rows.iter().map(|row| row.user.chars().count()).max().unwrap_or(0);
+        rows.iter().try_for_each(|row| output.bytes(row.line(width).as_bytes()))?;
+        let deleted = hits.iter().filter(|hit| hit.range.is_some_and(|range| range.deleted)).count() as u64;
+        let also = if deleted > 0 {
+            format!(", {} of them deleted since", super::output::count(deleted))
+        } else {
+            String::new()
+        };
+        output.note(format_args!("{}{also}", plural(hits.len() as u64, "asset", "assets")));
+        Ok(())
+    }
+}
+
+/// One line of the answer.
+struct Row {
+    taken: String,
+    user: String,
+    path: String,
+    range: String,
+    long: String,
+}
+
+impl Row {
+    fn new(finder: &Finder, hit: &Hit, places: &mut Places<'_>, long: bool) -> Result<Row> {
+        let path = places.shown(hit)?.map(|shown| shown.path);
+        let range = hit.range.map(|range| {
+            let deleted = if range.deleted { "  deleted since" } else { "" };
+            format!("  {}..{}{deleted}", range.first, range.last)
+        });
+        Ok(Row {
+            taken: hit.taken().strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            user: printable(&finder.owner(hit)?),
+            path: path.map_or_else(
+                || format!("{} (not in the tree: no file)", printable(hit.name())),
+                |path| printable(&path),
+            ),
+            range: range.unwrap_or_default(),
+            long: if long { details(&finder.record(hit, places)?) } else { String::new() },
+        })
+    }
+
+    fn line(&self, width: usize) -> String {
+        let Row { taken, user, path, range, long } = self;
+        format!("{taken}  {user:width$}{long}{range}  {path}\n")
+    }
+}
+
+fn details(found: &Found) -> String {
+    let marks =
+        [(found.favorite, "favorite"), (found.live_video.is_some(), "live"), (found.sidecar.is_some(), "sidecar")];
+    let marks: Vec<&str> = marks.into_iter().filter(|(is, _)| *is).map(|(_, mark)| mark).collect();
+    let size = found.size.map(size).unwrap_or_default();
+    format!("  {size:>10}  {}  {:8}", found.id, marks.join(","))
+}

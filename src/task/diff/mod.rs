@@ -1,0 +1,202 @@
+//! What changed in the library between two snapshots: assets by their ids and contents, albums, people, tags,
+//! accounts, and files that belong to no asset.
+//!
+//! A photo that the storage template moved is a move, however many moved; a file whose bytes are found at another
+//! path is renamed, not deleted and born again. Locked assets are told of only when asked for, in either snapshot.
+//!
+//! Limits: changes of mode, owner or time of a file are no changes, nor are Immich's `.immich` markers, which it
+//! writes at each start.
+
+mod change;
+mod file;
+mod thing;
+
+use serde::Serialize;
+use uuid::Uuid;
+
+pub use self::change::Change;
+pub(super) use self::change::{State, compare};
+pub use self::file::FileChange;
+pub use self::thing::{AlbumChange, ThingChange};
+use super::find::{Finder, Hit, Places};
+use super::open::find_snapshot;
+use crate::base::{Result, SnapshotId};
+use crate::catalog::query::history::{self as ask, Pair};
+use crate::catalog::query::search::{self, Version};
+use crate::catalog::query::view::Id;
+use crate::repo::Repository;
+use crate::view::find_user;
+
+/// What to compare.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Snapshots: id, name in the tree, or `latest`.
+    pub old: String,
+    pub new: String,
+    /// What belongs to this person only.
+    pub user: Option<String>,
+    /// Name each asset of which only the place on disk changed; else they are only counted.
+    pub moves: bool,
+    pub locked: bool,
+}
+
+/// What changed.
+#[derive(Debug, Clone)]
+pub struct Diff {
+    pub old: SnapshotId,
+    pub new: SnapshotId,
+    pub assets: Vec<AssetChange>,
+    pub albums: Vec<AlbumChange>,
+    /// People, tags and accounts.
+    pub things: Vec<ThingChange>,
+    pub files: Vec<FileChange>,
+    pub summary: Summary,
+}
+
+/// An asset that changed.
+#[derive(Debug, Clone, Serialize)]
+pub struct AssetChange {
+    pub id: Uuid,
+    pub owner: String,
+    pub name: String,
+    /// Where the tree shows it: in the new snapshot, or in the old one when it is deleted.
+    pub path: Option<String>,
+    pub changes: Vec<Change>,
+}
+
+/// How much changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    pub added: u64,
+    pub added_bytes: u64,
+    pub deleted: u64,
+    pub deleted_bytes: u64,
+    /// Other bytes.
+    pub edited: u64,
+    pub trashed: u64,
+    pub restored: u64,
+    /// Moved on disk, the bytes being the same.
+    pub moved: u64,
+    /// Changed in any other way.
+    pub changed: u64,
+    pub albums: u64,
+    /// People, tags and accounts.
+    pub things: u64,
+    /// Files without an asset.
+    pub files: u64,
+}
+
+/// Compares two snapshots of `repository`.
+pub fn diff(repository: &Repository, options: &Options) -> Result<Diff> {
+    let finder = Finder::open(repository, options.locked)?;
+    let id = |name: &str| find_snapshot(&finder.view, name).map(|found| found.0);
+    let (old, new) = (id(&options.old)?, id(&options.new)?);
+    let user = options.user.as_deref().map(|user| find_user(&finder.db, user)).transpose()?;
+    let pair = Pair { old: old.seconds(), new: new.seconds() };
+    let comparing = Comparing { finder: &finder, pair, user, options };
+    comparing.diff(old, new)
+}
+
+/// A comparison at work.
+struct Comparing<'a> {
+    finder: &'a Finder,
+    pair: Pair,
+    user: Option<Id>,
+    options: &'a Options,
+}
+
+impl Comparing<'_> {
+    fn diff(&self, old: SnapshotId, new: SnapshotId) -> Result<Diff> {
+        let mut summary = Summary::default();
+        let mut places = self.finder.places();
+        let assets = self.assets(&mut places, &mut summary)?;
+        let albums = self.albums()?;
+        let things = self.things()?;
+        let files = if self.user.is_none() { self.files(&mut places)? } else { Vec::new() };
+        summary.albums = albums.len() as u64;
+        summary.things = things.len() as u64;
+        summary.files = files.len() as u64;
+        Ok(Diff { old, new, assets, albums, things, files, summary })
+    }
+
+    fn assets(&self, places: &mut Places<'_>, summary: &mut Summary) -> Result<Vec<AssetChange>> {
+        let mut changed = Vec::new();
+        for id in ask::changed_assets(&self.finder.db, self.pair)? {
+            if !self.is_shown(&id)? {
+                continue;
+            }
+            let (old, new) = (self.version(&id, self.pair.old)?, self.version(&id, self.pair.new)?);
+            let changes = compare(
+                self.state(old.as_ref(), self.pair.old)?.as_ref(),
+                self.state(new.as_ref(), self.pair.new)?.as_ref(),
+            );
+            summary.count(&changes);
+            let only_moved = changes.iter().all(|change| matches!(change, Change::Moved { .. }));
+            if changes.is_empty() || (only_moved && !self.options.moves) {
+                continue;
+            }
+            let (version, at) = match (new, old) {
+                (Some(new), _) => (new, self.pair.new),
+                (None, Some(old)) => (old, self.pair.old),
+                (None, None) => continue,
+            };
+            changed.push(self.told(Hit { version, at, range: None }, changes, places)?);
+        }
+        changed.sort_by(|a, b| (&a.owner, &a.path, &a.name, a.id).cmp(&(&b.owner, &b.path, &b.name, b.id)));
+        Ok(changed)
+    }
+
+    fn told(&self, hit: Hit, changes: Vec<Change>, places: &mut Places<'_>) -> Result<AssetChange> {
+        let path = places.shown(&hit)?.map(|shown| shown.path);
+        Ok(AssetChange { id: hit.id(), owner: self.finder.owner(&hit)?, name: hit.name().to_owned(), path, changes })
+    }
+
+    /// It belongs to whom was asked for, and is locked in neither snapshot unless that was asked for.
+    fn is_shown(&self, id: &Id) -> Result<bool> {
+        for at in [self.pair.old, self.pair.new] {
+            let Some((owner, locked)) = ask::owner_and_lock(&self.finder.db, id, at)? else { continue };
+            if (locked && !self.options.locked) || self.user.is_some_and(|user| user != owner) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn version(&self, id: &Id, at: i64) -> Result<Option<Version>> {
+        search::asset(&self.finder.db, id, at)
+    }
+
+    fn state(&self, version: Option<&Version>, at: i64) -> Result<Option<State>> {
+        let Some(version) = version else { return Ok(None) };
+        let db = &self.finder.db;
+        let line = search::line(db, version.row)?.unwrap_or_default();
+        State::new(&line, ask::content(db, &version.id, at)?).map(Some)
+    }
+}
+
+impl Summary {
+    fn count(&mut self, changes: &[Change]) {
+        let mut other = false;
+        for change in changes {
+            match change {
+                Change::Added { size } => {
+                    (self.added, self.added_bytes) = (self.added + 1, self.added_bytes + size.unwrap_or(0))
+                }
+                Change::Deleted { size } => {
+                    (self.deleted, self.deleted_bytes) = (self.deleted + 1, self.deleted_bytes + size.unwrap_or(0))
+                }
+                Change::Edited { .. } => self.edited += 1,
+                Change::Trashed => self.trashed += 1,
+                Change::Restored => self.restored += 1,
+                Change::Moved { .. } => self.moved += 1,
+                _ => other = true,
+            }
+        }
+        self.changed += u64::from(other);
+    }
+
+    /// True when nothing changed at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Summary::default()
+    }
+}

@@ -1,0 +1,232 @@
+//! Finding assets: by name, person, album, tag and time of taking, in one snapshot or in all of them.
+//!
+//! The catalog is asked first; what the tree calls an asset is then looked up in the listings of the folders that
+//! hold the hits, each listed once. Over all snapshots an asset is one hit, as it was in the newest snapshot where it
+//! answered.
+//!
+//! Always holds: locked assets, and moving halves of locked ones, are no hits unless asked for; over all snapshots
+//! neither are those that are locked now. Bad snapshots do not count where a good one is there: a dump that was cut
+//! short deletes nothing.
+
+mod name;
+mod place;
+mod range;
+mod record;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use uuid::Uuid;
+
+pub use self::name::Pattern;
+use self::name::choose;
+pub(super) use self::name::unknown;
+pub use self::place::{Places, Shown};
+pub use self::range::Range;
+pub use self::record::{Found, Named, Snapshots};
+use super::open::{find_snapshot, open_view};
+use crate::base::{Result, SnapshotId};
+use crate::catalog::query::search::{self as ask, Filter, Thing, Version, When};
+use crate::catalog::query::view::Id;
+use crate::repo::Repository;
+use crate::view::{self, View, find_user};
+
+/// Which assets are wanted. Several values of one kind: any of them; several kinds: all of them.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// Patterns for the name; see [`Pattern`].
+    pub names: Vec<String>,
+    /// Owners: name, address, storage label or id.
+    pub users: Vec<String>,
+    /// Albums: name or id. All of that name are meant.
+    pub albums: Vec<String>,
+    /// Named people: name or id.
+    pub people: Vec<String>,
+    /// Tags: the whole path or id; those below it are meant too.
+    pub tags: Vec<String>,
+    pub assets: Vec<Uuid>,
+    pub taken: Option<Range>,
+    pub favorite: bool,
+    /// Locked ones too.
+    pub locked: bool,
+}
+
+impl Query {
+    /// True when it asks for nothing in particular.
+    pub fn is_empty(&self) -> bool {
+        let lists = [&self.names, &self.users, &self.albums, &self.people, &self.tags];
+        lists.into_iter().all(Vec::is_empty) && self.assets.is_empty() && self.taken.is_none() && !self.favorite
+    }
+}
+
+/// Where to look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Span {
+    /// In one snapshot: id, name in the tree, or `latest`.
+    Snapshot(String),
+    /// In all of them.
+    All,
+}
+
+/// An asset that answers.
+#[derive(Debug, Clone)]
+pub struct Hit {
+    pub(super) version: Version,
+    /// The snapshot that shows it so, seconds since 1970.
+    pub(super) at: i64,
+    /// Over all snapshots: the first and the last that have it, and whether the newest has it not.
+    pub range: Option<Snapshots>,
+}
+
+impl Hit {
+    /// Its id in Immich.
+    pub fn id(&self) -> Uuid {
+        Uuid::from_bytes(self.version.id)
+    }
+
+    /// The name that it was uploaded with.
+    pub fn name(&self) -> &str {
+        &self.version.name
+    }
+
+    /// Wall-clock time where it was taken.
+    pub fn taken(&self) -> jiff::civil::DateTime {
+        record::wall_clock(self.version.taken)
+    }
+}
+
+/// Asks a repository for assets.
+pub struct Finder {
+    pub(super) view: Arc<View>,
+    pub(super) db: Connection,
+    /// The snapshots that count, oldest first.
+    pub(super) times: Vec<i64>,
+}
+
+impl Finder {
+    /// Opens `repository`.
+    pub fn open(repository: &Repository, locked: bool) -> Result<Finder> {
+        let view = open_view(repository, view::Options { locked, ..view::Options::default() })?;
+        let db = repository.catalog()?.connect()?;
+        let times = ask::times(&db)?;
+        Ok(Finder { view, db, times })
+    }
+
+    /// The assets that answer to `query`, by the time of taking.
+    pub fn find(&self, query: &Query, span: &Span) -> Result<Vec<Hit>> {
+        let when = self.when(span)?;
+        let patterns = query.names.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>>>()?;
+        let filter = self.filter(query, when)?;
+        let versions = ask::assets(&self.db, when, &filter, move |name| name::matches(&patterns, name))?;
+        let mut hits = match when {
+            When::At(at) => versions.into_iter().map(|version| Hit { version, at, range: None }).collect(),
+            When::Ever => self.ever(versions)?,
+        };
+        hits.sort_unstable_by_key(|hit: &Hit| (hit.version.taken, hit.version.added, hit.version.id));
+        Ok(hits)
+    }
+
+    /// Where the tree shows hits; remembers what it has looked up.
+    pub fn places(&self) -> Places<'_> {
+        Places::new(self)
+    }
+
+    /// Everything that is known of `hit`.
+    pub fn record(&self, hit: &Hit, places: &mut Places<'_>) -> Result<Found> {
+        record::record(self, hit, places)
+    }
+
+    /// Who owns `hit`.
+    pub fn owner(&self, hit: &Hit) -> Result<String> {
+        Ok(ask::user_name(&self.db, &hit.version.owner, hit.at)?.unwrap_or_default())
+    }
+
+    fn when(&self, span: &Span) -> Result<When> {
+        match span {
+            Span::Snapshot(name) => Ok(When::At(find_snapshot(&self.view, name)?.0.seconds())),
+            Span::All => Ok(When::Ever),
+        }
+    }
+
+    pub(super) fn filter(&self, query: &Query, when: When) -> Result<Filter> {
+        let users = query.users.iter().map(|user| find_user(&self.db, user)).collect::<Result<Vec<_>>>()?;
+        let ids: Vec<_> = query.assets.iter().map(|id| id.into_bytes()).collect();
+        Ok(Filter {
+            owners: some(users),
+            albums: self.things(Thing::Album, "album", &query.albums, when)?,
+            people: self.things(Thing::Person, "person", &query.people, when)?,
+            tags: self.things(Thing::Tag, "tag", &query.tags, when)?,
+            ids: some(ids),
+            taken: query.taken.map(Range::milliseconds),
+            favorite: query.favorite,
+            locked: query.locked,
+        })
+    }
+
+    fn things(&self, thing: Thing, what: &str, texts: &[String], when: When) -> Result<Option<Vec<Id>>> {
+        if texts.is_empty() {
+            return Ok(None);
+        }
+        let known = ask::named(&self.db, thing, when)?;
+        let mut ids = Vec::new();
+        for text in texts {
+            let chosen = choose(what, &known, text.trim_end_matches('/'))?;
+            if thing == Thing::Tag {
+                ids.extend(below(&known, &chosen));
+            }
+            ids.extend(chosen);
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(Some(ids))
+    }
+
+    /// One hit an asset: its newest version that a snapshot shows.
+    fn ever(&self, versions: Vec<Version>) -> Result<Vec<Hit>> {
+        let mut newest: HashMap<Id, Hit> = HashMap::new();
+        for version in versions {
+            let Some((_, at)) = self.shown(version.since, version.until) else { continue };
+            let known = newest.get(&version.id).is_none_or(|hit| hit.at < at);
+            if known {
+                newest.insert(version.id, Hit { version, at, range: None });
+            }
+        }
+        let mut hits: Vec<Hit> = newest.into_values().collect();
+        for hit in &mut hits {
+            hit.range = self.snapshots_of(&hit.version.id)?;
+        }
+        Ok(hits)
+    }
+
+    /// The first and the last snapshot in a range, if there is one in it.
+    pub(super) fn shown(&self, since: i64, until: i64) -> Option<(i64, i64)> {
+        let from = self.times.partition_point(|time| *time < since);
+        let to = self.times.partition_point(|time| *time < until);
+        (from < to).then(|| (self.times[from], self.times[to - 1]))
+    }
+
+    fn snapshots_of(&self, id: &Id) -> Result<Option<Snapshots>> {
+        let ranges = ask::ranges(&self.db, id)?;
+        let shown: Vec<_> = ranges.into_iter().filter_map(|(since, until)| self.shown(since, until)).collect();
+        let (Some(first), Some(last)) = (shown.iter().map(|s| s.0).min(), shown.iter().map(|s| s.1).max()) else {
+            return Ok(None);
+        };
+        Ok(Some(Snapshots {
+            first: SnapshotId::from_seconds(first)?,
+            last: SnapshotId::from_seconds(last)?,
+            deleted: self.times.last() != Some(&last),
+        }))
+    }
+}
+
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
+
+/// The tags below those that were chosen: Immich's search means them too.
+fn below(tags: &[(Id, String)], chosen: &[Id]) -> Vec<Id> {
+    let roots: Vec<String> =
+        tags.iter().filter(|(id, _)| chosen.contains(id)).map(|(_, value)| format!("{value}/")).collect();
+    tags.iter().filter(|(_, value)| roots.iter().any(|root| value.starts_with(root))).map(|(id, _)| *id).collect()
+}

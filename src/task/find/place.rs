@@ -1,0 +1,151 @@
+//! Where the tree shows an asset: its path without the snapshot, as `shoebox ls` and the mount have it.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use super::{Finder, Hit};
+use crate::base::{Result, SnapshotId};
+use crate::catalog::query::search::{self as ask, Version};
+use crate::catalog::query::view::{self as rows, Id};
+use crate::view::ino::{Place, Shelf, Spot};
+use crate::view::{Ino, Part};
+
+/// Where one asset is in the tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Below the snapshot: `users/Ann Lee/by date/2024/2024-05/IMG_1.HEIC`.
+    pub path: String,
+    /// The folder that holds it.
+    pub folder: String,
+    pub(in crate::task) ino: Ino,
+}
+
+/// The names in a folder, by what they stand for.
+type Names = Rc<HashMap<Ino, String>>;
+
+/// Looks up paths of hits. Each folder is listed once.
+pub struct Places<'a> {
+    finder: &'a Finder,
+    folders: HashMap<Ino, Names>,
+    numbers: HashMap<i64, Option<u16>>,
+    users: HashMap<(i64, Id), Option<(u64, String)>>,
+}
+
+impl<'a> Places<'a> {
+    pub(super) fn new(finder: &'a Finder) -> Self {
+        Places { finder, folders: HashMap::new(), numbers: HashMap::new(), users: HashMap::new() }
+    }
+
+    /// Where the tree shows `hit`; `None` when it has no bytes in the snapshot, so is nowhere.
+    pub fn shown(&mut self, hit: &Hit) -> Result<Option<Shown>> {
+        let Some(number) = self.number(hit.at)? else { return Ok(None) };
+        if hit.version.visibility != 2 {
+            return self.on_shelf(&hit.version, hit.at, number, Part::Original);
+        }
+        // A moving half is where its photo is.
+        match ask::photo_of(&self.finder.db, &hit.version.id, hit.at)? {
+            Some(photo) => self.on_shelf(&photo, hit.at, number, Part::Video),
+            None => Ok(None),
+        }
+    }
+
+    fn on_shelf(&mut self, asset: &Version, at: i64, number: u16, part: Part) -> Result<Option<Shown>> {
+        let Some((user, owner)) = self.user(at, &asset.owner)? else { return Ok(None) };
+        let (shelf, folder, below) = match (asset.visibility, asset.trashed) {
+            (3, _) => (Shelf::Locked, Spot::Shelf(Shelf::Locked, user), String::new()),
+            (_, true) => (Shelf::Trash, Spot::Shelf(Shelf::Trash, user), String::new()),
+            (1, _) => (Shelf::Archived, Spot::Shelf(Shelf::Archived, user), String::new()),
+            _ => (Shelf::ByDate, Spot::Month(user, asset.month), month(asset.month)),
+        };
+        let pack = |spot| Place::In(number, spot).pack();
+        let (Some(folder), Some(ino)) = (pack(folder), pack(Spot::Item(shelf, asset.row, part))) else {
+            return Ok(None);
+        };
+        let Some(name) = self.names(folder)?.get(&ino).cloned() else { return Ok(None) };
+        let folder = format!("users/{owner}/{}{below}", shelf.name());
+        Ok(Some(Shown { path: format!("{folder}/{name}"), folder, ino }))
+    }
+
+    /// The row of the user with `id`, and the name of their folder.
+    pub(in crate::task) fn user(&mut self, at: i64, id: &Id) -> Result<Option<(u64, String)>> {
+        if let Some(known) = self.users.get(&(at, *id)) {
+            return Ok(known.clone());
+        }
+        let found = self.look_up_user(at, id)?;
+        self.users.insert((at, *id), found.clone());
+        Ok(found)
+    }
+
+    fn look_up_user(&mut self, at: i64, id: &Id) -> Result<Option<(u64, String)>> {
+        let Some(number) = self.number(at)? else { return Ok(None) };
+        let Some(row) = rows::user_row(&self.finder.db, id, at)? else { return Ok(None) };
+        let pack = |spot| Place::In(number, spot).pack();
+        let (Some(users), Some(user)) = (pack(Spot::Users), pack(Spot::User(row))) else { return Ok(None) };
+        Ok(self.names(users)?.get(&user).map(|name| (row, name.clone())))
+    }
+
+    /// What the folder of the album `id` is called where its owner sees it.
+    pub(in crate::task) fn album(&mut self, at: i64, id: &Id) -> Result<Option<String>> {
+        let Some(number) = self.number(at)? else { return Ok(None) };
+        let Some((row, owner)) = ask::seen_by(&self.finder.db, id, at)?.first().copied() else { return Ok(None) };
+        let Some((user, _)) = self.user(at, &owner)? else { return Ok(None) };
+        let pack = |spot| Place::In(number, spot).pack();
+        let (Some(albums), Some(album)) = (pack(Spot::Shelf(Shelf::Albums, user)), pack(Spot::Album(row))) else {
+            return Ok(None);
+        };
+        Ok(self.names(albums)?.get(&album).cloned())
+    }
+
+    /// The number of the snapshot at `at`.
+    pub(in crate::task) fn number(&mut self, at: i64) -> Result<Option<u16>> {
+        if let Some(known) = self.numbers.get(&at) {
+            return Ok(*known);
+        }
+        let number = rows::snapshots(&self.finder.db, at, at.saturating_add(1))?.first().map(|found| found.number);
+        self.numbers.insert(at, number);
+        Ok(number)
+    }
+
+    fn names(&mut self, folder: Ino) -> Result<Names> {
+        if let Some(known) = self.folders.get(&folder) {
+            return Ok(known.clone());
+        }
+        let mut names = HashMap::new();
+        self.finder.view.children(folder, 0, &mut |entry| {
+            names.insert(entry.node.ino, String::from_utf8_lossy(entry.name).into_owned());
+            ControlFlow::Continue(())
+        })?;
+        let names = Rc::new(names);
+        self.folders.insert(folder, names.clone());
+        Ok(names)
+    }
+
+    /// Where the file list shows the place `folder` and the file `name` in it: `files/upload/…`.
+    pub(in crate::task) fn file(&self, folder: i64, name: &[u8]) -> Result<String> {
+        let mut parts = vec![name.to_vec()];
+        let mut place = folder;
+        while let Some((parent, name)) = rows::folder(&self.finder.db, place)?.filter(|_| place != 0) {
+            parts.push(name);
+            place = parent;
+            if parts.len() > 4096 {
+                break;
+            }
+        }
+        parts.push(b"files".to_vec());
+        parts.reverse();
+        Ok(String::from_utf8_lossy(&parts.join(&b'/')).into_owned())
+    }
+}
+
+fn month(month: i64) -> String {
+    let year = month.div_euclid(12);
+    format!("/{year:04}/{year:04}-{:02}", month.rem_euclid(12) + 1)
+}
+
+impl Hit {
+    /// The snapshot that shows it so.
+    pub fn snapshot(&self) -> Result<SnapshotId> {
+        SnapshotId::from_seconds(self.at)
+    }
+}

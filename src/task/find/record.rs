@@ -1,0 +1,136 @@
+//! Everything that is known of an asset: what `find --json` prints.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Finder, Hit, Places};
+use crate::base::library::{Asset, AssetType, Visibility};
+use crate::base::{Error, Hash, Result, Sha1, SnapshotId};
+use crate::catalog::query::search as ask;
+
+/// A thing with an id and a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Named {
+    pub id: Uuid,
+    pub name: String,
+}
+
+/// From which snapshot to which there was an asset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Snapshots {
+    pub first: SnapshotId,
+    pub last: SnapshotId,
+    /// The newest snapshot has it no more.
+    pub deleted: bool,
+}
+
+/// An asset with all that belongs to it, as one snapshot has it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Found {
+    pub id: Uuid,
+    pub owner: Named,
+    /// The name that it was uploaded with.
+    pub name: String,
+    /// The snapshot that says all this.
+    pub snapshot: SnapshotId,
+    /// Where the tree shows it, below the snapshot.
+    pub path: Option<String>,
+    /// Where it lay on disk, below `files/` of the tree; where the database says, when its bytes are not there.
+    pub file: Option<String>,
+    /// Its bytes are in the repository.
+    pub present: bool,
+    pub size: Option<u64>,
+    /// Of the bytes; else as Immich recorded it.
+    pub sha1: Option<Sha1>,
+    pub blake3: Option<Hash>,
+    /// Wall-clock time where it was taken.
+    pub taken: DateTime,
+    /// The instant.
+    pub created: Timestamp,
+    /// The upload.
+    pub added: Timestamp,
+    #[serde(rename = "type")]
+    pub kind: AssetType,
+    pub favorite: bool,
+    pub visibility: Visibility,
+    pub trashed: bool,
+    /// The asset that is its moving half.
+    pub live_video: Option<Uuid>,
+    pub stack: Option<Uuid>,
+    pub albums: Vec<Named>,
+    pub tags: Vec<String>,
+    pub people: Vec<String>,
+    /// Its XMP sidecar, below `files/` of the tree.
+    pub sidecar: Option<String>,
+    pub description: Option<String>,
+    pub rating: Option<i32>,
+    pub latitude: Option<f64>,
+    pub longitude: Option<f64>,
+    pub city: Option<String>,
+    pub country: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<Snapshots>,
+}
+
+/// Everything about `hit`.
+pub(super) fn record(finder: &Finder, hit: &Hit, places: &mut Places<'_>) -> Result<Found> {
+    let (db, id, at) = (&finder.db, &hit.version.id, hit.at);
+    let asset = asset_in(finder, hit.version.row)?;
+    let original = ask::stored(db, id, 0, at)?;
+    let sidecar = ask::stored(db, id, 1, at)?;
+    let file_of = |stored: Option<&ask::Stored>| {
+        let file = stored.and_then(|stored| stored.file.as_ref());
+        file.map(|(folder, name)| places.file(*folder, name)).transpose()
+    };
+    let said = asset.file.as_ref().map(|path| format!("files/{path}"));
+    let (file, sidecar) = (file_of(original.as_ref())?.or(said), file_of(sidecar.as_ref())?);
+    let owner = finder.owner(hit)?;
+    let albums = ask::albums_of(db, id, at)?.into_iter();
+    Ok(Found {
+        id: asset.id,
+        owner: Named { id: asset.owner, name: owner },
+        snapshot: hit.snapshot()?,
+        path: places.shown(hit)?.map(|shown| shown.path),
+        file,
+        present: original.as_ref().is_some_and(|stored| stored.present),
+        size: original.as_ref().map(|stored| stored.size).or(asset.size),
+        sha1: original.as_ref().map(|stored| stored.sha1).or(asset.sha1),
+        blake3: original.as_ref().map(|stored| stored.blake3),
+        taken: asset.taken,
+        created: asset.created,
+        added: asset.added,
+        kind: asset.kind,
+        favorite: asset.favorite,
+        visibility: asset.visibility,
+        trashed: asset.trashed.is_some(),
+        live_video: asset.live_video,
+        stack: asset.stack,
+        albums: albums.map(|(id, name)| Named { id: Uuid::from_bytes(id), name }).collect(),
+        tags: ask::tags_of(db, id, at)?,
+        people: ask::people_of(db, id, at)?,
+        sidecar,
+        name: asset.name,
+        description: asset.description,
+        rating: asset.rating,
+        latitude: asset.latitude,
+        longitude: asset.longitude,
+        city: asset.city,
+        country: asset.country,
+        snapshots: hit.range,
+    })
+}
+
+/// The record of the asset in `row`.
+fn asset_in(finder: &Finder, row: u64) -> Result<Asset> {
+    let line = ask::line(&finder.db, row)?.ok_or_else(|| Error::not_found("asset"))?;
+    serde_json::from_str(&line).map_err(|error| Error::damaged("an asset of the catalog").caused_by(error))
+}
+
+/// A wall-clock time, as the catalog keeps it.
+pub(super) fn wall_clock(milliseconds: i64) -> DateTime {
+    let time = Timestamp::UNIX_EPOCH.saturating_add(SignedDuration::from_millis(milliseconds));
+    time.unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::UTC).datetime()
+}

@@ -1,0 +1,331 @@
+//! Restoring a selection: paths of the tree, or assets that answer to a search, out of one snapshot into a folder.
+//!
+//! First it is worked out what goes where ([`plan`], [`select`]), then it is written ([`folder`]), on several
+//! threads. Every byte is verified as it is read. A file that is there already is left as it is unless told
+//! otherwise; one that is the same counts as done, so an interrupted restore goes on where it was.
+//!
+//! Always holds: nothing is written outside the folder; a file has its name only when it is whole; damage of one file
+//! is a problem by its name, and the others come out. Limits: hard links come out as copies, extended attributes were
+//! never kept.
+
+mod folder;
+mod plan;
+mod select;
+
+use std::fs::File;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use serde::Serialize;
+
+use self::folder::{Target, There, append, continues_with};
+use self::plan::{Item, Plan};
+use super::find::{Finder, Query};
+use super::open::find_snapshot;
+use crate::base::{Error, Kind, Monitor, Phase, Problem, Result, SnapshotId};
+use crate::repo::Repository;
+use crate::view::{self, View};
+
+/// Bytes that are read at once: a segment.
+const PIECE: usize = 1 << 20;
+
+/// Threads that write at most.
+const WRITERS: usize = 4;
+
+/// What is wanted.
+#[derive(Debug, Clone)]
+pub enum Selection {
+    /// Paths of the tree below the snapshot, each written as `cp -r PATH DIR/` would.
+    Paths(Vec<Vec<u8>>),
+    /// Assets that answer, with their moving halves and sidecars.
+    Assets(Query),
+}
+
+/// What to restore, and where to.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Id, name in the tree, or `latest`.
+    pub snapshot: String,
+    pub selection: Selection,
+    /// The folder to write into; it is made.
+    pub to: PathBuf,
+    /// Replace files that are there and differ.
+    pub overwrite: bool,
+    /// Only say what would be written.
+    pub dry_run: bool,
+    /// Locked ones too.
+    pub locked: bool,
+}
+
+/// A file that was written, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    /// Where to.
+    #[serde(serialize_with = "path")]
+    pub to: PathBuf,
+    /// Where the tree shows it.
+    pub from: String,
+    pub size: u64,
+}
+
+/// What a restore did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub snapshot: SnapshotId,
+    /// Files and symlinks that were selected, and their bytes.
+    pub files: u64,
+    pub bytes: u64,
+    /// Of these, written.
+    pub restored: u64,
+    pub restored_bytes: u64,
+    /// Of these, there already, the same.
+    pub already_there: u64,
+    /// Of these, not written: see the problems.
+    pub left_out: u64,
+    /// All that was selected, in the order in which it is written.
+    #[serde(skip)]
+    pub planned: Vec<Planned>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+/// Restores what `options` select. Files that are left out are problems told to `monitor`.
+pub fn restore(repository: &Repository, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
+    refuse_repository(repository, &options.to)?;
+    let finder = Finder::open(repository, options.locked)?;
+    let (report, plan) = prepare(&finder, options, monitor)?;
+    match options.dry_run {
+        true => Ok(report),
+        false => write(&finder.view, &plan, options, report, monitor),
+    }
+}
+
+/// Works out what goes where.
+fn prepare(finder: &Finder, options: &Options, monitor: &dyn Monitor) -> Result<(Report, Plan)> {
+    let (snapshot, top) = find_snapshot(&finder.view, &options.snapshot)?;
+    let plan = match &options.selection {
+        Selection::Paths(paths) => plan::of_paths(finder, top.ino, paths, monitor)?,
+        Selection::Assets(query) => {
+            let query = Query { locked: options.locked, ..query.clone() };
+            select::of_query(finder, &query, &options.snapshot, snapshot.seconds(), monitor)?
+        }
+    };
+    let planned =
+        |item: &Item| Planned { to: item.at.below(&options.to), from: item.from.clone(), size: item.attributes.size };
+    let report = Report {
+        snapshot,
+        files: plan.items.len() as u64,
+        bytes: plan.bytes(),
+        restored: 0,
+        restored_bytes: 0,
+        already_there: 0,
+        left_out: 0,
+        planned: plan.items.iter().map(planned).collect(),
+        notes: plan.notes.clone(),
+    };
+    Ok((report, plan))
+}
+
+/// What a restore writes into a repository would be taken for a part of it.
+fn refuse_repository(repository: &Repository, to: &Path) -> Result<()> {
+    let absolute = std::path::absolute(to).unwrap_or_else(|_| to.to_owned());
+    let real = absolute.ancestors().find_map(|folder| {
+        let rest = absolute.strip_prefix(folder).ok()?;
+        Some(std::fs::canonicalize(folder).ok()?.join(rest))
+    });
+    match real.is_some_and(|real| real.starts_with(repository.root())) {
+        true => Err(Error::new(Kind::Refused, format_args!("{} lies in the repository", to.display()))
+            .hint("restore to a folder elsewhere")),
+        false => Ok(()),
+    }
+}
+
+fn write(view: &View, plan: &Plan, options: &Options, report: Report, monitor: &dyn Monitor) -> Result<Report> {
+    monitor.begin(Phase::Restore, Some(report.files), Some(report.bytes));
+    let work = Work {
+        view,
+        plan,
+        options,
+        monitor,
+        next: AtomicUsize::new(0),
+        failed: AtomicBool::new(false),
+        report: Mutex::new(report),
+    };
+    let mut target = Target::create(&options.to)?;
+    for (folder, _) in &plan.folders {
+        if let Err(error) = target.make_folder(folder) {
+            work.left_out(folder.to_string(), error)?;
+        }
+    }
+    work.run()?;
+    // From below to above: writing into a folder changes its time.
+    for (folder, attributes) in plan.folders.iter().rev() {
+        let Some(attributes) = attributes else { continue };
+        if let Err(error) = target.finish_folder(folder, attributes) {
+            work.left_out(folder.to_string(), error)?;
+        }
+    }
+    target.sync()?;
+    let report = work.report.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    Ok(Report { left_out: report.files - report.restored - report.already_there, ..report })
+}
+
+/// How one file ended.
+enum Done {
+    Written,
+    AlreadyThere,
+}
+
+/// A restore at work.
+struct Work<'a> {
+    view: &'a View,
+    plan: &'a Plan,
+    options: &'a Options,
+    monitor: &'a dyn Monitor,
+    next: AtomicUsize,
+    failed: AtomicBool,
+    report: Mutex<Report>,
+}
+
+impl Work<'_> {
+    /// Writes all items, on several threads.
+    fn run(&self) -> Result<()> {
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(WRITERS);
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.writer())).collect();
+            let ended = writers.into_iter().map(|writer| {
+                writer.join().unwrap_or_else(|_| Err(Error::new(Kind::Io, "a thread that restores ended early")))
+            });
+            // All of them end before the first failure is told.
+            ended.collect::<Vec<Result<()>>>().into_iter().collect()
+        })
+    }
+
+    fn writer(&self) -> Result<()> {
+        let mut target = Target::create(&self.options.to)?;
+        while !self.failed.load(Ordering::Relaxed) {
+            let Some(item) = self.plan.items.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
+            let done = self.one(&mut target, item).map(|done| self.count(item, &done));
+            let ended = done.or_else(|error| self.left_out(item.from.clone(), error));
+            if ended.is_err() {
+                self.failed.store(true, Ordering::Relaxed);
+            }
+            ended?;
+        }
+        Ok(())
+    }
+
+    fn count(&self, item: &Item, done: &Done) {
+        let mut report = self.report.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match done {
+            Done::Written => {
+                report.restored += 1;
+                report.restored_bytes += item.attributes.size;
+            }
+            Done::AlreadyThere => report.already_there += 1,
+        }
+        drop(report);
+        self.monitor.advance(1, 0);
+    }
+
+    /// Tells of a file that is left out; fails where the next one would end no better.
+    fn left_out(&self, subject: String, error: Error) -> Result<()> {
+        if matches!(error.kind(), Kind::NoSpace | Kind::Interrupted) {
+            return Err(error);
+        }
+        let mut message = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            message = format!("{message}: {error}");
+            cause = error.source();
+        }
+        self.monitor.problem(Problem { subject, message });
+        Ok(())
+    }
+
+    fn one(&self, target: &mut Target, item: &Item) -> Result<Done> {
+        self.stop_if_asked()?;
+        if item.kind == view::Kind::Symlink {
+            return self.symlink(target, item);
+        }
+        let differs = match target.look(&item.at, &item.attributes)? {
+            There::Nothing => false,
+            There::Alike(file) if self.holds(item, &file)? => return Ok(Done::AlreadyThere),
+            There::Folder => return Err(exists(item, "a folder of that name is there")),
+            There::Alike(_) | There::Other => true,
+        };
+        if differs && !self.options.overwrite {
+            return Err(exists(item, "exists with other content or time, not overwritten (--overwrite replaces it)"));
+        }
+        target.write(&item.at, &item.attributes, self.options.overwrite, |file| self.copy(item, file))?;
+        Ok(Done::Written)
+    }
+
+    fn symlink(&self, target: &mut Target, item: &Item) -> Result<Done> {
+        let wanted = self.view.target(item.ino)?;
+        match target.look(&item.at, &item.attributes)? {
+            There::Nothing => {}
+            _ if target.target_of(&item.at)?.as_deref() == Some(&wanted[..]) => return Ok(Done::AlreadyThere),
+            There::Folder => return Err(exists(item, "a folder of that name is there")),
+            _ if !self.options.overwrite => {
+                return Err(exists(item, "exists, not overwritten (--overwrite replaces it)"));
+            }
+            _ => {}
+        }
+        target.link(&item.at, &wanted, &item.attributes, self.options.overwrite)?;
+        Ok(Done::Written)
+    }
+
+    /// True when `file` holds the bytes of `item`.
+    fn holds(&self, item: &Item, file: &File) -> Result<bool> {
+        let mut same = true;
+        self.pieces(item, |bytes| {
+            same = continues_with(file, bytes);
+            Ok(same)
+        })?;
+        Ok(same)
+    }
+
+    fn copy(&self, item: &Item, file: &mut File) -> Result<()> {
+        self.pieces(item, |bytes| append(file, bytes, &item.at).map(|()| true))
+    }
+
+    /// Hands the bytes of `item` to `take`, piece by piece, verified, while it says to go on.
+    fn pieces(&self, item: &Item, mut take: impl FnMut(&[u8]) -> Result<bool>) -> Result<()> {
+        let mut offset = 0;
+        while offset < item.attributes.size {
+            self.stop_if_asked()?;
+            let (len, on) = self
+                .view
+                .read(item.ino, offset, PIECE, |bytes| Ok::<_, Error>((bytes.len() as u64, take(bytes)?)))??;
+            if len == 0 {
+                return Err(Error::damaged(format_args!("{} is shorter than the catalog says", item.from)));
+            }
+            offset += len;
+            self.monitor.advance(0, len);
+            if !on {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn stop_if_asked(&self) -> Result<()> {
+        match self.monitor.stopped() {
+            true => Err(Error::new(Kind::Interrupted, "stopped; what was restored so far is whole")
+                .hint("run it again: it goes on where it was")),
+            false => Ok(()),
+        }
+    }
+}
+
+fn exists(item: &Item, message: &str) -> Error {
+    Error::new(Kind::Exists, format_args!("{}: {message}", item.at))
+}
+
+/// A path as JSON: a string where it is UTF-8, else `{"hex": "…"}`.
+fn path<S: serde::Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    crate::base::bytes::serialize(path.as_os_str().as_encoded_bytes(), serializer)
+}

@@ -1,0 +1,183 @@
+//! Planning the assets that answer to a search: into which folder each goes, and what it is called there.
+//!
+//! Assets that are named by id lie side by side; an album alone is a folder with its name; everything else is sorted by
+//! person, year and month. Names follow the view's rule among those that are restored into one folder, so a photo,
+//! its moving half and its sidecar keep one stem, and no two are ever one.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::plan::{Plan, label};
+use crate::base::{Error, FilePath, Kind, Monitor, Problem, Result};
+use crate::catalog::query::search::{self as ask, Version, When};
+use crate::catalog::query::view::Id;
+use crate::task::find::{Finder, Hit, Places, Query, Span};
+use crate::view::ino::{Place, Shelf, Spot};
+use crate::view::name::{Shape, Suffixes, Unit};
+use crate::view::{Node, Part};
+
+/// An asset with its files.
+struct Chosen {
+    version: Version,
+    from: String,
+    shape: Shape,
+    original: Node,
+    sidecar: Option<Node>,
+    video: Option<Node>,
+}
+
+/// Plans what answers to `query` in the snapshot at `at`, called `snapshot`.
+pub(super) fn of_query(finder: &Finder, query: &Query, snapshot: &str, at: i64, monitor: &dyn Monitor) -> Result<Plan> {
+    let hits = finder.find(query, &Span::Snapshot(snapshot.to_owned()))?;
+    if hits.is_empty() {
+        return Err(Error::new(Kind::NotFound, "no photo answers to that in this snapshot")
+            .hint("`shoebox find --all-snapshots` with the same flags says in which snapshots there is one"));
+    }
+    let mut selection = Selection { finder, places: finder.places(), at, plan: Plan::default() };
+    let chosen = selection.choose(hits, monitor)?;
+    let folders = selection.folders(query, &chosen)?;
+    for (folder, members) in folders {
+        selection.name(folder.as_ref(), &members)?;
+    }
+    Ok(selection.plan)
+}
+
+struct Selection<'a> {
+    finder: &'a Finder,
+    places: Places<'a>,
+    at: i64,
+    plan: Plan,
+}
+
+impl Selection<'_> {
+    /// The assets with their files; a moving half stands for its photo.
+    fn choose(&mut self, hits: Vec<Hit>, monitor: &dyn Monitor) -> Result<Vec<Chosen>> {
+        let mut known = HashSet::new();
+        let mut chosen = Vec::new();
+        for mut hit in hits {
+            if hit.version.visibility == 2
+                && let Some(photo) = ask::photo_of(&self.finder.db, &hit.version.id, self.at)?
+            {
+                hit.version = photo;
+            }
+            if !known.insert(hit.version.id) {
+                continue;
+            }
+            let from = label(&mut self.places, &hit)?;
+            match self.files(hit.version, from.clone())? {
+                Some(found) => chosen.push(found),
+                None => {
+                    let message = "its bytes are not in this snapshot".to_owned();
+                    monitor.problem(Problem { subject: from, message });
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    fn files(&mut self, version: Version, from: String) -> Result<Option<Chosen>> {
+        let Some(original) = self.node(version.row, Part::Original)? else { return Ok(None) };
+        let sidecar = self.node(version.row, Part::Sidecar)?;
+        let mut video = if version.live.is_some() { self.node(version.row, Part::Video)? } else { None };
+        let half = version.live.filter(|_| video.is_some());
+        let half = half.map(|live| ask::asset(&self.finder.db, &live, self.at)).transpose()?.flatten();
+        video = video.filter(|_| half.is_some());
+        let shape = Shape::asset(&version.name, half.as_ref().map(|half| half.name.as_str()));
+        Ok(Some(Chosen { version, from, shape, original, sidecar, video }))
+    }
+
+    fn node(&mut self, row: u64, part: Part) -> Result<Option<Node>> {
+        let number = self.places.number(self.at)?;
+        let ino = number.and_then(|number| Place::In(number, Spot::Item(Shelf::ByDate, row, part)).pack());
+        let Some(ino) = ino else { return Ok(None) };
+        match self.finder.view.node(ino) {
+            Ok(node) => Ok(Some(node)),
+            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Which assets go into which folder; `None` is the one that is restored into.
+    fn folders<'c>(
+        &mut self,
+        query: &Query,
+        chosen: &'c [Chosen],
+    ) -> Result<BTreeMap<Option<FilePath>, Vec<&'c Chosen>>> {
+        let only_albums = Query { albums: Vec::new(), locked: false, ..query.clone() }.is_empty();
+        let only_ids = Query { assets: Vec::new(), locked: false, ..query.clone() }.is_empty();
+        let mut folders: BTreeMap<Option<FilePath>, Vec<&Chosen>> = BTreeMap::new();
+        if only_ids {
+            folders.insert(None, chosen.iter().collect());
+        } else if only_albums {
+            let albums = self.albums(query)?;
+            for asset in chosen {
+                let of_asset = ask::albums_of(&self.finder.db, &asset.version.id, self.at)?;
+                for (_, folder) in albums.iter().filter(|(id, _)| of_asset.iter().any(|(other, _)| other == id)) {
+                    folders.entry(Some(FilePath::new(folder.as_str())?)).or_default().push(asset);
+                }
+            }
+        } else {
+            for asset in chosen {
+                folders.entry(Some(self.by_date(&asset.version)?)).or_default().push(asset);
+            }
+        }
+        Ok(folders)
+    }
+
+    /// The albums that are meant, each with the name of its folder: as the tree has it, and no two the same.
+    fn albums(&mut self, query: &Query) -> Result<Vec<(Id, String)>> {
+        let ids = self.finder.filter(query, When::At(self.at))?.albums.unwrap_or_default();
+        let named = ask::named(&self.finder.db, ask::Thing::Album, When::At(self.at))?;
+        let mut shapes = Vec::new();
+        for (id, name) in named.into_iter().filter(|(id, _)| ids.contains(id)) {
+            let name = self.places.album(self.at, &id)?.unwrap_or(name);
+            shapes.push((id, Shape::folder(&name, "unnamed album")));
+        }
+        let mut suffixes = Suffixes::default();
+        let unit = |(order, (id, shape)): (usize, &(Id, Shape))| Unit {
+            since: order as i64,
+            id: *id,
+            shapes: vec![shape.clone()],
+        };
+        suffixes.decide(shapes.iter().enumerate().map(unit).collect());
+        let albums: Vec<_> = shapes.into_iter().map(|(id, shape)| (id, shape.name(suffixes.of(&id)))).collect();
+        if albums.len() > query.albums.len() {
+            let names: Vec<&str> = albums.iter().map(|(_, name)| name.as_str()).collect();
+            self.plan.notes.push(format!("several albums have that name; all are taken: {}", names.join(", ")));
+        }
+        Ok(albums)
+    }
+
+    fn by_date(&mut self, version: &Version) -> Result<FilePath> {
+        let user = match self.places.user(self.at, &version.owner)? {
+            Some((_, name)) => name,
+            None => uuid::Uuid::from_bytes(version.owner).to_string(),
+        };
+        let (year, month) = (version.month.div_euclid(12), version.month.rem_euclid(12) + 1);
+        FilePath::new(format!("{user}/{year:04}/{year:04}-{month:02}"))
+    }
+
+    fn name(&mut self, folder: Option<&FilePath>, members: &[&Chosen]) -> Result<()> {
+        let mut suffixes = Suffixes::default();
+        let unit = |asset: &&Chosen| Unit {
+            since: asset.version.added,
+            id: asset.version.id,
+            shapes: vec![asset.shape.clone()],
+        };
+        suffixes.decide(members.iter().map(unit).collect());
+        let path = |name: String| match folder {
+            Some(folder) => folder.join(name.as_bytes()),
+            None => FilePath::new(name),
+        };
+        for asset in members {
+            let suffix = suffixes.of(&asset.version.id);
+            self.plan.add(path(asset.shape.name(suffix))?, asset.from.clone(), &asset.original);
+            if let Some(sidecar) = &asset.sidecar {
+                self.plan.add(path(asset.shape.sidecar(suffix))?, format!("{} (sidecar)", asset.from), sidecar);
+            }
+            if let Some(video) = &asset.video {
+                self.plan.add(path(asset.shape.video(suffix))?, format!("{} (moving half)", asset.from), video);
+            }
+        }
+        Ok(())
+    }
+}
