@@ -69,7 +69,7 @@ impl Store for Folder {
             .prefix("draft-")
             .tempfile_in(&folder)
             .context(|| format!("writing in {}", folder.display()))?;
-        Ok(Box::new(FileDraft { file, size: 0, store: self.clone() }))
+        Ok(Box::new(FileDraft { file, written: 0, waiting: Vec::new(), begun: 0, store: self.clone() }))
     }
 
     fn delete(&self, name: &str) -> Result<()> {
@@ -114,41 +114,87 @@ impl Object for FileObject {
     }
 }
 
+/// Small pieces wait in memory until there are enough for one write: an archive of small files is made of thousands.
 #[derive(Debug)]
 struct FileDraft {
     file: tempfile::NamedTempFile,
-    size: u64,
+    /// Bytes that are in the file.
+    written: u64,
+    /// Those that come after them.
+    waiting: Vec<u8>,
+    /// Bytes of the file that the disk was told of.
+    begun: u64,
     store: Folder,
 }
+
+/// So many bytes wait at most.
+const WAITING: usize = 1 << 18;
+/// After so many bytes the disk begins to write them, while the next ones are read: else `publish` would wait for all.
+const BEGIN: u64 = 8 << 20;
 
 impl FileDraft {
     fn writing(&self) -> String {
         format!("writing {}", self.file.path().display())
     }
+
+    /// Writes what waits. After a failure it still waits.
+    fn flush(&mut self) -> Result<()> {
+        self.file.as_file().write_all_at(&self.waiting, self.written).context(|| self.writing())?;
+        self.written += self.waiting.len() as u64;
+        self.waiting.clear();
+        self.begin();
+        Ok(())
+    }
+
+    /// Has the disk begin with what was written. Nobody will read it soon: its place in memory is given back.
+    fn begin(&mut self) {
+        let len = self.written.saturating_sub(self.begun);
+        if len >= BEGIN {
+            // Only advice. Linux starts to write what is dirty and forgets what is clean (mm/fadvise.c).
+            let _ = fadvise(self.file.as_file(), self.begun, std::num::NonZeroU64::new(len), Advice::DontNeed);
+            self.begun = self.written;
+        }
+    }
 }
 
 impl Draft for FileDraft {
     fn size(&self) -> u64 {
-        self.size
+        self.written + self.waiting.len() as u64
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.as_file().write_all_at(bytes, self.size).context(|| self.writing())?;
-        self.size += bytes.len() as u64;
+        if self.waiting.len() + bytes.len() > WAITING {
+            self.flush()?;
+        }
+        if bytes.len() > WAITING {
+            self.file.as_file().write_all_at(bytes, self.written).context(|| self.writing())?;
+            self.written += bytes.len() as u64;
+            self.begin();
+        } else {
+            self.waiting.extend_from_slice(bytes);
+        }
         Ok(())
     }
 
     fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.flush()?;
         self.file.as_file().write_all_at(bytes, offset).context(|| self.writing())
     }
 
     fn truncate(&mut self, size: u64) -> Result<()> {
+        if let Some(kept) = size.checked_sub(self.written) {
+            self.waiting.truncate(kept as usize);
+            return Ok(());
+        }
+        self.waiting.clear();
         self.file.as_file().set_len(size).context(|| self.writing())?;
-        self.size = size;
+        self.written = size;
+        self.begun = self.begun.min(size);
         Ok(())
     }
 
-    fn publish(self: Box<Self>, name: &str) -> Result<()> {
+    fn publish(mut self: Box<Self>, name: &str) -> Result<()> {
+        self.flush()?;
         let target = self.store.path(name)?;
         let saving = || format!("saving {}", target.display());
         let folder = target.parent().unwrap_or(&self.store.root);
@@ -214,6 +260,29 @@ mod tests {
         let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("archives"), mode("archives/2026/a.tar")), (0o700, 0o600));
         assert_eq!(fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_draft_is_the_same_however_its_pieces_fall_into_writes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Folder::new(dir.path());
+        let (mut draft, mut expected) = (store.draft().unwrap(), Vec::new());
+        for (round, len) in [1, WAITING - 1, 1, WAITING, 7, WAITING + 1, 3, WAITING * 2, 100].into_iter().enumerate() {
+            let piece = vec![round as u8 + 1; len];
+            draft.append(&piece).unwrap();
+            expected.extend_from_slice(&piece);
+            draft.append(b"taken back").unwrap();
+            draft.truncate(expected.len() as u64).unwrap();
+            draft.rewrite(expected.len() as u64 - 1, b"x").unwrap();
+            *expected.last_mut().unwrap() = b'x';
+            assert_eq!(draft.size(), expected.len() as u64);
+        }
+        draft.truncate(WAITING as u64 - 5).unwrap();
+        draft.append(b"end").unwrap();
+        expected.truncate(WAITING - 5);
+        expected.extend_from_slice(b"end");
+        draft.publish("a").unwrap();
+        assert_eq!(read_all(&store, "a", 1 << 30).unwrap(), expected);
     }
 
     #[test]

@@ -22,8 +22,10 @@ use crate::catalog::{Generation, query};
 use crate::repo::{ContentSink, Contents, SnapshotRecord, StreamReader, StreamWriter};
 use crate::source::{Found, FoundKind, Root, UploadLocation};
 
-/// Entries that may wait for the list writer.
-const SLOTS: usize = 4096;
+/// Entries that go to the list writer at once: one by one, waking it costs more than its work.
+const BATCH: usize = 64;
+/// Batches that may wait for the list writer.
+const BATCHES: usize = 64;
 
 /// One pass over the files.
 pub(super) struct Files<'a> {
@@ -142,7 +144,7 @@ impl<'a> Files<'a> {
         let list = tempfile::tempfile_in(&self.scratch).context(|| "making the list of files")?;
         let mut pass = thread::scope(|scope| {
             let (jobs, queue) = bounded::<Job>(self.readers * 2);
-            let (slots, listed) = bounded::<Slot>(SLOTS);
+            let (slots, listed) = bounded::<Vec<Slot>>(BATCHES);
             let readers: Vec<_> = (0..self.readers)
                 .map(|_| {
                     let (queue, shared) = (queue.clone(), &shared);
@@ -250,22 +252,23 @@ impl Merge<'_> {
     fn run(
         mut self,
         walk: impl Iterator<Item = std::result::Result<Found, Problem>>,
-        slots: Sender<Slot>,
+        slots: Sender<Vec<Slot>>,
     ) -> Result<u64> {
+        let mut batch = Vec::with_capacity(BATCH);
         for found in walk {
             stop_if_asked(self.files.monitor)?;
-            let slot = match found {
-                Ok(found) => self.slot(found)?,
-                Err(problem) => {
-                    self.shared.problem(problem);
-                    continue;
-                }
-            };
-            let sent = slot.is_none_or(|slot| slots.send(slot).is_ok());
+            match found {
+                Ok(found) => batch.extend(self.slot(found)?),
+                Err(problem) => self.shared.problem(problem),
+            }
+            let full = batch.len() >= BATCH;
+            let sent = !full || slots.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))).is_ok();
             if !sent || self.shared.failed.load(Ordering::Relaxed) {
-                break;
+                return Ok(self.unchanged);
             }
         }
+        // A lister that is gone has failed, and says so itself.
+        let _ = slots.send(batch);
         Ok(self.unchanged)
     }
 
@@ -382,11 +385,11 @@ fn other_entry(found: &Found, place: &Path) -> std::result::Result<FileEntry, Pr
     }
 }
 
-fn write_list(list: File, slots: Receiver<Slot>, shared: &Shared<'_>) -> Result<Pass> {
+fn write_list(list: File, slots: Receiver<Vec<Slot>>, shared: &Shared<'_>) -> Result<Pass> {
     let mut out = BufWriter::with_capacity(1 << 18, list);
     let mut pass = (0, 0);
     let mut linked: HashMap<FilePath, Option<Hash>> = HashMap::new();
-    for Slot { content, has_links } in slots {
+    for Slot { content, has_links } in slots.into_iter().flatten() {
         let entry = match content {
             Promise::Ready(entry) => Some(entry),
             Promise::Reading(reading) => reading.recv().ok().flatten(),

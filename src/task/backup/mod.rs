@@ -7,14 +7,16 @@ mod dump;
 mod files;
 mod read;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 pub use self::dump::DumpSource;
 use self::files::{Files, Pass};
 use crate::base::dump::{DumpInfo, Verdict};
-use crate::base::library::Record;
+use crate::base::library::{Asset, Record};
 use crate::base::{Error, FilePath, Kind, Monitor, Phase, Problem, Result, SnapshotId};
 use crate::immich;
 use crate::repo::{
@@ -137,12 +139,20 @@ struct Plan {
     extra: Vec<(FilePath, PathBuf)>,
 }
 
+impl Plan {
+    /// Adds the files of `asset` that no walk meets.
+    fn add_unwalked(&mut self, asset: &Asset, location: &UploadLocation) {
+        for file in asset.file.iter().chain(&asset.sidecar).filter(|file| !is_walked(file, &self.roots)) {
+            self.extra.push((file.clone(), location.place(file)));
+        }
+    }
+}
+
 impl Work<'_> {
     /// Stores all that the snapshot `id` needs, and tries it.
     fn run(&self, id: SnapshotId) -> Result<(Staged, Pass)> {
         let (dump, dump_stream) = self.dump()?;
-        let library = self.library(&dump)?;
-        let plan = self.plan(&dump)?;
+        let (library, plan) = self.library(&dump)?;
         let first = self.files(&plan, None)?;
         let staged = self.stage(id, &dump, &dump_stream, &library, &first)?;
         if !first.is_unsettled() && staged.record().completeness.missing <= self.missing_before() {
@@ -186,60 +196,42 @@ impl Work<'_> {
         }
     }
 
-    /// Stores what the dump says, in our own words.
-    fn library(&self, dump: &immich::Dump) -> Result<Stream> {
-        if !dump.is_good() {
-            return Ok(Stream::default());
+    /// Stores what the dump says, in our own words; and where to look for files. The records are worked out once: of a
+    /// large library that takes longer than to walk its files.
+    fn library(&self, dump: &immich::Dump) -> Result<(Stream, Plan)> {
+        let mut plan = Plan { roots: self.location.roots(self.options.generated), extra: Vec::new() };
+        for external in &self.options.external {
+            plan.roots.push(external_root(external)?);
         }
-        self.refuse_other_library(dump)?;
+        if !dump.is_good() {
+            return Ok((Stream::default(), plan));
+        }
+        let known = self.known_users()?;
+        let mut shared = known.is_empty();
         let reference = self.reference(|streams| &streams.library)?;
         let ((), stream) =
             StreamWriter::run(self.sink, self.session.generation(), self.contents, reference, |writer| {
-                dump.records(&mut |record| writer.push(&line(&record)?))
+                dump.records(&mut |record| {
+                    match &record {
+                        Record::User(user) => shared |= known.contains(&user.id),
+                        Record::Asset(asset) => plan.add_unwalked(asset, &self.location),
+                        _ => {}
+                    }
+                    writer.push(&line(&record)?)
+                })
             })?;
-        Ok(stream)
-    }
-
-    /// A repository holds one library: some account of the last snapshot must be in this one.
-    fn refuse_other_library(&self, dump: &immich::Dump) -> Result<()> {
-        if self.last.is_none() || self.options.accept_other_library {
-            return Ok(());
-        }
-        let db = self.session.generation().connect()?;
-        let known = crate::catalog::query::snapshot::user_ids(&db)?;
-        let mut shared = known.is_empty();
-        dump.records(&mut |record| {
-            shared |= matches!(&record, Record::User(user) if known.contains(&user.id));
-            Ok(())
-        })?;
         match shared {
-            true => Ok(()),
-            false => Err(Error::new(Kind::Refused, "this is another library: no account of the last snapshot is in its database").hint(
-                "use a repository of its own for each Immich server (`shoebox init`); if this server was set up anew on purpose, use --accept-other-library",
-            )),
+            true => Ok((stream, plan)),
+            false => Err(another_library()),
         }
     }
 
-    fn plan(&self, dump: &immich::Dump) -> Result<Plan> {
-        let mut roots = self.location.roots(self.options.generated);
-        for external in &self.options.external {
-            roots.push(external_root(external)?);
+    /// The accounts of the last snapshot; none where any library will do.
+    fn known_users(&self) -> Result<HashSet<Uuid>> {
+        if self.last.is_none() || self.options.accept_other_library {
+            return Ok(HashSet::new());
         }
-        let mut extra = Vec::new();
-        if dump.is_good() {
-            dump.records(&mut |record| {
-                if let Record::Asset(asset) = record {
-                    let files = asset.file.into_iter().chain(asset.sidecar);
-                    extra.extend(
-                        files
-                            .filter(|file| !is_walked(file, &roots))
-                            .map(|file| (file.clone(), self.location.place(&file))),
-                    );
-                }
-                Ok(())
-            })?;
-        }
-        Ok(Plan { roots, extra })
+        crate::catalog::query::snapshot::user_ids(&self.session.generation().connect()?)
     }
 
     fn files(&self, plan: &Plan, before: Option<Pass>) -> Result<Pass> {
@@ -336,6 +328,13 @@ fn last_number(repository: &Repository, last: Option<&SnapshotRecord>) -> Result
     let newest = repository.snapshot_ids()?.pop().filter(|id| Some(*id) != last.map(|last| last.id));
     let unknown = newest.and_then(|id| repository.record(id).ok()).map_or(0, |record| record.number);
     Ok(known.max(unknown))
+}
+
+/// A repository holds one library: some account of the last snapshot must be in this one.
+fn another_library() -> Error {
+    Error::new(Kind::Refused, "this is another library: no account of the last snapshot is in its database").hint(
+        "use a repository of its own for each Immich server (`shoebox init`); if this server was set up anew on purpose, use --accept-other-library",
+    )
 }
 
 fn too_many() -> Error {

@@ -1,0 +1,1 @@
+"""The parts of bench: libraries that are generated, dumps, the machine, mounts, the table."""
