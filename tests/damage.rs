@@ -29,8 +29,8 @@ fn flip_chunk(home: &Home, hash: Hash) {
 }
 
 fn nights(home: &Home) -> SnapshotRecord {
-    for name in ["a", "b", "c"] {
-        home.write(format!("upload/{name}.jpg"), &noise(name.len() as u64 + 7, 50_000));
+    for (seed, name) in ["a", "b", "c"].into_iter().enumerate() {
+        home.write(format!("upload/{name}.jpg"), &noise(seed as u64 + 70, 50_000));
     }
     home.write_dump(&dump(300, 0));
     home.backup().record
@@ -115,4 +115,132 @@ fn a_backup_that_is_asked_to_stop_keeps_what_it_has_read() {
     assert_eq!(stopped.kind(), shoebox::base::Kind::Interrupted);
     let report = home.backup();
     assert!(report.unchanged >= 90, "{}", report.unchanged);
+}
+
+/// Flips a bit in the stored bytes of the content whose path ends in `name`.
+fn flip_content(home: &Home, name: &str) {
+    let found = home.lines().into_iter().find_map(|(archive, line)| match line {
+        IndexLine::Content(line) if line.path.as_bytes().ends_with(name.as_bytes()) => Some((archive, line)),
+        _ => None,
+    });
+    let (archive, line) = found.unwrap();
+    let file = fs::OpenOptions::new().read(true).write(true).open(archive).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, line.offset + 5).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], line.offset + 5).unwrap();
+}
+
+fn content_of(home: &Home, hash: Hash) -> shoebox::base::Result<()> {
+    let db = home.repository().catalog().unwrap().connect().unwrap();
+    let id = shoebox::catalog::query::content_id(&db, hash).unwrap().unwrap();
+    home.repository().contents().segment(&db, id, 0).map(drop)
+}
+
+#[test]
+fn a_paranoid_backup_stores_a_damaged_photo_again_and_a_rebuilt_catalog_agrees() {
+    let home = Home::new();
+    nights(&home);
+    let hash = shoebox::archive::hasher::hash(&fs::read(home.upload().join("upload/a.jpg")).unwrap());
+    content_of(&home, hash).unwrap();
+    flip_content(&home, "upload/a.jpg");
+    let hint = content_of(&home, hash).unwrap_err();
+    assert!(hint.next_step().unwrap().contains("--paranoid"));
+    home.backup();
+    content_of(&home, hash).unwrap_err();
+    let options = shoebox::task::backup::Options { paranoid: true, ..home.options() };
+    let report = shoebox::task::backup::backup(&home.repository(), options, &Silent).unwrap();
+    assert_eq!(report.record.files.new_contents, 1);
+    content_of(&home, hash).unwrap();
+    drop(Session::rebuild(&home.repository(), &Silent).unwrap());
+    content_of(&home, hash).unwrap();
+}
+
+fn lineage(home: &Home) -> String {
+    let db = home.repository().catalog().unwrap().connect().unwrap();
+    db.query_row("SELECT value FROM meta WHERE key = 'lineage'", (), |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_named_each_night_and_costs_no_rebuild() {
+    let home = Home::new();
+    let first = nights(&home).id;
+    home.backup();
+    let path = home.repo_path().join(format!("snapshots/{first}.json"));
+    fs::write(&path, "{").unwrap();
+    fs::remove_file(home.repo_path().join("catalog.sqlite")).unwrap();
+    home.backup();
+    let built = lineage(&home);
+    for _ in 0..2 {
+        let monitor = Collect::default();
+        home.try_backup(&monitor).unwrap();
+        assert!(monitor.problems().iter().any(|problem| problem.subject.contains(&first.to_string())));
+    }
+    assert_eq!(lineage(&home), built);
+    fs::remove_file(path).unwrap();
+    let monitor = Collect::default();
+    home.try_backup(&monitor).unwrap();
+    assert_eq!(monitor.problems(), []);
+    assert_eq!(lineage(&home), built);
+}
+
+#[test]
+fn snapshots_that_are_taken_away_by_hand_leave_a_right_catalog() {
+    let home = Home::new();
+    let mut ids = vec![nights(&home).id];
+    for number in 0..3 {
+        home.write(format!("upload/{number}-only.jpg"), &noise(number + 40, 900));
+        ids.push(home.backup().record.id);
+        fs::remove_file(home.upload().join(format!("upload/{number}-only.jpg"))).unwrap();
+    }
+    for id in [ids[1], ids[3], ids[2]] {
+        fs::remove_file(home.repo_path().join(format!("snapshots/{id}.json"))).unwrap();
+        drop(Session::begin(&home.repository(), "look", &Silent).unwrap());
+    }
+    home.backup();
+    let count = |home: &Home| {
+        let db = home.repository().catalog().unwrap().connect().unwrap();
+        let sql = "SELECT group_concat(name) FROM (SELECT CAST(name AS TEXT) AS name FROM file WHERE until = 9223372036854775807 ORDER BY 1)";
+        db.query_row(sql, (), |row| row.get::<_, String>(0)).unwrap()
+    };
+    let kept = count(&home);
+    assert!(!kept.contains("only"), "{kept}");
+    drop(Session::rebuild(&home.repository(), &Silent).unwrap());
+    assert_eq!(count(&home), kept);
+}
+
+#[test]
+fn init_removes_nothing_that_is_not_its_own() {
+    for (name, bytes) in
+        [("README.txt", "mine"), ("catalog.sqlite", "mine"), ("tmp/holiday.jpg", "mine"), ("archives/x", "mine")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        let error = shoebox::repo::Repository::create(dir.path()).unwrap_err();
+        assert_eq!(error.kind(), shoebox::base::Kind::Exists, "{name}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn an_init_that_was_cut_short_can_be_run_again() {
+    let dir = tempfile::tempdir().unwrap();
+    shoebox::repo::Repository::create(dir.path()).unwrap();
+    fs::remove_file(dir.path().join("shoebox.json")).unwrap();
+    shoebox::repo::Repository::create(dir.path()).unwrap();
+}
+
+#[test]
+fn a_repository_does_not_back_itself_up() {
+    let home = Home::new();
+    nights(&home);
+    let external =
+        |folder: &std::path::Path| shoebox::task::backup::External { server: "/mnt/all".into(), folder: folder.into() };
+    for folder in [home.dir.path(), &home.repo_path(), &home.repo_path().join("archives")] {
+        let options = shoebox::task::backup::Options { external: vec![external(folder)], ..home.options() };
+        let error = shoebox::task::backup::backup(&home.repository(), options, &Silent).unwrap_err();
+        assert_eq!(error.kind(), shoebox::base::Kind::Refused);
+        assert!(error.to_string().contains("lie in one another"), "{error}");
+    }
 }

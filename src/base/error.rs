@@ -87,7 +87,7 @@ impl Error {
     /// Bytes that are not what was written.
     pub fn damaged(what: impl Display) -> Self {
         Error::new(Kind::Damaged, format_args!("damaged: {what}"))
-            .hint("other photos are not affected; run a backup while the originals still exist, then keep this repository for inspection")
+            .hint("other photos are not affected; `shoebox backup --paranoid` stores it again while the original is still on the server")
     }
 
     /// Input that cannot be used as it is.

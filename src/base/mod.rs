@@ -2,6 +2,7 @@
 
 pub mod bytes;
 pub mod dump;
+pub mod durable;
 pub mod error;
 pub mod file;
 pub mod hash;

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use tempfile::TempPath;
 
 use super::{APPLICATION, VERSION};
+use crate::base::durable::{sync, sync_folder};
 use crate::base::{Context, Error, Kind, Result};
 
 /// Tells one generation of a catalog from another: device, inode and modification time of its file.
@@ -97,12 +98,11 @@ impl Draft {
         let Draft { connection, path } = self;
         connection.execute_batch("PRAGMA optimize")?;
         connection.close().map_err(|(_, error)| error)?;
-        let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
         let publishing = || format!("publishing {}", target.display());
-        sync(&path).context(publishing)?;
+        File::open(&path).and_then(|file| sync(&file)).context(publishing)?;
         path.persist(target).map_err(|error| Error::io(publishing(), error.error))?;
         if let Some(folder) = target.parent() {
-            sync(folder).context(|| format!("writing {}", folder.display()))?;
+            sync_folder(folder).context(|| format!("writing {}", folder.display()))?;
         }
         Generation::open(target)
     }

@@ -16,15 +16,26 @@ pub use file::FileIngest;
 pub use library::LibraryIngest;
 pub use merge::{Change, merge};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use super::FOREVER;
-use crate::base::Result;
+use crate::base::{Error, Result};
 
 /// Notes that the snapshot at `time` exists. `record` is its record, JSON.
 pub fn add_snapshot(db: &Connection, time: i64, number: u16, good: bool, record: &str) -> Result<()> {
-    db.prepare_cached("INSERT OR REPLACE INTO snapshot (time, number, good, record) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((time, number, good, record))?;
+    let sql = "INSERT INTO snapshot (time, number, good, record) VALUES (?1, ?2, ?3, ?4)
+               ON CONFLICT (time) DO UPDATE SET number = ?2, good = ?3, record = ?4";
+    match db.prepare_cached(sql)?.execute((time, number, good, record)) {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+            Err(Error::damaged(format_args!("two snapshots have the number {number}")))
+        }
+        done => Ok(done.map(drop)?),
+    }
+}
+
+/// Notes that there is a snapshot at `time` that cannot be read.
+pub fn add_unreadable(db: &Connection, time: i64) -> Result<()> {
+    db.prepare_cached("INSERT OR IGNORE INTO unreadable (time) VALUES (?1)")?.execute([time])?;
     Ok(())
 }
 
@@ -71,5 +82,6 @@ pub fn remove_newest(db: &Connection, time: i64) -> Result<()> {
 /// Forgets that there was a snapshot at `time`. Rows that held in it alone stay; no question finds them.
 pub fn remove_snapshot(db: &Connection, time: i64) -> Result<()> {
     db.execute("DELETE FROM snapshot WHERE time = ?1", [time])?;
+    db.execute("DELETE FROM unreadable WHERE time = ?1", [time])?;
     Ok(())
 }

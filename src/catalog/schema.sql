@@ -18,6 +18,10 @@ CREATE TABLE snapshot (
     record TEXT NOT NULL            -- the snapshot record, JSON as in snapshots/
 );
 
+CREATE TABLE unreadable (           -- snapshots whose record or lists cannot be read: in no other table
+    time INTEGER PRIMARY KEY
+);
+
 CREATE TABLE archive (
     id   INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,      -- as below archives/, such as 2026/2026-11-22T030005Z-0001.tar

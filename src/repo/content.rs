@@ -122,7 +122,7 @@ impl Contents {
         Ok(object)
     }
 
-    /// Forgets what is cached: the next reader looks again. For a new generation of another lineage.
+    /// Forgets what is cached: the next reader looks again. For a new generation of the catalog.
     pub fn clear(&self) {
         locked(&self.archives).clear();
         locked(&self.places).clear();

@@ -1,5 +1,6 @@
 //! Opening a repository.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +36,9 @@ pub struct Repository {
 }
 
 const DESCRIPTION: &str = "shoebox.json";
+const README: &[u8] = include_bytes!("README.txt");
+/// How the names of files in `tmp/` begin: drafts, catalogs, staged rows of a dump.
+const SCRATCH: [&str; 4] = ["draft-", "catalog-", "dump-", ".tmp"];
 const RECORD_LIMIT: u64 = 256 << 20;
 
 impl Repository {
@@ -48,7 +52,7 @@ impl Repository {
         let root = fs::canonicalize(root).context(|| format!("opening {}", root.display()))?;
         set_private(&root)?;
         let folder = Folder::new(&root);
-        store::write_all(&folder, "README.txt", include_bytes!("README.txt"))?;
+        store::write_all(&folder, "README.txt", README)?;
         let description = Description {
             format: FORMAT_VERSION,
             id: Uuid::new_v4(),
@@ -205,12 +209,25 @@ fn refuse_content(root: &Path) -> Result<()> {
     }
 }
 
-/// True for what an `init` that was cut short leaves, and for a file system's own folder.
+/// True for what an `init` that was cut short leaves, and for a file system's own folder. Nothing else is ever removed.
 fn is_left_over(entry: &fs::DirEntry) -> bool {
-    let ours = ["archives", "snapshots", "tmp", "README.txt", "catalog.sqlite", "lock", "lost+found"];
-    let name = entry.file_name();
-    let empty = fs::read_dir(entry.path()).map(|mut inside| inside.next().is_none()).unwrap_or(true);
-    ours.iter().any(|&own| own == name) && (empty || name == "tmp" || name == "lost+found")
+    let path = entry.path();
+    let inside =
+        || fs::read_dir(&path).map(|entries| entries.flatten().map(|entry| entry.file_name()).collect::<Vec<_>>());
+    match entry.file_name().to_str() {
+        Some("lost+found") => true,
+        Some("archives" | "snapshots") => inside().is_ok_and(|names| names.is_empty()),
+        Some("tmp") => inside().is_ok_and(|names| names.iter().all(|name| is_scratch(name))),
+        Some("README.txt") => fs::read(&path).is_ok_and(|text| text == README),
+        Some("catalog.sqlite") => Generation::open(&path).is_ok(),
+        Some("lock") => fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() < 1024),
+        _ => false,
+    }
+}
+
+/// True for the name of a file of work in progress.
+pub(super) fn is_scratch(name: &OsStr) -> bool {
+    SCRATCH.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
 }
 
 fn clear(root: &Path) -> Result<()> {

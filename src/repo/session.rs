@@ -13,13 +13,13 @@ use serde::de::DeserializeOwned;
 use super::content::Contents;
 use super::lock::Lock;
 use super::record::{Completeness, SnapshotRecord, Stream, StreamChunk, Streams};
-use super::repository::{Repository, record_name};
+use super::repository::{Repository, is_scratch, record_name};
 use super::stream::StreamReader;
 use super::writer::{ContentSink, Written};
 use crate::archive::ArchiveReader;
 use crate::base::file::FileEntry;
 use crate::base::library::Record;
-use crate::base::monitor::Silent;
+use crate::base::monitor::Collect;
 use crate::base::{Context, Error, Hash, Kind, Monitor, Phase, Problem, Result, SnapshotId};
 use crate::catalog::{Draft, Generation, ingest, query};
 use crate::store;
@@ -36,14 +36,10 @@ impl Session {
     /// Takes the lock for `doing` and brings the catalog up to date; a missing or damaged one is rebuilt.
     pub fn begin(repository: &Repository, doing: &str, monitor: &dyn Monitor) -> Result<Session> {
         let lock = prepare(repository, doing)?;
-        let generation = match repository.catalog() {
-            Ok(generation) if is_current(repository, &generation)? => generation,
-            Ok(generation) => catch_up(repository, Some(&generation), monitor)?,
-            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Damaged) => {
-                catch_up(repository, None, monitor)?
-            }
-            Err(error) => return Err(error),
-        };
+        let generation = up_to_date(repository, monitor).or_else(|error| match error.kind() {
+            Kind::NotFound | Kind::Damaged => catch_up(repository, None, monitor),
+            _ => Err(error),
+        })?;
         Ok(Session { repository: repository.clone(), generation, _lock: lock })
     }
 
@@ -69,11 +65,19 @@ impl Session {
     pub fn stage(&self, mut record: SnapshotRecord, written: &Written) -> Result<Staged> {
         let mut draft = Draft::copy_of(&self.generation, &self.repository.scratch("catalog"))?;
         let claimed = written.archives.iter().map(|archive| archive.name.clone()).collect();
+        let unreadable = Collect::default();
         in_transaction(draft.connection(), |db| {
-            add_archives(&self.repository, db, &claimed, &Silent)?;
+            add_archives(&self.repository, db, &claimed, &unreadable)?;
             add_row(db, &record, &encode(&record)?)
         })?;
+        // A snapshot must not claim what cannot be read back.
+        if let Some(Problem { subject, message }) = unreadable.problems().into_iter().next() {
+            return Err(Error::damaged(format_args!("{subject}, just written: {message}")));
+        }
         let files = ingest_snapshot(&self.repository, draft.connection(), &record)?;
+        if query::shows_lost_content(draft.connection())? {
+            return Err(Error::damaged("a file of this snapshot is in no archive"));
+        }
         record.completeness = Completeness {
             present: files.present,
             moved: files.moved,
@@ -126,17 +130,49 @@ fn prepare(repository: &Repository, doing: &str) -> Result<Lock> {
     let tmp = repository.root().join("tmp");
     // What an interrupted writer left is of no use: nothing of it was published.
     match fs::read_dir(&tmp) {
-        Ok(entries) => entries.flatten().for_each(|entry| drop(fs::remove_file(entry.path()))),
+        Ok(entries) => entries
+            .flatten()
+            .filter(|entry| is_scratch(&entry.file_name()))
+            .for_each(|entry| drop(fs::remove_file(entry.path()))),
         Err(_) => fs::create_dir_all(&tmp).context(|| format!("creating {}", tmp.display()))?,
     }
     Ok(lock)
 }
 
-fn is_current(repository: &Repository, generation: &Generation) -> Result<bool> {
+/// The catalog with all that the store holds.
+fn up_to_date(repository: &Repository, monitor: &dyn Monitor) -> Result<Generation> {
+    let generation = repository.catalog()?;
+    match is_current(repository, &generation, monitor)? {
+        true => Ok(generation),
+        false => catch_up(repository, Some(&generation), monitor),
+    }
+}
+
+fn is_current(repository: &Repository, generation: &Generation, monitor: &dyn Monitor) -> Result<bool> {
     let db = generation.connect()?;
     let names: HashSet<String> = query::archive_names(&db)?.into_keys().collect();
-    Ok(query::snapshot::ids(&db)? == repository.snapshot_ids()?
-        && names == archive_names(repository)?.into_iter().collect())
+    let (mut known, there) = (query::snapshot::ids(&db)?, repository.snapshot_ids()?);
+    for id in query::snapshot::unreadable(&db)?.into_iter().filter(|id| there.contains(id)) {
+        if is_readable_again(repository, &db, id) {
+            return Ok(false);
+        }
+        monitor.problem(Problem {
+            subject: format!("snapshot {id}"),
+            message: "it cannot be read; move its file out of snapshots/ to be told no more".to_owned(),
+        });
+        known.push(id);
+    }
+    known.sort();
+    Ok(known == there && names == archive_names(repository)?.into_iter().collect())
+}
+
+/// True when a snapshot that could not be read can be: what its lists lacked was stored again since.
+fn is_readable_again(repository: &Repository, db: &Connection, id: SnapshotId) -> bool {
+    let contents = repository.contents();
+    repository.record(id).is_ok_and(|record| {
+        let mut lists = record.streams.files.chunks.iter().chain(&record.streams.library.chunks);
+        lists.all(|chunk| contents.chunk(db, chunk.hash).is_ok())
+    })
 }
 
 fn archive_names(repository: &Repository) -> Result<Vec<String>> {
@@ -169,14 +205,26 @@ fn catch_up(repository: &Repository, known: Option<&Generation>, monitor: &dyn M
         return catch_up(repository, None, monitor);
     }
     for record in new_records(repository, draft.connection(), monitor)? {
-        in_transaction(draft.connection(), |db| add_row(db, &record, &encode(&record)?))?;
-        if let Err(error) = ingest_snapshot(repository, draft.connection(), &record) {
-            monitor.problem(Problem { subject: format!("snapshot {}", record.id), message: describe(&error) });
-            in_transaction(draft.connection(), |db| ingest::remove_newest(db, record.id.seconds()))?;
-        }
+        take_in(repository, draft.connection(), &record, monitor)?;
         monitor.advance(1, 0);
     }
     draft.publish(&repository.catalog_path())
+}
+
+/// Takes in one snapshot. One whose lists are lost is a problem, and is remembered as such.
+fn take_in(repository: &Repository, db: &mut Connection, record: &SnapshotRecord, monitor: &dyn Monitor) -> Result<()> {
+    let added = in_transaction(db, |db| add_row(db, record, &encode(record)?));
+    match added.and_then(|()| ingest_snapshot(repository, db, record)) {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.kind(), Kind::Damaged | Kind::NotFound) => {
+            monitor.problem(Problem { subject: format!("snapshot {}", record.id), message: describe(&error) });
+            in_transaction(db, |db| {
+                ingest::remove_newest(db, record.id.seconds())?;
+                ingest::add_unreadable(db, record.id.seconds())
+            })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn describe(error: &Error) -> String {
@@ -198,24 +246,26 @@ fn new_draft(repository: &Repository, path: &std::path::Path) -> Result<Draft> {
     Ok(draft)
 }
 
-/// True when the catalog can be brought up to date without starting anew: it is of this repository, and what it lacks
-/// is newer than all that it has.
+/// True when the catalog can be brought up to date without starting anew: it is of this repository, its newest snapshot
+/// is still there, and what it lacks is newer.
 fn extends(repository: &Repository, generation: &Generation) -> Result<bool> {
     let db = generation.connect()?;
     let own: String = db.query_row("SELECT value FROM meta WHERE key = 'repository'", (), |row| row.get(0))?;
     let (known, there) = (query::snapshot::ids(&db)?, repository.snapshot_ids()?);
     let newest = known.last().copied();
-    let in_order = there.iter().filter(|id| !known.contains(id)).all(|id| Some(*id) > newest);
-    Ok(own == repository.id().to_string() && in_order)
+    let mut unreadable = query::snapshot::unreadable(&db)?;
+    unreadable.retain(|id| !is_readable_again(repository, &db, *id));
+    let is_new = |id: &&SnapshotId| !known.contains(id) && !unreadable.contains(id);
+    let in_order = there.iter().filter(is_new).all(|id| Some(*id) > newest);
+    let has_newest = newest.is_none_or(|newest| there.contains(&newest));
+    Ok(own == repository.id().to_string() && in_order && has_newest)
 }
 
 fn drop_missing_snapshots(repository: &Repository, db: &Connection) -> Result<()> {
     let there: HashSet<SnapshotId> = repository.snapshot_ids()?.into_iter().collect();
-    for id in query::snapshot::ids(db)?.into_iter().rev().filter(|id| !there.contains(id)) {
-        match query::snapshot::after(db, id.seconds())? {
-            None => ingest::remove_newest(db, id.seconds())?,
-            Some(_) => ingest::remove_snapshot(db, id.seconds())?,
-        }
+    let known = query::snapshot::ids(db)?.into_iter().chain(query::snapshot::unreadable(db)?);
+    for id in known.filter(|id| !there.contains(id)) {
+        ingest::remove_snapshot(db, id.seconds())?;
     }
     Ok(())
 }
@@ -263,13 +313,17 @@ fn has_newest_lists(db: &Connection) -> Result<bool> {
 
 /// Records of snapshots that the catalog does not know, oldest first. One that cannot be read is a problem.
 fn new_records(repository: &Repository, db: &Connection, monitor: &dyn Monitor) -> Result<Vec<SnapshotRecord>> {
-    let known: HashSet<SnapshotId> = query::snapshot::ids(db)?.into_iter().collect();
+    let mut known: HashSet<SnapshotId> = query::snapshot::ids(db)?.into_iter().collect();
+    known.extend(query::snapshot::unreadable(db)?);
     let mut records = Vec::new();
     for id in repository.snapshot_ids()?.into_iter().filter(|id| !known.contains(id)) {
         match repository.record(id) {
             Ok(record) => records.push(record),
-            Err(error) if error.kind() == Kind::Unsupported => return Err(error),
-            Err(error) => monitor.problem(Problem { subject: format!("snapshot {id}"), message: describe(&error) }),
+            Err(error) if matches!(error.kind(), Kind::Damaged | Kind::NotFound) => {
+                monitor.problem(Problem { subject: format!("snapshot {id}"), message: describe(&error) });
+                ingest::add_unreadable(db, id.seconds())?;
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(records)

@@ -164,7 +164,7 @@ impl<'a> StreamWriter<'a> {
         let plain = &self.buffer[begin..begin + len];
         let hash = archive::hasher::hash(plain);
         let at = self.stream.size;
-        if !self.sink.has_stored(hash) {
+        if !self.sink.has_added(hash) {
             let known = query::has_chunk(&self.catalog, hash)?;
             let keys = self.reference.keys(at, at + len as u64);
             let job = Job { hash, plain: plain.to_vec(), keys, known };
@@ -206,6 +206,8 @@ fn store_chunks(sink: &ContentSink, catalog: &Connection, contents: &Contents, q
             continue;
         }
         let size = plain.len() as u64;
+        // What takes the place of a damaged chunk may be a key of others: it is plain.
+        let keys = if known { Vec::new() } else { keys };
         match patch(catalog, contents, &plain, &keys)? {
             Some(frame) => sink.add_chunk(hash, size, &frame, &keys)?,
             None => sink.add_chunk(hash, size, &frame::compress(&plain)?, &[])?,

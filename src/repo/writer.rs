@@ -55,7 +55,7 @@ impl ContentSink {
     }
 
     /// True when the content or chunk called `hash` was added to this sink.
-    pub(super) fn has_stored(&self, hash: Hash) -> bool {
+    pub fn has_added(&self, hash: Hash) -> bool {
         self.state().stored.contains(&hash)
     }
 

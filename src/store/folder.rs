@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Advice, fadvise};
 
 use super::{Draft, Listed, Object, Store};
+use crate::base::durable::{sync, sync_folder};
 use crate::base::{Context, Error, FilePath, Result};
 
 /// Where drafts are, below the folder.
@@ -201,7 +202,7 @@ impl Draft for FileDraft {
         create_private(folder)?;
         sync(self.file.as_file()).context(saving)?;
         self.file.persist_noclobber(&target).map_err(|error| Error::io(saving(), error.error))?;
-        sync_folder(folder)
+        sync_folder(folder).context(|| format!("saving {}", folder.display()))
     }
 }
 
@@ -221,19 +222,7 @@ fn create_private(folder: &Path) -> Result<()> {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
             Err(Error::io(format_args!("creating {}", folder.display()), error))
         }
-        _ => sync_folder(parent),
-    }
-}
-
-fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|file| sync(&file)).context(|| format!("saving {}", folder.display()))
-}
-
-/// fsync, where the file system has it: network shares may answer that they do not (restic#2395).
-fn sync(file: &File) -> std::io::Result<()> {
-    match file.sync_all() {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTSUP | libc::ENOTTY | libc::EINVAL)) => Ok(()),
-        other => other,
+        _ => sync_folder(parent).context(|| format!("saving {}", parent.display())),
     }
 }
 

@@ -141,6 +141,7 @@ impl View {
                 .hint("unmount and mount again to see the new one"));
         }
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        self.source.renew();
         Ok(true)
     }
 

@@ -14,6 +14,8 @@ pub trait Source: Send + Sync {
     fn segment(&self, catalog: &Connection, id: i64, index: u64) -> Result<Arc<Vec<u8>>>;
     /// The chunk that holds `offset` and where it begins, as [`Contents::chunk_at`].
     fn chunk_at(&self, catalog: &Connection, stream: &Stream, offset: u64) -> Result<(u64, Arc<Vec<u8>>)>;
+    /// A newer catalog is used from now on: places may have changed.
+    fn renew(&self) {}
 }
 
 impl Source for Contents {
@@ -23,6 +25,10 @@ impl Source for Contents {
 
     fn chunk_at(&self, catalog: &Connection, stream: &Stream, offset: u64) -> Result<(u64, Arc<Vec<u8>>)> {
         Contents::chunk_at(self, catalog, stream, offset)
+    }
+
+    fn renew(&self) {
+        Contents::clear(self);
     }
 }
 

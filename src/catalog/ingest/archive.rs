@@ -42,7 +42,8 @@ fn add_content(db: &Connection, archive: i64, line: &ContentLine) -> Result<i64>
     let sql = "INSERT INTO content (hash, sha1, size, archive, offset, stored, frames, tree)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                ON CONFLICT (hash) DO UPDATE SET sha1 = ?2, size = ?3, archive = ?4, offset = ?5, stored = ?6,
-                   frames = ?7, tree = ?8 WHERE archive = 0
+                   frames = ?7, tree = ?8
+                   WHERE archive = 0 OR (SELECT name FROM archive WHERE id = ?4) > (SELECT name FROM archive WHERE id = content.archive)
                RETURNING id";
     let values =
         (line.content.0, line.sha1.0, line.size as i64, archive, line.offset as i64, line.stored as i64, frames, tree);
@@ -58,11 +59,13 @@ fn add_content(db: &Connection, archive: i64, line: &ContentLine) -> Result<i64>
 
 fn add_chunk(db: &Connection, archive: i64, line: &ChunkLine) -> Result<()> {
     let keys: Vec<u8> = line.keys.iter().flat_map(|key| key.0).collect();
-    // Of two copies the newer archive's counts: it was stored again because the older one was of no use.
+    // Of two copies the newer archive's counts: it was stored again because the older one was of no use. But what is a key
+    // stays one: others lean on it.
     db.prepare_cached(
         "INSERT INTO chunk (hash, size, archive, offset, stored, keys) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT (hash) DO UPDATE SET size = ?2, archive = ?3, offset = ?4, stored = ?5, keys = ?6
-             WHERE (SELECT name FROM archive WHERE id = ?3) > (SELECT name FROM archive WHERE id = chunk.archive)",
+             WHERE (SELECT name FROM archive WHERE id = ?3) > (SELECT name FROM archive WHERE id = chunk.archive)
+                 AND (?6 IS NULL OR chunk.keys IS NOT NULL)",
     )?
     .execute((
         line.chunk.0,

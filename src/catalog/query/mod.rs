@@ -8,7 +8,7 @@ pub mod view;
 
 pub use place::{
     ChunkRow, archive_name, archive_names, chunk, content_id, content_place, has_chunk, has_content, has_content_of,
-    lost_contents, seen,
+    lost_contents, seen, shows_lost_content,
 };
 
 /// A count or an id, as SQLite has it.

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::unsigned;
 use crate::base::stored::{ChunkPlace, ContentPlace};
 use crate::base::{Error, FilePath, Hash, Result};
+use crate::catalog::FOREVER;
 
 /// A chunk of a stream.
 #[derive(Debug, Clone)]
@@ -51,6 +52,12 @@ pub fn has_content(db: &Connection, hash: Hash) -> Result<bool> {
 pub fn has_content_of(db: &Connection, size: u64) -> Result<bool> {
     let sql = "SELECT 1 FROM content WHERE size = ?1 AND size > 16777216 AND archive > 0";
     Ok(db.prepare_cached(sql)?.exists([size as i64])?)
+}
+
+/// True when a file of the newest snapshot has a content that no archive holds.
+pub fn shows_lost_content(db: &Connection) -> Result<bool> {
+    let sql = "SELECT 1 FROM content c JOIN file f ON f.content = c.id WHERE c.archive = 0 AND +f.until = ?1";
+    Ok(db.prepare_cached(sql)?.exists([FOREVER])?)
 }
 
 /// The contents that snapshots name and no archive holds.

@@ -6,13 +6,24 @@ use rusqlite::{Connection, OptionalExtension};
 use uuid::Uuid;
 
 use crate::base::{Result, SnapshotId};
-use crate::catalog::FOREVER;
 
 /// Ids of all snapshots that the catalog knows, oldest first.
 pub fn ids(db: &Connection) -> Result<Vec<SnapshotId>> {
     let mut statement = db.prepare_cached("SELECT time FROM snapshot ORDER BY time")?;
     let times = statement.query_map((), |row| row.get::<_, i64>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
     times.into_iter().map(SnapshotId::from_seconds).collect()
+}
+
+/// Snapshots that are there and cannot be read.
+pub fn unreadable(db: &Connection) -> Result<Vec<SnapshotId>> {
+    let mut statement = db.prepare_cached("SELECT time FROM unreadable ORDER BY time")?;
+    let times = statement.query_map((), |row| row.get::<_, i64>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    times.into_iter().map(SnapshotId::from_seconds).collect()
+}
+
+/// The newest snapshot whose dump was good.
+pub fn newest_good(db: &Connection) -> Result<Option<i64>> {
+    Ok(db.prepare_cached("SELECT max(time) FROM snapshot WHERE good = 1")?.query_row((), |row| row.get(0))?)
 }
 
 /// The newest snapshot before `time` (seconds since 1970).
@@ -35,9 +46,9 @@ pub fn record(db: &Connection, time: i64) -> Result<Option<String>> {
         .optional()?)
 }
 
-/// The accounts of the newest snapshot.
-pub fn user_ids(db: &Connection) -> Result<HashSet<Uuid>> {
-    let mut statement = db.prepare_cached("SELECT id FROM user WHERE until = ?1")?;
-    let ids = statement.query_map([FOREVER], |row| row.get(0).map(Uuid::from_bytes))?;
+/// The accounts of the snapshot at `time`.
+pub fn user_ids(db: &Connection, time: i64) -> Result<HashSet<Uuid>> {
+    let mut statement = db.prepare_cached("SELECT id FROM user WHERE since <= ?1 AND until > ?1")?;
+    let ids = statement.query_map([time], |row| row.get(0).map(Uuid::from_bytes))?;
     Ok(ids.collect::<rusqlite::Result<_>>()?)
 }

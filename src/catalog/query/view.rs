@@ -502,7 +502,9 @@ pub fn private(db: &Connection, at: i64) -> Result<Private> {
     while let Some(row) = rows.next()? {
         private.ids.push(row.get(0)?);
         for column in [1, 2] {
-            private.paths.extend(row.get::<_, Option<Vec<u8>>>(column)?);
+            let path = row.get::<_, Option<Vec<u8>>>(column)?;
+            private.paths.extend(path.iter().flat_map(|path| sidecars(path)));
+            private.paths.extend(path);
             private.contents.extend(row.get::<_, Option<i64>>(column + 2)?);
         }
     }
@@ -513,6 +515,14 @@ pub fn private(db: &Connection, at: i64) -> Result<Private> {
     private.paths.sort_unstable();
     private.contents.sort_unstable();
     Ok(private)
+}
+
+/// Where a sidecar of the file at `path` lies, also one that Immich has not found yet: `a.jpg.xmp` and `a.xmp`.
+fn sidecars(path: &[u8]) -> Vec<Vec<u8>> {
+    let name = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+    let stem = path.iter().rposition(|&byte| byte == b'.').filter(|&dot| dot > name).unwrap_or(path.len());
+    let with = |path: &[u8], end: &[u8]| [path, end].concat();
+    [&path[..stem], path].into_iter().flat_map(|path| [with(path, b".xmp"), with(path, b".XMP")]).collect()
 }
 
 /// True when an asset that is not locked has its file or sidecar at `path` at `at`.

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{lstat, stat};
+use rustix::io::Errno;
 
 use crate::base::FilePath;
 
@@ -23,15 +24,17 @@ pub(super) fn entries(
     }
     for (shown, place) in files.into_iter().filter(|(shown, _)| !exclude.covers(shown)) {
         add_folders_above(&mut items, &shown, &place);
-        items.insert(shown.clone(), look(shown, &place));
+        items.extend(look(&shown, &place).map(|item| (shown, item)));
     }
     items.into_values()
 }
 
-fn look(shown: FilePath, place: &Path) -> Item {
+/// What is at `place`. One that is not there is no problem of the walk: whoever named it knows what it lacks.
+fn look(shown: &FilePath, place: &Path) -> Option<Item> {
     match lstat(place) {
-        Ok(stat) => Ok(Found::from_stat(shown, &stat)),
-        Err(errno) => Err(problem(&shown, ABSENT, "read", errno)),
+        Ok(stat) => Some(Ok(Found::from_stat(shown.clone(), &stat))),
+        Err(Errno::NOENT) => None,
+        Err(errno) => Some(Err(problem(shown, ABSENT, "read", errno))),
     }
 }
 

@@ -33,6 +33,17 @@ pub fn read(source: &DumpSource, options: &Options<'_>, tee: &mut dyn FnMut(&[u8
     }
 }
 
+/// What is to be said of a dump that was made long before the files are read.
+pub fn age(source: &DumpSource) -> Result<Option<String>> {
+    let DumpSource::File(path) = source else { return Ok(None) };
+    let path = newest(path)?;
+    let modified =
+        fs::metadata(&path).and_then(|meta| meta.modified()).context(|| format!("reading {}", path.display()))?;
+    let days = modified.elapsed().map_or(0, |age| age.as_secs() / 86_400);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Ok((days >= 2).then(|| format!("the dump {name} is {days} days old: what came since is in files/ only")))
+}
+
 fn read_server(request: &DumpRequest, options: &Options<'_>, tee: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Dump> {
     let mut running = postgres::start(request)?;
     let dump = immich::read(&mut running, options, tee);

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::read::{Outcome, Reader};
 use super::{line, stop_if_asked};
@@ -26,6 +27,9 @@ use crate::source::{Found, FoundKind, Root, UploadLocation};
 const BATCH: usize = 64;
 /// Batches that may wait for the list writer.
 const BATCHES: usize = 64;
+
+/// How often who waits for a reader looks whether there is one.
+const LOOK_UP: Duration = Duration::from_millis(500);
 
 /// One pass over the files.
 pub(super) struct Files<'a> {
@@ -198,22 +202,53 @@ impl<'a> Files<'a> {
     }
 
     fn read(&self, shared: &Shared<'_>, queue: Receiver<Job>) -> Result<()> {
-        let work = || -> Result<()> {
-            let mut reader = Reader::new(self.sink, self.generation.connect()?, self.monitor);
-            for job in queue {
-                let outcome = reader.store(&job.found, &job.place)?;
-                // The lister is gone only when the pass has failed.
-                let _ = job.reply.send(shared.settle(job.found.path, outcome));
-            }
-            Ok(())
-        };
-        work().inspect_err(|_| shared.failed.store(true, Ordering::Relaxed))
+        let alarm = Alarm { failed: &shared.failed, armed: true };
+        let verify = self.paranoid.then_some(self.contents);
+        let mut reader = Reader::new(self.sink, self.generation.connect()?, verify, self.monitor);
+        for job in queue {
+            let outcome = reader.store(&job.found, &job.place)?;
+            // The lister is gone only when the pass has failed.
+            let _ = job.reply.send(shared.settle(job.found.path, outcome));
+        }
+        alarm.disarm();
+        Ok(())
+    }
+}
+
+/// Tells the other threads when its own ends early, by an error or a panic.
+struct Alarm<'a> {
+    failed: &'a AtomicBool,
+    armed: bool,
+}
+
+impl Alarm<'_> {
+    fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.failed.store(true, Ordering::Relaxed);
+        }
     }
 }
 
 impl Shared<'_> {
     fn problem(&self, problem: Problem) {
         self.problems.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(problem);
+    }
+
+    /// The entry that a reader promised; nothing when the readers have failed, even if the promise is still in a queue.
+    fn wait(&self, reading: &Receiver<Option<FileEntry>>) -> Option<FileEntry> {
+        loop {
+            match reading.recv_timeout(LOOK_UP) {
+                Ok(entry) => return entry,
+                Err(RecvTimeoutError::Timeout) if !self.failed.load(Ordering::Relaxed) => {}
+                Err(_) => return None,
+            }
+        }
     }
 
     fn settle(&self, path: FilePath, outcome: Outcome) -> Option<FileEntry> {
@@ -239,8 +274,8 @@ struct Merge<'a> {
     known: Peekable<Box<dyn Iterator<Item = Result<FileEntry>> + 'a>>,
     /// Contents that no archive holds any more: their files are read again.
     lost: HashSet<Hash>,
-    /// First path of each file that has several.
-    links: HashMap<(u64, u64), FilePath>,
+    /// First path of each file that has several: by device, inode, and (inodes alone wobble on NAS systems) size and time.
+    links: HashMap<(u64, u64, u64, i64), FilePath>,
     unchanged: u64,
     places: &'a Places<'a>,
     shared: &'a Shared<'a>,
@@ -292,7 +327,8 @@ impl Merge<'_> {
         if found.links < 2 {
             return None;
         }
-        let first = self.links.entry((found.dev, found.ino)).or_insert_with(|| found.path.clone());
+        let first =
+            self.links.entry((found.dev, found.ino, found.size, found.mtime)).or_insert_with(|| found.path.clone());
         (*first != found.path).then(|| first.clone())
     }
 
@@ -388,11 +424,11 @@ fn other_entry(found: &Found, place: &Path) -> std::result::Result<FileEntry, Pr
 fn write_list(list: File, slots: Receiver<Vec<Slot>>, shared: &Shared<'_>) -> Result<Pass> {
     let mut out = BufWriter::with_capacity(1 << 18, list);
     let mut pass = (0, 0);
-    let mut linked: HashMap<FilePath, Option<Hash>> = HashMap::new();
+    let mut linked: HashMap<FilePath, FileEntry> = HashMap::new();
     for Slot { content, has_links } in slots.into_iter().flatten() {
         let entry = match content {
             Promise::Ready(entry) => Some(entry),
-            Promise::Reading(reading) => reading.recv().ok().flatten(),
+            Promise::Reading(reading) => shared.wait(&reading),
             Promise::Link(entry) => link(entry, &linked, shared),
         };
         let Some(entry) = entry else { continue };
@@ -401,21 +437,21 @@ fn write_list(list: File, slots: Receiver<Vec<Slot>>, shared: &Shared<'_>) -> Re
         }
         out.write_all(&line(&entry)?).context(|| "writing the list of files")?;
         if has_links {
-            linked.insert(entry.path, entry.hash);
+            linked.insert(entry.path.clone(), entry);
         }
     }
     let list = out.into_inner().map_err(|error| Error::io("writing the list of files", error.into_error()))?;
     Ok(Pass { list, files: pass.0, bytes: pass.1, unchanged: 0, problems: Vec::new(), unsettled: false })
 }
 
-/// A hard link shows what its first name shows.
-fn link(entry: FileEntry, linked: &HashMap<FilePath, Option<Hash>>, shared: &Shared<'_>) -> Option<FileEntry> {
-    let hash = entry.link.as_ref().and_then(|first| linked.get(first)).copied().flatten();
-    if hash.is_none() {
+/// A hard link shows what its first name shows, as it was when that was read.
+fn link(entry: FileEntry, linked: &HashMap<FilePath, FileEntry>, shared: &Shared<'_>) -> Option<FileEntry> {
+    let first = entry.link.as_ref().and_then(|first| linked.get(first));
+    if first.is_none() {
         let message = "it is another name of a file that could not be read".to_owned();
         shared.problem(Problem { subject: entry.path.to_string(), message });
     }
-    hash.map(|hash| FileEntry { hash: Some(hash), ..entry })
+    first.map(|first| FileEntry { hash: first.hash, size: first.size, mtime: first.mtime, ..entry })
 }
 
 fn ended(what: &str) -> Error {

@@ -18,6 +18,7 @@ use self::files::{Files, Pass};
 use crate::base::dump::{DumpInfo, Verdict};
 use crate::base::library::{Asset, Record};
 use crate::base::{Error, FilePath, Kind, Monitor, Phase, Problem, Result, SnapshotId};
+use crate::catalog::query;
 use crate::immich;
 use crate::repo::{
     self, Completeness, ContentSink, Contents, FORMAT_VERSION, FileCount, Reference, Repository, Session,
@@ -73,7 +74,7 @@ pub struct Report {
 /// Backs up the library into `repository`.
 pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) -> Result<Report> {
     let location = UploadLocation::open(&options.upload_location)?;
-    refuse_nesting(repository, &location)?;
+    refuse_nesting(repository, &roots(&location, &options)?)?;
     let session = Session::begin(repository, "backup", monitor)?;
     let last = last_record(&session)?;
     // The catalog lacks a snapshot whose lists are lost; its record is there all the same.
@@ -82,8 +83,8 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     let contents = repository.contents();
     let work =
         Work { repository, session: &session, sink: &sink, contents: &contents, last, location, options, monitor };
-    let missing_before = work.missing_before();
-    let (staged, pass) = work.run(id).inspect_err(|error| keep_what_is_done(error, &sink))?;
+    let missing_before = missing_before(&session)?;
+    let (staged, pass) = work.run(id, missing_before).inspect_err(|error| keep_what_is_done(error, &sink))?;
     drop(work);
     let written = sink.finish()?;
     let record = session.commit(staged)?;
@@ -150,12 +151,12 @@ impl Plan {
 
 impl Work<'_> {
     /// Stores all that the snapshot `id` needs, and tries it.
-    fn run(&self, id: SnapshotId) -> Result<(Staged, Pass)> {
+    fn run(&self, id: SnapshotId, missing_before: u64) -> Result<(Staged, Pass)> {
         let (dump, dump_stream) = self.dump()?;
         let (library, plan) = self.library(&dump)?;
         let first = self.files(&plan, None)?;
         let staged = self.stage(id, &dump, &dump_stream, &library, &first)?;
-        if !first.is_unsettled() && staged.record().completeness.missing <= self.missing_before() {
+        if !first.is_unsettled() && staged.record().completeness.missing <= missing_before {
             return Ok((staged, first));
         }
         drop(staged);
@@ -226,12 +227,13 @@ impl Work<'_> {
         }
     }
 
-    /// The accounts of the last snapshot; none where any library will do.
+    /// The accounts of the last snapshot whose dump was good; none where any library will do.
     fn known_users(&self) -> Result<HashSet<Uuid>> {
-        if self.last.is_none() || self.options.accept_other_library {
-            return Ok(HashSet::new());
+        let db = self.session.generation().connect()?;
+        match query::snapshot::newest_good(&db)? {
+            Some(time) if !self.options.accept_other_library => query::snapshot::user_ids(&db, time),
+            _ => Ok(HashSet::new()),
         }
-        crate::catalog::query::snapshot::user_ids(&self.session.generation().connect()?)
     }
 
     fn files(&self, plan: &Plan, before: Option<Pass>) -> Result<Pass> {
@@ -305,13 +307,9 @@ impl Work<'_> {
                 new_bytes: written.bytes,
             },
             completeness: Completeness { unreadable: pass.problems.len() as u64, ..Completeness::default() },
-            warnings: dump.warnings.clone(),
+            warnings: dump.warnings.iter().cloned().chain(dump::age(&self.options.dump)?).collect(),
         };
         self.session.stage(record, &written)
-    }
-
-    fn missing_before(&self) -> u64 {
-        self.last.as_ref().map_or(0, |last| last.completeness.missing)
     }
 
     fn reference(&self, pick: impl Fn(&Streams) -> &Stream) -> Result<Reference> {
@@ -357,9 +355,18 @@ fn info(dump: &immich::Dump) -> DumpInfo {
     }
 }
 
+/// How many photos had no file in the last snapshot that says so.
+fn missing_before(session: &Session) -> Result<u64> {
+    let db = session.generation().connect()?;
+    match query::snapshot::newest_good(&db)? {
+        Some(time) => Ok(repo::record_of(&db, time)?.completeness.missing),
+        None => Ok(0),
+    }
+}
+
 fn last_record(session: &Session) -> Result<Option<SnapshotRecord>> {
     let db = session.generation().connect()?;
-    match crate::catalog::query::snapshot::before(&db, i64::MAX)? {
+    match query::snapshot::before(&db, i64::MAX)? {
         Some(time) => repo::record_of(&db, time).map(Some),
         None => Ok(None),
     }
@@ -376,20 +383,26 @@ fn next_id(last: Option<SnapshotId>) -> Result<SnapshotId> {
         return SnapshotId::from_seconds(last.seconds() + 1);
     }
     Err(Error::new(Kind::Refused, format_args!("the clock says {now}, but the newest snapshot is from {last}"))
-        .hint("set this machine's clock right, then run it again"))
+        .hint("set this machine's clock right; if it is right now, move that snapshot's file out of the repository's snapshots/"))
 }
 
-fn refuse_nesting(repository: &Repository, location: &UploadLocation) -> Result<()> {
-    let (root, folder) = (repository.root(), location.folder());
-    let walked = location.roots(true).into_iter().any(|walked| root.starts_with(&walked.folder));
-    match walked || folder.starts_with(root) {
-        false => Ok(()),
-        true => Err(Error::new(
-            Kind::Refused,
-            format_args!("{} and {} lie in one another", root.display(), folder.display()),
-        )
-        .hint("keep the repository outside of UPLOAD_LOCATION, best on another disk")),
+/// The folders to walk.
+fn roots(location: &UploadLocation, options: &Options) -> Result<Vec<Root>> {
+    let external = options.external.iter().map(external_root);
+    location.roots(options.generated).into_iter().map(Ok).chain(external).collect()
+}
+
+/// A repository in a folder that is backed up would take itself in, every night anew.
+fn refuse_nesting(repository: &Repository, roots: &[Root]) -> Result<()> {
+    let repository = repository.root();
+    for folder in roots.iter().filter_map(|root| root.folder.canonicalize().ok()) {
+        if repository.starts_with(&folder) || folder.starts_with(repository) {
+            let message = format!("{} and {} lie in one another", repository.display(), folder.display());
+            return Err(Error::new(Kind::Refused, message)
+                .hint("keep the repository outside of what it backs up, best on another disk"));
+        }
     }
+    Ok(())
 }
 
 fn external_root(external: &External) -> Result<Root> {

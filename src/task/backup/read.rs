@@ -13,8 +13,9 @@ use rusqlite::Connection;
 use super::stop_if_asked;
 use crate::archive::{Digests, Hasher, LargeContent, NewContent, SEGMENT, Stored, hasher};
 use crate::base::file::{FileEntry, FileKind};
-use crate::base::{Error, Monitor, Result};
-use crate::repo::ContentSink;
+use crate::base::{Error, Kind, Monitor, Result};
+use crate::catalog::query;
+use crate::repo::{ContentSink, Contents};
 use crate::source::Found;
 
 /// A file up to this size is read into memory whole.
@@ -54,12 +55,19 @@ pub(super) struct Reader<'a> {
     sink: &'a ContentSink,
     catalog: Connection,
     monitor: &'a dyn Monitor,
+    /// Where stored contents are read to see whether they are whole; `None` to believe it.
+    verify: Option<&'a Contents>,
     segment: Vec<u8>,
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(sink: &'a ContentSink, catalog: Connection, monitor: &'a dyn Monitor) -> Self {
-        Reader { sink, catalog, monitor, segment: vec![0; SEGMENT] }
+    pub fn new(
+        sink: &'a ContentSink,
+        catalog: Connection,
+        verify: Option<&'a Contents>,
+        monitor: &'a dyn Monitor,
+    ) -> Self {
+        Reader { sink, catalog, monitor, verify, segment: vec![0; SEGMENT] }
     }
 
     /// Stores the file `found`, which is at `place`. An error is the end of the backup.
@@ -93,13 +101,33 @@ impl<'a> Reader<'a> {
         Ok(FileEntry { hash: Some(digests.hash), ..seen })
     }
 
+    /// True when the content need not be stored. A paranoid backup reads what is stored of it, and stores it again if that is
+    /// damaged.
+    fn is_stored(&self, digests: &Digests) -> Result<bool> {
+        let Some(contents) = self.verify else { return self.sink.has_content(&self.catalog, digests.hash) };
+        if self.sink.has_added(digests.hash) {
+            return Ok(true);
+        }
+        let known = query::has_content(&self.catalog, digests.hash)?;
+        let Some(id) = query::content_id(&self.catalog, digests.hash)?.filter(|_| known) else { return Ok(false) };
+        let segments = digests.size.div_ceil(SEGMENT as u64).max(1);
+        for index in 0..segments {
+            match contents.segment(&self.catalog, id, index) {
+                Ok(_) => {}
+                Err(error) if error.kind() == Kind::Damaged => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
     fn small(&mut self, file: &mut File, before: &Metadata, seen: &FileEntry) -> Result<Digests, Failure> {
         let mut plain = Vec::with_capacity(seen.size as usize + 1);
         // One byte more than it had: a file that grows is not read for ever.
         file.take(seen.size + 1).read_to_end(&mut plain).map_err(Failure::Source)?;
         check_same(file, before, plain.len() as u64)?;
         let digests = hasher::digest(&plain);
-        if !self.sink.has_content(&self.catalog, digests.hash)? {
+        if !self.is_stored(&digests)? {
             self.sink.add_content(&new_content(seen), &digests, Stored::choose(&seen.path, plain)?)?;
         }
         Ok(digests)
@@ -109,7 +137,7 @@ impl<'a> Reader<'a> {
         let (monitor, size) = (self.monitor, seen.size);
         if self.sink.may_have(&self.catalog, size)? {
             let digests = read_segments(file, before, &mut self.segment, monitor, |_| Ok(()))?;
-            if self.sink.has_content(&self.catalog, digests.hash)? {
+            if self.is_stored(&digests)? {
                 return Ok(digests);
             }
             file.rewind().map_err(Failure::Source)?;
