@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use assert_cmd::prelude::*;
 use serde_json::Value;
@@ -93,12 +94,15 @@ impl Home {
 
     /// The sample's database, loaded into a server and dumped again by the real pg_dump.
     fn dump(&self) -> std::path::PathBuf {
+        static TEXT: OnceLock<Vec<u8>> = OnceLock::new();
         let path = self.folder.path().join("dump.sql");
-        let server = Postgres::start(15);
-        server.create_database("immich");
-        server.load("immich", &self.library.sql());
-        let output = support::run(server.client("pg_dump", "immich").args(["--clean", "--if-exists"]));
-        fs::write(&path, output.stdout).unwrap();
+        let text = TEXT.get_or_init(|| {
+            let server = Postgres::start(15);
+            server.create_database("immich");
+            server.load("immich", &self.library.sql());
+            support::run(server.client("pg_dump", "immich").args(["--clean", "--if-exists"])).stdout
+        });
+        fs::write(&path, text).unwrap();
         path
     }
 }
