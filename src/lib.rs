@@ -13,6 +13,8 @@
 //! ```
 
 #![forbid(unsafe_op_in_unsafe_fn)]
+// The documentation is for those who work on it: `cargo doc --document-private-items`.
+#![allow(rustdoc::private_intra_doc_links)]
 
 pub mod archive;
 pub mod base;
