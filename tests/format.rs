@@ -99,26 +99,6 @@ const GOLDEN: (usize, &str, &str, &str) = (
     "ab2e7cc89f23bb85a79d3f3eff8f4363d3ccd56371b36cf1665536f77b629994",
 );
 
-/// Writes the archive that the next test reads. It is written once, and stays as it is when the format goes on.
-#[test]
-#[ignore = "writes into the source tree"]
-fn write_the_archive_of_format_1() {
-    let dir = tempfile::tempdir().unwrap();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format");
-    fs::create_dir_all(&folder).unwrap();
-    let target = folder.join("archive-1.tar.zst");
-    said(Command::new("zstd").args(["-q", "-19"]).arg(fixed(dir.path())).arg("-o").arg(target));
-}
-
-#[test]
-fn an_archive_of_every_earlier_version_is_read() {
-    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format/archive-1.tar.zst");
-    let then = open(&Command::new("zstd").arg("-dcq").arg(old).output().unwrap().stdout).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    assert_eq!(open(&fs::read(fixed(dir.path())).unwrap()).unwrap(), then);
-    assert_eq!(then.len(), 11);
-}
-
 fn open(bytes: &[u8]) -> Result<Vec<IndexLine>> {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a.tar"), bytes).unwrap();
