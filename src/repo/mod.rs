@@ -23,7 +23,7 @@ pub use lock::Lock;
 pub use record::{ArchiveInfo, Completeness, FileCount, SnapshotRecord, Stream, StreamChunk, Streams};
 pub use repository::Repository;
 pub use session::{Session, Staged};
-pub use stream::{Reference, StreamReader, StreamWriter};
+pub use stream::{Reference, StreamReader, StreamWriter, lines};
 pub use writer::{ContentSink, Written};
 
 /// Version of the repository format that this code writes, and the newest that it reads.

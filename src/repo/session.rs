@@ -5,7 +5,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
 
 use rusqlite::Connection;
 use serde::de::DeserializeOwned;
@@ -411,10 +410,8 @@ fn lines<'a, T: DeserializeOwned + 'a>(
     contents: &'a Contents,
     chunks: Vec<StreamChunk>,
 ) -> impl Iterator<Item = Result<T>> + 'a {
-    let reader = BufReader::with_capacity(1 << 16, StreamReader::of_chunks(db, contents, chunks));
-    reader.split(b'\n').map(|line| {
-        let line = line.map_err(|error| Error::damaged("a list of this snapshot").caused_by(error))?;
-        serde_json::from_slice(&line).map_err(|error| Error::damaged("a list of this snapshot").caused_by(error))
+    super::stream::lines(StreamReader::of_chunks(db, contents, chunks)).map(|line| {
+        serde_json::from_slice(&line?).map_err(|error| Error::damaged("a list of this snapshot").caused_by(error))
     })
 }
 

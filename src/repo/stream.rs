@@ -5,7 +5,7 @@
 //! at most three others.
 
 use std::borrow::Borrow;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::sync::Arc;
 use std::thread;
 
@@ -26,6 +26,8 @@ const AVERAGE: usize = 4 << 20;
 const MAX: usize = 8 << 20;
 /// A chunk is prolonged to the end of its line, by no more than this: three keys and a chunk stay below a patch's window.
 const TO_LINE_END: usize = 7 << 20;
+/// No line of a list is longer.
+const MAX_LINE: u64 = 64 << 20;
 /// What may be compressed at the same time.
 const IN_FLIGHT: usize = 2;
 /// A patch over this share of its plain bytes is stored plain and becomes a key.
@@ -49,7 +51,7 @@ impl Reference {
         let mut begin = 0;
         let mut known = Vec::with_capacity(stream.chunks.len());
         for chunk in &stream.chunks {
-            let end = begin + chunk.size;
+            let end = chunk.size.saturating_add(begin);
             match query::chunk(catalog, chunk.hash) {
                 Ok(row) if row.keys.is_empty() => known.push(Known { begin, end, keys: vec![chunk.hash] }),
                 Ok(row) => known.push(Known { begin, end, keys: row.keys }),
@@ -276,6 +278,24 @@ impl<C: Borrow<Connection>> Read for StreamReader<'_, C> {
         self.at += len;
         Ok(len)
     }
+}
+
+/// The lines of a list, without their ends. `Damaged` where one cannot be read, or is longer than a line can be: a crafted
+/// repository cannot exhaust memory.
+pub fn lines(list: impl Read) -> impl Iterator<Item = Result<Vec<u8>>> {
+    let mut list = BufReader::with_capacity(1 << 16, list);
+    std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        match list.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
+            Ok(0) => None,
+            Ok(_) if line.len() as u64 == MAX_LINE => Some(Err(Error::damaged("a list has a line without an end"))),
+            Ok(_) => {
+                line.truncate(line.len() - usize::from(line.ends_with(b"\n")));
+                Some(Ok(line))
+            }
+            Err(error) => Some(Err(Error::damaged("a list of a snapshot").caused_by(error))),
+        }
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -20,7 +20,7 @@ use super::{line, stop_if_asked};
 use crate::base::file::{FileEntry, FileKind};
 use crate::base::{Context, Error, FilePath, Hash, Kind, Monitor, Phase, Problem, Result};
 use crate::catalog::{Generation, query};
-use crate::repo::{ContentSink, Contents, SnapshotRecord, StreamReader, StreamWriter};
+use crate::repo::{self, ContentSink, Contents, SnapshotRecord, StreamReader, StreamWriter};
 use crate::source::{Found, FoundKind, Root, UploadLocation};
 
 /// Entries that go to the list writer at once: one by one, waking it costs more than its work.
@@ -186,19 +186,18 @@ impl<'a> Files<'a> {
 
     /// The entries of the pass before, else of the last snapshot.
     fn known(&self, before: Option<&Pass>) -> Result<Box<dyn Iterator<Item = Result<FileEntry>> + '_>> {
-        let lines: Box<dyn Iterator<Item = std::io::Result<Vec<u8>>> + '_> = match (before, self.last) {
-            (Some(pass), _) => Box::new(pass.reader()?.split(b'\n')),
-            (None, None) => Box::new(std::iter::empty()),
+        let list: Box<dyn Read + '_> = match (before, self.last) {
+            (Some(pass), _) => Box::new(pass.reader()?),
+            (None, None) => Box::new(std::io::empty()),
             (None, Some(last)) => {
-                let reader = StreamReader::new(self.generation.connect()?, self.contents, &last.streams.files);
-                Box::new(BufReader::with_capacity(1 << 16, reader).split(b'\n'))
+                Box::new(StreamReader::new(self.generation.connect()?, self.contents, &last.streams.files))
             }
         };
-        let damaged = || Error::damaged("the list of files of the last snapshot");
-        Ok(Box::new(lines.map(move |line| {
-            let line = line.map_err(|error| damaged().caused_by(error))?;
-            serde_json::from_slice(&line).map_err(|error| damaged().caused_by(error))
-        })))
+        let entry = |line: Result<Vec<u8>>| {
+            let damaged = || Error::damaged("the list of files of the last snapshot");
+            serde_json::from_slice(&line?).map_err(|error| damaged().caused_by(error))
+        };
+        Ok(Box::new(repo::lines(list).map(entry)))
     }
 
     fn read(&self, shared: &Shared<'_>, queue: Receiver<Job>) -> Result<()> {
