@@ -51,7 +51,7 @@ pub(super) struct Args {
     /// Leave out paths that match, such as '**/@eaDir' (may be given several times)
     #[arg(long, env = "SHOEBOX_EXCLUDE", value_name = "PATTERN", value_delimiter = ',')]
     exclude: Vec<String>,
-    /// Read every file again, whatever its time says
+    /// Read every file again, whatever its time says, and what is stored of it; damaged photos are stored anew
     #[arg(long)]
     paranoid: bool,
     /// Threads that read files
@@ -70,8 +70,7 @@ pub(super) struct Args {
 
 const EXAMPLES: &str = "\
 Where the dump comes from: --docker, --database-url or --dump; else the PG* variables of libpq (PGHOST, PGUSER, …).
-A password comes by PGPASSWORD or SHOEBOX_DATABASE_PASSWORD (or ..._FILE), by --env-file, or by ~/.pgpass: never on a
-command line.
+A password comes by PGPASSWORD or SHOEBOX_DATABASE_PASSWORD (or ..._FILE), by --env-file, or by ~/.pgpass: never on a command line.
 
 Examples:
   shoebox backup --env-file /srv/immich/.env --docker immich_postgres
