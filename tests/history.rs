@@ -327,12 +327,14 @@ fn every_photo_that_a_real_server_moved_is_a_move() {
     let Some(shared) = support::shared() else { return };
     let dir = tempfile::tempdir().unwrap();
     let repository = Repository::create(&dir.path().join("repository")).unwrap();
+    let external = dir.path().join("external");
+    std::fs::create_dir(&external).unwrap();
     let ids: Vec<String> = ["state-1", "state-2"]
         .map(|state| {
             let from = shared.join("immich").join(state);
             let to = dir.path().join(state);
             untar(&from.join("upload-location.tar"), &to);
-            let options = options(to.join("UPLOAD_LOCATION"), from.join("pg_dump-immich.sql"), dir.path().to_owned());
+            let options = options(to.join("UPLOAD_LOCATION"), from.join("pg_dump-immich.sql"), external.clone());
             backup::backup(&repository, options, &Silent).unwrap().record.id.to_string()
         })
         .into();
