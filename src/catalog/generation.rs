@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempPath;
 
@@ -117,7 +118,7 @@ fn connect(path: &Path) -> Result<Connection> {
     let uri = format!("file:{}?immutable=1", escape(path));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(uri, flags)?;
-    connection.set_prepared_statement_cache_capacity(128);
+    keep_plans(&connection)?;
     // A catalog may come from a stranger's stick: believe nothing in its schema.
     connection.execute_batch(
         "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA query_only = ON; PRAGMA cache_size = -4096;",
@@ -125,8 +126,17 @@ fn connect(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-fn configure_writer(connection: &Connection) -> Result<()> {
+/// A statement is compiled once. Without the stability guarantee (<https://sqlite.org/queryplanner-ng.html>, section 4)
+/// SQLite compiles it again whenever a value is bound that the statistics might have an opinion about: for each folder
+/// of a walk.
+fn keep_plans(connection: &Connection) -> Result<()> {
     connection.set_prepared_statement_cache_capacity(128);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
+}
+
+fn configure_writer(connection: &Connection) -> Result<()> {
+    keep_plans(connection)?;
     // The draft is a private copy: what a crash leaves of it is thrown away, so no journal on disk is needed.
     connection.execute_batch(
         "PRAGMA foreign_keys = OFF; PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;",
@@ -160,6 +170,8 @@ fn escape(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::StatementStatus;
+
     use super::*;
 
     #[test]
@@ -175,6 +187,24 @@ mod tests {
         assert!(first.is_outdated());
         let count = |c: &Connection| c.query_row("SELECT count(*) FROM meta", (), |r| r.get::<_, i64>(0)).unwrap();
         assert_eq!((count(&reader), count(&second.connect().unwrap())), (0, 1));
+    }
+
+    #[test]
+    fn a_statement_is_not_compiled_again_for_other_values() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut draft = Draft::create(&dir.path().join("a")).unwrap();
+        for n in 0..200 {
+            let sql = "INSERT INTO file (folder, name, since, until, row, kind, size, mtime, mode, uid, gid) VALUES (?1, ?2, ?1, 9, ?1, 0, 0, 0, 0, 0, 0)";
+            draft.connection().execute(sql, (n, n.to_string())).unwrap();
+        }
+        draft.connection().execute_batch("ANALYZE").unwrap();
+        let reader = draft.publish(&dir.path().join("catalog")).unwrap().connect().unwrap();
+        let mut ask =
+            reader.prepare("SELECT count(*) FROM file WHERE folder = ?1 AND since <= ?2 AND until > ?2").unwrap();
+        for n in 0..10 {
+            assert_eq!(ask.query_row((n, n), |row| row.get::<_, i64>(0)).unwrap(), i64::from(n < 9));
+        }
+        assert_eq!(ask.get_status(StatementStatus::RePrepare), 0);
     }
 
     #[test]
