@@ -5,9 +5,7 @@
 pub enum Phase {
     /// Reading and verifying the database dump.
     Dump,
-    /// Comparing UPLOAD_LOCATION with the last snapshot.
-    Scan,
-    /// Reading files into archives.
+    /// Comparing UPLOAD_LOCATION with the last snapshot, and reading what is new into archives.
     Store,
     /// Bringing the catalog up to date.
     Catalog,

@@ -77,7 +77,6 @@ impl Monitor for Progress {
 fn title(phase: Phase) -> &'static str {
     match phase {
         Phase::Dump => "reading the database",
-        Phase::Scan => "looking for changes",
         Phase::Store => "reading files",
         Phase::Catalog => "bringing the catalog up to date",
         Phase::Restore => "restoring",

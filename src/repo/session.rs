@@ -98,11 +98,6 @@ impl Session {
         draft.publish(&self.repository.catalog_path())?;
         Ok(record)
     }
-
-    /// Ends the session; the catalog is up to date.
-    pub fn finish(self) -> Generation {
-        self.generation
-    }
 }
 
 /// A snapshot that is all there but for its record.
