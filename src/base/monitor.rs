@@ -11,6 +11,12 @@ pub enum Phase {
     Catalog,
     /// Writing files out of archives.
     Restore,
+    /// Reading archives to see whether they are right.
+    Check,
+    /// Writing what is still needed of archives into new ones.
+    Prune,
+    /// Loading a dump into a database.
+    Load,
 }
 
 /// Something that went wrong with one thing while the work goes on.

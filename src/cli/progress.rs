@@ -80,6 +80,9 @@ fn title(phase: Phase) -> &'static str {
         Phase::Store => "reading files",
         Phase::Catalog => "bringing the catalog up to date",
         Phase::Restore => "restoring",
+        Phase::Check => "checking",
+        Phase::Prune => "pruning",
+        Phase::Load => "loading the database",
     }
 }
 

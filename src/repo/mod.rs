@@ -7,6 +7,7 @@
 
 pub mod content;
 mod lock;
+pub mod notes;
 pub mod record;
 mod repository;
 mod session;
@@ -20,6 +21,7 @@ use crate::catalog::query;
 
 pub use content::Contents;
 pub use lock::Lock;
+pub use notes::{Note, Notes};
 pub use record::{ArchiveInfo, Completeness, FileCount, SnapshotRecord, Stream, StreamChunk, Streams};
 pub use repository::Repository;
 pub use session::{Session, Staged};

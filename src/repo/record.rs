@@ -31,6 +31,10 @@ pub struct SnapshotRecord {
     pub completeness: Completeness,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// How the library shrank since the snapshot before, where that is more than usual: nothing is forgotten until a person
+    /// acknowledges it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alarm: Vec<String>,
 }
 
 /// The streams of a snapshot.

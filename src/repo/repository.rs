@@ -46,7 +46,7 @@ impl Repository {
     pub fn create(root: &Path) -> Result<Repository> {
         refuse_content(root)?;
         let folder = Folder::new(root);
-        for name in ["archives", "snapshots", "tmp"] {
+        for name in ["archives", "snapshots", "notes", "tmp"] {
             folder.create_folder(name)?;
         }
         let root = fs::canonicalize(root).context(|| format!("opening {}", root.display()))?;
@@ -216,7 +216,7 @@ fn is_left_over(entry: &fs::DirEntry) -> bool {
         || fs::read_dir(&path).map(|entries| entries.flatten().map(|entry| entry.file_name()).collect::<Vec<_>>());
     match entry.file_name().to_str() {
         Some("lost+found") => true,
-        Some("archives" | "snapshots") => inside().is_ok_and(|names| names.is_empty()),
+        Some("archives" | "snapshots" | "notes") => inside().is_ok_and(|names| names.is_empty()),
         Some("tmp") => inside().is_ok_and(|names| names.iter().all(|name| is_scratch(name))),
         Some("README.txt") => fs::read(&path).is_ok_and(|text| text == README),
         Some("catalog.sqlite") => Generation::open(&path).is_ok(),

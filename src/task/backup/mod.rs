@@ -308,6 +308,7 @@ impl Work<'_> {
             },
             completeness: Completeness { unreadable: pass.problems.len() as u64, ..Completeness::default() },
             warnings: dump.warnings.iter().cloned().chain(dump::age(&self.options.dump)?).collect(),
+            alarm: Vec::new(),
         };
         self.session.stage(record, &written)
     }

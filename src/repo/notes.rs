@@ -1,0 +1,268 @@
+//! Notes: what is remembered besides snapshots. Which archives were read whole and when, which snapshots passed a
+//! check, how drills ended, which alarms a person acknowledged, which archives wait for their deletion.
+//!
+//! A note is a small JSON file in `notes/`, written once. No photo comes back from a note: whoever loses them has to
+//! check again, and no more. They are no part of the catalog, since that can be lost and made again.
+//!
+//! Always holds: adding one needs no lock, so that a check, which only reads, can be remembered. A check's note holds all
+//! that the notes it was made from held ([`Notes::after_check`]), and replaces these.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::repository::Repository;
+use crate::base::{Error, Kind, Problem, Result, SnapshotId};
+use crate::store;
+
+/// No note is larger: a crafted repository cannot exhaust memory.
+const LIMIT: u64 = 16 << 20;
+/// How often another name is tried for a note of the same second.
+const NAMES: u32 = 1000;
+
+/// One thing to remember.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Note {
+    /// When it came to be known.
+    pub time: Timestamp,
+    /// The machine that wrote it.
+    pub host: String,
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What a note says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum What {
+    /// What has been checked so far.
+    Check(Checked),
+    /// A rehearsal of a restore.
+    Drill(Drill),
+    /// A person saw the alarm of a snapshot, and says that it is right as it is.
+    Acknowledgement { snapshot: SnapshotId },
+    /// Archives that nothing needs any more, deleted when the grace period is over.
+    Retirement(Retirement),
+}
+
+/// What has been checked so far.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Checked {
+    /// Archives, by their names below `archives/`, of which every byte was read and found right, and when that began last.
+    pub verified: BTreeMap<String, Timestamp>,
+    /// Snapshots that passed, and when they did last: the record and its streams are whole, and every archive that holds something of
+    /// it was verified.
+    pub passed: BTreeMap<SnapshotId, Timestamp>,
+}
+
+/// How a drill ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Drill {
+    pub snapshot: SnapshotId,
+    /// Why it did not succeed; `None` when it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// The server that the dump was loaded into, such as `PostgreSQL 18.1`; `None` when none could be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// Tables and rows that were compared.
+    pub tables: u64,
+    pub rows: u64,
+    /// Originals that were read and whose SHA-1 is the database's.
+    pub assets: u64,
+}
+
+/// Archives that wait for their deletion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Retirement {
+    /// Names below `archives/`.
+    pub archives: BTreeSet<String>,
+    /// What retired them, such as `prune`.
+    pub by: String,
+}
+
+/// All notes of a repository.
+#[derive(Debug, Clone, Default)]
+pub struct Notes {
+    /// By name in the store, oldest first.
+    pub list: Vec<(String, Note)>,
+    /// Notes that could not be read.
+    pub problems: Vec<Problem>,
+}
+
+impl Notes {
+    /// Archives that were read whole and found right, and when last.
+    pub fn verified(&self) -> HashMap<&str, Timestamp> {
+        let mut newest = HashMap::new();
+        for (archive, time) in self.checks().flat_map(|checked| &checked.verified) {
+            let known = newest.entry(archive.as_str()).or_insert(*time);
+            *known = (*known).max(*time);
+        }
+        newest
+    }
+
+    /// Snapshots that passed a check, and when last.
+    pub fn passed(&self) -> BTreeMap<SnapshotId, Timestamp> {
+        let mut newest = BTreeMap::new();
+        for (snapshot, time) in self.checks().flat_map(|checked| &checked.passed) {
+            let known = newest.entry(*snapshot).or_insert(*time);
+            *known = (*known).max(*time);
+        }
+        newest
+    }
+
+    /// Snapshots whose alarm a person acknowledged.
+    pub fn acknowledged(&self) -> BTreeSet<SnapshotId> {
+        let acknowledged = self.list.iter().filter_map(|(_, note)| match &note.what {
+            What::Acknowledgement { snapshot } => Some(*snapshot),
+            _ => None,
+        });
+        acknowledged.collect()
+    }
+
+    /// Archives that wait for their deletion, and since when.
+    pub fn retired(&self) -> BTreeMap<&str, Timestamp> {
+        let retired = self.list.iter().filter_map(|(_, note)| match &note.what {
+            What::Retirement(retirement) => Some((note.time, retirement)),
+            _ => None,
+        });
+        retired.flat_map(|(time, all)| all.archives.iter().map(move |name| (name.as_str(), time))).collect()
+    }
+
+    /// Drills with when they were, oldest first.
+    pub fn drills(&self) -> impl Iterator<Item = (Timestamp, &Drill)> {
+        self.list.iter().filter_map(|(_, note)| match &note.what {
+            What::Drill(drill) => Some((note.time, drill)),
+            _ => None,
+        })
+    }
+
+    /// What a check that found `found` has to write down: that, with all that was known and still counts (`counts` says so of
+    /// an archive's name and of a snapshot).
+    pub fn after_check(
+        &self,
+        found: Checked,
+        counts: &dyn Fn(&str) -> bool,
+        is_there: &dyn Fn(SnapshotId) -> bool,
+    ) -> Checked {
+        let mut all = Checked {
+            verified: self.verified().into_iter().map(|(name, time)| (name.to_owned(), time)).collect(),
+            passed: self.passed(),
+        };
+        all.verified.extend(found.verified);
+        all.passed.extend(found.passed);
+        all.verified.retain(|name, _| counts(name));
+        all.passed.retain(|id, _| is_there(*id));
+        all
+    }
+
+    /// Names of the notes of checks: what a newer check's note replaces.
+    pub fn names_of_checks(&self) -> Vec<&str> {
+        let checks = self.list.iter().filter(|(_, note)| matches!(note.what, What::Check(_)));
+        checks.map(|(name, _)| name.as_str()).collect()
+    }
+
+    fn checks(&self) -> impl Iterator<Item = &Checked> {
+        self.list.iter().filter_map(|(_, note)| match &note.what {
+            What::Check(checked) => Some(checked),
+            _ => None,
+        })
+    }
+}
+
+impl Repository {
+    /// All notes. One that cannot be read is a problem in the answer and no error.
+    pub fn notes(&self) -> Result<Notes> {
+        let mut notes = Notes::default();
+        for listed in self.store().list("notes")? {
+            match read(&**self.store(), &listed.name) {
+                Ok(note) => notes.list.push((listed.name, note)),
+                // Another process replaced it just now.
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => notes.problems.push(Problem { subject: listed.name, message: error.to_string() }),
+            }
+        }
+        Ok(notes)
+    }
+
+    /// Remembers `what`: durable on return. Needs no lock. The note's name.
+    pub fn add_note(&self, what: What) -> Result<String> {
+        let kind = match &what {
+            What::Check(_) => "check",
+            What::Drill(_) => "drill",
+            What::Acknowledgement { .. } => "acknowledgement",
+            What::Retirement(_) => "retirement",
+        };
+        let note = Note { time: Timestamp::now(), host: Repository::host(), what };
+        let json = serde_json::to_vec_pretty(&note).map_err(|error| unwritten().caused_by(error))?;
+        let begin = format!("notes/{}-{kind}", SnapshotId::at(note.time));
+        for number in 1..NAMES {
+            let name = if number == 1 { format!("{begin}.json") } else { format!("{begin}-{number}.json") };
+            match store::write_all(&**self.store(), &name, &json) {
+                Err(error) if error.kind() == Kind::Exists => {}
+                done => return done.map(|()| name),
+            }
+        }
+        Err(unwritten())
+    }
+
+    /// Forgets the note called `name`.
+    pub fn remove_note(&self, name: &str) -> Result<()> {
+        self.store().delete(name)
+    }
+}
+
+fn read(store: &dyn store::Store, name: &str) -> Result<Note> {
+    let json = store::read_all(store, name, LIMIT)?;
+    serde_json::from_slice(&json).map_err(|error| Error::damaged(name).caused_by(error))
+}
+
+fn unwritten() -> Error {
+    Error::new(Kind::Io, "writing a note of the repository")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repository() -> (tempfile::TempDir, Repository) {
+        let dir = tempfile::tempdir().unwrap();
+        let repository = Repository::create(&dir.path().join("repository")).unwrap();
+        (dir, repository)
+    }
+
+    #[test]
+    fn notes_of_one_second_stand_side_by_side_and_a_damaged_one_is_named() {
+        let (_dir, repository) = repository();
+        let snapshot: SnapshotId = "2026-11-22T030005Z".parse().unwrap();
+        let names: Vec<String> =
+            (0..3).map(|_| repository.add_note(What::Acknowledgement { snapshot }).unwrap()).collect();
+        assert_eq!(repository.notes().unwrap().list.len(), 3);
+        assert_eq!(repository.notes().unwrap().acknowledged(), BTreeSet::from([snapshot]));
+        std::fs::write(repository.root().join(&names[1]), "{").unwrap();
+        repository.remove_note(&names[0]).unwrap();
+        let notes = repository.notes().unwrap();
+        assert_eq!((notes.list.len(), notes.problems.len()), (1, 1));
+        assert_eq!(notes.problems[0].subject, names[1]);
+    }
+
+    #[test]
+    fn what_a_check_found_is_put_together_with_what_was_known() {
+        let (_dir, repository) = repository();
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let snapshot = SnapshotId::at(at(5));
+        let checked = |all: &[(&str, i64)]| Checked {
+            verified: all.iter().map(|(name, second)| ((*name).to_owned(), at(*second))).collect(),
+            passed: BTreeMap::from([(snapshot, at(all[0].1))]),
+        };
+        repository.add_note(What::Check(checked(&[("a", 10), ("b", 10)]))).unwrap();
+        repository.add_note(What::Check(checked(&[("a", 20), ("gone", 20)]))).unwrap();
+        let notes = repository.notes().unwrap();
+        assert_eq!(notes.verified(), HashMap::from([("a", at(20)), ("b", at(10)), ("gone", at(20))]));
+        let all = notes.after_check(checked(&[("b", 30)]), &|name| name != "gone", &|_| true);
+        assert_eq!(all.verified, BTreeMap::from([("a".to_owned(), at(20)), ("b".to_owned(), at(30))]));
+        assert_eq!(all.passed, BTreeMap::from([(snapshot, at(30))]));
+        assert_eq!(notes.names_of_checks().len(), 2);
+    }
+}
