@@ -3,6 +3,7 @@
 //! The texts are those of PostgreSQL 13 to 18 (`LC_ALL=C`) and of Docker 20 to 28. What is not recognised is told as it
 //! came. The server's own words are in its own language; then the general message is all there is.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -26,6 +27,11 @@ impl Subject {
             Server::Url(_) | Server::Environment => None,
         };
         Subject { program: request.tool.program(), docker }
+    }
+
+    /// A server in a new container of `image`.
+    pub(super) fn in_container(image: &str, docker: &OsStr) -> Self {
+        Subject { program: "postgres", docker: Some((image.to_owned(), docker.to_string_lossy().into_owned())) }
     }
 }
 
@@ -222,7 +228,7 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
 }
 
 /// The last lines that say something.
-fn last_words(text: &str) -> String {
+pub(super) fn last_words(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(4)..].join("\n")
 }

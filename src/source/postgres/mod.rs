@@ -12,6 +12,7 @@ mod clients;
 mod command;
 mod failure;
 mod process;
+pub mod throwaway;
 mod url;
 
 use std::ffi::OsString;

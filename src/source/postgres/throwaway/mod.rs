@@ -1,0 +1,283 @@
+//! A PostgreSQL server that is thrown away: made for one rehearsal, in a temporary folder or in a container, and gone with it.
+//!
+//! Always holds: no server, folder or container that was there before is touched. The server is reached by a socket in its own
+//! private folder, or inside a container without a network, and by nothing else. It ends and its data is removed when the value is
+//! dropped, and also when shoebox is killed: a keeper, a small shell script, waits for the end of its input, which comes
+//! with the end of shoebox in whatever way.
+//!
+//! PostgreSQL refuses to run as root: root starts it as the user `postgres`, else `nobody`. Nothing is synced to the disk, which
+//! makes it quick and of no use after a power cut. Limits: the data lies in TMPDIR and takes about twice the dump's size; a
+//! keeper that is killed itself leaves the server running.
+
+mod programs;
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tempfile::TempDir;
+
+pub use programs::{Programs, Wanted};
+
+use super::failure::{self, Failure, Subject};
+use super::process::{Ended, Process};
+use super::Server;
+use crate::base::{Context, Error, Kind, Result};
+
+const IN_FOLDER: &str = include_str!("folder.sh");
+const IN_CONTAINER: &str = include_str!("container.sh");
+/// A path of a socket has 107 bytes at most (unix(7)).
+const LONGEST_FOLDER: usize = 70;
+
+/// What makes loading quick, all of it without a thought for a crash.
+const SETTINGS: [(&str, &str); 12] = [
+    ("autovacuum", "off"),
+    ("checkpoint_timeout", "1h"),
+    ("fsync", "off"),
+    ("full_page_writes", "off"),
+    ("maintenance_work_mem", "128MB"),
+    // Needs shared memory, of which containers have little.
+    ("max_parallel_maintenance_workers", "0"),
+    ("max_wal_senders", "0"),
+    ("max_wal_size", "2GB"),
+    ("shared_buffers", "128MB"),
+    ("synchronous_commit", "off"),
+    ("wal_level", "minimal"),
+    ("max_connections", "20"),
+];
+/// In a folder: the socket lies beside the data, and nothing listens on the network.
+const PRIVATE: [(&str, &str); 4] = [
+    ("listen_addresses", ""),
+    ("port", "5432"),
+    ("unix_socket_directories", "."),
+    ("unix_socket_permissions", "0700"),
+];
+/// Extensions that have to be loaded at the start.
+const PRELOADED: [&str; 2] = ["vchord", "vectors"];
+
+/// A server of its own, superuser `postgres`.
+#[derive(Debug)]
+pub struct ThrowAway {
+    place: Place,
+    keeper: Child,
+    /// The keeper waits for its end.
+    leash: Option<ChildStdin>,
+    version: String,
+}
+
+#[derive(Debug)]
+enum Place {
+    Folder { folder: TempDir, bin: PathBuf },
+    Container { docker: OsString, name: String },
+}
+
+impl ThrowAway {
+    /// Starts one of this machine's servers in a temporary folder.
+    pub fn in_folder(programs: &Programs, wanted: &Wanted) -> Result<ThrowAway> {
+        let user = server_user();
+        let folder = private_folder(user)?;
+        let mut keeper = script(IN_FOLDER);
+        keeper.arg(folder.path()).arg(&programs.bin).arg(settings(programs, wanted));
+        if let Some((uid, gid)) = user {
+            keeper.uid(uid).gid(gid);
+        }
+        let what = format!("PostgreSQL {} in {}", programs.version, programs.bin.display());
+        let (child, leash) = start(keeper, &what)?.map_err(|ended| {
+            Error::new(Kind::Program, format_args!("{what} does not start"))
+                .caused_by(failure::last_words(&ended.complaint))
+                .hint("`--postgres FOLDER` names other programs, `--docker` takes a container; TMPDIR says where there is room")
+        })?;
+        let place = Place::Folder { folder, bin: programs.bin.clone() };
+        Ok(ThrowAway { place, keeper: child, leash: Some(leash), version: programs.version.clone() })
+    }
+
+    /// Starts a container of `image` through `docker` (or a program with the same flags), which fetches it if need be.
+    pub fn in_container(docker: &OsStr, image: &str) -> Result<ThrowAway> {
+        if image.is_empty() || image.starts_with('-') {
+            return Err(Error::invalid(format_args!("`{image}` is no name of an image")));
+        }
+        let name = format!("shoebox-drill-{}", uuid::Uuid::new_v4().simple());
+        let mut keeper = script(IN_CONTAINER);
+        keeper.arg(docker).arg(&name).arg(image).arg("postgres");
+        keeper.args(SETTINGS.iter().flat_map(|(key, value)| ["-c".to_owned(), format!("{key}={value}")]));
+        let subject = Subject::in_container(image, docker);
+        let (child, leash) = start(keeper, "docker")?.map_err(|ended| Failure::new(subject, ended).into_error())?;
+        let place = Place::Container { docker: docker.to_owned(), name };
+        let mut server = ThrowAway { place, keeper: child, leash: Some(leash), version: String::new() };
+        server.version = server.ask("postgres", "SHOW server_version")?.split(' ').next().unwrap_or_default().to_owned();
+        Ok(server)
+    }
+
+    /// Such as `18.4`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// How clients reach its database `database`.
+    pub fn server(&self, database: &str) -> Server {
+        match &self.place {
+            Place::Folder { folder, .. } => Server::Url(url(folder.path(), database)),
+            Place::Container { docker, name } => Server::Docker { container: name.clone(), docker: docker.clone() },
+        }
+    }
+
+    /// Makes an empty database.
+    pub fn create_database(&self, name: &str) -> Result<()> {
+        let name = name.replace('"', "\"\"");
+        self.ask("postgres", &format!("CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8'")).map(drop)
+    }
+
+    /// The one value, or the few lines, that `sql` answers with.
+    pub fn ask(&self, database: &str, sql: &str) -> Result<String> {
+        let mut lines = Vec::new();
+        self.rows(database, sql, &mut |line| {
+            lines.push(line.to_owned());
+            Ok(())
+        })?;
+        Ok(lines.join("\n"))
+    }
+
+    /// Hands each row of `sql`'s answer to `each`, fields joined by tabs.
+    pub fn rows(&self, database: &str, sql: &str, each: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
+        let process = Process::start(self.psql(database, sql)).context(|| "starting psql")?;
+        let mut lines = BufReader::with_capacity(1 << 16, process);
+        let mut line = String::new();
+        while lines.read_line(&mut line).context(|| "reading from psql")? > 0 {
+            each(line.trim_end_matches('\n'))?;
+            line.clear();
+        }
+        let ended = lines.into_inner().end().context(|| "waiting for psql")?;
+        match ended.status.success() {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Program, "a question to the throw-away server failed")
+                .caused_by(failure::last_words(&ended.complaint))),
+        }
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> Command {
+        let mut command = match &self.place {
+            Place::Folder { bin, folder } => {
+                let mut command = without_pg_variables(bin.join("psql"));
+                command.arg("--dbname").arg(url(folder.path(), database));
+                command
+            }
+            Place::Container { docker, name } => {
+                let mut command = Command::new(docker);
+                command.args(["exec", name, "psql", "--username=postgres", "--dbname", database]);
+                command
+            }
+        };
+        // Nothing that is asked for holds a tab or a line's end.
+        command.args(["-X", "-q", "-A", "-t", "-w", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", sql]);
+        command
+    }
+}
+
+impl Drop for ThrowAway {
+    fn drop(&mut self) {
+        self.leash = None;
+        let _ = self.keeper.wait();
+    }
+}
+
+/// True if `docker` is there and its daemon answers.
+pub fn docker_answers(docker: &OsStr) -> bool {
+    let mut command = Command::new(docker);
+    command.args(["version", "--format", "{{.Server.Version}}"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Immich's own image for what a dump wants. Source: the tags of `ghcr.io/immich-app/postgres`, 14 being that of Immich's
+/// compose file, with pgvecto.rs in it.
+pub fn image(wanted: &Wanted) -> String {
+    let tag = match wanted.major.unwrap_or(14) {
+        ..=14 => "14-vectorchord0.4.3-pgvectors0.2.0".to_owned(),
+        major => format!("{}-vectorchord0.5.3-pgvector0.8.1", major.min(18)),
+    };
+    format!("ghcr.io/immich-app/postgres:{tag}")
+}
+
+fn script(text: &str) -> Command {
+    let mut command = without_pg_variables("sh".into());
+    command.args(["-c", text, "sh"]).current_dir("/").process_group(0);
+    command
+}
+
+/// Variables such as PGHOSTADDR would lead a client to another server, and PGDATA a server to other data.
+fn without_pg_variables(program: PathBuf) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
+        command.env_remove(name);
+    }
+    command.env("LC_ALL", "C");
+    command
+}
+
+/// Starts a keeper and waits until it says that it is ready; the inner error says how it ended instead.
+fn start(mut command: Command, what: &str) -> Result<Result<(Child, ChildStdin), Ended>> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().context(|| format!("starting {what}"))?;
+    let (leash, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let mut said = String::new();
+    let heard = stdout.map(|stdout| BufReader::new(stdout).read_line(&mut said));
+    match leash {
+        Some(leash) if said == "ready\n" => return Ok(Ok((child, leash))),
+        _ => heard.transpose().context(|| format!("waiting for {what}"))?,
+    };
+    let mut complaint = Vec::new();
+    stderr.map(|mut stderr| stderr.read_to_end(&mut complaint));
+    let status = child.wait().context(|| format!("waiting for {what}"))?;
+    Ok(Err(Ended { status, complaint: String::from_utf8_lossy(&complaint).into_owned() }))
+}
+
+/// A folder that only the server's user can look into.
+fn private_folder(user: Option<(u32, u32)>) -> Result<TempDir> {
+    let usual = std::env::temp_dir();
+    let place = if usual.as_os_str().len() > LONGEST_FOLDER { PathBuf::from("/tmp") } else { usual };
+    let folder = tempfile::Builder::new()
+        .prefix("shoebox-drill-")
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir_in(&place);
+    let folder = folder.context(|| format!("making a folder in {}", place.display()))?;
+    if let Some((uid, gid)) = user {
+        chown(folder.path(), Some(uid), Some(gid)).context(|| "giving a folder to the server's user")?;
+    }
+    Ok(folder)
+}
+
+/// Whom root starts the server as; `None` when we are not root.
+fn server_user() -> Option<(u32, u32)> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let ids = |name: &str| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut fields = line.split(':').skip(2).map(str::parse);
+        Some((fields.next()?.ok()?, fields.next()?.ok()?))
+    };
+    Some(ids("postgres").or_else(|| ids("nobody")).unwrap_or((65_534, 65_534)))
+}
+
+/// Lines of `postgresql.conf`.
+fn settings(programs: &Programs, wanted: &Wanted) -> String {
+    let mut lines: Vec<String> =
+        SETTINGS.iter().chain(&PRIVATE).map(|(key, value)| format!("{key} = '{value}'")).collect();
+    let wants = |name: &&&str| wanted.extensions.iter().any(|extension| extension == **name) && programs.has(name);
+    let preloaded: Vec<&str> = PRELOADED.iter().filter(wants).copied().collect();
+    lines.push(format!("shared_preload_libraries = '{}'", preloaded.join(",")));
+    lines.join("\n")
+}
+
+/// Everything that a variable or a service file could say differently is said.
+fn url(folder: &Path, database: &str) -> String {
+    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let host = encoded(&folder.join("data").to_string_lossy());
+    format!("postgresql:///{}?host={host}&hostaddr=&port=5432&user=postgres&options=", encoded(database))
+}
