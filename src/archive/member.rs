@@ -96,6 +96,93 @@ fn set_name(header: &mut Header, name: &[u8]) {
     field[..len].copy_from_slice(&name[..len]);
 }
 
+/// A member's header as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundHeader {
+    pub name: Vec<u8>,
+    /// Nanoseconds since 1970-01-01 UTC.
+    pub mtime: i64,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Bytes of the data.
+    pub size: u64,
+    /// The data are pax records for the member that follows.
+    pub is_extension: bool,
+}
+
+impl FoundHeader {
+    /// What a ustar block says; `None` when it is no header of a member as shoebox writes them, or its checksum is wrong.
+    pub fn of_block(block: &[u8]) -> Option<FoundHeader> {
+        let header = Header::from_byte_slice(block.get(..BLOCK as usize)?);
+        let kind = header.entry_type();
+        let is_known = matches!(kind, EntryType::Regular | EntryType::XHeader);
+        if header.as_ustar().is_none() || !is_known || header.cksum().ok()? != checksum(block) {
+            return None;
+        }
+        let name = &header.as_old().name;
+        if kind == EntryType::XHeader {
+            // Of a pax header only the size says something.
+            let size = header.size().ok()?;
+            return Some(FoundHeader { name: vec![], mtime: 0, mode: 0, uid: 0, gid: 0, size, is_extension: true });
+        }
+        Some(FoundHeader {
+            name: name[..memchr::memchr(0, name).unwrap_or(name.len())].to_vec(),
+            mtime: i64::try_from(header.mtime().ok()?).ok()?.checked_mul(1_000_000_000)?,
+            mode: header.mode().ok()? & 0o7777,
+            uid: u32::try_from(header.uid().ok()?).ok()?,
+            gid: u32::try_from(header.gid().ok()?).ok()?,
+            size: header.size().ok()?,
+            is_extension: false,
+        })
+    }
+
+    /// Takes in what the pax `records` before it say. `None` when they are none.
+    pub fn extend(&mut self, records: &[u8]) -> Option<()> {
+        for (key, value) in pax_records(records)? {
+            let number = || std::str::from_utf8(value).ok()?.parse::<u64>().ok();
+            match key {
+                b"path" => self.name = value.to_vec(),
+                b"mtime" => self.mtime = nanos(std::str::from_utf8(value).ok()?)?,
+                b"size" => self.size = number()?,
+                b"uid" => self.uid = u32::try_from(number()?).ok()?,
+                b"gid" => self.gid = u32::try_from(number()?).ok()?,
+                _ => {}
+            }
+        }
+        Some(())
+    }
+}
+
+/// The sum of a header's bytes, its own field taken as spaces. POSIX.1-2017, pax, "ustar Interchange Format".
+fn checksum(block: &[u8]) -> u32 {
+    let bytes = block.iter().take(BLOCK as usize).enumerate();
+    bytes.map(|(at, byte)| if (148..156).contains(&at) { u32::from(b' ') } else { u32::from(*byte) }).sum()
+}
+
+/// The records of a pax header: each is its own length, a space, key `=` value and a line feed. Values may hold any bytes.
+fn pax_records(mut data: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+    let mut records = Vec::new();
+    while !data.is_empty() {
+        let space = memchr::memchr(b' ', data)?;
+        let len: usize = std::str::from_utf8(&data[..space]).ok()?.parse().ok()?;
+        let record = data.get(space + 1..len)?.strip_suffix(b"\n")?;
+        let equals = memchr::memchr(b'=', record)?;
+        records.push((&record[..equals], &record[equals + 1..]));
+        data = &data[len..];
+    }
+    Some(records)
+}
+
+/// Nanoseconds of a time as pax writes it.
+fn nanos(text: &str) -> Option<i64> {
+    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
+    let (seconds, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let fraction: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let nanos = seconds.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(fraction.parse().ok()?)?;
+    Some(sign * nanos)
+}
+
 /// Zero bytes that fill the last block of `size` bytes.
 pub fn padding(size: u64) -> usize {
     (size.next_multiple_of(BLOCK) - size) as usize
@@ -132,6 +219,38 @@ mod tests {
     fn times_before_1970_and_fractions_are_kept() {
         assert_eq!(seconds(1_700_000_000_000_000_001), "1700000000.000000001");
         assert_eq!(seconds(-1_500_000_000), "-1.500000000");
+    }
+
+    #[test]
+    fn a_header_reads_back_with_all_that_pax_records_say() {
+        for (name, mtime, uid, size) in [
+            (b"a".to_vec(), 1_700_000_000_000_000_000, 7, 3),
+            ([&b"upload/\xff\n1 x=".repeat(20)[..]].concat(), -1_500_000_000, 1 << 30, 9 << 30),
+            (vec![b'n'; 100], 9_000_000_000_123_456_789, 0o7777777, 0),
+        ] {
+            let header = MemberHeader { name: &name, mtime, mode: 0o640, uid, gid: 5 };
+            let blocks = header.blocks(size, false).unwrap();
+            let (first, last) = (FoundHeader::of_block(&blocks).unwrap(), blocks.len() - 512);
+            let mut found = FoundHeader::of_block(&blocks[last..]).unwrap();
+            if first.is_extension {
+                found.extend(&blocks[512..512 + first.size as usize]).unwrap();
+            }
+            assert_eq!(found, FoundHeader { name, mtime, mode: 0o640, uid, gid: 5, size, is_extension: false });
+        }
+    }
+
+    #[test]
+    fn a_block_with_a_flipped_bit_is_no_header() {
+        let blocks = MemberHeader::own("chunks/x").blocks(5, false).unwrap();
+        for bit in 0..512 * 8 {
+            let mut flipped = blocks.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            if let Some(found) = FoundHeader::of_block(&flipped) {
+                // Only spaces and zeros around the checksum's digits do not count.
+                assert!((148..156).contains(&(bit / 8)), "{bit}: {found:?}");
+            }
+        }
+        assert!(FoundHeader::of_block(&[0; 512]).is_none());
     }
 
     #[test]

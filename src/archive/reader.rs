@@ -1,6 +1,7 @@
 //! Reading archives: the index from the end, and single segments and chunks from the middle, each verified.
 
 use super::index::{TAIL_FROM_END, TAIL_LEN, Tail};
+use super::member::{BLOCK, FoundHeader};
 use super::{MAX_CHUNK, SEGMENT, frame, hasher};
 use crate::base::object::Object;
 use crate::base::stored::{ChunkPlace, ContentPlace, IndexLine};
@@ -67,6 +68,16 @@ fn matches(place: &ContentPlace, index: u64, plain: &[u8]) -> bool {
 /// The plain bytes of segment `index` of the content at `place`, verified. `Damaged` when they are not what was
 /// written, whatever the reason.
 pub fn read_segment(object: &dyn Object, place: &ContentPlace, index: u64) -> Result<Vec<u8>> {
+    let (stored, plain) = stored_segment(object, place, index)?;
+    Ok(plain.unwrap_or(stored))
+}
+
+/// The stored bytes of segment `index`, and the plain ones where these are others; verified.
+pub(super) fn stored_segment(
+    object: &dyn Object,
+    place: &ContentPlace,
+    index: u64,
+) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
     let damaged = || Error::damaged(format_args!("content {}", place.hash));
     let (offset, stored) = stored_at(place, index).ok_or_else(damaged)?;
     if stored > zstd_safe::compress_bound(SEGMENT) {
@@ -75,14 +86,24 @@ pub fn read_segment(object: &dyn Object, place: &ContentPlace, index: u64) -> Re
     let mut bytes = vec![0; stored];
     object.read_at(offset, &mut bytes)?;
     let plain = match place.frames {
-        None => bytes,
-        Some(_) => frame::decompress(&bytes, place.segment_len(index)).map_err(|error| damaged().caused_by(error))?,
+        None => None,
+        Some(_) => {
+            Some(frame::decompress(&bytes, place.segment_len(index)).map_err(|error| damaged().caused_by(error))?)
+        }
     };
-    if matches(place, index, &plain) { Ok(plain) } else { Err(damaged()) }
+    match matches(place, index, plain.as_deref().unwrap_or(&bytes)) {
+        true => Ok((bytes, plain)),
+        false => Err(damaged()),
+    }
 }
 
 /// The plain bytes of the chunk at `place`, verified; `prefix` is what its key chunks make, empty for a key chunk.
 pub fn read_chunk(object: &dyn Object, place: &ChunkPlace, prefix: &[u8]) -> Result<Vec<u8>> {
+    Ok(stored_chunk(object, place, prefix)?.1)
+}
+
+/// The frame of the chunk at `place` and its plain bytes, verified.
+pub(super) fn stored_chunk(object: &dyn Object, place: &ChunkPlace, prefix: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
     let damaged = || Error::damaged(format_args!("chunk {}", place.hash));
     if place.size > MAX_CHUNK || place.stored > zstd_safe::compress_bound(MAX_CHUNK as usize) as u64 {
         return Err(damaged());
@@ -94,5 +115,27 @@ pub fn read_chunk(object: &dyn Object, place: &ChunkPlace, prefix: &[u8]) -> Res
         prefix => frame::decompress_patch(&bytes, prefix, place.size as usize),
     };
     let plain = plain.map_err(|error| damaged().caused_by(error))?;
-    if hasher::hash(&plain) == place.hash { Ok(plain) } else { Err(damaged()) }
+    if hasher::hash(&plain) == place.hash { Ok((bytes, plain)) } else { Err(damaged()) }
+}
+
+/// No pax header of a member is longer.
+const MAX_EXTENSION: u64 = 64 << 10;
+
+/// The header of the member whose data begin at `offset`; `None` when it cannot be read.
+pub(super) fn header_before(object: &dyn Object, offset: u64) -> Option<FoundHeader> {
+    let from = offset.saturating_sub(MAX_EXTENSION).next_multiple_of(BLOCK);
+    let mut blocks = vec![0; usize::try_from(offset.checked_sub(from)?).ok()?];
+    object.read_at(from, &mut blocks).ok()?;
+    let own = blocks.len().checked_sub(BLOCK as usize)?;
+    let mut found = FoundHeader::of_block(&blocks[own..]).filter(|found| !found.is_extension)?;
+    // A pax header in front of it ends where it begins.
+    for at in (0..own).step_by(BLOCK as usize).rev() {
+        let Some(before) = FoundHeader::of_block(&blocks[at..]).filter(|before| before.is_extension) else { continue };
+        let data = at + BLOCK as usize;
+        if before.size.next_multiple_of(BLOCK) == (own - data) as u64 {
+            found.extend(&blocks[data..data + before.size as usize])?;
+            break;
+        }
+    }
+    Some(found)
 }

@@ -4,10 +4,11 @@
 
 use super::index::{self, Tail};
 use super::member::{MemberHeader, content_name, may_be_compressed, padding};
-use super::{Digests, SEGMENT, frame};
-use crate::base::object::Draft;
-use crate::base::stored::{ChunkLine, ContentLine, IndexLine};
-use crate::base::{FilePath, Hash, Result};
+use super::reader::{header_before, stored_chunk, stored_segment};
+use super::{Digests, SEGMENT, frame, hasher};
+use crate::base::object::{Draft, Object};
+use crate::base::stored::{ChunkLine, ContentLine, ContentPlace, IndexLine};
+use crate::base::{Error, FilePath, Hash, Result};
 
 /// Bytes of plain data that a trial of compression takes.
 const TRIAL: usize = SEGMENT;
@@ -138,6 +139,46 @@ impl ArchiveWriter {
         Ok(large)
     }
 
+    /// Adds a copy of the content that `line` says is in the archive `from`, as it is stored there: with its name, time, mode
+    /// and owner (those of a member whose header is damaged are 0600, 0 and 0). Each segment is verified before it is
+    /// written. `Damaged` when one is not what was written; nothing of it stays then.
+    pub fn copy_content(&mut self, from: &dyn Object, line: &ContentLine) -> Result<()> {
+        let start = self.draft.size();
+        let copied = self.append_copy(from, line);
+        if copied.is_err() {
+            self.draft.truncate(start)?;
+        }
+        self.lines.push(IndexLine::Content(ContentLine { offset: copied?, ..line.clone() }));
+        Ok(())
+    }
+
+    /// Adds a copy of the chunk that `line` says is in the archive `from`, as it is stored there; `prefix` is what its key
+    /// chunks make, empty for a key chunk. `Damaged` when it is not what was written.
+    pub fn copy_chunk(&mut self, from: &dyn Object, line: &ChunkLine, prefix: &[u8]) -> Result<()> {
+        let frame = stored_chunk(from, &line.into(), prefix)?.0;
+        self.add_chunk(line.chunk, line.size, &frame, &line.keys)
+    }
+
+    fn append_copy(&mut self, from: &dyn Object, line: &ContentLine) -> Result<u64> {
+        let place = ContentPlace::from(line);
+        if !place.tree.is_empty() && !hasher::tree_matches(&place.tree, place.hash) {
+            return Err(Error::damaged(format_args!("content {}", place.hash)));
+        }
+        let name = content_name(&line.path, line.frames.is_some());
+        let mut header = MemberHeader { mtime: line.mtime, ..MemberHeader::own("") };
+        header.name = &name;
+        if let Some(old) = header_before(from, line.offset) {
+            (header.mode, header.uid, header.gid) = (old.mode, old.uid, old.gid);
+        }
+        self.draft.append(&header.blocks(line.stored, line.frames.is_some() && line.size >= WIDE)?)?;
+        let offset = self.draft.size();
+        for index in 0..place.segments() {
+            self.draft.append(&stored_segment(from, &place, index)?.0)?;
+        }
+        self.draft.append(&vec![0; padding(line.stored)])?;
+        Ok(offset)
+    }
+
     /// Writes index and tail and publishes the archive as `name`: durable on return.
     pub fn finish(mut self, name: &str) -> Result<Finished> {
         let encoded = index::encode(&self.lines)?;
@@ -250,4 +291,79 @@ fn content_line(
         path: seen.path.clone(),
         mtime: seen.mtime,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::ArchiveReader;
+    use crate::base::Kind;
+    use crate::store::{Folder, Store};
+
+    /// Noise that does not shrink; `b'a'` repeated does.
+    fn noise(len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_copy_is_the_same_member_at_another_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Folder::new(dir.path());
+        let long = FilePath::new(format!("upload/{}.jpg", "n".repeat(200))).unwrap();
+        let mut writer = ArchiveWriter::new(store.draft().unwrap());
+        for (plain, uid) in [(noise(3_000_000), 7), (vec![b'a'; 2_500_000], 1 << 30), (Vec::new(), 0)] {
+            let seen = NewContent { path: &long, mtime: 1_600_000_000_123_456_789, mode: 0o640, uid, gid: 9 };
+            let digests = hasher::digest(&plain);
+            writer.add_content(&seen, &digests, Stored::choose(&long, plain).unwrap()).unwrap();
+        }
+        let (key, patched) = (b"one line\n".repeat(9000), b"one line!\n".repeat(9000));
+        writer.add_chunk(hasher::hash(&key), key.len() as u64, &frame::compress(&key).unwrap(), &[]).unwrap();
+        let patch = frame::compress_patch(&patched, &key).unwrap();
+        writer.add_chunk(hasher::hash(&patched), patched.len() as u64, &patch, &[hasher::hash(&key)]).unwrap();
+        let old = writer.finish("old.tar").unwrap();
+
+        let from = store.open("old.tar").unwrap();
+        let mut copy = ArchiveWriter::new(store.draft().unwrap());
+        copy.add_chunk(hasher::hash(b"x"), 1, &frame::compress(b"x").unwrap(), &[]).unwrap();
+        for line in &old.lines {
+            match line {
+                IndexLine::Content(line) => copy.copy_content(&*from, line).unwrap(),
+                IndexLine::Chunk(line) if line.keys.is_empty() => copy.copy_chunk(&*from, line, b"").unwrap(),
+                IndexLine::Chunk(line) => copy.copy_chunk(&*from, line, &key).unwrap(),
+            }
+        }
+        let new = copy.finish("new.tar").unwrap();
+        let to = store.open("new.tar").unwrap();
+        assert_eq!(ArchiveReader::open(store.open("new.tar").unwrap()).unwrap().lines().unwrap(), new.lines);
+        for (a, b) in old.lines.iter().zip(&new.lines[1..]) {
+            assert_eq!(header_before(&*from, a.place().0).unwrap(), header_before(&*to, b.place().0).unwrap());
+            let bytes = |object: &dyn Object, (at, len): (u64, u64)| {
+                let mut bytes = vec![0; len as usize];
+                object.read_at(at, &mut bytes).unwrap();
+                bytes
+            };
+            assert_eq!(bytes(&*from, a.place()), bytes(&*to, b.place()));
+        }
+    }
+
+    #[test]
+    fn a_damaged_segment_is_not_copied_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Folder::new(dir.path());
+        let path = FilePath::new("upload/a.jpg").unwrap();
+        let plain = noise(3_000_000);
+        let seen = NewContent { path: &path, mtime: 0, mode: 0o644, uid: 0, gid: 0 };
+        let mut writer = ArchiveWriter::new(store.draft().unwrap());
+        writer.add_content(&seen, &hasher::digest(&plain), Stored::Plain(plain)).unwrap();
+        let lines = writer.finish("old.tar").unwrap().lines;
+        let IndexLine::Content(line) = &lines[0] else { panic!("a content") };
+        let mut bytes = std::fs::read(dir.path().join("old.tar")).unwrap();
+        bytes[line.offset as usize + 2_500_000] ^= 1;
+        std::fs::write(dir.path().join("old.tar"), bytes).unwrap();
+        let mut copy = ArchiveWriter::new(store.draft().unwrap());
+        let error = copy.copy_content(&*store.open("old.tar").unwrap(), line).unwrap_err();
+        assert_eq!((error.kind(), copy.size(), copy.is_empty()), (Kind::Damaged, 0, true));
+    }
 }

@@ -89,7 +89,25 @@ pub struct ContentPlace {
     pub tree: Vec<u8>,
 }
 
+impl From<&ContentLine> for ContentPlace {
+    fn from(line: &ContentLine) -> Self {
+        ContentPlace {
+            hash: line.content,
+            size: line.size,
+            offset: line.offset,
+            stored: line.stored,
+            frames: line.frames.clone(),
+            tree: line.tree.clone(),
+        }
+    }
+}
+
 impl ContentPlace {
+    /// How many segments it has; an empty content has one, which is empty.
+    pub fn segments(&self) -> u64 {
+        self.size.div_ceil(SEGMENT as u64).max(1)
+    }
+
     /// Plain bytes of segment `index`; 0 past the end.
     pub fn segment_len(&self, index: u64) -> usize {
         let begin = index.saturating_mul(SEGMENT as u64).min(self.size);
@@ -105,4 +123,10 @@ pub struct ChunkPlace {
     pub size: u64,
     pub offset: u64,
     pub stored: u64,
+}
+
+impl From<&ChunkLine> for ChunkPlace {
+    fn from(line: &ChunkLine) -> Self {
+        ChunkPlace { hash: line.chunk, size: line.size, offset: line.offset, stored: line.stored }
+    }
 }

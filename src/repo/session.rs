@@ -59,6 +59,15 @@ impl Session {
         ContentSink::new(self.repository.store().clone(), id)
     }
 
+    /// Where what is copied out of older archives goes: its archives are named by the time of the copying, and later than all
+    /// that there are, whatever the clock says. The catalog prefers the newer of two copies.
+    pub fn copies(&self) -> Result<ContentSink> {
+        let of_name = |name: &String| name.get(5..)?.rsplit_once('-')?.0.parse::<SnapshotId>().ok();
+        let newest = archive_names(&self.repository)?.iter().filter_map(of_name).max();
+        let now = SnapshotId::at(jiff::Timestamp::now());
+        Ok(self.sink(newest.map_or(now, |newest| newest.max(now))))
+    }
+
     /// Tries the snapshot `record`, whose archives are all published: fills in how complete it is. Nothing shows of it
     /// until [`Session::commit`].
     pub fn stage(&self, mut record: SnapshotRecord, written: &Written) -> Result<Staged> {

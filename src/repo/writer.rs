@@ -9,9 +9,10 @@ use rusqlite::Connection;
 
 use super::record::ArchiveInfo;
 use crate::archive::{ArchiveWriter, Digests, LargeContent, NewContent, Stored};
+use crate::base::stored::{ChunkLine, ContentLine};
 use crate::base::{Error, Hash, Result, SnapshotId};
 use crate::catalog::query;
-use crate::store::Store;
+use crate::store::{Object, Store};
 
 /// An archive is finished when it has so many bytes; a content that is larger has one to itself.
 pub const TARGET: u64 = 256 << 20;
@@ -134,6 +135,40 @@ impl ContentSink {
         added
     }
 
+    /// Adds a copy of the content that `line` says is in the archive `from`, as it is stored there, verified. Does nothing
+    /// when it was added before. `Damaged` when it is not what was written; nothing of it stays then.
+    pub fn copy_content(&self, from: &dyn Object, line: &ContentLine) -> Result<()> {
+        if !self.state().stored.insert(line.content) {
+            return Ok(());
+        }
+        let copied = match line.size > TARGET {
+            true => self.copy_alone(from, line),
+            false => self.with_archive(&mut self.state(), |archive| archive.copy_content(from, line)),
+        };
+        self.state().note_content(line.content, copied.map(|()| line.size))
+    }
+
+    /// A content that fills an archive of its own.
+    fn copy_alone(&self, from: &dyn Object, line: &ContentLine) -> Result<()> {
+        let mut archive = ArchiveWriter::new(self.store.draft()?);
+        archive.copy_content(from, line)?;
+        self.publish(&mut self.state(), archive)
+    }
+
+    /// Adds a copy of the chunk that `line` says is in the archive `from`; `prefix` is what its key chunks make, empty for a
+    /// key chunk. Does nothing when it was added before. `Damaged` when it is not what was written.
+    pub fn copy_chunk(&self, from: &dyn Object, line: &ChunkLine, prefix: &[u8]) -> Result<()> {
+        let mut state = self.state();
+        if !state.stored.insert(line.chunk) {
+            return Ok(());
+        }
+        let copied = self.with_archive(&mut state, |archive| archive.copy_chunk(from, line, prefix));
+        if copied.is_err() {
+            state.stored.remove(&line.chunk);
+        }
+        copied
+    }
+
     /// Publishes the last archive. All that was added is durable on return.
     pub fn finish(self) -> Result<Written> {
         self.flush()?;
@@ -202,18 +237,22 @@ impl State {
         }
     }
 
-    fn note(&mut self, added: Result<()>, digests: &Digests) -> Result<()> {
-        match added {
-            Ok(()) => {
+    fn note_content(&mut self, hash: Hash, copied: Result<u64>) -> Result<()> {
+        match copied {
+            Ok(bytes) => {
                 self.written.contents += 1;
-                self.written.bytes += digests.size;
+                self.written.bytes += bytes;
                 Ok(())
             }
             Err(error) => {
-                self.stored.remove(&digests.hash);
+                self.stored.remove(&hash);
                 Err(error)
             }
         }
+    }
+
+    fn note(&mut self, added: Result<()>, digests: &Digests) -> Result<()> {
+        self.note_content(digests.hash, added.map(|()| digests.size))
     }
 }
 
