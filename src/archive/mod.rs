@@ -4,6 +4,8 @@ pub mod frame;
 pub mod hasher;
 mod index;
 mod member;
+#[cfg(test)]
+mod memory;
 mod reader;
 mod writer;
 

@@ -297,8 +297,8 @@ fn content_line(
 mod tests {
     use super::*;
     use crate::archive::ArchiveReader;
+    use crate::archive::memory::Memory;
     use crate::base::Kind;
-    use crate::store::{Folder, Store};
 
     /// Noise that does not shrink; `b'a'` repeated does.
     fn noise(len: usize) -> Vec<u8> {
@@ -309,10 +309,9 @@ mod tests {
 
     #[test]
     fn a_copy_is_the_same_member_at_another_place() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Folder::new(dir.path());
+        let store = Memory::default();
         let long = FilePath::new(format!("upload/{}.jpg", "n".repeat(200))).unwrap();
-        let mut writer = ArchiveWriter::new(store.draft().unwrap());
+        let mut writer = ArchiveWriter::new(store.draft());
         for (plain, uid) in [(noise(3_000_000), 7), (vec![b'a'; 2_500_000], 1 << 30), (Vec::new(), 0)] {
             let seen = NewContent { path: &long, mtime: 1_600_000_000_123_456_789, mode: 0o640, uid, gid: 9 };
             let digests = hasher::digest(&plain);
@@ -324,8 +323,8 @@ mod tests {
         writer.add_chunk(hasher::hash(&patched), patched.len() as u64, &patch, &[hasher::hash(&key)]).unwrap();
         let old = writer.finish("old.tar").unwrap();
 
-        let from = store.open("old.tar").unwrap();
-        let mut copy = ArchiveWriter::new(store.draft().unwrap());
+        let from = store.open("old.tar");
+        let mut copy = ArchiveWriter::new(store.draft());
         copy.add_chunk(hasher::hash(b"x"), 1, &frame::compress(b"x").unwrap(), &[]).unwrap();
         for line in &old.lines {
             match line {
@@ -335,8 +334,8 @@ mod tests {
             }
         }
         let new = copy.finish("new.tar").unwrap();
-        let to = store.open("new.tar").unwrap();
-        assert_eq!(ArchiveReader::open(store.open("new.tar").unwrap()).unwrap().lines().unwrap(), new.lines);
+        let to = store.open("new.tar");
+        assert_eq!(ArchiveReader::open(store.open("new.tar")).unwrap().lines().unwrap(), new.lines);
         for (a, b) in old.lines.iter().zip(&new.lines[1..]) {
             assert_eq!(header_before(&*from, a.place().0).unwrap(), header_before(&*to, b.place().0).unwrap());
             let bytes = |object: &dyn Object, (at, len): (u64, u64)| {
@@ -350,20 +349,19 @@ mod tests {
 
     #[test]
     fn a_damaged_segment_is_not_copied_and_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Folder::new(dir.path());
+        let store = Memory::default();
         let path = FilePath::new("upload/a.jpg").unwrap();
         let plain = noise(3_000_000);
         let seen = NewContent { path: &path, mtime: 0, mode: 0o644, uid: 0, gid: 0 };
-        let mut writer = ArchiveWriter::new(store.draft().unwrap());
+        let mut writer = ArchiveWriter::new(store.draft());
         writer.add_content(&seen, &hasher::digest(&plain), Stored::Plain(plain)).unwrap();
         let lines = writer.finish("old.tar").unwrap().lines;
         let IndexLine::Content(line) = &lines[0] else { panic!("a content") };
-        let mut bytes = std::fs::read(dir.path().join("old.tar")).unwrap();
+        let mut bytes = store.bytes("old.tar");
         bytes[line.offset as usize + 2_500_000] ^= 1;
-        std::fs::write(dir.path().join("old.tar"), bytes).unwrap();
-        let mut copy = ArchiveWriter::new(store.draft().unwrap());
-        let error = copy.copy_content(&*store.open("old.tar").unwrap(), line).unwrap_err();
+        store.put("old.tar", bytes);
+        let mut copy = ArchiveWriter::new(store.draft());
+        let error = copy.copy_content(&*store.open("old.tar"), line).unwrap_err();
         assert_eq!((error.kind(), copy.size(), copy.is_empty()), (Kind::Damaged, 0, true));
     }
 }

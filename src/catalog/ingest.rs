@@ -10,7 +10,7 @@ mod file;
 mod library;
 mod merge;
 
-pub use archive::{add_archive, forget_archive};
+pub use archive::{add_archive, forget_archive, retire_archive};
 pub use asset_file::{AssetFiles, resolve_asset_files};
 pub use file::FileIngest;
 pub use library::LibraryIngest;
@@ -83,5 +83,17 @@ pub fn remove_newest(db: &Connection, time: i64) -> Result<()> {
 pub fn remove_snapshot(db: &Connection, time: i64) -> Result<()> {
     db.execute("DELETE FROM snapshot WHERE time = ?1", [time])?;
     db.execute("DELETE FROM unreadable WHERE time = ?1", [time])?;
+    Ok(())
+}
+
+/// Deletes the rows that hold in no snapshot any more.
+pub fn remove_dead_rows(db: &Connection) -> Result<()> {
+    for table in TIMED {
+        let sql = format!(
+            "DELETE FROM {table} WHERE NOT EXISTS
+                 (SELECT 1 FROM snapshot s WHERE s.time >= {table}.since AND s.time < {table}.until)"
+        );
+        db.execute(&sql, ())?;
+    }
     Ok(())
 }

@@ -23,14 +23,14 @@ CREATE TABLE unreadable (           -- snapshots whose record or lists cannot be
 );
 
 CREATE TABLE archive (
-    id   INTEGER PRIMARY KEY,
+    id   INTEGER PRIMARY KEY AUTOINCREMENT, -- never used twice: readers of an older generation go on with theirs
     name TEXT NOT NULL UNIQUE,      -- as below archives/, such as 2026/2026-11-22T030005Z-0001.tar
     size INTEGER NOT NULL,          -- bytes
     hash BLOB NOT NULL              -- BLAKE3 of its index, as its tail says
 );
 
 CREATE TABLE content (
-    id      INTEGER PRIMARY KEY,
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
     hash    BLOB NOT NULL UNIQUE,   -- BLAKE3 of the plain bytes
     sha1    BLOB NOT NULL,          -- SHA-1 of the plain bytes
     size    INTEGER NOT NULL,       -- plain bytes

@@ -9,12 +9,14 @@ mod diff;
 mod dump;
 mod exit;
 mod find;
+mod forget;
 mod init;
 mod log;
 mod ls;
 mod mount;
 mod output;
 mod progress;
+mod prune;
 mod repair;
 mod restore;
 mod signal;
@@ -83,6 +85,8 @@ enum Command {
     Log(log::Args),
     Restore(restore::Args),
     Dump(dump::Args),
+    Forget(Box<forget::Args>),
+    Prune(prune::Args),
     Repair(repair::Args),
     Completions(completions::Args),
 }
@@ -132,6 +136,8 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
         Command::Log(args) => args.run(&global, output),
         Command::Restore(args) => args.run(&global, output),
         Command::Dump(args) => args.run(&global, output),
+        Command::Forget(args) => args.run(&global, output),
+        Command::Prune(args) => args.run(&global, output),
         Command::Repair(args) => args.run(&global, output),
         Command::Completions(args) => args.run(output),
     }

@@ -3,6 +3,7 @@
 //! Memory: at most 16 segments of 1 MiB and 6 chunks (4 MiB on average, 15 at most), and 64 open files. Several threads that want the same piece read it once.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use lru::LruCache;
@@ -12,7 +13,7 @@ use super::record::Stream;
 use crate::archive;
 use crate::base::stored::ContentPlace;
 use crate::base::{Error, Hash, Kind, Result};
-use crate::catalog::query;
+use crate::catalog::{Generation, query};
 use crate::store::{Object, Store};
 
 /// Segments that are kept.
@@ -36,16 +37,21 @@ type Piece = Arc<OnceLock<Option<Arc<Vec<u8>>>>>;
 #[derive(Debug)]
 pub struct Contents {
     store: Arc<dyn Store>,
-    archives: Mutex<LruCache<i64, Arc<dyn Object>>>,
-    places: Mutex<LruCache<i64, Arc<(i64, ContentPlace)>>>,
+    /// Where the newest generation of the catalog is.
+    newest: PathBuf,
+    /// By name: an archive's bytes never change.
+    archives: Mutex<LruCache<String, Arc<dyn Object>>>,
+    /// By id of a content: the name of its archive, and the place in it.
+    places: Mutex<LruCache<i64, Arc<(String, ContentPlace)>>>,
     segments: Mutex<LruCache<(i64, u64), Piece>>,
     chunks: Mutex<LruCache<Hash, Piece>>,
 }
 
 impl Contents {
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, newest: PathBuf) -> Self {
         Contents {
             store,
+            newest,
             archives: cache(OPEN_ARCHIVES),
             places: cache(PLACE_CACHE),
             segments: cache(SEGMENT_CACHE),
@@ -58,10 +64,28 @@ impl Contents {
     pub fn segment(&self, catalog: &Connection, id: i64, index: u64) -> Result<Arc<Vec<u8>>> {
         once(&self.segments, (id, index), || {
             let place = self.place(catalog, id)?;
-            let object = self.archive(catalog, place.0)?;
-            advise(&*object, &place.1, index);
-            archive::read_segment(&*object, &place.1, index)
+            match self.archive(&place.0) {
+                Ok(object) => read(&*object, &place.1, index),
+                Err(error) if is_gone(&error) => self.moved_segment(place.1.hash, index, error),
+                Err(error) => Err(error),
+            }
         })
+    }
+
+    /// The segment of a content whose archive was pruned since the reader's catalog: where the newest one says.
+    fn moved_segment(&self, hash: Hash, index: u64, gone: Error) -> Result<Vec<u8>> {
+        let newest = self.newest_catalog(&gone)?;
+        let Some(id) = query::content_id(&newest, hash)? else { return Err(gone) };
+        let (archive, place) = checked_place(&newest, id)?;
+        match archive {
+            0 => Err(gone),
+            _ => read(&*self.archive(&query::archive_name(&newest, archive)?)?, &place, index),
+        }
+    }
+
+    fn newest_catalog(&self, gone: &Error) -> Result<Connection> {
+        let opened = Generation::open(&self.newest).and_then(|generation| generation.connect());
+        opened.map_err(|_| Error::damaged(gone))
     }
 
     /// The chunk of `stream` that holds the plain byte `offset`, and where that chunk begins in the stream.
@@ -85,12 +109,19 @@ impl Contents {
     }
 
     fn read_chunk(&self, catalog: &Connection, hash: Hash) -> Result<Vec<u8>> {
+        match self.chunk_by(catalog, hash) {
+            Err(gone) if is_gone(&gone) => self.chunk_by(&self.newest_catalog(&gone)?, hash),
+            done => done,
+        }
+    }
+
+    fn chunk_by(&self, catalog: &Connection, hash: Hash) -> Result<Vec<u8>> {
         let row = query::chunk(catalog, hash)?;
         let mut prefix = Vec::new();
         for key in &row.keys {
             prefix.extend_from_slice(&self.key_chunk(catalog, *key)?);
         }
-        archive::read_chunk(&*self.archive(catalog, row.archive)?, &row.place, &prefix)
+        archive::read_chunk(&*self.archive(&query::archive_name(catalog, row.archive)?)?, &row.place, &prefix)
     }
 
     fn key_chunk(&self, catalog: &Connection, hash: Hash) -> Result<Arc<Vec<u8>>> {
@@ -100,27 +131,23 @@ impl Contents {
         }
     }
 
-    fn place(&self, catalog: &Connection, id: i64) -> Result<Arc<(i64, ContentPlace)>> {
+    fn place(&self, catalog: &Connection, id: i64) -> Result<Arc<(String, ContentPlace)>> {
         if let Some(place) = locked(&self.places).get(&id) {
             return Ok(place.clone());
         }
-        let (archive, place) = query::content_place(catalog, id)?;
-        if !place.tree.is_empty() && !archive::hasher::tree_matches(&place.tree, place.hash) {
-            return Err(Error::damaged(format_args!("the catalog's record of content {}", place.hash)));
-        }
-        let place = Arc::new((archive, place));
+        let (archive, place) = checked_place(catalog, id)?;
+        let place = Arc::new((query::archive_name(catalog, archive)?, place));
         locked(&self.places).put(id, place.clone());
         Ok(place)
     }
 
-    fn archive(&self, catalog: &Connection, id: i64) -> Result<Arc<dyn Object>> {
-        if let Some(object) = locked(&self.archives).get(&id) {
+    fn archive(&self, name: &str) -> Result<Arc<dyn Object>> {
+        if let Some(object) = locked(&self.archives).get(name) {
             return Ok(object.clone());
         }
-        let name = query::archive_name(catalog, id)?;
         let object: Arc<dyn Object> =
-            Arc::from(self.store.open(&format!("archives/{name}")).map_err(|error| missing(&name, error))?);
-        locked(&self.archives).put(id, object.clone());
+            Arc::from(self.store.open(&format!("archives/{name}")).map_err(|error| missing(name, error))?);
+        locked(&self.archives).put(name.to_owned(), object.clone());
         Ok(object)
     }
 
@@ -130,6 +157,26 @@ impl Contents {
         locked(&self.places).clear();
         locked(&self.segments).clear();
     }
+}
+
+fn read(object: &dyn Object, place: &ContentPlace, index: u64) -> Result<Vec<u8>> {
+    advise(object, place, index);
+    archive::read_segment(object, place, index)
+}
+
+/// Archive and place of the content `id`, its tree verified.
+fn checked_place(catalog: &Connection, id: i64) -> Result<(i64, ContentPlace)> {
+    let (archive, place) = query::content_place(catalog, id)?;
+    match place.tree.is_empty() || archive::hasher::tree_matches(&place.tree, place.hash) {
+        true => Ok((archive, place)),
+        false => Err(Error::damaged(format_args!("the catalog's record of content {}", place.hash))),
+    }
+}
+
+/// True for the error of an archive that is not there.
+fn is_gone(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>());
+    error.kind() == Kind::Damaged && cause.is_some_and(|cause| cause.kind() == Kind::NotFound)
 }
 
 fn missing(name: &str, error: Error) -> Error {

@@ -8,6 +8,7 @@
 pub mod content;
 mod lock;
 pub mod notes;
+pub mod prune;
 pub mod record;
 mod repository;
 mod session;

@@ -48,6 +48,13 @@ pub struct Streams {
     pub library: Stream,
 }
 
+impl Streams {
+    /// The chunks of all three.
+    pub fn chunks(&self) -> impl Iterator<Item = &StreamChunk> {
+        [&self.dump, &self.files, &self.library].into_iter().flat_map(|stream| &stream.chunks)
+    }
+}
+
 /// A stream: its chunks put together in order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stream {

@@ -121,7 +121,7 @@ impl Repository {
 
     /// Reads contents.
     pub fn contents(&self) -> Contents {
-        Contents::new(self.store.clone())
+        Contents::new(self.store.clone(), self.catalog_path())
     }
 
     /// Ids of all snapshots, oldest first, by the records that exist.

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::content::Contents;
 use super::lock::Lock;
+use super::notes::What;
 use super::record::{Completeness, SnapshotRecord, Stream, StreamChunk, Streams};
 use super::repository::{Repository, is_scratch, record_name};
 use super::stream::StreamReader;
@@ -26,8 +27,8 @@ use crate::store;
 /// The one writer of a repository.
 #[derive(Debug)]
 pub struct Session {
-    repository: Repository,
-    generation: Generation,
+    pub(super) repository: Repository,
+    pub(super) generation: Generation,
     _lock: Lock,
 }
 
@@ -52,6 +53,16 @@ impl Session {
     /// The catalog as it is now.
     pub fn generation(&self) -> &Generation {
         &self.generation
+    }
+
+    /// Forgets the snapshots `ids`: their records are deleted, durably, and the next generation of the catalog has them no
+    /// more. What only they needed stays until a prune.
+    pub fn forget(&mut self, ids: &[SnapshotId], monitor: &dyn Monitor) -> Result<()> {
+        for id in ids {
+            self.repository.store().delete(&record_name(*id))?;
+        }
+        self.generation = catch_up(&self.repository, Some(&self.generation), monitor)?;
+        Ok(())
     }
 
     /// Where the new bytes of snapshot `id` go.
@@ -166,7 +177,7 @@ fn is_current(repository: &Repository, generation: &Generation, monitor: &dyn Mo
         known.push(id);
     }
     known.sort();
-    Ok(known == there && names == archive_names(repository)?.into_iter().collect())
+    Ok(known == there && names == archives_in_use(repository)?.into_iter().collect())
 }
 
 /// True when a snapshot that could not be read can be: what its lists lacked was stored again since.
@@ -178,14 +189,75 @@ fn is_readable_again(repository: &Repository, db: &Connection, id: SnapshotId) -
     })
 }
 
-fn archive_names(repository: &Repository) -> Result<Vec<String>> {
+/// Every archive that is there, by name.
+pub(super) fn archive_names(repository: &Repository) -> Result<Vec<String>> {
     let listed = repository.store().list("archives")?;
     let names = listed.into_iter().filter_map(|listed| Some(listed.name.strip_prefix("archives/")?.to_owned()));
     Ok(names.filter(|name| name.ends_with(".tar")).collect())
 }
 
-/// The next generation, with all that the store holds; from nothing when `known` is `None`.
+/// The archives that count: those that wait for their deletion are left aside.
+fn archives_in_use(repository: &Repository) -> Result<Vec<String>> {
+    let notes = repository.notes()?;
+    let retired = notes.retired();
+    Ok(archive_names(repository)?.into_iter().filter(|name| !retired.contains_key(name.as_str())).collect())
+}
+
+/// The next generation, with all that the store holds; from nothing when `known` is `None`. Archives that wait for their
+/// deletion are taken back where something is lost without them.
 fn catch_up(repository: &Repository, known: Option<&Generation>, monitor: &dyn Monitor) -> Result<Generation> {
+    let next = catch_up_without_retired(repository, known, monitor)?;
+    match is_missed(repository, &next)? {
+        false => Ok(next),
+        true => {
+            reinstate(repository, monitor)?;
+            catch_up_without_retired(repository, None, monitor)
+        }
+    }
+}
+
+/// True when archives wait for their deletion, and something is lost that they may hold.
+fn is_missed(repository: &Repository, generation: &Generation) -> Result<bool> {
+    let notes = repository.notes()?;
+    let there: HashSet<String> = archive_names(repository)?.into_iter().collect();
+    let db = generation.connect()?;
+    Ok(notes.retired().keys().any(|name| there.contains(*name)) && lacks_something(&db)?)
+}
+
+/// True when a snapshot cannot be read whole by what the catalog knows.
+fn lacks_something(db: &Connection) -> Result<bool> {
+    if query::lacks_content(db)? || !query::snapshot::unreadable(db)?.is_empty() {
+        return Ok(true);
+    }
+    for id in query::snapshot::ids(db)? {
+        for chunk in super::record_of(db, id.seconds())?.streams.chunks() {
+            if !query::has_chunk(db, chunk.hash)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Lets every archive that waits for its deletion count again.
+fn reinstate(repository: &Repository, monitor: &dyn Monitor) -> Result<()> {
+    for (name, note) in &repository.notes()?.list {
+        if let What::Retirement(retirement) = &note.what {
+            repository.remove_note(name)?;
+            let message = "something is lost without it: it is not deleted, and counts again".to_owned();
+            let problem =
+                |archive: &String| Problem { subject: format!("archives/{archive}"), message: message.clone() };
+            retirement.archives.iter().map(problem).for_each(|problem| monitor.problem(problem));
+        }
+    }
+    Ok(())
+}
+
+fn catch_up_without_retired(
+    repository: &Repository,
+    known: Option<&Generation>,
+    monitor: &dyn Monitor,
+) -> Result<Generation> {
     monitor.begin(Phase::Catalog, None, None);
     let path = repository.scratch("catalog");
     let known = known.filter(|generation| extends(repository, generation).unwrap_or(false));
@@ -205,7 +277,7 @@ fn catch_up(repository: &Repository, known: Option<&Generation>, monitor: &dyn M
     if known.is_some() && !has_newest_lists(draft.connection())? {
         // What comes next is told by its difference to lists that are lost: begin anew, without that snapshot.
         drop(draft);
-        return catch_up(repository, None, monitor);
+        return catch_up_without_retired(repository, None, monitor);
     }
     for record in new_records(repository, draft.connection(), monitor)? {
         take_in(repository, draft.connection(), &record, monitor)?;
@@ -274,20 +346,24 @@ fn drop_missing_snapshots(repository: &Repository, db: &Connection) -> Result<()
 }
 
 fn drop_missing_archives(repository: &Repository, db: &Connection, monitor: &dyn Monitor) -> Result<()> {
-    let there: HashSet<String> = archive_names(repository)?.into_iter().collect();
+    let notes = repository.notes()?;
+    let retired = notes.retired();
+    let there: HashSet<String> = archives_in_use(repository)?.into_iter().collect();
     for (name, id) in query::archive_names(db)?.into_iter().filter(|(name, _)| !there.contains(name)) {
-        monitor.problem(Problem {
-            subject: format!("archives/{name}"),
-            message: "the archive is missing; photos that only it held are stored again when they are still there"
-                .to_owned(),
-        });
+        if !retired.contains_key(name.as_str()) {
+            monitor.problem(Problem {
+                subject: format!("archives/{name}"),
+                message: "the archive is missing; photos that only it held are stored again when they are still there"
+                    .to_owned(),
+            });
+        }
         ingest::forget_archive(db, id)?;
     }
     Ok(())
 }
 
 /// Forgets patches whose key chunks are lost: they cannot be read, and are stored again when they are seen again.
-fn drop_orphans(db: &Connection) -> Result<()> {
+pub(super) fn drop_orphans(db: &Connection) -> Result<()> {
     let mut patches = db.prepare("SELECT hash, keys FROM chunk WHERE keys IS NOT NULL")?;
     let rows = patches.query_map((), |row| Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
     for row in rows.collect::<rusqlite::Result<Vec<_>>>()? {
@@ -333,7 +409,7 @@ fn new_records(repository: &Repository, db: &Connection, monitor: &dyn Monitor) 
 }
 
 /// Adds the archives that the catalog does not know. Files of those that no snapshot claims are remembered.
-fn add_archives(
+pub(super) fn add_archives(
     repository: &Repository,
     db: &Connection,
     claimed: &HashSet<String>,
@@ -341,7 +417,7 @@ fn add_archives(
 ) -> Result<()> {
     let known = query::archive_names(db)?;
     // The newest first: what is there twice was stored again because the older copy was of no use.
-    for name in archive_names(repository)?.into_iter().rev().filter(|name| !known.contains_key(name)) {
+    for name in archives_in_use(repository)?.into_iter().rev().filter(|name| !known.contains_key(name)) {
         let read = || -> Result<_> {
             let archive = ArchiveReader::open(repository.store().open(&format!("archives/{name}"))?)?;
             Ok((archive.lines()?, archive.size(), archive.hash()))
@@ -419,7 +495,7 @@ fn lines<'a, T: DeserializeOwned + 'a>(
     })
 }
 
-fn in_transaction<T>(db: &mut Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+pub(super) fn in_transaction<T>(db: &mut Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
     let transaction = db.transaction()?;
     let done = work(&transaction)?;
     transaction.commit()?;

@@ -75,11 +75,11 @@ impl Store for Folder {
 
     fn delete(&self, name: &str) -> Result<()> {
         let path = self.path(name)?;
+        let deleting = || format!("deleting {}", path.display());
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(Error::io(format_args!("deleting {}", path.display()), error))
-            }
-            _ => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io(deleting(), error)),
+            Ok(()) => sync_folder(path.parent().unwrap_or(&self.root)).context(deleting),
         }
     }
 }

@@ -32,7 +32,7 @@ pub trait Store: Send + Sync + Debug {
     fn list(&self, prefix: &str) -> Result<Vec<Listed>>;
     /// Begins an object.
     fn draft(&self) -> Result<Box<dyn Draft>>;
-    /// Deletes `name`. Deleting what is not there is not an error.
+    /// Deletes `name`: durable on return. Deleting what is not there is not an error.
     fn delete(&self, name: &str) -> Result<()>;
 }
 

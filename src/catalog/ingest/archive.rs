@@ -87,6 +87,20 @@ pub fn forget_archive(db: &Connection, id: i64) -> Result<()> {
     Ok(())
 }
 
+/// Notes that the archive `id` is not needed: what it holds and nothing names is known no more. False, and nothing is done,
+/// when a file shows a content that only it holds.
+pub fn retire_archive(db: &Connection, id: i64) -> Result<bool> {
+    let needed = "SELECT 1 FROM content c JOIN file f ON f.content = c.id WHERE c.archive = ?1";
+    if db.prepare_cached(needed)?.exists([id])? {
+        return Ok(false);
+    }
+    db.execute("DELETE FROM seen WHERE content IN (SELECT id FROM content WHERE archive = ?1)", [id])?;
+    db.execute("DELETE FROM content WHERE archive = ?1", [id])?;
+    db.execute("DELETE FROM chunk WHERE archive = ?1", [id])?;
+    db.execute("DELETE FROM archive WHERE id = ?1", [id])?;
+    Ok(true)
+}
+
 /// The id of the content called `hash`; one that no archive holds is noted as lost.
 pub(super) fn content(db: &Connection, hash: Hash, size: u64) -> Result<i64> {
     if let Some(id) = crate::catalog::query::content_id(db, hash)? {

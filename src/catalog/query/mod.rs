@@ -7,8 +7,9 @@ pub mod snapshot;
 pub mod view;
 
 pub use place::{
-    ChunkRow, archive_name, archive_names, chunk, content_id, content_place, has_chunk, has_content, has_content_of,
-    lost_contents, seen, shows_lost_content,
+    ArchiveRow, ChunkRow, archive_name, archive_names, archives, chunk, content_id, content_place, has_chunk,
+    has_content, has_content_of, lacks_content, lost_contents, seen, shown_contents, shows_lost_content,
+    stored_contents, unclaimed_archives,
 };
 
 /// A count or an id, as SQLite has it.

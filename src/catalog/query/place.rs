@@ -60,6 +60,13 @@ pub fn shows_lost_content(db: &Connection) -> Result<bool> {
     Ok(db.prepare_cached(sql)?.exists([FOREVER])?)
 }
 
+/// True when a file of any snapshot has a content that no archive holds.
+pub fn lacks_content(db: &Connection) -> Result<bool> {
+    let sql = "SELECT 1 FROM content c JOIN file f ON f.content = c.id WHERE c.archive = 0
+                   AND EXISTS (SELECT 1 FROM snapshot s WHERE s.time >= f.since AND s.time < f.until)";
+    Ok(db.prepare_cached(sql)?.exists(())?)
+}
+
 /// The contents that snapshots name and no archive holds.
 pub fn lost_contents(db: &Connection) -> Result<HashSet<Hash>> {
     let mut statement = db.prepare_cached("SELECT hash FROM content WHERE archive = 0")?;
@@ -103,6 +110,54 @@ pub fn archive_name(db: &Connection, id: i64) -> Result<String> {
         .query_row([id], |row| row.get(0))
         .optional()?
         .ok_or_else(|| Error::damaged(format_args!("the catalog has no archive {id}")))
+}
+
+/// An archive.
+#[derive(Debug, Clone)]
+pub struct ArchiveRow {
+    pub id: i64,
+    /// Name below `archives/`.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// All archives, by name.
+pub fn archives(db: &Connection) -> Result<Vec<ArchiveRow>> {
+    let mut statement = db.prepare_cached("SELECT id, name, size FROM archive ORDER BY name")?;
+    let row = |row: &Row<'_>| Ok(ArchiveRow { id: row.get(0)?, name: row.get(1)?, size: unsigned(row.get(2)?) });
+    Ok(statement.query_map((), row)?.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The contents that some snapshot of `times` (ascending) shows.
+pub fn shown_contents(db: &Connection, times: &[i64]) -> Result<HashSet<i64>> {
+    let mut statement = db.prepare_cached("SELECT content, since, until FROM file WHERE content IS NOT NULL")?;
+    let mut rows = statement.query(())?;
+    let mut shown = HashSet::new();
+    while let Some(row) = rows.next()? {
+        let (since, until): (i64, i64) = (row.get(1)?, row.get(2)?);
+        if times.get(times.partition_point(|time| *time < since)).is_some_and(|time| *time < until) {
+            shown.insert(row.get(0)?);
+        }
+    }
+    Ok(shown)
+}
+
+/// Id, archive and stored bytes of each content that an archive holds.
+pub fn stored_contents(db: &Connection, each: &mut dyn FnMut(i64, i64, u64)) -> Result<()> {
+    let mut statement = db.prepare_cached("SELECT id, archive, stored FROM content WHERE archive > 0")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        each(row.get(0)?, row.get(1)?, unsigned(row.get(2)?));
+    }
+    Ok(())
+}
+
+/// Archives of which a file is remembered that no snapshot names: an interrupted backup wrote them.
+pub fn unclaimed_archives(db: &Connection) -> Result<HashSet<i64>> {
+    let sql = "SELECT DISTINCT c.archive FROM seen s JOIN content c ON c.id = s.content";
+    let mut statement = db.prepare_cached(sql)?;
+    Ok(statement.query_map((), |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
 }
 
 /// All archives that the catalog knows, by name.

@@ -24,9 +24,9 @@ use tempfile::TempDir;
 
 pub use programs::{Programs, Wanted};
 
+use super::Server;
 use super::failure::{self, Failure, Subject};
 use super::process::{Ended, Process};
-use super::Server;
 use crate::base::{Context, Error, Kind, Result};
 
 const IN_FOLDER: &str = include_str!("folder.sh");
@@ -51,12 +51,8 @@ const SETTINGS: [(&str, &str); 12] = [
     ("max_connections", "20"),
 ];
 /// In a folder: the socket lies beside the data, and nothing listens on the network.
-const PRIVATE: [(&str, &str); 4] = [
-    ("listen_addresses", ""),
-    ("port", "5432"),
-    ("unix_socket_directories", "."),
-    ("unix_socket_permissions", "0700"),
-];
+const PRIVATE: [(&str, &str); 4] =
+    [("listen_addresses", ""), ("port", "5432"), ("unix_socket_directories", "."), ("unix_socket_permissions", "0700")];
 /// Extensions that have to be loaded at the start.
 const PRELOADED: [&str; 2] = ["vchord", "vectors"];
 
@@ -109,7 +105,8 @@ impl ThrowAway {
         let (child, leash) = start(keeper, "docker")?.map_err(|ended| Failure::new(subject, ended).into_error())?;
         let place = Place::Container { docker: docker.to_owned(), name };
         let mut server = ThrowAway { place, keeper: child, leash: Some(leash), version: String::new() };
-        server.version = server.ask("postgres", "SHOW server_version")?.split(' ').next().unwrap_or_default().to_owned();
+        server.version =
+            server.ask("postgres", "SHOW server_version")?.split(' ').next().unwrap_or_default().to_owned();
         Ok(server)
     }
 

@@ -50,7 +50,8 @@ impl Programs {
 
     fn among(path: &OsString, versions: &[&Path]) -> Vec<Programs> {
         let below = |folder: &&Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        let packaged = versions.iter().flat_map(below).filter(|folder| is_version(folder)).map(|folder| folder.join("bin"));
+        let packaged =
+            versions.iter().flat_map(below).filter(|folder| is_version(folder)).map(|folder| folder.join("bin"));
         let folders: BTreeSet<PathBuf> = env::split_paths(path).chain(packaged).collect();
         let mut found: Vec<Programs> = folders.iter().filter_map(|folder| Programs::in_folder(folder)).collect();
         found.dedup();
@@ -115,7 +116,9 @@ mod tests {
     fn the_best_server_has_the_extensions_and_then_the_nearest_version_that_is_not_older() {
         let folder = tempfile::tempdir().unwrap();
         let versions = folder.path().join("versions");
-        for (major, extensions) in [("9", &[][..]), ("14", &[]), ("16", &[]), ("17", &["vector", "cube"]), ("18", &["vector"])] {
+        for (major, extensions) in
+            [("9", &[][..]), ("14", &[]), ("16", &[]), ("17", &["vector", "cube"]), ("18", &["vector"])]
+        {
             server(&versions.join(major), &format!("{major}.2"), extensions);
         }
         server(&folder.path().join("on path"), "19beta1", &[]);

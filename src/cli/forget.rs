@@ -1,0 +1,155 @@
+//! `shoebox forget`
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::json;
+
+use super::output::{Output, plural, size};
+use super::progress::Progress;
+use super::{Done, Global};
+use crate::base::{Error, Kind, Result};
+use crate::task::forget::policy::{Count, Every, Within};
+use crate::task::forget::{self, Choice, Fate, Options, Policy, Report};
+
+/// Forget old snapshots by rules, as restic does; says what would go unless told to apply it
+///
+/// What no rule keeps is forgotten. The newest snapshot, the newest good one, and the last one that passed a check are always
+/// kept. `shoebox prune` then gives back the space. Nothing is forgotten while a snapshot has an alarm that nobody
+/// acknowledged, or while a clock looks wrong.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Forget these, by their ids, instead of following rules
+    #[arg(value_name = "SNAPSHOT", conflicts_with_all = ["keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly", "keep_within"])]
+    snapshots: Vec<String>,
+    /// Keep the newest N snapshots (or `unlimited`, like all of these)
+    #[arg(short = 'l', long, env = "SHOEBOX_KEEP_LAST", value_name = "N")]
+    keep_last: Option<Count>,
+    /// Keep the newest of each hour, for the N newest hours that have one
+    #[arg(short = 'H', long, env = "SHOEBOX_KEEP_HOURLY", value_name = "N")]
+    keep_hourly: Option<Count>,
+    /// Keep the newest of each day
+    #[arg(short = 'd', long, env = "SHOEBOX_KEEP_DAILY", value_name = "N")]
+    keep_daily: Option<Count>,
+    /// Keep the newest of each week
+    #[arg(short = 'w', long, env = "SHOEBOX_KEEP_WEEKLY", value_name = "N")]
+    keep_weekly: Option<Count>,
+    /// Keep the newest of each month
+    #[arg(short = 'm', long, env = "SHOEBOX_KEEP_MONTHLY", value_name = "N")]
+    keep_monthly: Option<Count>,
+    /// Keep the newest of each year
+    #[arg(short = 'y', long, env = "SHOEBOX_KEEP_YEARLY", value_name = "N")]
+    keep_yearly: Option<Count>,
+    /// Keep all that are not older than the newest by more than this, such as 14d or 1y6m
+    #[arg(long, env = "SHOEBOX_KEEP_WITHIN", value_name = "TIME")]
+    keep_within: Option<Within>,
+    /// Keep the newest of each hour within this time of the newest snapshot
+    #[arg(long, value_name = "TIME")]
+    keep_within_hourly: Option<Within>,
+    /// Keep the newest of each day within this time
+    #[arg(long, value_name = "TIME")]
+    keep_within_daily: Option<Within>,
+    /// Keep the newest of each week within this time
+    #[arg(long, value_name = "TIME")]
+    keep_within_weekly: Option<Within>,
+    /// Keep the newest of each month within this time
+    #[arg(long, value_name = "TIME")]
+    keep_within_monthly: Option<Within>,
+    /// Keep the newest of each year within this time
+    #[arg(long, value_name = "TIME")]
+    keep_within_yearly: Option<Within>,
+    /// Forget; without it only what would go is shown
+    #[arg(long)]
+    apply: bool,
+    /// The clock is right, whatever it looks like
+    #[arg(long)]
+    accept_clock: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  shoebox forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --keep-yearly 10
+  shoebox forget --keep-within 30d --keep-monthly unlimited --apply && shoebox prune
+  shoebox forget 2026-05-01T030005Z --apply
+
+Rules add up. Hours, days and weeks are those of this machine's time zone; `within` counts back from the newest snapshot.
+A snapshot with a bad dump uses up no rule and is kept by --keep-within alone.
+
+JSON: one object a snapshot: {\"id\", \"keep\", \"reasons\": []}; the last is {\"kind\": \"summary\", \"applied\", \"kept\", \"forgotten\", \"freed\": bytes that a prune
+can give back}";
+
+impl Args {
+    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+        let options = self.options();
+        let progress = Progress::new(output)?;
+        let done = forget::forget(&global.open()?, &options, &progress);
+        let problems = progress.finish();
+        output.problems(&problems);
+        let report = done?;
+        print(&report, &options, output)?;
+        Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
+    }
+
+    fn options(self) -> Options {
+        let keep = [
+            (Every::Snapshot, self.keep_last),
+            (Every::Hour, self.keep_hourly),
+            (Every::Day, self.keep_daily),
+            (Every::Week, self.keep_weekly),
+            (Every::Month, self.keep_monthly),
+            (Every::Year, self.keep_yearly),
+        ];
+        let keep_within = [
+            (Every::Hour, self.keep_within_hourly),
+            (Every::Day, self.keep_within_daily),
+            (Every::Week, self.keep_within_weekly),
+            (Every::Month, self.keep_within_monthly),
+            (Every::Year, self.keep_within_yearly),
+        ];
+        let policy = Policy {
+            keep: keep.into_iter().filter_map(|(every, count)| Some((every, count?))).collect(),
+            within: self.keep_within,
+            keep_within: keep_within.into_iter().filter_map(|(every, within)| Some((every, within?))).collect(),
+        };
+        let choice = if self.snapshots.is_empty() { Choice::ByPolicy(policy) } else { Choice::Named(self.snapshots) };
+        let (zone, now) = (TimeZone::system(), Timestamp::now());
+        Options { choice, zone, now, accept_clock: self.accept_clock, apply: self.apply }
+    }
+}
+
+fn print(report: &Report, options: &Options, output: &Output) -> Result<()> {
+    let (kept, gone): (Vec<&Fate>, Vec<&Fate>) = report.fates.iter().partition(|fate| !fate.reasons.is_empty());
+    if output.is_json() {
+        for fate in &report.fates {
+            let keep = !fate.reasons.is_empty();
+            output.answer(&json!({ "id": fate.record.id, "keep": keep, "reasons": fate.reasons }), "")?;
+        }
+    } else {
+        let rows: Vec<[String; 3]> = report.fates.iter().map(|fate| cells(fate, &options.zone)).collect();
+        output.table(&rows, &["ID", "Time", "Kept as"], &[], |row| row.to_vec())?;
+    }
+    let (word, rest) = match options.apply {
+        true => ("forgotten", "; `shoebox prune` gives the space back"),
+        false => ("would be forgotten", "; --apply does it"),
+    };
+    let text = format!(
+        "{} {word}, {} kept; {} needed no more{rest}",
+        plural(gone.len() as u64, "snapshot", "snapshots"),
+        kept.len(),
+        size(report.freed),
+    );
+    let value = json!({ "kind": "summary", "applied": options.apply, "kept": kept.len(), "forgotten": gone.len(), "freed": report.freed });
+    output.answer(&value, text)
+}
+
+fn cells(fate: &Fate, zone: &TimeZone) -> [String; 3] {
+    let time = fate.record.id.time().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string();
+    let kept = if fate.reasons.is_empty() { "(goes)".to_owned() } else { fate.reasons.join(", ") };
+    [fate.record.id.to_string(), time, kept]
+}
+
+/// The error for a share that is none.
+pub(super) fn percent(text: &str) -> Result<u8> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse().ok().filter(|number| *number <= 100);
+    number.ok_or_else(|| Error::new(Kind::Invalid, format_args!("`{text}` is no share from 0% to 100%")))
+}

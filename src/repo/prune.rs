@@ -1,0 +1,393 @@
+//! Pruning: giving back the space of what no snapshot needs.
+//!
+//! An archive that holds nothing that is needed is retired. One that holds a lot that is not needed is written anew: what is
+//! needed is copied, verified, into new archives, these are read back whole, the next catalog is published, and only then is
+//! the old one retired. A retired archive lies where it was until its grace period is over; then it is deleted.
+//!
+//! Always holds: at every moment each remaining snapshot can be read from what is published. A prune that is cut short leaves at
+//! most copies, which the next one clears away. An archive of which something that is needed cannot be read is left alone.
+//!
+//! Limits: the keys of patches are kept for as long as a patch that is needed names them, even where few do.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::Connection;
+
+use super::content::Contents;
+use super::notes::{Retirement, What};
+use super::record::Streams;
+use super::session::{Session, add_archives, drop_orphans, in_transaction};
+use super::writer::ContentSink;
+use super::{Repository, record_of};
+use crate::archive::{ArchiveReader, read_chunk, read_segment};
+use crate::base::stored::{ChunkPlace, ContentPlace, IndexLine};
+use crate::base::{Error, Hash, Kind, Monitor, Phase, Problem, Result, SnapshotId};
+use crate::catalog::{Draft, ingest, query};
+use crate::store::{Object, Store};
+
+/// How a repository is pruned.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// An archive is written anew when a larger share of it is not needed, in percent.
+    pub max_unused: u8,
+    /// How long a retired archive stays.
+    pub grace: SignedDuration,
+    /// The time that counts as now.
+    pub now: Timestamp,
+}
+
+/// How much of an archive is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Use {
+    id: i64,
+    /// Name below `archives/`.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// Stored bytes of what is needed.
+    pub needed: u64,
+}
+
+/// What a prune will do.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// Archives that nothing needs.
+    pub retire: Vec<Use>,
+    /// Archives of which too much is not needed.
+    pub rewrite: Vec<Use>,
+    /// Archives that stay as they are.
+    pub keep: Vec<Use>,
+    /// Retired archives whose grace period is over, and their bytes.
+    pub delete: Vec<(String, u64)>,
+    /// Retired archives that still wait, and their bytes.
+    pub waiting: Vec<(String, u64)>,
+}
+
+/// What a prune did.
+#[derive(Debug, Clone, Default)]
+pub struct Pruned {
+    /// Archives that were retired, and their bytes.
+    pub retired: Vec<(String, u64)>,
+    /// New archives, and their bytes.
+    pub written: Vec<(String, u64)>,
+    /// Archives that were deleted, and their bytes.
+    pub deleted: Vec<(String, u64)>,
+}
+
+/// What the snapshots of a catalog need.
+struct Needs {
+    contents: HashSet<i64>,
+    chunks: HashSet<Hash>,
+}
+
+impl Needs {
+    /// What the snapshots at `times` (ascending) need.
+    fn of(db: &Connection, times: &[i64]) -> Result<Needs> {
+        let mut chunks = HashSet::new();
+        for time in times {
+            let streams: Streams = record_of(db, *time)?.streams;
+            chunks.extend(streams.chunks().map(|chunk| chunk.hash));
+        }
+        let patches: Vec<Hash> = chunks.iter().copied().collect();
+        for hash in patches {
+            match query::chunk(db, hash) {
+                Ok(row) => chunks.extend(row.keys),
+                // What is lost needs nothing.
+                Err(error) if error.kind() == Kind::Damaged => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Needs { contents: query::shown_contents(db, times)?, chunks })
+    }
+
+    /// How much of each archive that is.
+    fn uses(&self, db: &Connection) -> Result<Vec<Use>> {
+        let mut needed: HashMap<i64, u64> = HashMap::new();
+        query::stored_contents(db, &mut |content, archive, stored| {
+            if self.contents.contains(&content) {
+                *needed.entry(archive).or_default() += stored;
+            }
+        })?;
+        for hash in &self.chunks {
+            match query::chunk(db, *hash) {
+                Ok(row) => *needed.entry(row.archive).or_default() += row.place.stored,
+                Err(error) if error.kind() == Kind::Damaged => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let uses = query::archives(db)?.into_iter().map(|archive| Use {
+            id: archive.id,
+            needed: needed.get(&archive.id).copied().unwrap_or(0),
+            name: archive.name,
+            size: archive.size,
+        });
+        Ok(uses.collect())
+    }
+}
+
+/// How much of each archive the snapshots `kept` need: what is left of a repository when the others are forgotten.
+pub fn uses(db: &Connection, kept: &[SnapshotId]) -> Result<Vec<Use>> {
+    let mut times: Vec<i64> = kept.iter().map(|id| id.seconds()).collect();
+    times.sort_unstable();
+    Needs::of(db, &times)?.uses(db)
+}
+
+impl Session {
+    /// What a prune would do now.
+    pub fn plan_prune(&self, options: &Options) -> Result<Plan> {
+        let db = self.generation().connect()?;
+        self.plan_with(&db, &Needs::of(&db, &times(&db)?)?, options)
+    }
+
+    fn plan_with(&self, db: &Connection, needs: &Needs, options: &Options) -> Result<Plan> {
+        let mut plan = Plan::default();
+        let unclaimed = query::unclaimed_archives(db)?;
+        for archive in needs.uses(db)? {
+            let unused = archive.size.saturating_sub(archive.needed);
+            // The next backup goes on from what an interrupted one left.
+            let young = unclaimed.contains(&archive.id) && !is_over(written_at(&archive.name), options);
+            let place = match archive.needed {
+                _ if young => &mut plan.keep,
+                0 => &mut plan.retire,
+                _ if unused.saturating_mul(100) > archive.size.saturating_mul(options.max_unused.into()) => {
+                    &mut plan.rewrite
+                }
+                _ => &mut plan.keep,
+            };
+            place.push(archive);
+        }
+        let known: HashSet<&str> = [&plan.keep, &plan.retire, &plan.rewrite]
+            .into_iter()
+            .flatten()
+            .map(|archive| archive.name.as_str())
+            .collect();
+        let notes = self.repository.notes()?;
+        let sizes = sizes(&self.repository)?;
+        let (mut delete, mut waiting) = (Vec::new(), Vec::new());
+        for (name, since) in notes.retired() {
+            let Some(size) = sizes.get(name).filter(|_| !known.contains(name)) else { continue };
+            let place = if is_over(Some(since), options) { &mut delete } else { &mut waiting };
+            place.push((name.to_owned(), *size));
+        }
+        (plan.delete, plan.waiting) = (delete, waiting);
+        Ok(plan)
+    }
+
+    /// Prunes. What cannot be read is told to `monitor`, and its archive stays.
+    pub fn prune(&mut self, options: &Options, monitor: &dyn Monitor) -> Result<Pruned> {
+        let db = self.generation.connect()?;
+        let needs = Needs::of(&db, &times(&db)?)?;
+        let plan = self.plan_with(&db, &needs, options)?;
+        let mut pruned = Pruned::default();
+        if !plan.retire.is_empty() || !plan.rewrite.is_empty() {
+            let sink = self.copies()?;
+            let copied = self.copy(&db, &needs, &plan, &sink, monitor)?;
+            let written = sink.finish()?;
+            for archive in &written.archives {
+                verify(&self.repository, &db, &archive.name)?;
+                pruned.written.push((archive.name.clone(), archive.size));
+            }
+            drop(db);
+            let names = written.archives.into_iter().map(|archive| archive.name).collect();
+            pruned.retired = self.retire(plan.retire.into_iter().chain(copied).collect(), &names, monitor)?;
+        }
+        pruned.deleted = self.delete_retired(options)?;
+        Ok(pruned)
+    }
+
+    /// Copies what is needed of the archives that are written anew; those of which all was copied.
+    fn copy(
+        &self,
+        db: &Connection,
+        needs: &Needs,
+        plan: &Plan,
+        sink: &ContentSink,
+        monitor: &dyn Monitor,
+    ) -> Result<Vec<Use>> {
+        let bytes = plan.rewrite.iter().map(|archive| archive.needed).sum();
+        monitor.begin(Phase::Prune, None, Some(bytes));
+        let copy =
+            Copy { db, needs, sink, contents: &self.repository.contents(), store: &**self.repository.store(), monitor };
+        let mut whole = Vec::new();
+        for archive in &plan.rewrite {
+            if copy.archive(archive)? {
+                whole.push(archive.clone());
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Publishes the catalog without `archives`, then notes that they are retired.
+    fn retire(
+        &mut self,
+        archives: Vec<Use>,
+        written: &HashSet<String>,
+        monitor: &dyn Monitor,
+    ) -> Result<Vec<(String, u64)>> {
+        let mut draft = Draft::copy_of(&self.generation, &self.repository.scratch("catalog"))?;
+        let retired = in_transaction(draft.connection(), |db| {
+            ingest::remove_dead_rows(db)?;
+            add_archives(&self.repository, db, written, monitor)?;
+            let needs = Needs::of(db, &times(db)?)?;
+            let still = needs.uses(db)?;
+            let mut retired = Vec::new();
+            for archive in archives {
+                let needed = still.iter().any(|other| other.id == archive.id && other.needed > 0);
+                if !needed && ingest::retire_archive(db, archive.id)? {
+                    retired.push((archive.name, archive.size));
+                }
+            }
+            drop_orphans(db)?;
+            Ok(retired)
+        })?;
+        self.generation = draft.publish(&self.repository.catalog_path())?;
+        let names: BTreeSet<String> = retired.iter().map(|(name, _)| name.clone()).collect();
+        if !names.is_empty() {
+            self.repository.add_note(What::Retirement(Retirement { archives: names, by: "prune".to_owned() }))?;
+        }
+        Ok(retired)
+    }
+
+    /// Deletes retired archives whose grace period is over, and then the notes that named them.
+    fn delete_retired(&self, options: &Options) -> Result<Vec<(String, u64)>> {
+        let db = self.generation.connect()?;
+        let known: HashSet<String> = query::archive_names(&db)?.into_keys().collect();
+        let sizes = sizes(&self.repository)?;
+        let mut deleted = Vec::new();
+        for (name, note) in self.repository.notes()?.list {
+            let What::Retirement(retirement) = &note.what else { continue };
+            if !is_over(Some(note.time), options) {
+                continue;
+            }
+            for archive in retirement.archives.iter().filter(|archive| !known.contains(*archive)) {
+                if let Some(size) = sizes.get(archive) {
+                    self.repository.store().delete(&format!("archives/{archive}"))?;
+                    deleted.push((archive.clone(), *size));
+                }
+            }
+            self.repository.remove_note(&name)?;
+        }
+        Ok(deleted)
+    }
+}
+
+/// Copies members of old archives.
+struct Copy<'a> {
+    db: &'a Connection,
+    needs: &'a Needs,
+    sink: &'a ContentSink,
+    contents: &'a Contents,
+    store: &'a dyn Store,
+    monitor: &'a dyn Monitor,
+}
+
+impl Copy<'_> {
+    /// Copies what is needed of `archive`; true when that was all there.
+    fn archive(&self, archive: &Use) -> Result<bool> {
+        let object = self.store.open(&format!("archives/{}", archive.name))?;
+        let lines = match ArchiveReader::open(object).and_then(|reader| reader.lines()) {
+            Ok(lines) => lines,
+            Err(error) if error.kind() == Kind::Damaged => {
+                self.damaged(archive, &error);
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        let object = self.store.open(&format!("archives/{}", archive.name))?;
+        let mut whole = true;
+        for line in &lines {
+            if self.monitor.stopped() {
+                return Err(
+                    Error::new(Kind::Interrupted, "stopped; nothing was deleted").hint("run it again: it begins anew")
+                );
+            }
+            match self.line(archive, &*object, line) {
+                Ok(()) => {}
+                Err(error) if error.kind() == Kind::Damaged => {
+                    self.damaged(archive, &error);
+                    whole = false;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(whole)
+    }
+
+    fn line(&self, archive: &Use, from: &dyn Object, line: &IndexLine) -> Result<()> {
+        match line {
+            IndexLine::Content(content) => {
+                let Some(id) = query::content_id(self.db, content.content)? else { return Ok(()) };
+                let (holder, place) = query::content_place(self.db, id)?;
+                let here = holder == archive.id && place.offset == content.offset;
+                if here && self.needs.contents.contains(&id) {
+                    self.sink.copy_content(from, content)?;
+                    self.monitor.advance(1, content.stored);
+                }
+            }
+            IndexLine::Chunk(chunk) if self.needs.chunks.contains(&chunk.chunk) => {
+                let row = query::chunk(self.db, chunk.chunk)?;
+                if row.archive == archive.id && row.place.offset == chunk.offset {
+                    let prefix = prefix(self.contents, self.db, &chunk.keys)?;
+                    self.sink.copy_chunk(from, chunk, &prefix)?;
+                    self.monitor.advance(0, chunk.stored);
+                }
+            }
+            IndexLine::Chunk(_) => {}
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, archive: &Use, error: &Error) {
+        let message = format!("it is left as it is: {error}");
+        self.monitor.problem(Problem { subject: format!("archives/{}", archive.name), message });
+    }
+}
+
+/// What the key chunks `keys` make.
+fn prefix(contents: &Contents, db: &Connection, keys: &[Hash]) -> Result<Vec<u8>> {
+    let mut prefix = Vec::new();
+    for key in keys {
+        prefix.extend_from_slice(&contents.chunk(db, *key)?);
+    }
+    Ok(prefix)
+}
+
+/// Reads a new archive back whole. Key chunks are those that `db` knows: a copy is the same.
+fn verify(repository: &Repository, db: &Connection, name: &str) -> Result<()> {
+    let open = || repository.store().open(&format!("archives/{name}"));
+    let (lines, object, contents) = (ArchiveReader::open(open()?)?.lines()?, open()?, repository.contents());
+    for line in &lines {
+        match line {
+            IndexLine::Content(line) => {
+                let place = ContentPlace::from(line);
+                (0..place.segments()).try_for_each(|index| read_segment(&*object, &place, index).map(drop))?;
+            }
+            IndexLine::Chunk(line) => {
+                read_chunk(&*object, &ChunkPlace::from(line), &prefix(&contents, db, &line.keys)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn times(db: &Connection) -> Result<Vec<i64>> {
+    Ok(query::snapshot::ids(db)?.into_iter().map(SnapshotId::seconds).collect())
+}
+
+/// When the archive called `name` was written.
+fn written_at(name: &str) -> Option<Timestamp> {
+    let id = name.rsplit('/').next()?.rsplit_once('-')?.0;
+    Some(id.parse::<SnapshotId>().ok()?.time())
+}
+
+fn is_over(since: Option<Timestamp>, options: &Options) -> bool {
+    // What was retired in this very run is later than its beginning.
+    options.grace.is_zero() || since.is_some_and(|since| options.now.duration_since(since) >= options.grace)
+}
+
+/// Bytes of every archive that is there, by name.
+fn sizes(repository: &Repository) -> Result<BTreeMap<String, u64>> {
+    let listed = repository.store().list("archives")?.into_iter();
+    Ok(listed.filter_map(|listed| Some((listed.name.strip_prefix("archives/")?.to_owned(), listed.size))).collect())
+}

@@ -1,0 +1,219 @@
+//! Forgetting snapshots by a policy or by name, and what stops it.
+//!
+//! Always kept, whatever the policy says: the newest snapshot, the newest good one, and the last one that passed a check.
+//! Snapshots with a bad dump use up no rule: they are kept by [`Policy::within`] alone. Nothing is forgotten while a snapshot
+//! has an alarm that nobody acknowledged, or a record that cannot be read, or while the clock looks wrong.
+
+pub mod policy;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+pub use self::policy::Policy;
+use crate::base::{Error, Kind, Monitor, Result, SnapshotId};
+use crate::repo::{Notes, Repository, Session, SnapshotRecord, prune};
+
+/// A pause between the two newest snapshots that is longer makes the clock suspect, if it is also unusual.
+const LONG_PAUSE: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// So many times the usual pause is unusual.
+const UNUSUAL: i32 = 10;
+/// Clocks of two machines differ by less.
+const SKEW: SignedDuration = SignedDuration::from_hours(1);
+
+/// Which snapshots go.
+#[derive(Debug, Clone)]
+pub enum Choice {
+    /// All that no rule keeps.
+    ByPolicy(Policy),
+    /// These, named by id.
+    Named(Vec<String>),
+}
+
+/// What to forget.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub choice: Choice,
+    /// Days, weeks and hours are those of this zone.
+    pub zone: TimeZone,
+    /// The time that counts as now.
+    pub now: Timestamp,
+    /// The clock is right, whatever it looks like.
+    pub accept_clock: bool,
+    /// Forget; else only say what would be forgotten.
+    pub apply: bool,
+}
+
+/// One snapshot, and what becomes of it.
+#[derive(Debug, Clone)]
+pub struct Fate {
+    pub record: SnapshotRecord,
+    /// Why it is kept; empty: it goes.
+    pub reasons: Vec<String>,
+}
+
+/// What was, or would be, forgotten.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Oldest first.
+    pub fates: Vec<Fate>,
+    /// Bytes in archives that only the forgotten ones need: what a prune can give back.
+    pub freed: u64,
+}
+
+/// Forgets, or says what would be forgotten.
+pub fn forget(repository: &Repository, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
+    if !options.apply {
+        let db = repository.catalog()?.connect()?;
+        return plan(repository, &db, options);
+    }
+    let mut session = Session::begin(repository, "forget", monitor)?;
+    let report = plan(repository, &session.generation().connect()?, options)?;
+    let ids: Vec<SnapshotId> =
+        report.fates.iter().filter(|fate| fate.reasons.is_empty()).map(|fate| fate.record.id).collect();
+    if !ids.is_empty() {
+        session.forget(&ids, monitor)?;
+    }
+    Ok(report)
+}
+
+fn plan(repository: &Repository, db: &rusqlite::Connection, options: &Options) -> Result<Report> {
+    let records = records(repository)?;
+    let notes = repository.notes()?;
+    refuse_alarm(&records, &notes)?;
+    if !options.accept_clock {
+        let times: Vec<Timestamp> = records.iter().map(|record| record.id.time()).collect();
+        refuse_clock(&times, options.now)?;
+    }
+    let always = always_kept(&records, &notes);
+    let chosen = match &options.choice {
+        Choice::ByPolicy(policy) => by_policy(policy, &records, &options.zone)?,
+        Choice::Named(names) => by_name(names, &records, &always)?,
+    };
+    let fates: Vec<Fate> = records
+        .into_iter()
+        .map(|record| {
+            let mut reasons = chosen.get(&record.id).cloned().unwrap_or_default();
+            reasons.extend(always.get(&record.id).iter().map(|reason| (*reason).to_string()));
+            Fate { record, reasons }
+        })
+        .collect();
+    let freed = freed(db, &fates)?;
+    Ok(Report { fates, freed })
+}
+
+/// All records, oldest first. One that cannot be read stops everything: nobody knows what it stands for.
+fn records(repository: &Repository) -> Result<Vec<SnapshotRecord>> {
+    let read = |id| {
+        repository.record(id).map_err(|error| match error.kind() {
+            Kind::Damaged | Kind::NotFound => {
+                Error::new(Kind::Refused, format_args!("the record of snapshot {id} cannot be read"))
+                    .caused_by(error)
+                    .hint("`shoebox repair` may mend it; or move the file out of snapshots/, and the snapshot is gone")
+            }
+            _ => error,
+        })
+    };
+    repository.snapshot_ids()?.into_iter().map(read).collect()
+}
+
+fn refuse_alarm(records: &[SnapshotRecord], notes: &Notes) -> Result<()> {
+    let acknowledged = notes.acknowledged();
+    let alarmed = records.iter().find(|record| !record.alarm.is_empty() && !acknowledged.contains(&record.id));
+    match alarmed {
+        None => Ok(()),
+        Some(record) => Err(Error::new(
+            Kind::Refused,
+            format_args!("nothing is forgotten while snapshot {} has an alarm: {}", record.id, record.alarm.join("; ")),
+        )
+        .hint(format_args!("look at the library; if it is right as it is: shoebox acknowledge {}", record.id))),
+    }
+}
+
+/// Stops where the time of now, or of the newest snapshot, looks wrong. `times` ascend.
+pub fn refuse_clock(times: &[Timestamp], now: Timestamp) -> Result<()> {
+    let refused =
+        |message: String| Err(Error::new(Kind::Refused, message).hint("if the clock is right, use --accept-clock"));
+    let Some(newest) = times.last() else { return Ok(()) };
+    if newest.duration_since(now) > SKEW {
+        return refused(format!("the newest snapshot is of {newest}, which is still to come: a clock is or was wrong"));
+    }
+    let mut pauses: Vec<SignedDuration> = times.windows(2).map(|pair| pair[1].duration_since(pair[0])).collect();
+    let Some(last) = pauses.pop() else { return Ok(()) };
+    pauses.sort_unstable();
+    let usual = pauses.get(pauses.len() / 2).copied().unwrap_or(last);
+    if last > LONG_PAUSE && last > usual.saturating_mul(UNUSUAL) {
+        let days = last.as_hours() / 24;
+        return refused(format!(
+            "the newest snapshot came {days} days after the one before, far more than usual: was a clock wrong?"
+        ));
+    }
+    Ok(())
+}
+
+/// What is kept whatever is wanted, and why.
+fn always_kept(records: &[SnapshotRecord], notes: &Notes) -> BTreeMap<SnapshotId, &'static str> {
+    let there: HashSet<SnapshotId> = records.iter().map(|record| record.id).collect();
+    let mut always = BTreeMap::new();
+    let passed = notes.passed();
+    always.extend(passed.keys().rev().find(|id| there.contains(id)).map(|id| (*id, "last that passed a check")));
+    always.extend(records.iter().rev().find(|record| record.is_good()).map(|record| (record.id, "newest good one")));
+    always.extend(records.last().map(|record| (record.id, "newest")));
+    always
+}
+
+fn by_policy(
+    policy: &Policy,
+    records: &[SnapshotRecord],
+    zone: &TimeZone,
+) -> Result<BTreeMap<SnapshotId, Vec<String>>> {
+    if policy.is_empty() {
+        return Err(Error::new(Kind::Invalid, "keep which snapshots?")
+            .hint("say it by rules, such as --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --keep-yearly 10; or name the snapshots that go"));
+    }
+    let kept = |policy: &Policy, records: &[&SnapshotRecord]| -> Result<Vec<(SnapshotId, Vec<String>)>> {
+        let ids: Vec<SnapshotId> = records.iter().rev().map(|record| record.id).collect();
+        let times: Vec<Timestamp> = ids.iter().map(|id| id.time()).collect();
+        Ok(ids.into_iter().zip(policy.reasons(&times, zone)?).collect())
+    };
+    let all: Vec<&SnapshotRecord> = records.iter().collect();
+    let good: Vec<&SnapshotRecord> = records.iter().filter(|record| record.is_good()).collect();
+    let only_within = Policy { within: policy.within, ..Policy::default() };
+    let mut reasons: BTreeMap<_, _> = kept(&only_within, &all)?.into_iter().collect();
+    reasons.extend(kept(policy, &good)?);
+    Ok(reasons)
+}
+
+/// All but those that are named are kept.
+fn by_name(
+    names: &[String],
+    records: &[SnapshotRecord],
+    always: &BTreeMap<SnapshotId, &'static str>,
+) -> Result<BTreeMap<SnapshotId, Vec<String>>> {
+    let mut named = BTreeSet::new();
+    for name in names {
+        let id: SnapshotId = name.parse()?;
+        if !records.iter().any(|record| record.id == id) {
+            return Err(Error::not_found(format_args!("snapshot {id}")).hint("`shoebox snapshots` lists them"));
+        }
+        if let Some(reason) = always.get(&id) {
+            return Err(Error::new(Kind::Refused, format_args!("snapshot {id} is the {reason}: it is always kept"))
+                .hint("make a newer snapshot, or let a newer one pass a check, first"));
+        }
+        named.insert(id);
+    }
+    let others = records.iter().filter(|record| !named.contains(&record.id));
+    Ok(others.map(|record| (record.id, vec!["not named".to_owned()])).collect())
+}
+
+/// Bytes of archives that would be needed no more.
+fn freed(db: &rusqlite::Connection, fates: &[Fate]) -> Result<u64> {
+    let known: HashSet<SnapshotId> = crate::catalog::query::snapshot::ids(db)?.into_iter().collect();
+    let ids = |kept: &dyn Fn(&Fate) -> bool| -> Vec<SnapshotId> {
+        fates.iter().filter(|fate| kept(fate) && known.contains(&fate.record.id)).map(|fate| fate.record.id).collect()
+    };
+    let needed =
+        |ids: &[SnapshotId]| -> Result<u64> { Ok(prune::uses(db, ids)?.iter().map(|archive| archive.needed).sum()) };
+    Ok(needed(&ids(&|_| true))?.saturating_sub(needed(&ids(&|fate| !fate.reasons.is_empty()))?))
+}

@@ -1,0 +1,43 @@
+//! Giving back the space of what no snapshot needs: see [`crate::repo::prune`].
+
+use super::forget::refuse_clock;
+use crate::base::{Error, Kind, Monitor, Result};
+use crate::catalog::query;
+use crate::repo::prune::{Options, Plan, Pruned};
+use crate::repo::{Repository, Session};
+
+/// What a prune did, or would do.
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub plan: Plan,
+    /// Nothing where it was only planned.
+    pub pruned: Option<Pruned>,
+}
+
+/// Prunes, or with `dry_run` says what would be done. Refused where a snapshot cannot be read, since nobody knows what it
+/// needs, and while the clock looks wrong, unless `accept_clock`.
+pub fn prune(
+    repository: &Repository,
+    options: &Options,
+    accept_clock: bool,
+    dry_run: bool,
+    monitor: &dyn Monitor,
+) -> Result<Report> {
+    let mut session = Session::begin(repository, "prune", monitor)?;
+    let db = session.generation().connect()?;
+    if let Some(id) = query::snapshot::unreadable(&db)?.first() {
+        return Err(Error::new(
+            Kind::Refused,
+            format_args!("snapshot {id} cannot be read: nobody knows what it needs"),
+        )
+        .hint("`shoebox repair` may mend it; or move its file out of snapshots/, and the snapshot is gone"));
+    }
+    if !accept_clock {
+        let times: Vec<_> = query::snapshot::ids(&db)?.into_iter().map(|id| id.time()).collect();
+        refuse_clock(&times, options.now)?;
+    }
+    drop(db);
+    let plan = session.plan_prune(options)?;
+    let pruned = if dry_run { None } else { Some(session.prune(options, monitor)?) };
+    Ok(Report { plan, pruned })
+}
