@@ -61,6 +61,11 @@ impl FilePath {
         Some(FilePath(self.0[..slash].to_vec()))
     }
 
+    /// The same as bytes.
+    pub fn parent_bytes(&self) -> Option<&[u8]> {
+        Some(&self.0[..memchr::memrchr(b'/', &self.0)?])
+    }
+
     /// The entry `name` of this folder.
     pub fn join(&self, name: &[u8]) -> Result<FilePath> {
         let mut bytes = self.0.clone();

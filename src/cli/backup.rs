@@ -163,7 +163,8 @@ fn bad_dump(line: u64, reason: &str) -> Error {
         .hint("the snapshot was kept for inspection and is not `latest`; make the dump again")
 }
 
-fn external(text: &str) -> std::result::Result<External, String> {
+/// Reads `SERVER_PATH=FOLDER`.
+pub(super) fn external(text: &str) -> std::result::Result<External, String> {
     let (server, folder) = text.split_once('=').unwrap_or((text, text));
     match server.starts_with('/') {
         true => Ok(External { server: server.into(), folder: folder.into() }),

@@ -7,19 +7,26 @@ use super::output::{Output, count, plural, printable, size};
 use super::progress::Progress;
 use super::{Done, Global};
 use crate::base::{Error, Kind, Result};
+use crate::task::restore::whole::{self, External, Part};
 use crate::task::restore::{self, Options, Report, Selection};
 
-/// Bring photos back: write a selection of a snapshot to a folder
+/// Bring photos back: write a selection of a snapshot, or all of it, to a folder
 ///
 /// Give paths of the tree (as `shoebox ls` and the mount show them), or say by flags which photos are meant. Live
 /// photos come with their moving half, and photos with their sidecar. Nothing that is there is overwritten unless
 /// told; what is there already and the same is not written again, so an interrupted restore goes on where it was.
+///
+/// --all makes a new UPLOAD_LOCATION, locked photos included: every file as it lay on disk (name, rights, time, links; owners
+/// when run as root), and Immich's six folders with their markers. The database is not in it: see `shoebox restore-database`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Paths in the snapshot's tree, such as 'users/Ann Lee/albums/Rome': each is written as `cp -r PATH DIR/` would
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// All of the snapshot: a new UPLOAD_LOCATION
+    #[arg(long, conflicts_with_all = ["paths", "name"])]
+    all: bool,
     /// The folder to write into; it is made
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
@@ -37,6 +44,12 @@ pub(super) struct Args {
     /// Replace files that are there and differ
     #[arg(long)]
     overwrite: bool,
+    /// With --all: add to a folder in which something is
+    #[arg(long)]
+    accept_non_empty: bool,
+    /// With --all: a folder of an external library, as the server sees it, =, where its files go to (may be given several times)
+    #[arg(long, value_name = "SERVER_PATH[=FOLDER]", value_delimiter = ',', value_parser = super::backup::external)]
+    external: Vec<External>,
 }
 
 const EXAMPLES: &str = "\
@@ -45,7 +58,10 @@ Where photos go that are chosen by flags:
   --album alone   DIR/ALBUM/NAME
   else            DIR/USER/2024/2024-05/NAME
 Of two with the same name in one folder, the later one gets a few letters of its id in brackets.
-Photos in the trash come too. Locked ones, and their files under files/, are left out without --locked.
+Photos in the trash come too. Locked ones, and their files under files/, are left out without --locked or --all.
+
+--all takes an empty folder, or one in which it was interrupted before (it lies there with a file `.shoebox-restore` until it is
+done). No file gets back a right to run as somebody else (set-id). What of external libraries is given no folder is left out.
 
 Examples:
   shoebox restore --to ~/back 'users/Ann Lee/by date/2024/2024-05/IMG_0001.HEIC'
@@ -53,12 +69,21 @@ Examples:
   shoebox restore --to ~/back --album Rome --dry-run
   shoebox restore --to ~/back --user 'Ann Lee' --taken 2024-05..2024-06
   shoebox restore --to ~/back files database
+  shoebox restore --all --to /srv/immich/library --dry-run
+  shoebox restore --all --to /srv/immich/library --external /mnt/family=/srv/family
 
 JSON: {\"snapshot\", \"to\", \"dry_run\", \"files\", \"bytes\": selected, \"restored\", \"restored_bytes\", \"already_there\", \"left_out\", \"notes\": []}; before it,
-with --dry-run or -v, one object a file: {\"to\", \"from\", \"size\"}. Exit code 3: something was left out; it is named";
+with --dry-run or -v, one object a file: {\"to\", \"from\", \"size\"}. With --all one object only, with \"folders\" and \"without_folder\"
+besides: [{\"folder\", \"files\", \"bytes\"}]. Exit code 3: something was left out; it is named";
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+        if self.all {
+            return self.whole(global, output);
+        }
+        if self.accept_non_empty || !self.external.is_empty() {
+            return Err(Error::new(Kind::Invalid, "--accept-non-empty and --external are for --all"));
+        }
         let options = self.options()?;
         let repository = global.open()?;
         let progress = Progress::new(output)?;
@@ -77,6 +102,26 @@ impl Args {
         Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
     }
 
+    /// Restores everything.
+    fn whole(self, global: &Global, output: &Output) -> Result<Done> {
+        if !self.filters.query(Vec::new()).is_empty() {
+            return Err(Error::new(Kind::Invalid, "--all and flags that select photos do not go together")
+                .hint("leave out --all, or the others"));
+        }
+        let repository = global.open()?;
+        let Args { to, snapshot, overwrite, dry_run, accept_non_empty, external, .. } = self;
+        let options = whole::Options { snapshot, to, external, accept_non_empty, overwrite, dry_run };
+        let progress = Progress::new(output)?;
+        let result = whole::restore(&repository, &options, &progress);
+        let problems = progress.finish();
+        output.problems(&problems);
+        let report = result?;
+        report.notes.iter().for_each(|note| output.note(format_args!("note: {}", printable(note))));
+        report.without_folder.iter().for_each(|part| output.note(format_args!("note: {}", without_folder(part))));
+        output.answer(&whole_json(&report, &options), whole_summary(&report, &options))?;
+        Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
+    }
+
     fn options(self) -> Result<Options> {
         let query = self.filters.query(self.name);
         let paths: Vec<Vec<u8>> = self.paths.iter().map(|path| path.as_os_str().as_encoded_bytes().to_vec()).collect();
@@ -85,7 +130,7 @@ impl Args {
             (true, false) => Selection::Assets(query),
             (true, true) => {
                 return Err(Error::new(Kind::Invalid, "restore what?")
-                    .hint("give paths (`shoebox ls latest` shows the tree), or --asset, --album, --user, --taken, --name, --person"));
+                    .hint("give paths (`shoebox ls latest` shows the tree), or --asset, --album, --user, --taken, --name, --person, or --all"));
             }
             (false, false) => {
                 return Err(Error::new(Kind::Invalid, "paths and flags that select photos do not go together")
@@ -95,6 +140,43 @@ impl Args {
         let Args { to, snapshot, overwrite, dry_run, filters, .. } = self;
         Ok(Options { snapshot, selection, to, overwrite, dry_run, locked: filters.locked })
     }
+}
+
+fn without_folder(part: &Part) -> String {
+    let (files, folder) = (plural(part.files, "file", "files"), printable(&part.folder));
+    format!(
+        "{files} ({}) of an external library left out; --external '{folder}=FOLDER' says where to",
+        size(part.bytes)
+    )
+}
+
+fn whole_json(report: &whole::Report, options: &whole::Options) -> serde_json::Value {
+    let mut value = serde_json::json!(report);
+    value["to"] = options.to.to_string_lossy().into();
+    value["dry_run"] = options.dry_run.into();
+    value
+}
+
+fn whole_summary(report: &whole::Report, options: &whole::Options) -> String {
+    let to = options.to.display();
+    if options.dry_run {
+        let line =
+            |part: &Part| format!("{:>10}  {:>9}  {}\n", size(part.bytes), count(part.files), printable(&part.folder));
+        let all = format!("{} ({})", plural(report.files, "file", "files"), size(report.bytes));
+        let lines: String = report.folders.iter().map(line).collect();
+        return format!("{lines}{all} of {} would be restored to {to}", report.snapshot);
+    }
+    let restored = format!("{} ({})", plural(report.restored, "file", "files"), size(report.restored_bytes));
+    let mut text = format!("restored {restored} of {} to {to}", report.snapshot);
+    if report.already_there > 0 {
+        text += &format!(", {} there already", count(report.already_there));
+    }
+    if report.left_out > 0 {
+        text += &format!(", {} left out", count(report.left_out));
+    }
+    text +=
+        &format!("\nnext: the database: shoebox restore-database --snapshot {} --docker CONTAINER", report.snapshot);
+    text
 }
 
 fn json(report: &Report, options: &Options) -> serde_json::Value {

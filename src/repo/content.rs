@@ -131,6 +131,13 @@ impl Contents {
         }
     }
 
+    /// Says that `len` bytes from `offset` of the archive `id` will be wanted soon. Nothing depends on it.
+    pub fn will_need(&self, catalog: &Connection, id: i64, offset: u64, len: u64) {
+        if let Ok(object) = query::archive_name(catalog, id).and_then(|name| self.archive(&name)) {
+            object.will_need(offset, len);
+        }
+    }
+
     fn place(&self, catalog: &Connection, id: i64) -> Result<Arc<(String, ContentPlace)>> {
         if let Some(place) = locked(&self.places).get(&id) {
             return Ok(place.clone());

@@ -5,6 +5,7 @@ mod place;
 pub mod search;
 pub mod snapshot;
 pub mod view;
+pub mod whole;
 
 pub use place::{
     ArchiveRow, ChunkRow, archive_name, archive_names, archives, chunk, content_id, content_place, has_chunk,

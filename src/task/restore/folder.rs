@@ -7,11 +7,12 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::num::NonZero;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self as sys, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timestamps};
+use rustix::fs::{self as sys, Advice, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timestamps};
 use rustix::io::Errno;
 
 use crate::base::{Context, Error, FilePath, Kind, Result};
@@ -19,12 +20,17 @@ use crate::base::{Context, Error, FilePath, Kind, Result};
 /// File systems that keep whole (even) seconds only, such as FAT, are forgiven this many nanoseconds.
 const COARSE: i64 = 2_000_000_000;
 
+/// So many folders are held open at a time, from the top; those below are opened anew each time.
+const OPEN: usize = 32;
+
 /// A folder that is restored into.
 pub(super) struct Target {
     root: OwnedFd,
     path: PathBuf,
-    /// The folder that was used last: neighbours share it.
-    last: Option<(FilePath, OwnedFd)>,
+    /// The folders that lead to the one that was used last, by name: neighbours share them.
+    trail: Vec<(Vec<u8>, OwnedFd)>,
+    /// The one that was used last, where it lies below all of these.
+    deepest: Option<OwnedFd>,
 }
 
 /// What a file should be like besides its bytes.
@@ -35,6 +41,10 @@ pub(super) struct Attributes {
     pub mode: u32,
     pub owner: Option<(u32, u32)>,
 }
+
+/// A file on a disk: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity(u64, u64);
 
 /// What is at the place of a file.
 pub(super) enum There {
@@ -54,31 +64,63 @@ impl Target {
         std::fs::create_dir_all(path).context(making)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = sys::open(path, flags, Mode::empty()).context(|| format!("opening {}", path.display()))?;
-        Ok(Target { root, path: path.to_owned(), last: None })
+        Ok(Target { root, path: path.to_owned(), trail: Vec::new(), deepest: None })
     }
 
     /// What lies at `at`, compared with `wanted`.
     pub fn look(&mut self, at: &FilePath, wanted: &Attributes) -> Result<There> {
-        let Some(folder) = self.existing(at.parent())? else { return Ok(There::Nothing) };
         let naming = || at.to_string();
-        let found = match sys::statat(&folder, name(at), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(found) => found,
-            Err(Errno::NOENT) => return Ok(There::Nothing),
-            Err(error) => return Err(error).context(naming),
-        };
+        let Some(found) = self.stat(at)? else { return Ok(There::Nothing) };
         match FileType::from_raw_mode(found.st_mode) {
-            FileType::Directory => Ok(There::Folder),
-            FileType::RegularFile if is_alike(&found, wanted) => {
-                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                Ok(There::Alike(sys::openat(&folder, name(at), flags, Mode::empty()).context(naming)?.into()))
-            }
-            _ => Ok(There::Other),
+            FileType::Directory => return Ok(There::Folder),
+            FileType::RegularFile if is_alike(&found, wanted) => {}
+            _ => return Ok(There::Other),
+        }
+        let Some(folder) = self.existing(at.parent_bytes())? else { return Ok(There::Nothing) };
+        // Whoever puts a pipe here meanwhile does not make us wait for its other end.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = sys::openat(folder, name(at), flags, Mode::empty()).context(naming)?;
+        let is_file = FileType::from_raw_mode(sys::fstat(&file).context(naming)?.st_mode).is_file();
+        Ok(if is_file { There::Alike(file.into()) } else { There::Other })
+    }
+
+    /// Bytes of the file at `at` if it has the size and time that are wanted.
+    pub fn is_alike(&mut self, at: &FilePath, wanted: &Attributes) -> Result<bool> {
+        let found = self.stat(at)?;
+        Ok(found.is_some_and(|found| FileType::from_raw_mode(found.st_mode).is_file() && is_alike(&found, wanted)))
+    }
+
+    /// The file at `at`; `None` when there is none.
+    pub fn identity(&mut self, at: &FilePath) -> Result<Option<Identity>> {
+        let found = self.stat(at)?.filter(|found| FileType::from_raw_mode(found.st_mode).is_file());
+        Ok(found.map(|found| Identity(found.st_dev, found.st_ino)))
+    }
+
+    /// True when something is at `at`.
+    pub fn has(&mut self, at: &FilePath) -> Result<bool> {
+        Ok(self.stat(at)?.is_some())
+    }
+
+    fn stat(&mut self, at: &FilePath) -> Result<Option<Stat>> {
+        let Some(folder) = self.existing(at.parent_bytes())? else { return Ok(None) };
+        match sys::statat(folder, name(at), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error).context(|| at.to_string()),
         }
     }
 
     /// Makes the folder `at`, and those above it.
     pub fn make_folder(&mut self, at: &FilePath) -> Result<()> {
-        self.folder(Some(at.clone())).map(drop)
+        self.folder(Some(at.as_bytes())).map(drop)
+    }
+
+    /// Lets its owner write into the folder `at`, if it is there: an earlier restore may have closed it.
+    pub fn unlock(&mut self, at: &FilePath) -> Result<()> {
+        let Some(folder) = self.existing(Some(at.as_bytes()))? else { return Ok(()) };
+        let naming = || at.to_string();
+        let mode = Mode::from_raw_mode(sys::fstat(folder).context(naming)?.st_mode) | Mode::RWXU;
+        where_known(sys::fchmod(folder, mode)).context(naming)
     }
 
     /// Writes the file `at`: `fill` writes its bytes. Replaces what is there only if told to.
@@ -89,58 +131,80 @@ impl Target {
         replace: bool,
         fill: impl FnOnce(&mut File) -> Result<()>,
     ) -> Result<()> {
-        let folder = self.folder(at.parent())?;
+        let folder = self.folder(at.parent_bytes())?;
         let part = part_name(at);
-        remove(&folder, &part).context(|| at.to_string())?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = sys::openat(&folder, part.as_str(), flags, Mode::from_raw_mode(0o600)).context(|| at.to_string())?;
-        let mut file = File::from(file);
+        let naming = || at.to_string();
+        let mut file = create_part(folder, &part).context(naming)?;
         let written = fill(&mut file)
-            .and_then(|()| describe(&file, attributes).context(|| at.to_string()))
-            .and_then(|()| publish(&folder, &part, name(at), replace).context(|| at.to_string()));
+            .and_then(|()| describe(&file, attributes).context(naming))
+            .and_then(|()| publish(folder, &part, name(at), replace).context(naming));
         if written.is_err() {
-            let _ = remove(&folder, &part);
+            let _ = remove(folder, &part);
         }
         written
     }
 
+    /// Gives the file `first`, which must be `identity`, the further name `at`. False where the disk cannot do that.
+    pub fn hard_link(&mut self, first: &FilePath, identity: Identity, at: &FilePath, replace: bool) -> Result<bool> {
+        let naming = || at.to_string();
+        let Some(source) = self.existing(first.parent_bytes())? else { return Ok(false) };
+        let source = source.try_clone().context(naming)?;
+        let folder = self.folder(at.parent_bytes())?;
+        let part = part_name(at);
+        remove(folder, &part).context(naming)?;
+        match sys::linkat(&source, name(first), folder, part.as_str(), AtFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::PERM | Errno::MLINK | Errno::XDEV | Errno::NOTSUP | Errno::NOSYS | Errno::NOENT) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error).context(naming),
+        }
+        let made = sys::statat(folder, part.as_str(), AtFlags::SYMLINK_NOFOLLOW).context(naming)?;
+        let published = match Identity(made.st_dev, made.st_ino) == identity {
+            true => publish(folder, &part, name(at), replace).context(naming).map(|()| true),
+            false => Ok(false),
+        };
+        if !matches!(published, Ok(true)) {
+            let _ = remove(folder, &part);
+        }
+        published
+    }
+
     /// Makes the symlink `at`, which is never followed here.
     pub fn link(&mut self, at: &FilePath, target: &[u8], attributes: &Attributes, replace: bool) -> Result<()> {
-        let folder = self.folder(at.parent())?;
+        let folder = self.folder(at.parent_bytes())?;
         let part = part_name(at);
         let naming = || at.to_string();
-        remove(&folder, &part).context(naming)?;
-        sys::symlinkat(OsStr::from_bytes(target), &folder, part.as_str()).context(naming)?;
+        remove(folder, &part).context(naming)?;
+        sys::symlinkat(OsStr::from_bytes(target), folder, part.as_str()).context(naming)?;
         let written = (|| {
             if let Some((uid, gid)) = attributes.owner {
                 where_known(sys::chownat(
-                    &folder,
+                    folder,
                     part.as_str(),
                     Some(user(uid)),
                     Some(group(gid)),
                     AtFlags::SYMLINK_NOFOLLOW,
                 ))?;
             }
-            sys::utimensat(&folder, part.as_str(), &times(attributes.mtime_ns), AtFlags::SYMLINK_NOFOLLOW)?;
-            publish(&folder, &part, name(at), replace)
+            sys::utimensat(folder, part.as_str(), &times(attributes.mtime_ns), AtFlags::SYMLINK_NOFOLLOW)?;
+            publish(folder, &part, name(at), replace)
         })();
         if written.is_err() {
-            let _ = remove(&folder, &part);
+            let _ = remove(folder, &part);
         }
         written.context(naming)
     }
 
     /// The target of the symlink at `at`; `None` when there is none.
     pub fn target_of(&mut self, at: &FilePath) -> Result<Option<Vec<u8>>> {
-        let Some(folder) = self.existing(at.parent())? else { return Ok(None) };
-        Ok(sys::readlinkat(&folder, name(at), Vec::new()).ok().map(std::ffi::CString::into_bytes))
+        let Some(folder) = self.existing(at.parent_bytes())? else { return Ok(None) };
+        Ok(sys::readlinkat(folder, name(at), Vec::new()).ok().map(std::ffi::CString::into_bytes))
     }
 
-    /// Gives the folder `at` the time and rights that it had.
+    /// Gives the folder `at`, which is made where it is not there, the time and rights that it had.
     pub fn finish_folder(&mut self, at: &FilePath, attributes: &Attributes) -> Result<()> {
-        let folder = self.folder(Some(at.clone()))?;
-        self.last = None;
-        describe(&File::from(folder), attributes).context(|| at.to_string())
+        describe(self.folder(Some(at.as_bytes()))?, attributes).context(|| at.to_string())
     }
 
     /// Waits until all that was written is on the disk.
@@ -149,62 +213,84 @@ impl Target {
     }
 
     /// The folder `at`, made where it is not there.
-    fn folder(&mut self, at: Option<FilePath>) -> Result<OwnedFd> {
-        let found = self.descend(at, true)?;
-        found.ok_or_else(|| Error::not_found(self.path.display()))
+    fn folder(&mut self, at: Option<&[u8]>) -> Result<&OwnedFd> {
+        let path = self.path.clone();
+        self.descend(at, true)?.ok_or_else(|| Error::not_found(path.display()))
     }
 
     /// The folder `at`, if it is there.
-    fn existing(&mut self, at: Option<FilePath>) -> Result<Option<OwnedFd>> {
+    fn existing(&mut self, at: Option<&[u8]>) -> Result<Option<&OwnedFd>> {
         self.descend(at, false)
     }
 
-    fn descend(&mut self, at: Option<FilePath>, make: bool) -> Result<Option<OwnedFd>> {
-        let clone = |fd: &OwnedFd| fd.try_clone().context(|| self.path.display().to_string());
-        let Some(at) = at else { return clone(&self.root).map(Some) };
-        if let Some((_, fd)) = self.last.as_ref().filter(|(path, _)| *path == at) {
-            return clone(fd).map(Some);
-        }
-        let mut folder = clone(&self.root)?;
-        for part in at.parts() {
-            let part = OsStr::from_bytes(part);
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let mut next = sys::openat(&folder, part, flags, Mode::empty());
-            if make && matches!(next, Err(Errno::NOENT)) {
-                make_folder(&folder, part).context(|| at.to_string())?;
-                next = sys::openat(&folder, part, flags, Mode::empty());
-            }
-            folder = match next {
+    fn descend(&mut self, at: Option<&[u8]>, make: bool) -> Result<Option<&OwnedFd>> {
+        let parts: Vec<&[u8]> = at.map(|at| at.split(|&byte| byte == b'/').collect()).unwrap_or_default();
+        let known = self.trail.iter().zip(&parts).take_while(|((name, _), part)| name == *part).count();
+        self.trail.truncate(known);
+        self.deepest = None;
+        for part in &parts[known..] {
+            let naming = || String::from_utf8_lossy(at.unwrap_or_default()).into_owned();
+            let next = match open_folder(self.last(), OsStr::from_bytes(part), make) {
                 Ok(next) => next,
                 Err(Errno::NOENT) => return Ok(None),
-                Err(Errno::LOOP | Errno::NOTDIR) => return Err(in_the_way(&at, part)),
-                Err(error) => return Err(error).context(|| at.to_string()),
+                Err(Errno::LOOP | Errno::NOTDIR) => return Err(in_the_way(&naming(), part)),
+                Err(error) => return Err(error).context(naming),
             };
+            match self.trail.len() < OPEN {
+                true => self.trail.push((part.to_vec(), next)),
+                false => self.deepest = Some(next),
+            }
         }
-        self.last = Some((at, clone(&folder)?));
-        Ok(Some(folder))
+        Ok(Some(self.last()))
+    }
+
+    /// The folder that was used last.
+    fn last(&self) -> &OwnedFd {
+        self.deepest.as_ref().or_else(|| self.trail.last().map(|(_, folder)| folder)).unwrap_or(&self.root)
     }
 }
 
-/// Makes a folder for everybody to read. Another thread may have made it meanwhile.
-fn make_folder(folder: &OwnedFd, name: &OsStr) -> std::result::Result<(), Errno> {
-    let mode = Mode::from_raw_mode(0o755);
-    match sys::mkdirat(folder, name, mode) {
-        Ok(()) => where_known(sys::chmodat(folder, name, mode, AtFlags::empty())),
-        Err(Errno::EXIST) => Ok(()),
-        Err(error) => Err(error),
+/// Opens the folder `name` of `folder`, made where it is not there if `make`. Another thread may make it meanwhile.
+fn open_folder(folder: &OwnedFd, name: &OsStr, make: bool) -> std::result::Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match sys::openat(folder, name, flags, Mode::empty()) {
+        Err(Errno::NOENT) if make => {}
+        opened => return opened,
+    }
+    let made = sys::mkdirat(folder, name, Mode::from_raw_mode(0o755));
+    let opened = sys::openat(folder, name, flags, Mode::empty())?;
+    match made {
+        // For everybody to read, whatever the mask says; by the open folder, as its name may be something else by now.
+        Ok(()) => where_known(sys::fchmod(&opened, Mode::from_raw_mode(0o755)))?,
+        Err(Errno::EXIST) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(opened)
+}
+
+/// Makes the file that becomes another when it is whole.
+fn create_part(folder: &OwnedFd, part: &str) -> std::result::Result<File, Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let create = || sys::openat(folder, part, flags, Mode::from_raw_mode(0o600)).map(File::from);
+    match create() {
+        Err(Errno::EXIST) => remove(folder, part).and_then(|()| create()),
+        created => created,
     }
 }
 
-fn in_the_way(at: &FilePath, part: &OsStr) -> Error {
-    Error::new(
-        Kind::Exists,
-        format_args!("`{}` of {at} is there and is no folder; links are not followed", part.display()),
-    )
+fn in_the_way(at: &str, part: &[u8]) -> Error {
+    let part = String::from_utf8_lossy(part);
+    Error::new(Kind::Exists, format_args!("`{part}` of {at} is there and is no folder; links are not followed"))
 }
 
 fn name(at: &FilePath) -> &OsStr {
     OsStr::from_bytes(at.name())
+}
+
+/// True for what [`part_name`] makes.
+pub(super) fn is_part_name(name: &[u8]) -> bool {
+    let middle = name.strip_prefix(b".shoebox-").and_then(|name| name.strip_suffix(b".part"));
+    middle.is_some_and(|hash| hash.len() == 16 && hash.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// What a file is called while it is written. Always the same, so that a later run takes away what an earlier one left.
@@ -219,11 +305,11 @@ fn is_alike(found: &Stat, wanted: &Attributes) -> bool {
 }
 
 /// Owner first: changing it takes rights away.
-fn describe(file: &File, attributes: &Attributes) -> std::result::Result<(), Errno> {
+fn describe(file: impl AsFd, attributes: &Attributes) -> std::result::Result<(), Errno> {
     if let Some((uid, gid)) = attributes.owner {
-        where_known(sys::fchown(file, Some(user(uid)), Some(group(gid))))?;
+        where_known(sys::fchown(&file, Some(user(uid)), Some(group(gid))))?;
     }
-    where_known(sys::fchmod(file, Mode::from_raw_mode(attributes.mode)))?;
+    where_known(sys::fchmod(&file, Mode::from_raw_mode(attributes.mode)))?;
     sys::futimens(file, &times(attributes.mtime_ns))
 }
 
@@ -272,6 +358,12 @@ fn remove(folder: &OwnedFd, name: &str) -> std::result::Result<(), Errno> {
         Err(Errno::NOENT) => Ok(()),
         done => done,
     }
+}
+
+/// Has the disk begin with `len` bytes of `file` that were written at `offset`, so that the end need not wait for all. Only
+/// advice: Linux starts to write what is dirty and forgets what is clean (mm/fadvise.c).
+pub(super) fn begin_writing(file: &File, offset: u64, len: u64) {
+    let _ = sys::fadvise(file, offset, NonZero::new(len), Advice::DontNeed);
 }
 
 /// True when the next bytes of `file` are `bytes`.

@@ -11,6 +11,7 @@
 mod folder;
 mod plan;
 mod select;
+pub mod whole;
 
 use std::fs::File;
 use std::num::NonZero;
@@ -20,11 +21,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde::Serialize;
 
-use self::folder::{Target, There, append, continues_with};
+use self::folder::{Attributes, Target, There, append, continues_with};
 use self::plan::{Item, Plan};
 use super::find::{Finder, Query};
 use super::open::find_snapshot;
-use crate::base::{Error, Kind, Monitor, Phase, Problem, Result, SnapshotId};
+use crate::base::{Error, FilePath, Kind, Monitor, Phase, Problem, Result, SnapshotId};
 use crate::repo::Repository;
 use crate::view::{self, View};
 
@@ -156,7 +157,7 @@ fn write(view: &View, plan: &Plan, options: &Options, report: Report, monitor: &
     let mut target = Target::create(&options.to)?;
     for (folder, _) in &plan.folders {
         if let Err(error) = target.make_folder(folder) {
-            work.left_out(folder.to_string(), error)?;
+            leave_out(monitor, folder.to_string(), error)?;
         }
     }
     work.run()?;
@@ -164,7 +165,7 @@ fn write(view: &View, plan: &Plan, options: &Options, report: Report, monitor: &
     for (folder, attributes) in plan.folders.iter().rev() {
         let Some(attributes) = attributes else { continue };
         if let Err(error) = target.finish_folder(folder, attributes) {
-            work.left_out(folder.to_string(), error)?;
+            leave_out(monitor, folder.to_string(), error)?;
         }
     }
     target.sync()?;
@@ -208,7 +209,7 @@ impl Work<'_> {
         while !self.failed.load(Ordering::Relaxed) {
             let Some(item) = self.plan.items.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
             let done = self.one(&mut target, item).map(|done| self.count(item, &done));
-            let ended = done.or_else(|error| self.left_out(item.from.clone(), error));
+            let ended = done.or_else(|error| leave_out(self.monitor, item.from.clone(), error));
             if ended.is_err() {
                 self.failed.store(true, Ordering::Relaxed);
             }
@@ -230,34 +231,22 @@ impl Work<'_> {
         self.monitor.advance(1, 0);
     }
 
-    /// Tells of a file that is left out; fails where the next one would end no better.
-    fn left_out(&self, subject: String, error: Error) -> Result<()> {
-        if matches!(error.kind(), Kind::NoSpace | Kind::Interrupted) {
-            return Err(error);
-        }
-        let mut message = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(error) = cause {
-            message = format!("{message}: {error}");
-            cause = error.source();
-        }
-        self.monitor.problem(Problem { subject, message });
-        Ok(())
-    }
-
     fn one(&self, target: &mut Target, item: &Item) -> Result<Done> {
-        self.stop_if_asked()?;
+        stop_if_asked(self.monitor)?;
         if item.kind == view::Kind::Symlink {
             return self.symlink(target, item);
         }
         let differs = match target.look(&item.at, &item.attributes)? {
             There::Nothing => false,
             There::Alike(file) if self.holds(item, &file)? => return Ok(Done::AlreadyThere),
-            There::Folder => return Err(exists(item, "a folder of that name is there")),
+            There::Folder => return Err(exists(&item.at, "a folder of that name is there")),
             There::Alike(_) | There::Other => true,
         };
         if differs && !self.options.overwrite {
-            return Err(exists(item, "exists with other content or time, not overwritten (--overwrite replaces it)"));
+            return Err(exists(
+                &item.at,
+                "exists with other content or time, not overwritten (--overwrite replaces it)",
+            ));
         }
         target.write(&item.at, &item.attributes, self.options.overwrite, |file| self.copy(item, file))?;
         Ok(Done::Written)
@@ -265,17 +254,7 @@ impl Work<'_> {
 
     fn symlink(&self, target: &mut Target, item: &Item) -> Result<Done> {
         let wanted = self.view.target(item.ino)?;
-        match target.look(&item.at, &item.attributes)? {
-            There::Nothing => {}
-            _ if target.target_of(&item.at)?.as_deref() == Some(&wanted[..]) => return Ok(Done::AlreadyThere),
-            There::Folder => return Err(exists(item, "a folder of that name is there")),
-            _ if !self.options.overwrite => {
-                return Err(exists(item, "exists, not overwritten (--overwrite replaces it)"));
-            }
-            _ => {}
-        }
-        target.link(&item.at, &wanted, &item.attributes, self.options.overwrite)?;
-        Ok(Done::Written)
+        make_symlink(target, &item.at, &wanted, &item.attributes, self.options.overwrite)
     }
 
     /// True when `file` holds the bytes of `item`.
@@ -296,7 +275,7 @@ impl Work<'_> {
     fn pieces(&self, item: &Item, mut take: impl FnMut(&[u8]) -> Result<bool>) -> Result<()> {
         let mut offset = 0;
         while offset < item.attributes.size {
-            self.stop_if_asked()?;
+            stop_if_asked(self.monitor)?;
             let (len, on) = self
                 .view
                 .read(item.ino, offset, PIECE, |bytes| Ok::<_, Error>((bytes.len() as u64, take(bytes)?)))??;
@@ -311,18 +290,45 @@ impl Work<'_> {
         }
         Ok(())
     }
-
-    fn stop_if_asked(&self) -> Result<()> {
-        match self.monitor.stopped() {
-            true => Err(Error::new(Kind::Interrupted, "stopped; what was restored so far is whole")
-                .hint("run it again: it goes on where it was")),
-            false => Ok(()),
-        }
-    }
 }
 
-fn exists(item: &Item, message: &str) -> Error {
-    Error::new(Kind::Exists, format_args!("{}: {message}", item.at))
+fn exists(at: &FilePath, message: &str) -> Error {
+    Error::new(Kind::Exists, format_args!("{at}: {message}"))
+}
+
+fn make_symlink(target: &mut Target, at: &FilePath, wanted: &[u8], like: &Attributes, overwrite: bool) -> Result<Done> {
+    match target.look(at, like)? {
+        There::Nothing => {}
+        _ if target.target_of(at)?.as_deref() == Some(wanted) => return Ok(Done::AlreadyThere),
+        There::Folder => return Err(exists(at, "a folder of that name is there")),
+        _ if !overwrite => return Err(exists(at, "exists, not overwritten (--overwrite replaces it)")),
+        _ => {}
+    }
+    target.link(at, wanted, like, overwrite)?;
+    Ok(Done::Written)
+}
+
+/// Tells of a file that is left out; fails where the next one would end no better.
+fn leave_out(monitor: &dyn Monitor, subject: String, error: Error) -> Result<()> {
+    if matches!(error.kind(), Kind::NoSpace | Kind::Interrupted) {
+        return Err(error);
+    }
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        message = format!("{message}: {error}");
+        cause = error.source();
+    }
+    monitor.problem(Problem { subject, message });
+    Ok(())
+}
+
+fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
+    match monitor.stopped() {
+        true => Err(Error::new(Kind::Interrupted, "stopped; what was restored so far is whole")
+            .hint("run it again: it goes on where it was")),
+        false => Ok(()),
+    }
 }
 
 /// A path as JSON: a string where it is UTF-8, else `{"hex": "…"}`.

@@ -1,0 +1,212 @@
+//! Restoring everything: UPLOAD_LOCATION as a snapshot holds it, into a new folder.
+//!
+//! All that the file list names comes back, locked or not, as it lay on disk: names byte for byte, rights, times in nanoseconds of
+//! files and folders, symlinks, further names of one file, and owners where this process may give them (root). Immich's six folders
+//! are there at the end, each with its marker.
+//!
+//! Always holds: nothing is written outside the folders that were given, and through no symlink; a file has its name only
+//! when it is whole and verified; damage of one file is a problem by its name, and the others come out; ended anywhere and run
+//! again it goes on, and ends the same. Nobody's bytes get a right to run as somebody else (set-id) from a repository.
+//!
+//! Limits: extended attributes and holes were never kept. Where the disk has no hard links, they come out as copies.
+
+mod claim;
+mod plan;
+mod space;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use self::claim::{Claim, State, Ticket};
+use self::plan::Plan;
+use super::refuse_repository;
+use crate::base::{Error, Kind, Monitor, Phase, Result, SnapshotId};
+use crate::catalog::Generation;
+use crate::repo::{Repository, SnapshotRecord, record_of};
+pub use crate::task::backup::External;
+use crate::task::open::{find_snapshot, open_view};
+use crate::view;
+
+/// The folders that a server wants to find.
+const FOLDERS: [&str; 6] = ["backups", "encoded-video", "library", "profile", "thumbs", "upload"];
+/// The file that it wants to find in each.
+const MARKER: &str = ".immich";
+
+/// What to restore, and where to.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Id, name in the tree, or `latest`.
+    pub snapshot: String,
+    /// The new UPLOAD_LOCATION; it is made.
+    pub to: PathBuf,
+    /// Where the files of external libraries go to; those of others are left out.
+    pub external: Vec<External>,
+    /// Add to folders in which something is.
+    pub accept_non_empty: bool,
+    /// Replace files that are there and differ.
+    pub overwrite: bool,
+    /// Only say what would be written.
+    pub dry_run: bool,
+}
+
+/// A folder, and what goes into it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// A folder of UPLOAD_LOCATION, or the path of an external library as the server sees it.
+    pub folder: String,
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// What a full restore did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub snapshot: SnapshotId,
+    /// Files, symlinks and further names of files that the snapshot holds, and the bytes of all files.
+    pub files: u64,
+    pub bytes: u64,
+    /// Of these, written.
+    pub restored: u64,
+    pub restored_bytes: u64,
+    /// Of these, there already, the same.
+    pub already_there: u64,
+    /// Of these, not written: see the problems.
+    pub left_out: u64,
+    /// What goes where.
+    pub folders: Vec<Part>,
+    /// External libraries that go nowhere.
+    pub without_folder: Vec<Part>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+/// Restores all of a snapshot. Files that are left out are problems told to `monitor`.
+pub fn restore(repository: &Repository, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
+    let view = open_view(repository, view::Options::default())?;
+    let (snapshot, _) = find_snapshot(&view, &options.snapshot)?;
+    drop(view);
+    let catalog = repository.catalog()?;
+    let record = record_of(&catalog.connect()?, snapshot.seconds())?;
+    let ticket = Ticket::new(repository.id(), snapshot, &options.external);
+    let roots = Roots::judge(repository, &record, options, &ticket)?;
+    let plan = plan::of_snapshot(&catalog.connect()?, snapshot.seconds(), &options.external, monitor)?;
+    let mut report = report(snapshot, &plan, options);
+    match (space::check(&plan, &roots), options.dry_run) {
+        (Err(error), false) => Err(error),
+        (enough, true) => {
+            report.notes.extend(enough.err().map(|error| error.to_string()));
+            Ok(report)
+        }
+        (Ok(()), false) => write(repository, &catalog, plan, &roots, &ticket, report, options, monitor),
+    }
+}
+
+/// The folders that are restored into: UPLOAD_LOCATION, then the external ones.
+struct Roots(Vec<(PathBuf, State)>);
+
+impl Roots {
+    /// Refuses folders that must not be restored into.
+    fn judge(repository: &Repository, record: &SnapshotRecord, options: &Options, ticket: &Ticket) -> Result<Roots> {
+        let folders: Vec<&Path> =
+            [&options.to].into_iter().chain(options.external.iter().map(|e| &e.folder)).map(PathBuf::as_path).collect();
+        for folder in &folders {
+            refuse_repository(repository, folder)?;
+        }
+        refuse_overlap(repository, &folders)?;
+        let own = (record.host == Repository::host()).then(|| Path::new(&record.upload_location));
+        let accept = options.accept_non_empty;
+        let begun = claim::begun(&options.to, ticket, accept)?;
+        let state = |folder: &Path, is_begun: bool| match is_begun {
+            true => Ok(State::Begun),
+            false => claim::judge(folder, accept, own),
+        };
+        let is_begun = |folder: &Path| match &begun {
+            Some(begun) => *folder == *options.to || begun.external.contains(&claim::text(folder)),
+            None => false,
+        };
+        let judged = folders.iter().map(|folder| Ok((folder.to_path_buf(), state(folder, is_begun(folder))?)));
+        Ok(Roots(judged.collect::<Result<_>>()?))
+    }
+}
+
+/// A folder in another one would be mixed into it, and a repository into what is restored.
+fn refuse_overlap(repository: &Repository, folders: &[&Path]) -> Result<()> {
+    let real: Vec<PathBuf> = folders.iter().map(|folder| claim::real(folder)).collect();
+    for (index, folder) in real.iter().enumerate() {
+        if repository.root().starts_with(folder) {
+            let message = format!("the repository lies in {}", folders[index].display());
+            return Err(Error::new(Kind::Refused, message).hint("give a folder of its own beside it"));
+        }
+        if let Some(inner) =
+            real.iter().enumerate().position(|(other, inner)| other != index && inner.starts_with(folder))
+        {
+            let message = format!("{} lies in {}", folders[inner].display(), folders[index].display());
+            return Err(Error::new(Kind::Refused, message).hint("give each library a folder of its own"));
+        }
+    }
+    Ok(())
+}
+
+impl Ticket {
+    fn new(repository: Uuid, snapshot: SnapshotId, external: &[External]) -> Ticket {
+        Ticket {
+            repository,
+            snapshot,
+            external: external.iter().map(|external| claim::text(&external.folder)).collect(),
+        }
+    }
+}
+
+fn report(snapshot: SnapshotId, plan: &Plan, options: &Options) -> Report {
+    let mut folders: Vec<Part> = Vec::new();
+    for ((root, top), sum) in &plan.sums {
+        let folder = match root.checked_sub(1) {
+            None => String::from_utf8_lossy(top).into_owned(),
+            Some(external) => claim::text(&options.external[external].server),
+        };
+        match folders.last_mut().filter(|last| last.folder == folder) {
+            Some(last) => (last.files, last.bytes) = (last.files + sum.files, last.bytes.saturating_add(sum.bytes)),
+            None => folders.push(Part { folder, files: sum.files, bytes: sum.bytes }),
+        }
+    }
+    let without =
+        |(folder, sum): (&String, &plan::Sum)| Part { folder: folder.clone(), files: sum.files, bytes: sum.bytes };
+    let mut notes = plan.notes.clone();
+    if !rustix::process::geteuid().is_root() {
+        notes.push("files belong to the user who restores; only root can give them back their owners".to_owned());
+    }
+    Report {
+        snapshot,
+        files: plan.entries(),
+        bytes: plan.bytes(),
+        restored: 0,
+        restored_bytes: 0,
+        already_there: 0,
+        left_out: 0,
+        folders,
+        without_folder: plan.without_folder.iter().map(without).collect(),
+        notes,
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "one call, of what was just worked out")]
+fn write(
+    repository: &Repository,
+    catalog: &Generation,
+    plan: Plan,
+    roots: &Roots,
+    ticket: &Ticket,
+    report: Report,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Report> {
+    monitor.begin(Phase::Restore, Some(report.files), Some(report.bytes));
+    let claim = Claim::take(&options.to, ticket)?;
+    let work = write::Work::new(repository, catalog, &plan, roots, ticket.snapshot, options, monitor, report);
+    let report = work.run()?;
+    claim.finish()?;
+    Ok(Report { left_out: report.files - report.restored - report.already_there, ..report })
+}

@@ -1,0 +1,394 @@
+//! What a full restore writes: every entry of the file list, with the folder and place that it goes to.
+//!
+//! Straight from the catalog in one pass, and then by where the bytes lie: archives are read front to back. About 200 bytes a
+//! file are in memory.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::unix::ffi::OsStrExt;
+
+use rusqlite::Connection;
+
+use crate::base::library::ExternalLibrary;
+use crate::base::{FilePath, Monitor, Problem, Result};
+use crate::catalog::query::whole::{self as ask, Entry, Folder, Kind};
+use crate::task::backup::External;
+use crate::task::restore::folder::{Attributes, is_part_name};
+
+/// Where the file list shows external libraries: below this, by the path that the server knows.
+const EXTERNAL: &[u8] = b"external";
+/// No path is longer.
+const LONGEST: usize = 4096;
+/// Folders keep what is not about running programs: the group that new files get, and whose files others may remove.
+const FOLDER_MODE: u32 = 0o3777;
+/// A photo needs no rights to run as somebody else; a stranger's repository must not get them.
+const FILE_MODE: u32 = 0o777;
+/// A block of most file systems: what a file takes of the disk is rounded up to it.
+const BLOCK: u64 = 4096;
+
+/// A file that is to be written, or another name of one.
+#[derive(Debug)]
+pub(super) struct Item {
+    /// The catalog's row.
+    pub row: u64,
+    /// Its folder, in [`Plan::places`].
+    pub place: usize,
+    pub name: Box<[u8]>,
+    pub attributes: Attributes,
+    pub content: i64,
+    /// 0: no archive holds it.
+    pub archive: i64,
+    pub offset: u64,
+}
+
+impl Item {
+    /// What it takes of a disk.
+    pub fn room(&self) -> u64 {
+        self.attributes.size.div_ceil(BLOCK).saturating_mul(BLOCK)
+    }
+}
+
+/// Where a folder of the file list goes to.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// The folder that is restored into: 0 is the new UPLOAD_LOCATION, then the external ones.
+    pub root: usize,
+    /// Below that; `None` is the folder itself.
+    pub path: Option<FilePath>,
+}
+
+/// A symlink.
+#[derive(Debug)]
+pub(super) struct Symlink {
+    pub item: Item,
+    pub target: Vec<u8>,
+}
+
+/// The file that has a further name: its root, and its path below that.
+pub(super) type First = (usize, FilePath);
+
+/// Files and their bytes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sum {
+    pub files: u64,
+    pub bytes: u64,
+}
+
+impl Sum {
+    fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
+/// All that is to be written.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub places: Vec<Place>,
+    /// By archive and offset.
+    pub files: Vec<Item>,
+    /// Further names, each with the path of the first.
+    pub links: Vec<(Item, First)>,
+    pub symlinks: Vec<Symlink>,
+    /// A folder comes before what it holds.
+    pub folders: Vec<(usize, FilePath, Attributes)>,
+    /// What goes where, by root and topmost folder.
+    pub sums: BTreeMap<(usize, Vec<u8>), Sum>,
+    /// What takes room, by root: bytes in whole blocks, and entries.
+    pub room: Vec<Sum>,
+    /// Of external libraries that go nowhere, by the folder that the server knows.
+    pub without_folder: BTreeMap<String, Sum>,
+    /// Entries that cannot be restored, however.
+    pub senseless: u64,
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// Files, other names and symlinks.
+    pub fn entries(&self) -> u64 {
+        (self.files.len() + self.links.len() + self.symlinks.len()) as u64
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().fold(0, |sum, item| sum.saturating_add(item.attributes.size))
+    }
+
+    /// Where `item` goes to: the root, and the path below it. `None` for a name that is none.
+    pub fn at(&self, item: &Item) -> Option<(usize, FilePath)> {
+        let place = self.places.get(item.place)?;
+        let path = match &place.path {
+            Some(folder) => folder.join(&item.name).ok()?,
+            None => FilePath::new(&*item.name).ok()?,
+        };
+        Some((place.root, path))
+    }
+}
+
+/// Plans all that the snapshot at `at` holds. `external` says where external libraries go to.
+pub(super) fn of_snapshot(db: &Connection, at: i64, external: &[External], monitor: &dyn Monitor) -> Result<Plan> {
+    let mut planner = Planner {
+        tree: Tree { folders: ask::folders(db)?.into_iter().map(|folder| (folder.id, folder)).collect(), external },
+        known: HashMap::new(),
+        libraries: library_roots(db, at)?,
+        own: rustix::process::geteuid().is_root(),
+        with_rights: 0,
+        unfinished: 0,
+        plan: Plan { room: vec![Sum::default(); external.len() + 1], ..Plan::default() },
+    };
+    ask::entries(db, at, |entry| {
+        match entry {
+            Some(entry) => planner.add(entry),
+            None => planner.plan.senseless += 1,
+        }
+        Ok(())
+    })?;
+    let plan = planner.finish();
+    if plan.senseless > 0 {
+        let subject = format!("{} of the snapshot", plural(plan.senseless, "entry", "entries"));
+        monitor
+            .problem(Problem { subject, message: "left out: its name or place in the catalog is not safe".to_owned() });
+    }
+    Ok(plan)
+}
+
+/// The folders of the external libraries, as the server sees them.
+fn library_roots(db: &Connection, at: i64) -> Result<Vec<String>> {
+    let lines = ask::external_libraries(db, at)?;
+    let libraries = lines.iter().filter_map(|line| serde_json::from_str::<ExternalLibrary>(line).ok());
+    Ok(libraries.flat_map(|library| library.roots).collect())
+}
+
+/// What a place of the catalog is.
+#[derive(Clone)]
+enum Known {
+    At(usize),
+    /// Of an external library that goes nowhere: as the server sees it.
+    Nowhere(Vec<u8>),
+    Unsafe,
+}
+
+struct Planner<'a> {
+    tree: Tree<'a>,
+    known: HashMap<i64, Known>,
+    libraries: Vec<String>,
+    own: bool,
+    with_rights: u64,
+    unfinished: u64,
+    plan: Plan,
+}
+
+impl Planner<'_> {
+    fn add(&mut self, entry: Entry) {
+        if is_part_name(&entry.name) {
+            self.unfinished += 1;
+            return;
+        }
+        if !is_name(&entry.name) {
+            self.plan.senseless += 1;
+            return;
+        }
+        match entry.kind {
+            Kind::Folder(place) => self.add_folder(place, &entry),
+            _ => self.add_file(entry),
+        }
+    }
+
+    fn add_folder(&mut self, place: i64, entry: &Entry) {
+        let attributes = self.attributes(entry, FOLDER_MODE);
+        match self.place(place) {
+            Known::At(index) => {
+                let Place { root, path } = self.plan.places[index].clone();
+                self.plan.room[root].add(BLOCK);
+                self.plan.folders.extend(path.map(|path| (root, path, attributes)));
+            }
+            Known::Nowhere(_) => {}
+            Known::Unsafe => self.plan.senseless += 1,
+        }
+    }
+
+    fn add_file(&mut self, entry: Entry) {
+        let place = match self.place(entry.folder) {
+            Known::At(index) => index,
+            Known::Nowhere(server) => {
+                let library = library_of(&server, &self.libraries);
+                return self.plan.without_folder.entry(library).or_default().add(entry.size);
+            }
+            Known::Unsafe => {
+                self.plan.senseless += 1;
+                return;
+            }
+        };
+        let attributes = self.attributes(&entry, FILE_MODE);
+        let Entry { row, name, kind, mode, .. } = entry;
+        let item =
+            |content, archive, offset| Item { row, place, name: name.into(), attributes, content, archive, offset };
+        match kind {
+            Kind::Symlink(target) => self.add_symlink(item(0, 0, 0), target),
+            Kind::File(bytes) => {
+                self.with_rights += u64::from(mode & 0o6000 != 0);
+                let first = bytes.link.and_then(|link| self.tree.first(&link));
+                self.add_content(item(bytes.content, bytes.archive, bytes.offset), first);
+            }
+            Kind::Folder(_) => {}
+        }
+    }
+
+    fn add_symlink(&mut self, item: Item, target: Vec<u8>) {
+        let Place { root, path } = &self.plan.places[item.place];
+        // What a server writes into must be a folder of its own.
+        if *root == 0 && path.is_none() {
+            self.plan.senseless += 1;
+            return;
+        }
+        self.count(item.place, 0, 0);
+        self.plan.symlinks.push(Symlink { item, target });
+    }
+
+    fn add_content(&mut self, item: Item, first: Option<First>) {
+        match first {
+            Some(first) => {
+                self.count(item.place, 0, 0);
+                self.plan.links.push((item, first));
+            }
+            None => {
+                let room = if item.archive == 0 { 0 } else { item.room() };
+                self.count(item.place, item.attributes.size, room);
+                self.plan.files.push(item);
+            }
+        }
+    }
+
+    fn count(&mut self, place: usize, bytes: u64, room: u64) {
+        let Place { root, path } = &self.plan.places[place];
+        let top = path.as_ref().and_then(|path| path.parts().next()).unwrap_or_default();
+        self.plan.room[*root].add(room);
+        self.plan.sums.entry((*root, top.to_vec())).or_default().add(bytes);
+    }
+
+    fn attributes(&self, entry: &Entry, mode: u32) -> Attributes {
+        let size = if matches!(entry.kind, Kind::File(_)) { entry.size } else { 0 };
+        let owner = self.own.then_some((entry.uid, entry.gid));
+        Attributes { size, mtime_ns: entry.mtime, mode: entry.mode & mode, owner }
+    }
+
+    /// The place `id` of the catalog.
+    fn place(&mut self, id: i64) -> Known {
+        let (tree, places) = (&self.tree, &mut self.plan.places);
+        let known = self.known.entry(id).or_insert_with(|| match tree.path(id) {
+            None => Known::Unsafe,
+            Some(path) => match tree.goes_to(&path) {
+                Ok(place) => {
+                    places.push(place);
+                    Known::At(places.len() - 1)
+                }
+                Err(server) => Known::Nowhere(server),
+            },
+        });
+        known.clone()
+    }
+
+    fn finish(self) -> Plan {
+        let mut plan = self.plan;
+        plan.files.sort_by_key(|item| (item.archive, item.offset));
+        plan.folders.sort_by(|(root, path, _), (other, second, _)| root.cmp(other).then_with(|| path.cmp(second)));
+        if self.with_rights > 0 {
+            let files = plural(self.with_rights, "file", "files");
+            plan.notes.push(format!("{files} had the right to run as somebody else (set-id); that is not given back"));
+        }
+        if self.unfinished > 0 {
+            let files = plural(self.unfinished, "file", "files");
+            plan.notes.push(format!("{files} that an earlier restore had not finished: left out"));
+        }
+        plan
+    }
+}
+
+fn plural(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// True for a name of one entry.
+fn is_name(name: &[u8]) -> bool {
+    name.len() <= 255 && !name.contains(&b'/') && FilePath::new(name).is_ok()
+}
+
+/// The library that a folder of the server belongs to, or the folder.
+fn library_of(server: &[u8], libraries: &[String]) -> String {
+    let holds = |library: &&String| is_below(server, trimmed(library.as_bytes()));
+    match libraries.iter().filter(holds).max_by_key(|library| library.len()) {
+        Some(library) => library.clone(),
+        None => String::from_utf8_lossy(server).into_owned(),
+    }
+}
+
+/// A folder's path without slashes at its end.
+fn trimmed(path: &[u8]) -> &[u8] {
+    let len = path.iter().rposition(|&byte| byte != b'/').map_or(0, |last| last + 1);
+    &path[..len]
+}
+
+/// True when `path` is `folder` or lies in it.
+fn is_below(path: &[u8], folder: &[u8]) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// The folders of the catalog, and where they go to.
+struct Tree<'a> {
+    folders: HashMap<i64, Folder>,
+    external: &'a [External],
+}
+
+impl Tree<'_> {
+    /// The path of the place `id`, empty for the top. `None` when it is not there, or is no safe path.
+    fn path(&self, id: i64) -> Option<Vec<u8>> {
+        let (mut id, mut parts, mut len) = (id, Vec::new(), 0);
+        while id != 0 {
+            let folder = self.folders.get(&id).filter(|folder| is_name(&folder.name))?;
+            parts.push(&folder.name[..]);
+            len += folder.name.len() + 1;
+            // Also how a folder that lies in itself ends.
+            if len > LONGEST {
+                return None;
+            }
+            id = folder.parent;
+        }
+        parts.reverse();
+        Some(parts.join(&b'/'))
+    }
+
+    /// Where the file at `path` of the file list goes to.
+    fn first(&self, path: &[u8]) -> Option<First> {
+        let path = FilePath::new(path).ok()?;
+        let Place { root, path: folder } = self.goes_to(path.parent_bytes()?).ok()?;
+        match folder {
+            Some(folder) => Some((root, folder.join(path.name()).ok()?)),
+            None => Some((root, FilePath::new(path.name()).ok()?)),
+        }
+    }
+
+    /// Where the folder at `path` goes to; what the server calls it if it goes nowhere.
+    fn goes_to(&self, path: &[u8]) -> std::result::Result<Place, Vec<u8>> {
+        if !is_below(path, EXTERNAL) {
+            return Ok(Place { root: 0, path: FilePath::new(path).ok() });
+        }
+        let server = &path[EXTERNAL.len()..];
+        let roots = self.external.iter().map(|external| trimmed(external.server.as_os_str().as_bytes()));
+        let found = roots.enumerate().filter(|(_, root)| is_below(server, root));
+        match found.max_by_key(|(_, root)| root.len()) {
+            Some((index, root)) => {
+                let rest = server[root.len()..].strip_prefix(b"/").unwrap_or_default();
+                Ok(Place { root: index + 1, path: FilePath::new(rest).ok() })
+            }
+            None => Err(server.to_vec()),
+        }
+    }
+}
+
+/// The files that `links` speak of: their place in `files`.
+pub(super) fn firsts(plan: &Plan) -> HashMap<First, usize> {
+    let wanted: HashSet<&First> = plan.links.iter().map(|(_, first)| first).collect();
+    let names: HashSet<&[u8]> = wanted.iter().map(|(_, path)| path.name()).collect();
+    let likely = plan.files.iter().enumerate().filter(|(_, item)| names.contains(&*item.name));
+    let placed = likely.filter_map(|(index, item)| Some((plan.at(item)?, index)));
+    placed.filter(|(at, _)| wanted.contains(at)).collect()
+}

@@ -1,0 +1,414 @@
+//! A full restore at work: files on several threads, archive after archive; then what stands on them.
+//!
+//! Further names of files come after all files, and symlinks after these: no entry can be written through another one. Folders get
+//! their rights and times last, from below to above.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::num::NonZero;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use rusqlite::Connection;
+
+use super::claim::State;
+use super::plan::{Item, Plan, firsts};
+use super::{FOLDERS, MARKER, Options, Report, Roots};
+use crate::base::{Error, FilePath, Kind, Monitor, Result, SnapshotId};
+use crate::catalog::{Generation, query};
+use crate::repo::content::SEGMENT;
+use crate::repo::{Contents, Repository};
+use crate::task::restore::folder::{Attributes, Target, There, append, begin_writing};
+use crate::task::restore::{Done, WRITERS, exists, leave_out, make_symlink, stop_if_asked};
+
+/// What a thread takes at a time, of one archive: so many files, or so many bytes.
+const BATCH: usize = 256;
+const BATCH_BYTES: u64 = 8 << 20;
+/// After so many bytes of a file the disk begins to write them.
+const BEGIN: u64 = 8 << 20;
+
+/// A restore at work.
+pub(super) struct Work<'a> {
+    catalog: &'a Generation,
+    contents: Contents,
+    plan: &'a Plan,
+    roots: &'a Roots,
+    at: i64,
+    options: &'a Options,
+    monitor: &'a dyn Monitor,
+    batches: Vec<Range<usize>>,
+    next: AtomicUsize,
+    failed: AtomicBool,
+    /// The files that are whole and in their place.
+    whole: Vec<AtomicBool>,
+    report: Mutex<Report>,
+}
+
+/// What one thread works with.
+struct Hands<'a> {
+    catalog: Connection,
+    roots: &'a Roots,
+    targets: Vec<Option<Target>>,
+}
+
+impl Hands<'_> {
+    fn target(&mut self, root: usize) -> Result<&mut Target> {
+        let target = &mut self.targets[root];
+        match target {
+            Some(target) => Ok(target),
+            None => Ok(target.insert(Target::create(&self.roots.0[root].0)?)),
+        }
+    }
+}
+
+impl<'a> Work<'a> {
+    #[allow(clippy::too_many_arguments, reason = "one call, of what was just worked out")]
+    pub fn new(
+        repository: &Repository,
+        catalog: &'a Generation,
+        plan: &'a Plan,
+        roots: &'a Roots,
+        at: SnapshotId,
+        options: &'a Options,
+        monitor: &'a dyn Monitor,
+        report: Report,
+    ) -> Work<'a> {
+        Work {
+            catalog,
+            contents: repository.contents(),
+            plan,
+            roots,
+            at: at.seconds(),
+            options,
+            monitor,
+            batches: batches(&plan.files),
+            next: AtomicUsize::new(0),
+            failed: AtomicBool::new(false),
+            whole: plan.files.iter().map(|_| AtomicBool::new(false)).collect(),
+            report: Mutex::new(report),
+        }
+    }
+
+    /// Writes all of it: durable on return.
+    pub fn run(self) -> Result<Report> {
+        let mut hands = self.hands()?;
+        self.unlock_folders(&mut hands)?;
+        self.files()?;
+        self.links(&mut hands)?;
+        self.symlinks(&mut hands)?;
+        self.markers(&mut hands)?;
+        self.finish_folders(&mut hands)?;
+        for root in 0..self.roots.0.len() {
+            hands.target(root)?.sync()?;
+        }
+        Ok(self.report.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
+    fn hands(&self) -> Result<Hands<'a>> {
+        let targets = self.roots.0.iter().map(|_| None).collect();
+        Ok(Hands { catalog: self.catalog.connect()?, roots: self.roots, targets })
+    }
+
+    /// A run before this may have closed folders already.
+    fn unlock_folders(&self, hands: &mut Hands<'_>) -> Result<()> {
+        if rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        for (root, path, attributes) in &self.plan.folders {
+            if attributes.mode & 0o700 != 0o700 && self.roots.0[*root].1 != State::Empty {
+                // What keeps us out is told where a file cannot be written.
+                let _ = hands.target(*root)?.unlock(path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the files, on several threads.
+    fn files(&self) -> Result<()> {
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(WRITERS);
+        let hands: Vec<Hands<'_>> = (0..threads).map(|_| self.hands()).collect::<Result<_>>()?;
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = hands.into_iter().map(|hands| scope.spawn(|| self.writer(hands))).collect();
+            let ended = writers.into_iter().map(|writer| {
+                writer.join().unwrap_or_else(|_| Err(Error::new(Kind::Io, "a thread that restores ended early")))
+            });
+            // All of them end before the first failure is told.
+            ended.collect::<Vec<Result<()>>>().into_iter().collect()
+        })
+    }
+
+    fn writer(&self, mut hands: Hands<'_>) -> Result<()> {
+        while !self.failed.load(Ordering::Relaxed) {
+            let Some(batch) = self.batches.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
+            let ended = self.batch(&mut hands, batch);
+            if ended.is_err() {
+                self.failed.store(true, Ordering::Relaxed);
+            }
+            ended?;
+        }
+        Ok(())
+    }
+
+    fn batch(&self, hands: &mut Hands<'_>, batch: &Range<usize>) -> Result<()> {
+        self.read_ahead(hands, &self.plan.files[batch.clone()]);
+        for index in batch.clone() {
+            let item = &self.plan.files[index];
+            match self.file(hands, item) {
+                Ok(done) => {
+                    self.whole[index].store(true, Ordering::Relaxed);
+                    self.count(item.attributes.size, &done);
+                }
+                Err(error) => self.left_out(hands, item, error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what of the archive is wanted next. Nothing depends on it.
+    fn read_ahead(&self, hands: &Hands<'_>, items: &[Item]) {
+        if let [first, .., last] = items {
+            let len = last.offset.saturating_sub(first.offset).min(BATCH_BYTES);
+            self.contents.will_need(&hands.catalog, first.archive, first.offset, len);
+        }
+    }
+
+    fn file(&self, hands: &mut Hands<'_>, item: &Item) -> Result<Done> {
+        stop_if_asked(self.monitor)?;
+        let (root, at) = self.place(item)?;
+        if self.is_there(hands, item, root, &at)? {
+            return Ok(Done::AlreadyThere);
+        }
+        if item.archive == 0 {
+            return Err(Error::damaged("no archive holds its bytes"));
+        }
+        // The two parts of `hands` are used at the same time.
+        let Hands { catalog, roots, targets } = hands;
+        let target = match &mut targets[root] {
+            Some(target) => target,
+            none => none.insert(Target::create(&roots.0[root].0)?),
+        };
+        target.write(&at, &item.attributes, self.options.overwrite, |file| self.copy(catalog, item, file, &at))?;
+        Ok(Done::Written)
+    }
+
+    fn place(&self, item: &Item) -> Result<(usize, FilePath)> {
+        self.plan.at(item).ok_or_else(|| Error::damaged("its name in the catalog"))
+    }
+
+    /// True when what lies at `at` is `item`; an error when it is another thing that is not to be replaced.
+    fn is_there(&self, hands: &mut Hands<'_>, item: &Item, root: usize, at: &FilePath) -> Result<bool> {
+        let is_marker = root == 0 && is_marker(at);
+        if self.roots.0[root].1 == State::Empty && !is_marker {
+            return Ok(false);
+        }
+        match hands.target(root)?.look(at, &item.attributes)? {
+            There::Nothing => Ok(false),
+            There::Folder => Err(exists(at, "a folder of that name is there")),
+            There::Alike(file) if holds(&hands.catalog, item, &file)? => Ok(true),
+            // A server that was started before has made its own.
+            _ if is_marker => Ok(true),
+            _ if self.options.overwrite => Ok(false),
+            _ => Err(exists(at, "exists with other content or time, not overwritten (--overwrite replaces it)")),
+        }
+    }
+
+    fn copy(&self, catalog: &Connection, item: &Item, file: &mut File, at: &FilePath) -> Result<()> {
+        let size = item.attributes.size;
+        let mut begun = 0;
+        for index in 0..size.div_ceil(SEGMENT) {
+            stop_if_asked(self.monitor)?;
+            let segment = self.contents.segment(catalog, item.content, index)?;
+            append(file, &segment, at)?;
+            let written = size.min((index + 1) * SEGMENT);
+            if written - begun >= BEGIN {
+                begin_writing(file, begun, written - begun);
+                begun = written;
+            }
+            self.monitor.advance(0, segment.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Gives files their further names.
+    fn links(&self, hands: &mut Hands<'_>) -> Result<()> {
+        let firsts = firsts(self.plan);
+        for (item, first) in &self.plan.links {
+            match self.link(hands, item, first, &firsts) {
+                Ok(done) => self.count(0, &done),
+                Err(error) => self.left_out(hands, item, error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn link(
+        &self,
+        hands: &mut Hands<'_>,
+        item: &Item,
+        first: &(usize, FilePath),
+        firsts: &HashMap<(usize, FilePath), usize>,
+    ) -> Result<Done> {
+        stop_if_asked(self.monitor)?;
+        let (root, at) = self.place(item)?;
+        // Only of a file that is whole, with the same bytes: a list may claim anything.
+        let same = |&index: &usize| {
+            let other = &self.plan.files[index];
+            other.content == item.content && self.whole[index].load(Ordering::Relaxed)
+        };
+        let target = hands.target(root)?;
+        let identity = match firsts.get(first).filter(|index| first.0 == root && same(index)) {
+            Some(_) => target.identity(&first.1)?,
+            None => None,
+        };
+        let Some(identity) = identity else { return self.file(hands, item) };
+        if target.identity(&at)? == Some(identity) || self.is_there(hands, item, root, &at)? {
+            return Ok(Done::AlreadyThere);
+        }
+        match hands.target(root)?.hard_link(&first.1, identity, &at, self.options.overwrite)? {
+            true => Ok(Done::Written),
+            false => self.file(hands, item),
+        }
+    }
+
+    fn symlinks(&self, hands: &mut Hands<'_>) -> Result<()> {
+        for symlink in &self.plan.symlinks {
+            match self.symlink(hands, &symlink.item, &symlink.target) {
+                Ok(done) => self.count(0, &done),
+                Err(error) => self.left_out(hands, &symlink.item, error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn symlink(&self, hands: &mut Hands<'_>, item: &Item, wanted: &[u8]) -> Result<Done> {
+        stop_if_asked(self.monitor)?;
+        let (root, at) = self.place(item)?;
+        make_symlink(hands.target(root)?, &at, wanted, &item.attributes, self.options.overwrite)
+    }
+
+    /// Makes the folders and markers that a server wants to find, where the snapshot did not bring them.
+    fn markers(&self, hands: &mut Hands<'_>) -> Result<()> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let text = format!("{:013}", now.as_millis());
+        let mtime_ns = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
+        for name in FOLDERS {
+            let folder = FilePath::new(name)?;
+            let own = self.attributes_of(&folder);
+            // As its neighbours are: what may write there may write here.
+            let like = own.or_else(|| {
+                ["upload", "library", "profile"].iter().find_map(|name| self.attributes_of(&FilePath::new(*name).ok()?))
+            });
+            let like = like.unwrap_or(Attributes { size: 0, mtime_ns, mode: 0o755, owner: None });
+            if let Err(error) = self.marker(hands, &folder, own.is_some(), Attributes { mtime_ns, ..like }, &text) {
+                leave_out(self.monitor, format!("{name}/{MARKER}"), error)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn marker(
+        &self,
+        hands: &mut Hands<'_>,
+        folder: &FilePath,
+        listed: bool,
+        like: Attributes,
+        text: &str,
+    ) -> Result<()> {
+        let (target, at) = (hands.target(0)?, folder.join(MARKER.as_bytes())?);
+        if target.has(&at)? {
+            return Ok(());
+        }
+        let is_new = !listed && !target.has(folder)?;
+        let attributes = Attributes { size: text.len() as u64, mode: 0o644, ..like };
+        target.write(&at, &attributes, false, |file| append(file, text.as_bytes(), &at))?;
+        if is_new { target.finish_folder(folder, &like) } else { Ok(()) }
+    }
+
+    fn attributes_of(&self, folder: &FilePath) -> Option<Attributes> {
+        let key = |(root, path, _): &(usize, FilePath, Attributes)| (*root, path.clone());
+        let index = self.plan.folders.binary_search_by(|entry| key(entry).cmp(&(0, folder.clone()))).ok()?;
+        Some(self.plan.folders[index].2)
+    }
+
+    /// From below to above: writing into a folder changes its time.
+    fn finish_folders(&self, hands: &mut Hands<'_>) -> Result<()> {
+        for (root, path, attributes) in self.plan.folders.iter().rev() {
+            stop_if_asked(self.monitor)?;
+            if let Err(error) = hands.target(*root)?.finish_folder(path, attributes) {
+                leave_out(self.monitor, path.to_string(), error)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, bytes: u64, done: &Done) {
+        let mut report = self.report.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match done {
+            Done::Written => {
+                report.restored += 1;
+                report.restored_bytes += bytes;
+            }
+            Done::AlreadyThere => report.already_there += 1,
+        }
+        drop(report);
+        self.monitor.advance(1, 0);
+    }
+
+    /// Tells of a file that is left out, by the photo that it is; fails where the next one would end no better.
+    fn left_out(&self, hands: &Hands<'_>, item: &Item, error: Error) -> Result<()> {
+        let at = match self.plan.at(item) {
+            Some((0, at)) => at.to_string(),
+            Some((root, at)) => format!("{}/{at}", super::claim::text(&self.options.external[root - 1].server)),
+            None => String::from_utf8_lossy(&item.name).into_owned(),
+        };
+        let photo = query::whole::shown_by(&hands.catalog, item.row, self.at).unwrap_or_default();
+        let subject = match photo {
+            Some((name, owner)) => format!("{at} ({name} of {owner})"),
+            None => at,
+        };
+        leave_out(self.monitor, subject, error)
+    }
+}
+
+/// Files that are taken together: neighbours in one archive.
+fn batches(files: &[Item]) -> Vec<Range<usize>> {
+    let mut batches: Vec<Range<usize>> = Vec::new();
+    let mut bytes = 0;
+    for (index, item) in files.iter().enumerate() {
+        let fits = |batch: &&mut Range<usize>| {
+            files[batch.start].archive == item.archive && batch.len() < BATCH && bytes < BATCH_BYTES
+        };
+        match batches.last_mut().filter(fits) {
+            Some(batch) => batch.end = index + 1,
+            None => {
+                bytes = 0;
+                batches.push(index..index + 1);
+            }
+        }
+        bytes += item.attributes.size;
+    }
+    batches
+}
+
+fn is_marker(at: &FilePath) -> bool {
+    at.name() == MARKER.as_bytes() && FOLDERS.iter().any(|name| at.parent_bytes() == Some(name.as_bytes()))
+}
+
+/// True when `file` holds the bytes of `item`.
+fn holds(catalog: &Connection, item: &Item, file: &File) -> Result<bool> {
+    let (_, place) = query::content_place(catalog, item.content)?;
+    let (mut hasher, mut piece) = (blake3::Hasher::new(), vec![0; SEGMENT as usize]);
+    let mut file = file.take(item.attributes.size);
+    loop {
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(hasher.finalize().as_bytes() == &place.hash.0),
+            Ok(len) => hasher.update(&piece[..len]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            // What cannot be read is not the same.
+            Err(_) => return Ok(false),
+        };
+    }
+}
