@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use super::output::{Output, count, plural, size};
 use super::progress::Progress;
+use super::server::{ServerArgs, password};
 use super::{Done, Global};
 use crate::base::dump::Verdict;
 use crate::base::{Error, Kind, Result};
 use crate::repo::SnapshotRecord;
-use crate::source::{DumpRequest, DumpTool, ImmichEnv, Secret, Server};
+use crate::source::{DumpRequest, DumpTool, ImmichEnv};
 use crate::task::backup::{self, DumpSource, External, Options, Report};
 
 /// Make a snapshot: the database dump, then the original files
@@ -21,15 +22,8 @@ pub(super) struct Args {
     /// Immich's UPLOAD_LOCATION on this machine
     #[arg(long, env = "SHOEBOX_UPLOAD_LOCATION", value_name = "FOLDER")]
     upload_location: Option<PathBuf>,
-    /// Immich's .env file (or its folder): says UPLOAD_LOCATION, DB_USERNAME, DB_PASSWORD and DB_DATABASE_NAME
-    #[arg(long, env = "SHOEBOX_ENV_FILE", value_name = "FILE")]
-    env_file: Option<PathBuf>,
-    /// Ask the database in this container, by `docker exec`
-    #[arg(long, env = "SHOEBOX_DOCKER", value_name = "CONTAINER", group = "from")]
-    docker: Option<String>,
-    /// Ask this database: postgresql://USER@HOST/DATABASE
-    #[arg(long, env = "SHOEBOX_DATABASE_URL", hide_env_values = true, value_name = "URL", group = "from")]
-    database_url: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
     /// Take this dump: a file (.sql, .sql.gz), a folder of dumps (the newest), or - for standard input
     #[arg(long, env = "SHOEBOX_DUMP", value_name = "FILE", group = "from")]
     dump: Option<PathBuf>,
@@ -39,9 +33,6 @@ pub(super) struct Args {
     /// Dump the whole cluster with pg_dumpall instead of one database with pg_dump
     #[arg(long, env = "SHOEBOX_CLUSTER")]
     cluster: bool,
-    /// The program that stands for docker, such as podman
-    #[arg(long, env = "SHOEBOX_DOCKER_PROGRAM", value_name = "PROGRAM", default_value = "docker")]
-    docker_program: PathBuf,
     /// A folder of an external library: as the server sees it, =, where it is here (may be given several times)
     #[arg(long, env = "SHOEBOX_EXTERNAL", value_name = "SERVER_PATH[=FOLDER]", value_delimiter = ',', value_parser = external)]
     external: Vec<External>,
@@ -106,7 +97,7 @@ impl Args {
     }
 
     fn options(self) -> Result<Options> {
-        let env = self.env_file.as_deref().map(ImmichEnv::read).transpose()?;
+        let env = self.server.env()?;
         let upload_location = self.upload_location.clone().or_else(|| env.as_ref()?.upload_location.clone());
         let dump = self.source(env.as_ref())?;
         let database = self.database_name.clone().or_else(|| env.as_ref().map(|env| env.database.clone()));
@@ -131,24 +122,12 @@ impl Args {
             Some(dump) => return Ok(DumpSource::File(dump.clone())),
             None => {}
         }
-        let server = match (&self.docker, &self.database_url, env.and_then(|env| env.url.as_ref())) {
-            (Some(container), _, _) => {
-                Server::Docker { container: container.clone(), docker: self.docker_program.clone().into_os_string() }
-            }
-            (None, Some(url), _) => Server::Url(url.clone()),
-            (None, None, Some(url)) => Server::Url(url.expose().to_owned()),
-            (None, None, None) => Server::Environment,
-        };
-        let password = match Secret::from_env("SHOEBOX_DATABASE_PASSWORD")? {
-            Some(password) => Some(password),
-            None => env.and_then(|env| env.password.clone()),
-        };
         Ok(DumpSource::Server(DumpRequest {
-            server,
+            server: self.server.server(env),
             tool: if self.cluster { DumpTool::PgDumpall } else { DumpTool::PgDump },
             database: self.database_name.clone().or_else(|| env.map(|env| env.database.clone())),
             user: env.map(|env| env.user.clone()),
-            password,
+            password: password(env)?,
         }))
     }
 }

@@ -19,6 +19,8 @@ mod progress;
 mod prune;
 mod repair;
 mod restore;
+mod restore_database;
+mod server;
 mod signal;
 mod snapshots;
 
@@ -84,6 +86,7 @@ enum Command {
     Diff(diff::Args),
     Log(log::Args),
     Restore(restore::Args),
+    RestoreDatabase(Box<restore_database::Args>),
     Dump(dump::Args),
     Forget(Box<forget::Args>),
     Prune(prune::Args),
@@ -135,6 +138,7 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
         Command::Diff(args) => args.run(&global, output),
         Command::Log(args) => args.run(&global, output),
         Command::Restore(args) => args.run(&global, output),
+        Command::RestoreDatabase(args) => args.run(&global, output),
         Command::Dump(args) => args.run(&global, output),
         Command::Forget(args) => args.run(&global, output),
         Command::Prune(args) => args.run(&global, output),

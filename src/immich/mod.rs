@@ -14,6 +14,7 @@
 mod choose;
 mod copy;
 mod database;
+pub mod fit;
 mod input;
 mod lexer;
 mod library;

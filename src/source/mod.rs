@@ -10,6 +10,6 @@ pub mod walk;
 
 pub use envfile::ImmichEnv;
 pub use location::UploadLocation;
-pub use postgres::{DumpRequest, DumpTool, RunningDump, Server};
+pub use postgres::{Access, DumpRequest, DumpTool, RunningDump, Server};
 pub use secret::Secret;
 pub use walk::{Exclude, Found, FoundKind, Root, walk};

@@ -5,8 +5,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::DumpTool;
-
 /// Where Debian and Ubuntu keep the programs of each major version.
 const VERSIONS: &str = "/usr/lib/postgresql";
 
@@ -25,21 +23,21 @@ impl Clients {
         Clients { path: env::var_os("PATH").unwrap_or_default(), versions: VERSIONS.into() }
     }
 
-    /// The client on PATH, else the newest one.
-    pub(super) fn first(&self, tool: DumpTool) -> Option<PathBuf> {
+    /// The client called `name` on PATH, else the newest one.
+    pub(super) fn first(&self, name: &str) -> Option<PathBuf> {
         env::split_paths(&self.path)
-            .map(|folder| folder.join(tool.program()))
+            .map(|folder| folder.join(name))
             .find(|program| is_program(program))
-            .or_else(|| self.newest(tool))
+            .or_else(|| self.newest(name))
     }
 
     /// The client of the highest major version under the folder of versions.
-    pub(super) fn newest(&self, tool: DumpTool) -> Option<PathBuf> {
+    pub(super) fn newest(&self, name: &str) -> Option<PathBuf> {
         fs::read_dir(&self.versions)
             .ok()?
             .flatten()
             .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path())))
-            .map(|(major, folder)| (major, folder.join("bin").join(tool.program())))
+            .map(|(major, folder)| (major, folder.join("bin").join(name)))
             .filter(|(_, program)| is_program(program))
             .max_by_key(|(major, _)| *major)
             .map(|(_, program)| program)
@@ -71,11 +69,11 @@ mod tests {
         let newest = program(&versions.join("16/bin"));
         fs::create_dir_all(versions.join("18/bin")).unwrap();
         let mut clients = Clients { path: folder.path().join("none").into(), versions };
-        assert_eq!(clients.first(DumpTool::PgDump), Some(newest.clone()));
+        assert_eq!(clients.first("pg_dump"), Some(newest.clone()));
         let on_path = program(&folder.path().join("on path"));
         clients.path = folder.path().join("on path").into();
-        assert_eq!(clients.first(DumpTool::PgDump), Some(on_path));
-        assert_eq!(clients.newest(DumpTool::PgDump), Some(newest));
-        assert_eq!(clients.first(DumpTool::PgDumpall), None);
+        assert_eq!(clients.first("pg_dump"), Some(on_path));
+        assert_eq!(clients.newest("pg_dump"), Some(newest));
+        assert_eq!(clients.first("pg_dumpall"), None);
     }
 }

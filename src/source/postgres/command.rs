@@ -1,61 +1,69 @@
 //! The command line and the environment of a client.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
 use crate::base::{Error, Result};
 
 use super::url::ConnectionUrl;
-use super::{DumpRequest, DumpTool, Server};
+use super::{Access, Server};
 
 /// What Immich's compose file calls its database (DB_DATABASE_NAME).
 const IMMICH_DATABASE: &str = "immich";
 
-/// Immich's flags (`database-backup.service.ts`), and never a question at a terminal.
-const FLAGS: [&str; 3] = ["--clean", "--if-exists", "--no-password"];
-
-/// Runs in the container: `sh -c SCRIPT sh TOOL USER DATABASE`, where an empty argument means "as the container was set up".
-/// The variables are those of the postgres image and of Immich's compose file; each may also be given as a file.
+/// Runs in the container: `sh -c SCRIPT sh USER DATABASE PROGRAM FLAGS…`, where an empty argument means "as the container was
+/// set up". The variables are those of the postgres image and of Immich's compose file; each may also be given as a file.
 const SCRIPT: &str = r#"
-user=${2:-${POSTGRES_USER:-$(cat "$POSTGRES_USER_FILE" 2>/dev/null)}}
-database=${3:-${POSTGRES_DB:-$(cat "$POSTGRES_DB_FILE" 2>/dev/null)}}
+user=${1:-${POSTGRES_USER:-$(cat "$POSTGRES_USER_FILE" 2>/dev/null)}}
+database=${2:-${POSTGRES_DB:-$(cat "$POSTGRES_DB_FILE" 2>/dev/null)}}
 password=${PGPASSWORD:-${POSTGRES_PASSWORD:-$(cat "$POSTGRES_PASSWORD_FILE" 2>/dev/null)}}
 export PGUSER="${user:-postgres}" PGDATABASE="${database:-immich}" PGPASSWORD="$password"
-exec "$1" --clean --if-exists --no-password
+shift 2
+exec "$@"
 "#;
 
-/// `program` for a server that this machine reaches.
-pub(super) fn on_this_machine(request: &DumpRequest, program: &Path) -> Result<Command> {
-    let mut command = Command::new(program);
-    command.args(FLAGS).env("LC_ALL", "C").env_remove("PGCLIENTENCODING");
+/// Goes before it for a client that changes the database: while the image sets a new one up, a server of a few moments
+/// listens on the socket only.
+const BY_TCP: &str = r#"export PGHOST="${PGHOST:-127.0.0.1}""#;
+
+/// A client program with its flags, before it is known where the server is.
+pub(super) struct Client<'a> {
+    pub(super) program: &'a Path,
+    pub(super) flags: &'a [&'a str],
+}
+
+/// `client` for a server that this machine reaches.
+pub(super) fn on_this_machine(access: &Access, client: Client) -> Result<Command> {
+    let mut command = Command::new(client.program);
+    command.args(client.flags).env("LC_ALL", "C").env_remove("PGCLIENTENCODING");
     if env::var_os("PGCONNECT_TIMEOUT").is_none() {
         command.env("PGCONNECT_TIMEOUT", "30");
     }
-    let password = match &request.server {
+    let password = match &access.server {
         Server::Url(text) => {
             let (mut url, password) = ConnectionUrl::parse(text)?;
-            fit(&mut url, request);
+            fit(&mut url, access);
             command.arg(format!("--dbname={}", url.without_password()));
             password
         }
         Server::Environment | Server::Docker { .. } => {
-            command.envs(request.user.as_ref().map(|user| ("PGUSER", user)));
-            command.envs(database_variable(request).map(|name| ("PGDATABASE", name)));
+            command.envs(access.user.as_ref().map(|user| ("PGUSER", user)));
+            command.envs(database_variable(access).map(|name| ("PGDATABASE", name)));
             None
         }
     };
-    command.envs(request.password.as_ref().or(password.as_ref()).map(|secret| ("PGPASSWORD", secret.expose())));
+    command.envs(access.password.as_ref().or(password.as_ref()).map(|secret| ("PGPASSWORD", secret.expose())));
     Ok(command)
 }
 
-/// Puts what the request names into the URL.
-fn fit(url: &mut ConnectionUrl, request: &DumpRequest) {
-    if let Some(user) = &request.user {
+/// Puts what is named apart from it into the URL.
+fn fit(url: &mut ConnectionUrl, access: &Access) {
+    if let Some(user) = &access.user {
         url.set_user(user);
     }
-    match &request.database {
+    match &access.database {
         Some(database) => url.set_database(database),
         None if !url.names_database() && !environment_names_database() => url.set_database(IMMICH_DATABASE),
         None => {}
@@ -63,8 +71,8 @@ fn fit(url: &mut ConnectionUrl, request: &DumpRequest) {
 }
 
 /// The database by its variable: unlike the flag, libpq never takes that for a connection string.
-fn database_variable(request: &DumpRequest) -> Option<&str> {
-    match &request.database {
+fn database_variable(access: &Access) -> Option<&str> {
+    match &access.database {
         Some(database) => Some(database),
         None if environment_names_database() => None,
         None => Some(IMMICH_DATABASE),
@@ -75,20 +83,28 @@ fn environment_names_database() -> bool {
     ["PGDATABASE", "PGSERVICE"].iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
-/// The client inside `container`. Only the *name* of the password's variable is on the command line.
-pub(super) fn in_container(request: &DumpRequest, container: &str, docker: &OsStr) -> Result<Command> {
+/// The client inside `container`; `fed` when it reads what is written to it. Only the *name* of the password's variable is
+/// on the command line.
+pub(super) fn in_container(
+    access: &Access,
+    container: &str,
+    docker: &OsStr,
+    client: Client,
+    fed: bool,
+) -> Result<Command> {
     if container.is_empty() || container.starts_with('-') {
         return Err(Error::invalid(format_args!("`{container}` is no name of a container"))
             .hint("`docker ps` lists the running ones; Immich's compose file calls it immich_postgres"));
     }
     let mut command = Command::new(docker);
-    command.args(["exec", "-e", "LC_ALL=C"]);
-    if let Some(password) = &request.password {
+    command.arg("exec").args(fed.then_some("-i")).args(["-e", "LC_ALL=C"]);
+    if let Some(password) = &access.password {
         command.args(["-e", "PGPASSWORD"]).env("PGPASSWORD", password.expose());
     }
-    let database = request.database.as_deref().filter(|_| request.tool == DumpTool::PgDump);
-    let arguments = [request.tool.program(), request.user.as_deref().unwrap_or(""), database.unwrap_or("")];
-    command.args([container, "sh", "-c", SCRIPT, "sh"]).args(arguments.map(OsString::from));
+    let script = if fed { [BY_TCP, SCRIPT].concat() } else { SCRIPT.to_owned() };
+    command.args([container, "sh", "-c", &script, "sh"]);
+    command.args([access.user.as_deref().unwrap_or(""), access.database.as_deref().unwrap_or("")]);
+    command.arg(client.program).args(client.flags);
     Ok(command)
 }
 
@@ -109,22 +125,24 @@ mod tests {
     #[test]
     fn a_password_is_never_on_the_command_line() {
         let url = "postgresql://ann:hunter2@db/immich".to_owned();
-        let mut request = DumpRequest::new(Server::Url(url));
-        let command = on_this_machine(&request, Path::new("pg_dump")).unwrap();
-        assert_eq!(words(&command), [&FLAGS[..], &["--dbname=postgresql://ann@db/immich"]].concat());
+        let mut request = Access::new(Server::Url(url));
+        let client = || Client { program: Path::new("pg_dump"), flags: &["--clean"] };
+        let command = on_this_machine(&request, client()).unwrap();
+        assert_eq!(words(&command), ["--clean", "--dbname=postgresql://ann@db/immich"]);
         assert_eq!(variable(&command, "PGPASSWORD").as_deref(), Some("hunter2"));
 
         request.password = Some(Secret::new("hunter3"));
-        let command = on_this_machine(&request, Path::new("pg_dump")).unwrap();
+        let command = on_this_machine(&request, client()).unwrap();
         assert_eq!(variable(&command, "PGPASSWORD").as_deref(), Some("hunter3"));
-        let command = in_container(&request, "immich_postgres", OsStr::new("docker")).unwrap();
+        let command = in_container(&request, "immich_postgres", OsStr::new("docker"), client(), true).unwrap();
         assert!(!words(&command).concat().contains("hunter"));
         assert_eq!(variable(&command, "PGPASSWORD").as_deref(), Some("hunter3"));
     }
 
     #[test]
     fn a_containers_name_is_not_taken_for_a_flag() {
-        let request = DumpRequest::new(Server::docker("--privileged"));
-        assert!(in_container(&request, "--privileged", OsStr::new("docker")).is_err());
+        let request = Access::new(Server::docker("--privileged"));
+        let client = Client { program: Path::new("psql"), flags: &[] };
+        assert!(in_container(&request, "--privileged", OsStr::new("docker"), client, false).is_err());
     }
 }

@@ -10,8 +10,8 @@ use std::os::unix::process::ExitStatusExt;
 
 use crate::base::{Error, Kind};
 
+use super::Server;
 use super::process::Ended;
-use super::{DumpRequest, DumpTool, Server};
 
 /// What ran, as the person knows it.
 #[derive(Debug, Clone)]
@@ -21,12 +21,12 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn of(request: &DumpRequest) -> Self {
-        let docker = match &request.server {
+    pub(super) fn new(program: &'static str, server: &Server) -> Self {
+        let docker = match server {
             Server::Docker { container, docker } => Some((container.clone(), docker.to_string_lossy().into_owned())),
             Server::Url(_) | Server::Environment => None,
         };
-        Subject { program: request.tool.program(), docker }
+        Subject { program, docker }
     }
 
     /// A server in a new container of `image`.
@@ -64,6 +64,24 @@ impl Failure {
         self.ended.complaint.contains("server version mismatch")
     }
 
+    /// True if the server may answer in a moment: it is starting, or not there yet.
+    pub(super) fn may_pass(&self) -> bool {
+        let text = self.ended.complaint.as_str();
+        let restarting = self.subject.docker.is_some() && any(text, &["is restarting"]);
+        let unknown_host = text.contains("could not translate host name");
+        restarting || (!unknown_host && (any(text, STARTING) || reach(text).is_some()))
+    }
+
+    /// The database that is not on the server, if that is the complaint.
+    pub(super) fn missing_database(&self) -> Option<&str> {
+        between(&self.ended.complaint, "FATAL:  database \"", "\" does not exist")
+    }
+
+    /// The end of what the client wrote to stderr.
+    pub(super) fn complaint(&self) -> &str {
+        &self.ended.complaint
+    }
+
     /// The error, with the client's last words underneath.
     pub(super) fn into_error(self) -> Error {
         let text = self.ended.complaint.as_str();
@@ -96,8 +114,8 @@ impl Failure {
 }
 
 /// A client that is not on this machine.
-pub(super) fn client_missing(tool: DumpTool) -> Error {
-    Error::new(Kind::NotFound, format_args!("{} is not installed", tool.program())).hint(
+pub(super) fn client_missing(program: &str) -> Error {
+    Error::new(Kind::NotFound, format_args!("{program} is not installed")).hint(
         "install it (Debian, Ubuntu: `apt install postgresql-client`), or use the one in Immich's container: `--docker immich_postgres`",
     )
 }
@@ -183,8 +201,10 @@ fn login(text: &str) -> Option<Told> {
     }
 }
 
+const STARTING: &[&str] = &["starting up", "shutting down", "recovery mode", "not yet accepting connections"];
+
 fn busy(text: &str) -> Option<Told> {
-    if any(text, &["starting up", "shutting down", "recovery mode"]) {
+    if any(text, STARTING) {
         told("the database server is just starting or stopping", "try again in a minute")
     } else if any(text, &["too many clients", "remaining connection slots"]) {
         told("the database server has no connection left", "try again later, or raise max_connections")

@@ -11,7 +11,9 @@
 mod clients;
 mod command;
 mod failure;
+mod probe;
 mod process;
+mod psql;
 pub mod throwaway;
 mod url;
 
@@ -24,8 +26,12 @@ use crate::base::{Error, Result};
 use crate::source::Secret;
 
 pub use clients::Clients;
+use command::Client;
 use failure::Failure;
 use process::Process;
+
+pub use probe::{Probe, Reached, probe};
+pub use psql::{Feed, ask};
 
 /// Where the database is.
 #[derive(Debug, Clone)]
@@ -65,6 +71,29 @@ impl DumpTool {
     }
 }
 
+/// Immich's flags (`database-backup.service.ts`), and never a question at a terminal.
+const FLAGS: [&str; 3] = ["--clean", "--if-exists", "--no-password"];
+
+fn client(program: &Path) -> Client<'_> {
+    Client { program, flags: &FLAGS }
+}
+
+/// Who asks which database, and where. What is `None` is taken from the server's description, else Immich's defaults.
+#[derive(Debug, Clone)]
+pub struct Access {
+    pub server: Server,
+    pub database: Option<String>,
+    pub user: Option<String>,
+    pub password: Option<Secret>,
+}
+
+impl Access {
+    /// Immich's database on `server`.
+    pub fn new(server: Server) -> Self {
+        Access { server, database: None, user: None, password: None }
+    }
+}
+
 /// Which dump is wanted. What is `None` is taken from the server's description, else Immich's defaults.
 #[derive(Debug, Clone)]
 pub struct DumpRequest {
@@ -83,6 +112,16 @@ impl DumpRequest {
     }
 }
 
+impl DumpRequest {
+    /// Where the dump comes from; `pg_dumpall` takes every database, and connects as it is used to.
+    fn access(&self) -> Access {
+        let DumpRequest { server, tool, database, user, password } = self.clone();
+        let in_container = matches!(server, Server::Docker { .. });
+        let database = database.filter(|_| tool == DumpTool::PgDump || !in_container);
+        Access { server, database, user, password }
+    }
+}
+
 /// Starts the client and waits for its first bytes, so that most failures come from here.
 ///
 /// A client that is older than the server is replaced by the newest one under `/usr/lib/postgresql`.
@@ -93,11 +132,13 @@ pub fn start(request: &DumpRequest) -> Result<RunningDump> {
 /// The same with other places for the clients.
 pub fn start_among(request: &DumpRequest, clients: &Clients) -> Result<RunningDump> {
     if let Server::Docker { container, docker } = &request.server {
-        let command = command::in_container(request, container, docker)?;
+        let client = client(Path::new(request.tool.program()));
+        let command = command::in_container(&request.access(), container, docker, client, false)?;
         return open(command, request)?.map_err(Failure::into_error);
     }
-    let program = clients.first(request.tool).ok_or_else(|| failure::client_missing(request.tool))?;
-    match open(command::on_this_machine(request, &program)?, request)? {
+    let program =
+        clients.first(request.tool.program()).ok_or_else(|| failure::client_missing(request.tool.program()))?;
+    match open(command::on_this_machine(&request.access(), client(&program))?, request)? {
         Err(failure) if failure.client_is_too_old() => retry(request, clients, &program, failure),
         outcome => outcome.map_err(Failure::into_error),
     }
@@ -105,15 +146,17 @@ pub fn start_among(request: &DumpRequest, clients: &Clients) -> Result<RunningDu
 
 /// Tries the newest client in place of `tried`, which was too old.
 fn retry(request: &DumpRequest, clients: &Clients, tried: &Path, failure: Failure) -> Result<RunningDump> {
-    match clients.newest(request.tool).filter(|newest| newest != tried) {
-        Some(newest) => open(command::on_this_machine(request, &newest)?, request)?.map_err(Failure::into_error),
+    match clients.newest(request.tool.program()).filter(|newest| newest != tried) {
+        Some(newest) => {
+            open(command::on_this_machine(&request.access(), client(&newest))?, request)?.map_err(Failure::into_error)
+        }
         None => Err(failure.into_error()),
     }
 }
 
 /// Starts `command`; the inner error says that the client ended before it wrote anything.
 fn open(command: Command, request: &DumpRequest) -> Result<Result<RunningDump, Failure>> {
-    let subject = failure::Subject::of(request);
+    let subject = failure::Subject::new(request.tool.program(), &request.server);
     let mut process = Process::start(command).map_err(|error| failure::not_started(&subject, error))?;
     let mut head = vec![0; 64 * 1024];
     let filled = process.read(&mut head).map_err(|error| Error::io(format_args!("reading from {subject}"), error))?;

@@ -29,15 +29,21 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn start(mut command: Command) -> io::Result<Process> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    /// Starts a child that reads nothing.
+    pub(super) fn start(command: Command) -> io::Result<Process> {
+        Self::start_reading(command, Stdio::null())
+    }
+
+    /// Starts a child that reads `input`.
+    pub(super) fn start_reading(mut command: Command, input: Stdio) -> io::Result<Process> {
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn()?;
         let stdout = child.stdout.take();
         let stderr = child.stderr.take().map(|stderr| thread::spawn(move || tail(stderr)));
         Ok(Process { child, stdout, stderr, running: true })
     }
 
-    /// Waits for the child, which gets SIGPIPE if it still has something to say.
+    /// Waits for the child, which gets SIGPIPE if it still has something to print.
     pub(super) fn end(mut self) -> io::Result<Ended> {
         self.stdout = None;
         let status = self.child.wait()?;

@@ -1,0 +1,180 @@
+//! `shoebox restore-database`
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::output::{Output, plural, printable, size};
+use super::progress::Progress;
+use super::server::{ServerArgs, password};
+use super::{Done, Global};
+use crate::base::{Error, Result};
+use crate::source::Access;
+use crate::task::database::{self, Emitted, Options, Plan, Report};
+
+/// Bring the database back: load a snapshot's dump into a fresh PostgreSQL server
+///
+/// Waits until the server answers, refuses a database that has Immich's tables already, fits the dump to the server (statements
+/// only, never a row), loads it in one transaction that stops at the first error, and compares the number of rows of every
+/// table with what was backed up. Stop Immich first; start it when the files are there as well.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The snapshot: an id, a name in the mount, or `latest`
+    #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
+    snapshot: String,
+    #[command(flatten)]
+    server: ServerArgs,
+    /// The database to restore into; one that is not there is made
+    #[arg(long, env = "SHOEBOX_DATABASE_NAME", value_name = "NAME")]
+    database_name: Option<String>,
+    /// Which database of a cluster dump, where it holds several; else the one that was backed up
+    #[arg(long, value_name = "NAME")]
+    source_database: Option<String>,
+    /// Only say what would be done, and why
+    #[arg(long)]
+    plan: bool,
+    /// Drop what Immich has in the database now, in the same transaction
+    #[arg(long)]
+    replace: bool,
+    /// Make the roles of a cluster dump that are not there (without passwords), and leave everything with its owner
+    #[arg(long)]
+    roles: bool,
+    /// How long to wait until the server answers
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    wait_for: jiff::SignedDuration,
+    /// Write a file that Immich's own web restore takes, instead of asking a server; a folder gets it under the right name
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan", "replace", "roles", "from"])]
+    emit: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Which server: --docker or --database-url; else the PG* variables of libpq (PGHOST, PGUSER, …).
+A password comes by PGPASSWORD or SHOEBOX_DATABASE_PASSWORD (or ..._FILE), by --env-file, or by ~/.pgpass: never on a command line.
+
+A fresh server: stop Immich (`docker compose down`), move the folder DB_DATA_LOCATION away, `docker compose up -d database`.
+Roles and passwords of the server stay as they are; everything will belong to the user who connects.
+
+Examples:
+  shoebox restore-database --env-file /srv/immich/.env --docker immich_postgres --plan
+  shoebox restore-database --env-file /srv/immich/.env --docker immich_postgres
+  shoebox restore-database --database-url postgresql://postgres@localhost/immich --replace
+  shoebox restore-database --emit /srv/immich/library/backups
+
+JSON: the plan: {\"snapshot\", \"kind\", \"dump_postgres\", \"immich\", \"server\", \"database\", \"user\", \"create\", \"replace\", \"extensions\": [], \"changes\": [{\"what\", \"why\",
+\"statements\", \"line\"}], \"tables\", \"rows\", \"bytes\", \"warnings\": [], \"obstacles\": [{\"what\", \"next\"}]}; without --plan {\"plan\", \"tables\", \"rows\", \"differences\": []}.
+Exit code 3: the number of rows of a table differs; it is named";
+
+impl Args {
+    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+        let repository = global.open()?;
+        let progress = Progress::new(output)?;
+        if let Some(file) = &self.emit {
+            let done = database::emit(&repository, &self.snapshot, self.source_database.as_deref(), file, &progress);
+            output.problems(&progress.finish());
+            return emitted(&done?, output);
+        }
+        let options = self.options()?;
+        if self.plan {
+            let plan = database::plan(&repository, &options, &progress);
+            output.problems(&progress.finish());
+            return planned(&plan?, output);
+        }
+        let report = database::restore(&repository, &options, &progress);
+        output.problems(&progress.finish());
+        restored(&report?, output)
+    }
+
+    fn options(&self) -> Result<Options> {
+        let env = self.server.env()?;
+        let target = Access {
+            server: self.server.server(env.as_ref()),
+            database: self.database_name.clone().or_else(|| env.as_ref().map(|env| env.database.clone())),
+            user: env.as_ref().map(|env| env.user.clone()),
+            password: password(env.as_ref())?,
+        };
+        let wait = Duration::try_from(self.wait_for)
+            .map_err(|_| Error::invalid("--wait-for takes a time such as 60s or 5m"))?;
+        Ok(Options {
+            snapshot: self.snapshot.clone(),
+            target,
+            source_database: self.source_database.clone(),
+            replace: self.replace,
+            roles: self.roles,
+            wait,
+        })
+    }
+}
+
+fn planned(plan: &Plan, output: &Output) -> Result<Done> {
+    output.answer(plan, lines(plan).join("\n"))?;
+    Ok(if plan.obstacles.is_empty() { Done::Whole } else { Done::Failed })
+}
+
+fn lines(plan: &Plan) -> Vec<String> {
+    let unknown = || "unknown".to_owned();
+    let dump = format!(
+        "dump: {:?} of PostgreSQL {}, Immich {}; {} in {}, {}",
+        plan.kind,
+        plan.dump_postgres.clone().unwrap_or_else(unknown),
+        plan.immich.clone().unwrap_or_else(unknown),
+        plural(plan.rows, "row", "rows"),
+        plural(plan.tables, "table", "tables"),
+        size(plan.bytes),
+    );
+    let made = if plan.create { " (will be made)" } else { "" };
+    let server = format!("server: PostgreSQL {}, database {}{made}, user {}", plan.server, plan.database, plan.user);
+    let mut lines = vec![format!("snapshot: {}", plan.snapshot), dump, server];
+    if plan.replace > 0 {
+        lines.push(format!("dropped first: {} of schema public", plural(plan.replace, "table", "tables")));
+    }
+    for extension in &plan.extensions {
+        let version =
+            extension.version.as_ref().map_or("not on the server".to_owned(), |version| format!("version {version}"));
+        lines.push(format!("extension: {}: {version}", extension.name));
+    }
+    for change in &plan.changes {
+        lines.push(format!(
+            "change: {} ({}): {}",
+            change.what,
+            plural(change.statements, "statement", "statements"),
+            change.why
+        ));
+    }
+    lines.extend(plan.warnings.iter().map(|warning| format!("note: {warning}")));
+    for obstacle in &plan.obstacles {
+        lines.push(format!("in the way: {}", obstacle.what));
+        lines.push(format!("hint: {}", obstacle.next));
+    }
+    lines.iter().map(|line| printable(line)).collect()
+}
+
+fn restored(report: &Report, output: &Output) -> Result<Done> {
+    let plan = &report.plan;
+    plan.warnings.iter().for_each(|warning| output.note(format_args!("note: {}", printable(warning))));
+    let text = format!(
+        "loaded {} in {} of {} into database {} of PostgreSQL {}\nnext: the files (`shoebox restore --all`), if they are not there; then start Immich",
+        plural(report.rows, "row", "rows"),
+        plural(report.tables, "table", "tables"),
+        plan.snapshot,
+        printable(&plan.database),
+        printable(&plan.server),
+    );
+    output.answer(report, text)?;
+    Ok(if report.differences.is_empty() { Done::Whole } else { Done::Partly })
+}
+
+fn emitted(emitted: &Emitted, output: &Output) -> Result<Done> {
+    if !emitted.listed {
+        output.note("note: Immich lists only names such as immich-db-backup-20261122T145323-v3.1.0-pg15.20.sql.gz; give a folder and it is named so");
+    }
+    let text = format!(
+        "wrote {} ({}, {} in {}) of {}",
+        emitted.file.display(),
+        size(emitted.size),
+        plural(emitted.rows, "row", "rows"),
+        plural(emitted.tables, "table", "tables"),
+        emitted.snapshot,
+    );
+    output.answer(emitted, printable(&text))?;
+    Ok(Done::Whole)
+}

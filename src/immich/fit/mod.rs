@@ -1,0 +1,426 @@
+//! Fits a dump to the server that it is restored into: the dump as a stream of statements, of which some are changed or
+//! left out, each for a reason that is told; rows pass byte for byte.
+//!
+//! Pure: a reader in, pieces of SQL out. What always holds for what comes out: it is the dump of one database; every
+//! statement is one that pg_dump writes for a database ([`rule`]) and one for psql and the server alike ([`token`]); no psql
+//! command is among them; nothing begins or ends a transaction; it came from a dump that was read to its end, if
+//! [`fit`] returned `Ok`.
+//!
+//! Limits: CR LF is mended between statements only. The reader refuses dumps that a Windows shell rewrote, since nobody
+//! can tell which ends of lines inside of their texts were there before; so does this, where rows have a CR.
+
+mod change;
+mod extension;
+mod role;
+mod rule;
+mod statement;
+mod target;
+mod token;
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read};
+
+use self::change::Changes;
+use self::rule::{Fate, Rules};
+use self::statement::Statement;
+use super::copy::Header;
+use super::database;
+use super::input::Lines;
+use super::lexer::Lexer;
+use crate::base::{Error, Kind, Result};
+
+pub use change::Change;
+pub use statement::quoted;
+pub use target::Target;
+
+/// A longer statement is refused: Immich's longest has some kilobytes.
+const LONGEST: usize = 4 << 20;
+
+/// Some of the fitted dump.
+#[derive(Debug, Clone, Copy)]
+pub struct Piece<'a> {
+    /// Whole lines.
+    pub bytes: &'a [u8],
+    /// The line of the dump that it comes from, from 1.
+    pub line: u64,
+    /// The table whose rows these are; the header and the end of its block belong to it.
+    pub table: Option<&'a str>,
+}
+
+/// What a dump is, now that it is fitted.
+#[derive(Debug, Clone, Default)]
+pub struct Fitted {
+    /// In the order of the dump.
+    pub changes: Vec<Change>,
+    /// The dump's extensions, and the version that the server has of each.
+    pub extensions: BTreeMap<String, Option<String>>,
+    /// What the dump needs and the server has not.
+    pub missing: Vec<String>,
+    /// Rows of each table, named as in a snapshot's record.
+    pub rows: BTreeMap<String, u64>,
+    /// The same tables as SQL names them.
+    pub tables: BTreeMap<String, String>,
+}
+
+/// Reads `dump`, plain text, to its end and hands what is to be run to `each`, in order.
+///
+/// In a cluster dump the database called `database` is meant; a dump of one database is taken whatever it is called.
+///
+/// # Errors
+/// `Refused`, with the line, for what may not be run; `Damaged` for a dump that is not whole. What was handed out before
+/// must then not be committed.
+pub fn fit(
+    dump: &mut dyn Read,
+    database: Option<&str>,
+    target: &Target,
+    each: &mut dyn FnMut(Piece) -> Result<()>,
+) -> Result<Fitted> {
+    let mut fitter = Fitter::new(database, target);
+    let mut lines = Lines::new();
+    loop {
+        let got = match dump.read(lines.space()) {
+            Ok(0) => break,
+            Ok(got) => got,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Error::damaged("the dump").caused_by(error)),
+        };
+        let whole = lines.push(got);
+        fitter.lines(lines.front(whole), each)?;
+        lines.drop_front(whole);
+        if lines.too_long() {
+            return Err(fitter.damaged("a line is longer than any that pg_dump writes"));
+        }
+    }
+    if lines.pending() > 0 {
+        return Err(fitter.damaged("the dump ends in the middle of a line"));
+    }
+    fitter.finish()
+}
+
+/// What part of the dump the next line belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Head,
+    /// Outside of all databases of a cluster dump.
+    Cluster,
+    /// In a database; is it the one that is wanted?
+    Database {
+        wanted: bool,
+    },
+    End,
+}
+
+/// A COPY block that is being read.
+struct Block {
+    header: Header,
+    /// As the record names it.
+    table: String,
+    wanted: bool,
+}
+
+struct Fitter<'a> {
+    database: Option<&'a str>,
+    target: &'a Target,
+    rules: Rules<'a>,
+    changes: Changes,
+    cluster: bool,
+    place: Place,
+    /// The database that the last `\connect` named, while its dump is read.
+    connected: Option<String>,
+    /// No database has begun yet.
+    globals: bool,
+    /// The wanted database was there, and whole.
+    whole: bool,
+    key: Option<String>,
+    lexer: Lexer,
+    block: Option<Block>,
+    /// The statement so far, and the line that it began on.
+    text: String,
+    began: u64,
+    /// Comments that belong to what follows.
+    comments: String,
+    line: u64,
+    rows: BTreeMap<String, u64>,
+    tables: BTreeMap<String, String>,
+}
+
+impl<'a> Fitter<'a> {
+    fn new(database: Option<&'a str>, target: &'a Target) -> Self {
+        Fitter {
+            database,
+            target,
+            rules: Rules::new(target),
+            changes: Changes::default(),
+            cluster: false,
+            place: Place::Head,
+            connected: None,
+            globals: true,
+            whole: false,
+            key: None,
+            lexer: Lexer::default(),
+            block: None,
+            text: String::new(),
+            began: 0,
+            comments: String::new(),
+            line: 0,
+            rows: BTreeMap::new(),
+            tables: BTreeMap::new(),
+        }
+    }
+
+    fn refused(&self, line: u64, reason: impl std::fmt::Display) -> Error {
+        Error::new(Kind::Refused, format_args!("line {line} of the dump is refused: {reason}"))
+            .hint("nothing was restored; `shoebox dump` prints the dump, to be looked at and restored by hand")
+    }
+
+    fn damaged(&self, reason: &str) -> Error {
+        Error::new(Kind::Damaged, format_args!("line {} of the dump: {reason}", self.line))
+            .hint("nothing was restored; another snapshot may be whole: --snapshot")
+    }
+
+    /// Goes over whole lines.
+    fn lines(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+        while !bytes.is_empty() {
+            if self.block.is_some() {
+                let taken = self.rows(bytes, each)?;
+                bytes = &bytes[taken..];
+                continue;
+            }
+            let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
+            self.line += 1;
+            let text = std::str::from_utf8(&bytes[..end]).map_err(|_| self.damaged("it is not UTF-8"))?;
+            self.next(text.trim_end_matches('\n'), each)?;
+            bytes = &bytes[end..];
+        }
+        Ok(())
+    }
+
+    /// Rows from the front of `bytes`, up to the end of their block; how many bytes they are.
+    fn rows(&mut self, bytes: &[u8], each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<usize> {
+        let Some(block) = &self.block else { return Ok(0) };
+        let (mut at, mut count, mut done) = (0, 0, false);
+        while at < bytes.len() && !done {
+            let end = memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |newline| at + newline + 1);
+            done = &bytes[at..end] == b"\\.\n";
+            count += 1;
+            at = end;
+        }
+        let first = self.line + 1;
+        if let Some(cr) = memchr::memchr(b'\r', &bytes[..at]) {
+            let before = memchr::memchr_iter(b'\n', &bytes[..cr]).count() as u64;
+            return Err(self.refused(first + before, "a row has a carriage return: the dump was rewritten"));
+        }
+        self.line += count;
+        if block.wanted {
+            *self.rows.entry(block.table.clone()).or_default() += count - u64::from(done);
+            each(Piece { bytes: &bytes[..at], line: first, table: Some(&block.table) })?;
+        }
+        if done {
+            self.close(each)?;
+        }
+        Ok(at)
+    }
+
+    fn close(&mut self, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+        let Some(block) = self.block.take().filter(|block| block.wanted) else { return Ok(()) };
+        match self.rules.extensions.after_rows(&block.header.schema, &block.header.table) {
+            Some(sql) => each(Piece { bytes: sql.as_bytes(), line: self.line, table: Some(&block.table) }),
+            None => Ok(()),
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.place == Place::Database { wanted: true }
+    }
+
+    /// One line outside of rows, without its line end.
+    fn next(&mut self, line: &str, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+        let fresh = self.text.is_empty() && self.lexer.at_start();
+        let line = match fresh || !self.lexer.in_quotes() {
+            true => line.strip_suffix('\r').unwrap_or(line),
+            false => line,
+        };
+        let line = if self.line == 1 { line.trim_start_matches('\u{feff}') } else { line };
+        if fresh {
+            if line.trim().is_empty() {
+                return Ok(());
+            }
+            if line.starts_with("--") {
+                return self.comment(line);
+            }
+            if let Some(command) = line.strip_prefix('\\') {
+                return self.command(command);
+            }
+            match self.place {
+                Place::Head => return Err(self.damaged("this is not the beginning of a dump")),
+                Place::End => return Err(self.damaged("there is text after the end of the dump")),
+                _ => {}
+            }
+            if line.trim_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case("COPY")) {
+                return self.open(line, each);
+            }
+            self.began = self.line;
+        }
+        self.lexer.line(line);
+        if self.is_wanted() || self.wants_globals() {
+            return self.gather(line, each);
+        }
+        Ok(())
+    }
+
+    fn wants_globals(&self) -> bool {
+        self.target.with_roles && self.globals && self.place == Place::Cluster
+    }
+
+    /// Takes a line of a statement in, and judges the statement when it is whole.
+    fn gather(&mut self, line: &str, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+        self.text.push_str(line);
+        self.text.push('\n');
+        if self.text.len() > LONGEST {
+            return Err(self.refused(self.began, "the statement is longer than any that pg_dump writes"));
+        }
+        if !self.lexer.at_start() {
+            return Ok(());
+        }
+        let tokens = match token::cut(&self.text) {
+            Ok(Some(tokens)) => tokens,
+            Ok(None) => return Ok(()),
+            Err(reason) => return Err(self.refused(self.began, reason)),
+        };
+        let text = std::mem::take(&mut self.text);
+        if tokens.is_empty() {
+            return Err(self.refused(self.began, "an empty statement"));
+        }
+        let statement = Statement::new(&text, &tokens);
+        let fate = match self.is_wanted() {
+            true => self.rules.judge(&statement),
+            false => role::global(&statement, self.target),
+        };
+        match fate {
+            Fate::Keep => self.put(&text, each),
+            Fate::Change(new, reason) => {
+                self.changes.add(reason, self.began);
+                self.put(&new, each)
+            }
+            Fate::Omit(reason) => {
+                self.changes.add(reason, self.began);
+                self.comments.clear();
+                Ok(())
+            }
+            Fate::Refuse(reason) => Err(self.refused(self.began, reason)),
+        }
+    }
+
+    /// Hands out a statement, after its comments.
+    fn put(&mut self, text: &str, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+        let comments = std::mem::take(&mut self.comments);
+        if !comments.is_empty() {
+            each(Piece { bytes: comments.as_bytes(), line: self.began, table: None })?;
+        }
+        each(Piece { bytes: text.as_bytes(), line: self.began, table: None })
+    }
+
+    fn comment(&mut self, line: &str) -> Result<()> {
+        if line.contains('\r') {
+            return Err(self.refused(self.line, "a carriage return stands in a comment"));
+        }
+        match (line, self.place) {
+            ("-- PostgreSQL database cluster dump", Place::Head) => {
+                self.cluster = true;
+                self.place = Place::Cluster;
+            }
+            ("-- PostgreSQL database dump", Place::Head) => self.place = Place::Database { wanted: true },
+            ("-- PostgreSQL database dump", Place::Cluster) => {
+                self.globals = false;
+                self.place = Place::Database { wanted: self.names_wanted() };
+            }
+            ("-- PostgreSQL database dump complete", Place::Database { wanted }) => {
+                self.whole |= wanted;
+                self.connected = None;
+                self.place = if self.cluster { Place::Cluster } else { Place::End };
+            }
+            ("-- PostgreSQL database cluster dump complete", Place::Cluster) => self.place = Place::End,
+            ("-- PostgreSQL database dump" | "-- PostgreSQL database cluster dump", _) => {
+                return Err(self.damaged("another dump begins before this one ended"));
+            }
+            (line, Place::Database { wanted: true }) if !line.starts_with("-- Dumped ") => {
+                if self.comments.len() < LONGEST {
+                    self.comments.push_str(line);
+                    self.comments.push('\n');
+                }
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.comments.clear();
+        Ok(())
+    }
+
+    fn names_wanted(&self) -> bool {
+        self.connected.is_some() && self.connected.as_deref() == self.database
+    }
+
+    /// A line for psql: understood, and never handed on.
+    fn command(&mut self, command: &str) -> Result<()> {
+        let (word, rest) = command.split_once(' ').unwrap_or((command, ""));
+        match word {
+            "restrict" if self.key.is_none() && !rest.is_empty() => self.key = Some(rest.to_owned()),
+            "unrestrict" if self.key.as_deref() == Some(rest) => self.key = None,
+            "encoding" if rest == "SQL_ASCII" => {}
+            "connect" => {
+                let Some(name) = database::named(rest) else {
+                    return Err(self.refused(self.line, "the \\connect line is not one that pg_dump writes"));
+                };
+                self.connected = Some(name);
+                if let (Place::Database { .. }, true) = (self.place, self.cluster) {
+                    self.place = Place::Database { wanted: self.names_wanted() };
+                }
+            }
+            _ => return Err(self.refused(self.line, "there is a psql command where pg_dump writes none")),
+        }
+        Ok(())
+    }
+
+    /// The header of a COPY block.
+    fn open(&mut self, line: &str, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+        let Some(header) = Header::parse(line) else {
+            return Err(self.refused(self.line, "a COPY statement is not of the form that pg_dump writes"));
+        };
+        let wanted = self.is_wanted();
+        let table = match header.schema.as_str() {
+            "public" => header.table.clone(),
+            schema => format!("{schema}.{}", header.table),
+        };
+        if wanted {
+            self.began = self.line;
+            self.rows.entry(table.clone()).or_default();
+            let name = format!("{}.{}", quoted(&header.schema), quoted(&header.table));
+            self.tables.insert(table.clone(), name);
+            self.put("", each)?;
+            let text = format!("{line}\n");
+            each(Piece { bytes: text.as_bytes(), line: self.line, table: Some(&table) })?;
+        }
+        self.block = Some(Block { header, table, wanted });
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Fitted> {
+        if let Some(block) = &self.block {
+            return Err(self.damaged(&format!("it ends in the rows of table {}", block.table)));
+        }
+        if !self.text.is_empty() || self.place != Place::End || self.key.is_some() {
+            return Err(self.damaged("it ends before its last line"));
+        }
+        if !self.whole {
+            let name = self.database.unwrap_or("(none named)");
+            return Err(Error::invalid(format_args!("the dump has no database {name}")));
+        }
+        Ok(Fitted {
+            changes: self.changes.into_list(),
+            missing: self.rules.extensions.missing.into_iter().collect(),
+            extensions: self.rules.extensions.found,
+            rows: self.rows,
+            tables: self.tables,
+        })
+    }
+}

@@ -1,0 +1,286 @@
+//! What becomes of each statement: kept, changed, left out, or refused.
+//!
+//! The list of what passes is that of pg_dump 13 to 18 for one database (`src/bin/pg_dump/pg_dump.c`), without what could reach
+//! beyond the database: other languages than SQL and PL/pgSQL, foreign servers, subscriptions, event triggers.
+//!
+//! Limit: a function's body is not understood. The direct forms of running a program are refused; SQL that a function
+//! puts together while it runs is the server's business, as in every restore.
+
+use std::collections::BTreeSet;
+
+use super::change::Reason;
+use super::extension::Extensions;
+use super::role;
+use super::statement::Statement;
+use super::target::Target;
+use super::token::Kind;
+
+/// What becomes of a statement.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Fate {
+    Keep,
+    Change(String, Reason),
+    Omit(Reason),
+    Refuse(String),
+}
+
+const CREATED: [&str; 21] = [
+    "SCHEMA",
+    "TYPE",
+    "DOMAIN",
+    "FUNCTION",
+    "PROCEDURE",
+    "AGGREGATE",
+    "OPERATOR",
+    "CAST",
+    "COLLATION",
+    "TABLE",
+    "UNLOGGED TABLE",
+    "VIEW",
+    "OR REPLACE VIEW",
+    "MATERIALIZED VIEW",
+    "SEQUENCE",
+    "INDEX",
+    "UNIQUE INDEX",
+    "TRIGGER",
+    "CONSTRAINT TRIGGER",
+    "STATISTICS",
+    "RULE",
+];
+const CREATED_RARELY: [&str; 4] = ["POLICY", "PUBLICATION", "TEXT SEARCH", "UNLOGGED SEQUENCE"];
+const ALTERED: [&str; 20] = [
+    "SCHEMA",
+    "TYPE",
+    "DOMAIN",
+    "FUNCTION",
+    "PROCEDURE",
+    "AGGREGATE",
+    "OPERATOR",
+    "COLLATION",
+    "TABLE",
+    "VIEW",
+    "MATERIALIZED VIEW",
+    "SEQUENCE",
+    "INDEX",
+    "STATISTICS",
+    "PUBLICATION",
+    "TEXT SEARCH",
+    "LARGE OBJECT",
+    "DEFAULT PRIVILEGES",
+    "EXTENSION",
+    "POLICY",
+];
+/// Functions that pg_dump calls, with literals only.
+const CALLED: [&str; 4] = ["setval", "lo_create", "lo_open", "lowrite"];
+
+/// Bounds what a hostile dump can ask for.
+const MAX_OWNERS: usize = 1000;
+
+/// The rules' view of the dump so far.
+pub struct Rules<'a> {
+    target: &'a Target,
+    pub extensions: Extensions<'a>,
+    /// Owners of what the dump holds.
+    owners: BTreeSet<String>,
+}
+
+impl<'a> Rules<'a> {
+    pub fn new(target: &'a Target) -> Self {
+        Rules { target, extensions: Extensions::new(target), owners: BTreeSet::new() }
+    }
+
+    /// What becomes of `statement`, which belongs to the database that is restored.
+    pub fn judge(&mut self, statement: &Statement) -> Fate {
+        match statement.word(0).to_ascii_uppercase().as_str() {
+            "SET" => self.set(statement),
+            "SELECT" => select(statement),
+            "CREATE" => self.create(statement),
+            "ALTER" => self.alter(statement),
+            "DROP" => Fate::Omit(Reason::new("DROP left out", "nothing of Immich is there before the restore begins")),
+            "COMMENT" => comment(statement),
+            "GRANT" | "REVOKE" => role::privilege(statement, self.target, &self.extensions, &self.owners),
+            "SECURITY" if statement.begins("SECURITY LABEL") => {
+                Fate::Omit(Reason::new("SECURITY LABEL left out", "it belongs to another server's modules"))
+            }
+            "REFRESH" if statement.begins("REFRESH MATERIALIZED VIEW") => Fate::Keep,
+            "UPDATE" if statement.begins("UPDATE pg_catalog . pg_database") => database(),
+            "BEGIN" | "COMMIT" if statement.len() == 1 => {
+                Fate::Omit(Reason::new("BEGIN and COMMIT left out", "all of it is one transaction"))
+            }
+            _ => foreign(statement),
+        }
+    }
+
+    fn set(&self, statement: &Statement) -> Fate {
+        if statement.begins("SET SESSION AUTHORIZATION") {
+            return Fate::Omit(role::owner_reason(self.target));
+        }
+        let (Some(name), true) = (statement.name(1), statement.is(2, "=") && statement.len() == 4) else {
+            return foreign(statement);
+        };
+        let value = statement.word(3);
+        match (name.as_str(), value) {
+            ("standard_conforming_strings", "on") | ("client_encoding", "'UTF8'") => Fate::Keep,
+            ("standard_conforming_strings" | "client_encoding", _) => {
+                Fate::Refuse(format!("the dump sets {name} to {value}; only PostgreSQL's default can be read safely"))
+            }
+            ("default_tablespace", value) if value != "''" => {
+                Fate::Omit(Reason::new("tablespaces left out", "the other server has its own disks"))
+            }
+            ("default_with_oids", _) => Fate::Omit(Reason::new(
+                "SET default_with_oids left out",
+                "PostgreSQL knows it no more since version 12",
+            )),
+            ("default_transaction_read_only", _) => Fate::Keep,
+            (name, _) if self.target.settings.contains(name) && is_dumps_own(name) => Fate::Keep,
+            (name, _) if is_dumps_own(name) => {
+                Fate::Omit(Reason::new(format!("SET {name} left out"), self.unknown_setting()))
+            }
+            _ => foreign(statement),
+        }
+    }
+
+    fn unknown_setting(&self) -> String {
+        match self.target.major {
+            Some(major) => format!("PostgreSQL {major} does not know it"),
+            None => "older servers do not know it".to_owned(),
+        }
+    }
+
+    fn create(&mut self, statement: &Statement) -> Fate {
+        if statement.begins("CREATE DATABASE") {
+            return database();
+        }
+        if statement.begins("CREATE EXTENSION") {
+            return self.extensions.create(statement);
+        }
+        if statement.begins("CREATE SCHEMA public") && statement.len() == 3 {
+            let why = "every database has that schema already";
+            return Fate::Change(
+                "CREATE SCHEMA IF NOT EXISTS public;\n".to_owned(),
+                Reason::new("CREATE SCHEMA public made harmless", why),
+            );
+        }
+        if !CREATED.iter().chain(&CREATED_RARELY).any(|kind| statement.has_at(1, kind)) {
+            return foreign(statement);
+        }
+        if let Some(reason) = function_reason(statement) {
+            return Fate::Refuse(reason);
+        }
+        self.extensions.create_other(statement)
+    }
+
+    fn alter(&mut self, statement: &Statement) -> Fate {
+        if statement.begins("ALTER DATABASE") {
+            return database();
+        }
+        if statement.begins("ALTER DEFAULT PRIVILEGES") {
+            return role::privilege(statement, self.target, &self.extensions, &self.owners);
+        }
+        if !ALTERED.iter().any(|kind| statement.has_at(1, kind)) {
+            return foreign(statement);
+        }
+        if statement.begins("ALTER SCHEMA public OWNER TO") {
+            let why = "it belongs to whoever owns the database";
+            return Fate::Omit(Reason::new("the owner of schema public left alone", why));
+        }
+        if let Some(fate) = self.extensions.alter(statement) {
+            return fate;
+        }
+        match role::owner(statement) {
+            Some((at, owner)) => {
+                let fate = role::map_owner(statement, at, &owner, self.target);
+                if self.owners.len() < MAX_OWNERS {
+                    self.owners.insert(owner);
+                }
+                fate
+            }
+            None => Fate::Keep,
+        }
+    }
+}
+
+/// True for the settings that pg_dump writes.
+fn is_dumps_own(name: &str) -> bool {
+    Target::file().settings.contains(name) || matches!(name, "transaction_timeout" | "default_transaction_read_only")
+}
+
+fn database() -> Fate {
+    Fate::Omit(Reason::new(
+        "the database's own settings left alone",
+        "it is there, or made with the server's own defaults; Immich sets what it needs",
+    ))
+}
+
+fn foreign(statement: &Statement) -> Fate {
+    let words: Vec<_> =
+        (0..3).take_while(|&at| statement.kind(at) == Some(Kind::Word)).map(|at| statement.word(at)).collect();
+    Fate::Refuse(format!("a statement that is not for a database of Immich: {}", words.join(" ")))
+}
+
+fn select(statement: &Statement) -> Fate {
+    if statement.begins("SELECT pg_catalog . set_config (") {
+        return match (statement.word(5), statement.word(7), statement.word(9), statement.len()) {
+            ("'search_path'", "''", "false", 11) => Fate::Change(
+                "SELECT pg_catalog.set_config('search_path', 'public, pg_catalog', true);\n".to_owned(),
+                Reason::new(
+                    "search_path set to public, pg_catalog",
+                    "functions of earthdistance find their types no other way (as Immich's manual has it)",
+                ),
+            ),
+            _ => foreign(statement),
+        };
+    }
+    let statistics = ["pg_restore_relation_stats", "pg_restore_attribute_stats"];
+    if statistics.iter().any(|name| statement.begins(&format!("SELECT * FROM pg_catalog . {name} ("))) {
+        return Fate::Omit(Reason::new("statistics left out", "the server gathers its own"));
+    }
+    let called = CALLED.iter().any(|name| statement.begins(&format!("SELECT pg_catalog . {name} (")));
+    let close = called || statement.begins("SELECT pg_catalog . lo_close (");
+    let literal = |at: usize| match statement.kind(at) {
+        Some(Kind::Text | Kind::Number) => true,
+        Some(Kind::Symbol) => matches!(statement.word(at), "," | "-"),
+        _ => statement.is(at, "true") || statement.is(at, "false"),
+    };
+    let last = statement.len() - 1;
+    match close && statement.is(last, ")") && (5..last).all(literal) {
+        true => Fate::Keep,
+        false => foreign(statement),
+    }
+}
+
+fn comment(statement: &Statement) -> Fate {
+    if statement.begins("COMMENT ON DATABASE") {
+        return database();
+    }
+    if statement.begins("COMMENT ON EXTENSION") {
+        return Fate::Omit(Reason::new("comments on extensions left out", "each extension brings its own"));
+    }
+    if statement.begins("COMMENT ON SCHEMA public") {
+        return Fate::Omit(Reason::new("the comment on schema public left out", "only its owner may set it"));
+    }
+    match statement.begins("COMMENT ON") {
+        true => Fate::Keep,
+        false => foreign(statement),
+    }
+}
+
+/// Why a function of the dump is refused.
+fn function_reason(statement: &Statement) -> Option<String> {
+    if !["FUNCTION", "PROCEDURE"].iter().any(|kind| statement.has_at(1, kind)) {
+        return None;
+    }
+    let language = statement.find("LANGUAGE").and_then(|at| statement.name(at + 1))?;
+    if !["sql", "plpgsql"].contains(&language.as_str()) {
+        return Some(format!("a function in the language {language}: it could do anything on the server"));
+    }
+    let body = (0..statement.len()).filter(|&at| matches!(statement.kind(at), Some(Kind::Text | Kind::Dollar)));
+    let runs = |text: &str| {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let words: Vec<_> = words.filter(|word| !word.is_empty()).map(str::to_ascii_lowercase).collect();
+        words.iter().position(|word| word == "copy").is_some_and(|at| words[at..].iter().any(|word| word == "program"))
+    };
+    body.into_iter()
+        .any(|at| runs(statement.word(at)))
+        .then(|| "a function that would run a program on the server (COPY … PROGRAM)".to_owned())
+}

@@ -1,0 +1,125 @@
+//! What a server is like: asked once, before anything is sent to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::Access;
+use super::failure::Failure;
+use super::psql::{self, Answer};
+use crate::base::{Error, Kind, Result};
+
+/// How long to wait before asking again.
+const PAUSE: Duration = Duration::from_millis(300);
+
+const QUESTION: &str = "SELECT json_build_object(
+  'version', current_setting('server_version'),
+  'number', current_setting('server_version_num')::int,
+  'user', current_user,
+  'database', current_database(),
+  'encoding', (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()),
+  'may_create', (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user),
+  'preloaded', (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'),
+  'extensions', (SELECT coalesce(json_object_agg(name, default_version), '{}') FROM pg_available_extensions),
+  'settings', (SELECT coalesce(json_agg(name), '[]') FROM pg_settings),
+  'roles', (SELECT coalesce(json_agg(rolname), '[]') FROM pg_roles),
+  'tables', (SELECT coalesce(json_agg(tablename), '[]') FROM pg_tables WHERE schemaname = 'public'));
+";
+
+/// What a server and its database are like.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Probe {
+    /// As the server says it, such as `15.20 (Debian 15.20-0+deb12u1)`.
+    pub version: String,
+    number: u32,
+    pub user: String,
+    pub database: String,
+    pub encoding: String,
+    /// The user may create databases.
+    pub may_create: bool,
+    /// `shared_preload_libraries`, where the user may see it.
+    pub preloaded: Option<String>,
+    /// Extensions that can be created, and their version.
+    pub extensions: BTreeMap<String, Option<String>>,
+    pub settings: BTreeSet<String>,
+    pub roles: BTreeSet<String>,
+    /// Tables in the schema `public`.
+    pub tables: BTreeSet<String>,
+    /// psql knows `\restrict`.
+    #[serde(skip)]
+    pub restricts: bool,
+}
+
+impl Probe {
+    /// The server's major version.
+    pub fn major(&self) -> u32 {
+        self.number / 10_000
+    }
+}
+
+/// What came of knocking at a server.
+#[derive(Debug, Clone)]
+pub enum Reached {
+    Database(Probe),
+    /// The server is there and the database `name` is not; the probe is of another database.
+    NoDatabase {
+        name: String,
+        probe: Probe,
+    },
+}
+
+/// Asks the server, for as long as `wait` until it answers; `stopped` ends the waiting.
+///
+/// What waiting cannot mend, such as a wrong password, is told at once.
+pub fn probe(access: &Access, wait: Duration, stopped: &dyn Fn() -> bool) -> Result<Reached> {
+    let started = Instant::now();
+    loop {
+        let failure = match question(access)? {
+            Ok(probe) => return Ok(Reached::Database(probe)),
+            Err(failure) => failure,
+        };
+        if let Some(name) = failure.missing_database() {
+            let name = name.to_owned();
+            return elsewhere(access, failure).map(|probe| Reached::NoDatabase { name, probe });
+        }
+        if !failure.may_pass() || started.elapsed() >= wait {
+            return Err(failure.into_error());
+        }
+        if stopped() {
+            return Err(Error::new(Kind::Interrupted, "stopped while waiting for the database"));
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// The server by another of its databases, since the one that is meant is not there.
+fn elsewhere(access: &Access, failure: Failure) -> Result<Probe> {
+    for database in ["postgres", "template1"] {
+        let other = Access { database: Some(database.to_owned()), ..access.clone() };
+        if let Ok(probe) = question(&other)? {
+            return Ok(probe);
+        }
+    }
+    Err(failure.into_error())
+}
+
+fn question(access: &Access) -> Result<Result<Probe, Failure>> {
+    let key = Uuid::new_v4().simple();
+    let sql = format!("\\restrict {key}\n{QUESTION}\\unrestrict {key}\n");
+    let Answer { text, complaint } = match psql::ask_leniently(access, &sql)? {
+        Ok(answer) => answer,
+        Err(failure) => return Ok(Err(failure)),
+    };
+    let mut probe: Probe = serde_json::from_str(text.trim()).map_err(|error| {
+        Error::new(Kind::Program, "the database does not say what it is like").caused_by(if complaint.is_empty() {
+            error.to_string()
+        } else {
+            complaint.trim().to_owned()
+        })
+    })?;
+    probe.restricts = !complaint.contains("invalid command \\restrict");
+    Ok(Ok(probe))
+}

@@ -1,0 +1,99 @@
+//! Carrying the plan out.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::plan::{self, Made};
+use super::{Difference, Options, Report};
+use crate::base::{Error, Kind, Monitor, Phase, Problem, Result};
+use crate::immich::fit::quoted;
+use crate::source::Access;
+use crate::source::postgres::{self, Feed};
+use crate::task::dump::SnapshotDump;
+
+/// Loads the dump and compares the counts.
+pub(super) fn load(dump: &SnapshotDump, made: Made, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
+    let access = Access { database: Some(made.plan.database.clone()), ..options.target.clone() };
+    if made.plan.create {
+        let sql = format!("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8';\n", quoted(&made.plan.database));
+        postgres::ask(&Access { database: Some(made.probe.database.clone()), ..access.clone() }, &sql)?;
+    }
+    feed(dump, &made, &access, options, monitor)?;
+    let expected = match options.source_database {
+        None => &dump.record.dump.rows,
+        Some(_) => &made.fitted.rows,
+    };
+    let found = count(&access, &made.fitted.tables)?;
+    let differences = compare(expected, &found);
+    for Difference { table, expected, found } in &differences {
+        let message = format!("{found} rows are in the database, {expected} were in the dump");
+        monitor.problem(Problem { subject: format!("table {table}"), message });
+    }
+    Ok(Report { tables: found.len() as u64, rows: found.values().sum(), differences, plan: made.plan })
+}
+
+/// The transaction, as psql is told it.
+fn feed(dump: &SnapshotDump, made: &Made, access: &Access, options: &Options, monitor: &dyn Monitor) -> Result<()> {
+    let mut feed = Feed::start(access)?;
+    match send(dump, made, &mut feed, options, monitor) {
+        Ok(()) => feed.finish(),
+        // When psql stopped listening it says why; else the reason is ours, and without a COMMIT nothing has happened.
+        Err(error) if feed.is_deaf() => feed.finish().and(Err(error)),
+        Err(error) => Err(error),
+    }
+}
+
+fn send(dump: &SnapshotDump, made: &Made, feed: &mut Feed, options: &Options, monitor: &dyn Monitor) -> Result<()> {
+    let key = made.probe.restricts.then(|| Uuid::new_v4().simple().to_string());
+    feed.say(&begin(made, options, key.as_deref()))?;
+    let database = options.source_database.as_deref();
+    plan::read(dump, database, &made.target, monitor, Phase::Load, &mut |piece| {
+        feed.write(piece.bytes, piece.line, piece.table)
+    })?;
+    feed.say("COMMIT;\n")?;
+    key.map_or(Ok(()), |key| feed.say(&format!("\\unrestrict {key}\n")))
+}
+
+/// What goes before the dump. A schema is dropped as Immich's own restore does it, and not while others hold it.
+fn begin(made: &Made, options: &Options, key: Option<&str>) -> String {
+    let mut sql = key.map(|key| format!("\\restrict {key}\n")).unwrap_or_default();
+    sql += "BEGIN;\n";
+    if options.replace && !made.plan.create {
+        sql += "SET LOCAL lock_timeout = '20s';\nDROP SCHEMA IF EXISTS public CASCADE;\nCREATE SCHEMA public;\n";
+        sql += &format!(
+            "GRANT ALL ON SCHEMA public TO {};\nGRANT ALL ON SCHEMA public TO public;\n",
+            quoted(&made.plan.user)
+        );
+    }
+    sql
+}
+
+/// How many rows the server has of each table; `tables` are their names, with those that SQL has for them.
+fn count(access: &Access, tables: &BTreeMap<String, String>) -> Result<BTreeMap<String, u64>> {
+    let selects: Vec<_> =
+        tables.values().enumerate().map(|(at, sql)| format!("SELECT {at}, count(*) FROM {sql}")).collect();
+    if selects.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let answer = postgres::ask(access, &(selects.join(" UNION ALL\n") + ";\n"))?;
+    let names: Vec<_> = tables.keys().collect();
+    let row = |line: &str| {
+        let (at, count) = line.split_once('|')?;
+        Some(((*names.get(at.parse::<usize>().ok()?)?).clone(), count.parse().ok()?))
+    };
+    let counts: Option<BTreeMap<_, _>> = answer.lines().map(row).collect();
+    let unreadable = || Error::new(Kind::Program, "the database does not say how many rows it has");
+    counts.filter(|counts| counts.len() == tables.len()).ok_or_else(unreadable)
+}
+
+fn compare(expected: &BTreeMap<String, u64>, found: &BTreeMap<String, u64>) -> Vec<Difference> {
+    let tables: std::collections::BTreeSet<_> = expected.keys().chain(found.keys()).collect();
+    let rows = |of: &BTreeMap<String, u64>, table: &String| of.get(table).copied().unwrap_or(0);
+    let each = tables.into_iter().map(|table| Difference {
+        table: table.clone(),
+        expected: rows(expected, table),
+        found: rows(found, table),
+    });
+    each.filter(|difference| difference.expected != difference.found).collect()
+}

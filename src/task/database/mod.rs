@@ -1,0 +1,98 @@
+//! Bringing the database back: a snapshot's dump into a server, or into a file that Immich's own restore takes.
+//!
+//! What always holds: the dump is read to its end and fitted once before the server is asked to change anything; it is
+//! then loaded in one transaction of ours, whose COMMIT is sent only after the dump was read to its end a second time, so
+//! that what is cut short, refused or stopped leaves the database as it was; rows arrive byte for byte; afterwards the
+//! server's own counts are compared with those of the dump.
+//!
+//! Limit: a database that is not there is made before, outside of the transaction.
+
+mod emit;
+mod load;
+mod plan;
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::dump::SnapshotDump;
+use crate::base::{Error, Kind, Monitor, Result};
+use crate::repo::Repository;
+use crate::source::Access;
+
+pub use emit::{Emitted, emit};
+pub use plan::{Extension, Obstacle, Plan};
+
+/// What to restore, and where to.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// An id, a name in the tree, or `latest`.
+    pub snapshot: String,
+    /// The server and the database to restore into; a database that is not there is made.
+    pub target: Access,
+    /// Which database of a cluster dump; else the one that the backup took for Immich's.
+    pub source_database: Option<String>,
+    /// Drop what Immich has in the database now, in the same transaction.
+    pub replace: bool,
+    /// Create the roles of a cluster dump that are not there, and leave everything with its owner.
+    pub roles: bool,
+    /// How long to wait until the server answers.
+    pub wait: Duration,
+}
+
+impl Options {
+    /// The newest snapshot into an empty database.
+    pub fn new(target: Access) -> Self {
+        let wait = Duration::from_secs(60);
+        Options { snapshot: "latest".to_owned(), target, source_database: None, replace: false, roles: false, wait }
+    }
+}
+
+/// How a restore went.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub plan: Plan,
+    /// Tables that were compared.
+    pub tables: u64,
+    /// Rows that the server has in them.
+    pub rows: u64,
+    /// Tables with another number of rows than the dump.
+    pub differences: Vec<Difference>,
+}
+
+/// A table that has not as many rows as the dump.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub table: String,
+    pub expected: u64,
+    pub found: u64,
+}
+
+/// Says what a restore would do; changes nothing.
+pub fn plan(repository: &Repository, options: &Options, monitor: &dyn Monitor) -> Result<Plan> {
+    let dump = open(repository, &options.snapshot)?;
+    Ok(plan::make(&dump, options, monitor)?.plan)
+}
+
+/// Restores the database.
+///
+/// # Errors
+/// The first obstacle of the plan; what the server refuses, with the line of the dump. The database is then as it was.
+pub fn restore(repository: &Repository, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
+    let dump = open(repository, &options.snapshot)?;
+    let made = plan::make(&dump, options, monitor)?;
+    if let Some(Obstacle { what, next }) = made.plan.obstacles.first() {
+        return Err(Error::new(Kind::Refused, what).hint(next));
+    }
+    load::load(&dump, made, options, monitor)
+}
+
+/// The snapshot's dump, if it is one that restores.
+fn open(repository: &Repository, snapshot: &str) -> Result<SnapshotDump> {
+    let dump = SnapshotDump::open(repository, snapshot)?;
+    match dump.record.is_good() {
+        true => Ok(dump),
+        false => Err(Error::new(Kind::Refused, format_args!("the dump of snapshot {} is bad", dump.id))
+            .hint("it was kept for inspection (`shoebox dump`); choose another snapshot: --snapshot")),
+    }
+}

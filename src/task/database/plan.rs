@@ -1,0 +1,232 @@
+//! What a restore would do, and why.
+
+use std::io::Read;
+
+use serde::Serialize;
+
+use super::Options;
+use crate::base::dump::DumpKind;
+use crate::base::{Error, Kind, Monitor, Phase, Result, SnapshotId};
+use crate::immich::fit::{self, Change, Fitted, Target};
+use crate::source::postgres::{self, Probe, Reached};
+use crate::task::dump::SnapshotDump;
+
+/// What a restore would do.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    pub snapshot: SnapshotId,
+    pub kind: DumpKind,
+    /// The database's name in the dump, where it has one.
+    pub source_database: Option<String>,
+    /// Version of the server that the dump is of.
+    pub dump_postgres: Option<String>,
+    /// Version of the Immich that wrote the database.
+    pub immich: Option<String>,
+    /// Version of the server.
+    pub server: String,
+    /// The database to restore into, and who will own it.
+    pub database: String,
+    pub user: String,
+    /// The database is not there and will be made.
+    pub create: bool,
+    /// Tables of the schema `public` that will be dropped first.
+    pub replace: u64,
+    pub extensions: Vec<Extension>,
+    pub changes: Vec<Change>,
+    pub tables: u64,
+    pub rows: u64,
+    /// Plain bytes of the dump.
+    pub bytes: u64,
+    pub warnings: Vec<String>,
+    /// What stands in the way.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// An extension that the dump needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Extension {
+    pub name: String,
+    /// The version that the server has.
+    pub version: Option<String>,
+}
+
+/// Something that a restore will not do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Obstacle {
+    pub what: String,
+    /// What to do about it.
+    pub next: String,
+}
+
+/// A plan, and what is needed to carry it out.
+pub(super) struct Made {
+    pub plan: Plan,
+    pub target: Target,
+    pub probe: Probe,
+    pub fitted: Fitted,
+}
+
+/// Tables by which a database is known to be Immich's, of both eras.
+const IMMICH: [&str; 6] = ["asset", "assets", "system_metadata", "kysely_migrations", "migrations", "geodata_places"];
+
+/// Asks the server, reads the dump to its end, and says what would be done.
+pub(super) fn make(dump: &SnapshotDump, options: &Options, monitor: &dyn Monitor) -> Result<Made> {
+    let (probe, missing) = match postgres::probe(&options.target, options.wait, &|| monitor.stopped())? {
+        Reached::Database(probe) => (probe, None),
+        Reached::NoDatabase { name, probe } => (probe, Some(name)),
+    };
+    let target = target(&probe, options);
+    let fitted = read(dump, options.source_database.as_deref(), &target, monitor, Phase::Dump, &mut |_| Ok(()))?;
+    let info = &dump.record.dump;
+    let tables = if missing.is_some() { 0 } else { probe.tables.len() as u64 };
+    let mut plan = Plan {
+        snapshot: dump.id,
+        kind: info.kind,
+        source_database: source_database(dump, options.source_database.as_deref()).map(str::to_owned),
+        dump_postgres: info.postgres.clone(),
+        immich: info.immich.clone(),
+        server: probe.version.clone(),
+        database: missing.clone().unwrap_or_else(|| probe.database.clone()),
+        user: probe.user.clone(),
+        create: missing.is_some(),
+        replace: if options.replace { tables } else { 0 },
+        extensions: fitted.extensions.iter().map(|(name, version)| extension(name, version)).collect(),
+        changes: fitted.changes.clone(),
+        tables: fitted.rows.len() as u64,
+        rows: fitted.rows.values().sum(),
+        bytes: dump.record.streams.dump.size,
+        warnings: Vec::new(),
+        obstacles: Vec::new(),
+    };
+    judge(&mut plan, &probe, &fitted, options);
+    Ok(Made { plan, target, probe, fitted })
+}
+
+fn extension(name: &str, version: &Option<String>) -> Extension {
+    Extension { name: name.to_owned(), version: version.clone() }
+}
+
+/// The server as the rules want to know it.
+fn target(probe: &Probe, options: &Options) -> Target {
+    let version = |(name, version): (&String, &Option<String>)| (name.clone(), version.clone().unwrap_or_default());
+    Target {
+        major: Some(probe.major()),
+        user: Some(probe.user.clone()),
+        settings: probe.settings.clone(),
+        extensions: Some(probe.extensions.iter().map(version).collect()),
+        preloaded: probe.preloaded.clone(),
+        roles: probe.roles.clone(),
+        with_roles: options.roles,
+    }
+}
+
+/// The database of a cluster dump that is meant.
+pub(super) fn source_database<'a>(dump: &'a SnapshotDump, wanted: Option<&'a str>) -> Option<&'a str> {
+    wanted.or(dump.record.dump.database.as_deref())
+}
+
+/// Reads the dump to its end, fitted, telling the monitor of it as `phase`.
+pub(super) fn read(
+    dump: &SnapshotDump,
+    database: Option<&str>,
+    target: &Target,
+    monitor: &dyn Monitor,
+    phase: Phase,
+    each: &mut dyn FnMut(fit::Piece) -> Result<()>,
+) -> Result<Fitted> {
+    let stream = &dump.record.streams.dump;
+    monitor.begin(phase, None, Some(stream.size));
+    let mut reader = Counted { inner: dump.reader(), monitor, bytes: 0 };
+    let fitted =
+        fit::fit(&mut reader, source_database(dump, database), target, &mut |piece| match monitor.stopped() {
+            true => Err(Error::new(Kind::Interrupted, "stopped; the database is as it was")),
+            false => each(piece),
+        })?;
+    match reader.bytes == stream.size {
+        true => Ok(fitted),
+        false => Err(Error::damaged(format_args!("the dump of {} has not its size", dump.id))),
+    }
+}
+
+/// Tells the monitor how much was read.
+struct Counted<'a, R> {
+    inner: R,
+    monitor: &'a dyn Monitor,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let got = self.inner.read(buffer)?;
+        self.bytes += got as u64;
+        self.monitor.advance(0, got as u64);
+        Ok(got)
+    }
+}
+
+/// Adds what is to be said, and what stands in the way.
+fn judge(plan: &mut Plan, probe: &Probe, fitted: &Fitted, options: &Options) {
+    let dumps = plan.dump_postgres.as_deref().and_then(major);
+    if let Some(newer) = dumps.filter(|&major| major > probe.major()) {
+        plan.warnings.push(format!(
+            "the dump is of PostgreSQL {newer}, the server is version {}: what it does not know is left out",
+            probe.major()
+        ));
+    }
+    if plan.create && !probe.may_create {
+        plan.obstacle(
+            format!("there is no database {} on the server, and user {} may not make one", plan.database, plan.user),
+            "make it as a superuser, or name another with --database-name",
+        );
+    }
+    if !plan.create {
+        occupied(plan, probe, options);
+        if probe.encoding != "UTF8" {
+            plan.obstacle(
+                format!("the database {} has the encoding {}", plan.database, probe.encoding),
+                "drop it; a database that is not there is made with UTF8",
+            );
+        }
+    }
+    lacking(plan, fitted, dumps);
+}
+
+fn occupied(plan: &mut Plan, probe: &Probe, options: &Options) {
+    if options.replace {
+        return;
+    }
+    if IMMICH.iter().any(|table| probe.tables.contains(*table)) {
+        plan.obstacle(
+            format!("the database {} has Immich's tables already", plan.database),
+            "for a fresh one: stop Immich (`docker compose down`), move the folder DB_DATA_LOCATION away, start the database alone \
+             (`docker compose up -d database`); or drop what is there: --replace",
+        );
+    } else if !probe.tables.is_empty() {
+        let count = probe.tables.len();
+        plan.warnings.push(format!("the database has {count} other tables in schema public; they stay"));
+    }
+}
+
+fn lacking(plan: &mut Plan, fitted: &Fitted, dumps: Option<u32>) {
+    if fitted.missing.is_empty() {
+        return;
+    }
+    let (major, missing) = (dumps.unwrap_or(14).max(14), fitted.missing.join(", "));
+    plan.obstacle(
+        format!("the server lacks what the dump needs: {missing}"),
+        format_args!(
+            "use Immich's own database image, such as ghcr.io/immich-app/postgres:{major}-vectorchord0.4.3, with its settings \
+             (shared_preload_libraries) as they are; Immich's compose file names the one that fits"
+        ),
+    );
+}
+
+impl Plan {
+    fn obstacle(&mut self, what: String, next: impl std::fmt::Display) {
+        self.obstacles.push(Obstacle { what, next: next.to_string() });
+    }
+}
+
+fn major(version: &str) -> Option<u32> {
+    version.split('.').next()?.parse().ok()
+}
