@@ -7,6 +7,7 @@ mod member;
 #[cfg(test)]
 mod memory;
 mod reader;
+pub mod verify;
 mod writer;
 
 pub use hasher::{Digests, Hasher};

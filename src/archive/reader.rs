@@ -38,6 +38,14 @@ impl ArchiveReader {
         self.object.size()
     }
 
+    pub(super) fn object(&self) -> &dyn Object {
+        &*self.object
+    }
+
+    pub(super) fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
     /// What is in it.
     pub fn lines(&self) -> Result<Vec<IndexLine>> {
         let mut frame = vec![0; self.tail.stored as usize];

@@ -13,7 +13,7 @@ use crate::base::{Error, FilePath, Hash, Result};
 /// Bytes of plain data that a trial of compression takes.
 const TRIAL: usize = SEGMENT;
 /// Content over this size gets a header that leaves room for any compressed size.
-const WIDE: u64 = 1 << 32;
+pub(super) const WIDE: u64 = 1 << 32;
 
 /// A content and how it was first seen.
 #[derive(Debug, Clone)]

@@ -74,6 +74,11 @@ impl Error {
         self.kind
     }
 
+    /// True when bytes on disk cannot be had: they are not what was written, or the disk does not give them.
+    pub fn is_damage(&self) -> bool {
+        matches!(self.kind, Kind::Damaged | Kind::Io)
+    }
+
     /// The next step for the person at the terminal.
     pub fn next_step(&self) -> Option<&str> {
         self.hint.as_deref()

@@ -4,6 +4,7 @@
 //! 1 failed, 2 wrong usage, 3 finished, but something was left out or found damaged.
 
 mod backup;
+mod check;
 mod completions;
 mod diff;
 mod dump;
@@ -88,6 +89,7 @@ enum Command {
     Restore(restore::Args),
     RestoreDatabase(Box<restore_database::Args>),
     Dump(dump::Args),
+    Check(check::Args),
     Forget(Box<forget::Args>),
     Prune(prune::Args),
     Repair(repair::Args),
@@ -140,6 +142,7 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
         Command::Restore(args) => args.run(&global, output),
         Command::RestoreDatabase(args) => args.run(&global, output),
         Command::Dump(args) => args.run(&global, output),
+        Command::Check(args) => args.run(&global, output),
         Command::Forget(args) => args.run(&global, output),
         Command::Prune(args) => args.run(&global, output),
         Command::Repair(args) => args.run(&global, output),

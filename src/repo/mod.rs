@@ -12,6 +12,7 @@ pub mod prune;
 pub mod record;
 mod repository;
 mod session;
+pub mod shelf;
 mod stream;
 mod writer;
 
@@ -26,6 +27,7 @@ pub use notes::{Note, Notes};
 pub use record::{ArchiveInfo, Completeness, FileCount, SnapshotRecord, Stream, StreamChunk, Streams};
 pub use repository::Repository;
 pub use session::{Session, Staged};
+pub use shelf::Shelf;
 pub use stream::{Reference, StreamReader, StreamWriter, lines};
 pub use writer::{ContentSink, Written};
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ pub struct Repository {
 }
 
 const DESCRIPTION: &str = "shoebox.json";
+const README_NAME: &str = "README.txt";
 const README: &[u8] = include_bytes!("README.txt");
 /// How the names of files in `tmp/` begin: drafts, catalogs, staged rows of a dump.
 const SCRATCH: [&str; 4] = ["draft-", "catalog-", "dump-", ".tmp"];
@@ -52,15 +54,14 @@ impl Repository {
         let root = fs::canonicalize(root).context(|| format!("opening {}", root.display()))?;
         set_private(&root)?;
         let folder = Folder::new(&root);
-        store::write_all(&folder, "README.txt", README)?;
+        store::write_all(&folder, README_NAME, README)?;
         let description = Description {
             format: FORMAT_VERSION,
             id: Uuid::new_v4(),
             created: Timestamp::now(),
             shoebox: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        let json = serde_json::to_vec_pretty(&description)
-            .map_err(|e| Error::new(Kind::Io, "describing the repository").caused_by(e))?;
+        let json = encode(&description)?;
         let repository = Repository { root, description, store: Arc::new(folder) };
         // The description comes last: without it the folder is no repository, and `init` can be run again.
         drop(Session::begin(&repository, "init", &Silent)?);
@@ -79,6 +80,11 @@ impl Repository {
         })?;
         let description = describe(&json, &root)?;
         Ok(Repository { root, description, store: Arc::new(folder) })
+    }
+
+    /// True when the folder's README is there.
+    pub fn has_readme(&self) -> bool {
+        fs::metadata(self.root.join(README_NAME)).is_ok_and(|meta| meta.len() > 0)
     }
 
     /// The folder.
@@ -152,6 +158,10 @@ impl Repository {
     pub fn host() -> String {
         lock::host()
     }
+}
+
+fn encode(description: &Description) -> Result<Vec<u8>> {
+    serde_json::to_vec_pretty(description).map_err(|e| Error::new(Kind::Io, "describing the repository").caused_by(e))
 }
 
 /// Where the record of snapshot `id` is.
@@ -243,7 +253,6 @@ fn clear(root: &Path) -> Result<()> {
 }
 
 fn set_private(root: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(root, fs::Permissions::from_mode(0o700))
         .context(|| format!("making {} private", root.display()))
 }

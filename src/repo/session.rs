@@ -73,8 +73,9 @@ impl Session {
     /// Where what is copied out of older archives goes: its archives are named by the time of the copying, and later than all
     /// that there are, whatever the clock says. The catalog prefers the newer of two copies.
     pub fn copies(&self) -> Result<ContentSink> {
-        let of_name = |name: &String| name.get(5..)?.rsplit_once('-')?.0.parse::<SnapshotId>().ok();
-        let newest = archive_names(&self.repository)?.iter().filter_map(of_name).max();
+        let listed = self.repository.store().list("archives")?;
+        let of_name = |name: &str| name.rsplit_once('/')?.1.rsplit_once('-')?.0.parse::<SnapshotId>().ok();
+        let newest = listed.iter().filter_map(|listed| of_name(&listed.name)).max();
         let now = SnapshotId::at(jiff::Timestamp::now());
         Ok(self.sink(newest.map_or(now, |newest| newest.max(now))))
     }

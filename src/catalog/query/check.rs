@@ -1,0 +1,112 @@
+//! What a check asks: whether the catalog is whole and says what the archives say, and which photos a content is.
+
+use rusqlite::Connection;
+
+use super::search::{many, one};
+use super::view::Id;
+use super::{content_place, unsigned};
+use crate::base::stored::ContentPlace;
+use crate::base::{Hash, Result, Sha1};
+
+/// What SQLite's own check has to say; `None` when it finds nothing wrong.
+pub fn integrity(db: &Connection) -> Result<Option<String>> {
+    let said: String = db.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0))?;
+    Ok((said != "ok").then_some(said))
+}
+
+/// An archive, as the catalog knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveRow {
+    pub id: i64,
+    pub name: String,
+    pub size: u64,
+    pub hash: Hash,
+}
+
+/// All archives.
+pub fn archives(db: &Connection) -> Result<Vec<ArchiveRow>> {
+    many(db, "SELECT id, name, size, hash FROM archive ORDER BY name", (), |row| {
+        Ok(ArchiveRow { id: row.get(0)?, name: row.get(1)?, size: row.get(2)?, hash: Hash(row.get(3)?) })
+    })
+}
+
+/// How many contents and chunks the catalog says are in the archive `id`.
+pub fn held(db: &Connection, id: i64) -> Result<u64> {
+    let sql =
+        "SELECT (SELECT count(*) FROM content WHERE archive = ?1) + (SELECT count(*) FROM chunk WHERE archive = ?1)";
+    Ok(one(db, sql, [id], |row| row.get(0))?.unwrap_or(0))
+}
+
+/// Where the content called `hash` is: its archive, its SHA-1 and the place. `None` when the catalog does not know it.
+pub fn content(db: &Connection, hash: Hash) -> Result<Option<(i64, Sha1, ContentPlace)>> {
+    let found = one(db, "SELECT id, sha1 FROM content WHERE hash = ?1 AND archive > 0", [hash.0], |row| {
+        Ok((row.get::<_, i64>(0)?, Sha1(row.get(1)?)))
+    })?;
+    let Some((id, sha1)) = found else { return Ok(None) };
+    let (archive, place) = content_place(db, id)?;
+    Ok(Some((archive, sha1, place)))
+}
+
+/// How many files the snapshot at `time` shows.
+pub fn files(db: &Connection, time: i64) -> Result<u64> {
+    let sql = "SELECT count(*) FROM file WHERE kind = 0 AND since <= ?1 AND until > ?1";
+    Ok(one(db, sql, [time], |row| row.get(0))?.unwrap_or(0))
+}
+
+/// The contents that the snapshot at `time` shows, with their sizes.
+pub fn contents_at(db: &Connection, time: i64) -> Result<Vec<(Hash, u64)>> {
+    let sql = "SELECT DISTINCT c.hash, c.size FROM file f CROSS JOIN content c ON c.id = f.content WHERE f.since <= ?1 AND f.until > ?1";
+    many(db, sql, [time], |row| Ok((Hash(row.get(0)?), unsigned(row.get(1)?))))
+}
+
+/// Times of all snapshots, oldest first.
+pub fn times(db: &Connection) -> Result<Vec<i64>> {
+    many(db, "SELECT time FROM snapshot ORDER BY time", (), |row| row.get(0))
+}
+
+/// An asset that shows a content in the snapshots from `since` to before `until`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Showing {
+    pub asset: Id,
+    /// 0 the original, 1 its sidecar.
+    pub part: u8,
+    pub since: i64,
+    pub until: i64,
+}
+
+/// The assets that show the content `id`.
+pub fn showings(db: &Connection, id: i64) -> Result<Vec<Showing>> {
+    let sql = "SELECT asset, part, since, until FROM asset_file WHERE content = ?1 ORDER BY asset, part, since";
+    many(db, sql, [id], |row| {
+        Ok(Showing { asset: row.get(0)?, part: row.get(1)?, since: row.get(2)?, until: row.get(3)? })
+    })
+}
+
+/// A file that shows a content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRow {
+    pub folder: i64,
+    pub name: Vec<u8>,
+    pub since: i64,
+    pub until: i64,
+}
+
+/// The files that show the content `id`.
+pub fn files_of(db: &Connection, id: i64) -> Result<Vec<FileRow>> {
+    let sql = "SELECT folder, name, since, until FROM file WHERE content = ?1 ORDER BY folder, name, since";
+    many(db, sql, [id], |row| {
+        Ok(FileRow { folder: row.get(0)?, name: row.get(1)?, since: row.get(2)?, until: row.get(3)? })
+    })
+}
+
+/// The path of the file `name` in `folder`, from the top.
+pub fn path(db: &Connection, folder: i64, name: &[u8]) -> Result<Vec<u8>> {
+    let (mut path, mut at) = (name.to_vec(), folder);
+    // Deeper than any path can be: a crafted catalog may make a ring.
+    for _ in 0..4096 {
+        let Some((parent, name)) = super::view::folder(db, at)? else { break };
+        path = [&name[..], b"/", &path].concat();
+        at = parent;
+    }
+    Ok(path)
+}

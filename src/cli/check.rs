@@ -1,0 +1,172 @@
+//! `shoebox check`
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+use serde_json::json;
+
+use super::output::{Output, count, plural, printable, size};
+use super::progress::Progress;
+use super::{Done, Global};
+use crate::base::{Error, Result, SnapshotId};
+use crate::task::check::{self, Bytes, Extent, Finding, Report};
+
+/// Findings that are told one by one.
+const TOLD: usize = 100;
+
+/// Check the repository: is everything there, and is it what was backed up?
+///
+/// The structure is checked always: records, archives, lists, catalog. Photos are read and compared with their hashes as far as
+/// you say; what was read is remembered, and the next check goes on with what was not read for longest. Changes nothing and
+/// keeps nobody waiting. What is damaged is told as photos: whose, which, of when, and where a whole copy is.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Read everything
+    #[arg(long, conflicts_with_all = ["read_data_subset", "max_duration"])]
+    read_data: bool,
+    /// Read this share of the bytes
+    #[arg(long, value_name = "PERCENT", value_parser = share, conflicts_with = "max_duration")]
+    read_data_subset: Option<f64>,
+    /// Read for so long, such as 2h: a share that fits a night
+    #[arg(long, env = "SHOEBOX_CHECK_DURATION", value_name = "TIME")]
+    max_duration: Option<SignedDuration>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  shoebox check                       the structure: seconds
+  shoebox check --max-duration 2h     every night
+  shoebox check --read-data           everything, as long as it takes
+
+JSON: one object a finding: {\"finding\": \"photo\", \"asset\", \"sidecar\", \"owner\", \"name\", \"taken\", \"albums\", \"snapshots\", \"blake3\", \"size\", \"archive\", \"copy\",
+\"other_version\"}, {\"finding\": \"file\", \"path\", …}, {\"finding\": \"snapshot\", \"snapshot\", \"part\", \"message\"}, {\"finding\": \"archive\"|\"catalog\"|\"other\", …};
+the last is {\"finding\": \"summary\", \"findings\", \"snapshots\", \"archives\", \"read\", \"stopped\", \"passed\": [], \"coverage\": {\"bytes\", \"recent\", \"never\", \"oldest\",
+\"days_left\"}, \"remembered\"}. Exit code 3: something is damaged or missing";
+
+impl Args {
+    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+        let repository = global.open()?;
+        let extent = self.extent()?;
+        let progress = Progress::new(output)?;
+        let report = check::check(&repository, extent, &progress);
+        output.problems(&progress.finish());
+        let report = report?;
+        let told = if output.is_json() { report.findings.len() } else { TOLD };
+        for finding in report.findings.iter().take(told) {
+            output.answer(finding, printable(&text(finding)))?;
+        }
+        let more = report.findings.len().saturating_sub(told);
+        if more > 0 {
+            output.answer(&json!(null), format!("and {} more (all of them with --json)", count(more as u64)))?;
+        }
+        output.answer(&json(&report), summary(&report, extent))?;
+        Ok(if report.findings.is_empty() { Done::Whole } else { Done::Partly })
+    }
+
+    fn extent(&self) -> Result<Extent> {
+        match (self.read_data, self.read_data_subset, self.max_duration) {
+            (true, ..) => Ok(Extent::All),
+            (_, Some(percent), _) => Ok(Extent::Percent(percent)),
+            (_, _, Some(time)) => Duration::try_from(time)
+                .map(Extent::Time)
+                .map_err(|_| Error::invalid("--max-duration takes a time such as 2h or 90m")),
+            _ => Ok(Extent::Structure),
+        }
+    }
+}
+
+fn share(text: &str) -> Result<f64> {
+    super::forget::percent(text).map(f64::from)
+}
+
+fn text(finding: &Finding) -> String {
+    match finding {
+        Finding::Photo(photo) => {
+            let sidecar = if photo.sidecar { " (its sidecar)" } else { "" };
+            let taken = photo.taken.strftime("%Y-%m-%d %H:%M");
+            let albums = match photo.albums.is_empty() {
+                true => String::new(),
+                false => format!(", in {}", photo.albums.join(", ")),
+            };
+            let other = photo.other_version.map(|id| format!("; {id} has another version")).unwrap_or_default();
+            let (owner, name) = (&photo.owner, &photo.name);
+            let what = state(&photo.bytes);
+            format!(
+                "{owner}: {name}{sidecar}, taken {taken}{albums}: {what}; shown in {}{other}",
+                shown(&photo.snapshots)
+            )
+        }
+        Finding::File(file) => {
+            format!("files/{}: {}; shown in {}", file.path, state(&file.bytes), shown(&file.snapshots))
+        }
+        Finding::Snapshot { snapshot, part, message } => {
+            format!("snapshot {snapshot}: {part:?}: {message}: {}", part.meaning())
+        }
+        Finding::Archive { archive, message } => format!("archives/{archive}: {message}"),
+        Finding::Catalog { message } => format!("catalog: {message}; `shoebox repair catalog` builds a new one"),
+        Finding::Other { file, message } => format!("{file}: {message}"),
+    }
+}
+
+fn state(bytes: &Bytes) -> String {
+    match (&bytes.archive, &bytes.copy) {
+        (Some(archive), Some(copy)) => format!("damaged in {archive}, whole in {copy}"),
+        (Some(archive), None) => format!("damaged in {archive}"),
+        (None, _) => "in no archive".to_owned(),
+    }
+}
+
+fn shown(snapshots: &[SnapshotId]) -> String {
+    match snapshots {
+        [] => "no snapshot".to_owned(),
+        [one] => one.to_string(),
+        [first, .., last] => format!("{} snapshots from {first} to {last}", snapshots.len()),
+    }
+}
+
+fn json(report: &Report) -> serde_json::Value {
+    json!({
+        "finding": "summary",
+        "findings": report.findings.len(),
+        "snapshots": report.snapshots,
+        "archives": report.archives,
+        "read": report.read,
+        "stopped": report.stopped,
+        "passed": report.passed,
+        "coverage": report.coverage,
+        "remembered": report.remembered,
+    })
+}
+
+fn summary(report: &Report, extent: Extent) -> String {
+    let mut text = format!(
+        "checked {} in {}: {}",
+        plural(report.snapshots, "snapshot", "snapshots"),
+        plural(report.archives, "archive", "archives"),
+        match report.findings.len() as u64 {
+            0 => "all is well".to_owned(),
+            many => format!(
+                "{}; `shoebox backup --paranoid` stores again what is still on the server",
+                plural(many, "finding", "findings")
+            ),
+        }
+    );
+    if extent != Extent::Structure {
+        text += &format!("; {} read", size(report.read));
+    }
+    let coverage = &report.coverage;
+    let share = (coverage.recent * 100).checked_div(coverage.bytes).unwrap_or(100);
+    text += &format!("\nread within the last 30 days: {share}% of {}", size(coverage.bytes));
+    if let Some(days) = coverage.days_left {
+        text += &format!("; the rest within {} at this pace", plural(days, "day", "days"));
+    }
+    if let Some(oldest) = coverage.oldest {
+        text += &format!("; none before {}", oldest.to_zoned(TimeZone::system()).strftime("%Y-%m-%d"));
+    }
+    if !report.remembered {
+        text += "\nthe repository is read-only: the next check does not know what this one read";
+    }
+    text
+}
