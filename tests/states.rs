@@ -78,6 +78,7 @@ fn back_up(shared: &Path, state: &Path) -> Backed {
         keep_bad_dump: false,
         accept_shrink: false,
         accept_other_library: false,
+        alarm_shrink: 10,
         readers: 2,
     };
     let monitor = Collect::default();

@@ -286,6 +286,18 @@ pub struct Census {
     /// When the newest asset was uploaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<Timestamp>,
+    /// Each account, sorted by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<Account>,
+}
+
+/// What an account has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    pub id: Uuid,
+    pub name: String,
+    /// Assets, those in the trash included.
+    pub assets: u64,
 }
 
 fn is_false(value: &bool) -> bool {

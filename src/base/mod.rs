@@ -1,5 +1,6 @@
 //! The words that every room shares: errors, hashes, safe paths, records, progress. Knows no other room.
 
+pub mod amount;
 pub mod bytes;
 pub mod dump;
 pub mod durable;

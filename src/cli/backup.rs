@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use super::output::{Output, count, plural, size};
 use super::progress::Progress;
 use super::server::{ServerArgs, password};
+use super::value::percent;
 use super::{Done, Global};
 use crate::base::dump::Verdict;
-use crate::base::{Error, Kind, Result};
-use crate::repo::SnapshotRecord;
+use crate::base::{Error, Kind, Problem, Result};
 use crate::source::{DumpRequest, DumpTool, ImmichEnv};
 use crate::task::backup::{self, DumpSource, External, Options, Report};
 
@@ -51,9 +51,12 @@ pub(super) struct Args {
     /// Make a snapshot even when the dump is bad, for inspection: it never becomes `latest`, and the exit code is 1
     #[arg(long)]
     keep_bad_dump: bool,
-    /// Accept that most files are gone since the last snapshot
+    /// Accept that files are gone since the last snapshot, and acknowledge the alarm if there is one
     #[arg(long)]
     accept_shrink: bool,
+    /// The library may shrink by this share before its snapshot gets an alarm
+    #[arg(long, env = "SHOEBOX_ALARM_SHRINK", value_name = "PERCENT", default_value = "10%", value_parser = percent)]
+    alarm_shrink: u8,
     /// Accept that this is another Immich server than the last snapshot's
     #[arg(long)]
     accept_other_library: bool,
@@ -86,8 +89,9 @@ impl Args {
             }
         };
         problems.extend(report.problems.iter().cloned());
+        problems.extend(alarm(&report));
         output.problems(&problems);
-        notes(&report.record, output);
+        notes(&report, output);
         output.answer(&json(&report), summary(&report))?;
         match &report.record.dump.verdict {
             Verdict::Bad { line, reason } => Err(bad_dump(*line, reason)),
@@ -112,6 +116,7 @@ impl Args {
             keep_bad_dump: self.keep_bad_dump,
             accept_shrink: self.accept_shrink,
             accept_other_library: self.accept_other_library,
+            alarm_shrink: self.alarm_shrink,
             readers: self.readers,
         })
     }
@@ -151,8 +156,21 @@ pub(super) fn external(text: &str) -> std::result::Result<External, String> {
     }
 }
 
+/// How the library shrank.
+fn alarm(report: &Report) -> Vec<Problem> {
+    let problem = |message: &String| Problem { subject: "alarm".to_owned(), message: message.clone() };
+    report.record.alarm.iter().filter(|_| !report.is_acknowledged).map(problem).collect()
+}
+
 /// What is not wrong, and good to know.
-fn notes(record: &SnapshotRecord, output: &Output) {
+fn notes(report: &Report, output: &Output) {
+    let record = &report.record;
+    for alarm in record.alarm.iter().filter(|_| report.is_acknowledged) {
+        output.note(format!("note: accepted: {alarm}"));
+    }
+    if !alarm(report).is_empty() {
+        output.note("note: nothing is forgotten until you have looked; if the library is right as it is: shoebox acknowledge latest");
+    }
     for warning in &record.warnings {
         output.note(format!("note: {warning}"));
     }

@@ -78,7 +78,7 @@ impl Args {
 }
 
 fn share(text: &str) -> Result<f64> {
-    super::forget::percent(text).map(f64::from)
+    super::value::percent(text).map(f64::from)
 }
 
 fn text(finding: &Finding) -> String {

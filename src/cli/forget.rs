@@ -7,7 +7,7 @@ use serde_json::json;
 use super::output::{Output, plural, size};
 use super::progress::Progress;
 use super::{Done, Global};
-use crate::base::{Error, Kind, Result};
+use crate::base::Result;
 use crate::task::forget::policy::{Count, Every, Within};
 use crate::task::forget::{self, Choice, Fate, Options, Policy, Report};
 
@@ -146,10 +146,4 @@ fn cells(fate: &Fate, zone: &TimeZone) -> [String; 3] {
     let time = fate.record.id.time().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string();
     let kept = if fate.reasons.is_empty() { "(goes)".to_owned() } else { fate.reasons.join(", ") };
     [fate.record.id.to_string(), time, kept]
-}
-
-/// The error for a share that is none.
-pub(super) fn percent(text: &str) -> Result<u8> {
-    let number = text.strip_suffix('%').unwrap_or(text).parse().ok().filter(|number| *number <= 100);
-    number.ok_or_else(|| Error::new(Kind::Invalid, format_args!("`{text}` is no share from 0% to 100%")))
 }

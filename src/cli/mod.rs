@@ -3,6 +3,7 @@
 //! Standard output is the answer only; progress, problems and errors go to standard error. Exit codes: 0 done,
 //! 1 failed, 2 wrong usage, 3 finished, but something was left out or found damaged.
 
+mod acknowledge;
 mod backup;
 mod check;
 mod completions;
@@ -24,6 +25,7 @@ mod restore_database;
 mod server;
 mod signal;
 mod snapshots;
+mod value;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -90,6 +92,7 @@ enum Command {
     RestoreDatabase(Box<restore_database::Args>),
     Dump(dump::Args),
     Check(check::Args),
+    Acknowledge(acknowledge::Args),
     Forget(Box<forget::Args>),
     Prune(prune::Args),
     Repair(repair::Args),
@@ -143,6 +146,7 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
         Command::RestoreDatabase(args) => args.run(&global, output),
         Command::Dump(args) => args.run(&global, output),
         Command::Check(args) => args.run(&global, output),
+        Command::Acknowledge(args) => args.run(&global, output),
         Command::Forget(args) => args.run(&global, output),
         Command::Prune(args) => args.run(&global, output),
         Command::Repair(args) => args.run(&global, output),

@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, TableStyle};
 use serde::Serialize;
 use serde_json::json;
 
+pub(super) use crate::base::amount::{count, plural, size};
 use crate::base::{Error, Kind, Problem, Result};
 
 /// Prints a command's answers.
@@ -129,19 +130,4 @@ pub(super) fn printable(text: &str) -> String {
         c => c,
     };
     text.chars().map(plain).collect()
-}
-
-/// Bytes for people.
-pub(super) fn size(bytes: u64) -> String {
-    indicatif::DecimalBytes(bytes).to_string()
-}
-
-/// A number for people.
-pub(super) fn count(number: u64) -> String {
-    indicatif::HumanCount(number).to_string()
-}
-
-/// `1 photo`, `2 photos`.
-pub(super) fn plural(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", count(number), if number == 1 { one } else { many })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::output::Output;
+use super::output::{Output, count};
 use crate::base::{Monitor, Phase, Problem, Result};
 
 /// Shows how a task goes, and keeps its problems.
@@ -60,7 +60,7 @@ impl Monitor for Progress {
             let bar = lock(&self.bar);
             bar.inc(bytes);
             if files > 0 {
-                bar.set_message(format!("{} files", indicatif::HumanCount(all)));
+                bar.set_message(format!("{} files", count(all)));
             }
         }
     }

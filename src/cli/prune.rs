@@ -3,9 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::forget::percent;
 use super::output::{Output, plural, size};
 use super::progress::Progress;
+use super::value::percent;
 use super::{Done, Global};
 use crate::base::Result;
 use crate::repo::prune::{Options, Use};

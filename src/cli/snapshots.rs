@@ -1,17 +1,20 @@
 //! `shoebox snapshots`
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::Serialize;
 
-use super::output::{Output, count, size};
+use super::output::{Output, count, plural, size};
 use super::{Done, Global};
 use crate::base::Result;
-use crate::repo::SnapshotRecord;
+use crate::repo::{Notes, SnapshotRecord};
 use crate::task::snapshots::snapshots;
 
-/// List the snapshots
+/// List the snapshots, and what is known of them: alarms, the last check that each passed, the last drill
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  shoebox snapshots --json | jq .id\n\nJSON: the snapshot record (see FORMAT.md), one a line, oldest first; the chunk lists are left out"
+    after_help = "Example:\n  shoebox snapshots --json | jq .id\n\nJSON: the snapshot record (see FORMAT.md), one a line, oldest first, without chunk lists; with \"alarming\" (its alarm is not
+acknowledged), \"checked\" and \"drilled\" (when it last passed a check, and a drill)"
 )]
 pub(super) struct Args {
     /// The newest few only
@@ -19,42 +22,93 @@ pub(super) struct Args {
     last: Option<usize>,
 }
 
+/// A snapshot, and what is remembered of it.
+#[derive(Serialize)]
+struct Row {
+    #[serde(flatten)]
+    record: SnapshotRecord,
+    alarming: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checked: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drilled: Option<Timestamp>,
+}
+
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
         let listed = snapshots(&global.open()?)?;
         output.problems(&listed.problems);
         let skip = self.last.map_or(0, |last| listed.records.len().saturating_sub(last));
-        let records: Vec<_> = listed.records.into_iter().skip(skip).map(SnapshotRecord::without_chunks).collect();
-        if records.is_empty() && !output.is_json() {
+        let passed = listed.notes.passed();
+        let row = |record: SnapshotRecord| Row {
+            alarming: listed.notes.is_alarming(&record),
+            checked: passed.get(&record.id).copied(),
+            drilled: listed.notes.drilled(record.id),
+            record: record.without_chunks(),
+        };
+        let rows: Vec<Row> = listed.records.into_iter().skip(skip).map(row).collect();
+        if rows.is_empty() && !output.is_json() {
             output.note("no snapshot yet: `shoebox backup` makes one");
             return Ok(Done::Whole);
         }
-        let heads = ["ID", "Time", "Immich", "Assets", "Albums", "Files", "Size", "New", "State"];
-        output.table(&records, &heads, &[3, 4, 5, 6, 7], cells)?;
+        let heads = ["ID", "Time", "Immich", "Assets", "Albums", "Files", "Size", "New", "Checked", "State"];
+        output.table(&rows, &heads, &[3, 4, 5, 6, 7], cells)?;
+        if !output.is_json() {
+            output.note(drill(&listed.notes, Timestamp::now()));
+            alarms(&rows, output);
+        }
         Ok(if listed.problems.is_empty() { Done::Whole } else { Done::Partly })
     }
 }
 
-fn cells(record: &SnapshotRecord) -> Vec<String> {
+fn cells(row: &Row) -> Vec<String> {
+    let record = &row.record;
+    let local = |time: Timestamp, format: &str| time.to_zoned(TimeZone::system()).strftime(format).to_string();
     vec![
         record.id.to_string(),
-        record.id.time().to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string(),
+        local(record.id.time(), "%Y-%m-%d %H:%M"),
         record.dump.immich.clone().unwrap_or_default(),
         count(record.census.assets),
         count(record.census.albums),
         count(record.files.files),
         size(record.files.bytes),
         size(record.archives.iter().map(|archive| archive.size).sum()),
-        state(record),
+        row.checked.map_or_else(|| "never".to_owned(), |time| local(time, "%Y-%m-%d")),
+        state(row),
     ]
 }
 
-fn state(record: &SnapshotRecord) -> String {
-    let missing = record.completeness.missing + record.completeness.not_covered;
-    match (record.is_good(), missing, record.completeness.unreadable) {
-        (false, _, _) => "bad dump".to_owned(),
-        (true, 0, 0) => "complete".to_owned(),
-        (true, 0, unreadable) => format!("{} unreadable", count(unreadable)),
-        (true, missing, _) => format!("{} without a file", count(missing)),
+fn state(row: &Row) -> String {
+    let complete = &row.record.completeness;
+    let missing = complete.missing + complete.not_covered;
+    match (row.record.is_good(), row.alarming, missing, complete.unreadable) {
+        (false, _, _, _) => "bad dump".to_owned(),
+        (true, true, _, _) => "ALARM".to_owned(),
+        (true, false, 0, 0) => "complete".to_owned(),
+        (true, false, 0, unreadable) => format!("{} unreadable", count(unreadable)),
+        (true, false, missing, _) => format!("{} without a file", count(missing)),
+    }
+}
+
+/// How long ago it was last shown that all of this would come back.
+fn drill(notes: &Notes, now: Timestamp) -> String {
+    match notes.last_drill() {
+        None => "no drill has succeeded yet: `shoebox drill` rehearses the recovery".to_owned(),
+        Some((time, drill)) => {
+            let ago = match now.duration_since(time).as_hours() / 24 {
+                days if days < 1 => "less than a day ago".to_owned(),
+                days => format!("{} ago", plural(days.unsigned_abs(), "day", "days")),
+            };
+            format!("last drill that succeeded: {ago}, on snapshot {}", drill.snapshot)
+        }
+    }
+}
+
+fn alarms(rows: &[Row], output: &Output) {
+    for row in rows.iter().filter(|row| row.alarming) {
+        output.note(format!("alarm of {}: {}", row.record.id, row.record.alarm.join("; ")));
+    }
+    if rows.iter().any(|row| row.alarming) {
+        output.note("nothing is forgotten meanwhile; if the library is right as it is: shoebox acknowledge latest");
     }
 }

@@ -70,7 +70,18 @@ fn census(staging: &Staging) -> Result<Census> {
         assets: staging.count("SELECT count(*) FROM asset")?,
         albums: staging.count("SELECT count(*) FROM album")?,
         newest: newest.and_then(time::instant),
+        accounts: accounts(staging)?,
     })
+}
+
+fn accounts(staging: &Staging) -> Result<Vec<Account>> {
+    let sql = "SELECT user.id, coalesce(user.name, ''), coalesce(owned.assets, 0) FROM user
+               LEFT JOIN (SELECT owner, count(*) AS assets FROM asset GROUP BY owner) owned ON owned.owner = user.id
+               ORDER BY user.id";
+    let mut statement = staging.db().prepare(sql).staged()?;
+    let rows = statement
+        .query_map((), |row| Ok(Account { id: Uuid::from_bytes(row.get(0)?), name: row.get(1)?, assets: row.get(2)? }));
+    rows.staged()?.collect::<rusqlite::Result<_>>().staged()
 }
 
 /// The media location as the database has it since v1.137, else as the paths of originals show it.

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::record::SnapshotRecord;
 use super::repository::Repository;
 use crate::base::{Error, Kind, Problem, Result, SnapshotId};
 use crate::store;
@@ -40,7 +41,7 @@ pub enum What {
     Check(Checked),
     /// A rehearsal of a restore.
     Drill(Drill),
-    /// A person saw the alarm of a snapshot, and says that it is right as it is.
+    /// A person says that the library is right as it is in a snapshot: its alarm, and those before it, count no more.
     Acknowledgement { snapshot: SnapshotId },
     /// Archives that nothing needs any more, deleted when the grace period is over.
     Retirement(Retirement),
@@ -71,6 +72,13 @@ pub struct Drill {
     pub rows: u64,
     /// Originals that were read and whose SHA-1 is the database's.
     pub assets: u64,
+}
+
+impl Drill {
+    /// True when the dump was loaded and all was as it should be.
+    pub fn is_success(&self) -> bool {
+        self.failure.is_none() && self.server.is_some()
+    }
 }
 
 /// Archives that wait for their deletion.
@@ -112,13 +120,18 @@ impl Notes {
         newest
     }
 
-    /// Snapshots whose alarm a person acknowledged.
-    pub fn acknowledged(&self) -> BTreeSet<SnapshotId> {
+    /// The newest snapshot that a person acknowledged: its alarm, and those before it, count no more.
+    pub fn acknowledged(&self) -> Option<SnapshotId> {
         let acknowledged = self.list.iter().filter_map(|(_, note)| match &note.what {
             What::Acknowledgement { snapshot } => Some(*snapshot),
             _ => None,
         });
-        acknowledged.collect()
+        acknowledged.max()
+    }
+
+    /// True when the snapshot has an alarm that nobody acknowledged.
+    pub fn is_alarming(&self, record: &SnapshotRecord) -> bool {
+        !record.alarm.is_empty() && Some(record.id) > self.acknowledged()
     }
 
     /// Archives that wait for their deletion, and since when.
@@ -136,6 +149,17 @@ impl Notes {
             What::Drill(drill) => Some((note.time, drill)),
             _ => None,
         })
+    }
+
+    /// The last drill that succeeded, with a server, and when it was.
+    pub fn last_drill(&self) -> Option<(Timestamp, &Drill)> {
+        self.drills().filter(|(_, drill)| drill.is_success()).last()
+    }
+
+    /// When the last drill on `snapshot` was that succeeded, with a server.
+    pub fn drilled(&self, snapshot: SnapshotId) -> Option<Timestamp> {
+        let of_it = self.drills().filter(|(_, drill)| drill.is_success() && drill.snapshot == snapshot);
+        of_it.map(|(time, _)| time).last()
     }
 
     /// What a check that found `found` has to write down: that, with all that was known and still counts (`counts` says so of
@@ -239,7 +263,7 @@ mod tests {
         let names: Vec<String> =
             (0..3).map(|_| repository.add_note(What::Acknowledgement { snapshot }).unwrap()).collect();
         assert_eq!(repository.notes().unwrap().list.len(), 3);
-        assert_eq!(repository.notes().unwrap().acknowledged(), BTreeSet::from([snapshot]));
+        assert_eq!(repository.notes().unwrap().acknowledged(), Some(snapshot));
         std::fs::write(repository.root().join(&names[1]), "{").unwrap();
         repository.remove_note(&names[0]).unwrap();
         let notes = repository.notes().unwrap();

@@ -92,6 +92,9 @@ pub struct FileCount {
     /// Contents that were new, and their plain bytes.
     pub new_contents: u64,
     pub new_bytes: u64,
+    /// Generated files were asked for and are among them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub generated: bool,
 }
 
 /// Whether the originals of all assets are in the snapshot.

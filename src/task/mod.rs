@@ -3,6 +3,7 @@
 //! A task opens what it needs from the rooms below, tells a [`Monitor`](crate::base::Monitor) how it goes, and
 //! returns a report. Damage of one file is no error of the task: it goes to the monitor, and the work goes on.
 
+pub mod acknowledge;
 pub mod backup;
 pub mod check;
 pub mod database;

@@ -81,6 +81,7 @@ impl Home {
             keep_bad_dump: false,
             accept_shrink: false,
             accept_other_library: false,
+            alarm_shrink: 10,
             readers: 2,
         }
     }

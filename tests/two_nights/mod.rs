@@ -136,6 +136,7 @@ pub fn options(upload_location: PathBuf, dump: PathBuf, external: PathBuf) -> ba
         keep_bad_dump: false,
         accept_shrink: false,
         accept_other_library: false,
+        alarm_shrink: 10,
         readers: 1,
     }
 }

@@ -3,6 +3,7 @@
 //! So the worst that a busy server can do is a file without a row. What moved or changed meanwhile is looked at a
 //! second time before anything is said about it.
 
+mod alarm;
 mod dump;
 mod files;
 mod read;
@@ -20,6 +21,7 @@ use crate::base::library::{Asset, Record};
 use crate::base::{Error, FilePath, Kind, Monitor, Phase, Problem, Result, SnapshotId};
 use crate::catalog::query;
 use crate::immich;
+use crate::repo::notes::What;
 use crate::repo::{
     self, Completeness, ContentSink, Contents, FORMAT_VERSION, FileCount, Reference, Repository, Session,
     SnapshotRecord, Staged, Stream, StreamWriter, Streams, Written,
@@ -55,6 +57,8 @@ pub struct Options {
     pub accept_shrink: bool,
     /// Accept that this is another library than the last snapshot's.
     pub accept_other_library: bool,
+    /// The library may shrink by so many percent before the snapshot gets an alarm.
+    pub alarm_shrink: u8,
     /// Threads that read files.
     pub readers: usize,
 }
@@ -67,6 +71,8 @@ pub struct Report {
     pub unchanged: u64,
     /// Bytes that the repository grew by, in archives.
     pub grown: u64,
+    /// The alarm in the record was accepted beforehand.
+    pub is_acknowledged: bool,
     /// What could not be read, or is missing now and was not before. Any of these makes the exit code 3.
     pub problems: Vec<Problem>,
 }
@@ -81,14 +87,28 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     let id = next_id(repository.snapshot_ids()?.pop())?;
     let sink = session.sink(id);
     let contents = repository.contents();
-    let work =
-        Work { repository, session: &session, sink: &sink, contents: &contents, last, location, options, monitor };
+    let before = alarm::before(repository, id)?;
+    let is_accepted = options.accept_shrink || options.accept_other_library;
+    let work = Work {
+        repository,
+        session: &session,
+        sink: &sink,
+        contents: &contents,
+        last,
+        before,
+        location,
+        options,
+        monitor,
+    };
     let missing_before = missing_before(&session)?;
     let (staged, pass) = work.run(id, missing_before).inspect_err(|error| keep_what_is_done(error, &sink))?;
     drop(work);
     let written = sink.finish()?;
     let record = session.commit(staged)?;
-    Ok(report(record, pass, written, missing_before))
+    if is_accepted && !record.alarm.is_empty() {
+        repository.add_note(What::Acknowledgement { snapshot: record.id })?;
+    }
+    Ok(Report { is_acknowledged: is_accepted, ..report(record, pass, written, missing_before) })
 }
 
 /// Who is asked to stop finishes the archive at hand, so that the next run goes on from there.
@@ -106,7 +126,7 @@ fn report(record: SnapshotRecord, pass: Pass, written: Written, missing_before: 
         problems.extend(missing(&record.completeness));
     }
     let grown = written.archives.iter().map(|archive| archive.size).sum();
-    Report { record, unchanged: pass.unchanged, grown, problems }
+    Report { record, unchanged: pass.unchanged, grown, is_acknowledged: false, problems }
 }
 
 /// Photos that the database names and whose files are not there: the first few, and how many more.
@@ -128,6 +148,8 @@ struct Work<'a> {
     sink: &'a ContentSink,
     contents: &'a Contents,
     last: Option<SnapshotRecord>,
+    /// The snapshots that this one may not have shrunk since.
+    before: Vec<SnapshotRecord>,
     location: UploadLocation,
     options: Options,
     monitor: &'a dyn Monitor,
@@ -288,7 +310,7 @@ impl Work<'_> {
         self.monitor.begin(Phase::Catalog, None, None);
         let written = self.sink.written();
         let streams = Streams { dump: dump_stream.clone(), files: list, library: library.clone() };
-        let record = SnapshotRecord {
+        let mut record = SnapshotRecord {
             format: FORMAT_VERSION,
             id,
             number: last_number(self.repository, self.last.as_ref())?.checked_add(1).ok_or_else(too_many)?,
@@ -305,11 +327,13 @@ impl Work<'_> {
                 bytes: pass.bytes,
                 new_contents: written.contents,
                 new_bytes: written.bytes,
+                generated: self.options.generated,
             },
             completeness: Completeness { unreadable: pass.problems.len() as u64, ..Completeness::default() },
             warnings: dump.warnings.iter().cloned().chain(dump::age(&self.options.dump)?).collect(),
             alarm: Vec::new(),
         };
+        record.alarm = alarm::alarm(&self.before, &record, self.options.alarm_shrink);
         self.session.stage(record, &written)
     }
 

@@ -119,9 +119,8 @@ fn records(repository: &Repository) -> Result<Vec<SnapshotRecord>> {
 }
 
 fn refuse_alarm(records: &[SnapshotRecord], notes: &Notes) -> Result<()> {
-    let acknowledged = notes.acknowledged();
-    let alarmed = records.iter().find(|record| !record.alarm.is_empty() && !acknowledged.contains(&record.id));
-    match alarmed {
+    // The newest: who acknowledges it acknowledges those before.
+    match records.iter().rev().find(|record| notes.is_alarming(record)) {
         None => Ok(()),
         Some(record) => Err(Error::new(
             Kind::Refused,

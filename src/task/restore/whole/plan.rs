@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rusqlite::Connection;
 
+use crate::base::amount::plural;
 use crate::base::library::ExternalLibrary;
 use crate::base::{FilePath, Monitor, Problem, Result};
 use crate::catalog::query::whole::{self as ask, Entry, Folder, Kind};
@@ -301,10 +302,6 @@ impl Planner<'_> {
         }
         plan
     }
-}
-
-fn plural(number: u64, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// True for a name of one entry.

@@ -1,0 +1,111 @@
+//! The alarm: a library that is smaller than it was by more than is usual.
+//!
+//! Each figure is compared with the largest that a good snapshot of the last 30 days had (of the newest good one, if that is
+//! older), so a library that loses a little every night is noticed too. What came before the snapshot that a person
+//! acknowledged last does not count.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::base::amount::{count, plural, size};
+use crate::base::library::Account;
+use crate::base::{Result, SnapshotId};
+use crate::repo::{Repository, SnapshotRecord};
+
+/// How long a snapshot is compared with.
+const WINDOW: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// The snapshots that the one called `id` may not have shrunk since, oldest first.
+pub(super) fn before(repository: &Repository, id: SnapshotId) -> Result<Vec<SnapshotRecord>> {
+    let acknowledged = repository.notes()?.acknowledged();
+    let mut before = Vec::new();
+    for earlier in repository.snapshot_ids()?.into_iter().rev().take_while(|earlier| Some(*earlier) >= acknowledged) {
+        let is_old = id.time().duration_since(earlier.time()) > WINDOW;
+        if is_old && !before.is_empty() {
+            break;
+        }
+        // A record that cannot be read is told elsewhere.
+        before.extend(repository.record(earlier).ok().filter(SnapshotRecord::is_good));
+    }
+    before.reverse();
+    Ok(before)
+}
+
+/// Why the snapshot `now` is alarming: what it lost by more than `share` percent since one of `before`, the accounts that are
+/// gone or empty, and a newest upload that is older than it was. Nothing of a snapshot whose dump is bad.
+pub(super) fn alarm(before: &[SnapshotRecord], now: &SnapshotRecord, share: u8) -> Vec<String> {
+    if !now.is_good() {
+        return Vec::new();
+    }
+    let alike: Vec<&SnapshotRecord> =
+        before.iter().filter(|record| record.files.generated == now.files.generated).collect();
+    let all: Vec<&SnapshotRecord> = before.iter().collect();
+    let fallen = |before: &[&SnapshotRecord], figure: &Figure| fallen(before, now, share, figure);
+    let mut alarm = Vec::new();
+    alarm.extend(fallen(&all, &ASSETS));
+    alarm.extend(fallen(&alike, &FILES));
+    alarm.extend(fallen(&alike, &BYTES));
+    alarm.extend(newest(&all, now));
+    alarm.extend(accounts(before, now));
+    alarm
+}
+
+/// One figure of a snapshot.
+struct Figure {
+    of: fn(&SnapshotRecord) -> u64,
+    text: fn(u64) -> String,
+}
+
+const ASSETS: Figure = Figure { of: |record| record.census.assets, text: |number| plural(number, "asset", "assets") };
+const FILES: Figure = Figure { of: |record| record.files.files, text: |number| plural(number, "file", "files") };
+const BYTES: Figure = Figure { of: |record| record.files.bytes, text: size };
+
+fn fallen(before: &[&SnapshotRecord], now: &SnapshotRecord, share: u8, figure: &Figure) -> Option<String> {
+    let most = before.iter().rev().max_by_key(|record| (figure.of)(record))?;
+    let (was, is) = ((figure.of)(most), (figure.of)(now));
+    let lost = was.saturating_sub(is);
+    let is_alarming = u128::from(lost) * 100 > u128::from(was) * u128::from(share);
+    is_alarming.then(|| {
+        let percent = u128::from(lost) * 100 / u128::from(was);
+        format!("{} where snapshot {} had {} ({percent}% less)", (figure.text)(is), most.id, (figure.text)(was))
+    })
+}
+
+fn newest(before: &[&SnapshotRecord], now: &SnapshotRecord) -> Option<String> {
+    let latest = before.iter().rev().max_by_key(|record| record.census.newest)?;
+    let (was, is) = (latest.census.newest?, now.census.newest);
+    let told = |time: Timestamp| time.strftime("%Y-%m-%d %H:%M UTC").to_string();
+    match is {
+        Some(is) if is >= was => None,
+        Some(is) => Some(format!(
+            "the newest upload is of {}, and was of {} in snapshot {}: an older database?",
+            told(is),
+            told(was),
+            latest.id
+        )),
+        None => Some(format!("nothing was ever uploaded, and snapshot {} had uploads until {}", latest.id, told(was))),
+    }
+}
+
+/// Accounts that had assets and now are gone or have none.
+fn accounts(before: &[SnapshotRecord], now: &SnapshotRecord) -> Vec<String> {
+    let mut lost: Vec<(&Account, SnapshotId)> = Vec::new();
+    for record in before.iter().rev() {
+        for account in record.census.accounts.iter().filter(|account| account.assets > 0) {
+            let is_known = lost.iter().any(|(other, _)| other.id == account.id);
+            if !is_known && !has_assets(now, account) {
+                lost.push((account, record.id));
+            }
+        }
+    }
+    let told = |(account, id): (&Account, SnapshotId)| {
+        let is_there = now.census.accounts.iter().any(|other| other.id == account.id);
+        let state = if is_there { "has no asset" } else { "is gone" };
+        let had = count(account.assets);
+        format!("the account {} {state}, and had {had} in snapshot {id}", account.name)
+    };
+    lost.into_iter().map(told).collect()
+}
+
+fn has_assets(record: &SnapshotRecord, account: &Account) -> bool {
+    record.census.accounts.iter().any(|other| other.id == account.id && other.assets > 0)
+}
