@@ -7,6 +7,7 @@ mod member;
 #[cfg(test)]
 mod memory;
 mod reader;
+pub mod salvage;
 pub mod verify;
 mod writer;
 

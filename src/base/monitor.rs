@@ -15,6 +15,8 @@ pub enum Phase {
     Check,
     /// Writing what is still needed of archives into new ones.
     Prune,
+    /// Storing again what is damaged.
+    Repair,
     /// Loading a dump into a database.
     Load,
 }

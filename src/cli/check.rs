@@ -81,7 +81,8 @@ fn share(text: &str) -> Result<f64> {
     super::value::percent(text).map(f64::from)
 }
 
-fn text(finding: &Finding) -> String {
+/// A finding in words.
+pub(super) fn text(finding: &Finding) -> String {
     match finding {
         Finding::Photo(photo) => {
             let sidecar = if photo.sidecar { " (its sidecar)" } else { "" };
@@ -147,10 +148,7 @@ fn summary(report: &Report, extent: Extent) -> String {
         plural(report.archives, "archive", "archives"),
         match report.findings.len() as u64 {
             0 => "all is well".to_owned(),
-            many => format!(
-                "{}; `shoebox backup --paranoid` stores again what is still on the server",
-                plural(many, "finding", "findings")
-            ),
+            many => format!("{}; `shoebox repair` says what can be mended", plural(many, "finding", "findings")),
         }
     );
     if extent != Extent::Structure {

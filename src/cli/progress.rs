@@ -82,6 +82,7 @@ fn title(phase: Phase) -> &'static str {
         Phase::Restore => "restoring",
         Phase::Check => "checking",
         Phase::Prune => "pruning",
+        Phase::Repair => "repairing",
         Phase::Load => "loading the database",
     }
 }

@@ -1,19 +1,33 @@
 //! `shoebox repair`
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use serde_json::json;
 
-use super::output::{Output, plural};
+use super::check;
+use super::output::{Output, plural, printable};
 use super::progress::Progress;
 use super::{Done, Global};
 use crate::base::Result;
-use crate::task::repair;
+use crate::task::repair::{self, Options, Remedy, Report};
 
 /// Mend a repository
+///
+/// Reads everything, and says of each thing that is damaged or missing how it can be mended, or why it cannot. With --apply it
+/// does so: what is whole is stored again in new archives and read back, then the catalog is built anew, and what is of no use
+/// any more goes to the repository's folder `damaged`, where you may look at it and delete it. Nothing is changed in place.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
     #[command(subcommand)]
-    what: What,
+    what: Option<What>,
+    /// Mend it; without this, only say what would be done
+    #[arg(long)]
+    apply: bool,
+    /// Where the originals may still be: the server's UPLOAD_LOCATION
+    #[arg(long, env = "SHOEBOX_UPLOAD_LOCATION", value_name = "FOLDER")]
+    upload_location: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -26,20 +40,80 @@ enum What {
     Catalog,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  shoebox repair                                                        what is wrong, and what can be done
+  shoebox repair --upload-location /srv/immich/library --apply          mend it, from the server where nothing else has it
+
+JSON: one object a finding, as `shoebox check` has them, with \"remedy\": \"mend\"|\"leave\" and \"how\"; the last is {\"finding\": \"summary\", \"findings\", \"mended\",
+\"applied\", \"written\": [], \"aside\": []}. Exit code 3: something is to be mended, or cannot be";
+
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
-        let What::Catalog = self.what;
-        let progress = Progress::new(output)?;
-        let rebuilt = repair::catalog(&global.open()?, &progress);
-        let problems = progress.finish();
-        output.problems(&problems);
-        let repair::Rebuilt { snapshots, archives } = rebuilt?;
-        let text = format!(
-            "the catalog is built anew: {} in {}",
-            plural(snapshots, "snapshot", "snapshots"),
-            plural(archives, "archive", "archives")
-        );
-        output.answer(&json!({ "snapshots": snapshots, "archives": archives }), text)?;
-        Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
+        match self.what {
+            Some(What::Catalog) => catalog(global, output),
+            None => self.repair(global, output),
+        }
     }
+
+    fn repair(self, global: &Global, output: &Output) -> Result<Done> {
+        let options = Options { upload_location: self.upload_location, apply: self.apply };
+        let progress = Progress::new(output)?;
+        let report = repair::repair(global.repository_path()?, &options, &progress);
+        output.problems(&progress.finish());
+        let report = report?;
+        for step in &report.steps {
+            let text = match &step.remedy {
+                Remedy::Mend(how) => format!("{}\n  mend: {}", printable(&check::text(&step.finding)), printable(how)),
+                Remedy::Leave(why) => {
+                    format!("{}\n  cannot be mended: {}", printable(&check::text(&step.finding)), printable(why))
+                }
+            };
+            output.answer(step, text)?;
+        }
+        output.answer(&json(&report), summary(&report))?;
+        Ok(if report.is_whole() { Done::Whole } else { Done::Partly })
+    }
+}
+
+fn json(report: &Report) -> serde_json::Value {
+    let done = report.done.clone().unwrap_or_default();
+    json!({
+        "finding": "summary",
+        "findings": report.steps.len(),
+        "mended": report.mended(),
+        "applied": report.done.is_some(),
+        "written": done.written,
+        "aside": done.aside,
+    })
+}
+
+fn summary(report: &Report) -> String {
+    let (all, mended) = (report.steps.len() as u64, report.mended() as u64);
+    let findings = plural(all, "finding", "findings");
+    match &report.done {
+        _ if all == 0 => "all is well: there is nothing to mend".to_owned(),
+        None if mended == 0 => format!("{findings}, none of which can be mended"),
+        None => format!("{findings}, of which {mended} can be mended; --apply does it"),
+        Some(done) => format!(
+            "{findings}, {mended} mended: {} written, {} moved to damaged/",
+            plural(done.written.len() as u64, "archive", "archives"),
+            plural(done.aside.len() as u64, "file", "files")
+        ),
+    }
+}
+
+fn catalog(global: &Global, output: &Output) -> Result<Done> {
+    let progress = Progress::new(output)?;
+    let rebuilt = repair::catalog(&global.open()?, &progress);
+    let problems = progress.finish();
+    output.problems(&problems);
+    let repair::Rebuilt { snapshots, archives } = rebuilt?;
+    let text = format!(
+        "the catalog is built anew: {} in {}",
+        plural(snapshots, "snapshot", "snapshots"),
+        plural(archives, "archive", "archives")
+    );
+    output.answer(&json!({ "snapshots": snapshots, "archives": archives }), text)?;
+    Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
 }

@@ -7,6 +7,7 @@
 
 pub mod content;
 mod lock;
+mod mend;
 pub mod notes;
 pub mod prune;
 pub mod record;
@@ -23,6 +24,7 @@ use crate::catalog::query;
 
 pub use content::Contents;
 pub use lock::Lock;
+pub use mend::Mending;
 pub use notes::{Note, Notes};
 pub use record::{ArchiveInfo, Completeness, FileCount, SnapshotRecord, Stream, StreamChunk, Streams};
 pub use repository::Repository;

@@ -14,6 +14,7 @@ use super::content::Contents;
 use super::record::SnapshotRecord;
 use super::session::Session;
 use super::{FORMAT_VERSION, lock};
+use crate::base::durable::{sync, sync_folder};
 use crate::base::monitor::Silent;
 use crate::base::{Context, Error, Kind, Result, SnapshotId};
 use crate::catalog::Generation;
@@ -39,6 +40,8 @@ pub struct Repository {
 const DESCRIPTION: &str = "shoebox.json";
 const README_NAME: &str = "README.txt";
 const README: &[u8] = include_bytes!("README.txt");
+/// Where files go that are of no use any more: a person may look at them, and delete them.
+const DAMAGED: &str = "damaged";
 /// How the names of files in `tmp/` begin: drafts, catalogs, staged rows of a dump.
 const SCRATCH: [&str; 4] = ["draft-", "catalog-", "dump-", ".tmp"];
 const RECORD_LIMIT: u64 = 256 << 20;
@@ -80,6 +83,106 @@ impl Repository {
         })?;
         let description = describe(&json, &root)?;
         Ok(Repository { root, description, store: Arc::new(folder) })
+    }
+
+    /// The repository in the folder `root` even if its description is lost or is another's: records and catalog say which it
+    /// is. With it, what is wrong with the description.
+    pub fn recognize(root: &Path) -> Result<(Repository, Option<Error>)> {
+        let (mut repository, wrong) = match Repository::open(root) {
+            Ok(repository) => (repository, None),
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Damaged) => {
+                let Ok(root) = fs::canonicalize(root) else { return Err(error) };
+                let description = Description {
+                    format: FORMAT_VERSION,
+                    id: Uuid::nil(),
+                    created: Timestamp::now(),
+                    shoebox: env!("CARGO_PKG_VERSION").to_owned(),
+                };
+                (Repository { description, store: Arc::new(Folder::new(&root)), root }, Some(error))
+            }
+            Err(error) => return Err(error),
+        };
+        match (repository.said_to_be(wrong.is_some()), wrong) {
+            (Some(said), None) if said.id == repository.id() => Ok((repository, None)),
+            (None, None) => Ok((repository, None)),
+            (Some(said), wrong) => {
+                let wrong =
+                    wrong.unwrap_or_else(|| Error::damaged(format_args!("{DESCRIPTION} is of another repository")));
+                repository.description = said;
+                Ok((repository, Some(wrong)))
+            }
+            (None, Some(error)) => Err(error),
+        }
+    }
+
+    /// What all records that can be read say of the repository; where there are none, what the catalog says, if it is asked.
+    fn said_to_be(&self, asks_catalog: bool) -> Option<Description> {
+        let records = self.snapshot_ids().ok()?.into_iter().filter_map(|id| self.record(id).ok());
+        let said: Vec<_> = records.map(|record| (record.repository, record.id.time(), record.shoebox)).collect();
+        let known = || -> Result<String> {
+            let sql = "SELECT value FROM meta WHERE key = 'repository'";
+            Ok(self.catalog()?.connect()?.query_row(sql, (), |row| row.get(0))?)
+        };
+        let (id, created, shoebox) = match said.first() {
+            Some(first) => first.clone(),
+            None if !asks_catalog => return None,
+            None => (known().ok()?, self.description.created, self.description.shoebox.clone()),
+        };
+        let agree = said.iter().all(|(other, ..)| *other == id);
+        let id = id.parse().ok().filter(|_| agree)?;
+        Some(Description { format: FORMAT_VERSION, id, created, shoebox })
+    }
+
+    /// Writes the description again. One that is there and wrong is set aside.
+    pub(super) fn write_description(&self) -> Result<()> {
+        self.set_aside(DESCRIPTION)?;
+        store::write_all(&*self.store, DESCRIPTION, &encode(&self.description)?)
+    }
+
+    /// Writes the folder's README again.
+    pub(super) fn write_readme(&self) -> Result<()> {
+        self.set_aside(README_NAME)?;
+        store::write_all(&*self.store, README_NAME, README)
+    }
+
+    /// Moves the file `name`, which is of no use any more, to `damaged/`: durable on return. Nothing happens when it is not
+    /// there.
+    pub(super) fn set_aside(&self, name: &str) -> Result<()> {
+        let (from, to) = (self.root.join(name), self.aside(name)?);
+        let moving = || format!("moving {} to {}", from.display(), to.display());
+        match fs::rename(&from, &to) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io(moving(), error)),
+            Ok(()) => {
+                sync_folder(&self.root.join(DAMAGED)).context(moving)?;
+                sync_folder(from.parent().unwrap_or(&self.root)).context(moving)
+            }
+        }
+    }
+
+    /// A free name below `damaged/`.
+    fn aside(&self, name: &str) -> Result<PathBuf> {
+        Folder::new(&self.root).create_folder(DAMAGED)?;
+        let name = format!("{}-{}", SnapshotId::at(Timestamp::now()), name.replace('/', "-"));
+        let mut names = std::iter::once(name.clone()).chain((2..).map(|number| format!("{name}-{number}")));
+        let free = names.find(|name| !self.root.join(DAMAGED).join(name).exists());
+        Ok(self.root.join(DAMAGED).join(free.unwrap_or(name)))
+    }
+
+    /// Puts `json` in the place of the record of snapshot `id`; a damaged one that is there is kept in `damaged/`. At no time
+    /// is there none where one was: whoever looks meanwhile must not take it for forgotten.
+    pub(super) fn put_record(&self, id: SnapshotId, json: &[u8]) -> Result<()> {
+        let (target, scratch) = (self.root.join(record_name(id)), self.scratch("draft"));
+        if !target.exists() {
+            return store::write_all(&*self.store, &record_name(id), json);
+        }
+        let replacing = || format!("writing {}", target.display());
+        fs::copy(&target, self.aside(&record_name(id))?).context(replacing)?;
+        fs::write(&scratch, json).context(replacing)?;
+        fs::set_permissions(&scratch, fs::Permissions::from_mode(0o600)).context(replacing)?;
+        fs::File::open(&scratch).and_then(|file| sync(&file)).context(replacing)?;
+        fs::rename(&scratch, &target).context(replacing)?;
+        sync_folder(&self.root.join("snapshots")).context(replacing)
     }
 
     /// True when the folder's README is there.
@@ -182,8 +285,14 @@ fn newer_or_damaged(json: &[u8], name: &str) -> Error {
 
 fn describe(json: &[u8], root: &Path) -> Result<Description> {
     let name = root.join(DESCRIPTION);
-    let description: Description = serde_json::from_slice(json)
-        .map_err(|error| newer_or_damaged(json, &name.display().to_string()).caused_by(error))?;
+    let description: Description = serde_json::from_slice(json).map_err(|error| {
+        let error = newer_or_damaged(json, &name.display().to_string()).caused_by(error);
+        if error.kind() == Kind::Damaged {
+            error.hint("`shoebox repair` writes it again; no photo is lost")
+        } else {
+            error
+        }
+    })?;
     match description.format > FORMAT_VERSION {
         true => Err(newer(description.format)),
         false => Ok(description),
@@ -199,8 +308,11 @@ fn newer(format: u32) -> Error {
 }
 
 fn not_here(root: &Path) -> Error {
-    Error::new(Kind::NotFound, format_args!("there is no repository in {}", root.display()))
-        .hint("is the disk mounted? `shoebox init` makes a new repository; -r or SHOEBOX_REPOSITORY says where it is")
+    let error = Error::new(Kind::NotFound, format_args!("there is no repository in {}", root.display()));
+    if root.join("snapshots").is_dir() && root.join("archives").is_dir() {
+        return error.hint("its shoebox.json is missing; `shoebox repair` writes it again: no photo is lost");
+    }
+    error.hint("is the disk mounted? `shoebox init` makes a new repository; -r or SHOEBOX_REPOSITORY says where it is")
 }
 
 fn refuse_content(root: &Path) -> Result<()> {

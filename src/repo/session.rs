@@ -73,11 +73,7 @@ impl Session {
     /// Where what is copied out of older archives goes: its archives are named by the time of the copying, and later than all
     /// that there are, whatever the clock says. The catalog prefers the newer of two copies.
     pub fn copies(&self) -> Result<ContentSink> {
-        let listed = self.repository.store().list("archives")?;
-        let of_name = |name: &str| name.rsplit_once('/')?.1.rsplit_once('-')?.0.parse::<SnapshotId>().ok();
-        let newest = listed.iter().filter_map(|listed| of_name(&listed.name)).max();
-        let now = SnapshotId::at(jiff::Timestamp::now());
-        Ok(self.sink(newest.map_or(now, |newest| newest.max(now))))
+        copies(&self.repository)
     }
 
     /// Tries the snapshot `record`, whose archives are all published: fills in how complete it is. Nothing shows of it
@@ -121,6 +117,15 @@ impl Session {
     }
 }
 
+/// See [`Session::copies`].
+pub(super) fn copies(repository: &Repository) -> Result<ContentSink> {
+    let listed = repository.store().list("archives")?;
+    let of_name = |name: &str| name.rsplit_once('/')?.1.rsplit_once('-')?.0.parse::<SnapshotId>().ok();
+    let newest = listed.iter().filter_map(|listed| of_name(&listed.name)).max();
+    let now = SnapshotId::at(jiff::Timestamp::now());
+    Ok(ContentSink::new(repository.store().clone(), newest.map_or(now, |newest| newest.max(now))))
+}
+
 /// A snapshot that is all there but for its record.
 #[derive(Debug)]
 pub struct Staged {
@@ -135,12 +140,12 @@ impl Staged {
     }
 }
 
-fn encode(record: &SnapshotRecord) -> Result<String> {
+pub(super) fn encode(record: &SnapshotRecord) -> Result<String> {
     serde_json::to_string_pretty(record)
         .map_err(|error| Error::new(Kind::Io, "writing a snapshot record").caused_by(error))
 }
 
-fn prepare(repository: &Repository, doing: &str) -> Result<Lock> {
+pub(super) fn prepare(repository: &Repository, doing: &str) -> Result<Lock> {
     let lock = Lock::take(&repository.lock_path(), doing)?;
     let tmp = repository.root().join("tmp");
     // What an interrupted writer left is of no use: nothing of it was published.
@@ -206,7 +211,11 @@ fn archives_in_use(repository: &Repository) -> Result<Vec<String>> {
 
 /// The next generation, with all that the store holds; from nothing when `known` is `None`. Archives that wait for their
 /// deletion are taken back where something is lost without them.
-fn catch_up(repository: &Repository, known: Option<&Generation>, monitor: &dyn Monitor) -> Result<Generation> {
+pub(super) fn catch_up(
+    repository: &Repository,
+    known: Option<&Generation>,
+    monitor: &dyn Monitor,
+) -> Result<Generation> {
     let next = catch_up_without_retired(repository, known, monitor)?;
     match is_missed(repository, &next)? {
         false => Ok(next),

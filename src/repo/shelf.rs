@@ -27,6 +27,8 @@ pub struct Shelf {
     copies: HashMap<Hash, Vec<Spot>>,
     /// The keys of patches.
     keys: HashMap<Spot, Vec<Hash>>,
+    /// What was found in archives whose index cannot be read.
+    found: HashMap<usize, Vec<IndexLine>>,
     objects: LruCache<usize, Arc<dyn Object>>,
     indexes: LruCache<usize, Arc<Vec<IndexLine>>>,
     chunks: LruCache<Hash, Arc<Vec<u8>>>,
@@ -71,6 +73,7 @@ impl Shelf {
             archives: Vec::new(),
             copies: HashMap::new(),
             keys: HashMap::new(),
+            found: HashMap::new(),
             objects: LruCache::new(kept(OPEN_ARCHIVES)),
             indexes: LruCache::new(kept(KEPT_INDEXES)),
             chunks: LruCache::new(kept(KEPT_CHUNKS)),
@@ -82,15 +85,7 @@ impl Shelf {
         let opened = self.store.open(&format!("archives/{name}")).and_then(ArchiveReader::open);
         let index = match opened.and_then(|reader| Ok((reader.hash(), reader.lines()?))) {
             Ok((hash, lines)) => {
-                for (line, of) in lines.iter().enumerate() {
-                    let spot = Spot { archive, line };
-                    self.copies.entry(hash_of(of)).or_default().push(spot);
-                    if let IndexLine::Chunk(ChunkLine { keys, .. }) = of
-                        && !keys.is_empty()
-                    {
-                        self.keys.insert(spot, keys.clone());
-                    }
-                }
+                lines.iter().enumerate().for_each(|(line, of)| self.note(Spot { archive, line }, of));
                 Ok(hash)
             }
             // A prune deleted it just now.
@@ -100,6 +95,24 @@ impl Shelf {
         };
         self.archives.push(Shelved { name, size, retired, index });
         Ok(())
+    }
+
+    fn note(&mut self, spot: Spot, line: &IndexLine) {
+        self.copies.entry(hash_of(line)).or_default().push(spot);
+        if let IndexLine::Chunk(ChunkLine { keys, .. }) = line
+            && !keys.is_empty()
+        {
+            self.keys.insert(spot, keys.clone());
+        }
+    }
+
+    /// Takes in what was found in an archive whose index cannot be read, and verified.
+    pub fn add_found(&mut self, archive: usize, line: IndexLine) {
+        let found = self.found.entry(archive).or_default();
+        let spot = Spot { archive, line: found.len() };
+        found.push(line.clone());
+        self.indexes.pop(&archive);
+        self.note(spot, &line);
     }
 
     /// The archives, by name.
@@ -153,12 +166,20 @@ impl Shelf {
         ArchiveReader::open(self.store.open(&format!("archives/{}", self.archives[archive].name))?)
     }
 
+    /// An archive that was written since, for reading it whole.
+    pub fn open_new(&self, name: &str) -> Result<ArchiveReader> {
+        ArchiveReader::open(self.store.open(&format!("archives/{name}"))?)
+    }
+
     /// What the archive holds.
     pub fn lines(&mut self, archive: usize) -> Result<Arc<Vec<IndexLine>>> {
         if let Some(lines) = self.indexes.get(&archive) {
             return Ok(lines.clone());
         }
-        let lines = Arc::new(self.reader(archive)?.lines()?);
+        let lines = match &self.archives[archive].index {
+            Ok(_) => Arc::new(self.reader(archive)?.lines()?),
+            Err(_) => Arc::new(self.found.get(&archive).cloned().unwrap_or_default()),
+        };
         self.indexes.put(archive, lines.clone());
         Ok(lines)
     }

@@ -47,6 +47,20 @@ pub fn content(db: &Connection, hash: Hash) -> Result<Option<(i64, Sha1, Content
     Ok(Some((archive, sha1, place)))
 }
 
+/// The contents that the catalog says are in the archive `id`: SHA-1 and place.
+pub fn contents_of(db: &Connection, id: i64) -> Result<Vec<(Sha1, ContentPlace)>> {
+    let found: Vec<(i64, Sha1)> =
+        many(db, "SELECT id, sha1 FROM content WHERE archive = ?1 ORDER BY offset", [id], |row| {
+            Ok((row.get(0)?, Sha1(row.get(1)?)))
+        })?;
+    found.into_iter().map(|(id, sha1)| Ok((sha1, content_place(db, id)?.1))).collect()
+}
+
+/// The chunks that the catalog says are in the archive `id`.
+pub fn chunks_of(db: &Connection, id: i64) -> Result<Vec<Hash>> {
+    many(db, "SELECT hash FROM chunk WHERE archive = ?1 ORDER BY offset", [id], |row| Ok(Hash(row.get(0)?)))
+}
+
 /// How many files the snapshot at `time` shows.
 pub fn files(db: &Connection, time: i64) -> Result<u64> {
     let sql = "SELECT count(*) FROM file WHERE kind = 0 AND since <= ?1 AND until > ?1";

@@ -21,10 +21,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 pub use self::finding::{Bytes, Finding, LostFile, Part, Photo};
-use self::name::name;
+pub(in crate::task) use self::name::name;
 pub use self::read::Extent;
-use self::read::read;
-use self::survey::Survey;
+pub(in crate::task) use self::read::{Damaged, Reading, read};
+pub(in crate::task) use self::survey::{Survey, described};
 use crate::base::{Kind, Monitor, Phase, Result, SnapshotId};
 use crate::repo::Repository;
 use crate::repo::notes::{Checked, What};

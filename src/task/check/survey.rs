@@ -33,6 +33,8 @@ pub(in crate::task) struct Survey {
     pub catalog: Option<Connection>,
     /// The catalog has to be built anew, or brought up to date.
     pub is_catalog_bad: bool,
+    /// Archives that are not those that their snapshots wrote.
+    pub others: BTreeSet<usize>,
     /// Contents that snapshots show, with their sizes.
     pub contents: HashMap<Hash, u64>,
     /// Of these, the ones that no archive holds.
@@ -47,20 +49,31 @@ pub(in crate::task) struct Survey {
 impl Survey {
     /// Looks at everything but photos.
     pub fn of(repository: &Repository, monitor: &dyn Monitor) -> Result<Survey> {
+        Survey::with(repository, Shelf::open(repository)?, &BTreeMap::new(), monitor)
+    }
+
+    /// Looks at everything but photos; of a snapshot whose record cannot be read, `records` may have it.
+    pub fn with(
+        repository: &Repository,
+        shelf: Shelf,
+        records: &BTreeMap<SnapshotId, SnapshotRecord>,
+        monitor: &dyn Monitor,
+    ) -> Result<Survey> {
         let mut survey = Survey {
             repository: repository.clone(),
-            shelf: Shelf::open(repository)?,
+            shelf,
             records: Vec::new(),
             unreadable: Vec::new(),
             catalog: None,
             is_catalog_bad: false,
+            others: BTreeSet::new(),
             contents: HashMap::new(),
             lost: BTreeSet::new(),
             lost_chunks: BTreeSet::new(),
             needs: BTreeMap::new(),
             findings: Vec::new(),
         };
-        survey.read_records()?;
+        survey.read_records(records)?;
         survey.look_at_archives();
         survey.look_at_catalog()?;
         survey.look_at_notes()?;
@@ -80,17 +93,22 @@ impl Survey {
         self.findings.push(Finding::Snapshot { snapshot, part, message });
     }
 
-    fn read_records(&mut self) -> Result<()> {
+    fn read_records(&mut self, known: &BTreeMap<SnapshotId, SnapshotRecord>) -> Result<()> {
         let mut numbers: HashMap<u16, SnapshotId> = HashMap::new();
-        for id in self.repository.snapshot_ids()? {
+        let ids: BTreeSet<SnapshotId> =
+            self.repository.snapshot_ids()?.into_iter().chain(known.keys().copied()).collect();
+        for id in ids {
             let record = match self.repository.record(id) {
                 Ok(record) => record,
                 // Forgotten just now.
-                Err(error) if error.kind() == Kind::NotFound => continue,
+                Err(error) if error.kind() == Kind::NotFound && !known.contains_key(&id) => continue,
                 Err(error) if error.kind() == Kind::Unsupported => return Err(error),
                 Err(error) => {
-                    self.unreadable.push(id);
                     self.complain(id, Part::Record, described(&error));
+                    match known.get(&id) {
+                        Some(record) => self.records.push(record.clone()),
+                        None => self.unreadable.push(id),
+                    }
                     continue;
                 }
             };
@@ -112,10 +130,11 @@ impl Survey {
         for record in &self.records {
             said.extend(record.archives.iter().map(|info| (info.name.as_str(), (info.size, info.hash))));
         }
-        for archive in self.shelf.archives().iter().filter(|archive| !archive.retired) {
+        for (number, archive) in self.shelf.archives().iter().enumerate().filter(|(_, archive)| !archive.retired) {
             let message = match (&archive.index, said.get(archive.name.as_str())) {
                 (Err(error), _) => format!("{}; what is in it is found by `shoebox repair`", described(error)),
                 (Ok(hash), Some((size, said))) if hash != said || *size != archive.size => {
+                    self.others.insert(number);
                     "it is not the archive that its snapshot wrote".to_owned()
                 }
                 _ => continue,

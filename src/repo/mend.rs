@@ -1,0 +1,56 @@
+//! Mending: what a repair does to a repository, under the writer's lock.
+//!
+//! Always holds: nothing is changed in place and nothing is deleted. What takes the place of something is written and durable
+//! first; what is of no use any more goes to `damaged/`, where a person may look at it.
+
+use super::lock::Lock;
+use super::record::SnapshotRecord;
+use super::repository::Repository;
+use super::session::{catch_up, copies, encode, prepare};
+use super::writer::ContentSink;
+use crate::base::{Monitor, Result};
+
+/// The one writer of a repository, mending it. Unlike a session it does not ask for a catalog.
+#[derive(Debug)]
+pub struct Mending {
+    repository: Repository,
+    _lock: Lock,
+}
+
+impl Mending {
+    /// Takes the lock.
+    pub fn begin(repository: &Repository) -> Result<Mending> {
+        Ok(Mending { repository: repository.clone(), _lock: prepare(repository, "repair")? })
+    }
+
+    /// Writes `shoebox.json` again.
+    pub fn write_description(&self) -> Result<()> {
+        self.repository.write_description()
+    }
+
+    /// Writes `README.txt` again.
+    pub fn write_readme(&self) -> Result<()> {
+        self.repository.write_readme()
+    }
+
+    /// Moves the file `name` to `damaged/`.
+    pub fn set_aside(&self, name: &str) -> Result<()> {
+        self.repository.set_aside(name)
+    }
+
+    /// Writes the record of a snapshot again; a damaged one is kept in `damaged/`.
+    pub fn put_record(&self, record: &SnapshotRecord) -> Result<()> {
+        self.repository.put_record(record.id, encode(record)?.as_bytes())
+    }
+
+    /// Where copies go: see [`super::Session::copies`].
+    pub fn copies(&self) -> Result<ContentSink> {
+        copies(&self.repository)
+    }
+
+    /// Brings the catalog up to date, or builds it anew.
+    pub fn publish_catalog(&self, anew: bool, monitor: &dyn Monitor) -> Result<()> {
+        let known = self.repository.catalog().ok().filter(|_| !anew);
+        catch_up(&self.repository, known.as_ref(), monitor).map(drop)
+    }
+}

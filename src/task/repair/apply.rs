@@ -1,0 +1,186 @@
+//! Doing what was planned: copies first, then the catalog, and what they replace goes last.
+
+use std::collections::HashSet;
+
+use super::plan::{Origin, Plan};
+use super::{Mended, Remedy, origin};
+use crate::archive::verify::{Helper, verify};
+use crate::base::stored::{ChunkLine, IndexLine};
+use crate::base::{Error, Hash, Kind, Monitor, Phase, Result};
+use crate::repo::shelf::Spot;
+use crate::repo::{ContentSink, Mending, Shelf};
+use crate::task::check::Finding;
+
+impl Plan {
+    /// Mends what can be mended.
+    pub fn apply(&mut self, mending: &Mending, monitor: &dyn Monitor) -> Result<Mended> {
+        let mut mended = Mended::default();
+        if !self.has_description {
+            mending.write_description()?;
+        }
+        self.mend_files(mending, &mut mended)?;
+        self.new_records().try_for_each(|record| mending.put_record(record))?;
+        mended.written = self.copy(mending, monitor)?;
+        let changes = !mended.written.is_empty() || !self.records.is_empty() || !self.replaced.is_empty();
+        if changes || self.survey.is_catalog_bad {
+            // Of a snapshot whose record is lost for good, the catalog may be all that is left.
+            let anew = self.survey.unreadable.is_empty() || self.survey.catalog.is_none();
+            mending.publish_catalog(anew, monitor)?;
+        }
+        for number in &self.replaced {
+            let name = format!("archives/{}", self.survey.shelf.archives()[*number].name);
+            mending.set_aside(&name)?;
+            mended.aside.push(name);
+        }
+        if !self.replaced.is_empty() {
+            // It was told already what is not there any more.
+            mending.publish_catalog(false, &crate::base::monitor::Silent)?;
+        }
+        Ok(mended)
+    }
+
+    /// Notes and the README.
+    fn mend_files(&self, mending: &Mending, mended: &mut Mended) -> Result<()> {
+        for step in &self.steps {
+            match (&step.finding, &step.remedy) {
+                (Finding::Other { file, .. }, Remedy::Mend(_)) if file.starts_with("notes/") => {
+                    mending.set_aside(file)?;
+                    mended.aside.push(file.clone());
+                }
+                (Finding::Other { file, .. }, Remedy::Mend(_)) if file == "README.txt" => mending.write_readme()?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes new archives, and reads them back; their names.
+    fn copy(&mut self, mending: &Mending, monitor: &dyn Monitor) -> Result<Vec<String>> {
+        let (spots, files) = (self.spots()?, self.files());
+        if spots.is_empty() && files.is_empty() {
+            return Ok(Vec::new());
+        }
+        monitor.begin(Phase::Repair, Some((spots.len() + files.len()) as u64), None);
+        let sink = mending.copies()?;
+        for spot in spots {
+            stop_if_asked(monitor)?;
+            self.copy_one(&sink, spot)?;
+            monitor.advance(1, 0);
+        }
+        if let Some(root) = self.upload_location.clone() {
+            for (hash, path) in files {
+                stop_if_asked(monitor)?;
+                if !origin::store(&sink, &root, &path, hash)? {
+                    let message = format!("{path} changed while it was read: nothing was replaced");
+                    return Err(Error::new(Kind::Refused, message).hint("run it again: it looks for another copy"));
+                }
+                monitor.advance(1, 0);
+            }
+        }
+        let written = sink.finish()?;
+        written.archives.iter().try_for_each(|archive| self.verify(&archive.name))?;
+        Ok(written.archives.into_iter().map(|archive| archive.name).collect())
+    }
+
+    /// What is copied: everything whole in archives that are replaced, and what is damaged or lost elsewhere; keys first.
+    fn spots(&mut self) -> Result<Vec<Spot>> {
+        let mut spots: Vec<Spot> = Vec::new();
+        for number in self.replaced.clone() {
+            for (line, of) in self.survey.shelf.lines(number)?.iter().enumerate() {
+                let spot = Spot { archive: number, line };
+                if !self.reading.bad.contains_key(&spot) && !self.stands(of, Some(number)) {
+                    spots.push(spot);
+                }
+            }
+        }
+        let origins: Vec<(Hash, Spot)> = self
+            .origins
+            .iter()
+            .filter_map(|(hash, origin)| match origin {
+                Origin::Copy(spot) => Some((*hash, *spot)),
+                Origin::File(_) => None,
+            })
+            .collect();
+        for (hash, spot) in origins {
+            let line = self.survey.shelf.line(spot)?;
+            // The newest that is damaged is the one that readers would take.
+            let damaged = self.reading.bad.keys().copied().filter(|bad| self.survey.shelf.copies(hash).contains(bad));
+            if !self.stands(&line, damaged.map(|bad| bad.archive).max()) {
+                spots.push(spot);
+            }
+        }
+        spots.extend(self.lost_keys(&spots)?);
+        spots.sort_by_key(|spot| (!self.survey.shelf.keys(*spot).is_empty(), *spot));
+        spots.dedup();
+        Ok(spots)
+    }
+
+    /// The keys that the patches at `spots` need, and that no archive that stays has.
+    fn lost_keys(&mut self, spots: &[Spot]) -> Result<Vec<Spot>> {
+        let keys: HashSet<Hash> = spots.iter().flat_map(|spot| self.survey.shelf.keys(*spot).to_vec()).collect();
+        let mut lost = Vec::new();
+        for key in keys {
+            let Some(spot) = self.sound_chunk(key, true)? else { continue };
+            let line = self.survey.shelf.line(spot)?;
+            if !self.stands(&line, None) {
+                lost.push(spot);
+            }
+        }
+        Ok(lost)
+    }
+
+    fn files(&self) -> Vec<(Hash, crate::base::FilePath)> {
+        let files = self.origins.iter().filter_map(|(hash, origin)| match origin {
+            Origin::File(path) => Some((*hash, path.clone())),
+            Origin::Copy(_) => None,
+        });
+        let mut files: Vec<_> = files.collect();
+        files.sort();
+        files
+    }
+
+    fn copy_one(&mut self, sink: &ContentSink, spot: Spot) -> Result<()> {
+        let shelf = &mut self.survey.shelf;
+        let (line, object) = (shelf.line(spot)?, shelf.object(spot.archive)?);
+        match line {
+            IndexLine::Content(line) => sink.copy_content(&*object, &line),
+            IndexLine::Chunk(line) => {
+                let prefix = shelf.prefix(&line.keys)?;
+                sink.copy_chunk(&*object, &line, &prefix)
+            }
+        }
+    }
+
+    /// Reads a new archive back whole.
+    fn verify(&mut self, name: &str) -> Result<()> {
+        let shelf = &mut self.survey.shelf;
+        let archive = shelf.open_new(name)?;
+        match verify(&archive, &archive.lines()?, &mut Keys(shelf))? {
+            Some(flaws) if flaws.is_empty() => Ok(()),
+            _ => Err(Error::damaged(format_args!("archives/{name}, just written"))
+                .hint("the disk does not keep what is written to it: nothing was replaced")),
+        }
+    }
+}
+
+/// Keys of patches, from the archives that were there before.
+struct Keys<'a>(&'a mut Shelf);
+
+impl Helper for Keys<'_> {
+    fn prefix(&mut self, patch: &ChunkLine) -> Result<Vec<u8>> {
+        self.0.prefix(&patch.keys)
+    }
+
+    fn advance(&mut self, _: u64) -> bool {
+        true
+    }
+}
+
+fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
+    match monitor.stopped() {
+        true => {
+            Err(Error::new(Kind::Interrupted, "stopped; nothing was replaced").hint("run it again: it begins anew"))
+        }
+        false => Ok(()),
+    }
+}

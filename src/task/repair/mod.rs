@@ -1,0 +1,120 @@
+//! Mending a repository: what a check finds, and for each of it where the right bytes are to be had.
+//!
+//! Always holds: a repair never makes anything worse. It changes no archive and deletes nothing: what verifies is written into
+//! new archives, these are read back whole, the next catalog is published, and only then what is of no use any more is moved
+//! to `damaged/`. Bytes are believed when they hash as a record, a list, an index or the catalog calls them, and not before.
+//! One that is cut short leaves copies, which the next one finds; one that has nothing left to mend does nothing.
+//!
+//! An archive of which something is lost for good stays where it is, for the sake of what can still be read of it.
+//!
+//! Limits: everything is read, once. Of an archive whose index is lost together with the catalog, the patches of dumps and
+//! lists cannot be told.
+
+mod apply;
+mod origin;
+mod plan;
+mod record;
+mod salvage;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use self::plan::Plan;
+use super::check::Finding;
+use crate::base::{Error, Kind, Monitor, Result};
+use crate::catalog::query;
+use crate::repo::{Mending, Repository, Session};
+
+/// How a repository is repaired.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Where originals may still be: the living UPLOAD_LOCATION.
+    pub upload_location: Option<PathBuf>,
+    /// Do it; else only say what would be done.
+    pub apply: bool,
+}
+
+/// One thing that is not as it should be, and what is done about it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Step {
+    #[serde(flatten)]
+    pub finding: Finding,
+    #[serde(flatten)]
+    pub remedy: Remedy,
+}
+
+/// What is done about a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "remedy", content = "how", rename_all = "snake_case")]
+pub enum Remedy {
+    /// It is mended: how.
+    Mend(String),
+    /// It cannot be: why.
+    Leave(String),
+}
+
+/// What a repair did, or would do.
+#[derive(Debug)]
+pub struct Report {
+    /// Empty: all is well.
+    pub steps: Vec<Step>,
+    /// Nothing where it was only planned.
+    pub done: Option<Mended>,
+}
+
+/// What a repair changed.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Mended {
+    /// New archives.
+    pub written: Vec<String>,
+    /// Files that are in `damaged/` now, by the names that they had.
+    pub aside: Vec<String>,
+}
+
+impl Report {
+    /// Findings that are mended, or would be.
+    pub fn mended(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step.remedy, Remedy::Mend(_))).count()
+    }
+
+    /// True when nothing is left to do.
+    pub fn is_whole(&self) -> bool {
+        self.steps.is_empty() || self.done.is_some() && self.mended() == self.steps.len()
+    }
+}
+
+/// Repairs the repository in the folder `root`, or says what a repair would do.
+pub fn repair(root: &Path, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
+    let (repository, description) = Repository::recognize(root)?;
+    let mending = match Mending::begin(&repository) {
+        // What is on a read-only disk can be looked at.
+        Err(error) if error.kind() == Kind::Permission && !options.apply => None,
+        begun => Some(begun?),
+    };
+    let mut plan = Plan::of(&repository, description, options.upload_location.as_deref(), monitor)?;
+    if monitor.stopped() {
+        return Err(Error::new(Kind::Interrupted, "stopped; nothing was changed").hint("run it again: it begins anew"));
+    }
+    let done = match mending.filter(|_| options.apply) {
+        Some(mending) => Some(plan.apply(&mending, monitor)?),
+        None => None,
+    };
+    Ok(Report { steps: plan.steps, done })
+}
+
+/// A catalog that was built anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Snapshots that it knows.
+    pub snapshots: u64,
+    /// Archives that it knows.
+    pub archives: u64,
+}
+
+/// Builds the catalog anew from archives and snapshots. What cannot be read goes to the monitor.
+pub fn catalog(repository: &Repository, monitor: &dyn Monitor) -> Result<Rebuilt> {
+    let db = Session::rebuild(repository, monitor)?.generation().connect()?;
+    let snapshots = query::snapshot::ids(&db)?.len() as u64;
+    Ok(Rebuilt { snapshots, archives: query::archive_names(&db)?.len() as u64 })
+}

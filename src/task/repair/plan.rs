@@ -1,0 +1,300 @@
+//! What is to be done: each thing that a check finds, with the place where the right bytes are.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::record::Found;
+use super::salvage::Salvage;
+use super::{Remedy, Step, origin, record};
+use crate::base::stored::{ChunkLine, IndexLine};
+use crate::base::{Error, FilePath, Hash, Monitor, Result, SnapshotId};
+use crate::catalog::query::check as ask;
+use crate::repo::shelf::{Spot, hash_of};
+use crate::repo::{Repository, Shelf, SnapshotRecord};
+use crate::task::check::{Bytes, Damaged, Extent, Finding, Part, Reading, Survey, described, name, read};
+
+/// The file that says what a repository is.
+const DESCRIPTION: &str = "shoebox.json";
+
+/// What a repair will do, in the order in which it does it.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub steps: Vec<Step>,
+    pub survey: Survey,
+    pub reading: Reading,
+    pub has_description: bool,
+    /// Records that are written again.
+    pub records: BTreeMap<SnapshotId, Found>,
+    /// Where the bytes of contents and chunks come from that no archive holds whole that stays.
+    pub origins: HashMap<Hash, Origin>,
+    /// Where the files are that `origins` names.
+    pub upload_location: Option<PathBuf>,
+    /// Archives that are set aside when all that is whole in them is in others.
+    pub replaced: BTreeSet<usize>,
+}
+
+/// Where right bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// In an archive.
+    Copy(Spot),
+    /// In UPLOAD_LOCATION.
+    File(FilePath),
+}
+
+impl Plan {
+    /// Reads everything; `wrong` is what is wrong with the repository's description.
+    pub fn of(
+        repository: &Repository,
+        wrong: Option<Error>,
+        upload_location: Option<&Path>,
+        monitor: &dyn Monitor,
+    ) -> Result<Plan> {
+        let catalog = sound_catalog(repository);
+        let mut shelf = Shelf::open(repository)?;
+        let salvage = Salvage::of(&mut shelf, catalog.as_ref())?;
+        salvage.chunks(&mut shelf, catalog.as_ref())?;
+        let records = record::found(repository, &shelf, catalog.as_ref())?;
+        let known = records.iter().map(|(id, (record, _))| (*id, record.clone())).collect();
+        let mut survey = Survey::with(repository, shelf, &known, monitor)?;
+        if !salvage.is_empty() {
+            salvage.contents(&mut survey.shelf, catalog.as_ref(), &survey.contents)?;
+            survey = Survey::with(repository, survey.shelf, &known, monitor)?;
+        }
+        let reading = read(&mut survey, Extent::All, &HashMap::new(), monitor)?;
+        let mut findings = name(&mut survey, &reading)?;
+        findings
+            .extend(wrong.as_ref().map(|error| Finding::Other { file: DESCRIPTION.into(), message: described(error) }));
+        let mut plan = Plan {
+            steps: Vec::new(),
+            survey,
+            reading,
+            has_description: wrong.is_none(),
+            records,
+            origins: HashMap::new(),
+            upload_location: upload_location.map(Path::to_owned),
+            replaced: BTreeSet::new(),
+        };
+        plan.find_origins(monitor)?;
+        plan.choose_replaced()?;
+        for finding in findings {
+            let remedy = plan.remedy(&finding)?;
+            plan.steps.push(Step { finding, remedy });
+        }
+        Ok(plan)
+    }
+
+    /// The records as they will be.
+    pub fn new_records(&self) -> impl Iterator<Item = &SnapshotRecord> {
+        self.records.values().map(|(record, _)| record)
+    }
+
+    // Where bytes are -----------------------------------------------------------------------------------------
+
+    /// Finds, for everything that a snapshot needs and that is damaged or lost, where it is whole.
+    fn find_origins(&mut self, monitor: &dyn Monitor) -> Result<()> {
+        let mut wanted = HashMap::new();
+        for hash in self.needed_contents() {
+            match self.survey.shelf.sound_content(hash, &|spot| self.reading.bad.contains_key(&spot))? {
+                Some((spot, _)) => drop(self.origins.insert(hash, Origin::Copy(spot))),
+                None => drop(wanted.insert(hash, self.survey.contents.get(&hash).copied().unwrap_or(0))),
+            }
+        }
+        for hash in self.needed_chunks() {
+            if let Some(spot) = self.sound_chunk(hash, false)? {
+                self.origins.insert(hash, Origin::Copy(spot));
+            }
+        }
+        if let Some(root) = self.upload_location.as_ref().filter(|_| !wanted.is_empty()) {
+            let found = origin::search(root, &wanted, monitor)?;
+            self.origins.extend(found.into_iter().map(|(hash, path)| (hash, Origin::File(path))));
+        }
+        Ok(())
+    }
+
+    /// Contents that a snapshot shows, of which a copy is damaged, or none is left.
+    fn needed_contents(&self) -> BTreeSet<Hash> {
+        let bad = self.reading.bad.values().filter_map(|damaged| match damaged {
+            Damaged::Content(line) => Some(line.content),
+            Damaged::Chunk(_) => None,
+        });
+        let shown = bad.filter(|hash| self.survey.contents.contains_key(hash));
+        shown.chain(self.survey.lost.iter().copied()).collect()
+    }
+
+    /// Chunks that a snapshot needs, of which a copy is damaged, or none is left.
+    fn needed_chunks(&self) -> BTreeSet<Hash> {
+        let bad = self.reading.bad.values().filter_map(|damaged| match damaged {
+            Damaged::Chunk(line) => Some(line.chunk),
+            Damaged::Content(_) => None,
+        });
+        let used = bad.filter(|hash| !self.survey.users_of(*hash).is_empty());
+        let in_streams = self.survey.records.iter().flat_map(|record| record.streams.chunks().map(|chunk| chunk.hash));
+        let lost = in_streams.filter(|hash| !self.survey.shelf.has_chunk(*hash));
+        used.chain(lost).chain(self.survey.lost_chunks.iter().copied()).collect()
+    }
+
+    /// The first copy of the chunk called `hash` that verifies; with `as_key`, one that is no patch.
+    pub fn sound_chunk(&mut self, hash: Hash, as_key: bool) -> Result<Option<Spot>> {
+        for spot in self.survey.shelf.copies(hash) {
+            if self.reading.bad.contains_key(&spot) || as_key && !self.survey.shelf.keys(spot).is_empty() {
+                continue;
+            }
+            let IndexLine::Chunk(line) = self.survey.shelf.line(spot)? else { continue };
+            match self.survey.shelf.chunk_at(spot, &line) {
+                Ok(_) => return Ok(Some(spot)),
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// True when an archive that stays holds `line` whole, and readers take it from there rather than from the archive
+    /// `than`: it is newer.
+    pub fn stands(&self, line: &IndexLine, than: Option<usize>) -> bool {
+        let is_key = matches!(line, IndexLine::Chunk(ChunkLine { keys, .. }) if keys.is_empty());
+        let shelf = &self.survey.shelf;
+        shelf.live_copies(hash_of(line)).any(|spot| {
+            !self.replaced.contains(&spot.archive)
+                && shelf.archives()[spot.archive].index.is_ok()
+                && !self.reading.bad.contains_key(&spot)
+                && than.is_none_or(|than| spot.archive > than)
+                && (!is_key || shelf.keys(spot).is_empty())
+        })
+    }
+
+    // Archives ------------------------------------------------------------------------------------------------
+
+    /// Those that have a flaw, and of which nothing that is needed stays lost.
+    fn choose_replaced(&mut self) -> Result<()> {
+        let archives = self.survey.shelf.archives();
+        let headless = (0..archives.len()).filter(|at| !archives[*at].retired && archives[*at].index.is_err());
+        let mut replaced: BTreeSet<usize> = headless.collect();
+        let numbers = self.reading.flawed.iter().filter_map(|name| self.survey.shelf.number(name));
+        let flawed: BTreeSet<usize> = numbers.chain(self.survey.others.iter().copied()).collect();
+        replaced.extend(flawed.into_iter().filter(|at| self.is_mended(*at)));
+        self.replaced = replaced;
+        Ok(())
+    }
+
+    /// True when all that is damaged in the archive is to be had elsewhere, or needed by nobody.
+    fn is_mended(&self, archive: usize) -> bool {
+        let nobody_knows = self.survey.unreadable.iter().any(|id| !self.records.contains_key(id));
+        let damaged = self.reading.bad.iter().filter(|(spot, _)| spot.archive == archive);
+        damaged.into_iter().all(|(_, damaged)| {
+            let (hash, is_needed) = match damaged {
+                Damaged::Content(line) => (line.content, self.survey.contents.contains_key(&line.content)),
+                Damaged::Chunk(line) => (line.chunk, !self.survey.users_of(line.chunk).is_empty()),
+            };
+            self.origins.contains_key(&hash) || !is_needed && !nobody_knows
+        })
+    }
+
+    fn archive_name(&self, number: usize) -> &str {
+        &self.survey.shelf.archives()[number].name
+    }
+
+    // Remedies ------------------------------------------------------------------------------------------------
+
+    fn remedy(&mut self, finding: &Finding) -> Result<Remedy> {
+        Ok(match finding {
+            Finding::Photo(photo) => self.for_bytes(&photo.bytes),
+            Finding::File(file) => self.for_bytes(&file.bytes),
+            Finding::Snapshot { snapshot, part: Part::Record, .. } => self.for_record(*snapshot),
+            Finding::Snapshot { snapshot, part, .. } => self.for_part(*snapshot, *part),
+            Finding::Archive { archive, .. } => self.for_archive(archive)?,
+            Finding::Catalog { .. } => Remedy::Mend("it is built anew from the archives".into()),
+            Finding::Other { file, .. } if file.starts_with("notes/") => Remedy::Mend("it is moved to damaged/".into()),
+            Finding::Other { .. } => Remedy::Mend("it is written again".into()),
+        })
+    }
+
+    fn for_bytes(&self, bytes: &Bytes) -> Remedy {
+        match self.origins.get(&bytes.blake3) {
+            Some(Origin::File(path)) => Remedy::Mend(format!("it is stored again from {path} in UPLOAD_LOCATION")),
+            Some(Origin::Copy(spot)) => {
+                let (name, number) = (self.archive_name(spot.archive), bytes.archive.as_deref());
+                let stays = number
+                    .and_then(|name| self.survey.shelf.number(name))
+                    .is_some_and(|at| !self.replaced.contains(&at));
+                match stays && self.is_read_from(*spot, number) {
+                    true => Remedy::Leave(format!(
+                        "it is read from {name}; the damaged archive stays, since more is lost in it"
+                    )),
+                    false => Remedy::Mend(format!("it is whole in {name}")),
+                }
+            }
+            None if self.upload_location.is_some() => {
+                Remedy::Leave("no archive and no file in UPLOAD_LOCATION has these bytes".into())
+            }
+            None => Remedy::Leave(
+                "no archive has these bytes; --upload-location says where the original may still be".into(),
+            ),
+        }
+    }
+
+    /// True when readers take the bytes from the copy at `spot`, and not from the archive called `damaged`.
+    fn is_read_from(&self, spot: Spot, damaged: Option<&str>) -> bool {
+        let archive = &self.survey.shelf.archives()[spot.archive];
+        !archive.retired && archive.index.is_ok() && Some(archive.name.as_str()) > damaged
+    }
+
+    fn for_record(&self, id: SnapshotId) -> Remedy {
+        match self.records.get(&id) {
+            Some((_, place)) => {
+                Remedy::Mend(format!("it is written again as {place} has it, and all that it names is there"))
+            }
+            None if self.survey.unreadable.contains(&id) => Remedy::Leave("nothing else has it whole".into()),
+            None => Remedy::Leave("no other copy of it says otherwise".into()),
+        }
+    }
+
+    /// Each chunk of the part that is not whole has to be elsewhere.
+    fn for_part(&self, id: SnapshotId, part: Part) -> Remedy {
+        let needed = self.needed_chunks();
+        let Some(record) = self.survey.records.iter().find(|record| record.id == id) else {
+            return Remedy::Leave("its record cannot be read".into());
+        };
+        let stream = match part {
+            Part::Files => &record.streams.files,
+            Part::Library => &record.streams.library,
+            Part::Dump | Part::Record => &record.streams.dump,
+        };
+        let keys = |hash: Hash| {
+            self.survey.shelf.copies(hash).into_iter().flat_map(|spot| self.survey.shelf.keys(spot).to_vec())
+        };
+        let all: HashSet<Hash> = stream.chunks.iter().flat_map(|chunk| keys(chunk.hash).chain([chunk.hash])).collect();
+        let damaged: Vec<&Hash> = all.iter().filter(|hash| needed.contains(hash)).collect();
+        match damaged.iter().all(|hash| self.origins.contains_key(hash)) {
+            true if damaged.is_empty() => Remedy::Leave("its record is wrong in itself".into()),
+            true => Remedy::Mend("its pieces are whole in another archive".into()),
+            false => Remedy::Leave("no archive has these pieces".into()),
+        }
+    }
+
+    fn for_archive(&mut self, name: &str) -> Result<Remedy> {
+        let Some(number) = self.survey.shelf.number(name) else { return Ok(Remedy::Leave("it is gone".into())) };
+        if !self.replaced.contains(&number) {
+            return Ok(Remedy::Leave("it stays as it is: something in it is damaged of which there is no copy".into()));
+        }
+        let bad = self.reading.bad.keys().filter(|spot| spot.archive == number).count();
+        let whole = self.survey.shelf.lines(number)?.len().saturating_sub(bad);
+        Ok(Remedy::Mend(match whole {
+            0 => "nothing in it is whole; it is moved to damaged/".to_owned(),
+            1 => "what is whole in it (one thing) is stored in a new archive; the old one is moved to damaged/"
+                .to_owned(),
+            _ => format!(
+                "what is whole in it ({whole} things) is stored in a new archive; the old one is moved to damaged/"
+            ),
+        }))
+    }
+}
+
+/// The catalog, if SQLite finds nothing wrong with it.
+fn sound_catalog(repository: &Repository) -> Option<Connection> {
+    let db = repository.catalog().and_then(|generation| generation.connect()).ok()?;
+    ask::integrity(&db).is_ok_and(|said| said.is_none()).then_some(db)
+}
