@@ -274,3 +274,69 @@ pub fn tick() {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Every file below `snapshots/` of the view of the repository at `root`, read whole: its SHA-1, or `None` for an error. Empty
+/// when the view cannot be opened.
+pub fn reads(root: &Path) -> BTreeMap<String, Option<String>> {
+    let options = shoebox::view::Options { time_zone: jiff::tz::TimeZone::UTC, ..Default::default() };
+    let view = Repository::open(root).and_then(|repository| shoebox::task::open::open_view(&repository, options));
+    let mut all = BTreeMap::new();
+    if let Ok(view) = view
+        && let Ok(top) = view.resolve(shoebox::view::ROOT, b"snapshots")
+    {
+        read_folder(&view, top, "", &mut all);
+    }
+    all
+}
+
+fn read_folder(
+    view: &shoebox::view::View,
+    folder: shoebox::view::Node,
+    at: &str,
+    all: &mut BTreeMap<String, Option<String>>,
+) {
+    use shoebox::view::Kind;
+    let mut children = Vec::new();
+    let listed = view.children(folder.ino, 0, &mut |entry| {
+        children.push((String::from_utf8_lossy(entry.name).into_owned(), entry.node));
+        std::ops::ControlFlow::Continue(())
+    });
+    if listed.is_err() {
+        all.insert(at.to_owned(), None);
+    }
+    for (name, node) in children {
+        let path = format!("{at}/{name}");
+        match node.kind {
+            Kind::Folder => read_folder(view, node, &path, all),
+            Kind::Symlink => {}
+            Kind::File => drop(all.insert(path, read_whole(view, node))),
+        }
+    }
+}
+
+fn read_whole(view: &shoebox::view::View, node: shoebox::view::Node) -> Option<String> {
+    let (mut sha1, mut at) = (Sha1::new(), 0);
+    while at < node.size {
+        let read = view.read(node.ino, at, 1 << 20, |bytes| {
+            sha1.update(bytes);
+            bytes.len() as u64
+        });
+        match read.ok()? {
+            0 => return None,
+            more => at += more,
+        }
+    }
+    Some(hex::encode(sha1.finalize()))
+}
+
+/// Copies a folder with all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    for entry in walkdir::WalkDir::new(from) {
+        let entry = entry.unwrap();
+        let target = to.join(entry.path().strip_prefix(from).unwrap());
+        match entry.file_type().is_dir() {
+            true => fs::create_dir_all(target).unwrap(),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
