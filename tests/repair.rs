@@ -196,3 +196,189 @@ fn a_folder_that_is_no_repository_is_refused() {
     assert_eq!(error.kind(), shoebox::base::Kind::NotFound);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
+
+// Archives ----------------------------------------------------------------------------------------------------------
+
+/// How an archive loses its index: a bit of it, a bit of its tail, its end.
+const HEADLESS: [fn(&Path); 3] = [
+    |path| flip(path, index_at(path)),
+    |path| flip(path, fs::metadata(path).unwrap().len() as usize - 1530),
+    |path| {
+        let bytes = fs::read(path).unwrap();
+        fs::write(path, &bytes[..index_at(path)]).unwrap();
+    },
+];
+
+/// Where the bytes of the index are.
+fn index_at(path: &Path) -> usize {
+    let bytes = fs::read(path).unwrap();
+    let text = String::from_utf8_lossy(&bytes[bytes.len() - 1536..]).into_owned();
+    let line = text.lines().find_map(|line| line.strip_prefix("index-offset ")).unwrap();
+    line.parse::<usize>().unwrap() + 20
+}
+
+#[test]
+fn an_archive_without_an_index_is_made_again_from_its_members() {
+    for damage in HEADLESS {
+        let home = nights();
+        let before = reads(&home.repo_path());
+        home.archives().iter().for_each(|archive| damage(archive));
+        assert_whole(&home, &mend(&home), &before);
+    }
+}
+
+#[test]
+fn an_archive_without_an_index_is_made_again_without_a_catalog_too() {
+    for damage in HEADLESS {
+        let home = nights();
+        let before = reads(&home.repo_path());
+        // Those of later nights have patches, whose keys only the index and the catalog know.
+        damage(&home.archives()[0]);
+        fs::remove_file(home.repo_path().join("catalog.sqlite")).unwrap();
+        assert_whole(&home, &mend(&home), &before);
+    }
+}
+
+#[test]
+fn past_damage_the_rest_of_an_archive_without_an_index_is_found() {
+    let home = nights();
+    let before = reads(&home.repo_path());
+    let (archive, at, _) = place(&home, "/1.jpg");
+    // The photo's header and its first bytes are gone.
+    let mut bytes = fs::read(&archive).unwrap();
+    bytes[at - 512..at + 100].fill(0x33);
+    fs::write(&archive, bytes).unwrap();
+    HEADLESS[0](&archive);
+    let report = mend(&home);
+    assert!(!report.is_whole());
+    let after = reads(&home.repo_path());
+    for (path, bytes) in &before {
+        let is_photo = path.contains("IMG_1") || path.ends_with("/1.jpg");
+        assert_eq!(after[path].as_ref(), bytes.as_ref().filter(|_| !is_photo), "{path}");
+    }
+    assert_does_nothing_more(&home);
+    assert_whole(&home, &mend_from_server(&home), &before);
+}
+
+#[test]
+fn a_damaged_photo_comes_from_the_server_wherever_it_lies_there() {
+    let home = nights();
+    let before = reads(&home.repo_path());
+    for name in ["/1.jpg", "large-1.mov", "loose-2.jpg"] {
+        let (archive, at, len) = place(&home, name);
+        flip(&archive, at + len / 2);
+    }
+    fs::rename(home.upload().join("library/loose-2.jpg"), home.upload().join("profile/moved.jpg")).unwrap();
+    // A file of the same size with other bytes is not taken for it.
+    home.write("upload/a.jpg", &noise(777, 90_000));
+    assert_whole(&home, &mend_from_server(&home), &before);
+}
+
+#[test]
+fn a_photo_that_nothing_else_has_stays_as_it_is_and_so_does_its_archive() {
+    let home = nights();
+    let (archive, at, _) = place(&home, "large-1.mov");
+    flip(&archive, at + (1 << 20) + 10);
+    let (other, at, _) = place(&home, "/2.jpg");
+    assert_eq!(archive, other);
+    flip(&archive, at);
+    fs::remove_file(home.upload().join("library/large-1.mov")).unwrap();
+    let before = reads(&home.repo_path());
+    let report = mend_from_server(&home);
+    assert!(!report.is_whole() && report.mended() == 1, "{:#?}", report.steps);
+    assert!(archive.exists());
+    let after = reads(&home.repo_path());
+    for (path, bytes) in before.iter().filter(|(_, bytes)| bytes.is_some()) {
+        assert_eq!(after[path], *bytes, "{path}");
+    }
+    assert!(after.iter().filter(|(path, _)| path.ends_with("/2.jpg")).all(|(_, bytes)| bytes.is_some()));
+    assert_does_nothing_more(&home);
+}
+
+#[test]
+fn what_tells_tar_of_a_member_is_written_again() {
+    let home = nights();
+    let before = reads(&home.repo_path());
+    let (archive, at, len) = place(&home, "/2.jpg");
+    flip(&archive, at - 500);
+    flip(&archive, at + len + 3);
+    let last = fs::metadata(&archive).unwrap().len() as usize - 7;
+    flip(&archive, last);
+    assert_whole(&home, &mend(&home), &before);
+}
+
+#[test]
+fn archives_under_each_others_names_are_put_right() {
+    let home = nights();
+    let before = reads(&home.repo_path());
+    let archives = home.archives();
+    let (first, second) = (fs::read(&archives[0]).unwrap(), fs::read(&archives[1]).unwrap());
+    fs::write(&archives[0], second).unwrap();
+    fs::write(&archives[1], first).unwrap();
+    assert_whole(&home, &mend(&home), &before);
+}
+
+#[test]
+fn what_a_retired_archive_still_has_is_taken_from_there() {
+    use shoebox::repo::prune::Options as Pruning;
+    use shoebox::task::forget::{self, Choice, forget};
+    let home = nights();
+    let (ids, now) = (home.repository().snapshot_ids().unwrap(), jiff::Timestamp::now());
+    let choice = Choice::Named(vec![ids[0].to_string(), ids[1].to_string()]);
+    let options = forget::Options { choice, zone: jiff::tz::TimeZone::UTC, now, accept_clock: false, apply: true };
+    forget(&home.repository(), &options, &Silent).unwrap();
+    let old = home.archives().len();
+    let pruning = Pruning { max_unused: 0, grace: jiff::SignedDuration::from_hours(24), now };
+    shoebox::task::prune::prune(&home.repository(), &pruning, false, false, &Silent).unwrap();
+    let before = reads(&home.repo_path());
+    let new = home.archives().split_off(old);
+    assert!(!new.is_empty());
+    // All that was copied is damaged, chunks of dumps too.
+    let lines = home.lines().into_iter().filter(|(archive, _)| new.contains(archive));
+    lines.for_each(|(archive, line)| flip(&archive, line.place().0 as usize + 20));
+    assert_whole(&home, &mend(&home), &before);
+}
+
+#[test]
+fn a_lost_archive_comes_back_as_far_as_the_server_has_it() {
+    let home = nights();
+    let before = reads(&home.repo_path());
+    let (archive, ..) = place(&home, "/2.jpg");
+    let ids = home.repository().snapshot_ids().unwrap();
+    fs::remove_file(&archive).unwrap();
+    let report = mend_from_server(&home);
+    let left = |step: &&shoebox::task::repair::Step| matches!(step.remedy, Remedy::Leave(_));
+    // What the server has no more are that night's dump and lists.
+    for step in report.steps.iter().filter(left) {
+        assert!(matches!(&step.finding, Finding::Snapshot { snapshot, .. } if *snapshot == ids[1]), "{step:#?}");
+    }
+    let after = reads(&home.repo_path());
+    let other = |path: &&String| !path.contains(&ids[1].to_string()[..17]);
+    for path in before.keys().filter(|path| path.starts_with('/')).filter(other) {
+        if let Some(bytes) = after.get(path) {
+            assert_eq!(*bytes, before[path], "{path}");
+        }
+    }
+    assert_does_nothing_more(&home);
+}
+
+#[test]
+fn one_that_was_cut_short_is_finished_by_the_next() {
+    let home = nights();
+    let (before, catalog) = (reads(&home.repo_path()), home.repo_path().join("catalog.sqlite"));
+    let archive = home.archives()[1].clone();
+    HEADLESS[0](&archive);
+    let (damaged, old) = (fs::read(&archive).unwrap(), fs::read(&catalog).unwrap());
+    let first = mend(&home);
+    assert_whole(&home, &first, &before);
+    // Cut before the old archive was moved.
+    fs::write(&archive, &damaged).unwrap();
+    let second = mend(&home);
+    assert_eq!((second.done.as_ref().unwrap().written.len(), second.done.as_ref().unwrap().aside.len()), (0, 1));
+    assert_whole(&home, &second, &before);
+    // Cut before the catalog was published.
+    fs::write(&archive, &damaged).unwrap();
+    fs::write(&catalog, &old).unwrap();
+    assert_eq!(reads(&home.repo_path()), before);
+    assert_whole(&home, &mend(&home), &before);
+}

@@ -6,9 +6,13 @@
 use super::lock::Lock;
 use super::record::SnapshotRecord;
 use super::repository::Repository;
-use super::session::{catch_up, copies, encode, prepare};
+use super::session::{
+    add_archives, archive_names, catch_up, copies, drop_missing_archives, drop_orphans, encode, in_transaction, prepare,
+};
 use super::writer::ContentSink;
+use crate::base::monitor::Silent;
 use crate::base::{Monitor, Result};
+use crate::catalog::Draft;
 
 /// The one writer of a repository, mending it. Unlike a session it does not ask for a catalog.
 #[derive(Debug)]
@@ -46,6 +50,19 @@ impl Mending {
     /// Where copies go: see [`super::Session::copies`].
     pub fn copies(&self) -> Result<ContentSink> {
         copies(&self.repository)
+    }
+
+    /// Brings up to date what the catalog says of archives, and nothing else: it knows snapshots whose lists are lost.
+    pub fn refresh_catalog(&self, monitor: &dyn Monitor) -> Result<()> {
+        let generation = self.repository.catalog()?;
+        let mut draft = Draft::copy_of(&generation, &self.repository.scratch("catalog"))?;
+        let claimed = archive_names(&self.repository)?.into_iter().collect();
+        in_transaction(draft.connection(), |db| {
+            drop_missing_archives(&self.repository, db, &Silent)?;
+            add_archives(&self.repository, db, &claimed, monitor)?;
+            drop_orphans(db)
+        })?;
+        draft.publish(&self.repository.catalog_path()).map(drop)
     }
 
     /// Brings the catalog up to date, or builds it anew.

@@ -355,7 +355,7 @@ fn drop_missing_snapshots(repository: &Repository, db: &Connection) -> Result<()
     Ok(())
 }
 
-fn drop_missing_archives(repository: &Repository, db: &Connection, monitor: &dyn Monitor) -> Result<()> {
+pub(super) fn drop_missing_archives(repository: &Repository, db: &Connection, monitor: &dyn Monitor) -> Result<()> {
     let notes = repository.notes()?;
     let retired = notes.retired();
     let there: HashSet<String> = archives_in_use(repository)?.into_iter().collect();

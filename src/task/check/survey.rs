@@ -52,7 +52,7 @@ impl Survey {
         Survey::with(repository, Shelf::open(repository)?, &BTreeMap::new(), monitor)
     }
 
-    /// Looks at everything but photos; of a snapshot whose record cannot be read, `records` may have it.
+    /// Looks at everything but photos; `records` holds those that are right where the repository's own are not.
     pub fn with(
         repository: &Repository,
         shelf: Shelf,
@@ -99,6 +99,11 @@ impl Survey {
             self.repository.snapshot_ids()?.into_iter().chain(known.keys().copied()).collect();
         for id in ids {
             let record = match self.repository.record(id) {
+                Ok(_) if known.contains_key(&id) => {
+                    self.complain(id, Part::Record, "it names pieces that are in no archive".to_owned());
+                    self.records.push(known[&id].clone());
+                    continue;
+                }
                 Ok(record) => record,
                 // Forgotten just now.
                 Err(error) if error.kind() == Kind::NotFound && !known.contains_key(&id) => continue,

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 
 use super::plan::{Origin, Plan};
-use super::{Mended, Remedy, origin};
+use super::{Mended, Remedy, Step, origin};
 use crate::archive::verify::{Helper, verify};
+use crate::base::monitor::Silent;
 use crate::base::stored::{ChunkLine, IndexLine};
 use crate::base::{Error, Hash, Kind, Monitor, Phase, Result};
 use crate::repo::shelf::Spot;
 use crate::repo::{ContentSink, Mending, Shelf};
-use crate::task::check::Finding;
+use crate::task::check::{Finding, Part};
 
 impl Plan {
     /// Mends what can be mended.
@@ -23,9 +24,7 @@ impl Plan {
         mended.written = self.copy(mending, monitor)?;
         let changes = !mended.written.is_empty() || !self.records.is_empty() || !self.replaced.is_empty();
         if changes || self.survey.is_catalog_bad {
-            // Of a snapshot whose record is lost for good, the catalog may be all that is left.
-            let anew = self.survey.unreadable.is_empty() || self.survey.catalog.is_none();
-            mending.publish_catalog(anew, monitor)?;
+            self.publish_catalog(mending, true, monitor)?;
         }
         for number in &self.replaced {
             let name = format!("archives/{}", self.survey.shelf.archives()[*number].name);
@@ -34,9 +33,21 @@ impl Plan {
         }
         if !self.replaced.is_empty() {
             // It was told already what is not there any more.
-            mending.publish_catalog(false, &crate::base::monitor::Silent)?;
+            self.publish_catalog(mending, false, &Silent)?;
         }
         Ok(mended)
+    }
+
+    /// Of a snapshot whose record or lists are lost for good, the catalog may be all that is left: it is not built anew then.
+    fn publish_catalog(&self, mending: &Mending, anew: bool, monitor: &dyn Monitor) -> Result<()> {
+        let is_lost = |step: &&Step| match (&step.finding, &step.remedy) {
+            (Finding::Snapshot { part, .. }, Remedy::Leave(_)) => *part != Part::Dump,
+            _ => false,
+        };
+        match self.has_catalog && self.steps.iter().any(|step| is_lost(&step)) {
+            true => mending.refresh_catalog(monitor),
+            false => mending.publish_catalog(anew, monitor),
+        }
     }
 
     /// Notes and the README.

@@ -25,6 +25,8 @@ pub(super) struct Plan {
     pub survey: Survey,
     pub reading: Reading,
     pub has_description: bool,
+    /// There is a catalog that can be believed.
+    pub has_catalog: bool,
     /// Records that are written again.
     pub records: BTreeMap<SnapshotId, Found>,
     /// Where the bytes of contents and chunks come from that no archive holds whole that stays.
@@ -72,6 +74,7 @@ impl Plan {
             survey,
             reading,
             has_description: wrong.is_none(),
+            has_catalog: catalog.is_some(),
             records,
             origins: HashMap::new(),
             upload_location: upload_location.map(Path::to_owned),
@@ -293,8 +296,11 @@ impl Plan {
     }
 }
 
-/// The catalog, if SQLite finds nothing wrong with it.
+/// The catalog, if it is this repository's and SQLite finds nothing wrong with it.
 fn sound_catalog(repository: &Repository) -> Option<Connection> {
     let db = repository.catalog().and_then(|generation| generation.connect()).ok()?;
-    ask::integrity(&db).is_ok_and(|said| said.is_none()).then_some(db)
+    let sql = "SELECT value FROM meta WHERE key = 'repository'";
+    let id: String = db.query_row(sql, (), |row| row.get(0)).ok()?;
+    let is_whole = ask::integrity(&db).is_ok_and(|said| said.is_none());
+    (id == repository.id().to_string() && is_whole).then_some(db)
 }

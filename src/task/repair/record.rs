@@ -17,7 +17,7 @@ const LIMIT: u64 = 256 << 20;
 /// A record, and where it was found.
 pub(super) type Found = (SnapshotRecord, String);
 
-/// The records that cannot be read, or are not there, and are found elsewhere.
+/// The records that cannot be read, or are not there, or name what is not there, and are found whole elsewhere.
 pub(super) fn found(
     repository: &Repository,
     shelf: &Shelf,
@@ -27,7 +27,8 @@ pub(super) fn found(
     let mut lost: Vec<SnapshotId> = Vec::new();
     for id in repository.snapshot_ids()? {
         match repository.record(id) {
-            Ok(record) => sound.push(record),
+            Ok(record) if is_there(shelf, &record) => sound.push(record),
+            Ok(_) => lost.push(id),
             Err(error) if error.kind() == Kind::Unsupported => return Err(error),
             Err(_) => lost.push(id),
         }
