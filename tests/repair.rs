@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use backup_library::{ANN, Home, dump, noise, reads};
 use shoebox::base::monitor::Silent;
 use shoebox::base::stored::IndexLine;
-use shoebox::task::check::{Extent, Finding, check};
+use shoebox::task::check::{Extent, Finding, Part, check};
 use shoebox::task::repair::{Options, Remedy, Report, repair};
 
 /// Three nights: photos come, the dump changes; the last photo of each is large enough to have segments.
@@ -340,26 +340,42 @@ fn what_a_retired_archive_still_has_is_taken_from_there() {
 }
 
 #[test]
-fn a_lost_archive_comes_back_as_far_as_the_server_has_it() {
+fn a_lost_archive_comes_back_but_for_the_dump() {
     let home = nights();
     let before = reads(&home.repo_path());
-    let (archive, ..) = place(&home, "/2.jpg");
-    let ids = home.repository().snapshot_ids().unwrap();
-    fs::remove_file(&archive).unwrap();
+    // All lists and dumps of later nights lean on what is in the first.
+    fs::remove_file(&home.archives()[0]).unwrap();
     let report = mend_from_server(&home);
     let left = |step: &&shoebox::task::repair::Step| matches!(step.remedy, Remedy::Leave(_));
-    // What the server has no more are that night's dump and lists.
     for step in report.steps.iter().filter(left) {
-        assert!(matches!(&step.finding, Finding::Snapshot { snapshot, .. } if *snapshot == ids[1]), "{step:#?}");
+        assert!(matches!(&step.finding, Finding::Snapshot { part: Part::Dump, .. }), "{step:#?}");
     }
+    let is_dump = |path: &str| path.contains("/database/");
     let after = reads(&home.repo_path());
-    let other = |path: &&String| !path.contains(&ids[1].to_string()[..17]);
-    for path in before.keys().filter(|path| path.starts_with('/')).filter(other) {
-        if let Some(bytes) = after.get(path) {
-            assert_eq!(*bytes, before[path], "{path}");
+    assert!(before.iter().filter(|(path, _)| !is_dump(path)).all(|(path, bytes)| after[path] == *bytes));
+    assert_does_nothing_more(&home);
+    // The lists that were made again from the catalog are enough for a new one.
+    fs::remove_file(home.repo_path().join("catalog.sqlite")).unwrap();
+    mend(&home);
+    assert_eq!(reads(&home.repo_path()), after);
+}
+
+#[test]
+fn damaged_lists_are_made_again_from_the_catalog() {
+    let home = Home::new();
+    backup_library::odd_tree(&home);
+    home.write_dump(&dump(300, 0));
+    home.backup();
+    let before = reads(&home.repo_path());
+    let record = home.repository().record(home.repository().snapshot_ids().unwrap()[0]).unwrap();
+    for stream in [&record.streams.files, &record.streams.library] {
+        for (archive, line) in home.lines() {
+            if matches!(&line, IndexLine::Chunk(line) if line.chunk == stream.chunks[0].hash) {
+                flip(&archive, line.place().0 as usize + 20);
+            }
         }
     }
-    assert_does_nothing_more(&home);
+    assert_whole(&home, &mend(&home), &before);
 }
 
 #[test]

@@ -123,7 +123,7 @@ impl ContentSink {
     }
 
     /// Adds a chunk of a stream: one zstd frame, and its key chunks when it is a patch.
-    pub(super) fn add_chunk(&self, hash: Hash, size: u64, frame: &[u8], keys: &[Hash]) -> Result<()> {
+    pub fn add_chunk(&self, hash: Hash, size: u64, frame: &[u8], keys: &[Hash]) -> Result<()> {
         let mut state = self.state();
         if !state.stored.insert(hash) {
             return Ok(());

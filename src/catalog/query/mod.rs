@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod history;
+pub mod list;
 mod place;
 pub mod search;
 pub mod snapshot;

@@ -68,11 +68,17 @@ impl Plan {
     /// Writes new archives, and reads them back; their names.
     fn copy(&mut self, mending: &Mending, monitor: &dyn Monitor) -> Result<Vec<String>> {
         let (spots, files) = (self.spots()?, self.files());
-        if spots.is_empty() && files.is_empty() {
+        let made = self.origins.iter().filter(|(_, origin)| matches!(origin, Origin::Made(..))).count();
+        if spots.is_empty() && files.is_empty() && made == 0 {
             return Ok(Vec::new());
         }
         monitor.begin(Phase::Repair, Some((spots.len() + files.len()) as u64), None);
         let sink = mending.copies()?;
+        for (hash, origin) in &self.origins {
+            if let Origin::Made(frame, size) = origin {
+                sink.add_chunk(*hash, *size, frame, &[])?;
+            }
+        }
         for spot in spots {
             stop_if_asked(monitor)?;
             self.copy_one(&sink, spot)?;
@@ -109,7 +115,7 @@ impl Plan {
             .iter()
             .filter_map(|(hash, origin)| match origin {
                 Origin::Copy(spot) => Some((*hash, *spot)),
-                Origin::File(_) => None,
+                Origin::File(_) | Origin::Made(..) => None,
             })
             .collect();
         for (hash, spot) in origins {
@@ -143,7 +149,7 @@ impl Plan {
     fn files(&self) -> Vec<(Hash, crate::base::FilePath)> {
         let files = self.origins.iter().filter_map(|(hash, origin)| match origin {
             Origin::File(path) => Some((*hash, path.clone())),
-            Origin::Copy(_) => None,
+            Origin::Copy(_) | Origin::Made(..) => None,
         });
         let mut files: Vec<_> = files.collect();
         files.sort();

@@ -8,15 +8,19 @@ use rusqlite::Connection;
 use super::record::Found;
 use super::salvage::Salvage;
 use super::{Remedy, Step, origin, record};
+use crate::archive::{frame, hasher};
 use crate::base::stored::{ChunkLine, IndexLine};
 use crate::base::{Error, FilePath, Hash, Monitor, Result, SnapshotId};
-use crate::catalog::query::check as ask;
+use crate::catalog::query::{check as ask, list};
 use crate::repo::shelf::{Spot, hash_of};
-use crate::repo::{Repository, Shelf, SnapshotRecord};
+use crate::repo::{Repository, Shelf, SnapshotRecord, Stream};
 use crate::task::check::{Bytes, Damaged, Extent, Finding, Part, Reading, Survey, described, name, read};
 
 /// The file that says what a repository is.
 const DESCRIPTION: &str = "shoebox.json";
+
+/// A list of a snapshot, as the catalog remembers it.
+type Listed = fn(&Connection, i64) -> Result<Vec<u8>>;
 
 /// What a repair will do, in the order in which it does it.
 #[derive(Debug)]
@@ -44,6 +48,8 @@ pub(super) enum Origin {
     Copy(Spot),
     /// In UPLOAD_LOCATION.
     File(FilePath),
+    /// A piece of a list that the catalog remembers: one zstd frame, and its plain bytes.
+    Made(Vec<u8>, u64),
 }
 
 impl Plan {
@@ -81,6 +87,9 @@ impl Plan {
             replaced: BTreeSet::new(),
         };
         plan.find_origins(monitor)?;
+        if let Some(db) = &catalog {
+            plan.remember_lists(db);
+        }
         plan.choose_replaced()?;
         for finding in findings {
             let remedy = plan.remedy(&finding)?;
@@ -115,6 +124,38 @@ impl Plan {
             self.origins.extend(found.into_iter().map(|(hash, path)| (hash, Origin::File(path))));
         }
         Ok(())
+    }
+
+    /// Finds pieces of lists that no archive holds whole in what the catalog remembers of these lists.
+    fn remember_lists(&mut self, db: &Connection) {
+        let mut lost = self.needed_chunks();
+        lost.retain(|hash| !self.origins.contains_key(hash));
+        for record in &self.survey.records {
+            let time = record.id.seconds();
+            let lists: [(&Stream, Listed); 2] =
+                [(&record.streams.files, list::files), (&record.streams.library, list::library)];
+            for (stream, listed) in lists {
+                if !stream.chunks.iter().any(|chunk| lost.contains(&chunk.hash)) {
+                    continue;
+                }
+                // A catalog that makes no sense remembers nothing.
+                let bytes = listed(db, time).unwrap_or_default();
+                let mut at = 0_usize;
+                for chunk in &stream.chunks {
+                    let end =
+                        usize::try_from(chunk.size).ok().and_then(|size| at.checked_add(size)).unwrap_or(usize::MAX);
+                    let Some(plain) = bytes.get(at..end) else { break };
+                    if lost.contains(&chunk.hash)
+                        && hasher::hash(plain) == chunk.hash
+                        && let Ok(frame) = frame::compress(plain)
+                    {
+                        lost.remove(&chunk.hash);
+                        self.origins.insert(chunk.hash, Origin::Made(frame, chunk.size));
+                    }
+                    at = end;
+                }
+            }
+        }
     }
 
     /// Contents that a snapshot shows, of which a copy is damaged, or none is left.
@@ -230,6 +271,7 @@ impl Plan {
                     false => Remedy::Mend(format!("it is whole in {name}")),
                 }
             }
+            Some(Origin::Made(..)) => Remedy::Mend("the catalog remembers it".into()),
             None if self.upload_location.is_some() => {
                 Remedy::Leave("no archive and no file in UPLOAD_LOCATION has these bytes".into())
             }
@@ -266,13 +308,16 @@ impl Plan {
             Part::Library => &record.streams.library,
             Part::Dump | Part::Record => &record.streams.dump,
         };
+        let is_made = |hash: &Hash| matches!(self.origins.get(hash), Some(Origin::Made(..)));
         let keys = |hash: Hash| {
             self.survey.shelf.copies(hash).into_iter().flat_map(|spot| self.survey.shelf.keys(spot).to_vec())
         };
-        let all: HashSet<Hash> = stream.chunks.iter().flat_map(|chunk| keys(chunk.hash).chain([chunk.hash])).collect();
+        let of_one = |hash: Hash| keys(hash).filter(|_| !is_made(&hash)).chain([hash]).collect::<Vec<_>>();
+        let all: HashSet<Hash> = stream.chunks.iter().flat_map(|chunk| of_one(chunk.hash)).collect();
         let damaged: Vec<&Hash> = all.iter().filter(|hash| needed.contains(hash)).collect();
         match damaged.iter().all(|hash| self.origins.contains_key(hash)) {
             true if damaged.is_empty() => Remedy::Leave("its record is wrong in itself".into()),
+            true if damaged.into_iter().any(is_made) => Remedy::Mend("the catalog remembers it, byte for byte".into()),
             true => Remedy::Mend("its pieces are whole in another archive".into()),
             false => Remedy::Leave("no archive has these pieces".into()),
         }
