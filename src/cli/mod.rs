@@ -8,6 +8,7 @@ mod backup;
 mod check;
 mod completions;
 mod diff;
+mod drill;
 mod dump;
 mod exit;
 mod find;
@@ -92,6 +93,7 @@ enum Command {
     RestoreDatabase(Box<restore_database::Args>),
     Dump(dump::Args),
     Check(check::Args),
+    Drill(drill::Args),
     Acknowledge(acknowledge::Args),
     Forget(Box<forget::Args>),
     Prune(prune::Args),
@@ -145,6 +147,7 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
         Command::Restore(args) => args.run(&global, output),
         Command::RestoreDatabase(args) => args.run(&global, output),
         Command::Dump(args) => args.run(&global, output),
+        Command::Drill(args) => args.run(&global, output),
         Command::Check(args) => args.run(&global, output),
         Command::Acknowledge(args) => args.run(&global, output),
         Command::Forget(args) => args.run(&global, output),

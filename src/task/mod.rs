@@ -8,6 +8,7 @@ pub mod backup;
 pub mod check;
 pub mod database;
 pub mod diff;
+pub mod drill;
 pub mod dump;
 pub mod find;
 pub mod forget;
