@@ -31,6 +31,7 @@ mod value;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -68,6 +69,9 @@ struct Global {
     /// The repository's folder
     #[arg(short, long, global = true, env = "SHOEBOX_REPOSITORY", value_name = "FOLDER")]
     repository: Option<PathBuf>,
+    /// Wait so long while another shoebox writes to the repository, such as 10m or 2h; fails at once if not given
+    #[arg(long, global = true, env = "SHOEBOX_RETRY_LOCK", value_name = "DURATION")]
+    retry_lock: Option<jiff::Span>,
     /// Answer in JSON, one object a line
     #[arg(long, global = true)]
     json: bool,
@@ -166,7 +170,17 @@ impl Global {
     }
 
     fn open(&self) -> Result<Repository> {
-        Repository::open(self.repository_path()?)
+        Ok(Repository::open(self.repository_path()?)?.with_patience(self.patience()?))
+    }
+
+    /// How long to wait for another writer.
+    fn patience(&self) -> Result<Duration> {
+        let Some(span) = self.retry_lock else { return Ok(Duration::ZERO) };
+        let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
+        duration
+            .ok()
+            .and_then(|duration| duration.try_into().ok())
+            .ok_or_else(|| Error::invalid("--retry-lock takes a time such as 10m or 2h"))
     }
 }
 

@@ -35,7 +35,7 @@ pub struct Session {
 impl Session {
     /// Takes the lock for `doing` and brings the catalog up to date; a missing or damaged one is rebuilt.
     pub fn begin(repository: &Repository, doing: &str, monitor: &dyn Monitor) -> Result<Session> {
-        let lock = prepare(repository, doing)?;
+        let lock = prepare(repository, doing, monitor)?;
         let generation = up_to_date(repository, monitor).or_else(|error| match error.kind() {
             Kind::NotFound | Kind::Damaged => catch_up(repository, None, monitor),
             _ => Err(error),
@@ -45,7 +45,7 @@ impl Session {
 
     /// Takes the lock and builds the catalog anew from archives and snapshots.
     pub fn rebuild(repository: &Repository, monitor: &dyn Monitor) -> Result<Session> {
-        let lock = prepare(repository, "repair catalog")?;
+        let lock = prepare(repository, "repair catalog", monitor)?;
         let generation = catch_up(repository, None, monitor)?;
         Ok(Session { repository: repository.clone(), generation, _lock: lock })
     }
@@ -92,7 +92,7 @@ impl Session {
         let claimed = written.archives.iter().map(|archive| archive.name.clone()).collect();
         let unreadable = Collect::default();
         in_transaction(draft.connection(), |db| {
-            add_archives(&self.repository, db, &claimed, &unreadable)?;
+            add_archives(&self.repository, db, &claimed, &claimed, &unreadable)?;
             add_row(db, &record, &encode(&record)?)
         })?;
         // A snapshot must not claim what cannot be read back.
@@ -145,8 +145,10 @@ fn encode(record: &SnapshotRecord) -> Result<String> {
         .map_err(|error| Error::new(Kind::Io, "writing a snapshot record").caused_by(error))
 }
 
-fn prepare(repository: &Repository, doing: &str) -> Result<Lock> {
-    let lock = Lock::take(&repository.lock_path(), doing)?;
+fn prepare(repository: &Repository, doing: &str, monitor: &dyn Monitor) -> Result<Lock> {
+    let lock = Lock::wait(&repository.lock_path(), doing, repository.patience(), monitor)?;
+    // What follows leans on what is there.
+    repository.store().settle()?;
     let tmp = repository.root().join("tmp");
     // What an interrupted writer left is of no use: nothing of it was published.
     match fs::read_dir(&tmp) {
@@ -212,12 +214,16 @@ fn archives_in_use(repository: &Repository) -> Result<Vec<String>> {
 /// The next generation, with all that the store holds; from nothing when `known` is `None`. Archives that wait for their
 /// deletion are taken back where something is lost without them.
 fn catch_up(repository: &Repository, known: Option<&Generation>, monitor: &dyn Monitor) -> Result<Generation> {
-    let next = catch_up_without_retired(repository, known, monitor)?;
+    let needed = match known {
+        Some(generation) => query::archive_names(&generation.connect()?)?.into_keys().collect(),
+        None => HashSet::new(),
+    };
+    let next = catch_up_without_retired(repository, known, &needed, monitor)?;
     match is_missed(repository, &next)? {
         false => Ok(next),
         true => {
             reinstate(repository, monitor)?;
-            catch_up_without_retired(repository, None, monitor)
+            catch_up_without_retired(repository, None, &needed, monitor)
         }
     }
 }
@@ -262,6 +268,7 @@ fn reinstate(repository: &Repository, monitor: &dyn Monitor) -> Result<()> {
 fn catch_up_without_retired(
     repository: &Repository,
     known: Option<&Generation>,
+    needed: &HashSet<String>,
     monitor: &dyn Monitor,
 ) -> Result<Generation> {
     monitor.begin(Phase::Catalog, None, None);
@@ -277,13 +284,13 @@ fn catch_up_without_retired(
         let claimed =
             records.iter().flat_map(|record| record.archives.iter().map(|archive| archive.name.clone())).collect();
         drop_missing_archives(repository, db, monitor)?;
-        add_archives(repository, db, &claimed, monitor)?;
+        add_archives(repository, db, &claimed, needed, monitor)?;
         drop_orphans(db)
     })?;
     if known.is_some() && !has_newest_lists(draft.connection())? {
         // What comes next is told by its difference to lists that are lost: begin anew, without that snapshot.
         drop(draft);
-        return catch_up_without_retired(repository, None, monitor);
+        return catch_up_without_retired(repository, None, needed, monitor);
     }
     for record in new_records(repository, draft.connection(), monitor)? {
         take_in(repository, draft.connection(), &record, monitor)?;
@@ -414,11 +421,14 @@ fn new_records(repository: &Repository, db: &Connection, monitor: &dyn Monitor) 
     Ok(records)
 }
 
-/// Adds the archives that the catalog does not know. Files of those that no snapshot claims are remembered.
+/// Adds the archives that the catalog does not know. Files of those that no snapshot claims are remembered. One that is
+/// damaged is a problem. One that the disk does not give just now is so too, unless it is `needed`: a catalog that knows it
+/// must not be replaced by one that does not.
 pub(super) fn add_archives(
     repository: &Repository,
     db: &Connection,
     claimed: &HashSet<String>,
+    needed: &HashSet<String>,
     monitor: &dyn Monitor,
 ) -> Result<()> {
     let known = query::archive_names(db)?;
@@ -431,6 +441,11 @@ pub(super) fn add_archives(
         match read() {
             Ok((lines, size, hash)) => ingest::add_archive(db, &name, size, hash, &lines, !claimed.contains(&name))?,
             Err(error) if error.kind() == Kind::Unsupported => return Err(error),
+            Err(error) if error.kind() != Kind::Damaged && needed.contains(&name) => {
+                return Err(error.hint(
+                    "look at the disk and its cable; if that file is lost for good, `shoebox repair catalog` goes on without it",
+                ));
+            }
             Err(error) => monitor.problem(Problem { subject: format!("archives/{name}"), message: describe(&error) }),
         }
     }
