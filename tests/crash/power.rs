@@ -107,12 +107,14 @@ fn a_power_cut_during_a_prune_loses_nothing() {
     cut_everywhere(&past, &Work::Prune, &past.nights);
 }
 
-/// The first process is killed at any operation, a second one does its work and says that it is done; then the power is cut.
+/// The first process is killed when it has made, renamed or removed something, a second one does its work and says that it is
+/// done; then the power is cut.
 fn cut_after_a_kill(past: &Past, first: &Work, second: &Work, kept: &[Night]) {
     let disk = Disk::of(&past.home.repo_path());
     let (uncut, _) = run(past, &disk, first, None);
     let mut cuts = 0;
-    for at in places(uncut.count, SAMPLE, 0) {
+    let names = |at: &usize| uncut.changes[*at].is_of_names();
+    for at in (0..uncut.count).filter(names) {
         let (killed, _) = run(past, &disk, first, Some((Fault::Kill, at)));
         let (second_run, done) = run(past, &killed.disk, second, None);
         let word = uncut.changes.get(at).map_or("?", Change::word);
@@ -130,6 +132,7 @@ fn cut_after_a_kill(past: &Past, first: &Work, second: &Work, kept: &[Night]) {
             cuts += 1;
         }
     }
+    assert!(cuts > 0);
     println!("{first:?} killed, {second:?}: {cuts} power cuts");
 }
 
