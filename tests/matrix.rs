@@ -63,6 +63,11 @@ impl Matrix {
     fn new() -> Matrix {
         let (home, other) = (Home::new(), Home::new());
         nights(&home);
+        // No snapshot of the other repository is called as one of this: they are named by the second.
+        let last = home.repository().snapshot_ids().unwrap()[2].time();
+        while jiff::Timestamp::now() <= last + jiff::SignedDuration::from_secs(1) {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
         nights(&other);
         let truth = reads(&home.repo_path());
         assert!(truth.len() > 20 && truth.values().all(Option::is_some), "{truth:#?}");
@@ -167,7 +172,7 @@ fn without_hashes(text: &str) -> String {
 }
 
 fn mend(root: &Path, upload_location: &Path) -> Report {
-    let options = Options { apply: true, upload_location: Some(upload_location.to_owned()) };
+    let options = Options { apply: true, upload_location: Some(upload_location.to_owned()), ..Options::default() };
     repair(root, &options, &Silent).unwrap()
 }
 

@@ -407,3 +407,21 @@ fn a_clock_that_jumped_stops_forgetting() {
     let yearly = ["2023-01-01T03:00:00Z", "2024-01-01T03:00:00Z", "2025-01-01T03:00:00Z"].map(at);
     assert!(forget::refuse_clock(&yearly, at("2025-01-01T04:00:00Z")).is_ok());
 }
+
+#[test]
+fn no_archive_gets_the_name_of_one_that_was_there_before() {
+    let nights = Nights::new(2);
+    let names = || {
+        let listed = nights.repository().store().list("archives").unwrap();
+        listed.into_iter().map(|listed| listed.name).collect::<BTreeSet<_>>()
+    };
+    let mut known = names();
+    for _ in 0..3 {
+        // Padding is not needed: with nothing allowed to be unused, each prune writes everything anew.
+        let options = Options { max_unused: 0, ..pruning(SignedDuration::ZERO) };
+        prune(&nights.repository(), &options, true, false, &Silent).unwrap();
+        assert!(names().is_disjoint(&known), "{:?} {known:?}", names());
+        known.extend(names());
+    }
+    nights.assert_whole(&[0, 1]);
+}

@@ -26,11 +26,16 @@ fn nights() -> Home {
 }
 
 fn mend(home: &Home) -> Report {
-    repair(&home.repo_path(), &Options { apply: true, upload_location: None }, &Silent).unwrap()
+    repair(&home.repo_path(), &Options { apply: true, upload_location: None, ..Options::default() }, &Silent).unwrap()
 }
 
 fn mend_from_server(home: &Home) -> Report {
-    repair(&home.repo_path(), &Options { apply: true, upload_location: Some(home.upload()) }, &Silent).unwrap()
+    repair(
+        &home.repo_path(),
+        &Options { apply: true, upload_location: Some(home.upload()), ..Options::default() },
+        &Silent,
+    )
+    .unwrap()
 }
 
 fn findings(home: &Home) -> Vec<Finding> {
@@ -100,7 +105,7 @@ fn a_plan_changes_nothing() {
     flip(&archive, at + 10);
     fs::write(first_record(&home), "{").unwrap();
     let before = state(&home);
-    let options = Options { apply: false, upload_location: Some(home.upload()) };
+    let options = Options { apply: false, upload_location: Some(home.upload()), ..Options::default() };
     let plan = repair(&home.repo_path(), &options, &Silent).unwrap();
     assert!(!plan.is_whole() && plan.done.is_none());
     assert_eq!(plan.mended(), plan.steps.len(), "{:#?}", plan.steps);
@@ -192,7 +197,8 @@ fn a_catalog_that_is_lost_damaged_or_of_another_repository_is_built_anew() {
 #[test]
 fn a_folder_that_is_no_repository_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let error = repair(dir.path(), &Options { apply: true, upload_location: None }, &Silent).unwrap_err();
+    let error =
+        repair(dir.path(), &Options { apply: true, upload_location: None, ..Options::default() }, &Silent).unwrap_err();
     assert_eq!(error.kind(), shoebox::base::Kind::NotFound);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }

@@ -126,6 +126,8 @@ impl From<rusqlite::Error> for Error {
         let kind = match source.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Kind::NoSpace,
             Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => Kind::Permission,
+            // The file may be as good as ever: nothing is built anew because a cable is loose.
+            Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => Kind::Io,
             _ => Kind::Damaged,
         };
         Error::new(kind, "the catalog could not be read")

@@ -4,10 +4,12 @@
 //! 1 failed, 2 wrong usage, 3 finished, but something was left out or found damaged.
 
 mod acknowledge;
+mod audit;
 mod backup;
 mod check;
 mod completions;
 mod diff;
+mod drill;
 mod dump;
 mod exit;
 mod find;
@@ -30,6 +32,7 @@ mod value;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -67,6 +70,9 @@ struct Global {
     /// The repository's folder
     #[arg(short, long, global = true, env = "SHOEBOX_REPOSITORY", value_name = "FOLDER")]
     repository: Option<PathBuf>,
+    /// Wait so long while another shoebox writes to the repository, such as 10m or 2h; fails at once if not given
+    #[arg(long, global = true, env = "SHOEBOX_RETRY_LOCK", value_name = "DURATION")]
+    retry_lock: Option<jiff::Span>,
     /// Answer in JSON, one object a line
     #[arg(long, global = true)]
     json: bool,
@@ -92,6 +98,8 @@ enum Command {
     RestoreDatabase(Box<restore_database::Args>),
     Dump(dump::Args),
     Check(check::Args),
+    Audit(audit::Args),
+    Drill(drill::Args),
     Acknowledge(acknowledge::Args),
     Forget(Box<forget::Args>),
     Prune(prune::Args),
@@ -145,7 +153,9 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
         Command::Restore(args) => args.run(&global, output),
         Command::RestoreDatabase(args) => args.run(&global, output),
         Command::Dump(args) => args.run(&global, output),
+        Command::Drill(args) => args.run(&global, output),
         Command::Check(args) => args.run(&global, output),
+        Command::Audit(args) => args.run(&global, output),
         Command::Acknowledge(args) => args.run(&global, output),
         Command::Forget(args) => args.run(&global, output),
         Command::Prune(args) => args.run(&global, output),
@@ -163,7 +173,17 @@ impl Global {
     }
 
     fn open(&self) -> Result<Repository> {
-        Repository::open(self.repository_path()?)
+        Ok(Repository::open(self.repository_path()?)?.with_patience(self.patience()?))
+    }
+
+    /// How long to wait for another writer.
+    fn patience(&self) -> Result<Duration> {
+        let Some(span) = self.retry_lock else { return Ok(Duration::ZERO) };
+        let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
+        duration
+            .ok()
+            .and_then(|duration| duration.try_into().ok())
+            .ok_or_else(|| Error::invalid("--retry-lock takes a time such as 10m or 2h"))
     }
 }
 

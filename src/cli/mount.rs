@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::SIGINT;
+use signal_hook::iterator::Signals;
 
 use super::output::Output;
 use super::{Done, Global, signal};
@@ -60,8 +61,10 @@ impl Args {
         if self.background && !serving {
             return self.start_in_background(output);
         }
+        // Listening comes first: who asks to end while the mount is being made finds nobody left over.
+        let signals = signal::listen()?;
         let mount = self.mount(global)?;
-        unmount_on_signals(mount.unmounter())?;
+        unmount_on_signals(signals, mount.unmounter())?;
         match serving {
             true => detach()?,
             false => output.note(self.greeting("Ctrl-C unmounts")),
@@ -125,9 +128,9 @@ fn detach() -> Result<()> {
 }
 
 /// The first Ctrl-C unmounts, unless somebody uses the mount; the second one takes it out all the same.
-fn unmount_on_signals(unmounter: Unmounter) -> Result<()> {
+fn unmount_on_signals(signals: Signals, unmounter: Unmounter) -> Result<()> {
     let asked = AtomicBool::new(false);
-    signal::on_stop(move |signal| {
+    signal::on_stop(signals, move |signal| {
         let insist = signal != SIGINT || asked.swap(true, Ordering::Relaxed);
         let done = if insist { unmounter.detach() } else { unmounter.unmount() };
         if let Err(error) = done {

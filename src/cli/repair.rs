@@ -57,7 +57,8 @@ impl Args {
     }
 
     fn repair(self, global: &Global, output: &Output) -> Result<Done> {
-        let options = Options { upload_location: self.upload_location, apply: self.apply };
+        let patience = global.patience()?;
+        let options = Options { upload_location: self.upload_location, apply: self.apply, patience };
         let progress = Progress::new(output)?;
         let report = repair::repair(global.repository_path()?, &options, &progress);
         output.problems(&progress.finish());

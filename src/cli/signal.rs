@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::base::{Context, Result};
 
@@ -18,10 +19,13 @@ pub(super) fn stop_flag() -> Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
-/// Calls `act` with each signal that asks to end, on a thread of its own.
-pub(super) fn on_stop(mut act: impl FnMut(i32) + Send + 'static) -> Result<()> {
-    let mut signals =
-        signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).context(|| "listening for signals")?;
+/// From now on signals that ask to end wait for [`on_stop`].
+pub(super) fn listen() -> Result<Signals> {
+    Signals::new([SIGINT, SIGTERM, SIGHUP]).context(|| "listening for signals")
+}
+
+/// Calls `act` with each of `signals`, on a thread of its own.
+pub(super) fn on_stop(mut signals: Signals, mut act: impl FnMut(i32) + Send + 'static) -> Result<()> {
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || signals.forever().for_each(&mut act))

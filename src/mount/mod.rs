@@ -59,8 +59,8 @@ impl Mount {
             .spawn(move || session.run())
             .context(|| "starting a thread for the mount")?;
         let mount = Mount { unmounter: Unmounter { point }, served: Some(served) };
-        // The first question that the kernel asks: it returns when the mount answers.
-        std::fs::metadata(&mount.unmounter.point).context(|| "asking the new mount for its top folder")?;
+        // `Session::new` has greeted the kernel, and the thread will answer: nothing is left to wait for. A process that asks
+        // its own mount cannot even be killed while it waits.
         point::raise_read_ahead(&mount.unmounter.point);
         Ok(mount)
     }

@@ -134,7 +134,8 @@ fn busy(point: &Path) -> Error {
 /// Lets the kernel read further ahead than the 128 KiB that FUSE gets, where we may (as root). Worth a few hundred MB/s on
 /// videos, so failing is fine.
 pub(super) fn raise_read_ahead(point: &Path) {
-    let Ok(found) = statx(CWD, point, AtFlags::empty(), StatxFlags::BASIC_STATS) else { return };
+    // What the kernel knows without asking the mount, which is our own.
+    let Ok(found) = statx(CWD, point, AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS) else { return };
     let path = format!("/sys/class/bdi/{}:{}/read_ahead_kb", found.stx_dev_major, found.stx_dev_minor);
     if let Err(error) = fs::write(&path, READ_AHEAD) {
         tracing::debug!(%path, %error, "read-ahead stays as it is");

@@ -1,18 +1,23 @@
 //! The writer's lock: one process at a time changes a repository; readers never ask.
 //!
-//! It is a `flock`, so a holder that died holds nothing. The file says who holds it, for the message to the next one.
+//! It is a `flock`, so a holder that died holds nothing. The file says who holds it, for the message to the next one. A
+//! symlink in its place is not followed: what it points to is not ours to write.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Context, Error, Kind, Result};
+use crate::base::{Context, Error, Kind, Monitor, Result};
+
+/// How often a waiting writer asks again.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Holds the lock until dropped.
 #[derive(Debug)]
@@ -32,25 +37,76 @@ struct Holder {
 impl Lock {
     /// Takes the lock at `path` for `doing`. `Locked` when another process has it, with who, what and since when.
     pub fn take(path: &Path, doing: &str) -> Result<Lock> {
-        let locking = || format!("locking {}", path.display());
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .context(locking)?;
+        let mut file = open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Err(held(&mut file)),
-            Err(errno) => return Err(Error::io(locking(), errno.into())),
+            Err(errno) => return Err(Error::io(locking(path), errno.into())),
         }
-        let holder = Holder { host: host(), pid: std::process::id(), since: Timestamp::now(), doing: doing.to_owned() };
-        let text = serde_json::to_string(&holder).unwrap_or_default();
-        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{text}")).context(locking)?;
+        // Only words for the next one: a full disk must not keep a prune from making room.
+        if let Err(error) = sign(&mut file, doing) {
+            tracing::debug!(%error, "the lock does not say who holds it");
+        }
         Ok(Lock { _file: file })
     }
+
+    /// Takes the lock, and waits up to `patience` while another process has it.
+    pub fn wait(path: &Path, doing: &str, patience: Duration, monitor: &dyn Monitor) -> Result<Lock> {
+        let begun = Instant::now();
+        let mut told = false;
+        loop {
+            match Lock::take(path, doing) {
+                Err(error) if error.kind() == Kind::Locked && begun.elapsed() < patience => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!("{error}; waiting for it");
+                    }
+                    if monitor.stopped() {
+                        return Err(Error::new(Kind::Interrupted, "stopped while waiting for the repository"));
+                    }
+                    std::thread::sleep(PAUSE.min(patience.saturating_sub(begun.elapsed())));
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+fn locking(path: &Path) -> String {
+    format!("locking {}", path.display())
+}
+
+/// The file at `path`, which is made if there is none.
+fn open(path: &Path) -> Result<File> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path);
+    let file = match opened {
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Err(no_file(path)),
+        opened => opened.context(|| locking(path))?,
+    };
+    match file.metadata().context(|| locking(path))?.is_file() {
+        true => Ok(file),
+        false => Err(no_file(path)),
+    }
+}
+
+fn no_file(path: &Path) -> Error {
+    Error::new(Kind::Refused, format_args!("{} is no plain file", path.display()))
+        .hint("somebody put it there; look at what it is, and take it away")
+}
+
+/// Writes down who holds the lock.
+fn sign(file: &mut File, doing: &str) -> std::io::Result<()> {
+    let holder = Holder { host: host(), pid: std::process::id(), since: Timestamp::now(), doing: doing.to_owned() };
+    let text = serde_json::to_string(&holder)?;
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{text}")
 }
 
 fn held(file: &mut File) -> Error {
@@ -62,8 +118,9 @@ fn held(file: &mut File) -> Error {
         }
         Err(_) => "another process".to_owned(),
     };
-    Error::new(Kind::Locked, format_args!("the repository is in use by {who}"))
-        .hint("wait until it is done; if that process is gone, its lock is gone too and you can simply run this again")
+    Error::new(Kind::Locked, format_args!("the repository is in use by {who}")).hint(
+        "wait until it is done, or let --retry-lock 2h wait for you; if that process is gone, its lock is gone too",
+    )
 }
 
 /// The name of this machine.
@@ -85,5 +142,37 @@ mod tests {
         assert!(error.to_string().contains(&format!("`backup` on {} (process {})", host(), std::process::id())));
         drop(lock);
         Lock::take(&path, "prune").unwrap();
+    }
+
+    #[test]
+    fn a_symlink_or_a_pipe_in_place_of_the_lock_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, precious) = (dir.path().join("lock"), dir.path().join("precious"));
+        std::fs::write(&precious, "words").unwrap();
+        std::os::unix::fs::symlink(&precious, &path).unwrap();
+        assert_eq!(Lock::take(&path, "backup").unwrap_err().kind(), Kind::Refused);
+        assert_eq!(std::fs::read(&precious).unwrap(), b"words");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("nowhere"), &path).unwrap();
+        assert_eq!(Lock::take(&path, "backup").unwrap_err().kind(), Kind::Refused);
+        assert!(!dir.path().join("nowhere").exists());
+        std::fs::remove_file(&path).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        assert_eq!(Lock::take(&path, "backup").unwrap_err().kind(), Kind::Refused);
+    }
+
+    #[test]
+    fn a_patient_taker_gets_it_when_it_is_free_and_an_impatient_one_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = Lock::take(&path, "backup").unwrap();
+        let short = Lock::wait(&path, "prune", Duration::from_millis(300), &crate::base::monitor::Silent);
+        assert_eq!(short.unwrap_err().kind(), Kind::Locked);
+        std::thread::scope(|scope| {
+            let waiting =
+                scope.spawn(|| Lock::wait(&path, "prune", Duration::from_secs(60), &crate::base::monitor::Silent));
+            drop(lock);
+            waiting.join().unwrap().unwrap();
+        });
     }
 }

@@ -12,7 +12,7 @@ use super::session::{
 use super::writer::ContentSink;
 use crate::base::monitor::Silent;
 use crate::base::{Monitor, Result};
-use crate::catalog::Draft;
+use crate::catalog::{Draft, query};
 
 /// The one writer of a repository, mending it. Unlike a session it does not ask for a catalog.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ pub struct Mending {
 
 impl Mending {
     /// Takes the lock.
-    pub fn begin(repository: &Repository) -> Result<Mending> {
-        Ok(Mending { repository: repository.clone(), _lock: prepare(repository, "repair")? })
+    pub fn begin(repository: &Repository, monitor: &dyn Monitor) -> Result<Mending> {
+        Ok(Mending { repository: repository.clone(), _lock: prepare(repository, "repair", monitor)? })
     }
 
     /// Writes `shoebox.json` again.
@@ -57,9 +57,10 @@ impl Mending {
         let generation = self.repository.catalog()?;
         let mut draft = Draft::copy_of(&generation, &self.repository.scratch("catalog"))?;
         let claimed = archive_names(&self.repository)?.into_iter().collect();
+        let needed = query::archive_names(draft.connection())?.into_keys().collect();
         in_transaction(draft.connection(), |db| {
             drop_missing_archives(&self.repository, db, &Silent)?;
-            add_archives(&self.repository, db, &claimed, monitor)?;
+            add_archives(&self.repository, db, &claimed, &needed, monitor)?;
             drop_orphans(db)
         })?;
         draft.publish(&self.repository.catalog_path()).map(drop)

@@ -225,6 +225,8 @@ impl Repository {
             let name = if number == 1 { format!("{begin}.json") } else { format!("{begin}-{number}.json") };
             match store::write_all(&**self.store(), &name, &json) {
                 Err(error) if error.kind() == Kind::Exists => {}
+                // A writer that began just now cleared its draft away.
+                Err(error) if error.kind() == Kind::NotFound && number == 1 => {}
                 done => return done.map(|()| name),
             }
         }

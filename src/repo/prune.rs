@@ -228,7 +228,7 @@ impl Session {
         let mut draft = Draft::copy_of(&self.generation, &self.repository.scratch("catalog"))?;
         let retired = in_transaction(draft.connection(), |db| {
             ingest::remove_dead_rows(db)?;
-            add_archives(&self.repository, db, written, monitor)?;
+            add_archives(&self.repository, db, written, written, monitor)?;
             let needs = Needs::of(db, &times(db)?)?;
             let still = needs.uses(db)?;
             let mut retired = Vec::new();

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,8 @@ pub struct Repository {
     root: PathBuf,
     description: Description,
     store: Arc<dyn Store>,
+    /// How long a writer waits for the lock.
+    patience: Duration,
 }
 
 const DESCRIPTION: &str = "shoebox.json";
@@ -65,7 +68,7 @@ impl Repository {
             shoebox: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let json = encode(&description)?;
-        let repository = Repository { root, description, store: Arc::new(folder) };
+        let repository = Repository { root, description, store: Arc::new(folder), patience: Duration::ZERO };
         // The description comes last: without it the folder is no repository, and `init` can be run again.
         drop(Session::begin(&repository, "init", &Silent)?);
         store::write_all(&*repository.store, DESCRIPTION, &json)?;
@@ -82,7 +85,17 @@ impl Repository {
             _ => error,
         })?;
         let description = describe(&json, &root)?;
-        Ok(Repository { root, description, store: Arc::new(folder) })
+        Ok(Repository { root, description, store: Arc::new(folder), patience: Duration::ZERO })
+    }
+
+    /// The same, whose writers wait for so long while another one is at work.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Repository {
+        Repository { patience, ..self }
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// The repository in the folder `root` even if its description is lost or is another's: records and catalog say which it
@@ -98,7 +111,8 @@ impl Repository {
                     created: Timestamp::now(),
                     shoebox: env!("CARGO_PKG_VERSION").to_owned(),
                 };
-                (Repository { description, store: Arc::new(Folder::new(&root)), root }, Some(error))
+                let store = Arc::new(Folder::new(&root));
+                (Repository { description, store, root, patience: Duration::ZERO }, Some(error))
             }
             Err(error) => return Err(error),
         };

@@ -35,7 +35,7 @@ pub struct Session {
 impl Session {
     /// Takes the lock for `doing` and brings the catalog up to date; a missing or damaged one is rebuilt.
     pub fn begin(repository: &Repository, doing: &str, monitor: &dyn Monitor) -> Result<Session> {
-        let lock = prepare(repository, doing)?;
+        let lock = prepare(repository, doing, monitor)?;
         let generation = up_to_date(repository, monitor).or_else(|error| match error.kind() {
             Kind::NotFound | Kind::Damaged => catch_up(repository, None, monitor),
             _ => Err(error),
@@ -45,7 +45,7 @@ impl Session {
 
     /// Takes the lock and builds the catalog anew from archives and snapshots.
     pub fn rebuild(repository: &Repository, monitor: &dyn Monitor) -> Result<Session> {
-        let lock = prepare(repository, "repair catalog")?;
+        let lock = prepare(repository, "repair catalog", monitor)?;
         let generation = catch_up(repository, None, monitor)?;
         Ok(Session { repository: repository.clone(), generation, _lock: lock })
     }
@@ -71,7 +71,8 @@ impl Session {
     }
 
     /// Where what is copied out of older archives goes: its archives are named by the time of the copying, and later than all
-    /// that there are, whatever the clock says. The catalog prefers the newer of two copies.
+    /// archives and snapshots that there are, whatever the clock says. The catalog prefers the newer of two copies, and no name
+    /// that a record or a reader knows is used for another archive.
     pub fn copies(&self) -> Result<ContentSink> {
         copies(&self.repository)
     }
@@ -83,7 +84,7 @@ impl Session {
         let claimed = written.archives.iter().map(|archive| archive.name.clone()).collect();
         let unreadable = Collect::default();
         in_transaction(draft.connection(), |db| {
-            add_archives(&self.repository, db, &claimed, &unreadable)?;
+            add_archives(&self.repository, db, &claimed, &claimed, &unreadable)?;
             add_row(db, &record, &encode(&record)?)
         })?;
         // A snapshot must not claim what cannot be read back.
@@ -121,9 +122,14 @@ impl Session {
 pub(super) fn copies(repository: &Repository) -> Result<ContentSink> {
     let listed = repository.store().list("archives")?;
     let of_name = |name: &str| name.rsplit_once('/')?.1.rsplit_once('-')?.0.parse::<SnapshotId>().ok();
-    let newest = listed.iter().filter_map(|listed| of_name(&listed.name)).max();
+    let archives = listed.iter().filter_map(|listed| of_name(&listed.name));
+    let newest = archives.chain(repository.snapshot_ids()?).max();
     let now = SnapshotId::at(jiff::Timestamp::now());
-    Ok(ContentSink::new(repository.store().clone(), newest.map_or(now, |newest| newest.max(now))))
+    let id = match newest.filter(|newest| *newest >= now) {
+        None => now,
+        Some(newest) => SnapshotId::from_seconds(newest.seconds().saturating_add(1))?,
+    };
+    Ok(ContentSink::new(repository.store().clone(), id))
 }
 
 /// A snapshot that is all there but for its record.
@@ -138,6 +144,11 @@ impl Staged {
     pub fn record(&self) -> &SnapshotRecord {
         &self.record
     }
+
+    /// The catalog with it.
+    pub fn catalog(&self) -> &Connection {
+        self.draft.reader()
+    }
 }
 
 pub(super) fn encode(record: &SnapshotRecord) -> Result<String> {
@@ -145,8 +156,10 @@ pub(super) fn encode(record: &SnapshotRecord) -> Result<String> {
         .map_err(|error| Error::new(Kind::Io, "writing a snapshot record").caused_by(error))
 }
 
-pub(super) fn prepare(repository: &Repository, doing: &str) -> Result<Lock> {
-    let lock = Lock::take(&repository.lock_path(), doing)?;
+pub(super) fn prepare(repository: &Repository, doing: &str, monitor: &dyn Monitor) -> Result<Lock> {
+    let lock = Lock::wait(&repository.lock_path(), doing, repository.patience(), monitor)?;
+    // What follows leans on what is there.
+    repository.store().settle()?;
     let tmp = repository.root().join("tmp");
     // What an interrupted writer left is of no use: nothing of it was published.
     match fs::read_dir(&tmp) {
@@ -216,12 +229,16 @@ pub(super) fn catch_up(
     known: Option<&Generation>,
     monitor: &dyn Monitor,
 ) -> Result<Generation> {
-    let next = catch_up_without_retired(repository, known, monitor)?;
+    let needed = match known {
+        Some(generation) => query::archive_names(&generation.connect()?)?.into_keys().collect(),
+        None => HashSet::new(),
+    };
+    let next = catch_up_without_retired(repository, known, &needed, monitor)?;
     match is_missed(repository, &next)? {
         false => Ok(next),
         true => {
             reinstate(repository, monitor)?;
-            catch_up_without_retired(repository, None, monitor)
+            catch_up_without_retired(repository, None, &needed, monitor)
         }
     }
 }
@@ -266,6 +283,7 @@ fn reinstate(repository: &Repository, monitor: &dyn Monitor) -> Result<()> {
 fn catch_up_without_retired(
     repository: &Repository,
     known: Option<&Generation>,
+    needed: &HashSet<String>,
     monitor: &dyn Monitor,
 ) -> Result<Generation> {
     monitor.begin(Phase::Catalog, None, None);
@@ -281,13 +299,13 @@ fn catch_up_without_retired(
         let claimed =
             records.iter().flat_map(|record| record.archives.iter().map(|archive| archive.name.clone())).collect();
         drop_missing_archives(repository, db, monitor)?;
-        add_archives(repository, db, &claimed, monitor)?;
+        add_archives(repository, db, &claimed, needed, monitor)?;
         drop_orphans(db)
     })?;
     if known.is_some() && !has_newest_lists(draft.connection())? {
         // What comes next is told by its difference to lists that are lost: begin anew, without that snapshot.
         drop(draft);
-        return catch_up_without_retired(repository, None, monitor);
+        return catch_up_without_retired(repository, None, needed, monitor);
     }
     for record in new_records(repository, draft.connection(), monitor)? {
         take_in(repository, draft.connection(), &record, monitor)?;
@@ -418,11 +436,14 @@ fn new_records(repository: &Repository, db: &Connection, monitor: &dyn Monitor) 
     Ok(records)
 }
 
-/// Adds the archives that the catalog does not know. Files of those that no snapshot claims are remembered.
+/// Adds the archives that the catalog does not know. Files of those that no snapshot claims are remembered. One that is
+/// damaged is a problem. One that the disk does not give just now is so too, unless it is `needed`: a catalog that knows it
+/// must not be replaced by one that does not.
 pub(super) fn add_archives(
     repository: &Repository,
     db: &Connection,
     claimed: &HashSet<String>,
+    needed: &HashSet<String>,
     monitor: &dyn Monitor,
 ) -> Result<()> {
     let known = query::archive_names(db)?;
@@ -435,6 +456,11 @@ pub(super) fn add_archives(
         match read() {
             Ok((lines, size, hash)) => ingest::add_archive(db, &name, size, hash, &lines, !claimed.contains(&name))?,
             Err(error) if error.kind() == Kind::Unsupported => return Err(error),
+            Err(error) if error.kind() != Kind::Damaged && needed.contains(&name) => {
+                return Err(error.hint(
+                    "look at the disk and its cable; if that file is lost for good, `shoebox repair catalog` goes on without it",
+                ));
+            }
             Err(error) => monitor.problem(Problem { subject: format!("archives/{name}"), message: describe(&error) }),
         }
     }

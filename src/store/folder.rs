@@ -82,6 +82,20 @@ impl Store for Folder {
             Ok(()) => sync_folder(path.parent().unwrap_or(&self.root)).context(deleting),
         }
     }
+
+    fn settle(&self) -> Result<()> {
+        let settling =
+            |error: walkdir::Error| Error::io(format_args!("looking into {}", self.root.display()), error.into());
+        let drafts = self.root.join(DRAFTS);
+        let walk = walkdir::WalkDir::new(&self.root).into_iter().filter_entry(|entry| entry.path() != drafts);
+        for entry in walk {
+            let entry = entry.map_err(settling)?;
+            if entry.file_type().is_dir() {
+                sync_folder(entry.path()).context(|| format!("saving {}", entry.path().display()))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Folder {

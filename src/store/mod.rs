@@ -34,6 +34,8 @@ pub trait Store: Send + Sync + Debug {
     fn draft(&self) -> Result<Box<dyn Draft>>;
     /// Deletes `name`: durable on return. Deleting what is not there is not an error.
     fn delete(&self, name: &str) -> Result<()>;
+    /// Makes durable what shows: a writer that was killed may have published or deleted what a power cut takes back.
+    fn settle(&self) -> Result<()>;
 }
 
 /// The whole of the object `name`, at most `limit` bytes. `Damaged` when it is larger.

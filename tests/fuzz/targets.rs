@@ -249,7 +249,20 @@ fn fitted(data: &[u8], target: &fit::Target) -> Option<Vec<u8>> {
         Ok(())
     });
     out.extend_from_slice(b"--\n-- PostgreSQL database dump complete\n--\n\n");
-    fitted.ok().map(|_| out)
+    fitted.ok().map(|_| as_dumped(&out))
+}
+
+/// With the one statement that nobody but the fitting writes as pg_dump had it.
+fn as_dumped(sql: &[u8]) -> Vec<u8> {
+    const SET: [&[u8]; 2] = [
+        b"SELECT pg_catalog.set_config('search_path', 'public, pg_catalog', true);\n",
+        b"SELECT pg_catalog.set_config('search_path', '', false);\n",
+    ];
+    let mut out = Vec::new();
+    for line in sql.split_inclusive(|&byte| byte == b'\n') {
+        out.extend_from_slice(if line == SET[0] { SET[1] } else { line });
+    }
+    out
 }
 
 /// Comments of a head and an end are left out as such.

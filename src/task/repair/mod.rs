@@ -17,6 +17,7 @@ mod record;
 mod salvage;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -33,6 +34,8 @@ pub struct Options {
     pub upload_location: Option<PathBuf>,
     /// Do it; else only say what would be done.
     pub apply: bool,
+    /// How long it waits for the lock.
+    pub patience: Duration,
 }
 
 /// One thing that is not as it should be, and what is done about it.
@@ -87,7 +90,8 @@ impl Report {
 /// Repairs the repository in the folder `root`, or says what a repair would do.
 pub fn repair(root: &Path, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
     let (repository, description) = Repository::recognize(root)?;
-    let mending = match Mending::begin(&repository) {
+    let repository = repository.with_patience(options.patience);
+    let mending = match Mending::begin(&repository, monitor) {
         // What is on a read-only disk can be looked at.
         Err(error) if error.kind() == Kind::Permission && !options.apply => None,
         begun => Some(begun?),

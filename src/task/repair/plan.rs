@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::record::Found;
-use super::salvage::Salvage;
+use super::salvage::{Salvage, is_headless};
 use super::{Remedy, Step, origin, record};
 use crate::archive::{frame, hasher};
 use crate::base::stored::{ChunkLine, IndexLine};
@@ -215,7 +215,7 @@ impl Plan {
     /// Those that have a flaw, and of which nothing that is needed stays lost.
     fn choose_replaced(&mut self) -> Result<()> {
         let archives = self.survey.shelf.archives();
-        let headless = (0..archives.len()).filter(|at| !archives[*at].retired && archives[*at].index.is_err());
+        let headless = (0..archives.len()).filter(|at| is_headless(&archives[*at]));
         let mut replaced: BTreeSet<usize> = headless.collect();
         let numbers = self.reading.flawed.iter().filter_map(|name| self.survey.shelf.number(name));
         let flawed: BTreeSet<usize> = numbers.chain(self.survey.others.iter().copied()).collect();
@@ -325,6 +325,9 @@ impl Plan {
 
     fn for_archive(&mut self, name: &str) -> Result<Remedy> {
         let Some(number) = self.survey.shelf.number(name) else { return Ok(Remedy::Leave("it is gone".into())) };
+        if self.survey.shelf.archives()[number].index.is_err() && !self.replaced.contains(&number) {
+            return Ok(Remedy::Leave("the disk does not give it: look at the disk and its cable".into()));
+        }
         if !self.replaced.contains(&number) {
             return Ok(Remedy::Leave("it stays as it is: something in it is damaged of which there is no copy".into()));
         }

@@ -10,10 +10,11 @@ use rusqlite::Connection;
 use crate::archive::salvage::{self, Member};
 use crate::archive::{read_chunk, verify::verify_content};
 use crate::base::stored::{ChunkLine, ChunkPlace, IndexLine};
-use crate::base::{FilePath, Hash, Result};
+use crate::base::{FilePath, Hash, Kind, Result};
 use crate::catalog::query;
 use crate::catalog::query::check as ask;
 use crate::repo::Shelf;
+use crate::repo::shelf::Shelved;
 
 /// An archive without an index.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ impl Salvage {
         let mut headless = Vec::new();
         for number in 0..shelf.archives().len() {
             let archive = &shelf.archives()[number];
-            if archive.index.is_err() && !archive.retired {
+            if is_headless(archive) {
                 let id = ids.get(&archive.name).copied();
                 let members = unless_damaged(shelf.object(number).and_then(|object| salvage::scan(&*object)))?;
                 headless.push(Headless { number, id, members: members.unwrap_or_default() });
@@ -138,11 +139,16 @@ fn path_of(catalog: Option<&Connection>, hash: Hash) -> Result<FilePath> {
     named().map_or_else(|| FilePath::new(format!("found/{hash}")), Ok)
 }
 
-/// `None` for bytes that cannot be had.
+/// `None` for bytes that are not what was written. What the disk does not give just now may be whole: that is an error.
 fn unless_damaged<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(error) if error.is_damage() => Ok(None),
-        Err(error) => Err(error),
+        Err(error) if error.kind() == Kind::Damaged => Ok(None),
+        Err(error) => Err(error.hint("look at the disk and its cable, then run it again: nothing was changed")),
     }
+}
+
+/// True when the index is not what was written; one that the disk does not give just now may be.
+pub(super) fn is_headless(archive: &Shelved) -> bool {
+    !archive.retired && archive.index.as_ref().is_err_and(|error| error.kind() == Kind::Damaged)
 }

@@ -1,0 +1,234 @@
+//! A repository with some nights behind it, what each of them held, and what must hold after anything went wrong.
+
+#![allow(dead_code)] // each test file uses its own part
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use shoebox::archive::ArchiveReader;
+use shoebox::base::monitor::{Collect, Silent};
+use shoebox::base::stored::IndexLine;
+use shoebox::base::{Hash, Kind, SnapshotId};
+use shoebox::repo::{Repository, StreamReader, prune};
+use shoebox::task::backup::backup;
+use shoebox::task::check::{Extent, check};
+use shoebox::task::forget::{self, Choice, forget};
+use shoebox::task::{prune::prune, repair};
+use shoebox::view::{self, View};
+use tempfile::TempDir;
+
+use crate::backup_library::{ANN, Home, dump, noise};
+
+/// What one snapshot has to give back.
+#[derive(Debug, Clone)]
+pub struct Night {
+    pub id: SnapshotId,
+    files: BTreeMap<String, Vec<u8>>,
+    dump: Vec<u8>,
+}
+
+/// A library, its repository, and the truth.
+pub struct Past {
+    pub home: Home,
+    pub nights: Vec<Night>,
+}
+
+/// What is done to a repository.
+#[derive(Debug, Clone)]
+pub enum Work {
+    Backup,
+    Forget(SnapshotId),
+    Prune,
+    Repair,
+}
+
+impl Night {
+    /// Its files.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> + Clone {
+        self.files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice()))
+    }
+
+    /// `folder` holds every one of its files.
+    pub fn assert_restored(&self, folder: &Path, what: &str) {
+        for (path, bytes) in &self.files {
+            let found = fs::read(folder.join(path)).unwrap_or_else(|error| panic!("{what}: {path}: {error}"));
+            assert!(found == *bytes, "{what}: {path} is another");
+        }
+    }
+}
+
+impl Past {
+    /// So many nights; the library has changed once more since the last of them.
+    pub fn new(nights: u64) -> Past {
+        let mut past = Past { home: Home::new(), nights: Vec::new() };
+        for number in 0..3 {
+            past.home.write(format!("upload/{ANN}/stays-{number}.jpg"), &noise(number + 1, 20_000));
+        }
+        for night in 0..nights {
+            past.change(night);
+            let id = past.home.backup().record.id;
+            past.nights.push(past.night(id));
+        }
+        past.change(nights);
+        past
+    }
+
+    /// Two nights, and the space of a third one that was forgotten.
+    pub fn forgotten() -> Past {
+        let mut past = Past::new(3);
+        let first = past.nights.remove(0);
+        past.work(&past.home.repo_path(), &Work::Forget(first.id), "forgetting");
+        past
+    }
+
+    /// A file comes, one goes, the dump is another one.
+    pub fn change(&self, night: u64) {
+        let name = |night: u64| format!("upload/{ANN}/night-{night}.jpg");
+        self.home.write(name(night), &noise(night + 100, 60_000));
+        if let Some(before) = night.checked_sub(1) {
+            let _ = fs::remove_file(self.home.upload().join(name(before)));
+        }
+        self.home.write_dump(&dump(300, night));
+    }
+
+    /// The library as it is now, as the snapshot `id` has to give it back.
+    pub fn night(&self, id: SnapshotId) -> Night {
+        Night { id, files: files(&self.home.upload()), dump: fs::read(self.home.dump_path()).unwrap() }
+    }
+
+    /// shoebox itself, told to do `work` on the repository in `root`.
+    pub fn command(&self, root: &Path, work: &Work) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shoebox"));
+        command.arg("--quiet").arg("-r").arg(root);
+        match work {
+            Work::Backup => {
+                command.args(["backup", "--upload-location"]).arg(self.home.upload());
+                command.arg("--dump").arg(self.home.dump_path())
+            }
+            Work::Forget(id) => command.args(["forget", "--apply", &id.to_string()]),
+            Work::Prune => command.args(["prune", "--grace", "0d"]),
+            Work::Repair => command.args(["repair", "catalog"]),
+        };
+        command
+    }
+
+    /// shoebox itself, told to restore all of `night` to `folder`.
+    pub fn restore(&self, night: &Night, folder: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shoebox"));
+        command.arg("--quiet").arg("-r").arg(self.home.repo_path()).args(["restore", "--all", "--snapshot"]);
+        command.arg(night.id.to_string()).arg("--to").arg(folder);
+        command
+    }
+
+    /// Does `work` on the repository in `root`; it has to succeed. What was forgotten already need not be forgotten again.
+    pub fn work(&self, root: &Path, work: &Work, what: &str) {
+        let repository = Repository::open(root).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        let done = match work {
+            Work::Backup => backup(&repository, self.home.options(), &Silent).map(drop),
+            Work::Forget(id) => match forget(&repository, &forgetting(*id), &Silent) {
+                Err(error) if error.kind() == Kind::NotFound => Ok(()),
+                done => done.map(drop),
+            },
+            Work::Prune => prune(&repository, &pruning(), false, false, &Silent).map(drop),
+            Work::Repair => repair::catalog(&repository, &Silent).map(drop),
+        };
+        done.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    }
+}
+
+fn forgetting(id: SnapshotId) -> forget::Options {
+    let choice = Choice::Named(vec![id.to_string()]);
+    forget::Options { choice, zone: TimeZone::UTC, now: Timestamp::now(), accept_clock: false, apply: true }
+}
+
+fn pruning() -> prune::Options {
+    prune::Options { max_unused: 20, grace: SignedDuration::ZERO, now: Timestamp::now() }
+}
+
+/// A temporary folder in memory, where there is one: nothing here is about the speed of a disk.
+pub fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
+
+/// The snapshots `nights` of the repository in `root` give back every byte, by the catalog as it lies there.
+pub fn assert_whole(root: &Path, nights: &[Night], what: &str) {
+    let repository = Repository::open(root).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    let contents = repository.contents();
+    let catalog = repository.catalog().unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    let db = catalog.connect().unwrap();
+    let view = View::open(&repository.catalog_path(), Arc::new(repository.contents()), view::Options::default());
+    let view = view.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    for night in nights {
+        let top = view.snapshot(&night.id.to_string()).unwrap_or_else(|error| panic!("{what}: {error:?}")).ino;
+        for (path, bytes) in &night.files {
+            assert!(read(&view, top, path, what) == *bytes, "{what}: {path} of {} is another", night.id);
+        }
+        let record = repository.record(night.id).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        let mut text = Vec::new();
+        let mut stream = StreamReader::new(&db, &contents, &record.streams.dump);
+        std::io::Read::read_to_end(&mut stream, &mut text).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        assert!(text == night.dump, "{what}: the dump of {} is another", night.id);
+    }
+}
+
+fn read(view: &View, top: view::Ino, path: &str, what: &str) -> Vec<u8> {
+    let node = view.resolve(top, format!("files/{path}").as_bytes());
+    let node = node.unwrap_or_else(|error| panic!("{what}: {path}: {error:?}"));
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < node.size {
+        let piece = view.read(node.ino, bytes.len() as u64, 1 << 20, |piece| bytes.extend_from_slice(piece));
+        piece.unwrap_or_else(|error| panic!("{what}: {path}: {error:?}"));
+    }
+    bytes
+}
+
+/// A check that reads everything finds nothing.
+pub fn assert_sound(root: &Path, what: &str) {
+    let monitor = Collect::default();
+    let report = check(&Repository::open(root).unwrap(), Extent::All, &monitor).unwrap();
+    assert!(report.findings.is_empty(), "{what}: {:#?}", report.findings);
+    assert_eq!(monitor.problems(), [], "{what}");
+}
+
+/// Every content and chunk that the archives of `root` hold, and how often.
+pub fn stored(root: &Path) -> BTreeMap<Hash, usize> {
+    let repository = Repository::open(root).unwrap();
+    let mut stored = BTreeMap::new();
+    for listed in repository.store().list("archives").unwrap() {
+        for line in ArchiveReader::open(repository.store().open(&listed.name).unwrap()).unwrap().lines().unwrap() {
+            let hash = match line {
+                IndexLine::Content(line) => line.content,
+                IndexLine::Chunk(line) => line.chunk,
+            };
+            *stored.entry(hash).or_default() += 1;
+        }
+    }
+    stored
+}
+
+/// Ids of the snapshots that the catalog of `root` knows.
+pub fn known(root: &Path) -> Vec<SnapshotId> {
+    let db = Repository::open(root).unwrap().catalog().unwrap().connect().unwrap();
+    shoebox::catalog::query::snapshot::ids(&db).unwrap()
+}
+
+/// Ids of the snapshots in `root`.
+pub fn ids(root: &Path) -> Vec<SnapshotId> {
+    Repository::open(root).unwrap().snapshot_ids().unwrap()
+}
+
+fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
+    let all = walkdir::WalkDir::new(root).into_iter().map(Result::unwrap);
+    all.filter(|entry| entry.file_type().is_file())
+        .map(|entry| {
+            let path = entry.path().strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            (path, fs::read(entry.path()).unwrap())
+        })
+        .collect()
+}
