@@ -404,3 +404,48 @@ fn one_that_was_cut_short_is_finished_by_the_next() {
     assert_eq!(reads(&home.repo_path()), before);
     assert_whole(&home, &mend(&home), &before);
 }
+
+// The command -------------------------------------------------------------------------------------------------------
+
+#[test]
+fn the_command_shows_its_plan_first_and_its_code_says_what_is_left() {
+    let home = nights();
+    let shoebox = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_shoebox"));
+        command.arg("-r").arg(home.repo_path()).args(arguments).env("SHOEBOX_UPLOAD_LOCATION", home.upload());
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), text)
+    };
+    assert_eq!(shoebox(&["repair"]), (0, "all is well: there is nothing to mend\n".to_owned()));
+    let (archive, at, _) = place(&home, "/1.jpg");
+    flip(&archive, at + 10);
+    fs::remove_file(home.repo_path().join("shoebox.json")).unwrap();
+    let (code, text) = shoebox(&["check"]);
+    assert!(code == 1 && text.contains("`shoebox repair` writes it again"), "{text}");
+    let (code, text) = shoebox(&["repair"]);
+    assert!(code == 3 && text.contains("2 findings, of which 2 can be mended; --apply does it"), "{text}");
+    assert!(text.contains("Ann Lee: IMG_1.jpg, taken 2025-01-02 03:04: damaged in "), "{text}");
+    assert!(text.contains("  mend: it is stored again from upload/"), "{text}");
+    let (code, text) = shoebox(&["repair", "--json", "--apply"]);
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((code, &lines[0]["finding"], &lines[0]["remedy"]), (0, &"photo".into(), &"mend".into()), "{text}");
+    assert_eq!(
+        (&lines[2]["finding"], &lines[2]["mended"], &lines[2]["applied"]),
+        (&"summary".into(), &2.into(), &true.into())
+    );
+    assert_eq!(lines[2]["aside"].as_array().unwrap().len(), 1);
+    assert_eq!(shoebox(&["repair", "--apply"]).0, 0);
+    assert_eq!(shoebox(&["check", "--read-data"]).0, 0);
+    assert_eq!(shoebox(&["repair", "catalog"]).0, 0);
+}
+
+#[test]
+fn one_writer_at_a_time() {
+    let home = nights();
+    let session = shoebox::repo::Session::begin(&home.repository(), "backup", &Silent).unwrap();
+    let error = repair(&home.repo_path(), &Options::default(), &Silent).unwrap_err();
+    assert_eq!(error.kind(), shoebox::base::Kind::Locked);
+    drop(session);
+    repair(&home.repo_path(), &Options::default(), &Silent).unwrap();
+}

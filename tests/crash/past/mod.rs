@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -45,6 +45,7 @@ pub enum Work {
     Forget(SnapshotId),
     Prune,
     Repair,
+    Mend,
 }
 
 impl Night {
@@ -86,6 +87,20 @@ impl Past {
         past
     }
 
+    /// Two nights; the index of an archive is lost, what tells `tar` of a member of the other, and the README.
+    pub fn damaged() -> Past {
+        let past = Past::new(2);
+        let (archives, lines) = (past.home.archives(), past.home.lines());
+        let of = |archive: &PathBuf| -> Vec<(u64, u64)> {
+            lines.iter().filter(|(path, _)| path == archive).map(|(_, line)| line.place()).collect()
+        };
+        let (last, stored) = *of(&archives[0]).last().unwrap();
+        flip(&archives[0], (last + stored).next_multiple_of(512) as usize + 512 + 30);
+        flip(&archives[1], of(&archives[1])[0].0 as usize - 510);
+        fs::remove_file(past.home.repo_path().join("README.txt")).unwrap();
+        past
+    }
+
     /// A file comes, one goes, the dump is another one.
     pub fn change(&self, night: u64) {
         let name = |night: u64| format!("upload/{ANN}/night-{night}.jpg");
@@ -113,6 +128,7 @@ impl Past {
             Work::Forget(id) => command.args(["forget", "--apply", &id.to_string()]),
             Work::Prune => command.args(["prune", "--grace", "0d"]),
             Work::Repair => command.args(["repair", "catalog"]),
+            Work::Mend => command.args(["repair", "--apply", "--upload-location"]).arg(self.home.upload()),
         };
         command
     }
@@ -136,9 +152,19 @@ impl Past {
             },
             Work::Prune => prune(&repository, &pruning(), false, false, &Silent).map(drop),
             Work::Repair => repair::catalog(&repository, &Silent).map(drop),
+            Work::Mend => {
+                let options = repair::Options { apply: true, ..repair::Options::default() };
+                repair::repair(root, &options, &Silent).map(drop)
+            }
         };
         done.unwrap_or_else(|error| panic!("{what}: {error:?}"));
     }
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 0x10;
+    fs::write(path, bytes).unwrap();
 }
 
 fn forgetting(id: SnapshotId) -> forget::Options {
