@@ -412,7 +412,7 @@ fn the_command_shows_its_plan_first_and_its_code_says_what_is_left() {
     let home = nights();
     let shoebox = |arguments: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_shoebox"));
-        command.arg("-r").arg(home.repo_path()).args(arguments).env("SHOEBOX_UPLOAD_LOCATION", home.upload());
+        command.arg("-qr").arg(home.repo_path()).args(arguments).env("SHOEBOX_UPLOAD_LOCATION", home.upload());
         let output = command.output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
         (output.status.code().unwrap(), text)
