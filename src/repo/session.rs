@@ -150,6 +150,10 @@ fn prepare(repository: &Repository, doing: &str, monitor: &dyn Monitor) -> Resul
     // What follows leans on what is there.
     repository.store().settle()?;
     let tmp = repository.root().join("tmp");
+    if tmp.is_symlink() {
+        return Err(Error::new(Kind::Refused, format_args!("{} is a symlink", tmp.display()))
+            .hint("what a backup left there is deleted; look at where it leads, and take the link away"));
+    }
     // What an interrupted writer left is of no use: nothing of it was published.
     match fs::read_dir(&tmp) {
         Ok(entries) => entries
