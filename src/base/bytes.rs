@@ -2,29 +2,48 @@
 //! For `#[serde(with = "…")]`.
 
 use std::borrow::Cow;
+use std::fmt;
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// What is no text.
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Form<'a> {
-    Text(Cow<'a, str>),
-    Hex { hex: Cow<'a, str> },
+struct Form<'a> {
+    hex: Cow<'a, str>,
 }
 
 /// Writes a string, or an object with the bytes in hex.
 pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     match std::str::from_utf8(bytes) {
         Ok(text) => serializer.serialize_str(text),
-        Err(_) => Form::Hex { hex: hex::encode(bytes).into() }.serialize(serializer),
+        Err(_) => Form { hex: hex::encode(bytes).into() }.serialize(serializer),
     }
 }
 
 /// Reads what [`serialize`] wrote.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-    match Form::deserialize(deserializer)? {
-        Form::Text(text) => Ok(text.into_owned().into_bytes()),
-        Form::Hex { hex } => hex::decode(hex.as_bytes()).map_err(serde::de::Error::custom),
+    deserializer.deserialize_any(Bytes)
+}
+
+/// Takes either form as it comes: an untagged enum would keep whatever else stands there in memory first.
+struct Bytes;
+
+impl<'de> Visitor<'de> for Bytes {
+    type Value = Vec<u8>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, or an object with `hex`")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Vec<u8>, E> {
+        Ok(text.as_bytes().to_vec())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<u8>, A::Error> {
+        let Form { hex } = Form::deserialize(MapAccessDeserializer::new(map))?;
+        hex::decode(hex.as_bytes()).map_err(serde::de::Error::custom)
     }
 }
 

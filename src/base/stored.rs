@@ -9,12 +9,46 @@ pub const SEGMENT: usize = 1 << 20;
 
 /// One line of an index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, try_from = "Fields")]
 pub enum IndexLine {
     /// A whole file.
     Content(ContentLine),
     /// A piece of a stream.
     Chunk(ChunkLine),
+}
+
+/// The fields of both kinds of lines. To try one kind after the other, serde would keep a line in a form that takes many times
+/// its bytes: a crafted index could exhaust memory.
+#[derive(Deserialize)]
+struct Fields {
+    content: Option<Hash>,
+    sha1: Option<Sha1>,
+    chunk: Option<Hash>,
+    size: u64,
+    offset: u64,
+    stored: u64,
+    frames: Option<Vec<u32>>,
+    #[serde(default, with = "hex::serde")]
+    tree: Vec<u8>,
+    path: Option<FilePath>,
+    mtime: Option<i64>,
+    #[serde(default)]
+    keys: Vec<Hash>,
+}
+
+impl TryFrom<Fields> for IndexLine {
+    type Error = &'static str;
+
+    fn try_from(fields: Fields) -> Result<Self, Self::Error> {
+        let Fields { content, sha1, chunk, size, offset, stored, frames, tree, path, mtime, keys } = fields;
+        match (content, sha1, path, mtime, chunk) {
+            (Some(content), Some(sha1), Some(path), Some(mtime), _) => {
+                Ok(IndexLine::Content(ContentLine { content, sha1, size, offset, stored, frames, tree, path, mtime }))
+            }
+            (.., Some(chunk)) => Ok(IndexLine::Chunk(ChunkLine { chunk, size, offset, stored, keys })),
+            _ => Err("a line is neither a content's nor a chunk's"),
+        }
+    }
 }
 
 /// A file's content in an archive.

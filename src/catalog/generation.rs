@@ -5,12 +5,18 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempPath;
 
 use super::{APPLICATION, VERSION};
 use crate::base::durable::{sync, sync_folder};
 use crate::base::{Context, Error, Kind, Result};
+
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// No value has more bytes. The longest are records, which stay below half of it, and the chaining values of huge files.
+const LONGEST_VALUE: i32 = 128 << 20;
 
 /// Tells one generation of a catalog from another: device, inode and modification time of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +66,10 @@ impl Generation {
 impl Stamp {
     fn of(path: &Path) -> Result<Stamp> {
         let meta = fs::metadata(path).context(|| format!("opening the catalog {}", path.display()))?;
+        if !meta.is_file() {
+            // A pipe would be waited for.
+            return Err(not_a_catalog(path, "is not a readable catalog"));
+        }
         Ok(Stamp(meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec()))
     }
 }
@@ -80,7 +90,7 @@ impl Draft {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).context(creating)?;
         let connection = Connection::open(path)?;
         configure_writer(&connection)?;
-        connection.execute_batch(include_str!("schema.sql"))?;
+        connection.execute_batch(SCHEMA)?;
         connection.pragma_update(None, "application_id", APPLICATION)?;
         connection.pragma_update(None, "user_version", VERSION)?;
         Ok(Draft { connection, path: own(path)? })
@@ -129,11 +139,19 @@ fn connect(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(uri, flags)?;
     keep_plans(&connection)?;
-    // A catalog may come from a stranger's stick: believe nothing in its schema.
-    connection.execute_batch(
-        "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA query_only = ON; PRAGMA cache_size = -4096;",
-    )?;
+    trust_nothing(&connection)?;
+    connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096;")?;
     Ok(connection)
+}
+
+/// A catalog may come from a stranger's stick: nothing in its schema is run, and no value is larger than one of ours can be.
+fn trust_nothing(connection: &Connection) -> Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST_VALUE)?;
+    connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;")?;
+    Ok(())
 }
 
 /// A statement is compiled once. Without the stability guarantee (<https://sqlite.org/queryplanner-ng.html>, section 4)
@@ -147,6 +165,7 @@ fn keep_plans(connection: &Connection) -> Result<()> {
 
 fn configure_writer(connection: &Connection) -> Result<()> {
     keep_plans(connection)?;
+    trust_nothing(connection)?;
     // The draft is a private copy: what a crash leaves of it is thrown away, so no journal on disk is needed.
     connection.execute_batch(
         "PRAGMA foreign_keys = OFF; PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;",
@@ -157,15 +176,44 @@ fn configure_writer(connection: &Connection) -> Result<()> {
 fn check_schema(connection: &Connection, path: &Path) -> Result<()> {
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (application, version) = (number("application_id"), number("user_version"));
-    if matches!((&application, &version), (Ok(APPLICATION), Ok(VERSION))) {
-        return Ok(());
+    match (application, version) {
+        (Ok(APPLICATION), Ok(VERSION)) if has_our_schema(connection)? => Ok(()),
+        (Ok(APPLICATION), Ok(VERSION)) => Err(not_a_catalog(path, "has another schema than shoebox gave it")),
+        (Ok(APPLICATION), Ok(version)) => {
+            Err(not_a_catalog(path, &format!("has schema version {version}, this shoebox uses {VERSION}")))
+        }
+        _ => Err(not_a_catalog(path, "is not a readable catalog")),
     }
-    let problem = match (application, version) {
-        (Ok(APPLICATION), Ok(version)) => format!("has schema version {version}, this shoebox uses {VERSION}"),
-        _ => "is not a readable catalog".to_owned(),
-    };
-    Err(Error::new(Kind::Damaged, format_args!("{} {problem}", path.display()))
-        .hint("`shoebox repair catalog` builds a new one from the archives; no photo is lost"))
+}
+
+fn not_a_catalog(path: &Path, problem: &str) -> Error {
+    Error::new(Kind::Damaged, format_args!("{} {problem}", path.display()))
+        .hint("`shoebox repair catalog` builds a new one from the archives; no photo is lost")
+}
+
+/// True when there are the tables and indexes of `schema.sql`, word for word, and nothing else but what SQLite itself makes:
+/// a default, a check or an index on an expression could do much before any trigger would.
+fn has_our_schema(connection: &Connection) -> Result<bool> {
+    let sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT IN ('sqlite_sequence', 'sqlite_stat1', 'sqlite_stat4')";
+    let mut statements = connection.prepare(sql)?;
+    let found = statements.query_map((), |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut ours = statements_of(SCHEMA);
+    let mut found: Vec<String> = found.iter().map(|sql| without_comments(sql)).collect();
+    ours.sort_unstable();
+    found.sort_unstable();
+    Ok(ours == found)
+}
+
+/// The statements of a schema that has no semicolon in its words.
+fn statements_of(schema: &str) -> Vec<String> {
+    let all = without_comments(schema);
+    all.split(';').map(|sql| sql.trim().to_owned()).filter(|sql| !sql.is_empty()).collect()
+}
+
+/// The words of `sql`, one blank between them.
+fn without_comments(sql: &str) -> String {
+    let lines = sql.lines().map(|line| line.split("--").next().unwrap_or_default());
+    lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
 }
 
 /// A path as a SQLite URI has it. Source: <https://sqlite.org/uri.html>, section 3.1.

@@ -113,7 +113,7 @@ impl Output {
         }
         eprintln!("shoebox: {message}");
         if let Some(hint) = error.next_step() {
-            eprintln!("hint: {hint}");
+            eprintln!("hint: {}", hint.lines().map(printable).collect::<Vec<_>>().join("\n"));
         }
     }
 }

@@ -47,7 +47,8 @@ const README: &[u8] = include_bytes!("README.txt");
 const DAMAGED: &str = "damaged";
 /// How the names of files in `tmp/` begin: drafts, catalogs, staged rows of a dump.
 const SCRATCH: [&str; 4] = ["draft-", "catalog-", "dump-", ".tmp"];
-const RECORD_LIMIT: u64 = 256 << 20;
+/// No record is larger: that of a dump of two terabytes has 50 MB.
+const RECORD_LIMIT: u64 = 64 << 20;
 
 impl Repository {
     /// Makes a repository in the folder `root`, which must be empty or not there.

@@ -161,6 +161,10 @@ pub(super) fn prepare(repository: &Repository, doing: &str, monitor: &dyn Monito
     // What follows leans on what is there.
     repository.store().settle()?;
     let tmp = repository.root().join("tmp");
+    if tmp.is_symlink() {
+        return Err(Error::new(Kind::Refused, format_args!("{} is a symlink", tmp.display()))
+            .hint("what a backup left there is deleted; look at where it leads, and take the link away"));
+    }
     // What an interrupted writer left is of no use: nothing of it was published.
     match fs::read_dir(&tmp) {
         Ok(entries) => entries

@@ -26,8 +26,8 @@ const AVERAGE: usize = 4 << 20;
 const MAX: usize = 8 << 20;
 /// A chunk is prolonged to the end of its line, by no more than this: three keys and a chunk stay below a patch's window.
 const TO_LINE_END: usize = 7 << 20;
-/// No line of a list is longer.
-const MAX_LINE: u64 = 64 << 20;
+/// No line of a list is longer. Reading one may take sixteen times its bytes, for a moment.
+const MAX_LINE: u64 = 16 << 20;
 /// What may be compressed at the same time.
 const IN_FLIGHT: usize = 2;
 /// A patch over this share of its plain bytes is stored plain and becomes a key.

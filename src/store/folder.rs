@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
@@ -39,9 +39,18 @@ impl Folder {
 impl Store for Folder {
     fn open(&self, name: &str) -> Result<Box<dyn Object>> {
         let path = self.path(name)?;
-        let file = File::open(&path).context(|| format!("opening {}", path.display()))?;
-        let size = file.metadata().context(|| format!("opening {}", path.display()))?.len();
-        Ok(Box::new(FileObject { file, size, path }))
+        let opening = || format!("opening {}", path.display());
+        // What is no plain file is none of ours: a pipe would be waited for, a device has no end.
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = match File::options().read(true).custom_flags(flags).open(&path) {
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Err(not_ours(&path)),
+            opened => opened.context(opening)?,
+        };
+        let meta = file.metadata().context(opening)?;
+        match meta.is_file() {
+            true => Ok(Box::new(FileObject { file, size: meta.len(), path })),
+            false => Err(not_ours(&path)),
+        }
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
@@ -65,6 +74,7 @@ impl Store for Folder {
 
     fn draft(&self) -> Result<Box<dyn Draft>> {
         let folder = self.root.join(DRAFTS);
+        self.refuse_links(&folder)?;
         create_private(&folder)?;
         let file = tempfile::Builder::new()
             .prefix("draft-")
@@ -75,6 +85,7 @@ impl Store for Folder {
 
     fn delete(&self, name: &str) -> Result<()> {
         let path = self.path(name)?;
+        self.refuse_links(path.parent().unwrap_or(&self.root))?;
         let deleting = || format!("deleting {}", path.display());
         match fs::remove_file(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -99,6 +110,15 @@ impl Store for Folder {
 }
 
 impl Folder {
+    /// Refuses to write below `folder` where a symlink leads out of the store: somebody else put it there.
+    fn refuse_links(&self, folder: &Path) -> Result<()> {
+        let ours = folder.ancestors().take_while(|above| *above != self.root);
+        match ours.into_iter().find(|above| above.is_symlink()) {
+            None => Ok(()),
+            Some(link) => Err(not_ours(link)),
+        }
+    }
+
     fn name_of(&self, path: &Path) -> Option<String> {
         path.strip_prefix(&self.root).ok()?.to_str().map(str::to_owned)
     }
@@ -213,11 +233,17 @@ impl Draft for FileDraft {
         let target = self.store.path(name)?;
         let saving = || format!("saving {}", target.display());
         let folder = target.parent().unwrap_or(&self.store.root);
+        self.store.refuse_links(folder)?;
         create_private(folder)?;
         sync(self.file.as_file()).context(saving)?;
         self.file.persist_noclobber(&target).map_err(|error| Error::io(saving(), error.error))?;
         sync_folder(folder).context(|| format!("saving {}", folder.display()))
     }
+}
+
+fn not_ours(path: &Path) -> Error {
+    Error::damaged(format_args!("{} is no file or folder of a repository, but a link or a device", path.display()))
+        .hint("shoebox did not make it; look at what it is, and take it away")
 }
 
 /// Makes `folder` and those above it, 0700, durable.

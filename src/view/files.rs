@@ -15,6 +15,9 @@ use super::{Entry, Kind, Node};
 use crate::base::{Error, Result};
 use crate::catalog::query::view::{self as ask, File};
 
+/// No kernel takes a longer name from a file system in user space (`FUSE_NAME_MAX`, fs/fuse/fuse_i.h).
+const LONGEST_NAME: usize = 1024;
+
 /// The place above `upload/` and `library/`.
 const TOP: i64 = 0;
 
@@ -66,7 +69,7 @@ impl At<'_> {
     }
 
     pub fn file_node(&self, file: &File) -> Result<Option<Node>> {
-        let Some(ino) = self.ino(Spot::File(file.row)) else { return Ok(None) };
+        let Some(ino) = self.ino(Spot::File(file.row)).filter(|_| is_name(&file.name)) else { return Ok(None) };
         let (kind, size) = match file.kind {
             1 => (Kind::Folder, 0),
             2 => (Kind::Symlink, ask::symlink(self.db, file.row, self.time())?.map_or(0, |target| target.len() as u64)),
@@ -145,4 +148,12 @@ impl At<'_> {
         parts.reverse();
         Ok(parts.join(&b'/'))
     }
+}
+
+/// True for what can be a name in a folder. A backup stores no other, but a crafted catalog may hold any bytes, and one such
+/// name would make a whole folder unreadable for the kernel.
+fn is_name(name: &[u8]) -> bool {
+    !matches!(name, b"" | b"." | b"..")
+        && name.len() <= LONGEST_NAME
+        && !name.iter().any(|byte| matches!(byte, b'/' | 0))
 }

@@ -179,7 +179,7 @@ fn list(view: &View, folder: Ino, limit: usize, waiting: &mut Vec<Ino>) {
     let mut names = Vec::new();
     let _ = view.children(folder, 0, &mut |entry| {
         let bad = matches!(entry.name, b"" | b"." | b"..") || entry.name.iter().any(|byte| matches!(byte, b'/' | 0));
-        assert!(!bad && entry.name.len() <= 255, "a folder shows `{}`", entry.name.escape_ascii());
+        assert!(!bad && entry.name.len() <= 1024, "a folder shows `{}`", entry.name.escape_ascii());
         waiting.push(entry.node.ino);
         names.push(entry.name.to_vec());
         if names.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

@@ -23,10 +23,10 @@ use targets::{Target, WORDS};
 /// How many inputs each target gets, by how long it takes for one.
 fn count(name: &str) -> u64 {
     match name {
-        "repository" => 60,
-        "catalog" => 200,
-        "dump" => 1_500,
-        _ => 12_000,
+        "repository" => 30,
+        "catalog" => 100,
+        "dump" => 800,
+        _ => 6_000,
     }
 }
 

@@ -1,8 +1,8 @@
-//! The difference of two sorted lists of lines.
+//! The difference of two sorted lists of lines. One that is not sorted is damaged: it could go on without an end.
 
 use std::cmp::Ordering;
 
-use crate::base::Result;
+use crate::base::{Error, Result};
 
 /// A line that is in one list and not in the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub fn merge<T: PartialEq>(
             (None, Some(_)) => Ordering::Greater,
             (Some(a), Some(b)) => order(a, b),
         };
-        let gone = if place.is_le() { std::mem::replace(&mut left, old.next().transpose()?) } else { None };
-        let came = if place.is_ge() { std::mem::replace(&mut right, new.next().transpose()?) } else { None };
+        let gone = if place.is_le() { advance(&mut left, &mut old, &order)? } else { None };
+        let came = if place.is_ge() { advance(&mut right, &mut new, &order)? } else { None };
         match (gone, came) {
             (Some(gone), Some(came)) if gone == came => {}
             (Some(gone), Some(came)) => each(Change::Replaced(gone, came))?,
@@ -40,6 +40,21 @@ pub fn merge<T: PartialEq>(
             (None, Some(came)) => each(Change::Added(came))?,
             (None, None) => return Ok(()),
         }
+    }
+}
+
+/// Goes on to the next line of a list. The one that was there.
+fn advance<T>(
+    line: &mut Option<T>,
+    list: &mut impl Iterator<Item = Result<T>>,
+    order: &impl Fn(&T, &T) -> Ordering,
+) -> Result<Option<T>> {
+    let before = std::mem::replace(line, list.next().transpose()?);
+    match (&before, &*line) {
+        (Some(before), Some(line)) if order(before, line).is_ge() => {
+            Err(Error::damaged("a list of a snapshot is out of order"))
+        }
+        _ => Ok(before),
     }
 }
 
@@ -58,6 +73,9 @@ mod tests {
             Ok(())
         };
         merge(old, new, |a, b| a.0.cmp(&b.0), each).unwrap();
+        let twice = merge(list(&[]), list(&[('a', 1), ('a', 2)]), |a, b| a.0.cmp(&b.0), |_| Ok(()));
+        let backwards = merge(list(&[('b', 1), ('a', 1)]), list(&[]), |a, b| a.0.cmp(&b.0), |_| Ok(()));
+        assert!(twice.is_err() && backwards.is_err());
         assert_eq!(told, [Change::Replaced(('b', 1), ('b', 2)), Change::Added(('c', 1)), Change::Removed(('d', 1))]);
     }
 }

@@ -5,7 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
-use crate::base::{Hash, Result, Sha1};
+use crate::base::{Hash, Result, Sha1, SnapshotId};
 
 /// An id as Immich gives it.
 pub type Id = [u8; 16];
@@ -23,7 +23,10 @@ pub struct Snapshot {
 const SNAPSHOT: &str = "SELECT time, number, good FROM snapshot";
 
 fn snapshot(row: &Row<'_>) -> rusqlite::Result<Snapshot> {
-    Ok(Snapshot { time: row.get(0)?, number: row.get(1)?, good: row.get(2)? })
+    let time = row.get(0)?;
+    // What is no time cannot be reckoned with.
+    SnapshotId::from_seconds(time).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, time))?;
+    Ok(Snapshot { time, number: row.get(1)?, good: row.get(2)? })
 }
 
 /// The snapshots from time `from` to before `to`, oldest first.
@@ -288,14 +291,16 @@ fn member(row: &Row<'_>) -> rusqlite::Result<Member> {
     })
 }
 
+/// The months of the years -9999 to 9999: a wall clock shows no others.
+const MONTHS: std::ops::RangeInclusive<i64> = -9999 * 12..=9999 * 12 + 11;
+
 /// The first month from `from` on in which `owner` has an asset in the timeline at `at`. Looks at one row a month.
 pub fn next_month(db: &Connection, owner: &Id, from: i64, at: i64) -> Result<Option<i64>> {
-    let mut from = from;
+    let mut from = from.max(*MONTHS.start());
     loop {
         let next = "SELECT min(month) FROM asset WHERE owner = ?1 AND month >= ?2";
-        let Some(month) = one(db, next, (owner, from), |row| row.get::<_, Option<i64>>(0))?.flatten() else {
-            return Ok(None);
-        };
+        let month = one(db, next, (owner, from), |row| row.get::<_, Option<i64>>(0))?.flatten();
+        let Some(month) = month.filter(|month| MONTHS.contains(month)) else { return Ok(None) };
         let shown = "SELECT 1 FROM asset a WHERE a.owner = ?1 AND a.month = ?2 AND a.since <= ?3 AND a.until > ?3
                      AND a.visibility = 0 AND a.trashed = 0 AND EXISTS (SELECT 1 FROM asset_file f
                      WHERE f.asset = a.id AND f.part = 0 AND f.since <= ?3 AND f.until > ?3) LIMIT 1";
