@@ -1,5 +1,5 @@
 //! `src/mount/SEMANTICS.md`, line by line, through the kernel. Needs /dev/fuse; without it the tests say so.
-//! Every row of that page is named here, or in `mount_memory.rs`, by its id (`holds(&["A1", …])`).
+//! Every row of that page is named here, in `mount_memory.rs` or in `prune.rs`, by its id (`holds(&["A1", …])`).
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -119,7 +119,7 @@ fn inodes(top: &Path) -> Vec<(PathBuf, u64)> {
 #[test]
 fn each_row_of_the_semantics_is_held_by_a_test() {
     let page = include_str!("../src/mount/SEMANTICS.md");
-    let tests = concat!(include_str!("mount.rs"), include_str!("mount_memory.rs"));
+    let tests = concat!(include_str!("mount.rs"), include_str!("mount_memory.rs"), include_str!("prune.rs"));
     let ids = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next());
     let ids: Vec<_> = ids.filter(|id| id.len() == 2 && id.as_bytes()[1].is_ascii_digit()).collect();
     assert!(ids.len() > 25);

@@ -2,17 +2,21 @@
 
 mod backup_library;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use backup_library::{Home, dump, noise};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use rustix::fs::{Mode, OFlags};
 use shoebox::base::monitor::{Collect, Silent};
 use shoebox::base::{Kind, SnapshotId};
 use shoebox::catalog::query;
+use shoebox::mount::{self, Mount};
 use shoebox::repo::notes::{Checked, What};
 use shoebox::repo::prune::Options;
 use shoebox::repo::{Repository, Session, SnapshotRecord, StreamReader};
@@ -98,7 +102,7 @@ impl Nights {
         let (db, contents) = (repository.catalog().unwrap().connect().unwrap(), repository.contents());
         let record = repository.record(*id).unwrap();
         let mut dump = String::new();
-        std::io::Read::read_to_string(&mut StreamReader::new(&db, &contents, &record.streams.dump), &mut dump).unwrap();
+        StreamReader::new(&db, &contents, &record.streams.dump).read_to_string(&mut dump).unwrap();
         assert!(dump == *text, "the dump of night {night}");
     }
 }
@@ -234,6 +238,49 @@ fn a_view_of_before_reads_on_when_the_archives_are_gone() {
     }
 }
 
+/// Says which rows of SEMANTICS.md a test holds.
+fn holds(_: &[&str]) {}
+
+#[test]
+fn who_is_in_a_snapshot_that_is_forgotten_stays_in_it_and_reads_on() {
+    holds(&["T9"]);
+    if fs::File::options().read(true).write(true).open("/dev/fuse").is_err() {
+        println!("skipped: /dev/fuse cannot be opened");
+        return;
+    }
+    let nights = Nights::new(3);
+    let point = nights.home.dir.path().join("mount");
+    fs::create_dir(&point).unwrap();
+    let _mount = Mount::start(Arc::new(open(&nights.repository())), &point, &mount::Options::default()).unwrap();
+    let snapshots = || {
+        let entries = fs::read_dir(point.join("snapshots")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect::<BTreeSet<_>>()
+    };
+    let before = snapshots();
+    let first = point.join("snapshots").join(before.first().unwrap());
+    let folder = fs::File::open(first.join("files/upload")).unwrap();
+    let video = fs::File::open(first.join("files/upload/big-0.mov")).unwrap();
+    let below = |name: &str| rustix::fs::openat(&folder, name, OFlags::RDONLY, Mode::empty()).map(fs::File::from);
+    let is_whole = |mut file: fs::File, path: &str| {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        assert!(bytes == nights.truth[0].1[path], "{path}");
+    };
+    for round in 0..2 {
+        nights.forget(&[round]);
+        nights.prune(SignedDuration::from_hours(24));
+        let begun = Instant::now();
+        while snapshots().len() > 2 - round {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", snapshots());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        is_whole(below(&format!("stays-{round}.jpg")).unwrap(), &format!("upload/stays-{round}.jpg"));
+    }
+    is_whole(video, "upload/big-0.mov");
+    is_whole(below("night-0.jpg").unwrap(), "upload/night-0.jpg");
+    assert!(below("night-1.jpg").is_err());
+}
+
 #[test]
 fn a_damaged_photo_makes_its_archive_stay() {
     let nights = Nights::new(3);
@@ -359,4 +406,22 @@ fn a_clock_that_jumped_stops_forgetting() {
     assert!(forget::refuse_clock(&jumped, at("2031-01-04T04:00:00Z")).is_err());
     let yearly = ["2023-01-01T03:00:00Z", "2024-01-01T03:00:00Z", "2025-01-01T03:00:00Z"].map(at);
     assert!(forget::refuse_clock(&yearly, at("2025-01-01T04:00:00Z")).is_ok());
+}
+
+#[test]
+fn no_archive_gets_the_name_of_one_that_was_there_before() {
+    let nights = Nights::new(2);
+    let names = || {
+        let listed = nights.repository().store().list("archives").unwrap();
+        listed.into_iter().map(|listed| listed.name).collect::<BTreeSet<_>>()
+    };
+    let mut known = names();
+    for _ in 0..3 {
+        // Padding is not needed: with nothing allowed to be unused, each prune writes everything anew.
+        let options = Options { max_unused: 0, ..pruning(SignedDuration::ZERO) };
+        prune(&nights.repository(), &options, true, false, &Silent).unwrap();
+        assert!(names().is_disjoint(&known), "{:?} {known:?}", names());
+        known.extend(names());
+    }
+    nights.assert_whole(&[0, 1]);
 }

@@ -46,6 +46,11 @@ impl Generation {
         Stamp::of(&self.path).is_ok_and(|now| now != self.stamp)
     }
 
+    /// When it was published: nanoseconds since 1970.
+    pub fn published(&self) -> i64 {
+        self.stamp.2.saturating_mul(1_000_000_000).saturating_add(self.stamp.3)
+    }
+
     /// What tells this generation from others.
     pub fn stamp(&self) -> Stamp {
         self.stamp
@@ -92,6 +97,11 @@ impl Draft {
     /// The connection to write through.
     pub fn connection(&mut self) -> &mut Connection {
         &mut self.connection
+    }
+
+    /// The connection to ask it something.
+    pub fn reader(&self) -> &Connection {
+        &self.connection
     }
 
     /// Makes this draft the generation at `target`: durable on return.

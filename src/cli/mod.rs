@@ -4,10 +4,12 @@
 //! 1 failed, 2 wrong usage, 3 finished, but something was left out or found damaged.
 
 mod acknowledge;
+mod audit;
 mod backup;
 mod check;
 mod completions;
 mod diff;
+mod drill;
 mod dump;
 mod exit;
 mod find;
@@ -96,6 +98,8 @@ enum Command {
     RestoreDatabase(Box<restore_database::Args>),
     Dump(dump::Args),
     Check(check::Args),
+    Audit(audit::Args),
+    Drill(drill::Args),
     Acknowledge(acknowledge::Args),
     Forget(Box<forget::Args>),
     Prune(prune::Args),
@@ -149,7 +153,9 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
         Command::Restore(args) => args.run(&global, output),
         Command::RestoreDatabase(args) => args.run(&global, output),
         Command::Dump(args) => args.run(&global, output),
+        Command::Drill(args) => args.run(&global, output),
         Command::Check(args) => args.run(&global, output),
+        Command::Audit(args) => args.run(&global, output),
         Command::Acknowledge(args) => args.run(&global, output),
         Command::Forget(args) => args.run(&global, output),
         Command::Prune(args) => args.run(&global, output),

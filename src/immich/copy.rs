@@ -213,6 +213,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn a_field_reads_back_as_what_was_escaped(text in "[\\\\Nntx0.\t\n\ré\u{1f3d6}]{0,12}") {
             let raw = escaped(&text);

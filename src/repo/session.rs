@@ -71,13 +71,18 @@ impl Session {
     }
 
     /// Where what is copied out of older archives goes: its archives are named by the time of the copying, and later than all
-    /// that there are, whatever the clock says. The catalog prefers the newer of two copies.
+    /// archives and snapshots that there are, whatever the clock says. The catalog prefers the newer of two copies, and no name
+    /// that a record or a reader knows is used for another archive.
     pub fn copies(&self) -> Result<ContentSink> {
         let listed = self.repository.store().list("archives")?;
         let of_name = |name: &str| name.rsplit_once('/')?.1.rsplit_once('-')?.0.parse::<SnapshotId>().ok();
-        let newest = listed.iter().filter_map(|listed| of_name(&listed.name)).max();
+        let archives = listed.iter().filter_map(|listed| of_name(&listed.name));
+        let newest = archives.chain(self.repository.snapshot_ids()?).max();
         let now = SnapshotId::at(jiff::Timestamp::now());
-        Ok(self.sink(newest.map_or(now, |newest| newest.max(now))))
+        match newest.filter(|newest| *newest >= now) {
+            None => Ok(self.sink(now)),
+            Some(newest) => Ok(self.sink(SnapshotId::from_seconds(newest.seconds().saturating_add(1))?)),
+        }
     }
 
     /// Tries the snapshot `record`, whose archives are all published: fills in how complete it is. Nothing shows of it
@@ -132,6 +137,11 @@ impl Staged {
     /// What its record will say.
     pub fn record(&self) -> &SnapshotRecord {
         &self.record
+    }
+
+    /// The catalog with it.
+    pub fn catalog(&self) -> &Connection {
+        self.draft.reader()
     }
 }
 

@@ -4,10 +4,12 @@
 //! returns a report. Damage of one file is no error of the task: it goes to the monitor, and the work goes on.
 
 pub mod acknowledge;
+pub mod audit;
 pub mod backup;
 pub mod check;
 pub mod database;
 pub mod diff;
+pub mod drill;
 pub mod dump;
 pub mod find;
 pub mod forget;

@@ -269,6 +269,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn a_number_unpacks_to_the_place_that_it_was_packed_from(snapshot in 1..=u16::MAX, spot in spot()) {
             let place = Place::In(snapshot, spot);

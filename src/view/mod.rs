@@ -6,7 +6,8 @@
 //! folders those in [`users`].
 //!
 //! Always holds: from the top no call leads to locked assets, nor with [`Options::user`] to anything but that person's tree.
-//! A node keeps its number, and a file its bytes, as long as the catalog keeps its lineage. Knows nothing of FUSE.
+//! A node keeps its number, and a file its bytes, as long as the catalog keeps its lineage; also in a snapshot that was
+//! forgotten meanwhile, until its archives are deleted. Knows nothing of FUSE.
 //!
 //! Limits: those of [`ino`]; with a catalog that was rebuilt under a view the view goes on with the old one until it is
 //! opened again. A snapshot shows what was private *then*: an asset that was locked later is seen in earlier snapshots.
@@ -118,15 +119,31 @@ pub struct View {
     source: Arc<dyn Source>,
     options: Options,
     user: Option<ask::Id>,
-    state: RwLock<Arc<State>>,
+    shown: RwLock<Shown>,
 }
+
+/// What is shown: the newest generation, and for whoever is in a snapshot that was forgotten since, the last that had it.
+struct Shown {
+    now: Arc<State>,
+    /// Newest first.
+    past: Vec<Arc<State>>,
+}
+
+/// Older generations that are kept.
+const PAST: usize = 4;
 
 impl View {
     /// The view of the catalog file `catalog`, whose bytes come from `source`. `NotFound` when there is no such user.
     pub fn open(catalog: &Path, source: Arc<dyn Source>, options: Options) -> Result<View> {
         let state = State::open(catalog)?;
         let user = options.user.as_deref().map(|user| state.with(|db| find_user(db, user))).transpose()?;
-        Ok(View { catalog: catalog.to_owned(), source, options, user, state: RwLock::new(Arc::new(state)) })
+        Ok(View {
+            catalog: catalog.to_owned(),
+            source,
+            options,
+            user,
+            shown: RwLock::new(Shown { now: Arc::new(state), past: Vec::new() }),
+        })
     }
 
     /// Takes over a newer catalog, if there is one; true if so. What is cached of the old one is dropped.
@@ -140,7 +157,15 @@ impl View {
             return Err(Error::damaged("the catalog was rebuilt; what is shown is the one before")
                 .hint("unmount and mount again to see the new one"));
         }
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        let is_needed = old.has_more_than(&new)?;
+        let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
+        shown.now = Arc::new(new);
+        if is_needed {
+            old.shrink();
+            shown.past.insert(0, old);
+            shown.past.truncate(PAST);
+        }
+        drop(shown);
         self.source.renew();
         Ok(true)
     }
@@ -152,15 +177,15 @@ impl View {
 
     /// The attributes of a node.
     pub fn node(&self, ino: Ino) -> Result<Node> {
-        self.at(ino, |place, db| self.top_node(db, place, ino), |at, spot| at.node(spot, ino))
+        self.at(ino, |place, state, db| self.top_node(state, db, place, ino), |at, spot| at.node(spot, ino))
     }
 
     /// The entry called `name` of the folder `parent`; `None` when there is none.
     pub fn child(&self, parent: Ino, name: &[u8]) -> Result<Option<Node>> {
         self.at(
             parent,
-            |place, db| match place {
-                Place::Root => self.root_child(db, name),
+            |place, state, db| match place {
+                Place::Root => self.root_child(state, db, name),
                 Place::Snapshots => self.snapshot_child(db, name),
                 _ => Ok(None),
             },
@@ -175,9 +200,10 @@ impl View {
     /// Hands the entries of the folder `parent` to `each`, from after the one with cookie `after` (0: from the front), in an
     /// order that stays the same. `each` must not ask this view anything.
     pub fn children(&self, parent: Ino, after: u64, each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) -> Result<()> {
-        let state = self.state();
-        state.with(|db| match place(ino_of(parent)?) {
-            Found::Top(Place::Root) => self.root_children(db, after, each),
+        let found = place(ino_of(parent)?);
+        let state = self.state_of(&found);
+        state.with(|db| match found {
+            Found::Top(Place::Root) => self.root_children(&state, db, after, each),
             Found::Top(Place::Snapshots) => self.snapshot_children(&state, db, after, each),
             Found::Top(_) => Err(Error::invalid("not a folder")),
             Found::In(number, spot) => {
@@ -196,15 +222,16 @@ impl View {
 
     /// The folder that the folder `ino` lies in; the top's is itself.
     pub fn parent(&self, ino: Ino) -> Result<Ino> {
-        self.at(ino, |_, _| Ok(ROOT), |at, spot| at.parent(spot))
+        self.at(ino, |_, _, _| Ok(ROOT), |at, spot| at.parent(spot))
     }
 
     /// Calls `take` with up to `len` bytes from `offset` of the file `ino`, fewer only where it ends. `Damaged` when the bytes
     /// are not what was written: they are never handed out.
     pub fn read<T>(&self, ino: Ino, offset: u64, len: usize, take: impl FnOnce(&[u8]) -> T) -> Result<T> {
-        let state = self.state();
+        let found = place(ino_of(ino)?);
+        let state = self.state_of(&found);
         state.with(|db| {
-            let bytes = state.bytes(ino, || match place(ino_of(ino)?) {
+            let bytes = state.bytes(ino, || match found {
                 Found::Top(Place::Readme) => Ok(Bytes::Text(top::README)),
                 Found::Top(_) => Err(Error::invalid("not a file")),
                 Found::In(number, spot) => self.snapshot_at(&state, db, number)?.bytes(spot),
@@ -217,7 +244,7 @@ impl View {
     pub fn target(&self, ino: Ino) -> Result<Vec<u8>> {
         let found = self.at(
             ino,
-            |place, db| match place {
+            |place, _, db| match place {
                 Place::Latest => Ok(self.latest_target(db)?.map(String::into_bytes)),
                 _ => Ok(None),
             },
@@ -234,12 +261,12 @@ impl View {
 
     /// The asset that the file `ino` of `users/` belongs to; `None` for everything else.
     pub fn asset(&self, ino: Ino) -> Result<Option<Asset>> {
-        self.at(ino, |_, _| Ok(None), |at, spot| at.asset(spot))
+        self.at(ino, |_, _, _| Ok(None), |at, spot| at.asset(spot))
     }
 
     /// The snapshot that `ino` lies in; `None` above snapshots.
     pub fn snapshot_of(&self, ino: Ino) -> Result<Option<SnapshotId>> {
-        self.at(ino, |_, _| Ok(None), |at, _| SnapshotId::from_seconds(at.time()).map(Some))
+        self.at(ino, |_, _, _| Ok(None), |at, _| SnapshotId::from_seconds(at.time()).map(Some))
     }
 
     /// The node at `path` below `folder`; `latest` stands for the snapshot it points to. `NotFound` names what is missing.
@@ -258,7 +285,7 @@ impl View {
     /// How many assets of the snapshot in `ino` have no bytes in it, and so are nowhere in the tree: files that were missing, and
     /// external libraries that were not covered.
     pub fn without_bytes(&self, ino: Ino) -> Result<u64> {
-        self.at(ino, |_, _| Ok(0), |at, _| ask::without_bytes(at.db, self.user.as_ref(), at.time()))
+        self.at(ino, |_, _, _| Ok(0), |at, _| ask::without_bytes(at.db, self.user.as_ref(), at.time()))
     }
 
     /// How much the repository holds.
@@ -275,7 +302,20 @@ impl View {
     }
 
     fn state(&self) -> Arc<State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shown.read().unwrap_or_else(PoisonError::into_inner).now.clone()
+    }
+
+    /// The newest generation that has what was found.
+    fn state_of(&self, found: &Found) -> Arc<State> {
+        let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
+        let (now, past) = (shown.now.clone(), shown.past.clone());
+        drop(shown);
+        match *found {
+            Found::In(number, _) if !past.is_empty() && !now.has(number) => {
+                past.into_iter().find(|state| state.has(number)).unwrap_or(now)
+            }
+            _ => now,
+        }
     }
 
     fn with<T>(&self, work: impl FnOnce(&State, &Connection) -> Result<T>) -> Result<T> {
@@ -287,12 +327,14 @@ impl View {
     fn at<T>(
         &self,
         ino: Ino,
-        top: impl FnOnce(Place, &Connection) -> Result<T>,
+        top: impl FnOnce(Place, &State, &Connection) -> Result<T>,
         inside: impl FnOnce(&At<'_>, Spot) -> Result<T>,
     ) -> Result<T> {
-        self.with(|state, db| match place(ino_of(ino)?) {
-            Found::Top(place) => top(place, db),
-            Found::In(number, spot) => inside(&self.snapshot_at(state, db, number)?, spot),
+        let found = place(ino_of(ino)?);
+        let state = self.state_of(&found);
+        state.with(|db| match found {
+            Found::Top(place) => top(place, &state, db),
+            Found::In(number, spot) => inside(&self.snapshot_at(&state, db, number)?, spot),
         })
     }
 

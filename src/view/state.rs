@@ -3,6 +3,7 @@
 //! Always holds: never more than [`CONNECTIONS`] connections and [`ENTRIES`] entries of listings (one listing may be longer
 //! by itself: then it is the only one). All of it is dropped when a newer generation takes over.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -140,6 +141,30 @@ impl State {
         let snapshot = ask::snapshot_by_number(db, number)?.ok_or_else(|| Error::not_found("snapshot"))?;
         lock(&self.numbers).put(number, snapshot);
         Ok(snapshot)
+    }
+
+    /// True when it has the snapshot with `number`.
+    pub fn has(&self, number: u16) -> bool {
+        lock(&self.numbers).contains(&number) || self.with(|db| self.snapshot(db, number)).is_ok()
+    }
+
+    /// True when some snapshot of this generation is not in `newer`.
+    pub fn has_more_than(&self, newer: &State) -> Result<bool> {
+        let numbers = |state: &State| {
+            state.with(|db| Ok(ask::snapshots(db, i64::MIN, i64::MAX)?.into_iter().map(|snapshot| snapshot.number)))
+        };
+        let newer: HashSet<u16> = numbers(newer)?.collect();
+        Ok(numbers(self)?.any(|number| !newer.contains(&number)))
+    }
+
+    /// Drops what is cached, and connections beside the first.
+    pub fn shrink(&self) {
+        let mut pool = lock(&self.pool);
+        pool.open -= pool.idle.len().saturating_sub(1);
+        pool.idle.truncate(1);
+        let mut listings = lock(&self.listings);
+        listings.cache.clear();
+        listings.entries = 0;
     }
 
     /// What is locked at `at`.

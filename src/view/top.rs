@@ -106,7 +106,7 @@ impl View {
         Ok(ask::newest_snapshot(db, false)?.map_or(0, |newest| nanoseconds(newest.time)))
     }
 
-    pub(super) fn top_node(&self, db: &Connection, place: Place, ino: Ino) -> Result<Node> {
+    pub(super) fn top_node(&self, state: &State, db: &Connection, place: Place, ino: Ino) -> Result<Node> {
         let mtime = self.top_mtime(db)?;
         match place {
             Place::Readme => Ok(Node::file(ino, README.len() as u64, mtime)),
@@ -114,7 +114,8 @@ impl View {
                 let target = self.latest_target(db)?.ok_or_else(|| Error::not_found("a good snapshot"))?;
                 Ok(Node::symlink(ino, target.len() as u64, mtime))
             }
-            _ => Ok(Node::folder(ino, mtime)),
+            // Who keeps a listing sees by the time that a snapshot was forgotten, too.
+            _ => Ok(Node::folder(ino, state.generation.published())),
         }
     }
 
@@ -124,14 +125,14 @@ impl View {
         Ok(Some(format!("snapshots/{}", name_of(db, newest, &self.options.time_zone)?)))
     }
 
-    pub(super) fn root_child(&self, db: &Connection, name: &[u8]) -> Result<Option<Node>> {
+    pub(super) fn root_child(&self, state: &State, db: &Connection, name: &[u8]) -> Result<Option<Node>> {
         let place = match name {
             b"README.txt" => Place::Readme,
             b"latest" => Place::Latest,
             b"snapshots" => Place::Snapshots,
             _ => return Ok(None),
         };
-        match self.top_node(db, place, place.pack().unwrap_or(ROOT)) {
+        match self.top_node(state, db, place, place.pack().unwrap_or(ROOT)) {
             Err(error) if error.kind() == crate::base::Kind::NotFound => Ok(None),
             node => node.map(Some),
         }
@@ -139,12 +140,13 @@ impl View {
 
     pub(super) fn root_children(
         &self,
+        state: &State,
         db: &Connection,
         after: u64,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
         for (index, name) in ["README.txt", "latest", "snapshots"].into_iter().enumerate().skip(after as usize) {
-            let Some(node) = self.root_child(db, name.as_bytes())? else { continue };
+            let Some(node) = self.root_child(state, db, name.as_bytes())? else { continue };
             if each(Entry { name: name.as_bytes(), cookie: index as u64 + 1, node }).is_break() {
                 break;
             }

@@ -1,6 +1,8 @@
 //! Questions to the catalog: one function each, a typed row out.
 
+pub mod audit;
 pub mod check;
+pub mod drill;
 pub mod history;
 mod place;
 pub mod search;

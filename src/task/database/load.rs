@@ -87,7 +87,8 @@ fn count(access: &Access, tables: &BTreeMap<String, String>) -> Result<BTreeMap<
     counts.filter(|counts| counts.len() == tables.len()).ok_or_else(unreadable)
 }
 
-fn compare(expected: &BTreeMap<String, u64>, found: &BTreeMap<String, u64>) -> Vec<Difference> {
+/// Tables that have not as many rows.
+pub(in crate::task) fn compare(expected: &BTreeMap<String, u64>, found: &BTreeMap<String, u64>) -> Vec<Difference> {
     let tables: std::collections::BTreeSet<_> = expected.keys().chain(found.keys()).collect();
     let rows = |of: &BTreeMap<String, u64>, table: &String| of.get(table).copied().unwrap_or(0);
     let each = tables.into_iter().map(|table| Difference {

@@ -21,6 +21,7 @@ use crate::repo::Repository;
 use crate::source::Access;
 
 pub use emit::{Emitted, emit};
+pub(super) use load::compare;
 pub use plan::{Extension, Obstacle, Plan};
 
 /// What to restore, and where to.

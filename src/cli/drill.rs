@@ -1,0 +1,115 @@
+//! `shoebox drill`
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::output::{Output, count, plural, printable, size};
+use super::progress::Progress;
+use super::{Done, Global};
+use crate::base::{Problem, Result};
+use crate::task::drill::{self, Options, Report, Servers};
+
+/// Rehearse the recovery: load the dump into a throw-away server, and read photos
+///
+/// The newest snapshot's dump is loaded into a PostgreSQL server that is made for this and removed afterwards, by the code that
+/// restores it in earnest. Rows are counted, and photos drawn at random are read as the mount reads them and compared with
+/// what the loaded database says of them. How it ended is remembered: `shoebox snapshots` shows the age of the last success.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The snapshot: an id, a name in the mount, or `latest`
+    #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
+    snapshot: String,
+    /// How many photos to read
+    #[arg(long, env = "SHOEBOX_DRILL_ASSETS", value_name = "N", default_value_t = 200)]
+    assets: u64,
+    /// Draw the same photos as the drill that said this number
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+    /// The server's programs: a folder with initdb, postgres and psql
+    #[arg(long, env = "SHOEBOX_DRILL_POSTGRES", value_name = "FOLDER", group = "server")]
+    postgres: Option<PathBuf>,
+    /// A container of this image, or of Immich's own that fits the dump
+    #[arg(long, value_name = "IMAGE", num_args = 0..=1, default_missing_value = "", group = "server")]
+    docker: Option<String>,
+    /// No server: read the dump and count its rows only, which is no success
+    #[arg(long, group = "server")]
+    no_server: bool,
+    /// The program that stands for docker, such as podman
+    #[arg(long, env = "SHOEBOX_DOCKER_PROGRAM", value_name = "PROGRAM", default_value = "docker")]
+    docker_program: OsString,
+}
+
+const EXAMPLES: &str = "\
+Which server: the best of this machine's that has the extensions which the dump needs; else a container, if docker answers (its
+image is fetched). It listens to nobody else, and its data lies in TMPDIR: about twice the dump's size.
+
+Examples:
+  shoebox drill
+  shoebox drill --assets 2000 --postgres /usr/lib/postgresql/18/bin
+  shoebox drill --docker
+
+JSON: {\"snapshot\", \"server\", \"no_server\", \"tables\", \"rows\", \"differences\": [{\"table\", \"expected\", \"found\"}], \"assets\", \"bytes\", \"wrong\", \"without_file\", \"seed\",
+\"failure\", \"remembered\"}. Exit code 3: it failed, or no server could be had";
+
+impl Args {
+    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+        let repository = global.open()?;
+        let progress = Progress::new(output)?;
+        let is_without = self.no_server;
+        let done = drill::drill(&repository, &self.options(), &progress);
+        output.problems(&progress.finish());
+        let report = done?;
+        if let Some(failure) = &report.failure {
+            output.problems(&[Problem { subject: "the drill failed".to_owned(), message: failure.clone() }]);
+        }
+        notes(&report, output);
+        output.answer(&report, text(&report))?;
+        Ok(if report.is_success() || is_without && report.failure.is_none() { Done::Whole } else { Done::Partly })
+    }
+
+    fn options(self) -> Options {
+        let docker = self.docker_program;
+        let servers = match (self.postgres, self.docker, self.no_server) {
+            (Some(folder), _, _) => Servers::Programs(folder),
+            (_, Some(image), _) => Servers::Container { docker, image: Some(image).filter(|image| !image.is_empty()) },
+            (_, _, true) => Servers::None,
+            _ => Servers::Any { docker },
+        };
+        let seed = self.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().1 >> 32);
+        Options { snapshot: self.snapshot, servers, assets: self.assets, seed }
+    }
+}
+
+fn notes(report: &Report, output: &Output) {
+    if report.without_file > 0 {
+        let photos = plural(report.without_file, "photo has", "photos have");
+        output.note(format!("note: {photos} no file in this snapshot, as it says itself"));
+    }
+    if let Some(reason) = &report.no_server {
+        output.note(format!("note: the dump was read and not loaded: {}", printable(reason)));
+        output.note("hint: `apt install postgresql` with what Immich needs, or docker, makes it a whole drill");
+    }
+    if !report.remembered {
+        output.note("note: the repository is read-only: this drill is not remembered");
+    }
+}
+
+fn text(report: &Report) -> String {
+    let outcome = match (&report.failure, report.is_success()) {
+        (Some(_), _) => "FAILED: it would not all come back",
+        (None, true) => "it would come back",
+        (None, false) => "as far as could be tried, it would come back",
+    };
+    let database = match &report.server {
+        Some(server) => format!("{} rows in {} tables loaded into {server}", count(report.rows), count(report.tables)),
+        None => format!("{} rows in {} tables read", count(report.rows), count(report.tables)),
+    };
+    let photos = plural(report.assets, "photo", "photos");
+    format!(
+        "drill on {}: {database}; {photos} ({}) read and right (seed {}): {outcome}",
+        report.snapshot,
+        size(report.bytes),
+        report.seed
+    )
+}

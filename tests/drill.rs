@@ -1,0 +1,237 @@
+//! Drills: what would come back is said to, what would not is not, and how it ended is remembered.
+
+mod backup_library;
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use assert_cmd::prelude::*;
+use backup_library::Home;
+use serde_json::Value;
+use shoebox::base::monitor::{Collect, Silent};
+use shoebox::base::stored::IndexLine;
+use shoebox::base::{Kind, Problem};
+use shoebox::repo::Session;
+use shoebox::task::backup::{self, DumpSource, backup};
+use shoebox::task::drill::{Options, Report, Servers, drill};
+use support::postgres::{DEBIAN, newer_versions};
+use support::{Era, Postgres, SampleLibrary, sample_library, shared};
+
+/// What pg_dump and pg_dumpall print of the sample library's database in that era. Made once: servers take their time.
+fn dumped(era: Era) -> &'static [u8] {
+    static DUMPS: [OnceLock<Vec<u8>>; 2] = [const { OnceLock::new() }; 2];
+    let at = usize::from(era == Era::Old);
+    DUMPS[at].get_or_init(|| {
+        let server = Postgres::start(DEBIAN);
+        server.create_database("immich");
+        server.load("immich", &sample_library(1, era).sql());
+        let mut client = match era {
+            Era::New => server.client("pg_dump", "immich"),
+            Era::Old => server.client("pg_dumpall", "immich"),
+        };
+        support::run(client.args(["--clean", "--if-exists"])).stdout
+    })
+}
+
+/// A repository with a snapshot of the sample library, files and database.
+fn sample(era: Era) -> (Home, SampleLibrary) {
+    let (home, library) = (Home::new(), sample_library(1, era));
+    fs::write(home.dump_path(), dumped(era)).unwrap();
+    back_up(&home, &library, DumpSource::File(home.dump_path()));
+    (home, library)
+}
+
+fn back_up(home: &Home, library: &SampleLibrary, dump: DumpSource) {
+    let database = Some("immich".to_owned());
+    let options = backup::Options { dump, database, upload_location: library.upload_location(), ..home.options() };
+    backup(&home.repository(), options, &Silent).unwrap();
+}
+
+fn programs(major: u32) -> Servers {
+    let debian = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"));
+    Servers::Programs(if debian.is_dir() { debian } else { newer_versions().join(format!("{major}/bin")) })
+}
+
+fn options(servers: Servers) -> Options {
+    Options { snapshot: "latest".to_owned(), servers, assets: 1000, seed: 7 }
+}
+
+/// Its report, and what it told on the way.
+fn drilled(home: &Home, options: &Options) -> (Report, Vec<Problem>) {
+    let monitor = Collect::default();
+    let report = drill(&home.repository(), options, &monitor).unwrap();
+    (report, monitor.problems())
+}
+
+/// Changes the record of the only snapshot, and the catalog with it.
+fn rewrite_rows(home: &Home, table: &str) {
+    let repository = home.repository();
+    let id = repository.snapshot_ids().unwrap()[0];
+    let mut record = repository.record(id).unwrap();
+    *record.dump.rows.get_mut(table).unwrap() += 1;
+    let path = home.repo_path().join(format!("snapshots/{id}.json"));
+    fs::write(path, serde_json::to_vec(&record).unwrap()).unwrap();
+    drop(Session::rebuild(&repository, &Silent).unwrap());
+}
+
+#[test]
+fn a_snapshot_of_either_era_that_would_come_back_passes_and_is_remembered() {
+    for era in [Era::New, Era::Old] {
+        let (home, library) = sample(era);
+        let (report, problems) = drilled(&home, &options(programs(DEBIAN)));
+        assert_eq!((problems, report.failure.as_deref()), (vec![], None));
+        assert!(report.is_success() && report.remembered && report.server.unwrap().starts_with("PostgreSQL 15."));
+        let assets = library.truth()["counts"]["assets"].as_u64().unwrap();
+        assert!(report.rows > 100 && report.assets + report.without_file == assets, "{} {}", report.assets, assets);
+        let notes = home.repository().notes().unwrap();
+        assert_eq!(notes.last_drill().unwrap().1.assets, report.assets);
+        // The same seed draws the same few; another draws others.
+        let few = |seed| drilled(&home, &Options { assets: 3, seed, ..options(Servers::None) }).0.bytes;
+        assert_eq!(few(1), few(1));
+        assert_ne!(few(1), few(2));
+    }
+}
+
+#[test]
+fn without_a_server_it_says_so_and_is_no_success() {
+    let (home, _library) = sample(Era::New);
+    let (report, problems) = drilled(&home, &options(Servers::None));
+    assert_eq!((problems, report.failure.as_deref(), report.is_success()), (vec![], None, false));
+    assert!(report.rows > 100 && report.assets > 10);
+    assert!(home.repository().notes().unwrap().last_drill().is_none());
+    rewrite_rows(&home, "album");
+    let (report, _) = drilled(&home, &options(Servers::None));
+    assert_eq!(report.failure.as_deref(), Some("1 tables have another number of rows"));
+}
+
+#[test]
+fn a_table_with_fewer_rows_than_were_recorded_fails() {
+    let (home, _library) = sample(Era::New);
+    rewrite_rows(&home, "album");
+    let (report, problems) = drilled(&home, &options(programs(DEBIAN)));
+    assert_eq!((report.differences.len(), report.differences[0].table.as_str()), (1, "album"));
+    assert!(!report.is_success() && problems[0].subject == "table album", "{problems:?}");
+    assert!(home.repository().notes().unwrap().last_drill().is_none());
+}
+
+#[test]
+fn a_photo_that_is_damaged_or_is_not_what_the_database_says_fails() {
+    let (home, library) = sample(Era::New);
+    let (sound, _) = drilled(&home, &options(Servers::None));
+    let photos = home.lines().into_iter().filter_map(|(archive, line)| match line {
+        IndexLine::Content(line) if line.frames.is_none() && line.path.to_string().ends_with(".jpg") => {
+            Some((archive, line))
+        }
+        _ => None,
+    });
+    let (archive, line) = photos.max_by_key(|(_, line)| line.size).unwrap();
+    let mut bytes = fs::read(&archive).unwrap();
+    bytes[line.offset as usize + 5] ^= 1;
+    fs::write(&archive, bytes).unwrap();
+    let (report, problems) = drilled(&home, &options(programs(DEBIAN)));
+    assert!(report.wrong > 0 && report.wrong + report.assets == sound.assets, "{report:?}");
+    assert_eq!(problems.len() as u64, report.wrong);
+    assert!(problems[0].message.contains("damaged"), "{problems:?}");
+    assert!(report.failure.unwrap().contains("photos are not right"));
+
+    // The disk rotted before the backup: the bytes are well kept, and not the photo.
+    let path = library.upload_location().join(line.path.as_path());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[5] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let other = Home::new();
+    back_up(&other, &library, DumpSource::File(dump_of(&home)));
+    let (report, problems) = drilled(&other, &options(programs(DEBIAN)));
+    assert_eq!(report.wrong, 1, "{problems:?}");
+    assert!(problems[0].message.starts_with("its SHA-1 is "), "{problems:?}");
+}
+
+/// The dump of the newest snapshot, as a file.
+fn dump_of(home: &Home) -> PathBuf {
+    let mut dump = Vec::new();
+    shoebox::task::dump::dump(&home.repository(), "latest", &mut |piece| {
+        dump.extend_from_slice(piece);
+        Ok(())
+    })
+    .unwrap();
+    let file = home.dir.path().join("again.sql");
+    fs::write(&file, dump).unwrap();
+    file
+}
+
+#[test]
+fn a_dump_that_a_server_refuses_fails_with_the_servers_words() {
+    let home = Home::new();
+    let library = sample_library(1, Era::New);
+    // The stand-in dump has rows for tables that nothing makes.
+    back_up(&home, &library, DumpSource::File(home.dump_path()));
+    let (report, _) = drilled(&home, &options(programs(DEBIAN)));
+    assert!(report.failure.as_deref().unwrap().contains("the database refused line "), "{report:?}");
+    assert!(!report.is_success() && home.repository().notes().unwrap().last_drill().is_none());
+}
+
+#[test]
+fn the_command_says_how_it_ended_and_snapshots_how_long_ago() {
+    let (home, _library) = sample(Era::New);
+    let shoebox = |arguments: &[&str]| {
+        let mut command = Command::cargo_bin("shoebox").unwrap();
+        let output = command.env("SHOEBOX_REPOSITORY", home.repo_path()).args(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    assert!(shoebox(&["snapshots"]).2.contains("no drill has succeeded yet"));
+    let folder = format!("/usr/lib/postgresql/{DEBIAN}/bin");
+    let (code, said, told) = shoebox(&["drill", "--postgres", &folder, "--assets", "5"]);
+    assert_eq!(code, Some(0), "{said}{told}");
+    assert!(said.contains("loaded into PostgreSQL 15.") && said.ends_with("it would come back\n"), "{said}");
+    assert!(shoebox(&["snapshots"]).2.contains("last drill that succeeded: less than a day ago"));
+    assert_eq!(shoebox(&["drill", "--no-server"]).0, Some(0));
+    let (code, said, _) = shoebox(&["--json", "drill", "--docker-program", "/nothing/docker"]);
+    let value: Value = serde_json::from_str(&said).unwrap();
+    // The machine's own server does, unless it lacks what the sample's database needs.
+    assert_eq!((code, value["failure"].is_null(), value["server"].is_string()), (Some(0), true, true), "{said}");
+    let (code, _, told) = shoebox(&["drill", "--postgres", "/nothing"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("hint: the folder must hold initdb, postgres and psql"), "{told}");
+    assert_eq!(
+        drill(&home.repository(), &options(Servers::Programs("/nothing".into())), &Silent).unwrap_err().kind(),
+        Kind::NotFound
+    );
+}
+
+#[test]
+fn real_libraries_would_come_back() {
+    let Some(shared) = shared() else { return };
+    for (state, dump, database, major) in [
+        ("state-1", "pg_dump-immich.sql", None, 16),
+        ("state-2", "pg_dumpall.sql", Some("immich"), 18),
+        ("old-1", "pg_dumpall.sql", Some("immich132"), 18),
+    ] {
+        let folder = shared.join("immich").join(state);
+        let home = Home::new();
+        let options = backup::Options {
+            upload_location: upload(&folder, &home),
+            dump: DumpSource::File(folder.join(dump)),
+            database: database.map(str::to_owned),
+            ..home.options()
+        };
+        backup(&home.repository(), options, &Silent).unwrap();
+        let (report, problems) = drilled(&home, &self::options(programs(major)));
+        println!("{state}: {report:?}");
+        assert_eq!((report.failure.as_deref(), problems), (None, vec![]), "{state}");
+        assert!(report.is_success());
+    }
+}
+
+/// Its UPLOAD_LOCATION, unpacked.
+fn upload(state: &Path, home: &Home) -> PathBuf {
+    let folder = home.dir.path().join("tar");
+    fs::create_dir(&folder).unwrap();
+    support::run(Command::new("tar").arg("-xf").arg(state.join("upload-location.tar")).arg("-C").arg(&folder));
+    let marked = |entry: &walkdir::DirEntry| entry.path().join("upload/.immich").is_file();
+    let found = walkdir::WalkDir::new(&folder).into_iter().flatten().find(marked);
+    found.unwrap_or_else(|| panic!("{} has no upload/.immich", state.display())).into_path()
+}
