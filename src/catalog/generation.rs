@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tempfile::TempPath;
 
 use super::{APPLICATION, VERSION};
@@ -161,6 +161,10 @@ fn check_schema(connection: &Connection, path: &Path) -> Result<()> {
         return Ok(());
     }
     let problem = match (application, version) {
+        // The disk did not give it just now.
+        (Err(error), _) | (_, Err(error)) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) => {
+            return Err(error.into());
+        }
         (Ok(APPLICATION), Ok(version)) => format!("has schema version {version}, this shoebox uses {VERSION}"),
         _ => "is not a readable catalog".to_owned(),
     };
