@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tempfile::TempPath;
 
 use super::{APPLICATION, VERSION};
@@ -177,6 +177,10 @@ fn check_schema(connection: &Connection, path: &Path) -> Result<()> {
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (application, version) = (number("application_id"), number("user_version"));
     match (application, version) {
+        // The disk did not give it just now.
+        (Err(error), _) | (_, Err(error)) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) => {
+            Err(error.into())
+        }
         (Ok(APPLICATION), Ok(VERSION)) if has_our_schema(connection)? => Ok(()),
         (Ok(APPLICATION), Ok(VERSION)) => Err(not_a_catalog(path, "has another schema than shoebox gave it")),
         (Ok(APPLICATION), Ok(version)) => {

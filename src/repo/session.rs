@@ -292,7 +292,11 @@ fn catch_up_without_retired(
 ) -> Result<Generation> {
     monitor.begin(Phase::Catalog, None, None);
     let path = repository.scratch("catalog");
-    let known = known.filter(|generation| extends(repository, generation).unwrap_or(false));
+    let known = match known.map(|generation| extends(repository, generation)).transpose() {
+        Ok(extends) => known.filter(|_| extends == Some(true)),
+        Err(error) if error.kind() == Kind::Damaged => None,
+        Err(error) => return Err(error),
+    };
     let mut draft = match known {
         Some(generation) => Draft::copy_of(generation, &path)?,
         None => new_draft(repository, &path)?,

@@ -8,8 +8,9 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use crate::expected::Expected;
 use crate::faulty::Disk;
-use crate::past::{Night, Past, Work, folder};
+use crate::past::{Night, Past, Work, assert_sound, assert_whole, folder};
 use crate::places;
+use shoebox::repo::Repository;
 
 /// How many of the calls of one kind go wrong in the usual run.
 const SAMPLE: usize = 2;
@@ -86,6 +87,39 @@ fn inject_everywhere(past: &Past, work: &Work, kept: &[Night]) {
     // Threads share their work differently each time: some calls do not come to be.
     assert!(injections > tried / 2, "{work:?}: only {injections} of {tried} runs had an injection");
     println!("{work:?}: {injections} injections");
+}
+
+/// What tells a catalog from one that was built anew.
+fn lineage(root: &Path) -> String {
+    let db = Repository::open(root).unwrap().catalog().unwrap().connect().unwrap();
+    db.query_row("SELECT value FROM meta WHERE key = 'lineage'", (), |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn a_disk_that_does_not_read_for_a_moment_costs_no_catalog() {
+    if !strace_works() {
+        return;
+    }
+    let past = Past::new(2);
+    let disk = Disk::of(&past.home.repo_path());
+    let (known, count) = (lineage(&past.home.repo_path()), count(&past, &disk, &Work::Backup, "pread64"));
+    let mut failed = 0;
+    for at in places(count, 6, 0) {
+        for how in ["", "+"] {
+            let root = folder();
+            disk.write_to(root.path());
+            let inject = format!("inject=pread64:error=EIO:when={}{how}", at + 1);
+            let (status, _) = run(&past, root.path(), &Work::Backup, &["-e", &inject]);
+            failed += usize::from(!status.success());
+            assert_whole(root.path(), &past.nights, &inject);
+            assert_eq!(lineage(root.path()), known, "{inject}");
+            past.work(root.path(), &Work::Backup, &inject);
+            assert_eq!(lineage(root.path()), known, "{inject}, after the next run");
+            assert_sound(root.path(), &inject);
+        }
+    }
+    assert!(failed > 0, "no backup minded");
+    println!("{failed} backups failed by reads that failed");
 }
 
 #[test]

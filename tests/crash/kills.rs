@@ -27,24 +27,35 @@ impl Dice {
     }
 }
 
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Killed,
+    Done,
+}
+
 /// How long such a run takes that is left alone, roughly.
 struct Pace(Duration);
 
 impl Pace {
-    /// Lets `child` run for a part of its time, and kills it. True when it had ended by itself, and well.
-    fn kill(&mut self, mut child: Child, dice: &mut Dice, what: &str) -> bool {
+    /// Lets `child` run for a part of its time, and kills it.
+    fn kill(&mut self, mut child: Child, dice: &mut Dice, what: &str) -> End {
         let begun = Instant::now();
         let time = self.0.mul_f64(dice.roll(1000) as f64 / 800.0);
         while begun.elapsed() < time {
             if let Some(status) = child.try_wait().unwrap() {
                 self.0 = begun.elapsed();
-                return status.success();
+                let mut said = String::new();
+                child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+                assert!(status.success(), "{what}: it failed by itself: {said}");
+                return End::Done;
             }
             std::thread::sleep(Duration::from_micros(500));
         }
         self.0 = self.0.max(time.mul_f64(1.05));
         child.kill().unwrap();
-        ended(&mut child, what).success()
+        ended(&mut child, what);
+        End::Killed
     }
 }
 
@@ -93,8 +104,7 @@ fn nothing_is_lost_to_kills_at_any_moment_while_a_mount_is_read() {
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| read_on(&folders, &pinned, &stop, &read));
         // Whatever fails here must not keep the reader going.
-        let result =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (0..kills).for_each(|at| killed.kill(at))));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| killed.kill_so_often(kills)));
         let (enough, begun) = (read.load(Ordering::Relaxed) + 10, Instant::now());
         while result.is_ok() && read.load(Ordering::Relaxed) < enough && begun.elapsed() < LIMIT {
             std::thread::sleep(Duration::from_millis(1));
@@ -142,20 +152,28 @@ impl Killed {
         }
     }
 
-    fn kill(&mut self, at: u64) {
+    fn kill_so_often(&mut self, kills: u64) {
+        while self.counts.iter().sum::<u64>() < kills {
+            self.kill();
+        }
+    }
+
+    fn kill(&mut self) {
         let root = self.past.home.repo_path();
-        let what = self.dice.roll(5) as usize;
-        self.counts[what] += 1;
+        // Snapshots have to come before they can be forgotten.
+        let what = [0, 0, 0, 1, 2, 3, 4][self.dice.roll(7) as usize];
+        let at = self.counts.iter().sum::<u64>() + 1;
         let message = format!("kill {at}, of {}", ["a backup", "a forget", "a prune", "a restore", "a mount"][what]);
-        match what {
+        let end = match what {
             0 => self.kill_work(&Work::Backup, 0, &message),
             1 => {
                 // The first two are read through the mount, and the newest is always kept.
                 let last = self.nights.len() - 1;
-                if last > 2 {
-                    let gone = self.nights[2 + self.dice.roll(last as u64 - 2) as usize].id;
-                    self.kill_work(&Work::Forget(gone), 1, &message);
+                if last <= 2 {
+                    return;
                 }
+                let gone = self.nights[2 + self.dice.roll(last as u64 - 2) as usize].id;
+                self.kill_work(&Work::Forget(gone), 1, &message)
             }
             2 => self.kill_work(&Work::Prune, 2, &message),
             3 => self.kill_restore(&message),
@@ -168,15 +186,18 @@ impl Killed {
                 }
                 self.mount.kill();
                 self.mount.start(&root);
+                End::Killed
             }
-        }
+        };
+        self.counts[what] += u64::from(end == End::Killed);
         self.assert_holds(&message);
     }
 
-    fn kill_work(&mut self, work: &Work, pace: usize, message: &str) {
+    fn kill_work(&mut self, work: &Work, pace: usize, message: &str) -> End {
         let root = self.past.home.repo_path();
         let child = quiet(self.past.command(&root, work).stdin(Stdio::null()));
-        let done = self.paces[pace].kill(child, &mut self.dice, message);
+        let end = self.paces[pace].kill(child, &mut self.dice, message);
+        let done = end == End::Done;
         let there = ids(&root);
         let missing: Vec<_> = self.nights.iter().map(|night| night.id).filter(|id| !there.contains(id)).collect();
         match work {
@@ -196,14 +217,19 @@ impl Killed {
                 self.changes += 1;
             }
         }
+        end
     }
 
-    fn kill_restore(&mut self, message: &str) {
+    fn kill_restore(&mut self, message: &str) -> End {
         let mut command = self.past.restore(&self.nights[1], self.restored.path());
-        if self.paces[3].kill(quiet(command.stdin(Stdio::null())), &mut self.dice, message) {
+        let end = self.paces[3].kill(quiet(command.stdin(Stdio::null())), &mut self.dice, message);
+        // Without its claim, a folder with something in it is done, also where the process was killed before it could say so.
+        let is_claimed = self.restored.path().join(".shoebox-restore").exists();
+        if !is_claimed && self.restored.path().join("upload").exists() {
             self.nights[1].assert_restored(self.restored.path(), message);
             self.restored = folder();
         }
+        end
     }
 
     /// What the catalog knows is whole. It may be behind by the newest snapshot; then the next writer takes that in.
@@ -234,5 +260,5 @@ impl Killed {
 }
 
 fn quiet(command: &mut std::process::Command) -> Child {
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }

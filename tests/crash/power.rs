@@ -11,7 +11,7 @@ use crate::places;
 
 /// After how many of the operations the power is cut in the usual run.
 const SAMPLE: usize = 16;
-/// How many mixtures are tried each time, besides all and nothing.
+/// How many mixtures are tried each time, besides all and nothing; one in the usual run.
 const MIXTURES: u64 = 3;
 
 /// What survives of that which is not durable.
@@ -24,7 +24,8 @@ enum Survives {
 
 impl Survives {
     fn all() -> impl Iterator<Item = Survives> {
-        [Survives::Nothing, Survives::All].into_iter().chain((0..MIXTURES).map(Survives::Mixture))
+        let mixtures = places(MIXTURES as usize, 1, 0).len() as u64;
+        [Survives::Nothing, Survives::All].into_iter().chain((0..mixtures).map(Survives::Mixture))
     }
 
     /// The disk `before`, with `changes`, after the power was cut.

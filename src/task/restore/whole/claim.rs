@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{FOLDERS, MARKER};
+use crate::base::durable::{sync, sync_folder};
 use crate::base::{Context, Error, Kind, Result, SnapshotId};
 
 /// The file that lies in the folder while it is restored into.
@@ -94,7 +95,9 @@ impl Claim {
             Err(error) => return Err(error).context(claiming),
         }
         let text = serde_json::to_vec(ticket).map_err(|error| Error::new(Kind::Io, claiming()).caused_by(error))?;
-        file.set_len(0).and_then(|()| file.write_all(&text)).context(claiming)?;
+        // At no moment is there no claim: who is killed here must find it again. It is there before the first file is.
+        let written = file.write_all(&text).and_then(|()| file.set_len(text.len() as u64));
+        written.and_then(|()| sync(&file)).and_then(|()| sync_folder(folder)).context(claiming)?;
         Ok(Claim { folder: folder.to_owned(), file })
     }
 
@@ -103,7 +106,7 @@ impl Claim {
         let finishing = || format!("writing in {}", self.folder.display());
         fs::remove_file(self.folder.join(NAME)).context(finishing)?;
         drop(self.file);
-        crate::base::durable::sync_folder(&self.folder).context(finishing)
+        sync_folder(&self.folder).context(finishing)
     }
 }
 
@@ -117,7 +120,8 @@ fn open(folder: &Path, flags: OFlags) -> Result<File> {
 fn read(file: &File) -> Option<Ticket> {
     let mut text = Vec::new();
     file.take(LONGEST).read_to_end(&mut text).ok()?;
-    serde_json::from_slice(&text).ok()
+    // The end of a longer one may follow.
+    serde_json::Deserializer::from_slice(&text).into_iter().next()?.ok()
 }
 
 /// True when nothing of a person's is in `folder`: what a file system makes itself does not count, nor do the folders and markers
@@ -226,6 +230,21 @@ mod tests {
         Claim::take(dir.path(), &ticket(1)).unwrap().finish().unwrap();
         assert_eq!(begun(dir.path(), &ticket(1), false).unwrap(), None);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_claim_that_was_cut_short_while_it_was_written_again_still_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = Ticket { external: vec!["/mnt/external/family".to_owned()], ..ticket(1) };
+        drop(Claim::take(dir.path(), &long).unwrap());
+        fs::write(dir.path().join("photo.jpg"), "x").unwrap();
+        let whole = fs::read(dir.path().join(NAME)).unwrap();
+        let short = serde_json::to_vec(&ticket(1)).unwrap();
+        // The new one is written, and what follows of the old one not yet cut off.
+        fs::write(dir.path().join(NAME), [&short[..], &whole[short.len()..]].concat()).unwrap();
+        assert_eq!(begun(dir.path(), &ticket(1), false).unwrap(), Some(ticket(1)));
+        drop(Claim::take(dir.path(), &ticket(1)).unwrap());
+        assert_eq!(fs::read(dir.path().join(NAME)).unwrap(), short);
     }
 
     #[test]
