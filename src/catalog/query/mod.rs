@@ -1,7 +1,6 @@
 //! Questions to the catalog: one function each, a typed row out.
 
 pub mod check;
-pub mod drill;
 pub mod history;
 mod place;
 pub mod search;
