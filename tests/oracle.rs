@@ -1,39 +1,71 @@
 //! Programs that know nothing of shoebox compare the mount with the folder that was backed up.
 
 mod backup_library;
+mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use backup_library::{Home, dump, odd_tree};
+use shoebox::base::monitor::Silent;
 use shoebox::mount::{self, Mount};
+use shoebox::task::backup::{DumpSource, Options, backup};
 use shoebox::task::open::open_view;
 use shoebox::view;
+use support::shared;
 
-/// A library with everything odd, backed up and mounted.
+/// A library, backed up and mounted.
 struct Shown {
+    /// Holds everything, and the repository.
     home: Home,
+    /// UPLOAD_LOCATION.
+    source: PathBuf,
     point: PathBuf,
     _mount: Mount,
 }
 
+/// The originals.
+const FOLDERS: [&str; 3] = ["upload", "library", "profile"];
+
+/// One with everything odd.
 fn odd() -> Shown {
-    shown(|home| {
-        odd_tree(home);
-        home.write_dump(&dump(10, 0));
-    })
+    let home = Home::new();
+    odd_tree(&home);
+    home.write_dump(&dump(10, 0));
+    let source = home.upload();
+    shown(home, source, None)
 }
 
-fn shown(fill: impl FnOnce(&Home)) -> Shown {
-    let home = Home::new();
-    fill(&home);
-    assert_eq!(home.backup().problems, []);
+/// That, and those of real servers where there are some.
+fn libraries() -> Vec<Shown> {
+    let mut all = vec![odd()];
+    let Some(shared) = shared() else {
+        println!("no real libraries here: only the one that is made");
+        return all;
+    };
+    for state in ["state-1", "state-2", "old-1"] {
+        let (home, state) = (Home::new(), shared.join("immich").join(state));
+        let folder = home.dir.path().join("tar");
+        fs::create_dir(&folder).unwrap();
+        agrees("tar", &[&"--warning=no-timestamp", &"-xf", &state.join("upload-location.tar"), &"-C", &folder]);
+        let marked = |entry: &walkdir::DirEntry| entry.path().join("upload/.immich").is_file();
+        let source = walkdir::WalkDir::new(&folder).into_iter().flatten().find(marked).unwrap().into_path();
+        all.push(shown(home, source, Some(state.join("pg_dump-immich.sql"))));
+    }
+    all
+}
+
+fn shown(home: Home, source: PathBuf, dump: Option<PathBuf>) -> Shown {
+    let dump = DumpSource::File(dump.unwrap_or_else(|| home.dump_path()));
+    let options = Options { upload_location: source.clone(), dump, ..home.options() };
+    let unreadable = backup(&home.repository(), options, &Silent).unwrap().record.completeness.unreadable;
+    assert_eq!(unreadable, 0);
     let point = home.dir.path().join("mount");
     fs::create_dir(&point).unwrap();
-    let view = open_view(&home.repository(), view::Options::default()).unwrap();
+    let view = open_view(&home.repository(), view::Options { locked: true, ..view::Options::default() }).unwrap();
     let mount = Mount::start(view, &point, &mount::Options::default()).unwrap();
-    Shown { home, point, _mount: mount }
+    Shown { home, source, point, _mount: mount }
 }
 
 impl Shown {
@@ -41,8 +73,8 @@ impl Shown {
         self.point.join("latest/files")
     }
 
-    fn source(&self) -> PathBuf {
-        self.home.upload()
+    fn folders(&self) -> Vec<&'static str> {
+        FOLDERS.into_iter().filter(|name| self.source.join(name).is_dir()).collect()
     }
 }
 
@@ -68,48 +100,67 @@ fn shell(script: &str, folder: &Path) -> String {
 
 #[test]
 fn diff_rsync_and_tar_find_no_difference_between_mount_and_disk() {
-    let shown = odd();
-    let (source, files) = (shown.source(), shown.files());
-    for name in ["upload", "library", "profile"] {
-        let (there, here) = (source.join(name).join("."), files.join(name).join("."));
-        agrees("diff", &[&"-r", &"--no-dereference", &there, &here]);
-        for (from, to) in [(&there, &here), (&here, &there)] {
-            agrees("rsync", &[&"-rlptgoc", &"--delete", &"--dry-run", &"--itemize-changes", from, to]);
+    for shown in libraries() {
+        let (source, files) = (&shown.source, shown.files());
+        for name in shown.folders() {
+            let (there, here) = (source.join(name).join("."), files.join(name).join("."));
+            agrees("diff", &[&"-r", &"--no-dereference", &there, &here]);
+            for (from, to) in [(&there, &here), (&here, &there)] {
+                agrees("rsync", &[&"-rlptgoc", &"--delete", &"--dry-run", &"--itemize-changes", from, to]);
+            }
+        }
+        // Packed from one side, compared with the other.
+        for (from, to) in [(source, &files), (&files, source)] {
+            let compare = format!(
+                "tar --create --hard-dereference --file - {} | tar --compare --file - --directory '{}'",
+                shown.folders().join(" "),
+                to.display()
+            );
+            let differences = format!("{compare} 2>&1 | grep -v 'Not linked to\\|implausibly old' || true");
+            assert_eq!(shell(&differences, from), "");
         }
     }
-    let compare = format!(
-        "tar --create --hard-dereference --file - upload library profile | tar --compare --file - --directory '{}'",
-        source.display()
-    );
-    assert_eq!(shell(&format!("{compare} 2>&1 | grep -v 'Not linked to\\|implausibly old' || true"), &files), "");
 }
 
 #[test]
 fn hashes_sizes_and_attributes_agree() {
-    let shown = odd();
-    let hash = "find . -type f -print0 | sort -z | xargs -0 sha1sum -b";
-    assert_eq!(shell(hash, &shown.source()), shell(hash, &shown.files()));
-    // Folders have their own sizes on every file system, and hard links are files of their own here.
-    let list = "find . -mindepth 1 \\( -type d -printf '%P %y %m %T@ %U %G\\n' -o -printf '%P %y %s %m %T@ %U %G %l\\n' \\) | sort";
-    assert_eq!(shell(list, &shown.source()), shell(list, &shown.files()));
-    let sizes = "find . -type f -printf '%s %b\\n' | awk '{ if ($2 != int(($1 + 511) / 512)) print }'";
-    assert_eq!(shell(sizes, &shown.files()), "");
-    let apparent = "du --apparent-size --count-links --block-size=1 library/ann/* | cut -f1";
-    assert_eq!(shell(apparent, &shown.source()), shell(apparent, &shown.files()));
+    for shown in libraries() {
+        let (source, files, folders) = (&shown.source, &shown.files(), shown.folders().join(" "));
+        let hash = format!("find {folders} -type f -print0 | sort -z | xargs -0 sha1sum -b");
+        assert_eq!(shell(&hash, source), shell(&hash, files));
+        let sums = shown.home.dir.path().join("sums");
+        shell(&format!("{hash} > '{}'", sums.display()), source);
+        shell(&format!("sha1sum --check --strict --quiet '{}'", sums.display()), files);
+        // Folders have their own sizes on every file system, and hard links are files of their own here.
+        let list = format!(
+            "find {folders} -mindepth 1 \\( -type d -printf '%p %y %m %T@ %U %G\\n' -o -printf '%p %y %s %m %T@ %U %G %l\\n' \\) | sort"
+        );
+        assert_eq!(shell(&list, source), shell(&list, files));
+        let sizes = "find . -type f -printf '%s %b\\n' | awk '{ if ($2 != int(($1 + 511) / 512)) print }'";
+        assert_eq!(shell(sizes, files), "");
+        let apparent = format!(
+            "find {folders} -type f -print0 | sort -z | du --files0-from=- --apparent-size --count-links --block-size=1"
+        );
+        assert_eq!(shell(&apparent, source), shell(&apparent, files));
+        // What it takes up is what its blocks say.
+        let blocks = "find . ! -type d -printf '%b\\n' | awk '{ all += $1 } END { print all * 512 }'";
+        let taken = "du --block-size=1 --summarize --count-links . | cut -f1";
+        assert_eq!(shell(blocks, files), shell(taken, files));
+    }
 }
 
 #[test]
 fn fio_verifies_what_it_wrote_with_four_readers_and_by_mmap() {
-    let shown = shown(|home| {
-        for name in ["1.jpg", "2.jpg"] {
-            home.write(format!("upload/{}/{name}", backup_library::ANN), b"a photo that the dump names");
-        }
-        let folder = home.upload().join("library");
-        shell(
-            "fio --name=w --filename=pattern.bin --rw=write --bs=64k --size=24m --verify=crc32c --do_verify=0 --minimal",
-            &folder,
-        );
-    });
+    let home = Home::new();
+    for name in ["1.jpg", "2.jpg"] {
+        home.write(format!("upload/{}/{name}", backup_library::ANN), b"a photo that the dump names");
+    }
+    let source = home.upload();
+    shell(
+        "fio --name=w --filename=pattern.bin --rw=write --bs=64k --size=24m --verify=crc32c --do_verify=0 --minimal",
+        &source.join("library"),
+    );
+    let shown = shown(home, source, None);
     let scratch = tempfile::tempdir().unwrap();
     for engine in ["psync", "mmap"] {
         let file = shown.files().join("library/pattern.bin");
@@ -127,7 +178,7 @@ fn a_photo_comes_out_by_every_program_that_people_use() {
     let shown = odd();
     let ann = format!("upload/{}", backup_library::ANN);
     let (photo, original) =
-        (shown.files().join(&ann).join("2.jpg"), fs::read(shown.source().join(&ann).join("2.jpg")).unwrap());
+        (shown.files().join(&ann).join("2.jpg"), fs::read(shown.source.join(&ann).join("2.jpg")).unwrap());
     let out = shown.home.dir.path().join("out");
     fs::create_dir(&out).unwrap();
     let take = |script: &str| {

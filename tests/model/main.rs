@@ -197,6 +197,7 @@ impl World {
             keep_bad_dump: false,
             accept_shrink: true,
             accept_other_library: false,
+            alarm_shrink: 100,
             readers: 2,
         };
         let repository = self.repository();
