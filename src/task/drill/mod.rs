@@ -153,7 +153,7 @@ fn expected(
     let failure = match server::load(repository, dump, options, monitor)? {
         Tried::Loaded { server, report: loaded } => {
             report.server = Some(format!("PostgreSQL {}", server.version()));
-            return Ok((Some(rows::of_server(&server, loaded, sample, monitor)?), None));
+            return Ok((Some(rows::of_server(&server, *loaded, sample, monitor)?), None));
         }
         Tried::Failed { server, error } => {
             report.server = Some(format!("PostgreSQL {server}"));

@@ -33,7 +33,7 @@ pub enum Servers {
 pub(super) enum Tried {
     Loaded {
         server: ThrowAway,
-        report: Report,
+        report: Box<Report>,
     },
     /// A server was there, of this version, and the dump did not load.
     Failed {
@@ -130,7 +130,7 @@ fn attempt(
     let target = Access { database, user, ..Access::new(server.server(DATABASE)) };
     let options = database::Options { snapshot: dump.id.to_string(), ..database::Options::new(target) };
     match database::attempt(repository, &options, monitor) {
-        Ok(Ok(report)) => Ok(Ok(Tried::Loaded { server, report })),
+        Ok(Ok(report)) => Ok(Ok(Tried::Loaded { server, report: Box::new(report) })),
         Ok(Err(obstacle)) => {
             let what = format!("PostgreSQL {}: {}", server.version(), obstacle.what);
             Ok(Err(Error::new(Kind::Refused, what).hint("`--docker` takes a container of Immich's own image")))
