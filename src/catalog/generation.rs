@@ -99,6 +99,11 @@ impl Draft {
         &mut self.connection
     }
 
+    /// The connection to ask it something.
+    pub fn reader(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Makes this draft the generation at `target`: durable on return.
     pub fn publish(self, target: &Path) -> Result<Generation> {
         let Draft { connection, path } = self;

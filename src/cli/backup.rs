@@ -72,7 +72,7 @@ Examples:
   docker exec immich_postgres pg_dump -U postgres immich | shoebox backup --upload-location /srv/immich/library --dump -
   shoebox backup --env-file /srv/immich --docker immich_postgres --external /mnt/family=/srv/family
 
-JSON: the snapshot record (see FORMAT.md) without chunk lists, with \"unchanged\" (files not read), \"grown\" (bytes) and \"problems\"";
+JSON: the snapshot record (see FORMAT.md) without chunk lists, with \"unchanged\" (files not read), \"grown\" (bytes), \"problems\" and\n\"audit\" (numbers by class, as `shoebox audit` calls them)";
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
@@ -181,17 +181,8 @@ fn notes(report: &Report, output: &Output) {
             "note: {assets} of external libraries not in this backup; --external SERVER_PATH=FOLDER covers them"
         ));
     }
-    if complete.missing > 0 {
-        output.note(format!(
-            "note: {} in the database without a file",
-            plural(complete.missing, "photo is", "photos are")
-        ));
-    }
-    if complete.moved > 0 {
-        output.note(format!(
-            "note: {} found by content, not where the database says",
-            plural(complete.moved, "photo was", "photos were")
-        ));
+    if !report.audit.is_empty() {
+        output.note(format!("note: {}; `shoebox audit` tells which", super::audit::totals(&report.audit)));
     }
 }
 
@@ -209,6 +200,14 @@ fn summary(report: &Report) -> String {
     )
 }
 
+/// Numbers by class, as `shoebox audit` calls them.
+fn audit(report: &Report) -> serde_json::Value {
+    let counts = report.audit.iter().filter_map(|(class, tally)| {
+        Some((serde_json::to_value(class).ok()?.as_str()?.to_owned(), serde_json::Value::from(tally.count)))
+    });
+    counts.collect::<serde_json::Map<_, _>>().into()
+}
+
 fn json(report: &Report) -> serde_json::Value {
     let mut value = serde_json::to_value(report.record.clone().without_chunks()).unwrap_or_default();
     let problems: Vec<_> =
@@ -217,6 +216,7 @@ fn json(report: &Report) -> serde_json::Value {
         object.insert("unchanged".to_owned(), report.unchanged.into());
         object.insert("grown".to_owned(), report.grown.into());
         object.insert("problems".to_owned(), problems.into());
+        object.insert("audit".to_owned(), audit(report));
     }
     value
 }

@@ -4,6 +4,7 @@
 //! 1 failed, 2 wrong usage, 3 finished, but something was left out or found damaged.
 
 mod acknowledge;
+mod audit;
 mod backup;
 mod check;
 mod completions;
@@ -97,6 +98,7 @@ enum Command {
     RestoreDatabase(Box<restore_database::Args>),
     Dump(dump::Args),
     Check(check::Args),
+    Audit(audit::Args),
     Drill(drill::Args),
     Acknowledge(acknowledge::Args),
     Forget(Box<forget::Args>),
@@ -153,6 +155,7 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
         Command::Dump(args) => args.run(&global, output),
         Command::Drill(args) => args.run(&global, output),
         Command::Check(args) => args.run(&global, output),
+        Command::Audit(args) => args.run(&global, output),
         Command::Acknowledge(args) => args.run(&global, output),
         Command::Forget(args) => args.run(&global, output),
         Command::Prune(args) => args.run(&global, output),

@@ -138,6 +138,11 @@ impl Staged {
     pub fn record(&self) -> &SnapshotRecord {
         &self.record
     }
+
+    /// The catalog with it.
+    pub fn catalog(&self) -> &Connection {
+        self.draft.reader()
+    }
 }
 
 fn encode(record: &SnapshotRecord) -> Result<String> {

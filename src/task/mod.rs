@@ -4,6 +4,7 @@
 //! returns a report. Damage of one file is no error of the task: it goes to the monitor, and the work goes on.
 
 pub mod acknowledge;
+pub mod audit;
 pub mod backup;
 pub mod check;
 pub mod database;

@@ -49,7 +49,7 @@ fn count(past: &Past, disk: &Disk, work: &Work, call: &str) -> usize {
     threads.into_values().max().unwrap_or(0)
 }
 
-fn strace_works() -> bool {
+pub fn strace_works() -> bool {
     let works = Command::new("strace").args(["-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success());
     if !works {
         println!("skipped: strace cannot attach to a process here");

@@ -17,8 +17,11 @@ mod cuts;
 mod expected;
 mod faulty;
 mod inject;
+mod kills;
+mod mounted;
 mod past;
 mod power;
+mod two_at_once;
 
 /// The places that are tried, of `count` that there are: every so many, or all where that is asked for.
 fn places(count: usize, sample: usize, offset: usize) -> Vec<usize> {

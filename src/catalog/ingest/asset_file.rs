@@ -1,8 +1,9 @@
 //! Which bytes each asset has in a snapshot: by the path that the database says, else by SHA-1.
 
 use rusqlite::{Connection, OptionalExtension};
+use unicode_normalization::UnicodeNormalization;
 
-use crate::base::{FilePath, Result};
+use crate::base::{Error, FilePath, Result};
 use crate::catalog::FOREVER;
 use crate::catalog::query::unsigned;
 
@@ -44,8 +45,30 @@ pub fn resolve_asset_files(db: &Connection, time: i64) -> Result<AssetFiles> {
              (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.until = ?1)",
         [FOREVER],
     )?;
+    look_again_where_names_are_composed_otherwise(db)?;
     look_again(db, time)?;
     count(db)
+}
+
+/// A path that changed concerns also the assets that name it in another normalization.
+fn look_again_where_names_are_composed_otherwise(db: &Connection) -> Result<()> {
+    let mut statement = db.prepare("SELECT path FROM changed_path")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        for other in other_forms(row.get_ref(0)?.as_blob().unwrap_or_default()) {
+            let sql = "INSERT OR IGNORE INTO look SELECT id FROM asset WHERE path = ?1 AND path IS NOT NULL
+                       UNION ALL SELECT id FROM asset WHERE sidecar = ?1 AND sidecar IS NOT NULL";
+            db.prepare_cached(sql)?.execute([other])?;
+        }
+    }
+    Ok(())
+}
+
+/// The same text with its letters composed otherwise, where that is other bytes: servers and disks do not agree on `ü`.
+fn other_forms(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| !text.is_ascii()) else { return Vec::new() };
+    let forms = [text.nfc().collect::<String>(), text.nfd().collect()];
+    forms.into_iter().map(String::into_bytes).filter(|form| form != bytes).collect()
 }
 
 /// By path: neighbours share folders, so the pages that are needed stay near. The plus keeps SQLite from choosing the
@@ -59,31 +82,70 @@ fn look_again(db: &Connection, time: i64) -> Result<()> {
         let id: Vec<u8> = row.get(0)?;
         let (path, sidecar): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(1)?, row.get(2)?);
         let sha1: Option<Vec<u8>> = row.get(3)?;
-        let original = match by_path(db, path.as_deref())? {
-            Some(shown) => Some(shown),
-            None => by_sha1(db, sha1.as_deref())?,
-        };
-        update(db, time, &id, 0, original)?;
-        update(db, time, &id, 1, by_path(db, sidecar.as_deref())?)?;
+        update(db, time, &id, 0, original(db, path.as_deref(), sha1.as_deref())?)?;
+        update(db, time, &id, 1, by_path(db, sidecar.as_deref(), None)?)?;
     }
     Ok(())
 }
 
-/// The file at `path` in the newest snapshot.
-fn by_path(db: &Connection, path: Option<&[u8]>) -> Result<Option<Shown>> {
-    let Some(path) = path.and_then(|path| FilePath::new(path).ok()) else { return Ok(None) };
-    let mut folder = 0;
-    for name in path.parent().iter().flat_map(|parent| parent.parts()) {
-        let next = db
-            .prepare_cached("SELECT id FROM folder WHERE parent = ?1 AND name = ?2")?
-            .query_row((folder, name), |row| row.get(0))
-            .optional()?;
-        let Some(next) = next else { return Ok(None) };
-        folder = next;
+fn original(db: &Connection, path: Option<&[u8]>, sha1: Option<&[u8]>) -> Result<Option<Shown>> {
+    match by_path(db, path, sha1)? {
+        Some(shown) => Ok(Some(shown)),
+        None => by_sha1(db, sha1),
     }
+}
+
+/// The file at `path` in the newest snapshot; else the one whose path differs in how letters are composed only, if its bytes
+/// are not known to be another photo's.
+fn by_path(db: &Connection, path: Option<&[u8]>, sha1: Option<&[u8]>) -> Result<Option<Shown>> {
+    let Some(path) = path.and_then(|path| FilePath::new(path).ok()) else { return Ok(None) };
+    let parts: Vec<&[u8]> = path.parts().collect();
+    match in_folder(db, 0, &parts, false)? {
+        None if !path.as_bytes().is_ascii() => {
+            let found = in_folder(db, 0, &parts, true)?;
+            Ok(found
+                .map(|found| Ok::<_, Error>(has_sha1(db, found.content, sha1)?.then_some(found)))
+                .transpose()?
+                .flatten())
+        }
+        found => Ok(found),
+    }
+}
+
+fn has_sha1(db: &Connection, content: i64, sha1: Option<&[u8]>) -> Result<bool> {
+    let Some(sha1) = sha1 else { return Ok(true) };
+    let same = "SELECT sha1 = ?2 FROM content WHERE id = ?1";
+    Ok(db.prepare_cached(same)?.query_row((content, sha1), |row| row.get(0))?)
+}
+
+/// The file at the path `parts` below `folder`, as it is written or (`loosely`) in another normalization of each part.
+fn in_folder(db: &Connection, folder: i64, parts: &[&[u8]], loosely: bool) -> Result<Option<Shown>> {
+    let Some((part, rest)) = parts.split_first() else { return Ok(None) };
+    let others = if loosely { other_forms(part) } else { Vec::new() };
+    for name in std::iter::once(*part).chain(others.iter().map(Vec::as_slice)) {
+        let found = match rest {
+            [] => file_in(db, folder, name)?,
+            _ => match folder_in(db, folder, name)? {
+                Some(next) => in_folder(db, next, rest, loosely)?,
+                None => None,
+            },
+        };
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+fn folder_in(db: &Connection, parent: i64, name: &[u8]) -> Result<Option<i64>> {
+    let sql = "SELECT id FROM folder WHERE parent = ?1 AND name = ?2";
+    Ok(db.prepare_cached(sql)?.query_row((parent, name), |row| row.get(0)).optional()?)
+}
+
+fn file_in(db: &Connection, folder: i64, name: &[u8]) -> Result<Option<Shown>> {
     let sql =
         "SELECT content, size, row, 0 FROM file WHERE folder = ?1 AND name = ?2 AND until = ?3 AND content IS NOT NULL";
-    Ok(db.prepare_cached(sql)?.query_row((folder, path.name(), FOREVER), shown).optional()?)
+    Ok(db.prepare_cached(sql)?.query_row((folder, name, FOREVER), shown).optional()?)
 }
 
 /// Any file of the newest snapshot with this SHA-1.
@@ -124,7 +186,9 @@ fn update(db: &Connection, time: i64, asset: &[u8], part: i64, wanted: Option<Sh
 fn count(db: &Connection) -> Result<AssetFiles> {
     db.execute_batch("CREATE TEMP TABLE IF NOT EXISTS absent (row INTEGER PRIMARY KEY, external INTEGER NOT NULL); DELETE FROM absent;")?;
     db.execute(
-        "INSERT INTO absent SELECT a.row, coalesce(instr(a.path, CAST('external/' AS BLOB)) = 1, 0) FROM asset a
+        "INSERT INTO absent SELECT a.row,
+             CASE WHEN a.path IS NULL THEN json_extract(a.line, '$.library') IS NOT NULL
+                  ELSE instr(a.path, CAST('external/' AS BLOB)) = 1 END FROM asset a
          WHERE a.until = ?1 AND NOT EXISTS
              (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.until = ?1)",
         [FOREVER],

@@ -1,5 +1,6 @@
 //! Questions to the catalog: one function each, a typed row out.
 
+pub mod audit;
 pub mod check;
 pub mod history;
 mod place;

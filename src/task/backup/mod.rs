@@ -27,6 +27,7 @@ use crate::repo::{
     SnapshotRecord, Staged, Stream, StreamWriter, Streams, Written,
 };
 use crate::source::{Exclude, Root, UploadLocation};
+use crate::task::audit::{self, Tallies};
 
 /// A folder of an external library.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub struct Report {
     pub unchanged: u64,
     /// Bytes that the repository grew by, in archives.
     pub grown: u64,
+    /// Where database, files and checksums do not agree: how much of each class.
+    pub audit: Tallies,
     /// The alarm in the record was accepted beforehand.
     pub is_acknowledged: bool,
     /// What could not be read, or is missing now and was not before. Any of these makes the exit code 3.
@@ -103,12 +106,16 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     let missing_before = missing_before(&session)?;
     let (staged, pass) = work.run(id, missing_before).inspect_err(|error| keep_what_is_done(error, &sink))?;
     drop(work);
+    let tallies = match staged.record().is_good() {
+        true => audit::count(staged.catalog(), id.seconds())?,
+        false => Tallies::new(),
+    };
     let written = sink.finish()?;
     let record = session.commit(staged)?;
     if is_accepted && !record.alarm.is_empty() {
         repository.add_note(What::Acknowledgement { snapshot: record.id })?;
     }
-    Ok(Report { is_acknowledged: is_accepted, ..report(record, pass, written, missing_before) })
+    Ok(Report { is_acknowledged: is_accepted, audit: tallies, ..report(record, pass, written, missing_before) })
 }
 
 /// Who is asked to stop finishes the archive at hand, so that the next run goes on from there.
@@ -126,7 +133,7 @@ fn report(record: SnapshotRecord, pass: Pass, written: Written, missing_before: 
         problems.extend(missing(&record.completeness));
     }
     let grown = written.archives.iter().map(|archive| archive.size).sum();
-    Report { record, unchanged: pass.unchanged, grown, is_acknowledged: false, problems }
+    Report { record, unchanged: pass.unchanged, grown, audit: Tallies::new(), is_acknowledged: false, problems }
 }
 
 /// Photos that the database names and whose files are not there: the first few, and how many more.

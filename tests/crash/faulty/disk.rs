@@ -67,6 +67,11 @@ impl Change {
         }
     }
 
+    /// True when it is durable by an fsync of a folder.
+    pub fn is_of_names(&self) -> bool {
+        matches!(self, Change::Create { .. } | Change::Remove { .. } | Change::Rename { .. })
+    }
+
     /// In a word, for messages.
     pub fn word(&self) -> &'static str {
         match self {

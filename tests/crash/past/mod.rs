@@ -47,6 +47,21 @@ pub enum Work {
     Repair,
 }
 
+impl Night {
+    /// Its files.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> + Clone {
+        self.files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice()))
+    }
+
+    /// `folder` holds every one of its files.
+    pub fn assert_restored(&self, folder: &Path, what: &str) {
+        for (path, bytes) in &self.files {
+            let found = fs::read(folder.join(path)).unwrap_or_else(|error| panic!("{what}: {path}: {error}"));
+            assert!(found == *bytes, "{what}: {path} is another");
+        }
+    }
+}
+
 impl Past {
     /// So many nights; the library has changed once more since the last of them.
     pub fn new(nights: u64) -> Past {
@@ -99,6 +114,14 @@ impl Past {
             Work::Prune => command.args(["prune", "--grace", "0d"]),
             Work::Repair => command.args(["repair", "catalog"]),
         };
+        command
+    }
+
+    /// shoebox itself, told to restore all of `night` to `folder`.
+    pub fn restore(&self, night: &Night, folder: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shoebox"));
+        command.arg("--quiet").arg("-r").arg(self.home.repo_path()).args(["restore", "--all", "--snapshot"]);
+        command.arg(night.id.to_string()).arg("--to").arg(folder);
         command
     }
 
@@ -187,6 +210,12 @@ pub fn stored(root: &Path) -> BTreeMap<Hash, usize> {
         }
     }
     stored
+}
+
+/// Ids of the snapshots that the catalog of `root` knows.
+pub fn known(root: &Path) -> Vec<SnapshotId> {
+    let db = Repository::open(root).unwrap().catalog().unwrap().connect().unwrap();
+    shoebox::catalog::query::snapshot::ids(&db).unwrap()
 }
 
 /// Ids of the snapshots in `root`.

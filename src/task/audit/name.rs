@@ -1,0 +1,201 @@
+//! Whose each thing is, what it is called, and where what is missing can be had.
+
+use std::collections::HashMap;
+
+use rusqlite::Connection;
+use uuid::Uuid;
+
+use super::finding::{Class, Finding};
+use super::survey::{Raw, Survey, asset, right_version};
+use crate::base::library::{Asset, User, Visibility};
+use crate::base::{Result, SnapshotId};
+use crate::catalog::query::audit::{self as ask, Lying, Suspect};
+use crate::catalog::query::view::Id;
+
+/// Everything that `survey` found, of `user` alone if given.
+pub(super) fn name(survey: &mut Survey<'_>, user: Option<Id>, locked: bool) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let owners = Owners::new(&survey.users);
+    for raw in std::mem::take(&mut survey.found) {
+        let mut finding = match raw {
+            Raw::Asset(class, suspect) => of_asset(survey, &owners, class, &suspect)?,
+            Raw::Row(class, row) => of_row(survey, &owners, class, row)?,
+            Raw::File(file, path) => of_file(survey, &owners, &file, &path)?,
+            Raw::Library(library, count) => Finding {
+                name: Some(library.name).filter(|name| !name.is_empty()),
+                path: Some(library.roots.join(", ")).filter(|path| !path.is_empty()),
+                count,
+                ..blank(Class::NotCovered, &owners, Some(library.owner))
+            },
+        };
+        if user.is_some_and(|user| finding.owner != Some(Uuid::from_bytes(user))) {
+            continue;
+        }
+        if finding.locked && !locked {
+            finding = hidden(finding);
+        }
+        findings.push(finding);
+    }
+    findings.sort_by_cached_key(order);
+    Ok(findings)
+}
+
+fn order(finding: &Finding) -> (bool, String, Option<Uuid>, Class, Option<String>, Option<String>) {
+    let (name, path) = (finding.name.clone(), finding.path.clone());
+    (finding.owner.is_none(), finding.owner_name.clone(), finding.owner, finding.class, name, path)
+}
+
+/// What may be told of a locked photo to who did not ask for them.
+fn hidden(finding: Finding) -> Finding {
+    Finding { asset: None, name: None, taken: None, path: None, found: None, of: None, ..finding }
+}
+
+fn blank(class: Class, owners: &Owners, owner: Option<Uuid>) -> Finding {
+    Finding {
+        class,
+        owner,
+        owner_name: owner.map(|owner| owners.name(owner)).unwrap_or_default(),
+        asset: None,
+        name: None,
+        taken: None,
+        path: None,
+        found: None,
+        of: None,
+        snapshot: None,
+        count: 1,
+        size: None,
+        trashed: false,
+        locked: false,
+    }
+}
+
+fn of_record(class: Class, owners: &Owners, asset: &Asset, is_locked: bool) -> Finding {
+    Finding {
+        asset: Some(asset.id),
+        name: Some(asset.name.clone()),
+        taken: Some(asset.taken),
+        path: Some(asset.file.as_ref().map_or_else(|| asset.path.clone(), ToString::to_string)),
+        size: asset.size,
+        trashed: asset.trashed.is_some(),
+        locked: is_locked || asset.visibility == Visibility::Locked,
+        ..blank(class, owners, Some(asset.owner))
+    }
+}
+
+fn of_asset(survey: &mut Survey<'_>, owners: &Owners, class: Class, suspect: &Suspect) -> Result<Finding> {
+    let (db, at) = (survey.db, survey.at);
+    let record = asset(db, suspect.row)?;
+    let still = ask::still_of(db, &suspect.id, at)?;
+    let mut finding = of_record(class, owners, &record, still.is_some_and(|(_, locked)| locked));
+    finding.of = still.map(|(row, _)| asset(db, row)).transpose()?.map(|still| still.name);
+    match (class, suspect.file) {
+        (Class::Elsewhere, Some((file, _))) => {
+            finding.found = Some(text(&survey.path_of(file)?));
+            finding.of = home_of(db, file, at)?.or(finding.of);
+        }
+        (_, Some((file, _))) => {
+            finding.size = ask::size_and_time(db, file)?.map(|(size, ..)| size);
+            finding.snapshot = right_snapshot(db, suspect, at)?;
+        }
+        (_, None) => finding.snapshot = earlier_snapshot(db, suspect)?,
+    }
+    Ok(finding)
+}
+
+/// The photo whose own file this is: another one has the same bytes.
+fn home_of(db: &Connection, file: u64, at: i64) -> Result<Option<String>> {
+    let Some(content) = crate::catalog::query::view::file_by_row(db, file, at)?.and_then(|file| file.content) else {
+        return Ok(None);
+    };
+    if !ask::is_at_home(db, content, file, at)? {
+        return Ok(None);
+    }
+    let shown = ask::shown_by(db, content, at)?.filter(|(_, locked)| !locked);
+    Ok(shown.map(|(row, _)| asset(db, row)).transpose()?.map(|asset| asset.name))
+}
+
+/// The newest snapshot with the bytes that Immich recorded: at this path, else anywhere.
+fn right_snapshot(db: &Connection, suspect: &Suspect, at: i64) -> Result<Option<SnapshotId>> {
+    let Some(sha1) = suspect.sha1 else { return Ok(None) };
+    let right = right_version(db, &suspect.id, at, &sha1)?.map(|right| (right.since, right.until));
+    newest(db, right.into_iter().chain(ask::ranges_of(db, &sha1)?))
+}
+
+fn earlier_snapshot(db: &Connection, suspect: &Suspect) -> Result<Option<SnapshotId>> {
+    let by_bytes = suspect.sha1.map(|sha1| ask::ranges_of(db, &sha1)).transpose()?.unwrap_or_default();
+    newest(db, ask::ranges_of_part(db, &suspect.id, 0)?.into_iter().chain(by_bytes))
+}
+
+/// The newest snapshot in the first range that has one.
+fn newest(db: &Connection, ranges: impl IntoIterator<Item = (i64, i64)>) -> Result<Option<SnapshotId>> {
+    for (since, until) in ranges {
+        if let Some(time) = ask::newest_in(db, since, until)? {
+            return SnapshotId::from_seconds(time).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn of_row(survey: &Survey<'_>, owners: &Owners, class: Class, row: i64) -> Result<Finding> {
+    let record = asset(survey.db, row)?;
+    let mut finding = of_record(class, owners, &record, false);
+    finding.size = None;
+    match class {
+        Class::NoSidecar => {
+            finding.path = record.sidecar.as_ref().map(ToString::to_string);
+            finding.snapshot = newest(survey.db, ask::ranges_of_part(survey.db, record.id.as_bytes(), 1)?)?;
+        }
+        _ => {
+            finding.path = None;
+            finding.of = Some(record.name);
+            if let Some(video) = record.live_video {
+                finding.snapshot = newest(survey.db, ask::ranges_of_part(survey.db, video.as_bytes(), 0)?)?;
+            }
+        }
+    }
+    Ok(finding)
+}
+
+fn of_file(survey: &Survey<'_>, owners: &Owners, file: &Lying, path: &[u8]) -> Result<Finding> {
+    let same = file.content.map(|content| ask::shown_by(survey.db, content, survey.at)).transpose()?.flatten();
+    let (owner, folder) = owners.of_path(path);
+    let mut finding = blank(Class::NoRow, owners, owner);
+    if owner.is_none() {
+        finding.owner_name = folder;
+    }
+    finding.name = Some(text(&file.name));
+    finding.path = Some(text(path));
+    finding.size = Some(file.size);
+    finding.of = same.map(|(row, _)| asset(survey.db, row)).transpose()?.map(|asset| asset.name);
+    finding.locked = same.is_some_and(|(_, locked)| locked);
+    Ok(finding)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The accounts, by id and by the names of their folders.
+struct Owners {
+    names: HashMap<Uuid, String>,
+    folders: HashMap<String, Uuid>,
+}
+
+impl Owners {
+    fn new(users: &[User]) -> Owners {
+        let name = |user: &User| if user.name.trim().is_empty() { user.email.clone() } else { user.name.clone() };
+        let ids = users.iter().map(|user| (user.id.to_string(), user.id));
+        let labels = users.iter().filter_map(|user| Some((user.label.clone()?, user.id)));
+        Owners { names: users.iter().map(|user| (user.id, name(user))).collect(), folders: labels.chain(ids).collect() }
+    }
+
+    fn name(&self, id: Uuid) -> String {
+        self.names.get(&id).cloned().unwrap_or_else(|| id.to_string())
+    }
+
+    /// Whose folder the path lies in, and what it is called.
+    fn of_path(&self, path: &[u8]) -> (Option<Uuid>, String) {
+        let folder = path.split(|&byte| byte == b'/').nth(1).map(text).unwrap_or_default();
+        (self.folders.get(&folder).copied(), folder)
+    }
+}

@@ -1,0 +1,331 @@
+//! The comparison itself: three passes over the catalog, and what is left of them.
+//!
+//! What a simple comparison gets wrong is told apart here: checksums of paths (the catalog has none of them), names in another
+//! normalization, external libraries, generated files, litter, and what came while the backup ran.
+
+use std::collections::{HashMap, HashSet};
+
+use rusqlite::Connection;
+use unicode_normalization::UnicodeNormalization;
+use uuid::Uuid;
+
+use super::finding::{Aside, Class};
+use crate::base::library::{Asset, ExternalLibrary, Record, User};
+use crate::base::{Error, Result, Sha1};
+use crate::catalog::query::audit::{self as ask, Lying, Suspect, Version};
+use crate::catalog::query::view;
+
+/// A thing that was found, not named yet.
+#[derive(Debug)]
+pub(super) enum Raw {
+    Asset(Class, Suspect),
+    /// The row of an asset, for what is told of the asset and not of its file.
+    Row(Class, i64),
+    File(Lying, Vec<u8>),
+    Library(ExternalLibrary, u64),
+}
+
+impl Raw {
+    pub fn class(&self) -> Class {
+        match self {
+            Raw::Asset(class, _) | Raw::Row(class, _) => *class,
+            Raw::File(..) => Class::NoRow,
+            Raw::Library(..) => Class::NotCovered,
+        }
+    }
+
+    pub fn count(&self) -> u64 {
+        match self {
+            Raw::Library(_, count) => *count,
+            _ => 1,
+        }
+    }
+}
+
+/// All that is found in one snapshot.
+#[derive(Debug)]
+pub(super) struct Survey<'a> {
+    pub db: &'a Connection,
+    pub at: i64,
+    pub users: Vec<User>,
+    libraries: Vec<(ExternalLibrary, u64)>,
+    /// Folders of external libraries that are in the snapshot, as the file list shows them.
+    covered: Vec<Vec<u8>>,
+    /// The oldest snapshot has all its files new.
+    is_first: bool,
+    folders: HashMap<i64, Vec<u8>>,
+    pub found: Vec<Raw>,
+    pub aside: Aside,
+}
+
+/// Compares what the snapshot at `at` has.
+pub(super) fn survey(db: &Connection, at: i64) -> Result<Survey<'_>> {
+    let mut survey = Survey {
+        db,
+        at,
+        users: ask::users(db, at)?.iter().map(|line| user(line)).collect::<Result<_>>()?,
+        libraries: ask::libraries(db, at)?.iter().map(|line| Ok((library(line)?, 0))).collect::<Result<_>>()?,
+        covered: Vec::new(),
+        is_first: ask::oldest(db)? == Some(at),
+        folders: HashMap::new(),
+        found: Vec::new(),
+        aside: Aside::default(),
+    };
+    survey.covered = survey.covered_roots()?;
+    survey.assets()?;
+    survey.sidecars()?;
+    survey.files()?;
+    let left_out = std::mem::take(&mut survey.libraries).into_iter().filter(|(_, count)| *count > 0);
+    survey.found.extend(left_out.map(|(library, count)| Raw::Library(library, count)));
+    Ok(survey)
+}
+
+impl Survey<'_> {
+    fn assets(&mut self) -> Result<()> {
+        let (db, at) = (self.db, self.at);
+        ask::suspects(db, at, |suspect| self.asset(suspect))?;
+        self.found.extend(ask::without_live_row(db, at)?.into_iter().map(|row| Raw::Row(Class::NoLiveVideo, row)));
+        Ok(())
+    }
+
+    fn asset(&mut self, suspect: Suspect) -> Result<()> {
+        let class = match suspect.file {
+            None => self.absent(&suspect)?,
+            Some((file, true)) => self.elsewhere(&suspect, file)?,
+            Some((file, false)) => self.differs(&suspect, file)?,
+        };
+        self.found.extend(class.map(|class| Raw::Asset(class, suspect)));
+        Ok(())
+    }
+
+    fn absent(&mut self, suspect: &Suspect) -> Result<Option<Class>> {
+        if let Some(path) = suspect.path.as_deref().filter(|path| path.starts_with(b"external/")) {
+            if !self.covered.iter().any(|root| lies_in(path, root)) {
+                self.not_covered(path, &suspect.owner);
+                return Ok(None);
+            }
+            if asset(self.db, suspect.row)?.offline {
+                self.aside.offline += 1;
+                return Ok(None);
+            }
+        }
+        if suspect.path.is_none() && asset(self.db, suspect.row)?.library.is_some() {
+            self.not_covered(&[], &suspect.owner);
+            return Ok(None);
+        }
+        let is_half = suspect.visibility == 2 && ask::still_of(self.db, &suspect.id, self.at)?.is_some();
+        Ok(Some(if is_half { Class::NoLiveVideo } else { Class::NoFile }))
+    }
+
+    /// Counts a photo to the library that it belongs to: by its folder, which says it without reading the whole record.
+    fn not_covered(&mut self, path: &[u8], owner: &[u8; 16]) {
+        let fits = |library: &ExternalLibrary| library.roots.iter().any(|root| lies_in(path, &shown(root)));
+        let own = |library: &ExternalLibrary| library.owner.as_bytes() == owner;
+        let at = self.libraries.iter().position(|(library, _)| fits(library) && own(library));
+        let at = at.or_else(|| self.libraries.iter().position(|(library, _)| own(library)));
+        let at = at.unwrap_or_else(|| {
+            let owner = Uuid::from_bytes(*owner);
+            let unknown =
+                ExternalLibrary { id: Uuid::nil(), owner, name: String::new(), roots: Vec::new(), deleted: None };
+            self.libraries.push((unknown, 0));
+            self.libraries.len() - 1
+        });
+        self.libraries[at].1 += 1;
+    }
+
+    fn elsewhere(&mut self, suspect: &Suspect, file: u64) -> Result<Option<Class>> {
+        let Some(path) = &suspect.path else {
+            self.aside.unmapped += 1;
+            return Ok(None);
+        };
+        let found = self.path_of(file)?;
+        if is_same_name(path, &found) {
+            return Ok(None);
+        }
+        // A file that came under its new name after the dump was made: Immich moved it while the backup ran.
+        match ask::size_and_time(self.db, file)? {
+            Some((_, _, since)) if since == self.at && !self.is_first => {
+                self.aside.new_files += 1;
+                Ok(None)
+            }
+            _ => Ok(Some(Class::Elsewhere)),
+        }
+    }
+
+    fn differs(&self, suspect: &Suspect, file: u64) -> Result<Option<Class>> {
+        let (Some(sha1), Some((size, mtime, _))) = (suspect.sha1, ask::size_and_time(self.db, file)?) else {
+            return Ok(None);
+        };
+        let right = right_version(self.db, &suspect.id, self.at, &sha1)?;
+        Ok(Some(match right {
+            Some(right) if (right.size, right.mtime) == (size, mtime) => Class::Rotten,
+            Some(_) => Class::Edited,
+            None => Class::Differs,
+        }))
+    }
+
+    fn sidecars(&mut self) -> Result<()> {
+        for row in ask::without_sidecar(self.db, self.at)? {
+            let path = asset(self.db, row)?.sidecar;
+            let path = path.as_ref().map(|path| path.as_bytes()).unwrap_or_default();
+            if !path.starts_with(b"external/") || self.covered.iter().any(|root| lies_in(path, root)) {
+                self.found.push(Raw::Row(Class::NoSidecar, row));
+            }
+        }
+        Ok(())
+    }
+
+    fn files(&mut self) -> Result<()> {
+        let (db, at) = (self.db, self.at);
+        let mut claimed = vec![0_u64; usize::try_from(ask::last_file(db)? / 64 + 1).unwrap_or(usize::MAX)];
+        ask::claimed(db, at, |row| {
+            if let Some(word) = claimed.get_mut((row / 64) as usize) {
+                *word |= 1 << (row % 64);
+            }
+        })?;
+        let is_free = |row: u64| claimed.get((row / 64) as usize).is_none_or(|word| word & (1 << (row % 64)) == 0);
+        let pictures: HashSet<Vec<u8>> =
+            self.users.iter().filter_map(|user| Some(user.picture.as_ref()?.as_bytes().to_vec())).collect();
+        ask::files(db, at, is_free, |file| {
+            let path = self.path(file.folder, &file.name)?;
+            self.file(file, path, &pictures);
+            Ok(())
+        })
+    }
+
+    fn file(&mut self, file: Lying, path: Vec<u8>, pictures: &HashSet<Vec<u8>>) {
+        let is_new = file.since == self.at && !self.is_first || file.mtime >= self.at.saturating_mul(1_000_000_000);
+        match path.split(|&byte| byte == b'/').next() {
+            _ if is_litter(&path) => self.aside.litter += 1,
+            Some(b"thumbs" | b"backups") => self.aside.generated += 1,
+            Some(b"encoded-video") if !file.name.ends_with(b"-MP.mp4") => self.aside.generated += 1,
+            Some(b"external") => self.aside.external += 1,
+            Some(b"profile") if pictures.contains(&path) => {}
+            _ if is_new => self.aside.new_files += 1,
+            _ => self.found.push(Raw::File(file, path)),
+        }
+    }
+
+    /// The import folders whose own folder the snapshot shows.
+    fn covered_roots(&self) -> Result<Vec<Vec<u8>>> {
+        let mut covered = Vec::new();
+        for root in self.libraries.iter().flat_map(|(library, _)| &library.roots).map(|root| shown(root)) {
+            if self.is_folder(&root)? {
+                covered.push(root);
+            }
+        }
+        Ok(covered)
+    }
+
+    fn is_folder(&self, path: &[u8]) -> Result<bool> {
+        let mut folder = 0;
+        for part in path.split(|&byte| byte == b'/') {
+            let found = view::file_by_name(self.db, folder, part, self.at)?;
+            let Some(child) = found.and_then(|file| file.child) else { return Ok(false) };
+            folder = child;
+        }
+        Ok(true)
+    }
+
+    /// The path of the file in `row`.
+    pub fn path_of(&mut self, row: u64) -> Result<Vec<u8>> {
+        let (folder, name) = ask::place(self.db, row)?.ok_or_else(|| Error::damaged("a file of the catalog"))?;
+        self.path(folder, &name)
+    }
+
+    fn path(&mut self, folder: i64, name: &[u8]) -> Result<Vec<u8>> {
+        if folder == 0 {
+            return Ok(name.to_vec());
+        }
+        if !self.folders.contains_key(&folder) {
+            let (parent, own) =
+                view::folder(self.db, folder)?.ok_or_else(|| Error::damaged("a folder of the catalog"))?;
+            let above = crate::catalog::query::check::path(self.db, parent, &own)?;
+            self.folders.insert(folder, above);
+        }
+        let above = self.folders.get(&folder).map(Vec::as_slice).unwrap_or_default();
+        Ok([above, b"/", name].concat())
+    }
+}
+
+/// The newest version of an asset at its path that has the bytes which Immich recorded.
+pub(super) fn right_version(db: &Connection, asset: &view::Id, at: i64, sha1: &Sha1) -> Result<Option<Version>> {
+    Ok(ask::versions(db, asset, at)?.into_iter().find(|version| version.sha1 == *sha1))
+}
+
+/// The record of the asset in `row`.
+pub(super) fn asset(db: &Connection, row: i64) -> Result<Asset> {
+    match ask::asset_line(db, row)?.map(|line| serde_json::from_str(&line)) {
+        Some(Ok(Record::Asset(asset))) => Ok(*asset),
+        _ => Err(Error::damaged("an asset of the catalog")),
+    }
+}
+
+fn user(line: &str) -> Result<User> {
+    serde_json::from_str(line).map_err(|error| Error::damaged("a user of the catalog").caused_by(error))
+}
+
+fn library(line: &str) -> Result<ExternalLibrary> {
+    serde_json::from_str(line).map_err(|error| Error::damaged("a library of the catalog").caused_by(error))
+}
+
+/// Where the file list shows the import folder `root`.
+fn shown(root: &str) -> Vec<u8> {
+    format!("external/{}", root.trim_matches('/')).into_bytes()
+}
+
+fn lies_in(path: &[u8], folder: &[u8]) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.first() == Some(&b'/'))
+}
+
+/// True when two paths differ by nothing that people or file systems tell apart: only in how letters are composed.
+fn is_same_name(a: &[u8], b: &[u8]) -> bool {
+    match (std::str::from_utf8(a), std::str::from_utf8(b)) {
+        (Ok(a), Ok(b)) => a.nfc().eq(b.nfc()),
+        _ => a == b,
+    }
+}
+
+/// Immich's markers, what desktops and file systems leave, and uploads and copies that are not finished.
+fn is_litter(path: &[u8]) -> bool {
+    let names = path.split(|&byte| byte == b'/');
+    let (depth, name) = (names.clone().count(), names.clone().next_back().unwrap_or_default());
+    let begins = |with: &[u8]| name.starts_with(with);
+    let ends = |with: &[u8]| name.ends_with(with);
+    let folders: [&[u8]; 6] = [b"@eaDir", b"#recycle", b".stfolder", b".stversions", b".@__thumb", b"lost+found"];
+    depth == 2 && name == b".immich"
+        || names.into_iter().any(|part| folders.contains(&part) || part.starts_with(b".Trash-"))
+        || [&b".fuse_hidden"[..], b".nfs", b"._", b".syncthing.", b"~syncthing~", b".smbdelete", b".goutputstream-"]
+            .into_iter()
+            .any(begins)
+        || [&b".tmp"[..], b".part", b".partial", b".crdownload"].into_iter().any(ends)
+        || matches!(name, b".DS_Store" | b"Thumbs.db" | b"desktop.ini" | b".hidden" | b".directory" | b".nomedia")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn litter_is_told_from_photos() {
+        for path in [
+            "upload/.immich",
+            "upload/u/aa/.fuse_hidden0000000a00000001",
+            "library/ann/2024/@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg",
+            "library/ann/.DS_Store",
+            "library/ann/._IMG_1.jpg",
+            "upload/u/aa/bb/x.jpg.part",
+        ] {
+            assert!(is_litter(path.as_bytes()), "{path}");
+        }
+        for path in ["upload/u/aa/.immich", "library/ann/party.jpg", "library/ann/Thumbs.db.jpg", "upload/u/tmp.jpg"] {
+            assert!(!is_litter(path.as_bytes()), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_name_in_another_normalization_is_the_same_name() {
+        assert!(is_same_name("library/ann/Zu\u{308}rich.jpg".as_bytes(), "library/ann/Z\u{fc}rich.jpg".as_bytes()));
+        assert!(!is_same_name(b"library/ann/a.JPG", b"library/ann/a.jpg"));
+    }
+}
