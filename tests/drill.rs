@@ -4,6 +4,7 @@ mod backup_library;
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -15,8 +16,9 @@ use shoebox::base::monitor::{Collect, Silent};
 use shoebox::base::stored::IndexLine;
 use shoebox::base::{Kind, Problem};
 use shoebox::repo::Session;
-use shoebox::task::backup::{self, DumpSource, backup};
-use shoebox::task::drill::{Options, Report, Servers, drill};
+use shoebox::source::postgres::throwaway::Programs;
+use shoebox::task::backup::{self, DumpSource, External, backup};
+use shoebox::task::drill::{self, Fault, Options, Report, Servers, drill};
 use support::postgres::{DEBIAN, newer_versions};
 use support::{Era, Postgres, SampleLibrary, sample_library, shared};
 
@@ -46,7 +48,9 @@ fn sample(era: Era) -> (Home, SampleLibrary) {
 
 fn back_up(home: &Home, library: &SampleLibrary, dump: DumpSource) {
     let database = Some("immich".to_owned());
-    let options = backup::Options { dump, database, upload_location: library.upload_location(), ..home.options() };
+    let external = vec![External { server: "/mnt/external/family".into(), folder: library.external() }];
+    let upload_location = library.upload_location();
+    let options = backup::Options { dump, database, upload_location, external, ..home.options() };
     backup(&home.repository(), options, &Silent).unwrap();
 }
 
@@ -56,7 +60,7 @@ fn programs(major: u32) -> Servers {
 }
 
 fn options(servers: Servers) -> Options {
-    Options { snapshot: "latest".to_owned(), servers, assets: 1000, seed: 7 }
+    Options { snapshot: "latest".to_owned(), servers, require_server: false, assets: 1000, seed: 7 }
 }
 
 /// Its report, and what it told on the way.
@@ -83,9 +87,12 @@ fn a_snapshot_of_either_era_that_would_come_back_passes_and_is_remembered() {
         let (home, library) = sample(era);
         let (report, problems) = drilled(&home, &options(programs(DEBIAN)));
         assert_eq!((problems, report.failure.as_deref()), (vec![], None));
-        assert!(report.is_success() && report.remembered && report.server.unwrap().starts_with("PostgreSQL 15."));
+        assert!(
+            report.is_success() && report.remembered && report.server.as_ref().unwrap().starts_with("PostgreSQL 15.")
+        );
         let assets = library.truth()["counts"]["assets"].as_u64().unwrap();
-        assert!(report.rows > 100 && report.assets + report.without_file == assets, "{} {}", report.assets, assets);
+        assert_eq!((report.of, report.assets + report.without_file), (assets, assets));
+        assert!(report.rows > 100 && report.unhashed > 0, "{report:?}");
         let notes = home.repository().notes().unwrap();
         assert_eq!(notes.last_drill().unwrap().1.assets, report.assets);
         // The same seed draws the same few; another draws others.
@@ -122,7 +129,7 @@ fn a_photo_that_is_damaged_or_is_not_what_the_database_says_fails() {
     let (home, library) = sample(Era::New);
     let (sound, _) = drilled(&home, &options(Servers::None));
     let photos = home.lines().into_iter().filter_map(|(archive, line)| match line {
-        IndexLine::Content(line) if line.frames.is_none() && line.path.to_string().ends_with(".jpg") => {
+        IndexLine::Content(line) if line.frames.is_none() && is_uploaded_jpeg(&line.path.to_string()) => {
             Some((archive, line))
         }
         _ => None,
@@ -132,9 +139,10 @@ fn a_photo_that_is_damaged_or_is_not_what_the_database_says_fails() {
     bytes[line.offset as usize + 5] ^= 1;
     fs::write(&archive, bytes).unwrap();
     let (report, problems) = drilled(&home, &options(programs(DEBIAN)));
-    assert!(report.wrong > 0 && report.wrong + report.assets == sound.assets, "{report:?}");
-    assert_eq!(problems.len() as u64, report.wrong);
-    assert!(problems[0].message.contains("damaged"), "{problems:?}");
+    let wrong = report.wrong.len() as u64;
+    assert!(wrong > 0 && wrong + report.assets == sound.assets, "{report:?}");
+    assert_eq!(problems.len() as u64, wrong);
+    assert!(problems[0].subject.starts_with("users/") && problems[0].message.contains("damaged"), "{problems:?}");
     assert!(report.failure.unwrap().contains("photos are not right"));
 
     // The disk rotted before the backup: the bytes are well kept, and not the photo.
@@ -145,8 +153,144 @@ fn a_photo_that_is_damaged_or_is_not_what_the_database_says_fails() {
     let other = Home::new();
     back_up(&other, &library, DumpSource::File(dump_of(&home)));
     let (report, problems) = drilled(&other, &options(programs(DEBIAN)));
-    assert_eq!(report.wrong, 1, "{problems:?}");
+    assert!(matches!(report.wrong[..], [drill::Wrong { fault: Fault::Checksum { .. }, .. }]), "{problems:?}");
     assert!(problems[0].message.starts_with("its SHA-1 is "), "{problems:?}");
+}
+
+fn is_uploaded_jpeg(path: &str) -> bool {
+    path.starts_with("upload/") && path.ends_with(".jpg")
+}
+
+#[test]
+fn what_the_database_has_and_the_snapshot_lacks_without_saying_so_is_told() {
+    let (home, _library) = sample(Era::New);
+    let (sound, _) = drilled(&home, &options(Servers::None));
+    let catalog = rusqlite::Connection::open(home.repository().catalog_path()).unwrap();
+    let with_file = "SELECT asset FROM asset_file WHERE part = 0 ORDER BY asset LIMIT 1";
+    for table in ["asset_file WHERE asset", "asset WHERE id"] {
+        // The second time another asset is the first, and loses its row and with it its place.
+        catalog.execute(&format!("DELETE FROM {table} = ({with_file})"), []).unwrap();
+    }
+    drop(catalog);
+    let (report, problems) = drilled(&home, &options(Servers::None));
+    let (missing, unknown) = (Fault::Missing, Fault::Unknown);
+    let count = |fault: &Fault| report.wrong.iter().filter(|wrong| wrong.fault == *fault).count();
+    assert_eq!(count(&unknown), 1, "{problems:?}");
+    // Nobody can say which of those without a file is the one that the snapshot does not speak of.
+    assert_eq!((count(&missing) as u64, report.without_file), (sound.without_file + 1, 0), "{problems:?}");
+    assert!(report.failure.is_some());
+}
+
+#[test]
+fn a_file_of_an_external_library_has_the_size_that_the_database_says() {
+    let (home, library) = sample(Era::New);
+    let (sound, _) = drilled(&home, &options(Servers::None));
+    assert!(sound.unhashed > 0);
+    let files = walkdir::WalkDir::new(library.external()).into_iter().flatten();
+    let photos: Vec<_> = files.filter(|entry| entry.path().extension().is_some_and(|end| end == "jpg")).collect();
+    fs::write(photos[0].path(), "short").unwrap();
+    let other = Home::new();
+    back_up(&other, &library, DumpSource::File(home.dump_path()));
+    let (report, problems) = drilled(&other, &options(Servers::None));
+    assert!(matches!(report.wrong[..], [drill::Wrong { fault: Fault::Size { file: 5, .. }, .. }]), "{problems:?}");
+}
+
+#[test]
+fn a_dump_that_is_damaged_fails_with_a_server_and_without() {
+    let (home, _library) = sample(Era::New);
+    let record = home.repository().record(home.repository().snapshot_ids().unwrap()[0]).unwrap();
+    let last = record.streams.dump.chunks.last().unwrap().hash;
+    for (archive, line) in home.lines() {
+        if let IndexLine::Chunk(line) = line
+            && line.chunk == last
+        {
+            let mut bytes = fs::read(&archive).unwrap();
+            bytes[(line.offset + line.stored / 2) as usize] ^= 1;
+            fs::write(&archive, bytes).unwrap();
+        }
+    }
+    for servers in [programs(DEBIAN), Servers::None] {
+        let (report, _) = drilled(&home, &options(servers));
+        assert!(report.failure.as_deref().unwrap().contains("damaged"), "{report:?}");
+    }
+    assert!(home.repository().notes().unwrap().last_drill().is_none());
+}
+
+#[test]
+fn a_server_that_lacks_an_extension_is_no_failure_of_the_backup() {
+    if Programs::of_this_machine().iter().any(|programs| programs.has("vector")) {
+        return println!("skipped: this machine's PostgreSQL has pgvector");
+    }
+    let home = Home::new();
+    let text = String::from_utf8(dumped(Era::New).to_vec()).unwrap();
+    let extension = "CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public;\n\n\nCREATE TABLE ";
+    home.write_dump(&text.replacen("CREATE TABLE ", extension, 1));
+    back_up(&home, &sample_library(1, Era::New), DumpSource::File(home.dump_path()));
+    let named = drill(&home.repository(), &options(programs(DEBIAN)), &Silent).unwrap_err();
+    assert!(named.to_string().contains("vector"), "{named}");
+    let any = options(Servers::Any { docker: "/nothing/docker".into() });
+    let required = drill(&home.repository(), &Options { require_server: true, ..any.clone() }, &Silent).unwrap_err();
+    assert!(required.to_string().contains("vector"), "{required}");
+    assert!(home.repository().notes().unwrap().list.is_empty());
+    // Else it does what can be done, and says why it is no more.
+    let (report, problems) = drilled(&home, &any);
+    assert_eq!((report.failure, problems), (None, vec![]));
+    assert!(report.no_server.unwrap().contains("vector") && report.assets > 10);
+    assert!(home.repository().notes().unwrap().last_drill().is_none());
+}
+
+/// A folder in which the server's user can make its own.
+fn temporary(home: &Home) -> PathBuf {
+    fs::set_permissions(home.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let folder = home.dir.path().join("tmp");
+    fs::create_dir(&folder).unwrap();
+    folder
+}
+
+#[test]
+fn a_drill_that_is_told_to_end_takes_its_server_with_it_and_does_not_count() {
+    let (home, _library) = sample(Era::New);
+    let (temporary, bin) = (temporary(&home), home.dir.path().join("bin"));
+    fs::create_dir(&bin).unwrap();
+    // A client that asks its caller to end, once, when the server is there.
+    let real = format!("/usr/lib/postgresql/{DEBIAN}/bin");
+    let script = format!(
+        "#!/bin/sh\nmkdir '{0}/asked' 2> /dev/null && kill -TERM $PPID\nexec {real}/psql \"$@\"\n",
+        home.dir.path().display()
+    );
+    fs::write(bin.join("psql"), script).unwrap();
+    fs::set_permissions(bin.join("psql"), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::cargo_bin("shoebox").unwrap();
+    command.env("SHOEBOX_REPOSITORY", home.repo_path()).env("TMPDIR", &temporary).env("PATH", path);
+    let output = command.args(["drill", "--postgres", &real]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(home.dir.path().join("asked").exists());
+    assert!(output.status.code() == Some(1) && told.contains("shoebox: stopped"), "{told}");
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+    assert!(home.repository().notes().unwrap().list.is_empty());
+}
+
+#[test]
+fn a_repository_that_cannot_be_written_is_rehearsed_and_not_remembered() {
+    let (home, _library) = sample(Era::New);
+    let temporary = temporary(&home);
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o777)).unwrap();
+    support::run(Command::new("chmod").args(["-R", "a+rX,a-w"]).arg(home.repo_path()));
+    let binary = home.dir.path().join("shoebox");
+    fs::copy(assert_cmd::cargo::cargo_bin("shoebox"), &binary).unwrap();
+    // Root may write anywhere.
+    let mut command = if support::is_root() { Command::new("setpriv") } else { Command::new("env") };
+    if support::is_root() {
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    }
+    command.arg(binary).args(["drill", "--no-server", "--assets", "3", "--repository"]).arg(home.repo_path());
+    let output = command.env("TMPDIR", &temporary).current_dir("/").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    support::run(Command::new("chmod").args(["-R", "u+w"]).arg(home.repo_path()));
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("note: the repository is read-only: this drill is not remembered"), "{told}");
+    assert!(home.repository().notes().unwrap().list.is_empty());
 }
 
 /// The dump of the newest snapshot, as a file.
@@ -170,6 +314,8 @@ fn a_dump_that_a_server_refuses_fails_with_the_servers_words() {
     back_up(&home, &library, DumpSource::File(home.dump_path()));
     let (report, _) = drilled(&home, &options(programs(DEBIAN)));
     assert!(report.failure.as_deref().unwrap().contains("the database refused line "), "{report:?}");
+    // The photos are looked at all the same.
+    assert_eq!((report.of, report.without_file), (2, 2));
     assert!(!report.is_success() && home.repository().notes().unwrap().last_drill().is_none());
 }
 

@@ -12,8 +12,8 @@ use crate::task::drill::{self, Options, Report, Servers};
 /// Rehearse the recovery: load the dump into a throw-away server, and read photos
 ///
 /// The newest snapshot's dump is loaded into a PostgreSQL server that is made for this and removed afterwards, by the code that
-/// restores it in earnest. Rows are counted, and photos drawn at random are read as the mount reads them and compared with
-/// what the loaded database says of them. How it ended is remembered: `shoebox snapshots` shows the age of the last success.
+/// restores it in earnest. Rows are counted, and photos drawn at random from that database are read as the mount reads them and
+/// compared with what it says of them: SHA-1, or the size where Immich has no hash of the bytes (external libraries). How it ended is remembered: `shoebox snapshots` shows the age of the last success.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -35,6 +35,9 @@ pub(super) struct Args {
     /// No server: read the dump and count its rows only, which is no success
     #[arg(long, group = "server")]
     no_server: bool,
+    /// Do nothing where no server can be had
+    #[arg(long, conflicts_with = "no_server")]
+    require_server: bool,
     /// The program that stands for docker, such as podman
     #[arg(long, env = "SHOEBOX_DOCKER_PROGRAM", value_name = "PROGRAM", default_value = "docker")]
     docker_program: OsString,
@@ -42,15 +45,17 @@ pub(super) struct Args {
 
 const EXAMPLES: &str = "\
 Which server: the best of this machine's that has the extensions which the dump needs; else a container, if docker answers (its
-image is fetched). It listens to nobody else, and its data lies in TMPDIR: about twice the dump's size.
+image is fetched). It listens to nobody else, and its data lies in TMPDIR: about twice the dump's size. Without one the dump
+is only read and its rows are counted: that is no success, and is said.
 
 Examples:
   shoebox drill
   shoebox drill --assets 2000 --postgres /usr/lib/postgresql/18/bin
   shoebox drill --docker
 
-JSON: {\"snapshot\", \"server\", \"no_server\", \"tables\", \"rows\", \"differences\": [{\"table\", \"expected\", \"found\"}], \"assets\", \"bytes\", \"wrong\", \"without_file\", \"seed\",
-\"failure\", \"remembered\"}. Exit code 3: it failed, or no server could be had";
+JSON: {\"snapshot\", \"server\", \"no_server\", \"tables\", \"rows\", \"differences\": [{\"table\", \"expected\", \"found\"}], \"of\", \"assets\", \"bytes\", \"unhashed\", \"wrong\": [{\"asset\", \"path\",
+\"fault\": \"damaged\"|\"checksum\"|\"size\"|\"unknown\"|\"missing\", …}], \"without_file\", \"seed\", \"failure\", \"remembered\"}. Exit code 3: it failed, or no server could be
+had and none was refused";
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
@@ -77,13 +82,13 @@ impl Args {
             _ => Servers::Any { docker },
         };
         let seed = self.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().1 >> 32);
-        Options { snapshot: self.snapshot, servers, assets: self.assets, seed }
+        Options { snapshot: self.snapshot, servers, require_server: self.require_server, assets: self.assets, seed }
     }
 }
 
 fn notes(report: &Report, output: &Output) {
     if report.without_file > 0 {
-        let photos = plural(report.without_file, "photo has", "photos have");
+        let photos = plural(report.without_file, "photo that was drawn has", "photos that were drawn have");
         output.note(format!("note: {photos} no file in this snapshot, as it says itself"));
     }
     if let Some(reason) = &report.no_server {
@@ -105,10 +110,11 @@ fn text(report: &Report) -> String {
         Some(server) => format!("{} rows in {} tables loaded into {server}", count(report.rows), count(report.tables)),
         None => format!("{} rows in {} tables read", count(report.rows), count(report.tables)),
     };
-    let photos = plural(report.assets, "photo", "photos");
+    let photos = count(report.assets);
     format!(
-        "drill on {}: {database}; {photos} ({}) read and right (seed {}): {outcome}",
+        "drill on {}: {database}; {photos} of {} ({}) read and right (seed {}): {outcome}",
         report.snapshot,
+        plural(report.of, "photo", "photos"),
         size(report.bytes),
         report.seed
     )

@@ -70,8 +70,11 @@ pub struct Drill {
     /// Tables and rows that were compared.
     pub tables: u64,
     pub rows: u64,
-    /// Originals that were read and whose SHA-1 is the database's.
+    /// Originals that were read and are what the database says.
     pub assets: u64,
+    /// What they were drawn by.
+    #[serde(default)]
+    pub seed: u64,
 }
 
 impl Drill {

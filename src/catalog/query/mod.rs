@@ -2,7 +2,6 @@
 
 pub mod audit;
 pub mod check;
-pub mod drill;
 pub mod history;
 pub mod list;
 mod place;

@@ -275,13 +275,15 @@ pub struct Stored {
     pub sha1: Sha1,
     /// Some archive holds them.
     pub present: bool,
-    /// Folder and name of the file that showed them.
+    /// Row of the file that showed them.
+    pub row: u64,
+    /// Folder and name of that file.
     pub file: Option<(i64, Vec<u8>)>,
 }
 
 /// The original (part 0) or sidecar (part 1) of the asset `id` at `at`.
 pub fn stored(db: &Connection, id: &Id, part: u8, at: i64) -> Result<Option<Stored>> {
-    let sql = "SELECT f.size, c.hash, c.sha1, c.archive > 0, x.folder, x.name FROM asset_file f
+    let sql = "SELECT f.size, c.hash, c.sha1, c.archive > 0, f.file, x.folder, x.name FROM asset_file f
                CROSS JOIN content c ON c.id = f.content LEFT JOIN file x ON x.row = f.file
                WHERE f.asset = ?1 AND f.part = ?2 AND f.since <= ?3 AND f.until > ?3";
     one(db, sql, (id, part, at), |row| {
@@ -290,7 +292,8 @@ pub fn stored(db: &Connection, id: &Id, part: u8, at: i64) -> Result<Option<Stor
             blake3: Hash(row.get(1)?),
             sha1: Sha1(row.get(2)?),
             present: row.get(3)?,
-            file: row.get::<_, Option<i64>>(4)?.zip(row.get(5)?),
+            row: row.get(4)?,
+            file: row.get::<_, Option<i64>>(5)?.zip(row.get(6)?),
         })
     })
 }

@@ -80,12 +80,22 @@ pub fn plan(repository: &Repository, options: &Options, monitor: &dyn Monitor) -
 /// # Errors
 /// The first obstacle of the plan; what the server refuses, with the line of the dump. The database is then as it was.
 pub fn restore(repository: &Repository, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
+    let refused = |Obstacle { what, next }| Err(Error::new(Kind::Refused, what).hint(next));
+    attempt(repository, options, monitor)?.or_else(refused)
+}
+
+/// Restores the database if nothing is in the way; else says what.
+pub(super) fn attempt(
+    repository: &Repository,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<std::result::Result<Report, Obstacle>> {
     let dump = open(repository, &options.snapshot)?;
-    let made = plan::make(&dump, options, monitor)?;
-    if let Some(Obstacle { what, next }) = made.plan.obstacles.first() {
-        return Err(Error::new(Kind::Refused, what).hint(next));
+    let mut made = plan::make(&dump, options, monitor)?;
+    match made.plan.obstacles.is_empty() {
+        true => load::load(&dump, made, options, monitor).map(Ok),
+        false => Ok(Err(made.plan.obstacles.swap_remove(0))),
     }
-    load::load(&dump, made, options, monitor)
 }
 
 /// The snapshot's dump, if it is one that restores.

@@ -1,61 +1,80 @@
-//! Which photos a drill reads.
+//! Drawing assets at random: the same ones for the same seed, in whatever order they come.
 
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 
-use rusqlite::Connection;
 use uuid::Uuid;
 
-use crate::base::{Error, Result, Sha1};
-use crate::catalog::query::drill as ask;
-use crate::catalog::query::search;
-use crate::view::ino::{Place, Shelf, Spot};
-use crate::view::{Ino, Part};
+use crate::base::Sha1;
 
-/// An asset that was drawn.
+/// What a database says of an asset.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Drawn {
+pub(super) struct Row {
     pub id: Uuid,
-    /// Its name when it was uploaded.
-    pub name: String,
-    /// Bytes of the original.
-    pub size: u64,
-    /// What the database said when it was backed up; `None` where that was no checksum of bytes.
+    /// Of its bytes; `None` where Immich hashed something else.
     pub sha1: Option<Sha1>,
-    row: u64,
-    is_half: bool,
+    /// Bytes, as Immich counted them.
+    pub size: Option<u64>,
 }
 
-/// Draws `many` of the assets whose originals are in the snapshot at `at`; the same for the same `seed`.
-pub(super) fn draw(db: &Connection, at: i64, many: u64, seed: u64) -> Result<Vec<Drawn>> {
-    // Each asset has a lot; the lowest lots win.
-    let mut lots: BinaryHeap<([u8; 16], u64)> = BinaryHeap::new();
-    ask::each_asset(db, at, &mut |row, id| {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&seed.to_le_bytes()).update(&id);
-        let mut lot = [0; 16];
-        hasher.finalize_xof().fill(&mut lot);
-        lots.push((lot, row));
-        if lots.len() as u64 > many {
-            lots.pop();
+/// So many of the assets that were offered: those whose hash with the seed is least.
+#[derive(Debug)]
+pub(super) struct Sample {
+    seed: u64,
+    size: u64,
+    seen: u64,
+    drawn: BTreeMap<[u8; 32], Row>,
+}
+
+impl Sample {
+    /// Draws up to `size` assets by `seed`.
+    pub fn new(seed: u64, size: u64) -> Self {
+        Sample { seed, size, seen: 0, drawn: BTreeMap::new() }
+    }
+
+    /// Offers an asset.
+    pub fn offer(&mut self, row: Row) {
+        self.seen += 1;
+        let place = blake3::hash(&[&self.seed.to_le_bytes()[..], row.id.as_bytes()].concat());
+        self.drawn.insert(*place.as_bytes(), row);
+        if self.drawn.len() as u64 > self.size {
+            self.drawn.pop_last();
         }
-    })?;
-    let rows = lots.into_sorted_vec().into_iter().map(|(_, row)| row);
-    rows.map(|row| {
-        let asset = ask::asset(db, row, at)?;
-        let (id, sha1) = (Uuid::from_bytes(asset.id), asset.sha1);
-        Ok(Drawn { id, name: asset.name, size: asset.size, sha1, row, is_half: asset.is_hidden })
-    })
-    .collect()
+    }
+
+    /// How many were offered.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Those that were drawn.
+    pub fn into_rows(self) -> Vec<Row> {
+        self.drawn.into_values().collect()
+    }
 }
 
-/// Where the tree shows the original of `asset` in the snapshot `number` at `at`.
-pub(super) fn ino(db: &Connection, number: u16, at: i64, asset: &Drawn) -> Result<Ino> {
-    // A moving half is where its photo is.
-    let photo = if asset.is_half { search::photo_of(db, asset.id.as_bytes(), at)? } else { None };
-    let spot = match photo {
-        Some(photo) => Spot::Item(Shelf::ByDate, photo.row, Part::Video),
-        None if asset.is_half => Spot::File(ask::file(db, asset.id.as_bytes(), at)?),
-        None => Spot::Item(Shelf::ByDate, asset.row, Part::Original),
-    };
-    Place::In(number, spot).pack().ok_or_else(|| Error::not_found("node"))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn drawn(seed: u64, size: u64, ids: impl Iterator<Item = u128>) -> BTreeSet<Uuid> {
+        let mut sample = Sample::new(seed, size);
+        ids.for_each(|id| sample.offer(Row { id: Uuid::from_u128(id), sha1: None, size: None }));
+        sample.into_rows().into_iter().map(|row| row.id).collect()
+    }
+
+    #[test]
+    fn a_seed_draws_the_same_assets_in_any_order_and_another_seed_others() {
+        let first = drawn(7, 20, 0..1000);
+        assert_eq!(first.len(), 20);
+        assert_eq!(first, drawn(7, 20, (0..1000).rev()));
+        assert_ne!(first, drawn(8, 20, 0..1000));
+        assert_eq!((drawn(7, 20, 0..5).len(), drawn(7, 0, 0..5).len()), (5, 0));
+    }
+
+    #[test]
+    fn every_asset_is_drawn_by_some_seed() {
+        let all: BTreeSet<Uuid> = (0..200).flat_map(|seed| drawn(seed, 3, 0..50)).collect();
+        assert_eq!(all.len(), 50);
+    }
 }

@@ -1,16 +1,25 @@
-//! Where a drill's server comes from.
+//! The server that a drill loads the dump into.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::base::dump::DumpInfo;
-use crate::base::{Error, Result};
+use super::{Options, chain, stop_if_asked};
+use crate::base::{Error, Kind, Monitor, Result};
+use crate::repo::Repository;
+use crate::source::Access;
 use crate::source::postgres::throwaway::{Programs, ThrowAway, Wanted, docker_answers, image};
+use crate::task::database::{self, Report};
+use crate::task::dump::SnapshotDump;
+
+/// What the database is called on the throw-away server.
+pub(super) const DATABASE: &str = "immich";
+const SUPERUSER: &str = "postgres";
+const NEXT: &str = "install PostgreSQL (`apt install postgresql`) with what Immich needs, or docker";
 
 /// Which server to load the dump into.
 #[derive(Debug, Clone)]
 pub enum Servers {
-    /// The best of this machine's, if it has what the dump needs; else a container, if `docker` answers.
+    /// The best of this machine's, if it has what the dump needs; else a container, if `docker` answers; else none.
     Any { docker: OsString },
     /// The programs in this folder.
     Programs(PathBuf),
@@ -20,46 +29,133 @@ pub enum Servers {
     None,
 }
 
-impl Servers {
-    /// Starts one for the dump `info`. The inner error says why there is none.
-    pub(super) fn start(&self, info: &DumpInfo) -> Result<std::result::Result<ThrowAway, String>> {
-        let major = info.postgres.as_deref().and_then(|version| version.split('.').next()?.parse().ok());
-        let wanted = Wanted { major, extensions: info.extensions.clone() };
-        match self {
-            Servers::None => Ok(Err("none was wanted".to_owned())),
-            Servers::Programs(folder) => {
-                let programs = Programs::in_folder(folder).ok_or_else(|| no_programs(folder))?;
-                ThrowAway::in_folder(&programs, &wanted).map(Ok)
-            }
-            Servers::Container { docker, image: chosen } => {
-                let image = chosen.clone().unwrap_or_else(|| image(&wanted));
-                ThrowAway::in_container(docker, &image).map(Ok)
-            }
-            Servers::Any { docker } => any(docker, &wanted),
+/// What came of looking for a server.
+pub(super) enum Tried {
+    Loaded {
+        server: ThrowAway,
+        report: Box<Report>,
+    },
+    /// A server was there, of this version, and the dump did not load.
+    Failed {
+        server: String,
+        error: Error,
+    },
+    /// None, and why.
+    None(String),
+}
+
+/// A server that can be had.
+enum Candidate {
+    Programs(Programs),
+    /// The program that stands for docker, and the image.
+    Container(OsString, String),
+}
+
+/// Loads the dump into the first server that has what it needs.
+///
+/// # Errors
+/// A server that was named cannot be had, or lacks what the dump needs; or none can be had where one is required.
+pub(super) fn load(
+    repository: &Repository,
+    dump: &SnapshotDump,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Tried> {
+    let info = &dump.record.dump;
+    let wanted = Wanted { major: info.postgres.as_deref().and_then(major), extensions: info.extensions.clone() };
+    let named = matches!(options.servers, Servers::Programs(_) | Servers::Container { .. });
+    let mut reasons = Vec::new();
+    for candidate in options.servers.candidates(&wanted)? {
+        stop_if_asked(monitor)?;
+        match attempt(repository, dump, &candidate, &wanted, monitor)? {
+            Ok(tried) => return Ok(tried),
+            Err(error) if named => return Err(error),
+            Err(error) => reasons.push(chain(&error)),
         }
     }
-}
-
-fn any(docker: &OsString, wanted: &Wanted) -> Result<std::result::Result<ThrowAway, String>> {
-    let best = Programs::best(Programs::of_this_machine(), wanted);
-    let lacking = |programs: &Programs| -> Vec<String> {
-        let lacks = wanted.extensions.iter().filter(|name| name.as_str() != "plpgsql" && !programs.has(name));
-        lacks.cloned().collect()
+    let why = match (&options.servers, reasons.is_empty()) {
+        (Servers::None, _) => "none was wanted".to_owned(),
+        (_, true) => "this machine has no PostgreSQL server, and docker does not answer".to_owned(),
+        (_, false) => reasons.join("; "),
     };
-    match best {
-        Some(programs) if lacking(&programs).is_empty() => ThrowAway::in_folder(&programs, wanted).map(Ok),
-        _ if docker_answers(docker) => ThrowAway::in_container(docker, &image(wanted)).map(Ok),
-        Some(programs) => Ok(Err(format!(
-            "this machine's PostgreSQL {} lacks {}, and {} does not answer",
-            programs.version,
-            lacking(&programs).join(", "),
-            docker.display()
-        ))),
-        None => Ok(Err(format!("this machine has no PostgreSQL server, and {} does not answer", docker.display()))),
+    match options.require_server {
+        true => Err(Error::new(Kind::NotFound, format_args!("no server can be had: {why}")).hint(NEXT)),
+        false => Ok(Tried::None(why)),
     }
 }
 
-fn no_programs(folder: &std::path::Path) -> Error {
+impl Servers {
+    fn candidates(&self, wanted: &Wanted) -> Result<Vec<Candidate>> {
+        let container = |docker: &OsString, chosen: Option<&String>| {
+            Candidate::Container(docker.clone(), chosen.cloned().unwrap_or_else(|| image(wanted)))
+        };
+        Ok(match self {
+            Servers::None => Vec::new(),
+            Servers::Container { docker, image } => vec![container(docker, image.as_ref())],
+            Servers::Programs(folder) => {
+                let found = Programs::in_folder(folder).or_else(|| Programs::in_folder(&folder.join("bin")));
+                vec![Candidate::Programs(found.ok_or_else(|| no_programs(folder))?)]
+            }
+            Servers::Any { docker } => {
+                let local = Programs::best(Programs::of_this_machine(), wanted).map(Candidate::Programs);
+                let other = docker_answers(docker).then(|| container(docker, None));
+                local.into_iter().chain(other).collect()
+            }
+        })
+    }
+}
+
+fn no_programs(folder: &Path) -> Error {
     Error::not_found(format_args!("a PostgreSQL server in {}", folder.display()))
         .hint("the folder must hold initdb, postgres and psql, such as /usr/lib/postgresql/18/bin")
+}
+
+/// Starts a server and loads the dump; the inner error says why this server is none for this dump.
+fn attempt(
+    repository: &Repository,
+    dump: &SnapshotDump,
+    candidate: &Candidate,
+    wanted: &Wanted,
+    monitor: &dyn Monitor,
+) -> Result<Result<Tried>> {
+    let started = match candidate {
+        Candidate::Programs(programs) => ThrowAway::in_folder(programs, wanted),
+        Candidate::Container(docker, image) => ThrowAway::in_container(docker, image),
+    };
+    let server = match started {
+        Ok(server) => server,
+        Err(error) => return Ok(Err(error)),
+    };
+    let (database, user) = (Some(DATABASE.to_owned()), Some(SUPERUSER.to_owned()));
+    let target = Access { database, user, ..Access::new(server.server(DATABASE)) };
+    let options = database::Options { snapshot: dump.id.to_string(), ..database::Options::new(target) };
+    match database::attempt(repository, &options, monitor) {
+        Ok(Ok(report)) => Ok(Ok(Tried::Loaded { server, report: Box::new(report) })),
+        Ok(Err(obstacle)) => {
+            let what = format!("PostgreSQL {}: {}", server.version(), obstacle.what);
+            Ok(Err(Error::new(Kind::Refused, what).hint("`--docker` takes a container of Immich's own image")))
+        }
+        Err(error) if is_of_the_dump(error.kind()) => {
+            Ok(Ok(Tried::Failed { server: server.version().to_owned(), error }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// True where the dump, or the server that was fed with it, is what failed; the rest is trouble of this machine.
+fn is_of_the_dump(kind: Kind) -> bool {
+    match kind {
+        Kind::Damaged | Kind::Refused | Kind::Program | Kind::Unsupported | Kind::Invalid => true,
+        Kind::NotFound
+        | Kind::Exists
+        | Kind::Locked
+        | Kind::Permission
+        | Kind::NoSpace
+        | Kind::Interrupted
+        | Kind::Io => false,
+    }
+}
+
+fn major(version: &str) -> Option<u32> {
+    version.split('.').next()?.parse().ok()
 }

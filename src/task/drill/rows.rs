@@ -1,0 +1,184 @@
+//! What the assets are, as the loaded database says, or else the dump; and how many rows there are.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+
+use super::sample::{Row, Sample};
+use super::server::DATABASE;
+use super::stop_if_asked;
+use crate::base::library::Record;
+use crate::base::{Error, Kind, Monitor, Phase, Problem, Result, Sha1};
+use crate::immich::{self, Verdict};
+use crate::source::postgres::throwaway::ThrowAway;
+use crate::task::database::{self, Difference, Report};
+use crate::task::dump::SnapshotDump;
+
+/// What is to come back.
+pub(super) struct Expected {
+    pub tables: u64,
+    pub rows: u64,
+    pub differences: Vec<Difference>,
+    pub sample: Sample,
+}
+
+/// The tables, of both eras, that are asked, newest first.
+const ASSET: [&str; 2] = ["asset", "assets"];
+const EXIF: [&str; 2] = ["asset_exif", "exif"];
+const LIBRARY: [&str; 2] = ["library", "libraries"];
+
+const COLUMNS: &str =
+    "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public' AND table_name IN
+     ('asset', 'assets', 'asset_exif', 'exif', 'library', 'libraries')";
+
+/// Draws from the database that was loaded.
+pub(super) fn of_server(
+    server: &ThrowAway,
+    report: Report,
+    mut sample: Sample,
+    monitor: &dyn Monitor,
+) -> Result<Expected> {
+    let mut columns = BTreeSet::new();
+    server.rows(DATABASE, COLUMNS, &mut |line| {
+        columns.extend(line.split_once('\t').map(|(table, column)| (table.to_owned(), column.to_owned())));
+        Ok(())
+    })?;
+    let unreadable = || Error::new(Kind::Program, "the database does not say what its assets are");
+    let question = question(&columns).ok_or_else(unreadable)?;
+    server.rows(DATABASE, &question, &mut |line| {
+        stop_if_asked(monitor)?;
+        sample.offer(row(line).ok_or_else(unreadable)?);
+        Ok(())
+    })?;
+    Ok(Expected { tables: report.tables, rows: report.rows, differences: report.differences, sample })
+}
+
+/// Asks for id, SHA-1 of the bytes and size of every asset, whatever the version; `None` where there is no table of assets.
+///
+/// The rules are those of `immich/assets.sql` and `immich/library.rs`: up to v2.6 an external asset's checksum is that
+/// of its path, then `checksumAlgorithm` says it; up to v1.105 an upload has a library too.
+fn question(columns: &BTreeSet<(String, String)>) -> Option<String> {
+    let has = |table: &str, column: &str| columns.contains(&(table.to_owned(), column.to_owned()));
+    let among = |tables: [&'static str; 2], column: &str| tables.into_iter().find(|table| has(table, column));
+    let asset = among(ASSET, "id")?;
+    let in_library = match (has(asset, "libraryId"), among(LIBRARY, "type")) {
+        (false, _) => "false".to_owned(),
+        (true, None) => r#"a."libraryId" IS NOT NULL"#.to_owned(),
+        (true, Some(table)) => format!(
+            r#"a."libraryId" IS NOT NULL AND NOT EXISTS (SELECT 1 FROM public.{table} l WHERE l.id = a."libraryId" AND l.type = 'UPLOAD')"#
+        ),
+    };
+    let external = match has(asset, "isExternal") {
+        true => format!(r#"coalesce(a."isExternal", {in_library})"#),
+        false => in_library,
+    };
+    let of_bytes = match has(asset, "checksumAlgorithm") {
+        true => format!(r#"coalesce(a."checksumAlgorithm"::text = 'sha1', NOT ({external}))"#),
+        false => format!("NOT ({external})"),
+    };
+    let sha1 = match has(asset, "checksum") {
+        true => format!("CASE WHEN {of_bytes} THEN encode(a.checksum, 'hex') END"),
+        false => "NULL".to_owned(),
+    };
+    let (size, join) = match among(EXIF, "fileSizeInByte").filter(|table| has(table, "assetId")) {
+        Some(table) => (r#"e."fileSizeInByte""#, format!(r#" LEFT JOIN public.{table} e ON e."assetId" = a.id"#)),
+        None => ("NULL", String::new()),
+    };
+    Some(format!("SELECT a.id, {sha1}, {size} FROM public.{asset} a{join}"))
+}
+
+fn row(line: &str) -> Option<Row> {
+    let mut fields = line.split('\t');
+    let (id, sha1, size) = (fields.next()?, fields.next()?, fields.next()?);
+    let sha1 = match sha1 {
+        "" => None,
+        sha1 => Sha1::from_slice(&hex::decode(sha1).ok()?),
+    };
+    Some(Row { id: id.parse().ok()?, sha1, size: size.parse().ok() })
+}
+
+/// Draws from the dump itself, read to its end by our own parser. `Damaged` when it cannot be.
+pub(super) fn of_dump(dump: &SnapshotDump, mut sample: Sample, monitor: &dyn Monitor) -> Result<Expected> {
+    let record = &dump.record;
+    monitor.begin(Phase::Dump, None, Some(record.streams.dump.size));
+    let staging = tempfile::tempdir().map_err(|error| Error::io("making a temporary folder", error))?;
+    let options = immich::Options { database: record.dump.database.as_deref(), staging: staging.path() };
+    let mut reader = Watched { inner: dump.reader(), failed: false };
+    let read = immich::read(&mut reader, &options, &mut |bytes| {
+        monitor.advance(0, bytes.len() as u64);
+        stop_if_asked(monitor)
+    });
+    let found = match read {
+        Ok(found) => found,
+        Err(error) if reader.failed => return Err(Error::damaged("the dump").caused_by(error)),
+        Err(error) => return Err(error),
+    };
+    if let Verdict::Bad { line, reason } = &found.verdict {
+        return Err(Error::new(Kind::Damaged, format_args!("line {line} of the dump: {reason}")));
+    }
+    found.records(&mut |record| {
+        if let Record::Asset(asset) = record {
+            stop_if_asked(monitor)?;
+            sample.offer(Row { id: asset.id, sha1: asset.sha1, size: asset.size });
+        }
+        Ok(())
+    })?;
+    let differences = database::compare(&record.dump.rows, &found.rows);
+    for Difference { table, expected, found } in &differences {
+        let message = format!("{found} rows are in the dump, {expected} were counted when it was backed up");
+        monitor.problem(Problem { subject: format!("table {table}"), message });
+    }
+    Ok(Expected { tables: found.rows.len() as u64, rows: found.rows.values().sum(), differences, sample })
+}
+
+/// Knows whether it was the repository that could not be read.
+struct Watched<R> {
+    inner: R,
+    failed: bool,
+}
+
+impl<R: Read> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(buffer);
+        self.failed |= read.is_err();
+        read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns(all: &[(&str, &str)]) -> BTreeSet<(String, String)> {
+        all.iter().map(|(table, column)| ((*table).to_owned(), (*column).to_owned())).collect()
+    }
+
+    #[test]
+    fn tables_of_both_eras_are_asked_for_what_they_have() {
+        let new = columns(&[
+            ("asset", "id"),
+            ("asset", "checksum"),
+            ("asset", "checksumAlgorithm"),
+            ("asset", "isExternal"),
+            ("asset_exif", "assetId"),
+            ("asset_exif", "fileSizeInByte"),
+        ]);
+        let question_of = |columns| question(columns).unwrap();
+        assert_eq!(
+            question_of(&new),
+            r#"SELECT a.id, CASE WHEN coalesce(a."checksumAlgorithm"::text = 'sha1', NOT (coalesce(a."isExternal", false))) THEN encode(a.checksum, 'hex') END, e."fileSizeInByte" FROM public.asset a LEFT JOIN public.asset_exif e ON e."assetId" = a.id"#
+        );
+        let old = columns(&[("assets", "id"), ("assets", "checksum"), ("assets", "libraryId"), ("libraries", "type")]);
+        assert!(question_of(&old).contains("l.type = 'UPLOAD'") && question_of(&old).contains("public.assets a"));
+        assert_eq!(question(&columns(&[("album", "id")])), None);
+    }
+
+    #[test]
+    fn a_row_without_a_hash_of_its_bytes_has_none_and_a_strange_one_is_refused() {
+        let id = "00000001-1111-4111-8111-111111111111";
+        assert_eq!(row(&format!("{id}\t\t")).unwrap().sha1, None);
+        let full = row(&format!("{id}\t{}\t12", "ab".repeat(20))).unwrap();
+        assert_eq!((full.sha1, full.size), (Some(Sha1([0xab; 20])), Some(12)));
+        assert_eq!(row("x\t\t"), None);
+        assert_eq!(row(&format!("{id}\tzz\t")), None);
+    }
+}
