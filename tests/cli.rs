@@ -297,6 +297,7 @@ fn every_command_has_help_with_an_example_and_completions_are_printed() {
         "ls",
         "find",
         "restore",
+        "audit",
         "dump",
         "diff",
         "log",

@@ -10,6 +10,7 @@ use super::{Done, Global};
 use crate::base::dump::Verdict;
 use crate::base::{Error, Kind, Problem, Result};
 use crate::source::{DumpRequest, DumpTool, ImmichEnv};
+use crate::task::audit::Class;
 use crate::task::backup::{self, DumpSource, External, Options, Report};
 
 /// Make a snapshot: the database dump, then the original files
@@ -181,8 +182,10 @@ fn notes(report: &Report, output: &Output) {
             "note: {assets} of external libraries not in this backup; --external SERVER_PATH=FOLDER covers them"
         ));
     }
-    if !report.audit.is_empty() {
-        output.note(format!("note: {}; `shoebox audit` tells which", super::audit::totals(&report.audit)));
+    let mut tallies = report.audit.clone();
+    tallies.remove(&Class::NotCovered);
+    if !tallies.is_empty() {
+        output.note(format!("note: {}; `shoebox audit` tells which", super::audit::totals(&tallies)));
     }
 }
 

@@ -120,7 +120,6 @@ enum Done {
 
 /// Runs the program with `arguments`, the first being its own name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    signal::restore_pipe();
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -196,5 +195,10 @@ fn log(global: &Global) {
     };
     let filter = EnvFilter::try_from_env("SHOEBOX_LOG").unwrap_or_else(|_| EnvFilter::new(format!("shoebox={level}")));
     // A second start in one process (tests) keeps the first one's log.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .log_internal_errors(false)
+        .try_init();
 }

@@ -1,6 +1,6 @@
 //! `shoebox mount`
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use signal_hook::consts::SIGINT;
 use signal_hook::iterator::Signals;
 
-use super::output::Output;
+use super::output::{Output, aside, printable};
 use super::{Done, Global, signal};
 use crate::base::{Context, Result};
 use crate::mount::{self, Mount, Unmounter};
@@ -121,7 +121,7 @@ impl Args {
 fn detach() -> Result<()> {
     let detaching = || "leaving the terminal";
     rustix::process::setsid().context(detaching)?;
-    println!("ready");
+    std::io::stdout().write_all(b"ready\n").context(detaching)?;
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").context(detaching)?;
     rustix::stdio::dup2_stdout(&null).context(detaching)?;
     rustix::stdio::dup2_stderr(&null).context(detaching)
@@ -134,7 +134,9 @@ fn unmount_on_signals(signals: Signals, unmounter: Unmounter) -> Result<()> {
         let insist = signal != SIGINT || asked.swap(true, Ordering::Relaxed);
         let done = if insist { unmounter.detach() } else { unmounter.unmount() };
         if let Err(error) = done {
-            eprintln!("shoebox: {error}; close what uses it, or press Ctrl-C again to unmount all the same");
+            aside(printable(&format!(
+                "shoebox: {error}; close what uses it, or press Ctrl-C again to unmount all the same"
+            )));
         }
     })
 }

@@ -42,13 +42,19 @@ impl Output {
     pub fn answer(&self, value: &impl Serialize, text: impl Display) -> Result<()> {
         match self.json {
             true => self.bytes(&[&serde_json::to_vec(value).map_err(not_written)?[..], b"\n"].concat()),
-            false => self.bytes(format!("{text}\n").as_bytes()),
+            false => self.bytes(format!("{}\n", lines(&text.to_string())).as_bytes()),
         }
     }
 
-    /// Prints bytes as they are.
+    /// Prints bytes as they are. Who reads no more, as `head` does, ends the program without a word.
     pub fn bytes(&self, bytes: &[u8]) -> Result<()> {
-        std::io::stdout().lock().write_all(bytes).map_err(|error| Error::io("writing the answer", error))
+        let mut out = std::io::stdout().lock();
+        out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| {
+            if error.kind() == std::io::ErrorKind::BrokenPipe {
+                super::signal::end_of_pipe();
+            }
+            Error::io("writing the answer", error)
+        })
     }
 
     /// Prints rows of JSON objects, or a table: one heading and one cell a column. `right` columns are numbers.
@@ -65,7 +71,7 @@ impl Output {
         let mut table = Table::new();
         table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled).set_header(heads);
         for row in rows {
-            table.add_row(cells(row));
+            table.add_row(cells(row).iter().map(|cell| printable(cell)).collect::<Vec<_>>());
         }
         for (index, column) in table.column_iter_mut().enumerate() {
             column.set_padding((0, 2));
@@ -79,7 +85,7 @@ impl Output {
     /// Tells something on the side, unless it is to be quiet.
     pub fn note(&self, text: impl Display) {
         if !self.quiet {
-            eprintln!("{text}");
+            aside(lines(&text.to_string()));
         }
     }
 
@@ -87,35 +93,37 @@ impl Output {
     pub fn problems(&self, problems: &[Problem]) {
         for Problem { subject, message } in problems {
             match self.json {
-                true => eprintln!("{}", json!({ "problem": message, "subject": subject })),
-                false => eprintln!("problem: {}: {message}", printable(subject)),
+                true => aside(json!({ "problem": message, "subject": subject })),
+                false => aside(format_args!("problem: {}: {}", printable(subject), printable(message))),
             }
         }
     }
 
     /// Tells why the command failed, and what to do next.
     pub fn error(&self, error: &Error) {
-        let mut message = printable(&error.to_string());
+        let mut message = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
-            let cause_text = printable(&cause.to_string());
+            let cause_text = cause.to_string();
             if !message.ends_with(&cause_text) {
                 message = format!("{message}: {cause_text}");
             }
             source = cause.source();
         }
         if self.json {
-            eprintln!(
-                "{}",
-                json!({ "error": message, "hint": error.next_step(), "kind": format!("{:?}", error.kind()) })
-            );
+            aside(json!({ "error": message, "hint": error.next_step(), "kind": format!("{:?}", error.kind()) }));
             return;
         }
-        eprintln!("shoebox: {message}");
+        aside(format_args!("shoebox: {}", printable(&message)));
         if let Some(hint) = error.next_step() {
-            eprintln!("hint: {}", hint.lines().map(printable).collect::<Vec<_>>().join("\n"));
+            aside(format_args!("hint: {}", hint.lines().map(printable).collect::<Vec<_>>().join("\n")));
         }
     }
+}
+
+/// A line on standard error. That nobody hears it is no reason to stop.
+pub(super) fn aside(text: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 fn not_written(error: serde_json::Error) -> Error {
@@ -125,9 +133,48 @@ fn not_written(error: serde_json::Error) -> Error {
 /// Text of one line that cannot play with a terminal: names come from strangers.
 pub(super) fn printable(text: &str) -> String {
     let plain = |c: char| match c {
-        '\n' | '\t' => ' ',
-        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        '\n' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
+        c if c.is_control() || turns_text(c) => char::REPLACEMENT_CHARACTER,
         c => c,
     };
     text.chars().map(plain).collect()
+}
+
+/// The same for our own text of several lines, with what was put into it.
+fn lines(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
+/// Marks that are not seen and make what follows look like something else: `gpj.exe` like `exe.jpg`. The joiners of emoji
+/// and of Persian are none of them.
+fn turns_text(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_play_with_a_terminal() {
+        for bad in [
+            "\u{1b}[2J",
+            "\u{9b}2J",
+            "\r",
+            "\u{7}",
+            "\u{202e}gpj.exe",
+            "\u{2066}",
+            "\u{200f}",
+            "\u{61c}",
+            "a\nb",
+            "a\u{2028}b",
+        ] {
+            let shown = printable(bad);
+            assert!(!shown.chars().any(|c| c.is_control() || turns_text(c) || c == '\u{2028}'), "{shown:?}");
+        }
+        for good in ["Zürich 東京.jpg", "👩\u{200d}👧.jpg", "می\u{200c}خواهم"] {
+            assert_eq!(printable(good), good);
+        }
+        assert_eq!(lines("one\ntwo \u{1b}"), "one\ntwo \u{fffd}");
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::output::{Output, count};
+use super::output::{Output, aside, count};
 use crate::base::{Monitor, Phase, Problem, Result};
 
 /// Shows how a task goes, and keeps its problems.
@@ -44,7 +44,7 @@ impl Monitor for Progress {
     fn begin(&self, phase: Phase, files: Option<u64>, bytes: Option<u64>) {
         self.files.store(0, Ordering::Relaxed);
         if self.plain {
-            eprintln!("{}", title(phase));
+            aside(title(phase));
         }
         if self.visible {
             let bar = ProgressBar::new(bytes.or(files).unwrap_or(0)).with_style(style(bytes.or(files).is_some()));

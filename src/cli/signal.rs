@@ -33,8 +33,12 @@ pub(super) fn on_stop(mut signals: Signals, mut act: impl FnMut(i32) + Send + 's
     Ok(())
 }
 
-/// `shoebox ls | head` ends like every other program: Rust ignores SIGPIPE, which would make it an error.
-pub(super) fn restore_pipe() {
-    // SAFETY: called at the start, before any other thread; SIG_DFL is a valid disposition of SIGPIPE.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+/// `shoebox ls | head` ends like every other program, by SIGPIPE. Only answers do that: Rust ignores the signal, and who reads no
+/// problems and no progress stops neither a backup nor a mount.
+pub(super) fn end_of_pipe() {
+    // SAFETY: SIG_DFL is a valid disposition of SIGPIPE, and both calls may be made from any thread at any time.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        libc::raise(libc::SIGPIPE);
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Unless locked assets are asked for, nothing of them is here either: not their files and sidecars, wherever the
 //! database or the backup found them, not a second file with the same bytes that no other asset owns, and
-//! not the generated files, whose names begin with the asset's id.
+//! not the generated files, whose names begin with the asset's id, or with the id of a person that a locked asset shows.
 
 use std::ops::ControlFlow;
 

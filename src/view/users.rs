@@ -164,7 +164,7 @@ impl At<'_> {
             Shelf::ByDate => self.years(user, id),
             Shelf::Albums => Ok(self.folders(&ask::albums(db, id, at)?, "unnamed album", Spot::Album)),
             Shelf::People => Ok(self.folders(&ask::people(db, id, at)?, "unnamed", Spot::Person)),
-            Shelf::Stacks => Ok(self.stacks(&mut ask::stacks(db, id, at)?)),
+            Shelf::Stacks => Ok(self.stacks(&mut ask::stacks(db, id, at, self.view.options.locked)?)),
             Shelf::Tags => self.tags(id, &[], Suffixes::default(), Vec::new()),
             Shelf::DeletedSince => self.deleted_since(user, id),
             Shelf::Favorites => items(Source::Favorites { owner }),
@@ -175,7 +175,7 @@ impl At<'_> {
         }
     }
 
-    /// A stack's folder is called as the asset that it shows, without its extension.
+    /// A stack's folder is called as the asset that it shows, without its extension, unless that one is not to be seen.
     fn stacks(&self, stacks: &mut [Thing]) -> Listing {
         for stack in &mut *stacks {
             stack.name.truncate(split(&stack.name).0.len());

@@ -181,6 +181,11 @@ impl Question {
                    AND n.since = (SELECT max(since) FROM asset l WHERE l.id = a.id))",
                 [],
             );
+            self.add(
+                "NOT EXISTS (SELECT 1 FROM asset p WHERE p.live = a.id AND p.live IS NOT NULL AND p.visibility = 3
+                   AND p.since = (SELECT max(since) FROM asset l WHERE l.id = p.id))",
+                [],
+            );
         }
     }
 }

@@ -99,12 +99,15 @@ pub fn tags(db: &Connection, user: &Id, at: i64) -> Result<Vec<Thing>> {
     many(db, sql, (user, at), thing)
 }
 
-/// All versions of the stacks of `user`, called as the asset that is shown.
-pub fn stacks(db: &Connection, user: &Id, at: i64) -> Result<Vec<Thing>> {
+/// All versions of the stacks of `user`, called as the asset that is shown; without a name where that one is locked at `at`
+/// and locked ones are not asked for.
+pub fn stacks(db: &Connection, user: &Id, at: i64, locked: bool) -> Result<Vec<Thing>> {
     let sql = "SELECT s.row, s.id, coalesce(
-                 (SELECT a.name FROM asset a WHERE a.id = s.first ORDER BY a.since DESC LIMIT 1), ''),
+                 (SELECT a.name FROM asset a WHERE a.id = s.first AND (?3 OR a.visibility <> 3 AND NOT EXISTS
+                    (SELECT 1 FROM asset n WHERE n.id = s.first AND n.visibility = 3 AND n.since <= ?2 AND n.until > ?2))
+                  ORDER BY a.since DESC LIMIT 1), ''),
                s.since, s.since <= ?2 AND s.until > ?2 FROM stack s WHERE s.owner = ?1";
-    many(db, sql, (user, at), thing)
+    many(db, sql, (user, at, locked), thing)
 }
 
 /// Tables whose rows are folders.
@@ -481,7 +484,8 @@ pub fn symlink(db: &Connection, row: u64, at: i64) -> Result<Option<Vec<u8>>> {
 /// What must not be seen of the locked assets at `at`.
 #[derive(Debug, Default)]
 pub struct Private {
-    /// Ids of the assets and of their moving halves.
+    /// Ids of the assets, of their moving halves, and of the persons that they show: a person's thumbnail is cut out of a
+    /// photo, and the catalog does not know of which.
     pub ids: Vec<Id>,
     /// Where the database says their files are.
     pub paths: Vec<Vec<u8>>,
@@ -513,6 +517,7 @@ pub fn private(db: &Connection, at: i64) -> Result<Private> {
             private.contents.extend(row.get::<_, Option<i64>>(column + 2)?);
         }
     }
+    private.ids.extend(people_on_locked(db, at)?);
     let name = |path: &Vec<u8>| path.rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();
     private.names = private.paths.iter().map(name).collect();
     private.names.sort_unstable();
@@ -520,6 +525,14 @@ pub fn private(db: &Connection, at: i64) -> Result<Private> {
     private.paths.sort_unstable();
     private.contents.sort_unstable();
     Ok(private)
+}
+
+fn people_on_locked(db: &Connection, at: i64) -> Result<Vec<Id>> {
+    let sql = "SELECT DISTINCT m.person FROM user u CROSS JOIN asset a ON a.owner = u.id
+               CROSS JOIN person_asset m ON m.asset = a.id
+               WHERE u.row IN (SELECT min(row) FROM user GROUP BY id) AND a.visibility = 3 AND a.visibility <> 0
+               AND a.since <= ?1 AND a.until > ?1 AND m.since <= ?1 AND m.until > ?1";
+    many(db, sql, [at], |row| row.get(0))
 }
 
 /// Where a sidecar of the file at `path` lies, also one that Immich has not found yet: `a.jpg.xmp` and `a.xmp`.
