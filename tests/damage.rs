@@ -10,6 +10,7 @@ use shoebox::base::Hash;
 use shoebox::base::monitor::{Collect, Silent};
 use shoebox::base::stored::IndexLine;
 use shoebox::repo::{Session, SnapshotRecord};
+use shoebox::task::backup::{Options, backup};
 
 /// Flips a bit in the middle of the chunk called `hash`.
 fn flip_chunk(home: &Home, hash: Hash) {
@@ -243,4 +244,37 @@ fn a_repository_does_not_back_itself_up() {
         assert_eq!(error.kind(), shoebox::base::Kind::Refused);
         assert!(error.to_string().contains("lie in one another"), "{error}");
     }
+}
+
+#[test]
+fn a_photo_whose_newer_copy_is_lost_is_read_from_the_older_one() {
+    let home = Home::new();
+    nights(&home);
+    let first = home.archives();
+    let (archive, at) = home
+        .lines()
+        .into_iter()
+        .find_map(|(archive, line)| match line {
+            IndexLine::Content(line) if line.path.as_bytes().ends_with(b"b.jpg") => Some((archive, line.offset + 77)),
+            _ => None,
+        })
+        .unwrap();
+    let flip = || {
+        let file = fs::OpenOptions::new().read(true).write(true).open(&archive).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    };
+    flip();
+    let options = Options { paranoid: true, ..home.options() };
+    backup(&home.repository(), options, &Silent).unwrap();
+    assert_eq!(home.copies(50_000), 4, "the damaged photo is stored again");
+    flip();
+    for newer in home.archives().iter().filter(|archive| !first.contains(archive)) {
+        fs::remove_file(newer).unwrap();
+    }
+    drop(Session::begin(&home.repository(), "test", &Silent).unwrap());
+    let db = home.repository().catalog().unwrap().connect().unwrap();
+    let lost: u64 = db.query_row("SELECT count(*) FROM content WHERE archive = 0", (), |row| row.get(0)).unwrap();
+    assert_eq!(lost, 0);
 }

@@ -10,7 +10,7 @@ mod file;
 mod library;
 mod merge;
 
-pub use archive::{add_archive, forget_archive, retire_archive};
+pub use archive::{add_archive, add_lines, forget_archive, retire_archive};
 pub use asset_file::{AssetFiles, resolve_asset_files};
 pub use file::FileIngest;
 pub use library::LibraryIngest;

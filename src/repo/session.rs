@@ -20,6 +20,7 @@ use crate::archive::ArchiveReader;
 use crate::base::file::FileEntry;
 use crate::base::library::Record;
 use crate::base::monitor::Collect;
+use crate::base::stored::IndexLine;
 use crate::base::{Context, Error, Hash, Kind, Monitor, Phase, Problem, Result, SnapshotId};
 use crate::catalog::{Draft, Generation, ingest, query};
 use crate::store;
@@ -385,8 +386,10 @@ pub(super) fn drop_missing_archives(repository: &Repository, db: &Connection, mo
     let notes = repository.notes()?;
     let retired = notes.retired();
     let there: HashSet<String> = archives_in_use(repository)?.into_iter().collect();
+    let mut is_less = false;
     for (name, id) in query::archive_names(db)?.into_iter().filter(|(name, _)| !there.contains(name)) {
         if !retired.contains_key(name.as_str()) {
+            is_less = true;
             monitor.problem(Problem {
                 subject: format!("archives/{name}"),
                 message: "the archive is missing; photos that only it held are stored again when they are still there"
@@ -395,7 +398,29 @@ pub(super) fn drop_missing_archives(repository: &Repository, db: &Connection, mo
         }
         ingest::forget_archive(db, id)?;
     }
+    match is_less {
+        true => fill_in(repository, db),
+        false => Ok(()),
+    }
+}
+
+/// Finds other copies of what was in archives that are gone: the newest archive that holds one counts.
+fn fill_in(repository: &Repository, db: &Connection) -> Result<()> {
+    let mut known: Vec<(String, i64)> = query::archive_names(db)?.into_iter().collect();
+    known.sort();
+    for (name, id) in known.into_iter().rev() {
+        // One that cannot be read is told elsewhere.
+        if let Ok((lines, ..)) = index_of(repository, &name) {
+            ingest::add_lines(db, id, &lines)?;
+        }
+    }
     Ok(())
+}
+
+/// What the archive called `name` holds, its size, and the hash of its index.
+fn index_of(repository: &Repository, name: &str) -> Result<(Vec<IndexLine>, u64, Hash)> {
+    let archive = ArchiveReader::open(repository.store().open(&format!("archives/{name}"))?)?;
+    Ok((archive.lines()?, archive.size(), archive.hash()))
 }
 
 /// Forgets patches whose key chunks are lost: they cannot be read, and are stored again when they are seen again.
@@ -457,11 +482,7 @@ pub(super) fn add_archives(
     let known = query::archive_names(db)?;
     // The newest first: what is there twice was stored again because the older copy was of no use.
     for name in archives_in_use(repository)?.into_iter().rev().filter(|name| !known.contains_key(name)) {
-        let read = || -> Result<_> {
-            let archive = ArchiveReader::open(repository.store().open(&format!("archives/{name}"))?)?;
-            Ok((archive.lines()?, archive.size(), archive.hash()))
-        };
-        match read() {
+        match index_of(repository, &name) {
             Ok((lines, size, hash)) => ingest::add_archive(db, &name, size, hash, &lines, !claimed.contains(&name))?,
             Err(error) if error.kind() == Kind::Unsupported => return Err(error),
             Err(error) if error.kind() != Kind::Damaged && needed.contains(&name) => {

@@ -35,6 +35,17 @@ pub fn add_archive(
     Ok(())
 }
 
+/// Takes in `lines` of the archive `id`, which is known: what was lost is there again.
+pub fn add_lines(db: &Connection, id: i64, lines: &[IndexLine]) -> Result<()> {
+    for line in lines {
+        match line {
+            IndexLine::Content(line) => add_content(db, id, line).map(drop)?,
+            IndexLine::Chunk(line) => add_chunk(db, id, line)?,
+        }
+    }
+    Ok(())
+}
+
 /// Adds a content, or fills in where it is if it was lost. Its id.
 fn add_content(db: &Connection, archive: i64, line: &ContentLine) -> Result<i64> {
     let frames = line.frames.as_ref().map(|lens| lens.iter().flat_map(|len| len.to_le_bytes()).collect::<Vec<u8>>());
