@@ -1,7 +1,7 @@
 //! Generations: a finished catalog file, opened immutable; and the draft that becomes the next one.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
@@ -36,6 +36,25 @@ impl Generation {
         let generation = Generation { path: path.to_owned(), stamp: Stamp::of(path)? };
         check_schema(&connect(path)?, path)?;
         Ok(generation)
+    }
+
+    /// Reads the whole file at `path`. SQLite takes a read that fails (EIO) for damage (`SQLITE_IOERR_CORRUPTFS` becomes
+    /// `SQLITE_CORRUPT`); this tells whether the disk gives the file at all.
+    pub fn read_through(path: &Path) -> Result<()> {
+        let reading = || format!("reading the catalog {}", path.display());
+        let file = File::open(path).context(reading)?;
+        let (mut piece, mut offset) = (vec![0; 1 << 20], 0);
+        loop {
+            let read = file.read_at(&mut piece, offset).map_err(|error| {
+                Error::io(reading(), error).hint(
+                    "look at the disk and its cable; if the file is lost for good, `shoebox repair catalog` builds a new one",
+                )
+            })?;
+            if read == 0 {
+                return Ok(());
+            }
+            offset += read as u64;
+        }
     }
 
     /// A new read-only connection to this generation. `Damaged` when the file was replaced meanwhile: open it anew.

@@ -37,7 +37,14 @@ impl Session {
     /// Takes the lock for `doing` and brings the catalog up to date; a missing or damaged one is rebuilt.
     pub fn begin(repository: &Repository, doing: &str, monitor: &dyn Monitor) -> Result<Session> {
         let lock = prepare(repository, doing, monitor)?;
-        let generation = up_to_date(repository, monitor).or_else(|error| match error.kind() {
+        let first = up_to_date(repository, monitor).or_else(|error| match error.kind() {
+            Kind::Damaged => {
+                Generation::read_through(&repository.catalog_path())?;
+                up_to_date(repository, monitor)
+            }
+            _ => Err(error),
+        });
+        let generation = first.or_else(|error| match error.kind() {
             Kind::NotFound | Kind::Damaged => catch_up(repository, None, monitor),
             _ => Err(error),
         })?;
@@ -293,10 +300,9 @@ fn catch_up_without_retired(
 ) -> Result<Generation> {
     monitor.begin(Phase::Catalog, None, None);
     let path = repository.scratch("catalog");
-    let known = match known.map(|generation| extends(repository, generation)).transpose() {
-        Ok(extends) => known.filter(|_| extends == Some(true)),
-        Err(error) if error.kind() == Kind::Damaged => None,
-        Err(error) => return Err(error),
+    let known = match known {
+        Some(generation) if extends(repository, generation)? => Some(generation),
+        _ => None,
     };
     let mut draft = match known {
         Some(generation) => Draft::copy_of(generation, &path)?,

@@ -9,7 +9,7 @@ use crate::past::{Night, Past, Work, folder};
 use crate::places;
 
 /// How many of the cuts of one kind are tried in the usual run.
-const SAMPLE: usize = 6;
+const SAMPLE: usize = 5;
 
 /// Does `work` with the real program on `disk`; what became of it, and whether the program said that it is done.
 pub fn run(past: &Past, disk: &Disk, work: &Work, cut: Cut) -> (Outcome, bool) {

@@ -10,7 +10,7 @@ use crate::past::{Night, Past, Work, folder};
 use crate::places;
 
 /// After how many of the operations the power is cut in the usual run.
-const SAMPLE: usize = 16;
+const SAMPLE: usize = 10;
 /// How many mixtures are tried each time, besides all and nothing; one in the usual run.
 const MIXTURES: u64 = 3;
 
