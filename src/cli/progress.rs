@@ -16,6 +16,8 @@ pub(super) struct Progress {
     stop: Arc<AtomicBool>,
     bar: Mutex<ProgressBar>,
     files: std::sync::atomic::AtomicU64,
+    /// The title that was printed last.
+    told: Mutex<&'static str>,
     problems: Mutex<Vec<Problem>>,
 }
 
@@ -29,6 +31,7 @@ impl Progress {
             stop: super::signal::stop_flag()?,
             bar: Mutex::new(ProgressBar::hidden()),
             files: 0.into(),
+            told: Mutex::default(),
             problems: Mutex::default(),
         })
     }
@@ -43,7 +46,8 @@ impl Progress {
 impl Monitor for Progress {
     fn begin(&self, phase: Phase, files: Option<u64>, bytes: Option<u64>) {
         self.files.store(0, Ordering::Relaxed);
-        if self.plain {
+        // A phase may begin again, with another amount to do.
+        if self.plain && std::mem::replace(&mut *lock(&self.told), title(phase)) != title(phase) {
             aside(title(phase));
         }
         if self.visible {
