@@ -8,7 +8,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use backup_library::{Home, noise, tree};
 use crafted::{ANN, Crafted, PHOTO, file_list, library_list, open_view, put_record, walk};
@@ -25,6 +27,7 @@ use shoebox::repo::{Repository, Session, StreamChunk};
 use shoebox::task::check::{Extent, check};
 use shoebox::task::find::{Finder, Query, Span};
 use shoebox::task::prune::prune;
+use shoebox::task::repair::{Options as Repairing, repair};
 use shoebox::task::restore::{self, Selection, whole};
 
 /// A folder that nobody may touch, with what somebody might want to touch.
@@ -135,9 +138,31 @@ fn a_symlink_in_the_repository_is_no_way_out() {
     }
 }
 
+/// Ends the test when `work` does not end: it hangs for good, and a test that waits for it tells nobody.
+#[track_caller]
+fn must_end(what: &str, work: impl FnOnce() + Send + 'static) {
+    let (done, ended) = mpsc::channel();
+    let worker = thread::spawn(move || {
+        work();
+        let _ = done.send(());
+    });
+    match ended.recv_timeout(Duration::from_secs(120)) {
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what}: hangs"),
+        _ => worker.join().unwrap(),
+    }
+}
+
 #[test]
 fn a_pipe_in_place_of_a_file_is_not_waited_for() {
-    for name in ["catalog.sqlite", "shoebox.json", "lock", "archive", "record", "notes/2026-11-22T030005Z-check.json"] {
+    for name in [
+        "catalog.sqlite",
+        "shoebox.json",
+        "README.txt",
+        "lock",
+        "archive",
+        "record",
+        "notes/2026-11-22T030005Z-check.json",
+    ] {
         let (dir, repository) = sound();
         let place = match name {
             "archive" => "archives/2026/2026-11-22T030005Z-0001.tar",
@@ -145,12 +170,28 @@ fn a_pipe_in_place_of_a_file_is_not_waited_for() {
             name => name,
         };
         fifo(&repository.root().join(place));
-        let _ = Repository::open(repository.root());
-        let _ = open_view(&repository).map(|view| walk(&view, 100));
-        let _ = restore_all(&repository, &dir.path().join("new"), &Silent);
-        let _ = check(&repository, Extent::All, &Silent);
-        let _ = prune_all(&repository);
-        drop(Session::rebuild(&repository, &Silent));
+        must_end(name, move || {
+            let _ = Repository::open(repository.root());
+            let _ = open_view(&repository).map(|view| walk(&view, 100));
+            let _ = restore_all(&repository, &dir.path().join("new"), &Silent);
+            let _ = check(&repository, Extent::All, &Silent);
+            let _ = prune_all(&repository);
+            drop(Session::rebuild(&repository, &Silent));
+            let options = Repairing { apply: true, upload_location: None, ..Repairing::default() };
+            let _ = repair(repository.root(), &options, &Silent);
+        });
+    }
+}
+
+#[test]
+fn a_pipe_in_a_new_repository_s_folder_is_not_waited_for() {
+    for name in ["README.txt", "catalog.sqlite", "lock", "shoebox.json", "archives"] {
+        let dir = tempfile::tempdir().unwrap();
+        fifo(&dir.path().join(name));
+        must_end(name, move || {
+            let refused = Repository::create(dir.path()).unwrap_err();
+            assert_eq!(refused.kind(), Kind::Exists, "{name}");
+        });
     }
 }
 

@@ -39,9 +39,10 @@ impl Generation {
     }
 
     /// Reads the whole file at `path`. SQLite takes a read that fails (EIO) for damage (`SQLITE_IOERR_CORRUPTFS` becomes
-    /// `SQLITE_CORRUPT`); this tells whether the disk gives the file at all.
+    /// `SQLITE_CORRUPT`); this tells whether the disk gives the file at all. `Damaged` when it is no regular file.
     pub fn read_through(path: &Path) -> Result<()> {
         let reading = || format!("reading the catalog {}", path.display());
+        Stamp::of(path)?;
         let file = File::open(path).context(reading)?;
         let (mut piece, mut offset) = (vec![0; 1 << 20], 0);
         loop {

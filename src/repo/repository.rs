@@ -192,7 +192,10 @@ impl Repository {
             return store::write_all(&*self.store, &record_name(id), json);
         }
         let replacing = || format!("writing {}", target.display());
-        fs::copy(&target, self.aside(&record_name(id))?).context(replacing)?;
+        // A pipe has nothing to keep, and would be waited for.
+        if target.is_file() {
+            fs::copy(&target, self.aside(&record_name(id))?).context(replacing)?;
+        }
         fs::write(&scratch, json).context(replacing)?;
         fs::set_permissions(&scratch, fs::Permissions::from_mode(0o600)).context(replacing)?;
         fs::File::open(&scratch).and_then(|file| sync(&file)).context(replacing)?;
@@ -355,7 +358,8 @@ fn is_left_over(entry: &fs::DirEntry) -> bool {
         Some("lost+found") => true,
         Some("archives" | "snapshots" | "notes") => inside().is_ok_and(|names| names.is_empty()),
         Some("tmp") => inside().is_ok_and(|names| names.iter().all(|name| is_scratch(name))),
-        Some("README.txt") => fs::read(&path).is_ok_and(|text| text == README),
+        // A pipe would be waited for.
+        Some("README.txt") => path.is_file() && fs::read(&path).is_ok_and(|text| text == README),
         Some("catalog.sqlite") => Generation::open(&path).is_ok(),
         Some("lock") => fs::metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() < 1024),
         _ => false,
