@@ -93,7 +93,7 @@ fn read_from_disk(path: &Path) -> std::io::Result<Vec<u8>> {
 
 #[test]
 fn nothing_is_lost_to_kills_at_any_moment_while_a_mount_is_read() {
-    let (kills, seed) = (number("SHOEBOX_KILLS", 16), number("SHOEBOX_SEED", 20_261_126));
+    let (kills, seed) = (number("SHOEBOX_KILLS", 200), number("SHOEBOX_SEED", 20_261_126));
     println!("SHOEBOX_KILLS={kills} SHOEBOX_SEED={seed}");
     let mut killed = Killed::new(seed);
     let root = killed.past.home.repo_path();

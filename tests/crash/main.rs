@@ -6,7 +6,7 @@
 //! | an operation fails, the disk is full or gone, the process is killed | `cuts`, on a file system that fails on demand | `SHOEBOX_CUTS=all` |
 //! | a system call fails | `inject`, with strace on a real disk | `SHOEBOX_CUTS=all` |
 //! | the power is cut | `power`, on a disk that forgets what was not synced | `SHOEBOX_CUTS=all` |
-//! | processes are killed at any moment | `kills`, with a mount that is read all the while | `SHOEBOX_KILLS=200` |
+//! | processes are killed at any moment | `kills`, with a mount that is read all the while | `SHOEBOX_KILLS=1000` |
 //! | two at once | `two_at_once` | |
 //!
 //! The usual run tries a sample.
