@@ -22,7 +22,14 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Holds the lock until dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Closing is not enough: a program that is being started at this moment still has the file open, and would keep the lock.
+    fn drop(&mut self) {
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 /// Who holds a lock.
@@ -47,7 +54,7 @@ impl Lock {
         if let Err(error) = sign(&mut file, doing) {
             tracing::debug!(%error, "the lock does not say who holds it");
         }
-        Ok(Lock { _file: file })
+        Ok(Lock { file })
     }
 
     /// Takes the lock, and waits up to `patience` while another process has it.
@@ -142,6 +149,17 @@ mod tests {
         assert!(error.to_string().contains(&format!("`backup` on {} (process {})", host(), std::process::id())));
         drop(lock);
         Lock::take(&path, "prune").unwrap();
+    }
+
+    #[test]
+    fn a_dropped_lock_is_free_though_a_program_that_is_being_started_still_has_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = Lock::take(&path, "backup").unwrap();
+        let started = lock.file.try_clone().unwrap();
+        drop(lock);
+        Lock::take(&path, "prune").unwrap();
+        drop(started);
     }
 
     #[test]

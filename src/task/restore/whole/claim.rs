@@ -105,8 +105,14 @@ impl Claim {
     pub fn finish(self) -> Result<()> {
         let finishing = || format!("writing in {}", self.folder.display());
         fs::remove_file(self.folder.join(NAME)).context(finishing)?;
-        drop(self.file);
         sync_folder(&self.folder).context(finishing)
+    }
+}
+
+impl Drop for Claim {
+    /// Closing is not enough: a program that is being started at this moment still has the file open, and would keep the lock.
+    fn drop(&mut self) {
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
