@@ -12,6 +12,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use shoebox::base::monitor::Silent;
 use shoebox::base::{Error, FilePath, Kind};
 use shoebox::source::postgres::{Clients, start, start_among};
 use shoebox::source::{DumpRequest, DumpTool, Exclude, Found, FoundKind, Root, Secret, Server, UploadLocation, walk};
@@ -19,7 +20,7 @@ use support::postgres::{DEBIAN, free_port, newer_versions};
 use support::{Docker, Era, Postgres, sample_library};
 
 fn read(request: &DumpRequest) -> Result<String, Error> {
-    let mut dump = start(request)?;
+    let mut dump = start(request, &Silent)?;
     let mut text = String::new();
     dump.read_to_string(&mut text).unwrap();
     dump.finish()?;
@@ -193,7 +194,7 @@ fn a_client_that_is_too_old_is_replaced_by_the_newest_or_the_cure_is_told() {
     let server = Postgres::start(18);
     let request = url(server.url("postgres"));
     let old = Clients { path: debians.clone().into(), versions: "/nowhere".into() };
-    let error = start_among(&request, &old).unwrap_err();
+    let error = start_among(&request, &old, &Silent).err().unwrap();
     assert_eq!(error.kind(), Kind::Program);
     assert!(error.to_string().starts_with(&format!("the PostgreSQL client (version {DEBIAN}.")), "{error}");
     assert!(error.to_string().contains("older than the server (version 18."), "{error}");
@@ -201,7 +202,7 @@ fn a_client_that_is_too_old_is_replaced_by_the_newest_or_the_cure_is_told() {
 
     for tool in [DumpTool::PgDump, DumpTool::PgDumpall] {
         let newest = Clients { path: debians.clone().into(), versions: newer_versions() };
-        let mut dump = start_among(&DumpRequest { tool, ..request.clone() }, &newest).unwrap();
+        let mut dump = start_among(&DumpRequest { tool, ..request.clone() }, &newest, &Silent).unwrap();
         let mut text = String::new();
         dump.read_to_string(&mut text).unwrap();
         dump.finish().unwrap();
@@ -212,7 +213,7 @@ fn a_client_that_is_too_old_is_replaced_by_the_newest_or_the_cure_is_told() {
 #[test]
 fn a_machine_without_clients_is_told_which_package() {
     let none = Clients { path: OsString::new(), versions: "/nowhere".into() };
-    let error = start_among(&url("postgresql://a@b/c"), &none).unwrap_err();
+    let error = start_among(&url("postgresql://a@b/c"), &none, &Silent).err().unwrap();
     assert_eq!((error.kind(), error.to_string().as_str()), (Kind::NotFound, "pg_dump is not installed"));
     assert!(error.next_step().unwrap().contains("postgresql-client"));
 }
@@ -291,7 +292,7 @@ fn what_docker_refuses_is_told_with_the_next_step() {
 fn a_dump_that_is_dropped_leaves_no_client_behind() {
     let server = Postgres::start(DEBIAN);
     server.psql("postgres", "CREATE TABLE big AS SELECT repeat('x', 1000) FROM generate_series(1, 100000)");
-    let mut dump = start(&url(server.url("postgres"))).unwrap();
+    let mut dump = start(&url(server.url("postgres")), &Silent).unwrap();
     dump.read_exact(&mut [0; 100_000]).unwrap();
     assert_eq!(
         server.psql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_dump'"),
@@ -309,7 +310,7 @@ fn a_dump_that_is_dropped_leaves_no_client_behind() {
 fn a_server_that_dies_in_the_middle_makes_the_dump_fail() {
     let server = Postgres::start(DEBIAN);
     server.psql("postgres", "CREATE TABLE big AS SELECT repeat('x', 1000) FROM generate_series(1, 100000)");
-    let mut dump = start(&url(server.url("postgres"))).unwrap();
+    let mut dump = start(&url(server.url("postgres")), &Silent).unwrap();
     dump.read_exact(&mut [0; 100_000]).unwrap();
     server
         .psql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pg_dump'");

@@ -74,6 +74,20 @@ impl Error {
         self.kind
     }
 
+    /// The message with those of its causes, in one line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            let words = cause.to_string();
+            if !text.ends_with(&words) {
+                text = format!("{text}: {words}");
+            }
+            source = cause.source();
+        }
+        text
+    }
+
     /// True when bytes on disk cannot be had: they are not what was written, or the disk does not give them.
     pub fn is_damage(&self) -> bool {
         matches!(self.kind, Kind::Damaged | Kind::Io)
@@ -110,12 +124,17 @@ impl Error {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Kind::NoSpace,
             _ => Kind::Io,
         };
-        let error = Error::new(kind, what).caused_by(source);
-        match kind {
+        Error::new(kind, what).caused_by(source).if_full()
+    }
+
+    /// Adds what to do about a disk that is full, if that is what it is.
+    #[must_use]
+    pub fn if_full(self) -> Self {
+        match self.kind {
             Kind::NoSpace => {
-                error.hint("free some space or use a larger disk, then run it again: it goes on where it was")
+                self.hint("free some space or use a larger disk, then run it again: it goes on where it was")
             }
-            _ => error,
+            _ => self,
         }
     }
 }
@@ -133,6 +152,7 @@ impl From<rusqlite::Error> for Error {
         Error::new(kind, "the catalog could not be read")
             .caused_by(source)
             .hint("`shoebox repair catalog` rebuilds it from the archives")
+            .if_full()
     }
 }
 

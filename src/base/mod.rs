@@ -11,6 +11,7 @@ pub mod library;
 pub mod monitor;
 pub mod object;
 pub mod path;
+pub mod patient;
 pub mod snapshot;
 pub mod stored;
 

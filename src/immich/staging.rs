@@ -196,7 +196,9 @@ impl<T> Staged<T> for rusqlite::Result<T> {
                 Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => Kind::Permission,
                 _ => Kind::Io,
             };
-            Error::new(kind, "the temporary file for the rows of the dump could not be used").caused_by(source)
+            Error::new(kind, "the temporary file for the rows of the dump could not be used")
+                .caused_by(source)
+                .if_full()
         })
     }
 }

@@ -89,6 +89,7 @@ impl Failure {
             .or_else(|| version(text))
             .or_else(|| login(text))
             .or_else(|| busy(text))
+            .or_else(|| gone(text))
             .or_else(|| reach(text))
             .or_else(|| rights(text));
         let words = last_words(text);
@@ -213,6 +214,21 @@ fn busy(text: &str) -> Option<Told> {
     }
 }
 
+const GONE: &[&str] = &[
+    "server closed the connection unexpectedly",
+    "terminating connection due to",
+    "lost synchronization with server",
+    "connection to server was lost",
+    "SSL connection has been closed unexpectedly",
+    "Connection reset by peer",
+    "Broken pipe",
+];
+
+fn gone(text: &str) -> Option<Told> {
+    let hint = "is it being restarted, or out of memory? its log tells (`docker logs immich_postgres`); try again when it is back";
+    any(text, GONE).then(|| ("the database server went away in the middle".to_owned(), hint.to_owned()))
+}
+
 fn reach(text: &str) -> Option<Told> {
     if let Some(host) = between(text, "could not translate host name \"", "\"") {
         let hint = "`database` is a name inside Docker's network; from outside use `--docker immich_postgres`, or publish the port and use localhost";
@@ -247,8 +263,9 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     rest.split_once(end).map(|(inner, _)| inner)
 }
 
-/// The last lines that say something.
+/// The last lines that say something; not the query that failed, which is of any length.
 pub(super) fn last_words(text: &str) -> String {
+    let text = text.split("Query was:").next().unwrap_or(text).trim_end_matches("pg_dump: detail: ");
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(4)..].join("\n")
 }

@@ -22,7 +22,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::process::Command;
 
-use crate::base::{Error, Result};
+use crate::base::{Error, Monitor, Result};
 use crate::source::Secret;
 
 pub use clients::Clients;
@@ -122,61 +122,74 @@ impl DumpRequest {
     }
 }
 
-/// Starts the client and waits for its first bytes, so that most failures come from here.
+/// Starts the client and waits for its first bytes, so that most failures come from here. Gives up, here and while the dump is
+/// read, when the monitor is asked to stop: a client waits without end for a table that is locked.
 ///
 /// A client that is older than the server is replaced by the newest one under `/usr/lib/postgresql`.
-pub fn start(request: &DumpRequest) -> Result<RunningDump> {
-    start_among(request, &Clients::of_this_machine())
+pub fn start<'m>(request: &DumpRequest, monitor: &'m dyn Monitor) -> Result<RunningDump<'m>> {
+    start_among(request, &Clients::of_this_machine(), monitor)
 }
 
 /// The same with other places for the clients.
-pub fn start_among(request: &DumpRequest, clients: &Clients) -> Result<RunningDump> {
+pub fn start_among<'m>(request: &DumpRequest, clients: &Clients, monitor: &'m dyn Monitor) -> Result<RunningDump<'m>> {
     if let Server::Docker { container, docker } = &request.server {
         let client = client(Path::new(request.tool.program()));
         let command = command::in_container(&request.access(), container, docker, client, false)?;
-        return open(command, request)?.map_err(Failure::into_error);
+        return open(command, request, monitor)?.map_err(Failure::into_error);
     }
     let program =
         clients.first(request.tool.program()).ok_or_else(|| failure::client_missing(request.tool.program()))?;
-    match open(command::on_this_machine(&request.access(), client(&program))?, request)? {
-        Err(failure) if failure.client_is_too_old() => retry(request, clients, &program, failure),
+    match open(command::on_this_machine(&request.access(), client(&program))?, request, monitor)? {
+        Err(failure) if failure.client_is_too_old() => retry(request, clients, &program, failure, monitor),
         outcome => outcome.map_err(Failure::into_error),
     }
 }
 
 /// Tries the newest client in place of `tried`, which was too old.
-fn retry(request: &DumpRequest, clients: &Clients, tried: &Path, failure: Failure) -> Result<RunningDump> {
+fn retry<'m>(
+    request: &DumpRequest,
+    clients: &Clients,
+    tried: &Path,
+    failure: Failure,
+    monitor: &'m dyn Monitor,
+) -> Result<RunningDump<'m>> {
     match clients.newest(request.tool.program()).filter(|newest| newest != tried) {
         Some(newest) => {
-            open(command::on_this_machine(&request.access(), client(&newest))?, request)?.map_err(Failure::into_error)
+            let command = command::on_this_machine(&request.access(), client(&newest))?;
+            open(command, request, monitor)?.map_err(Failure::into_error)
         }
         None => Err(failure.into_error()),
     }
 }
 
 /// Starts `command`; the inner error says that the client ended before it wrote anything.
-fn open(command: Command, request: &DumpRequest) -> Result<Result<RunningDump, Failure>> {
+fn open<'m>(
+    command: Command,
+    request: &DumpRequest,
+    monitor: &'m dyn Monitor,
+) -> Result<Result<RunningDump<'m>, Failure>> {
     let subject = failure::Subject::new(request.tool.program(), &request.server);
     let mut process = Process::start(command).map_err(|error| failure::not_started(&subject, error))?;
     let mut head = vec![0; 64 * 1024];
-    let filled = process.read(&mut head).map_err(|error| Error::io(format_args!("reading from {subject}"), error))?;
+    let reading = |error| Error::io(format_args!("reading from {subject}"), error);
+    let filled = process.read_patiently(&mut head, monitor).map_err(reading)?;
     head.truncate(filled);
     if filled > 0 {
-        return Ok(Ok(RunningDump { process, head: io::Cursor::new(head), subject }));
+        return Ok(Ok(RunningDump { process, head: io::Cursor::new(head), subject, monitor }));
     }
     let ended = process.end().map_err(|error| Error::io(format_args!("waiting for {subject}"), error))?;
     Ok(Err(Failure::new(subject, ended)))
 }
 
 /// A dump that is being made: read it to its end, then [`finish`](RunningDump::finish). Dropping it ends the client.
-#[derive(Debug)]
-pub struct RunningDump {
+pub struct RunningDump<'m> {
     process: Process,
     head: io::Cursor<Vec<u8>>,
     subject: failure::Subject,
+    monitor: &'m dyn Monitor,
 }
 
-impl RunningDump {
+impl RunningDump<'_> {
     /// Waits for the client and tells whether it succeeded. Without a success the bytes read are no dump.
     pub fn finish(self) -> Result<()> {
         let RunningDump { process, subject, .. } = self;
@@ -185,10 +198,10 @@ impl RunningDump {
     }
 }
 
-impl Read for RunningDump {
+impl Read for RunningDump<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.head.read(buffer)? {
-            0 => self.process.read(buffer),
+            0 => self.process.read_patiently(buffer, self.monitor),
             filled => Ok(filled),
         }
     }

@@ -1,11 +1,14 @@
 //! A child whose output is read and whose complaints are kept.
 
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 
 use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::base::{Monitor, patient};
 
 /// How much of the end of stderr is kept.
 const KEPT: usize = 8 * 1024;
@@ -50,6 +53,15 @@ impl Process {
         self.running = false;
         let complaint = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
         Ok(Ended { status, complaint })
+    }
+}
+
+impl Process {
+    /// Reads what the child printed; gives up when the monitor is asked to stop.
+    pub(super) fn read_patiently(&mut self, buffer: &mut [u8], monitor: &dyn Monitor) -> io::Result<usize> {
+        let Some(stdout) = self.stdout.as_mut() else { return Ok(0) };
+        patient::wait(stdout.as_fd(), monitor)?;
+        stdout.read(buffer)
     }
 }
 

@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::base::{Context, Error, Kind, Result};
+use crate::base::patient::Patient;
+use crate::base::{Context, Error, Kind, Monitor, Result};
 use crate::immich::{self, Dump, Options};
 use crate::source::{DumpRequest, postgres};
 
@@ -20,17 +21,26 @@ pub enum DumpSource {
     Input,
 }
 
-/// Reads the dump from `source`, handing every plain byte to `tee`.
-pub fn read(source: &DumpSource, options: &Options<'_>, tee: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Dump> {
-    match source {
-        DumpSource::Server(request) => read_server(request, options, tee),
-        DumpSource::Input => immich::read(&mut io::stdin().lock(), options, tee),
+/// Reads the dump from `source`, handing every plain byte to `tee`. Gives up when the monitor is asked to stop, though nothing
+/// comes.
+pub fn read(
+    source: &DumpSource,
+    options: &Options<'_>,
+    tee: &mut dyn FnMut(&[u8]) -> Result<()>,
+    monitor: &dyn Monitor,
+) -> Result<Dump> {
+    let read = match source {
+        DumpSource::Server(request) => read_server(request, options, tee, monitor),
+        DumpSource::Input => immich::read(&mut Patient::new(io::stdin().lock(), monitor), options, tee),
         DumpSource::File(path) => {
             let path = newest(path)?;
-            let mut file = File::open(&path).context(|| format!("opening the dump {}", path.display()))?;
-            immich::read(&mut file, options, tee)
+            let file = File::open(&path).context(|| format!("opening the dump {}", path.display()))?;
+            immich::read(&mut Patient::new(file, monitor), options, tee)
         }
-    }
+    };
+    // What the client says when it is ended is not why the backup ends.
+    super::stop_if_asked(monitor)?;
+    read
 }
 
 /// What is to be said of a dump that was made long before the files are read.
@@ -44,8 +54,13 @@ pub fn age(source: &DumpSource) -> Result<Option<String>> {
     Ok((days >= 2).then(|| format!("the dump {name} is {days} days old: what came since is in files/ only")))
 }
 
-fn read_server(request: &DumpRequest, options: &Options<'_>, tee: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Dump> {
-    let mut running = postgres::start(request)?;
+fn read_server(
+    request: &DumpRequest,
+    options: &Options<'_>,
+    tee: &mut dyn FnMut(&[u8]) -> Result<()>,
+    monitor: &dyn Monitor,
+) -> Result<Dump> {
+    let mut running = postgres::start(request, monitor)?;
     let dump = immich::read(&mut running, options, tee);
     // A client that failed says more than what is wrong with the half dump that it left. But when the reader was
     // the first to give up, the client only fails because nobody listens.

@@ -205,11 +205,12 @@ impl Work<'_> {
         let reference = self.reference(|streams| &streams.dump)?;
         let monitor = self.monitor;
         let taken = StreamWriter::run(self.sink, self.session.generation(), self.contents, reference, |writer| {
-            dump::read(source, &options, &mut |bytes| {
+            let mut tee = |bytes: &[u8]| {
                 monitor.advance(0, bytes.len() as u64);
                 stop_if_asked(monitor)?;
                 writer.push(bytes)
-            })
+            };
+            dump::read(source, &options, &mut tee, monitor)
         })?;
         self.refuse_bad(&taken.0)?;
         Ok(taken)
