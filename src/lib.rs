@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! 6  main.rs · cli/          one file a subcommand: flags in, a task, words out
-//! 5  mount/                  the view as FUSE
+//! 5  mount/ · service/       the view as FUSE · runs every night, and says how it is
 //! 4  task/                   one use case a file, no terminal
 //! 3  source/ · view/         the living Immich · a snapshot as the tree that people browse
 //! 2  repo/                   open, lock, write a snapshot, read content, rebuild
@@ -23,6 +23,7 @@ pub mod cli;
 pub mod immich;
 pub mod mount;
 pub mod repo;
+pub mod service;
 pub mod source;
 pub mod store;
 pub mod task;

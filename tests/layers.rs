@@ -10,7 +10,7 @@ const FLOORS: [&[&str]; 7] = [
     &["repo"],
     &["source", "view"],
     &["task"],
-    &["mount"],
+    &["mount", "service"],
     &["cli"],
 ];
 

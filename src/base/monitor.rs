@@ -21,6 +21,22 @@ pub enum Phase {
     Load,
 }
 
+impl Phase {
+    /// What a person reads.
+    pub fn title(self) -> &'static str {
+        match self {
+            Phase::Dump => "reading the database",
+            Phase::Store => "reading files",
+            Phase::Catalog => "bringing the catalog up to date",
+            Phase::Restore => "restoring",
+            Phase::Check => "checking",
+            Phase::Prune => "pruning",
+            Phase::Repair => "repairing",
+            Phase::Load => "loading the database",
+        }
+    }
+}
+
 /// Something that went wrong with one thing while the work goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {

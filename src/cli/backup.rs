@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::output::{Output, count, plural, size};
+use super::output::{Output, Told, count, plural, size};
 use super::progress::Progress;
 use super::server::{ServerArgs, password};
 use super::value::percent;
 use super::{Done, Global};
 use crate::base::dump::Verdict;
-use crate::base::{Error, Kind, Problem, Result};
+use crate::base::{Error, Kind, Monitor, Problem, Result};
 use crate::source::{DumpRequest, DumpTool, ImmichEnv};
 use crate::task::audit::Class;
 use crate::task::backup::{self, DumpSource, External, Options, Report};
@@ -17,7 +17,7 @@ use crate::task::backup::{self, DumpSource, External, Options, Report};
 ///
 /// Unchanged files are not read again. What was interrupted goes on where it was. The database is asked first, so
 /// the worst that a busy server can do is a file without a row. A dump that is cut short or damaged fails the run.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Immich's UPLOAD_LOCATION on this machine
@@ -77,10 +77,8 @@ JSON: the snapshot record (see FORMAT.md) without chunk lists, with \"unchanged\
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
-        let repository = global.open()?;
-        let options = self.options()?;
         let progress = Progress::new(output)?;
-        let result = backup::backup(&repository, options, &progress);
+        let result = self.backup(global, &progress);
         let mut problems = progress.finish();
         let report = match result {
             Ok(report) => report,
@@ -92,7 +90,7 @@ impl Args {
         problems.extend(report.problems.iter().cloned());
         problems.extend(alarm(&report));
         output.problems(&problems);
-        notes(&report, output);
+        notes(&report).iter().for_each(|note| output.note(note));
         output.answer(&json(&report), summary(&report))?;
         match &report.record.dump.verdict {
             Verdict::Bad { line, reason } => Err(bad_dump(*line, reason)),
@@ -101,10 +99,32 @@ impl Args {
         }
     }
 
-    fn options(self) -> Result<Options> {
+    /// Refuses standard input, which a service has no one at.
+    pub fn refuse_input(&self) -> Result<()> {
+        match &self.dump {
+            Some(dump) if dump.as_os_str() == "-" => Err(Error::invalid("a run takes no dump from standard input")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same for a run of the service.
+    pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
+        let report = self.backup(global, monitor)?;
+        if let Verdict::Bad { line, reason } = &report.record.dump.verdict {
+            return Err(bad_dump(*line, reason));
+        }
+        let problems: Vec<Problem> = report.problems.iter().cloned().chain(alarm(&report)).collect();
+        Ok(Told { text: summary(&report), notes: notes(&report), problems, done: Done::Whole })
+    }
+
+    fn backup(self, global: &Global, monitor: &dyn Monitor) -> Result<Report> {
+        backup::backup(&global.open()?, self.options(global)?, monitor)
+    }
+
+    fn options(self, global: &Global) -> Result<Options> {
         let env = self.server.env()?;
         let upload_location = self.upload_location.clone().or_else(|| env.as_ref()?.upload_location.clone());
-        let dump = self.source(env.as_ref())?;
+        let dump = self.source(global, env.as_ref())?;
         let database = self.database_name.clone().or_else(|| env.as_ref().map(|env| env.database.clone()));
         Ok(Options {
             upload_location: upload_location.ok_or_else(which_location)?,
@@ -122,7 +142,7 @@ impl Args {
         })
     }
 
-    fn source(&self, env: Option<&ImmichEnv>) -> Result<DumpSource> {
+    fn source(&self, global: &Global, env: Option<&ImmichEnv>) -> Result<DumpSource> {
         match &self.dump {
             Some(dump) if dump.as_os_str() == "-" => return Ok(DumpSource::Input),
             Some(dump) => return Ok(DumpSource::File(dump.clone())),
@@ -133,7 +153,7 @@ impl Args {
             tool: if self.cluster { DumpTool::PgDumpall } else { DumpTool::PgDump },
             database: self.database_name.clone().or_else(|| env.map(|env| env.database.clone())),
             user: env.map(|env| env.user.clone()),
-            password: password(env)?,
+            password: password(global, env)?,
         }))
     }
 }
@@ -164,29 +184,27 @@ fn alarm(report: &Report) -> Vec<Problem> {
 }
 
 /// What is not wrong, and good to know.
-fn notes(report: &Report, output: &Output) {
+fn notes(report: &Report) -> Vec<String> {
     let record = &report.record;
-    for alarm in record.alarm.iter().filter(|_| report.is_acknowledged) {
-        output.note(format!("note: accepted: {alarm}"));
-    }
+    let accepted = record.alarm.iter().filter(|_| report.is_acknowledged);
+    let mut notes: Vec<String> = accepted.map(|alarm| format!("note: accepted: {alarm}")).collect();
     if !alarm(report).is_empty() {
-        output.note("note: nothing is forgotten until you have looked; if the library is right as it is: shoebox acknowledge latest");
+        notes.push("note: nothing is forgotten until you have looked; if the library is right as it is: shoebox acknowledge latest".to_owned());
     }
-    for warning in &record.warnings {
-        output.note(format!("note: {warning}"));
-    }
+    notes.extend(record.warnings.iter().map(|warning| format!("note: {warning}")));
     let complete = &record.completeness;
     if complete.not_covered > 0 {
         let assets = plural(complete.not_covered, "photo", "photos");
-        output.note(format!(
+        notes.push(format!(
             "note: {assets} of external libraries not in this backup; --external SERVER_PATH=FOLDER covers them"
         ));
     }
     let mut tallies = report.audit.clone();
     tallies.remove(&Class::NotCovered);
     if !tallies.is_empty() {
-        output.note(format!("note: {}; `shoebox audit` tells which", super::audit::totals(&tallies)));
+        notes.push(format!("note: {}; `shoebox audit` tells which", super::audit::totals(&tallies)));
     }
+    notes
 }
 
 fn summary(report: &Report) -> String {

@@ -6,10 +6,10 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::output::{Output, count, plural, printable, size};
+use super::output::{Output, Told, count, plural, printable, size};
 use super::progress::Progress;
 use super::{Done, Global};
-use crate::base::{Error, Result, SnapshotId};
+use crate::base::{Error, Kind, Monitor, Problem, Result, SnapshotId};
 use crate::task::check::{self, Bytes, Extent, Finding, Report};
 
 /// Findings that are told one by one.
@@ -20,7 +20,7 @@ const TOLD: usize = 100;
 /// The structure is checked always: records, archives, lists, catalog. Photos are read and compared with their hashes as far as
 /// you say; what was read is remembered, and the next check goes on with what was not read for longest. Changes nothing and
 /// keeps nobody waiting. What is damaged is told as photos: whose, which, of when, and where a whole copy is.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Read everything
@@ -63,6 +63,24 @@ impl Args {
         }
         output.answer(&json(&report), summary(&report, extent))?;
         Ok(if report.findings.is_empty() { Done::Whole } else { Done::Partly })
+    }
+
+    /// What it is in a run where nothing else is set: a share that fits a night.
+    pub fn for_a_night(self) -> Args {
+        let is_set = self.read_data || self.read_data_subset.is_some() || self.max_duration.is_some();
+        if is_set { self } else { Args { max_duration: Some(SignedDuration::from_hours(1)), ..self } }
+    }
+
+    /// The same for a run of the service: what it finds are problems.
+    pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
+        let extent = self.extent()?;
+        let report = check::check(&global.open()?, extent, monitor)?;
+        if report.stopped && monitor.stopped() {
+            return Err(Error::new(Kind::Interrupted, "stopped"));
+        }
+        let problem = |finding: &Finding| Problem { subject: "found".to_owned(), message: printable(&text(finding)) };
+        let problems = report.findings.iter().take(TOLD).map(problem).collect();
+        Ok(Told { text: summary(&report, extent), notes: Vec::new(), problems, done: Done::Whole })
     }
 
     fn extent(&self) -> Result<Extent> {

@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::output::{Output, count, plural, printable, size};
+use super::output::{Output, Told, count, plural, printable, size};
 use super::progress::Progress;
 use super::{Done, Global};
-use crate::base::{Problem, Result};
+use crate::base::{Monitor, Problem, Result};
 use crate::task::drill::{self, Options, Report, Servers};
 
 /// Rehearse the recovery: load the dump into a throw-away server, and read photos
@@ -14,7 +14,7 @@ use crate::task::drill::{self, Options, Report, Servers};
 /// The newest snapshot's dump is loaded into a PostgreSQL server that is made for this and removed afterwards, by the code that
 /// restores it in earnest. Rows are counted, and photos drawn at random from that database are read as the mount reads them and
 /// compared with what it says of them: SHA-1, or the size where Immich has no hash of the bytes (external libraries). How it ended is remembered: `shoebox snapshots` shows the age of the last success.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The snapshot: an id, a name in the mount, or `latest`
@@ -68,9 +68,17 @@ impl Args {
         if let Some(failure) = &report.failure {
             output.problems(&[Problem { subject: "the drill failed".to_owned(), message: failure.clone() }]);
         }
-        notes(&report, output);
+        notes(&report).iter().for_each(|note| output.note(note));
         output.answer(&report, text(&report))?;
         Ok(if report.is_success() || is_without && report.failure.is_none() { Done::Whole } else { Done::Partly })
+    }
+
+    /// The same for a run of the service. That no server can be had is told, and is no finding of each month.
+    pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
+        let report = drill::drill(&global.open()?, &self.options(), monitor)?;
+        let problem = |message: &String| Problem { subject: "the drill failed".to_owned(), message: message.clone() };
+        let problems = report.failure.iter().map(problem).collect();
+        Ok(Told { text: text(&report), notes: notes(&report), problems, done: Done::Whole })
     }
 
     fn options(self) -> Options {
@@ -86,18 +94,22 @@ impl Args {
     }
 }
 
-fn notes(report: &Report, output: &Output) {
+fn notes(report: &Report) -> Vec<String> {
+    let mut notes = Vec::new();
     if report.without_file > 0 {
         let photos = plural(report.without_file, "photo that was drawn has", "photos that were drawn have");
-        output.note(format!("note: {photos} no file in this snapshot, as it says itself"));
+        notes.push(format!("note: {photos} no file in this snapshot, as it says itself"));
     }
     if let Some(reason) = &report.no_server {
-        output.note(format!("note: the dump was read and not loaded: {}", printable(reason)));
-        output.note("hint: `apt install postgresql` with what Immich needs, or docker, makes it a whole drill");
+        notes.push(format!("note: the dump was read and not loaded: {}", printable(reason)));
+        notes.push(
+            "hint: `apt install postgresql` with what Immich needs, or docker, makes it a whole drill".to_owned(),
+        );
     }
     if !report.remembered {
-        output.note("note: the repository is read-only: this drill is not remembered");
+        notes.push("note: the repository is read-only: this drill is not remembered".to_owned());
     }
+    notes
 }
 
 fn text(report: &Report) -> String {

@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::output::{Output, plural, size};
+use super::output::{Output, Told, plural, size};
 use super::progress::Progress;
 use super::{Done, Global};
-use crate::base::Result;
+use crate::base::{Monitor, Result};
+use crate::repo::Repository;
 use crate::task::forget::policy::{Count, Every, Within};
 use crate::task::forget::{self, Choice, Fate, Options, Policy, Report};
 
@@ -16,7 +17,7 @@ use crate::task::forget::{self, Choice, Fate, Options, Policy, Report};
 /// What no rule keeps is forgotten. The newest snapshot, the newest good one, and the last one that passed a check are always
 /// kept. `shoebox prune` then gives back the space. Nothing is forgotten while a snapshot has an alarm that nobody
 /// acknowledged, or while a clock looks wrong.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Forget these, by their ids, instead of following rules
@@ -44,19 +45,19 @@ pub(super) struct Args {
     #[arg(long, env = "SHOEBOX_KEEP_WITHIN", value_name = "TIME")]
     keep_within: Option<Within>,
     /// Keep the newest of each hour within this time of the newest snapshot
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, env = "SHOEBOX_KEEP_WITHIN_HOURLY", value_name = "TIME")]
     keep_within_hourly: Option<Within>,
     /// Keep the newest of each day within this time
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, env = "SHOEBOX_KEEP_WITHIN_DAILY", value_name = "TIME")]
     keep_within_daily: Option<Within>,
     /// Keep the newest of each week within this time
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, env = "SHOEBOX_KEEP_WITHIN_WEEKLY", value_name = "TIME")]
     keep_within_weekly: Option<Within>,
     /// Keep the newest of each month within this time
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, env = "SHOEBOX_KEEP_WITHIN_MONTHLY", value_name = "TIME")]
     keep_within_monthly: Option<Within>,
     /// Keep the newest of each year within this time
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, env = "SHOEBOX_KEEP_WITHIN_YEARLY", value_name = "TIME")]
     keep_within_yearly: Option<Within>,
     /// Forget; without it only what would go is shown
     #[arg(long)]
@@ -90,6 +91,28 @@ impl Args {
         Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
     }
 
+    /// The same for a run of the service, applied; nothing where an alarm stops it, which the backup has told.
+    pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
+        let repository = global.open()?;
+        let told = |text: String| Ok(Told { text, notes: Vec::new(), problems: Vec::new(), done: Done::Whole });
+        if is_alarming(&repository)? {
+            return told("nothing is forgotten while a snapshot has an alarm".to_owned());
+        }
+        let options = Options { apply: true, ..self.options() };
+        let report = forget::forget(&repository, &options, monitor)?;
+        told(summary(&report, &options).1)
+    }
+
+    /// True when some rule was given.
+    pub fn has_rules(&self) -> bool {
+        match self.clone().options().choice {
+            Choice::ByPolicy(policy) => {
+                !policy.keep.is_empty() || policy.within.is_some() || !policy.keep_within.is_empty()
+            }
+            Choice::Named(_) => false,
+        }
+    }
+
     fn options(self) -> Options {
         let keep = [
             (Every::Snapshot, self.keep_last),
@@ -118,7 +141,6 @@ impl Args {
 }
 
 fn print(report: &Report, options: &Options, output: &Output) -> Result<()> {
-    let (kept, gone): (Vec<&Fate>, Vec<&Fate>) = report.fates.iter().partition(|fate| !fate.reasons.is_empty());
     if output.is_json() {
         for fate in &report.fates {
             let keep = !fate.reasons.is_empty();
@@ -128,18 +150,31 @@ fn print(report: &Report, options: &Options, output: &Output) -> Result<()> {
         let rows: Vec<[String; 3]> = report.fates.iter().map(|fate| cells(fate, &options.zone)).collect();
         output.table(&rows, &["ID", "Time", "Kept as"], &[], |row| row.to_vec())?;
     }
+    let (value, text) = summary(report, options);
+    output.answer(&value, text)
+}
+
+fn is_alarming(repository: &Repository) -> Result<bool> {
+    let notes = repository.notes()?;
+    let records = repository.snapshot_ids()?.into_iter().rev().map(|id| repository.record(id));
+    Ok(records.filter_map(Result::ok).any(|record| notes.is_alarming(&record)))
+}
+
+fn summary(report: &Report, options: &Options) -> (serde_json::Value, String) {
+    let gone = report.fates.iter().filter(|fate| fate.reasons.is_empty()).count();
+    let kept = report.fates.len() - gone;
     let (word, rest) = match options.apply {
         true => ("forgotten", "; `shoebox prune` gives the space back"),
         false => ("would be forgotten", "; --apply does it"),
     };
     let text = format!(
-        "{} {word}, {} kept; {} needed no more{rest}",
-        plural(gone.len() as u64, "snapshot", "snapshots"),
-        kept.len(),
+        "{} {word}, {kept} kept; {} needed no more{rest}",
+        plural(gone as u64, "snapshot", "snapshots"),
         size(report.freed),
     );
-    let value = json!({ "kind": "summary", "applied": options.apply, "kept": kept.len(), "forgotten": gone.len(), "freed": report.freed });
-    output.answer(&value, text)
+    let value =
+        json!({ "kind": "summary", "applied": options.apply, "kept": kept, "forgotten": gone, "freed": report.freed });
+    (value, text)
 }
 
 fn cells(fate: &Fate, zone: &TimeZone) -> [String; 3] {

@@ -8,6 +8,7 @@ mod audit;
 mod backup;
 mod check;
 mod completions;
+mod config;
 mod diff;
 mod drill;
 mod dump;
@@ -18,15 +19,19 @@ mod init;
 mod log;
 mod ls;
 mod mount;
+mod notify;
 mod output;
 mod progress;
 mod prune;
 mod repair;
 mod restore;
 mod restore_database;
+mod run;
 mod server;
+mod settings;
 mod signal;
 mod snapshots;
+mod status;
 mod value;
 
 use std::ffi::OsString;
@@ -38,6 +43,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use self::output::Output;
+use self::settings::{Settings, Unparsed};
 use crate::base::{Error, Kind, Result};
 use crate::repo::Repository;
 
@@ -73,6 +79,9 @@ struct Global {
     /// Wait so long while another shoebox writes to the repository, such as 10m or 2h; fails at once if not given
     #[arg(long, global = true, env = "SHOEBOX_RETRY_LOCK", value_name = "DURATION")]
     retry_lock: Option<jiff::Span>,
+    /// The settings file; else ~/.config/shoebox.toml or /etc/shoebox.toml, if there is one
+    #[arg(long, global = true, env = "SHOEBOX_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Answer in JSON, one object a line
     #[arg(long, global = true)]
     json: bool,
@@ -82,12 +91,18 @@ struct Global {
     /// Say more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// What the settings file and others' variables give.
+    #[arg(skip)]
+    settings: Settings,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Args),
     Backup(Box<backup::Args>),
+    Run(run::Args),
+    Status(status::Args),
+    Notify(Box<notify::Args>),
     Snapshots(snapshots::Args),
     Mount(mount::Args),
     Ls(ls::Args),
@@ -104,6 +119,7 @@ enum Command {
     Forget(Box<forget::Args>),
     Prune(prune::Args),
     Repair(repair::Args),
+    Config(config::Args),
     Completions(completions::Args),
 }
 
@@ -120,14 +136,20 @@ enum Done {
 
 /// Runs the program with `arguments`, the first being its own name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match settings::parse(&arguments) {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(Unparsed::Usage(error)) => {
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
         }
+        Err(Unparsed::Settings(error)) => {
+            Output::new(false, false).error(&error);
+            return exit::of_error(&error);
+        }
     };
     log(&cli.global);
+    cli.global.settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let output = Output::new(cli.global.json, cli.global.quiet);
     match run(cli, &output) {
         Ok(done) => exit::of_done(done),
@@ -143,6 +165,9 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
     match command {
         Command::Init(args) => args.run(&global, output),
         Command::Backup(args) => args.run(&global, output),
+        Command::Run(args) => args.run(&global, output),
+        Command::Status(args) => args.run(&global, output),
+        Command::Notify(args) => args.run(&global, output),
         Command::Snapshots(args) => args.run(&global, output),
         Command::Mount(args) => args.run(&global, output),
         Command::Ls(args) => args.run(&global, output),
@@ -159,6 +184,7 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
         Command::Forget(args) => args.run(&global, output),
         Command::Prune(args) => args.run(&global, output),
         Command::Repair(args) => args.run(&global, output),
+        Command::Config(args) => args.run(&global, output),
         Command::Completions(args) => args.run(output),
     }
 }

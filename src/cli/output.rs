@@ -1,6 +1,5 @@
 //! What is printed: answers on standard output, as text or as JSON; the rest on standard error.
 
-use std::error::Error as _;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 
@@ -8,8 +7,20 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, TableStyle};
 use serde::Serialize;
 use serde_json::json;
 
+use super::Done;
 pub(super) use crate::base::amount::{count, plural, size};
 use crate::base::{Error, Kind, Problem, Result};
+
+/// What a command came to, in words, for those who print it elsewhere.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub text: String,
+    /// What is not wrong, and good to know.
+    pub notes: Vec<String>,
+    /// Besides those that the monitor heard. Any makes it [`Done::Partly`].
+    pub problems: Vec<Problem>,
+    pub done: Done,
+}
 
 /// Prints a command's answers.
 #[derive(Debug)]
@@ -101,15 +112,7 @@ impl Output {
 
     /// Tells why the command failed, and what to do next.
     pub fn error(&self, error: &Error) {
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            if !message.ends_with(&cause_text) {
-                message = format!("{message}: {cause_text}");
-            }
-            source = cause.source();
-        }
+        let message = error.chain();
         if self.json {
             aside(json!({ "error": message, "hint": error.next_step(), "kind": format!("{:?}", error.kind()) }));
             return;

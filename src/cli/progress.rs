@@ -47,12 +47,12 @@ impl Monitor for Progress {
     fn begin(&self, phase: Phase, files: Option<u64>, bytes: Option<u64>) {
         self.files.store(0, Ordering::Relaxed);
         // A phase may begin again, with another amount to do.
-        if self.plain && std::mem::replace(&mut *lock(&self.told), title(phase)) != title(phase) {
-            aside(title(phase));
+        if self.plain && std::mem::replace(&mut *lock(&self.told), phase.title()) != phase.title() {
+            aside(phase.title());
         }
         if self.visible {
             let bar = ProgressBar::new(bytes.or(files).unwrap_or(0)).with_style(style(bytes.or(files).is_some()));
-            bar.set_prefix(title(phase));
+            bar.set_prefix(phase.title());
             bar.enable_steady_tick(Duration::from_millis(200));
             std::mem::replace(&mut *lock(&self.bar), bar).finish_and_clear();
         }
@@ -75,19 +75,6 @@ impl Monitor for Progress {
 
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
-    }
-}
-
-fn title(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Dump => "reading the database",
-        Phase::Store => "reading files",
-        Phase::Catalog => "bringing the catalog up to date",
-        Phase::Restore => "restoring",
-        Phase::Check => "checking",
-        Phase::Prune => "pruning",
-        Phase::Repair => "repairing",
-        Phase::Load => "loading the database",
     }
 }
 

@@ -3,11 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::output::{Output, plural, size};
+use super::output::{Output, Told, plural, size};
 use super::progress::Progress;
 use super::value::percent;
 use super::{Done, Global};
-use crate::base::Result;
+use crate::base::{Error, Monitor, Result};
 use crate::repo::prune::{Options, Use};
 use crate::task::prune::{self, Report};
 
@@ -16,7 +16,7 @@ use crate::task::prune::{self, Report};
 /// Archives that nothing needs are retired; those of which much is not needed are written anew, read back and verified, and
 /// then the old ones are retired. What is retired is deleted when its grace period is over, by a later prune. Whatever
 /// happens in between, every snapshot stays readable, and a mount goes on.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Write an archive anew when a larger share of it is needed no more
@@ -44,17 +44,27 @@ left as it is";
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
-        let grace = self.grace.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
-        let grace = grace.map_err(|error| crate::base::Error::invalid("that is no grace period").caused_by(error))?;
-        let options =
-            Options { max_unused: self.max_unused, grace: grace.max(SignedDuration::ZERO), now: Timestamp::now() };
         let progress = Progress::new(output)?;
-        let done = prune::prune(&global.open()?, &options, self.accept_clock, self.dry_run, &progress);
+        let done = self.prune(global, &progress);
         let problems = progress.finish();
         output.problems(&problems);
         let report = done?;
         output.answer(&json(&report), text(&report))?;
         Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
+    }
+
+    /// The same for a run of the service.
+    pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
+        let report = self.prune(global, monitor)?;
+        Ok(Told { text: text(&report), notes: Vec::new(), problems: Vec::new(), done: Done::Whole })
+    }
+
+    fn prune(&self, global: &Global, monitor: &dyn Monitor) -> Result<Report> {
+        let grace = self.grace.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
+        let grace = grace.map_err(|error| Error::invalid("that is no grace period").caused_by(error))?;
+        let options =
+            Options { max_unused: self.max_unused, grace: grace.max(SignedDuration::ZERO), now: Timestamp::now() };
+        prune::prune(&global.open()?, &options, self.accept_clock, self.dry_run, monitor)
     }
 }
 

@@ -73,7 +73,7 @@ impl Args {
             output.problems(&progress.finish());
             return emitted(&done?, output);
         }
-        let options = self.options()?;
+        let options = self.options(global)?;
         if self.plan {
             let plan = database::plan(&repository, &options, &progress);
             output.problems(&progress.finish());
@@ -84,13 +84,13 @@ impl Args {
         restored(&report?, output)
     }
 
-    fn options(&self) -> Result<Options> {
+    fn options(&self, global: &Global) -> Result<Options> {
         let env = self.server.env()?;
         let target = Access {
             server: self.server.server(env.as_ref()),
             database: self.database_name.clone().or_else(|| env.as_ref().map(|env| env.database.clone())),
             user: env.as_ref().map(|env| env.user.clone()),
-            password: password(env.as_ref())?,
+            password: password(global, env.as_ref())?,
         };
         let wait = Duration::try_from(self.wait_for)
             .map_err(|_| Error::invalid("--wait-for takes a time such as 60s or 5m"))?;

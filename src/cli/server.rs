@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Global;
 use crate::base::Result;
 use crate::source::{ImmichEnv, Secret, Server};
 
@@ -41,9 +42,9 @@ impl ServerArgs {
     }
 }
 
-/// The password for the database: of our own variable, else of Immich's settings.
-pub(super) fn password(env: Option<&ImmichEnv>) -> Result<Option<Secret>> {
-    match Secret::from_env("SHOEBOX_DATABASE_PASSWORD")? {
+/// The password for the database: of our own settings, else of Immich's.
+pub(super) fn password(global: &Global, env: Option<&ImmichEnv>) -> Result<Option<Secret>> {
+    match global.settings.secret("SHOEBOX_DATABASE_PASSWORD")? {
         Some(password) => Ok(Some(password)),
         None => Ok(env.and_then(|env| env.password.clone())),
     }

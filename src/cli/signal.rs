@@ -33,6 +33,17 @@ pub(super) fn on_stop(mut signals: Signals, mut act: impl FnMut(i32) + Send + 's
     Ok(())
 }
 
+/// Calls `ask` at the first signal that asks to end; the second one ends the program at once.
+pub(super) fn on_stop_ask(ask: impl Fn() + Send + 'static) -> Result<()> {
+    let mut asked = false;
+    on_stop(listen()?, move |signal| {
+        if std::mem::replace(&mut asked, true) {
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+        ask();
+    })
+}
+
 /// `shoebox ls | head` ends like every other program, by SIGPIPE. Only answers do that: Rust ignores the signal, and who reads no
 /// problems and no progress stops neither a backup nor a mount.
 pub(super) fn end_of_pipe() {

@@ -57,6 +57,17 @@ impl Lock {
         Ok(Lock { file })
     }
 
+    /// True when somebody holds the lock at `path`. Makes nothing there.
+    pub fn is_held(path: &Path) -> bool {
+        let Ok(file) = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+        else {
+            return false;
+        };
+        let held = flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
+        let _ = flock(&file, FlockOperation::Unlock);
+        held
+    }
+
     /// Takes the lock, and waits up to `patience` while another process has it.
     pub fn wait(path: &Path, doing: &str, patience: Duration, monitor: &dyn Monitor) -> Result<Lock> {
         let begun = Instant::now();

@@ -45,6 +45,8 @@ pub enum What {
     Acknowledgement { snapshot: SnapshotId },
     /// Archives that nothing needs any more, deleted when the grace period is over.
     Retirement(Retirement),
+    /// One run of the service: the note's time is when it ended.
+    Run(Run),
 }
 
 /// What has been checked so far.
@@ -82,6 +84,82 @@ impl Drill {
     pub fn is_success(&self) -> bool {
         self.failure.is_none() && self.server.is_some()
     }
+}
+
+/// One run of the service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    pub began: Timestamp,
+    pub trigger: Trigger,
+    /// What was done, in order.
+    pub steps: Vec<Step>,
+}
+
+impl Run {
+    /// How it ended: as the worst of its steps.
+    pub fn outcome(&self) -> Outcome {
+        self.steps.iter().map(|step| step.outcome).max().unwrap_or(Outcome::Done)
+    }
+}
+
+/// Why a run began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// It was time.
+    Schedule,
+    /// It had been time while the service did not run.
+    Missed,
+    /// The service started.
+    Start,
+    /// A person, or another scheduler, asked for it.
+    Once,
+}
+
+/// What a run does, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Job {
+    Backup,
+    Forget,
+    Prune,
+    Check,
+    Drill,
+}
+
+impl Job {
+    /// As it is written: the command's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Job::Backup => "backup",
+            Job::Forget => "forget",
+            Job::Prune => "prune",
+            Job::Check => "check",
+            Job::Drill => "drill",
+        }
+    }
+}
+
+/// How a step ended, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Done,
+    /// Something was left out or found damaged.
+    Partly,
+    /// Somebody asked to stop.
+    Interrupted,
+    Failed,
+}
+
+/// One step of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    pub job: Job,
+    pub outcome: Outcome,
+    /// What it came to, or why it failed.
+    pub text: String,
+    pub seconds: u64,
 }
 
 /// Archives that wait for their deletion.
@@ -165,6 +243,20 @@ impl Notes {
         of_it.map(|(time, _)| time).last()
     }
 
+    /// Runs of the service with when they ended, oldest first.
+    pub fn runs(&self) -> impl DoubleEndedIterator<Item = (Timestamp, &Run)> {
+        self.list.iter().filter_map(|(_, note)| match &note.what {
+            What::Run(run) => Some((note.time, run)),
+            _ => None,
+        })
+    }
+
+    /// When the last check was.
+    pub fn last_check(&self) -> Option<Timestamp> {
+        let checks = self.list.iter().filter(|(_, note)| matches!(note.what, What::Check(_)));
+        checks.map(|(_, note)| note.time).max()
+    }
+
     /// What a check that found `found` has to write down: that, with all that was known and still counts (`counts` says so of
     /// an archive's name and of a snapshot).
     pub fn after_check(
@@ -210,6 +302,8 @@ impl Repository {
                 Err(error) => notes.problems.push(Problem { subject: listed.name, message: error.to_string() }),
             }
         }
+        // Names of one second do not sort as they came.
+        notes.list.sort_by_key(|(_, note)| note.time);
         Ok(notes)
     }
 
@@ -220,6 +314,7 @@ impl Repository {
             What::Drill(_) => "drill",
             What::Acknowledgement { .. } => "acknowledgement",
             What::Retirement(_) => "retirement",
+            What::Run(_) => "run",
         };
         let note = Note { time: Timestamp::now(), host: Repository::host(), what };
         let json = serde_json::to_vec_pretty(&note).map_err(|error| unwritten().caused_by(error))?;

@@ -213,6 +213,18 @@ impl Repository {
         &self.root
     }
 
+    /// When it was made.
+    pub fn created(&self) -> Timestamp {
+        self.description.created
+    }
+
+    /// Bytes that are free on its disk for whoever asks.
+    pub fn free_space(&self) -> Result<u64> {
+        let disk =
+            rustix::fs::statvfs(&self.root).context(|| format!("asking for the space of {}", self.root.display()))?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     /// What tells this repository from others.
     pub fn id(&self) -> Uuid {
         self.description.id

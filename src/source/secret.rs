@@ -23,10 +23,17 @@ impl Secret {
         let file = format!("{name}_FILE");
         let text = match (env::var_os(name), env::var_os(&file)) {
             (Some(text), _) => text.into_string().map_err(|_| Error::invalid(format_args!("{name} is not UTF-8")))?,
-            (None, Some(path)) => first_line(&file, Path::new(&path))?,
+            (None, Some(path)) => {
+                first_line(Path::new(&path)).map_err(|error| error.hint(format_args!("{file} names it")))?
+            }
             (None, None) => return Ok(None),
         };
         Ok(Some(text).filter(|text| !text.is_empty()).map(Secret))
+    }
+
+    /// The password in the file `path`, which ends with its first line.
+    pub fn from_file(path: &Path) -> Result<Secret> {
+        first_line(path).map(Secret)
     }
 
     /// The password itself. Hand it to a child's environment or a socket, never to a command line or a log.
@@ -36,8 +43,8 @@ impl Secret {
 }
 
 /// A secret's file usually ends with a newline that is not part of it.
-fn first_line(variable: &str, path: &Path) -> Result<String> {
-    let text = fs::read_to_string(path).context(|| format!("reading {}, which {variable} names", path.display()))?;
+fn first_line(path: &Path) -> Result<String> {
+    let text = fs::read_to_string(path).context(|| format!("reading the password in {}", path.display()))?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
@@ -60,6 +67,6 @@ mod tests {
     fn a_secrets_file_is_read_without_its_line_end() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "pa ss \r\n").unwrap();
-        assert_eq!(first_line("X_FILE", file.path()).unwrap(), "pa ss ");
+        assert_eq!(first_line(file.path()).unwrap(), "pa ss ");
     }
 }

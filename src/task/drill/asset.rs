@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::finding::{Fault, Wrong};
 use super::sample::{Row, Sample};
-use super::{Report, chain, stop_if_asked};
+use super::{Report, stop_if_asked};
 use crate::archive::Hasher;
 use crate::base::{Error, Kind, Monitor, Phase, Problem, Result, Sha1};
 use crate::catalog::query::search;
@@ -99,7 +99,7 @@ impl Reading<'_> {
                 Some(fault) => Outcome::Wrong(path, fault),
             }),
             Err(error) if error.kind() == Kind::Interrupted => Err(error),
-            Err(error) => Ok(Outcome::Wrong(path, Fault::Damaged { message: chain(&error) })),
+            Err(error) => Ok(Outcome::Wrong(path, Fault::Damaged { message: error.chain() })),
         }
     }
 

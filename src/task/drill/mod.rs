@@ -157,7 +157,7 @@ fn expected(
         }
         Tried::Failed { server, error } => {
             report.server = Some(format!("PostgreSQL {server}"));
-            Some(chain(&error))
+            Some(error.chain())
         }
         Tried::None(why) => {
             report.no_server = Some(why);
@@ -167,7 +167,7 @@ fn expected(
     // The photos are still looked at.
     match rows::of_dump(dump, sample, monitor) {
         Ok(expected) => Ok((Some(expected), failure)),
-        Err(error) if error.kind() == Kind::Damaged => Ok((None, failure.or_else(|| Some(chain(&error))))),
+        Err(error) if error.kind() == Kind::Damaged => Ok((None, failure.or_else(|| Some(error.chain())))),
         Err(error) => Err(error),
     }
 }
@@ -189,17 +189,6 @@ fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
         true => Err(Error::new(Kind::Interrupted, "stopped").hint("the server is gone; nothing was noted")),
         false => Ok(()),
     }
-}
-
-/// The error with its causes.
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// Notes how it ended. False when the repository is read-only.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{Options, chain, stop_if_asked};
+use super::{Options, stop_if_asked};
 use crate::base::{Error, Kind, Monitor, Result};
 use crate::repo::Repository;
 use crate::source::Access;
@@ -70,7 +70,7 @@ pub(super) fn load(
         match attempt(repository, dump, &candidate, &wanted, monitor)? {
             Ok(tried) => return Ok(tried),
             Err(error) if named => return Err(error),
-            Err(error) => reasons.push(chain(&error)),
+            Err(error) => reasons.push(error.chain()),
         }
     }
     let why = match (&options.servers, reasons.is_empty()) {

@@ -1,0 +1,228 @@
+//! `shoebox notify`, and the settings of who is told.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::output::{Output, plural};
+use super::{Done, Global};
+use crate::base::{Context, Error, Kind, Problem, Result};
+use crate::repo::Repository;
+use crate::service::notify::WebhookWhen as When;
+use crate::service::notify::{self, Discord, Email, Event, Gotify, Healthchecks, Message, Ntfy, Target, Webhook};
+
+/// Send a message to try who is told how runs went
+///
+/// `shoebox run` tells those named here, by the same settings: put them into the settings file or the environment. What is asked
+/// once is asked three times if it could not be reached.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The message to try: start, success, warning or failure
+    #[arg(long, value_name = "EVENT", default_value = "success")]
+    event: Event,
+    /// What people are told of: start, success, warning (finished with findings, alarms too), failure
+    #[arg(
+        long,
+        env = "SHOEBOX_NOTIFY_ON",
+        value_name = "EVENTS",
+        value_delimiter = ',',
+        default_value = "warning,failure"
+    )]
+    on: Vec<Event>,
+    /// The ping URL of a check at healthchecks.io or the like: hears start, success and failure
+    #[arg(long, env = "SHOEBOX_HEALTHCHECKS_URL", hide_env_values = true, value_name = "URL")]
+    healthchecks_url: Option<String>,
+    /// A topic of ntfy, such as https://ntfy.sh/our-photos
+    #[arg(long, env = "SHOEBOX_NTFY_URL", hide_env_values = true, value_name = "URL")]
+    ntfy_url: Option<String>,
+    /// A Gotify server; SHOEBOX_GOTIFY_TOKEN is the token of its application
+    #[arg(long, env = "SHOEBOX_GOTIFY_URL", hide_env_values = true, value_name = "URL")]
+    gotify_url: Option<String>,
+    /// The webhook of a Discord channel
+    #[arg(long, env = "SHOEBOX_DISCORD_URL", hide_env_values = true, value_name = "URL")]
+    discord_url: Option<String>,
+    /// A mail server: smtps://USER@HOST, or smtp://USER@HOST:587?tls=required; SHOEBOX_EMAIL_PASSWORD is the password
+    #[arg(long, env = "SHOEBOX_EMAIL_URL", hide_env_values = true, value_name = "URL")]
+    email_url: Option<String>,
+    /// Who gets mail, with commas in between
+    #[arg(long, env = "SHOEBOX_EMAIL_TO", value_name = "ADDRESSES")]
+    email_to: Option<String>,
+    /// Whom the mail is from; the first who gets it, if not given
+    #[arg(long, env = "SHOEBOX_EMAIL_FROM", value_name = "ADDRESS")]
+    email_from: Option<String>,
+    /// A webhook that is called when a run ended
+    #[arg(long, env = "SHOEBOX_WEBHOOK_URL", hide_env_values = true, value_name = "URL")]
+    webhook_url: Option<String>,
+    /// A webhook that is called when a run failed or has findings
+    #[arg(long, env = "SHOEBOX_WEBHOOK_ERROR_URL", hide_env_values = true, value_name = "URL")]
+    webhook_error_url: Option<String>,
+    /// A webhook that is called when a run begins
+    #[arg(long, env = "SHOEBOX_WEBHOOK_PRE_BACKUP_URL", hide_env_values = true, value_name = "URL")]
+    webhook_pre_backup_url: Option<String>,
+    /// A webhook that is called when a run ended well
+    #[arg(long, env = "SHOEBOX_WEBHOOK_POST_BACKUP_URL", hide_env_values = true, value_name = "URL")]
+    webhook_post_backup_url: Option<String>,
+    /// What webhooks are sent, in Jinja: a text, or @FILE; all of the message as JSON, if not given
+    #[arg(long, env = "SHOEBOX_WEBHOOK_TEMPLATE", value_name = "TEXT")]
+    webhook_template: Option<String>,
+    /// A header for webhooks, such as 'Authorization: Bearer …' (may be given several times)
+    #[arg(long, env = "SHOEBOX_WEBHOOK_HEADER", hide_env_values = true, value_name = "HEADER")]
+    webhook_header: Vec<String>,
+    /// Headers for webhooks as postgres-backup-local hands them to curl: -H 'Name: value'
+    #[arg(
+        long,
+        env = "SHOEBOX_WEBHOOK_EXTRA_ARGS",
+        hide_env_values = true,
+        value_name = "ARGUMENTS",
+        allow_hyphen_values = true
+    )]
+    webhook_extra_args: Option<String>,
+}
+
+const EXAMPLES: &str = "\
+A template may use event, status (pre-backup, post-backup, error), title, message, log (a list of lines), host, repository and
+time, and is JSON where it begins with {: '{\"text\": {{ title | tojson }}}'.
+
+Examples:
+  SHOEBOX_NTFY_URL=https://ntfy.sh/our-photos shoebox notify --event failure
+  shoebox notify                                      to all that the settings name
+
+JSON: one object a target: {\"target\", \"sent\", \"error\"}; exit code 3: not all of them took it";
+
+impl Args {
+    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+        let mut targets = self.targets(global)?;
+        let message = self.message(global);
+        targets.retain(|target| target.wants(message.event));
+        if targets.is_empty() {
+            return Err(Error::new(Kind::Invalid, format_args!("nobody is told of {}", message.event.name()))
+                .hint("name a target, such as SHOEBOX_NTFY_URL, and the event with --on; `shoebox notify --help` has them all"));
+        }
+        let mut failed = Vec::new();
+        for target in &targets {
+            match notify::send(&**target, &message) {
+                Ok(()) => output
+                    .answer(&json!({ "target": target.name(), "sent": true }), format!("{}: sent", target.name()))?,
+                Err(error) => {
+                    let hint = error.next_step().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
+                    failed.push(Problem { subject: target.name(), message: error.chain() + &hint });
+                    output.answer(
+                        &json!({ "target": target.name(), "sent": false, "error": error.chain() }),
+                        format!("{}: NOT sent", target.name()),
+                    )?;
+                }
+            }
+        }
+        output.problems(&failed);
+        output.note(format!(
+            "{} of {} took the message",
+            targets.len() - failed.len(),
+            plural(targets.len() as u64, "target", "targets")
+        ));
+        Ok(if failed.is_empty() { Done::Whole } else { Done::Partly })
+    }
+
+    fn message(&self, global: &Global) -> Message {
+        let host = Repository::host();
+        Message {
+            event: self.event,
+            title: format!("shoebox on {host}: a message to try ({})", self.event.name()),
+            message: "If you read this, you will be told how backups went.".to_owned(),
+            log: Vec::new(),
+            host,
+            repository: global.repository.as_deref().map(|folder| folder.display().to_string()).unwrap_or_default(),
+            time: Timestamp::now(),
+        }
+    }
+
+    /// All that are named.
+    pub fn targets(&self, global: &Global) -> Result<Vec<Box<dyn Target>>> {
+        let mut targets: Vec<Box<dyn Target>> = Vec::new();
+        let on = &self.on;
+        if let Some(url) = &self.healthchecks_url {
+            targets.push(Box::new(Healthchecks::new(url)?));
+        }
+        if let Some(url) = &self.ntfy_url {
+            targets.push(Box::new(Ntfy::new(url, global.settings.secret("SHOEBOX_NTFY_TOKEN")?, on)?));
+        }
+        if let Some(url) = &self.gotify_url {
+            targets.push(Box::new(Gotify::new(url, global.settings.secret("SHOEBOX_GOTIFY_TOKEN")?, on)?));
+        }
+        if let Some(url) = &self.discord_url {
+            targets.push(Box::new(Discord::new(url, on)?));
+        }
+        if let Some(url) = &self.email_url {
+            let to = self.email_to.as_ref().ok_or_else(|| {
+                Error::invalid("who is to get mail?")
+                    .hint("SHOEBOX_EMAIL_TO, or email-to in the settings file, says it")
+            })?;
+            let password = global.settings.secret("SHOEBOX_EMAIL_PASSWORD")?;
+            let from = self.email_from.as_deref().unwrap_or_else(|| to.split(',').next().unwrap_or(to));
+            targets.push(Box::new(Email::new(url, password.as_ref(), from.trim(), to, on)?));
+        }
+        targets.extend(self.webhooks()?);
+        Ok(targets)
+    }
+
+    fn webhooks(&self) -> Result<Vec<Box<dyn Target>>> {
+        let headers = [&self.webhook_header[..], &curl_headers(self.webhook_extra_args.as_deref())?[..]].concat();
+        let template = self.webhook_template.as_deref().map(template).transpose()?;
+        let urls = [
+            (&self.webhook_url, When::Ended),
+            (&self.webhook_error_url, When::Error),
+            (&self.webhook_pre_backup_url, When::Before),
+            (&self.webhook_post_backup_url, When::After),
+        ];
+        let named = urls.into_iter().filter_map(|(url, when)| Some((url.as_deref()?, when)));
+        let hook =
+            |(url, when)| Ok(Box::new(Webhook::new(url, when, &headers, template.as_deref())?) as Box<dyn Target>);
+        named.map(hook).collect()
+    }
+}
+
+/// The text, or that of the file after an `@`.
+fn template(text: &str) -> Result<String> {
+    match text.strip_prefix('@') {
+        None => Ok(text.to_owned()),
+        Some(path) => {
+            std::fs::read_to_string(Path::new(path)).context(|| format!("reading the webhook's template {path}"))
+        }
+    }
+}
+
+/// The headers in arguments for curl. Others than headers cannot be meant here.
+fn curl_headers(arguments: Option<&str>) -> Result<Vec<String>> {
+    let Some(arguments) = arguments else { return Ok(Vec::new()) };
+    let wrong = || {
+        Error::invalid("of WEBHOOK_EXTRA_ARGS only headers are understood: -H 'Name: value'")
+            .hint("use webhook-header and webhook-template instead: `shoebox notify --help`")
+    };
+    let words = shlex::split(arguments).ok_or_else(wrong)?;
+    let mut words = words.into_iter();
+    let mut headers = Vec::new();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "-H" | "--header" => headers.push(words.next().ok_or_else(wrong)?),
+            word => {
+                headers.push(word.strip_prefix("--header=").or(word.strip_prefix("-H")).ok_or_else(wrong)?.to_owned())
+            }
+        }
+    }
+    Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_for_curl_are_taken_and_nothing_else() {
+        let read = |text| curl_headers(Some(text));
+        assert_eq!(read("-H 'X-Key: a b' --header=Y:1 -HZ:2").unwrap(), ["X-Key: a b", "Y:1", "Z:2"]);
+        assert!(read("--insecure").is_err());
+        assert!(read("-H").is_err());
+        assert!(read("-H 'open").is_err());
+    }
+}

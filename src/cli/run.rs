@@ -1,0 +1,241 @@
+//! `shoebox run`
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::builder::BoolishValueParser;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::output::{Output, aside, printable};
+use super::value::duration;
+use super::{Cli, Command, Done, Global, Unparsed, backup, check, drill, forget, prune, signal};
+use crate::base::{Error, Kind, Monitor, Phase, Problem, Result};
+use crate::repo::Repository;
+use crate::repo::notes::{Job, Outcome};
+use crate::service::{Jobs, Plan, Schedule, Service, Stop, Told, endpoint, run};
+
+/// The flags of one command.
+macro_rules! of {
+    ($command:ident) => {
+        |command| if let Command::$command(args) = command { Some(args) } else { None }
+    };
+}
+
+/// Run every night by itself: backup, forget, prune, check and drill as each is due
+///
+/// What each of them does is set as for the command of its name: by the settings file or the environment, `shoebox config` shows
+/// it. A run that was missed while the machine was off is made up; without any snapshot the first one begins at once.
+/// Nothing is forgotten unless rules are set for `forget`. SIGTERM ends it cleanly, in the middle of a backup too, and the next
+/// start goes on from there. Messages are set for `shoebox notify`, limits for `shoebox status`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// When: @daily, @weekly, "@every 6h", or cron's words (minute, hour, day, month, weekday), in this machine's time zone
+    #[arg(long, env = "SHOEBOX_SCHEDULE", value_name = "SCHEDULE", default_value = "0 3 * * *")]
+    schedule: Schedule,
+    /// Begin up to so much later, at random
+    #[arg(long, env = "SHOEBOX_JITTER", value_name = "TIME", default_value = "5m", value_parser = duration)]
+    jitter: SignedDuration,
+    /// Make a run at the start, too
+    #[arg(long, env = "SHOEBOX_ON_START", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    on_start: bool,
+    /// Make one run now and end: for those who have a scheduler
+    #[arg(long)]
+    once: bool,
+    /// Forget by the rules that are set, when a run finds it due
+    #[arg(long, env = "SHOEBOX_FORGET_EVERY", value_name = "SCHEDULE", default_value = "@daily")]
+    forget_every: Schedule,
+    /// Prune
+    #[arg(long, env = "SHOEBOX_PRUNE_EVERY", value_name = "SCHEDULE", default_value = "@weekly")]
+    prune_every: Schedule,
+    /// Check: for an hour, unless `check` is set otherwise
+    #[arg(long, env = "SHOEBOX_CHECK_EVERY", value_name = "SCHEDULE", default_value = "@daily")]
+    check_every: Schedule,
+    /// Rehearse the recovery
+    #[arg(long, env = "SHOEBOX_DRILL_EVERY", value_name = "SCHEDULE", default_value = "@monthly")]
+    drill_every: Schedule,
+    /// Answer at this port: /healthz and /metrics
+    #[arg(long, env = "SHOEBOX_HEALTHCHECK_PORT", value_name = "PORT")]
+    healthcheck_port: Option<u16>,
+    /// Answer at this address; 0.0.0.0 lets other machines and containers ask
+    #[arg(long, env = "SHOEBOX_HEALTHCHECK_ADDRESS", value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    healthcheck_address: IpAddr,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  shoebox run                                  the service: see the unit and the compose file that come with shoebox
+  shoebox run --once                           one run, for cron or a timer
+  SHOEBOX_SCHEDULE='30 2 * * *' SHOEBOX_KEEP_DAILY=7 SHOEBOX_KEEP_MONTHLY=12 shoebox run
+
+Exit codes of --once: 0 all done, 1 something failed, 3 something was left out or found damaged";
+
+impl Args {
+    pub fn run(self, global: &Global, _output: &Output) -> Result<Done> {
+        let zone = TimeZone::system();
+        if self.schedule.is_never() && !self.once {
+            return Err(Error::invalid("the schedule is `never`").hint("use --once, or say when: --schedule @daily"));
+        }
+        let work = Work::new(global, &self)?;
+        let notify = settings(global, "notify", |it| if let Command::Notify(args) = it { Some(*args) } else { None })?;
+        let plan = Plan {
+            schedule: self.schedule.clone(),
+            jitter: self.jitter,
+            on_start: self.on_start,
+            zone: zone.clone(),
+            targets: notify.targets(global)?,
+            repository: global.repository_path()?.display().to_string(),
+        };
+        let next = Arc::new(Mutex::new(None));
+        let stop = Arc::new(Stop::default());
+        let asked = stop.clone();
+        signal::on_stop_ask(move || asked.ask())?;
+        let service = Service { jobs: &work, plan, stop, say: &|line| aside(printable(line)), next: next.clone() };
+        if self.once {
+            return Ok(done(service.once()?));
+        }
+        self.answer(global, next)?;
+        service.serve().map(|()| Done::Whole)
+    }
+
+    /// Answers those who ask how it is.
+    fn answer(&self, global: &Global, next: Arc<Mutex<Option<Timestamp>>>) -> Result<()> {
+        let Some(port) = self.healthcheck_port else { return Ok(()) };
+        let limits = settings(global, "status", of!(Status))?.limits();
+        let folder = global.repository_path()?.clone();
+        let ask = move || {
+            let next = *next.lock().unwrap_or_else(PoisonError::into_inner);
+            let opened = Repository::open(&folder);
+            (opened.and_then(|repository| crate::task::status::status(&repository, limits, Timestamp::now())), next)
+        };
+        let address = endpoint::serve(SocketAddr::new(self.healthcheck_address, port), Arc::new(ask))?;
+        aside(format_args!("listening on http://{address}/healthz"));
+        Ok(())
+    }
+}
+
+/// When the next run is due by the settings, jitter aside.
+pub(super) fn next(global: &Global, last: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    let args = settings(global, "run", of!(Run)).ok()?;
+    let after = last.filter(|last| *last <= now).unwrap_or(now);
+    args.schedule.next(after, &TimeZone::system()).map(|next| next.max(now))
+}
+
+fn done(outcome: Outcome) -> Done {
+    match outcome {
+        Outcome::Done => Done::Whole,
+        Outcome::Partly => Done::Partly,
+        Outcome::Interrupted | Outcome::Failed => Done::Failed,
+    }
+}
+
+/// The flags of the command `name` as the settings have them.
+fn settings<A>(global: &Global, name: &str, args: fn(Command) -> Option<A>) -> Result<A> {
+    let mut arguments = vec!["shoebox".into()];
+    if let Some(file) = &global.config {
+        arguments.extend(["--config".into(), file.into()]);
+    }
+    arguments.push(name.into());
+    let Cli { command, .. } = super::settings::parse(&arguments).map_err(|error| match error {
+        Unparsed::Settings(error) => error,
+        Unparsed::Usage(error) => Error::invalid(format_args!("the settings of `{name}` are wrong")).caused_by(error),
+    })?;
+    args(command).ok_or_else(|| Error::new(Kind::Invalid, format_args!("`{name}` is another command")))
+}
+
+/// What the commands do, for the service.
+struct Work<'a> {
+    global: &'a Global,
+    backup: backup::Args,
+    forget: forget::Args,
+    prune: prune::Args,
+    check: check::Args,
+    drill: drill::Args,
+    forget_every: Schedule,
+    prune_every: Schedule,
+    check_every: Schedule,
+    drill_every: Schedule,
+}
+
+impl<'a> Work<'a> {
+    fn new(global: &'a Global, args: &Args) -> Result<Work<'a>> {
+        let backup = settings(global, "backup", |it| if let Command::Backup(args) = it { Some(*args) } else { None })?;
+        backup.refuse_input()?;
+        let forget = settings(global, "forget", |it| if let Command::Forget(args) = it { Some(*args) } else { None })?;
+        let never = || "never".parse();
+        Ok(Work {
+            global,
+            backup,
+            prune: settings(global, "prune", of!(Prune))?,
+            check: settings(global, "check", of!(Check))?.for_a_night(),
+            drill: settings(global, "drill", of!(Drill))?,
+            forget_every: if forget.has_rules() { args.forget_every.clone() } else { never()? },
+            forget,
+            prune_every: args.prune_every.clone(),
+            check_every: args.check_every.clone(),
+            drill_every: args.drill_every.clone(),
+        })
+    }
+}
+
+impl Jobs for Work<'_> {
+    fn repository(&self) -> Result<Repository> {
+        self.global.open()
+    }
+
+    fn schedule(&self, job: Job) -> &Schedule {
+        match job {
+            Job::Forget => &self.forget_every,
+            Job::Prune => &self.prune_every,
+            // A backup is what a run is for; it is not asked.
+            Job::Backup | Job::Check => &self.check_every,
+            Job::Drill => &self.drill_every,
+        }
+    }
+
+    fn perform(&self, job: Job, monitor: &dyn Monitor) -> Result<Told> {
+        let heard = Heard { monitor, problems: Mutex::default() };
+        let (global, monitor) = (self.global, &heard);
+        let told = match job {
+            Job::Backup => self.backup.clone().perform(global, monitor),
+            Job::Forget => self.forget.clone().perform(global, monitor),
+            Job::Prune => self.prune.clone().perform(global, monitor),
+            Job::Check => self.check.clone().perform(global, monitor),
+            Job::Drill => self.drill.clone().perform(global, monitor),
+        }?;
+        let mut problems = heard.problems.into_inner().unwrap_or_else(PoisonError::into_inner);
+        problems.extend(told.problems);
+        let outcome = match (told.done, problems.is_empty()) {
+            (Done::Failed, _) => Outcome::Failed,
+            (Done::Whole, true) => Outcome::Done,
+            (Done::Whole | Done::Partly, _) => Outcome::Partly,
+        };
+        let lines = problems.iter().map(run::line).chain(told.notes).collect();
+        Ok(Told { outcome, text: told.text, lines })
+    }
+}
+
+/// Keeps the problems of a job, and passes on the rest.
+struct Heard<'a> {
+    monitor: &'a dyn Monitor,
+    problems: Mutex<Vec<Problem>>,
+}
+
+impl Monitor for Heard<'_> {
+    fn begin(&self, phase: Phase, files: Option<u64>, bytes: Option<u64>) {
+        self.monitor.begin(phase, files, bytes);
+    }
+
+    fn advance(&self, files: u64, bytes: u64) {
+        self.monitor.advance(files, bytes);
+    }
+
+    fn problem(&self, problem: Problem) {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
+    }
+
+    fn stopped(&self) -> bool {
+        self.monitor.stopped()
+    }
+}

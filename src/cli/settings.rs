@@ -1,0 +1,166 @@
+//! Settings: what flags are when nobody gives them.
+//!
+//! A setting is a flag that has an environment variable. Its value comes from, in this order: the command line, the variable
+//! `SHOEBOX_…`, what variables of postgres-backup-local say ([`local`]), the settings file, the default. In the file a table
+//! is a command and a key is its flag: `[backup]`, `docker = "immich_postgres"`. Commands that share a variable share the setting.
+//!
+//! Always holds: what was said closer to the person wins as a whole. Who names one of several flags that exclude one another (a
+//! dump, a container, a URL) is not contradicted by the file.
+
+mod file;
+mod key;
+mod local;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Id};
+
+pub(super) use self::key::{Key, keys};
+use super::Cli;
+use crate::base::{Error, Result};
+use crate::source::Secret;
+
+/// Where a value comes from that was given neither as a flag nor as the setting's own variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Variables of postgres-backup-local, by their names.
+    Local(String),
+    File(PathBuf),
+}
+
+/// A value and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Given {
+    /// One text; several where the flag may be given several times.
+    pub texts: Vec<String>,
+    pub origin: Origin,
+}
+
+/// What is given by the file and by others' variables, by the setting's own variable.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settings {
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// What a person should know of it, one line each.
+    pub warnings: Vec<String>,
+    given: BTreeMap<String, Given>,
+}
+
+/// Why there is nothing to run.
+pub(super) enum Unparsed {
+    /// The command line is wrong, or asks for help.
+    Usage(clap::Error),
+    /// The settings are.
+    Settings(Error),
+}
+
+impl From<Error> for Unparsed {
+    fn from(error: Error) -> Self {
+        Unparsed::Settings(error)
+    }
+}
+
+impl From<clap::Error> for Unparsed {
+    fn from(error: clap::Error) -> Self {
+        Unparsed::Usage(error)
+    }
+}
+
+/// Reads the command line `arguments`, the first being the program's name, with the settings.
+pub(super) fn parse(arguments: &[OsString]) -> std::result::Result<Cli, Unparsed> {
+    let command = Cli::command();
+    let said = command.clone().try_get_matches_from(arguments)?;
+    let settings = Settings::read(&command, said.get_one::<PathBuf>("config").map(PathBuf::as_path))?;
+    let matches = settings.apply(command, &said).try_get_matches_from(arguments)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    cli.global.settings = settings;
+    Ok(cli)
+}
+
+impl Settings {
+    /// Reads the file `named`, else the one at a usual place, if there is one; and the environment.
+    fn read(command: &Command, named: Option<&Path>) -> Result<Settings> {
+        let keys = keys(command);
+        let file::Read { file, mut given, warnings } = file::read(&keys, named)?;
+        let nearer = local::read(&|name| std::env::var(name).ok())?;
+        given.retain(|env, _| !excluded(command, env, &nearer));
+        given.extend(nearer);
+        Ok(Settings { file, warnings, given })
+    }
+
+    /// What is given for the setting of the variable `env`.
+    pub fn given(&self, env: &str) -> Option<&Given> {
+        self.given.get(env)
+    }
+
+    /// The secret that the variable `env` holds, else the file that `env` + `_FILE` names, else what is given.
+    pub fn secret(&self, env: &str) -> Result<Option<Secret>> {
+        if let Some(secret) = Secret::from_env(env)? {
+            return Ok(Some(secret));
+        }
+        match (self.text(env), self.text(&format!("{env}_FILE"))) {
+            (Some(text), _) => Ok(Some(Secret::new(text))),
+            (None, Some(path)) => Secret::from_file(Path::new(path)).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn text(&self, env: &str) -> Option<&str> {
+        self.given(env)?.texts.first().map(String::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// Makes what is given the defaults of the flags of `command`, unless `said` has them or one that excludes them.
+    fn apply(&self, command: Command, said: &ArgMatches) -> Command {
+        let command = self.apply_to(command, said);
+        let Some((name, said)) = said.subcommand() else { return command };
+        command.mut_subcommand(name, |command| self.apply_to(command, said))
+    }
+
+    fn apply_to(&self, mut command: Command, said: &ArgMatches) -> Command {
+        let ids: Vec<_> = command.get_arguments().map(|arg| arg.get_id().clone()).collect();
+        for id in ids {
+            let is_said = rivals(&command, id.as_str()).iter().any(|rival| is_explicit(said, rival.as_str()));
+            let Some(given) = env_of(&command, id.as_str()).and_then(|env| self.given(&env)) else { continue };
+            if !is_said {
+                command = command.mut_arg(&id, |arg| arg.default_values(given.texts.clone()));
+            }
+        }
+        command
+    }
+}
+
+fn env_of(command: &Command, id: &str) -> Option<String> {
+    let arg = command.get_arguments().find(|arg| arg.get_id() == id)?;
+    Some(arg.get_env()?.to_string_lossy().into_owned())
+}
+
+/// The flag `id` and those of which only one can be given with it.
+fn rivals(command: &Command, id: &str) -> Vec<Id> {
+    let groups = command.get_groups().cloned().filter_map(|mut group| (!group.is_multiple()).then_some(group));
+    let members = groups.map(|group| group.get_args().cloned().collect::<Vec<Id>>());
+    members
+        .filter(|members| members.iter().any(|member| member == id))
+        .flatten()
+        .chain([Id::from(id.to_owned())])
+        .collect()
+}
+
+fn is_explicit(said: &ArgMatches, id: &str) -> bool {
+    let source = said.try_contains_id(id).ok().and_then(|_| said.value_source(id));
+    matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+}
+
+/// True when `nearer` has the setting `env` or one that excludes it.
+fn excluded(command: &Command, env: &str, nearer: &BTreeMap<String, Given>) -> bool {
+    nearer.contains_key(env)
+        || command.get_subcommands().any(|command| {
+            let Some(arg) = command.get_arguments().find(|arg| arg.get_env().is_some_and(|it| it == env)) else {
+                return false;
+            };
+            let rivals = rivals(command, arg.get_id().as_str());
+            rivals.iter().filter_map(|id| env_of(command, id.as_str())).any(|env| nearer.contains_key(&env))
+        })
+}

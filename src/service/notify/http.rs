@@ -1,0 +1,102 @@
+//! Asking a web server something, once.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::Agent;
+
+use crate::base::{Error, Kind, Result};
+
+/// Nobody waits longer for a message to be taken.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// An address that may hold a password.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Address(String);
+
+impl Address {
+    /// Takes `url`, which is of a web server.
+    pub fn new(what: &str, url: &str) -> Result<Address> {
+        let uri: ureq::http::Uri = url.parse().map_err(|error| wrong(what).caused_by(Box::new(error)))?;
+        match (uri.scheme_str(), uri.host()) {
+            (Some("http" | "https"), Some(_)) => Ok(Address(url.trim_end_matches('/').to_owned())),
+            _ => Err(wrong(what)),
+        }
+    }
+
+    /// The host alone.
+    pub fn host(&self) -> String {
+        let uri = self.0.parse::<ureq::http::Uri>().ok();
+        uri.and_then(|uri| uri.host().map(str::to_owned)).unwrap_or_default()
+    }
+
+    /// The address of `path` below it.
+    pub fn below(&self, path: &str) -> Address {
+        Address(format!("{}/{path}", self.0))
+    }
+
+    /// The address of the server, and the last part of the path.
+    pub fn split(&self) -> Option<(Address, &str)> {
+        let (server, last) = self.0.rsplit_once('/')?;
+        (!last.is_empty() && server.contains("://") && !server.ends_with('/'))
+            .then(|| (Address(server.to_owned()), last))
+    }
+
+    /// Sends `json`.
+    pub fn post_json(&self, headers: &[(String, String)], json: &Value) -> Result<()> {
+        let body = serde_json::to_vec(json).unwrap_or_default();
+        self.post(&[&[("Content-Type".to_owned(), "application/json".to_owned())], headers].concat(), &body)
+    }
+
+    /// Sends `body`.
+    pub fn post(&self, headers: &[(String, String)], body: &[u8]) -> Result<()> {
+        let agent: Agent = Agent::config_builder()
+            .timeout_global(Some(LIMIT))
+            .user_agent(concat!("shoebox/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .into();
+        let request = headers.iter().fold(agent.post(&self.0), |request, (name, value)| request.header(name, value));
+        request.send(body).map(drop).map_err(|error| self.failed(error))
+    }
+
+    /// What cannot pass by itself is wrong input: nobody asks again.
+    fn failed(&self, error: ureq::Error) -> Error {
+        let kind = match &error {
+            ureq::Error::StatusCode(429 | 500..) | ureq::Error::Io(_) | ureq::Error::Timeout(_) => Kind::Io,
+            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => Kind::Io,
+            _ => Kind::Invalid,
+        };
+        let error = Error::new(kind, format_args!("{} did not take the message: {error}", self.host()));
+        match kind {
+            Kind::Invalid => error.hint("look at its address and token: `shoebox notify` sends a message to try"),
+            _ => error,
+        }
+    }
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/…", self.host())
+    }
+}
+
+fn wrong(what: &str) -> Error {
+    Error::invalid(format_args!("{what} is no address such as https://example.org/path"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_shows_its_host_alone() {
+        let address = Address::new("webhook-url", "https://ann:secret@example.org:8443/hook/secret/").unwrap();
+        assert_eq!(format!("{address:?}"), "example.org/…");
+        assert_eq!(address.host(), "example.org");
+        assert_eq!(address.split().unwrap().1, "secret");
+        for bad in ["", "example.org", "ftp://example.org", "https://", "/etc/passwd"] {
+            assert!(Address::new("webhook-url", bad).is_err(), "{bad}");
+        }
+        assert!(Address::new("ntfy-url", "https://ntfy.sh").unwrap().split().is_none());
+    }
+}

@@ -1,0 +1,96 @@
+//! One run: backup, then forget, prune, check and drill as each is due.
+//!
+//! A backup that failed is followed by no forgetting and no pruning: what there is may be all that there will be. The check and the
+//! drill go on all the same, since they look at what is there. Being asked to stop ends the run after the step at hand, which
+//! ends as cleanly as it does by itself.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::journal::Last;
+use super::{Jobs, Told};
+use crate::base::{Error, Kind, Monitor, Problem};
+use crate::repo::notes::{Job, Outcome, Run, Step, Trigger};
+
+/// No step needs more words in the journal; the log has them all.
+const WORDS: usize = 2000;
+
+/// A run, and what it said.
+#[derive(Debug, Clone)]
+pub struct Done {
+    pub run: Run,
+    /// Line by line, as a person reads it.
+    pub log: Vec<String>,
+    /// The step that failed first, and why: for a message's first line.
+    pub worst: Option<(Job, String)>,
+}
+
+/// Does what is due of `jobs` since `last`. `say` hears each line as it comes.
+pub fn run(
+    jobs: &dyn Jobs,
+    last: &Last,
+    trigger: Trigger,
+    zone: &TimeZone,
+    monitor: &dyn Monitor,
+    say: &dyn Fn(&str),
+) -> Done {
+    let began = Timestamp::now();
+    let mut done = Done { run: Run { began, trigger, steps: Vec::new() }, log: Vec::new(), worst: None };
+    for job in [Job::Backup, Job::Forget, Job::Prune, Job::Check, Job::Drill] {
+        let is_due = job == Job::Backup || jobs.schedule(job).is_due(last.of_job(job), began, zone);
+        let is_safe = !matches!(job, Job::Forget | Job::Prune) || !done.has_failed(Job::Backup);
+        if monitor.stopped() || done.has_failed(Job::Backup) && is_empty(jobs) {
+            break;
+        }
+        if is_due && is_safe {
+            done.step(job, jobs, monitor, say);
+        }
+    }
+    done
+}
+
+/// True when there is nothing to forget, to check or to rehearse with.
+fn is_empty(jobs: &dyn Jobs) -> bool {
+    jobs.repository().and_then(|repository| repository.snapshot_ids()).is_ok_and(|ids| ids.is_empty())
+}
+
+impl Done {
+    fn has_failed(&self, job: Job) -> bool {
+        self.run.steps.iter().any(|step| step.job == job && step.outcome >= Outcome::Interrupted)
+    }
+
+    fn step(&mut self, job: Job, jobs: &dyn Jobs, monitor: &dyn Monitor, say: &dyn Fn(&str)) {
+        let begun = Instant::now();
+        let Told { outcome, text, lines } = jobs.perform(job, monitor).unwrap_or_else(|error| failed(&error));
+        for line in lines.iter().map(String::as_str).chain(text.lines()) {
+            let line = format!("{}: {line}", job.name());
+            say(&line);
+            self.log.push(line);
+        }
+        if outcome > self.worst_so_far() {
+            self.worst = Some((job, lines.first().filter(|_| outcome == Outcome::Partly).unwrap_or(&text).clone()));
+        }
+        let text = text.chars().take(WORDS).collect();
+        self.run.steps.push(Step { job, outcome, text, seconds: begun.elapsed().as_secs() });
+    }
+
+    fn worst_so_far(&self) -> Outcome {
+        self.run.outcome()
+    }
+}
+
+fn failed(error: &Error) -> Told {
+    let outcome = match error.kind() {
+        Kind::Interrupted => Outcome::Interrupted,
+        _ => Outcome::Failed,
+    };
+    let hint = error.next_step().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    Told { outcome, text: error.chain() + &hint, lines: Vec::new() }
+}
+
+/// A problem in one line.
+pub fn line(problem: &Problem) -> String {
+    format!("problem: {}: {}", problem.subject, problem.message)
+}

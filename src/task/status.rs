@@ -1,0 +1,275 @@
+//! How a repository is, on one screen: what it holds, when that was last shown to be right, and what a person should do.
+//!
+//! Cheap: it reads notes, the names of archives and the records of the last 30 days. It takes no lock and changes nothing.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::base::amount::{plural, size};
+use crate::base::{Kind, Result, SnapshotId};
+use crate::repo::notes::{Drill, Outcome, Run};
+use crate::repo::{Notes, Repository, SnapshotRecord};
+
+/// Growth is told of this time, and an archive counts as checked that was read within it.
+const MONTH: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// How old things may be before that is trouble.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Of the newest snapshot whose dump is good.
+    pub snapshot: SignedDuration,
+    /// Of the newest snapshot that passed a check.
+    pub verified: SignedDuration,
+}
+
+/// How a repository is.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// Nothing is wrong that a person should know of today.
+    pub healthy: bool,
+    pub findings: Vec<Finding>,
+    /// The folder.
+    pub repository: String,
+    pub snapshots: u64,
+    /// The newest snapshot, be its dump good or bad.
+    pub last: Option<Snapshot>,
+    /// The newest one whose dump is good.
+    pub good: Option<SnapshotId>,
+    /// The newest one that passed a check, and when it last did.
+    pub verified: Option<SnapshotId>,
+    pub verified_at: Option<Timestamp>,
+    pub checked: Option<Timestamp>,
+    /// Percent of the archives' bytes that were read and found right within 30 days.
+    pub coverage: u64,
+    /// The last drill that succeeded.
+    pub drilled: Option<Timestamp>,
+    /// Bytes of all archives.
+    pub size: u64,
+    /// Bytes that the snapshots of the last 30 days added.
+    pub growth: u64,
+    /// Bytes that are free on the repository's disk.
+    pub free: u64,
+    pub run: Option<LastRun>,
+}
+
+/// A snapshot in short.
+#[derive(Debug, Clone, Serialize)]
+pub struct Snapshot {
+    pub id: SnapshotId,
+    pub good: bool,
+    pub assets: u64,
+    pub files: u64,
+    pub bytes: u64,
+    /// Assets whose original is not in it.
+    pub missing: u64,
+    pub not_covered: u64,
+    pub unreadable: u64,
+    pub alarm: Vec<String>,
+    pub immich: Option<String>,
+}
+
+/// The last run of the service.
+#[derive(Debug, Clone, Serialize)]
+pub struct LastRun {
+    pub ended: Timestamp,
+    pub outcome: Outcome,
+    #[serde(flatten)]
+    pub run: Run,
+}
+
+/// Something that a person should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// It is trouble now; else it may become trouble.
+    pub red: bool,
+    pub what: String,
+    /// What to do.
+    pub next: String,
+}
+
+/// How `repository` is at `now`.
+pub fn status(repository: &Repository, limits: Limits, now: Timestamp) -> Result<Status> {
+    let notes = repository.notes()?;
+    let ids = repository.snapshot_ids()?;
+    let records = recent(repository, &ids, now)?;
+    let archives = archives(repository)?;
+    let newest = records.first();
+    let passed = notes.passed();
+    let verified = ids.iter().rev().find_map(|id| Some((*id, *passed.get(id)?)));
+    let size = archives.iter().map(|(_, size)| size).sum();
+    let mut status = Status {
+        healthy: true,
+        findings: Vec::new(),
+        repository: repository.root().display().to_string(),
+        snapshots: ids.len() as u64,
+        last: newest.map(Snapshot::of),
+        good: records.iter().find(|record| record.is_good()).map(|record| record.id),
+        verified: verified.map(|(id, _)| id),
+        verified_at: verified.map(|(_, time)| time),
+        checked: notes.last_check(),
+        coverage: coverage(&notes, &archives, now),
+        drilled: notes.last_drill().map(|(time, _)| time),
+        size,
+        growth: growth(&records, now),
+        free: repository.free_space()?,
+        run: notes.runs().next_back().map(|(ended, run)| LastRun { ended, outcome: run.outcome(), run: run.clone() }),
+    };
+    status.findings = findings(&status, &records, &notes, limits, now, repository.created());
+    status.healthy = !status.findings.iter().any(|finding| finding.red);
+    Ok(status)
+}
+
+impl Snapshot {
+    fn of(record: &SnapshotRecord) -> Snapshot {
+        let complete = &record.completeness;
+        Snapshot {
+            id: record.id,
+            good: record.is_good(),
+            assets: record.census.assets,
+            files: record.files.files,
+            bytes: record.files.bytes,
+            missing: complete.missing,
+            not_covered: complete.not_covered,
+            unreadable: complete.unreadable,
+            alarm: record.alarm.clone(),
+            immich: record.dump.immich.clone(),
+        }
+    }
+}
+
+/// The records of the last 30 days and back to the newest good one, the newest first.
+fn recent(repository: &Repository, ids: &[SnapshotId], now: Timestamp) -> Result<Vec<SnapshotRecord>> {
+    let mut records: Vec<SnapshotRecord> = Vec::new();
+    for id in ids.iter().rev() {
+        let is_old = now.duration_since(id.time()) > MONTH;
+        if is_old && records.iter().any(SnapshotRecord::is_good) {
+            break;
+        }
+        match repository.record(*id) {
+            Ok(record) => records.push(record),
+            // A check tells of it; or it was forgotten just now.
+            Err(error) if matches!(error.kind(), Kind::Damaged | Kind::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(records)
+}
+
+/// Archives by their names below `archives/`, and their bytes.
+fn archives(repository: &Repository) -> Result<Vec<(String, u64)>> {
+    let listed = repository.store().list("archives")?;
+    let name = |name: &str| name.strip_prefix("archives/").unwrap_or(name).to_owned();
+    Ok(listed.iter().map(|listed| (name(&listed.name), listed.size)).collect())
+}
+
+fn coverage(notes: &Notes, archives: &[(String, u64)], now: Timestamp) -> u64 {
+    let (verified, retired) = (notes.verified(), notes.retired());
+    let archives = || archives.iter().filter(|(name, _)| !retired.contains_key(name.as_str()));
+    let is_recent = |name: &str| verified.get(name).is_some_and(|time| now.duration_since(*time) <= MONTH);
+    let all: u64 = archives().map(|(_, size)| size).sum();
+    let recent: u64 = archives().filter(|(name, _)| is_recent(name)).map(|(_, size)| size).sum();
+    (recent * 100).checked_div(all).unwrap_or(0)
+}
+
+fn growth(records: &[SnapshotRecord], now: Timestamp) -> u64 {
+    let recent = records.iter().filter(|record| now.duration_since(record.id.time()) <= MONTH);
+    recent.flat_map(|record| &record.archives).map(|archive| archive.size).sum()
+}
+
+fn findings(
+    status: &Status,
+    records: &[SnapshotRecord],
+    notes: &Notes,
+    limits: Limits,
+    now: Timestamp,
+    created: Timestamp,
+) -> Vec<Finding> {
+    let red = |what: String, next: &str| Finding { red: true, what, next: next.to_owned() };
+    let amber = |what: String, next: &str| Finding { red: false, ..red(what, next) };
+    let age = |id: Option<SnapshotId>| now.duration_since(id.map_or(created, SnapshotId::time));
+    let mut all = Vec::new();
+    let look = "`shoebox backup` says why there is no newer one";
+    match (status.good, age(status.good) > limits.snapshot) {
+        (Some(_), true) => all.push(red(format!("the newest good snapshot is {} old", ago(age(status.good))), look)),
+        (None, true) => all.push(red("there is no good snapshot".to_owned(), "`shoebox backup` makes one")),
+        (None, false) => all.push(amber("there is no snapshot yet".to_owned(), "`shoebox backup` makes one")),
+        (Some(_), false) => {}
+    }
+    // What is too old is told once.
+    if age(status.verified) > limits.verified && all.iter().all(|finding: &Finding| !finding.red) {
+        let what = match status.verified {
+            Some(id) => format!("the newest snapshot that passed a check is {} old", ago(age(Some(id)))),
+            None => "no snapshot has passed a check".to_owned(),
+        };
+        all.push(red(what, "`shoebox check --read-data` checks them, or says what is damaged"));
+    }
+    if let Some(record) = records.iter().find(|record| notes.is_alarming(record)) {
+        let what = format!("alarm of snapshot {}: {}", record.id, record.alarm.join("; "));
+        all.push(red(what, "look at the library; if it is right as it is: `shoebox acknowledge latest`"));
+    }
+    if status.last.as_ref().is_some_and(|last| !last.good) {
+        all.push(amber("the newest snapshot has a bad dump".to_owned(), "make the dump again: `shoebox backup`"));
+    }
+    all.extend(of_drills(notes, status).map(|(is_red, what, next)| Finding { red: is_red, ..red(what, next) }));
+    all.extend(of_space(status).map(|(is_red, what, next)| Finding { red: is_red, ..red(what, next) }));
+    all.extend(of_run(status));
+    if !notes.problems.is_empty() {
+        let many = plural(notes.problems.len() as u64, "note is", "notes are");
+        all.push(amber(format!("{many} damaged"), "`shoebox check` names what is damaged"));
+    }
+    all
+}
+
+fn of_drills(notes: &Notes, status: &Status) -> Option<(bool, String, &'static str)> {
+    let newest: Option<&Drill> = notes.drills().last().map(|(_, drill)| drill);
+    match newest {
+        Some(Drill { failure: Some(failure), snapshot, .. }) => Some((
+            true,
+            format!("the last drill, on snapshot {snapshot}, failed: {failure}"),
+            "`shoebox drill` tries again; `shoebox check --read-data` finds what is damaged",
+        )),
+        _ if status.drilled.is_none() && status.good.is_some() => {
+            Some((false, "no drill has succeeded yet".to_owned(), "`shoebox drill` rehearses the recovery"))
+        }
+        _ => None,
+    }
+}
+
+fn of_run(status: &Status) -> Option<Finding> {
+    let last = status.run.as_ref()?;
+    let words = match last.outcome {
+        Outcome::Failed => "failed",
+        Outcome::Partly => "ended with findings",
+        Outcome::Done | Outcome::Interrupted => return None,
+    };
+    let steps: Vec<&str> =
+        last.run.steps.iter().filter(|step| step.outcome == last.outcome).map(|step| step.job.name()).collect();
+    Some(Finding {
+        red: last.outcome == Outcome::Failed,
+        what: format!("the last run {words}: {}", steps.join(", ")),
+        next: steps.iter().map(|name| format!("`shoebox {name}`")).collect::<Vec<_>>().join(", ") + " by hand says why",
+    })
+}
+
+fn of_space(status: &Status) -> Option<(bool, String, &'static str)> {
+    let next = "free some, use a larger disk, or keep less: `shoebox forget`, `shoebox prune`";
+    match status.free {
+        free if free < 1 << 30 => Some((true, format!("only {} are free on the repository's disk", size(free)), next)),
+        free if free < status.growth => Some((
+            false,
+            format!("{} are free on the repository's disk; 30 days took {}", size(free), size(status.growth)),
+            next,
+        )),
+        _ => None,
+    }
+}
+
+/// A length of time in the unit that a person would use.
+pub fn ago(duration: SignedDuration) -> String {
+    let minutes = duration.as_mins().max(0).unsigned_abs();
+    match minutes {
+        0..120 => plural(minutes, "minute", "minutes"),
+        120..2880 => plural(minutes / 60, "hour", "hours"),
+        _ => plural(minutes / 1440, "day", "days"),
+    }
+}

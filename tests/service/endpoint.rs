@@ -1,0 +1,88 @@
+//! `status`, `/healthz` and `/metrics` say the same.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use crate::place::{Place, Serving};
+use crate::support::postgres::free_port;
+
+/// What the endpoint answers: the code, and the body.
+fn ask(port: u16, request: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let code = text.split(' ').nth(1).unwrap().parse().unwrap();
+    (code, text.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+fn serve(place: &Place, port: u16, more: &[&str]) -> Serving {
+    let serving = place.serve(&[&["--schedule", "0 0 1 1 *", "--healthcheck-port", &port.to_string()], more].concat());
+    serving.says("listening on http://127.0.0.1", 1);
+    serving.says("the next run is due", 1);
+    serving
+}
+
+#[test]
+fn a_fresh_snapshot_that_passed_a_check_is_health() {
+    let (place, port) = (Place::new(), free_port());
+    place.shoebox(&["run", "--once"]).ends(0);
+    let serving = serve(&place, port, &[]);
+    assert_eq!(ask(port, "GET /healthz"), (200, "pass\n".to_owned()));
+    assert_eq!(ask(port, "HEAD /"), (200, String::new()));
+    assert_eq!(ask(port, "GET /photos").0, 404);
+    assert_eq!(ask(port, "POST /healthz").0, 405);
+    let (code, metrics) = ask(port, "GET /metrics");
+    assert_eq!(code, 200);
+    let gauge = |name: &str| -> i64 {
+        let line = metrics.lines().find(|line| line.starts_with(&format!("shoebox_{name} ")));
+        line.unwrap_or_else(|| panic!("no {name}: {metrics}")).split(' ').nth(1).unwrap().parse().unwrap()
+    };
+    let status = place.shoebox(&["status", "--json"]).ends(0).json();
+    assert_eq!((gauge("up"), gauge("healthy"), gauge("snapshots"), gauge("library_assets")), (1, 1, 1, 2));
+    assert_eq!(gauge("repository_size_bytes"), status["size"].as_i64().unwrap());
+    assert_eq!(gauge("last_verified_snapshot_timestamp_seconds"), gauge("last_snapshot_timestamp_seconds"));
+    assert_eq!((gauge("last_run_success"), gauge("checked_percent")), (1, 100));
+    assert!(gauge("next_run_timestamp_seconds") > gauge("last_run_timestamp_seconds"));
+    for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+        assert!(line.starts_with("shoebox_") && line.split(' ').count() == 2, "{line}");
+    }
+    serving.stop();
+}
+
+#[test]
+fn an_old_snapshot_an_unchecked_one_and_a_lost_repository_are_not() {
+    let (place, port) = (Place::new(), free_port());
+    place.shoebox(&["backup"]).ends(0);
+    let old = place.shoebox(&["status", "--max-age", "0s"]).ends(3);
+    assert!(old.out.contains("RED   the newest good snapshot is 0 minutes old"), "{}", old.out);
+    place.shoebox(&["status"]).ends(0);
+    let unchecked = place.shoebox(&["status", "--max-age-verified", "0s"]).ends(3);
+    assert!(unchecked.out.contains("RED   no snapshot has passed a check"), "{}", unchecked.out);
+
+    place.write_settings("[status]\nmax-age-verified = \"0s\"\n");
+    let serving = serve(&place, port, &[]);
+    assert_eq!(ask(port, "GET /healthz"), (503, "fail\nno snapshot has passed a check\n".to_owned()));
+    serving.stop();
+
+    let serving = serve(&place, port, &[]);
+    std::fs::rename(place.home.repo_path(), place.home.dir.path().join("away")).unwrap();
+    let (code, text) = ask(port, "GET /healthz");
+    assert!(code == 503 && text.starts_with("fail\nthere is no repository in"), "{text}");
+    assert!(ask(port, "GET /metrics").1.contains("shoebox_up 0"));
+    serving.stop();
+}
+
+#[test]
+fn it_listens_to_this_machine_alone_and_not_at_all_unless_told() {
+    let (place, port) = (Place::new(), free_port());
+    place.shoebox(&["run", "--once"]).ends(0);
+    let quiet = place.serve(&["--schedule", "0 0 1 1 *"]);
+    quiet.says("the next run is due", 1);
+    assert!(!quiet.said().contains("listening"), "{}", quiet.said());
+    quiet.stop();
+    let taken = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let said = place.shoebox(&["run", "--healthcheck-port", &port.to_string()]).ends(1);
+    assert!(said.err.contains("hint: another program has that port"), "{}", said.err);
+    drop(taken);
+}

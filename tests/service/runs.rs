@@ -1,0 +1,203 @@
+//! Runs: what they do, when they come, what stops them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use shoebox::repo::notes::{Job, Outcome, Trigger};
+
+use crate::place::{Place, wait};
+
+fn jobs(run: &shoebox::repo::notes::Run) -> Vec<Job> {
+    run.steps.iter().map(|step| step.job).collect()
+}
+
+#[test]
+fn a_run_does_what_is_due_and_remembers_it() {
+    let place = Place::new();
+    place.shoebox(&["run", "--once"]).ends(0);
+    place.shoebox(&["run", "--once"]).ends(0);
+    let runs = place.runs();
+    assert_eq!(jobs(&runs[0]), [Job::Backup, Job::Prune, Job::Check]);
+    assert_eq!(jobs(&runs[1]), [Job::Backup], "the rest is of today");
+    assert_eq!((runs[0].trigger, runs[0].outcome()), (Trigger::Once, Outcome::Done));
+    assert!(runs[0].steps[0].text.starts_with("snapshot 2"), "{:?}", runs[0].steps);
+    assert_eq!(place.snapshots(), 2);
+}
+
+#[test]
+fn rules_forget_and_each_job_has_its_own_frequency() {
+    let place = Place::new();
+    place.write_settings(
+        "forget-every = \"@every 1m\"\ncheck-every = \"never\"\nprune-every = \"never\"\n[forget]\nkeep-last = 1\n",
+    );
+    place.shoebox(&["run", "--once"]).ends(0);
+    assert_eq!(jobs(&place.runs()[0]), [Job::Backup, Job::Forget]);
+    place.shoebox(&["backup"]).ends(0);
+    assert_eq!(place.snapshots(), 2, "a minute is not over");
+}
+
+#[test]
+fn a_drill_is_part_of_a_run_when_it_is_due() {
+    let place = Place::new();
+    let text = fs::read_to_string(place.settings()).unwrap();
+    fs::write(place.settings(), text.replace("drill-every = \"never\"", "drill-every = \"@monthly\"")).unwrap();
+    let said = place.shoebox(&["run", "--once"]);
+    let run = &place.runs()[0];
+    assert_eq!(jobs(run).last(), Some(&Job::Drill), "{}", said.err);
+    assert!(said.err.contains("drill: drill on 2"), "{}", said.err);
+    place.shoebox(&["run", "--once"]);
+    assert_eq!(jobs(&place.runs()[1]), [Job::Backup], "once a month");
+}
+
+#[test]
+fn after_a_backup_that_failed_nothing_is_forgotten_and_the_rest_is_still_checked() {
+    let place = Place::new();
+    place.write_settings("check-every = \"@every 1m\"\n[forget]\nkeep-last = 1\n");
+    place.shoebox(&["backup"]).ends(0);
+    place.shoebox(&["backup"]).ends(0);
+    fs::remove_file(place.home.dump_path()).unwrap();
+    let said = place.shoebox(&["run", "--once"]).ends(1);
+    let run = &place.runs()[0];
+    assert_eq!(jobs(run), [Job::Backup, Job::Check]);
+    assert_eq!(run.outcome(), Outcome::Failed);
+    let lines: Vec<&str> = said.err.lines().collect();
+    assert!(lines[0].starts_with("backup: opening the dump") && lines[1].starts_with("backup: hint: "), "{}", said.err);
+    assert_eq!(place.snapshots(), 2);
+}
+
+#[test]
+fn an_alarm_is_a_warning_and_freezes_forgetting() {
+    let place = Place::new();
+    place.write_settings("forget-every = \"@every 1m\"\n[forget]\nkeep-last = 1\n");
+    let more: Vec<_> = (0..10).map(|number| place.home.write(format!("upload/{number}.jpg"), b"another")).collect();
+    place.shoebox(&["backup"]).ends(0);
+    more.iter().for_each(|path| fs::remove_file(path).unwrap());
+    let said = place.shoebox(&["run", "--once"]).ends(3);
+    assert!(said.err.contains("backup: problem: alarm: 5 files where"), "{}", said.err);
+    assert!(said.err.contains("forget: nothing is forgotten while a snapshot has an alarm"), "{}", said.err);
+    assert_eq!(place.snapshots(), 2);
+    let status = place.shoebox(&["status", "--json"]).ends(3).json();
+    assert!(status["findings"][0]["what"].as_str().unwrap().starts_with("alarm of snapshot"), "{status}");
+}
+
+#[test]
+fn the_first_run_comes_at_once_and_systemd_is_told() {
+    let place = Place::new();
+    let socket = place.home.dir.path().join("notify");
+    let systemd = UnixDatagram::bind(&socket).unwrap();
+    systemd.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut command = place.command(&["run"]);
+    command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "300000");
+    let serving = crate::place::Serving::start(&mut command);
+    serving.says("the next run is due", 1);
+    assert_eq!(place.runs()[0].trigger, Trigger::Start);
+    let said = serving.stop();
+    assert!(said.ends_with("stopped\n"), "{said}");
+    let mut told = Vec::new();
+    let mut buffer = [0; 4096];
+    while !told.iter().any(|line: &String| line == "STOPPING=1") {
+        let filled = systemd.recv(&mut buffer).unwrap();
+        told.extend(String::from_utf8_lossy(&buffer[..filled]).lines().map(str::to_owned));
+    }
+    let at =
+        |line: &str| told.iter().position(|it| it.starts_with(line)).unwrap_or_else(|| panic!("no {line}: {told:?}"));
+    assert!(at("READY=1") < at("STATUS=reading the database"), "{told:?}");
+    assert!(at("STATUS=reading files") < at("STATUS=the next run is due"), "{told:?}");
+    at("WATCHDOG=1");
+}
+
+#[test]
+fn runs_come_by_the_schedule_again_and_again() {
+    let place = Place::new();
+    let serving = place.serve(&["--schedule", "* * * * * *"]);
+    serving.says("backup: snapshot", 4);
+    serving.stop();
+    let triggers: Vec<Trigger> = place.runs().iter().map(|run| run.trigger).collect();
+    assert_eq!(triggers[..3], [Trigger::Start, Trigger::Schedule, Trigger::Schedule]);
+    let began: Vec<i64> = place.runs().iter().map(|run| run.began.as_second()).collect();
+    assert!(began.windows(2).all(|pair| pair[0] < pair[1]), "never two in one second of the schedule: {began:?}");
+}
+
+#[test]
+fn a_run_that_was_missed_is_made_up_once_and_one_that_was_not_is_not() {
+    let place = Place::new();
+    place.shoebox(&["run", "--once"]).ends(0);
+    let far = place.serve(&["--schedule", "0 0 1 1 *"]);
+    far.says("the next run is due", 1);
+    far.stop();
+    assert_eq!(place.runs().len(), 1, "nothing was missed");
+    std::thread::sleep(Duration::from_millis(2100));
+    let serving = place.serve(&["--schedule", "*/2 * * * * *"]);
+    serving.says("backup: snapshot", 1);
+    serving.stop();
+    assert_eq!(place.runs()[1].trigger, Trigger::Missed);
+}
+
+#[test]
+fn a_start_makes_a_run_if_it_is_told_to() {
+    let place = Place::new();
+    place.shoebox(&["run", "--once"]).ends(0);
+    let serving = place.serve(&["--on-start", "--schedule", "0 0 1 1 *"]);
+    serving.says("the next run is due", 1);
+    serving.stop();
+    assert_eq!(place.runs()[1].trigger, Trigger::Start);
+}
+
+#[test]
+fn one_service_and_one_run_at_a_time() {
+    let place = Place::new();
+    let client = hanging_client(&place);
+    let text = fs::read_to_string(place.settings()).unwrap();
+    fs::write(place.settings(), text.replace("dump = ", "database-url = \"postgresql://ann@localhost/immich\" # "))
+        .unwrap();
+    let mut command = place.command(&["run"]);
+    let serving = crate::place::Serving::start(command.env("PATH", &client));
+    wait("the client", || client.join("called").exists(), || serving.said());
+    let second = place.shoebox(&["run"]).ends(1);
+    assert!(second.err.contains("a service runs already"), "{}", second.err);
+    let once = place.shoebox(&["run", "--once"]).ends(1);
+    assert!(once.err.contains("the repository is in use by `run`"), "{}", once.err);
+    assert!(place.shoebox(&["status", "--json"]).json()["served"].as_bool().unwrap());
+    // A client that says nothing for hours keeps nobody from stopping.
+    serving.stop();
+    assert_eq!(place.runs()[0].outcome(), Outcome::Interrupted);
+    assert!(!place.shoebox(&["status", "--json"]).json()["served"].as_bool().unwrap());
+}
+
+/// A folder with a `pg_dump` that says nothing until it is ended.
+fn hanging_client(place: &Place) -> std::path::PathBuf {
+    let folder = place.home.dir.path().join("bin");
+    fs::create_dir(&folder).unwrap();
+    let program = folder.join("pg_dump");
+    fs::write(&program, format!("#!/bin/sh\n: > {}/called\nexec /bin/sleep 1000\n", folder.display())).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_backup_is_clean_and_the_next_start_goes_on() {
+    let place = Place::new();
+    for number in 0..400u32 {
+        place.home.write(format!("upload/{number}.jpg"), &number.to_le_bytes().repeat(20_000));
+    }
+    let serving = place.serve(&["--schedule", "0 0 1 1 *"]);
+    wait(
+        "some of an archive",
+        || fs::read_dir(place.home.repo_path().join("tmp")).unwrap().count() > 3,
+        || serving.said(),
+    );
+    serving.signal(Signal::TERM);
+    let said = serving.ends(0);
+    if place.snapshots() == 0 {
+        assert!(said.contains("backup: stopped"), "{said}");
+        assert_eq!(place.runs()[0].outcome(), Outcome::Interrupted);
+    }
+    let again = place.serve(&["--schedule", "0 0 1 1 *", "--on-start"]);
+    again.says("the next run is due", 1);
+    again.stop();
+    assert!(place.snapshots() > 0);
+    place.shoebox(&["check", "--read-data"]).ends(0);
+}
