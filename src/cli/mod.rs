@@ -18,6 +18,7 @@ mod forget;
 mod init;
 mod log;
 mod ls;
+mod man;
 mod mount;
 mod notify;
 mod output;
@@ -121,6 +122,8 @@ enum Command {
     Repair(repair::Args),
     Config(config::Args),
     Completions(completions::Args),
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
 /// How a command ended when it did not fail.
@@ -186,6 +189,7 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
         Command::Repair(args) => args.run(&global, output),
         Command::Config(args) => args.run(&global, output),
         Command::Completions(args) => args.run(output),
+        Command::Man(args) => args.run(),
     }
 }
 
