@@ -293,7 +293,6 @@ fn started() -> Vec<Vec<String>> {
 }
 
 #[test]
-#[ignore = "`run` and `status` are not there yet"]
 fn units_and_image_start_commands_that_are_there() {
     let started = started();
     assert_eq!(started.len(), 5, "{started:?}");

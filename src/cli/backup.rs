@@ -1,5 +1,6 @@
 //! `shoebox backup`
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use super::output::{Output, Told, count, plural, size};
@@ -9,9 +10,11 @@ use super::value::percent;
 use super::{Done, Global};
 use crate::base::dump::Verdict;
 use crate::base::{Error, Kind, Monitor, Problem, Result};
-use crate::source::{DumpRequest, DumpTool, ImmichEnv};
+use crate::source::installation::Installation;
+use crate::source::{Access, DumpRequest, DumpTool, ImmichEnv, Server};
 use crate::task::audit::Class;
 use crate::task::backup::{self, DumpSource, External, Options, Report};
+use crate::task::doctor::Setup;
 
 /// Make a snapshot: the database dump, then the original files
 ///
@@ -140,6 +143,41 @@ impl Args {
             alarm_shrink: self.alarm_shrink,
             readers: self.readers,
         })
+    }
+
+    pub fn docker_program(&self) -> &OsStr {
+        self.server.docker_program()
+    }
+
+    /// What the settings say, completed by what was found: for the doctor.
+    pub fn setup(&self, global: &Global, installation: &Installation) -> Result<Setup> {
+        let said = self.server.env()?;
+        let env = said.as_ref().or(installation.env.as_ref().map(|(_, env)| env));
+        let location = self.upload_location.clone().or_else(|| said.as_ref()?.upload_location.clone());
+        let source = self.source(global, env)?;
+        let (access, dump) = match source {
+            DumpSource::Server(request) => (Some((self.access(&request, installation), request.tool)), None),
+            DumpSource::File(path) => (None, Some(path)),
+            DumpSource::Input => (None, None),
+        };
+        Ok(Setup {
+            upload_location: location.or_else(|| installation.upload_location()),
+            access,
+            dump,
+            external: self.external.clone(),
+            repository: global.repository.clone(),
+        })
+    }
+
+    /// Where the database is: as it is said, else in the container that was found.
+    fn access(&self, request: &DumpRequest, installation: &Installation) -> Access {
+        let is_said = self.server.is_said() || std::env::var_os("PGHOST").is_some();
+        let server = match installation.database().filter(|_| !is_said) {
+            Some(found) => Server::Docker { container: found.name.clone(), docker: self.docker_program().to_owned() },
+            None => request.server.clone(),
+        };
+        let DumpRequest { database, user, password, .. } = request.clone();
+        Access { server, database, user, password }
     }
 
     fn source(&self, global: &Global, env: Option<&ImmichEnv>) -> Result<DumpSource> {

@@ -10,6 +10,7 @@ mod check;
 mod completions;
 mod config;
 mod diff;
+mod doctor;
 mod drill;
 mod dump;
 mod exit;
@@ -104,6 +105,7 @@ enum Command {
     Run(run::Args),
     Status(status::Args),
     Notify(Box<notify::Args>),
+    Doctor(doctor::Args),
     Snapshots(snapshots::Args),
     Mount(mount::Args),
     Ls(ls::Args),
@@ -171,6 +173,7 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
         Command::Run(args) => args.run(&global, output),
         Command::Status(args) => args.run(&global, output),
         Command::Notify(args) => args.run(&global, output),
+        Command::Doctor(args) => args.run(&global, output),
         Command::Snapshots(args) => args.run(&global, output),
         Command::Mount(args) => args.run(&global, output),
         Command::Ls(args) => args.run(&global, output),

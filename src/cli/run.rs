@@ -115,6 +115,11 @@ impl Args {
     }
 }
 
+/// The flags of `backup` as the settings have them.
+pub(super) fn backup_settings(global: &Global) -> Result<backup::Args> {
+    settings(global, "backup", |it| if let Command::Backup(args) = it { Some(*args) } else { None })
+}
+
 /// When the next run is due by the settings, jitter aside.
 pub(super) fn next(global: &Global, last: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
     let args = settings(global, "run", of!(Run)).ok()?;
@@ -132,11 +137,9 @@ fn done(outcome: Outcome) -> Done {
 
 /// The flags of the command `name` as the settings have them.
 fn settings<A>(global: &Global, name: &str, args: fn(Command) -> Option<A>) -> Result<A> {
-    let mut arguments = vec!["shoebox".into()];
-    if let Some(file) = &global.config {
-        arguments.extend(["--config".into(), file.into()]);
-    }
-    arguments.push(name.into());
+    // The same file, or none where there was none.
+    let file = global.settings.file.clone().unwrap_or_else(|| "/dev/null".into());
+    let arguments = ["shoebox".into(), "--config".into(), file.into(), name.into()];
     let Cli { command, .. } = super::settings::parse(&arguments).map_err(|error| match error {
         Unparsed::Settings(error) => error,
         Unparsed::Usage(error) => Error::invalid(format_args!("the settings of `{name}` are wrong")).caused_by(error),
@@ -160,7 +163,7 @@ struct Work<'a> {
 
 impl<'a> Work<'a> {
     fn new(global: &'a Global, args: &Args) -> Result<Work<'a>> {
-        let backup = settings(global, "backup", |it| if let Command::Backup(args) = it { Some(*args) } else { None })?;
+        let backup = backup_settings(global)?;
         backup.refuse_input()?;
         let forget = settings(global, "forget", |it| if let Command::Forget(args) = it { Some(*args) } else { None })?;
         let never = || "never".parse();

@@ -1,5 +1,6 @@
 //! Which database server is meant: what backup and restore-database understand alike.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::Global;
@@ -27,6 +28,16 @@ impl ServerArgs {
     /// Immich's own settings, if they were named.
     pub fn env(&self) -> Result<Option<ImmichEnv>> {
         self.env_file.as_deref().map(|file: &Path| ImmichEnv::read(file)).transpose()
+    }
+
+    /// The program that stands for docker.
+    pub fn docker_program(&self) -> &OsStr {
+        self.docker_program.as_os_str()
+    }
+
+    /// True when it is said where the database is.
+    pub fn is_said(&self) -> bool {
+        self.docker.is_some() || self.database_url.is_some()
     }
 
     /// The server: the container, the URL, what `env` says, or else the `PG*` variables.

@@ -44,6 +44,8 @@ pub(super) struct Given {
 pub(super) struct Settings {
     /// The file that was read.
     pub file: Option<PathBuf>,
+    /// The file that was named and is not there, for the one command that makes it.
+    pub wanted: Option<PathBuf>,
     /// What a person should know of it, one line each.
     pub warnings: Vec<String>,
     given: BTreeMap<String, Given>,
@@ -73,7 +75,11 @@ impl From<clap::Error> for Unparsed {
 pub(super) fn parse(arguments: &[OsString]) -> std::result::Result<Cli, Unparsed> {
     let command = Cli::command();
     let said = command.clone().try_get_matches_from(arguments)?;
-    let settings = Settings::read(&command, said.get_one::<PathBuf>("config").map(PathBuf::as_path))?;
+    let named = said.get_one::<PathBuf>("config").map(PathBuf::as_path);
+    let makes_it = matches!(said.subcommand(), Some(("init", said)) if said.get_flag("guided"));
+    let wanted = named.filter(|path| makes_it && !path.exists());
+    let mut settings = Settings::read(&command, named.filter(|_| wanted.is_none()), wanted.is_some())?;
+    settings.wanted = wanted.map(Path::to_owned);
     let matches = settings.apply(command, &said).try_get_matches_from(arguments)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     cli.global.settings = settings;
@@ -81,14 +87,15 @@ pub(super) fn parse(arguments: &[OsString]) -> std::result::Result<Cli, Unparsed
 }
 
 impl Settings {
-    /// Reads the file `named`, else the one at a usual place, if there is one; and the environment.
-    fn read(command: &Command, named: Option<&Path>) -> Result<Settings> {
+    /// Reads the file `named`, else the one at a usual place, if there is one, unless there is to be none; and the environment.
+    fn read(command: &Command, named: Option<&Path>, no_file: bool) -> Result<Settings> {
         let keys = keys(command);
-        let file::Read { file, mut given, warnings } = file::read(&keys, named)?;
+        let file::Read { file, mut given, warnings } =
+            if no_file { file::Read::default() } else { file::read(&keys, named)? };
         let nearer = local::read(&|name| std::env::var(name).ok())?;
         given.retain(|env, _| !excluded(command, env, &nearer));
         given.extend(nearer);
-        Ok(Settings { file, warnings, given })
+        Ok(Settings { file, wanted: None, warnings, given })
     }
 
     /// What is given for the setting of the variable `env`.

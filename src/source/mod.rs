@@ -2,7 +2,9 @@
 //!
 //! Everything here only reads. Nothing of what Immich holds is changed, locked or kept.
 
+pub mod docker;
 pub mod envfile;
+pub mod installation;
 pub mod location;
 pub mod postgres;
 pub mod secret;
@@ -10,6 +12,6 @@ pub mod walk;
 
 pub use envfile::ImmichEnv;
 pub use location::UploadLocation;
-pub use postgres::{Access, DumpRequest, DumpTool, RunningDump, Server};
+pub use postgres::{Access, Clients, DumpRequest, DumpTool, RunningDump, Server};
 pub use secret::Secret;
 pub use walk::{Exclude, Found, FoundKind, Root, walk};

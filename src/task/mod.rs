@@ -9,6 +9,7 @@ pub mod backup;
 pub mod check;
 pub mod database;
 pub mod diff;
+pub mod doctor;
 pub mod drill;
 pub mod dump;
 pub mod find;

@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Where Debian and Ubuntu keep the programs of each major version.
 const VERSIONS: &str = "/usr/lib/postgresql";
@@ -42,6 +43,18 @@ impl Clients {
             .max_by_key(|(major, _)| *major)
             .map(|(_, program)| program)
     }
+}
+
+/// The major version of the client called `name` that would be run: of the newest one, since that is taken where the first is too
+/// old.
+pub fn client_version(name: &str, clients: &Clients) -> Option<u32> {
+    let major = |program: PathBuf| {
+        let output = Command::new(program).arg("--version").env("LC_ALL", "C").output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let version = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+        version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    };
+    clients.first(name).into_iter().chain(clients.newest(name)).filter_map(major).max()
 }
 
 fn is_program(path: &Path) -> bool {

@@ -1,0 +1,65 @@
+//! `shoebox doctor`
+
+use std::path::PathBuf;
+
+use super::output::{Output, plural, printable};
+use super::{Done, Global, backup};
+use crate::base::Result;
+use crate::source::installation::Installation;
+use crate::task::doctor::{self, Finding, State};
+
+/// Look at all that a backup, a restore and a mount need, and say how to mend what is not right
+///
+/// It finds Immich's .env file and containers, and looks at: the photos and whether they may be read, the database and its client,
+/// external libraries that are not covered, the repository, its disk and space, FUSE, mounts that died, the clock. What the
+/// settings say counts; what they do not say is what was found. It changes nothing.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The folder of Immich's compose file; else docker is asked, and the usual places are looked at
+    #[arg(long, value_name = "FOLDER")]
+    immich: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  shoebox doctor
+  shoebox doctor --immich /srv/immich
+  shoebox init --guided -r /mnt/usb/photos      makes a settings file of what it finds
+
+JSON: one object a thing: {\"state\": \"good\"|\"note\"|\"bad\", \"what\", \"fix\"}; exit code 3: something is bad";
+
+impl Args {
+    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+        let backup: backup::Args = super::run::backup_settings(global)?;
+        let installation = Installation::find(self.immich.as_deref(), backup.docker_program());
+        let setup = backup.setup(global, &installation)?;
+        tell(&doctor::examine(&installation, &setup).findings, output)
+    }
+}
+
+/// Prints what was found.
+pub(super) fn tell(found: &[Finding], output: &Output) -> Result<Done> {
+    found.iter().try_for_each(|finding| output.answer(finding, text(finding)))?;
+    let many = |state| found.iter().filter(|finding| finding.state == state).count() as u64;
+    let bad = many(State::Bad);
+    output.note(match (bad, many(State::Note)) {
+        (0, 0) => "all is well".to_owned(),
+        (0, notes) => {
+            format!("nothing is wrong; {}", plural(notes, "thing could be better", "things could be better"))
+        }
+        (bad, _) => format!("{} to be mended", plural(bad, "thing is", "things are")),
+    });
+    Ok(if bad == 0 { Done::Whole } else { Done::Partly })
+}
+
+/// A finding as it is shown.
+fn text(finding: &Finding) -> String {
+    let mark = match finding.state {
+        State::Good => "✓",
+        State::Note => "!",
+        State::Bad => "✗",
+    };
+    let fix = finding.fix.as_ref().map(|fix| format!("\n    {}", printable(fix))).unwrap_or_default();
+    format!("{mark} {}{fix}", printable(&finding.what))
+}

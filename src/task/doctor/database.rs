@@ -1,0 +1,171 @@
+//! The database: is it reached, does the client fit, is it Immich's, what does it say of external libraries.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::{Finding, Setup};
+use crate::source::installation::Installation;
+use crate::source::postgres::{Probe, Reached, ask, client_version, probe};
+use crate::source::{Access, Clients, DumpTool, Server};
+use crate::task::backup::External;
+
+/// What the database told.
+#[derive(Debug, Default)]
+pub(super) struct Library {
+    pub findings: Vec<Finding>,
+    /// Bytes of the photos.
+    pub bytes: Option<u64>,
+    /// The folders of external libraries, as the server sees them.
+    pub roots: Vec<Root>,
+    pub time: Option<Timestamp>,
+}
+
+/// A folder of an external library.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Root {
+    pub library: String,
+    pub path: PathBuf,
+}
+
+/// One question for all.
+#[derive(Deserialize)]
+struct Facts {
+    now: i64,
+    bytes: Option<u64>,
+    version: Option<String>,
+    roots: Vec<Root>,
+}
+
+pub(super) fn database(setup: &Setup, clients: &Clients) -> Library {
+    let mut library = Library::default();
+    let Some((access, tool)) = &setup.access else {
+        library.findings.extend(setup.dump.as_deref().map(dumps));
+        return library;
+    };
+    let reached = match probe(access, Duration::ZERO, &|| false) {
+        Ok(Reached::Database(probe)) => probe,
+        Ok(Reached::NoDatabase { name, .. }) => {
+            let fix = "name it: database-name in the settings file (DB_DATABASE_NAME of Immich's .env file)";
+            library.findings.push(Finding::bad(format!("the server has no database {name}"), fix));
+            return library;
+        }
+        Err(error) => {
+            library.findings.push(Finding::of(&error));
+            return library;
+        }
+    };
+    let told = format!("the database {} answers: PostgreSQL {}", reached.database, reached.version);
+    library.findings.push(Finding::good(told));
+    library.findings.extend(client(access, *tool, &reached, clients));
+    facts(access, &reached, &mut library);
+    library
+}
+
+/// The client that would make the dump must not be older than the server.
+fn client(access: &Access, tool: DumpTool, server: &Probe, clients: &Clients) -> Option<Finding> {
+    if matches!(access.server, Server::Docker { .. }) {
+        return Some(Finding::good("the dump is made by the client in the container, which fits"));
+    }
+    let program = tool.program();
+    let Some(version) = client_version(program, clients) else {
+        let fix = "apt install postgresql-client; or use the one in the container: --docker immich_postgres";
+        return Some(Finding::bad(format!("{program} is not installed"), fix));
+    };
+    Some(match version >= server.major() {
+        true => Finding::good(format!("{program} {version} fits the server")),
+        false => Finding::bad(
+            format!("{program} {version} is older than the server, version {}", server.major()),
+            format!(
+                "apt install postgresql-client-{}; or use the one in the container: --docker immich_postgres",
+                server.major()
+            ),
+        ),
+    })
+}
+
+fn facts(access: &Access, probe: &Probe, library: &mut Library) {
+    let table = |names: [&'static str; 2]| names.into_iter().find(|name| probe.tables.contains(*name));
+    if table(["asset", "assets"]).is_none() {
+        let fix = "name Immich's database: database-name in the settings file; or let Immich start once";
+        library.findings.push(Finding::bad(format!("the database {} is not Immich's", probe.database), fix));
+        return;
+    }
+    let bytes = table(["asset_exif", "exif"]).map_or_else(
+        || "NULL".to_owned(),
+        |table| format!("(SELECT coalesce(sum(\"fileSizeInByte\"), 0) FROM public.{table})"),
+    );
+    let version = match table(["version_history", "version_history"]) {
+        Some(table) => format!("(SELECT version FROM public.{table} ORDER BY \"createdAt\" DESC LIMIT 1)"),
+        None => "NULL".to_owned(),
+    };
+    let roots = table(["library", "libraries"]).map_or_else(
+        || "'[]'::json".to_owned(),
+        |table| {
+            format!(
+                "(SELECT coalesce(json_agg(json_build_object('library', name, 'path', path)), '[]') FROM public.{table}, \
+                 unnest(\"importPaths\") path WHERE \"deletedAt\" IS NULL)"
+            )
+        },
+    );
+    let sql = format!(
+        "SELECT json_build_object('now', extract(epoch FROM now())::bigint, 'bytes', {bytes}, 'version', {version}, 'roots', {roots});"
+    );
+    match ask(access, &sql).map(|text| serde_json::from_str::<Facts>(text.trim())) {
+        Ok(Ok(facts)) => {
+            library.bytes = facts.bytes;
+            library.roots = facts.roots;
+            library.time = Timestamp::from_second(facts.now).ok();
+            let version =
+                facts.version.map_or_else(|| "of unknown version".to_owned(), |version| format!("version {version}"));
+            library.findings.push(Finding::good(format!("it is Immich's, {version}")));
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "what the database says of Immich"),
+        Err(error) => library.findings.push(Finding::of(&error)),
+    }
+}
+
+/// Where dumps of others are taken.
+fn dumps(path: &Path) -> Finding {
+    match path.exists() {
+        true => Finding::good(format!("dumps are taken from {}", path.display())),
+        false => Finding::bad(
+            format!("dumps are to be taken from {}, which is not there", path.display()),
+            "is its disk mounted? `dump` in the settings file says where",
+        ),
+    }
+}
+
+fn is_covered(root: &Root, setup: &Setup) -> bool {
+    setup.external.iter().any(|external| root.path.starts_with(&external.server))
+}
+
+/// Where a folder of the server lies on this machine: as its container sees it, else at the same place.
+fn here(root: &Root, installation: &Installation) -> Option<PathBuf> {
+    let seen = installation.server().and_then(|server| server.on_this_machine(&root.path));
+    seen.or_else(|| root.path.is_dir().then(|| root.path.clone()))
+}
+
+/// Folders that no setting covers and that are on this machine.
+pub(super) fn uncovered(roots: &[Root], installation: &Installation, setup: &Setup) -> Vec<External> {
+    let open = roots.iter().filter(|root| !is_covered(root, setup));
+    open.filter_map(|root| Some(External { server: root.path.clone(), folder: here(root, installation)? })).collect()
+}
+
+/// Folders of external libraries, and whether a setting covers them.
+pub(super) fn external(roots: &[Root], installation: &Installation, setup: &Setup) -> Vec<Finding> {
+    let told = |root: &Root| {
+        let (path, library) = (root.path.display(), &root.library);
+        if is_covered(root, setup) {
+            return Finding::good(format!("the external library {library} at {path} is covered"));
+        }
+        let folder = here(root, installation).map_or_else(|| "FOLDER".to_owned(), |here| here.display().to_string());
+        Finding::note(
+            format!("the external library {library} at {path} is not in the backup"),
+            format!("external = [\"{path}={folder}\"] in [backup] of the settings file"),
+        )
+    };
+    roots.iter().map(told).collect()
+}

@@ -1,0 +1,88 @@
+//! The doctor: looks at all that a backup, a restore and a mount need, before they need it, and says how to mend what is not right.
+//!
+//! Always holds: it changes nothing, on neither side. What it cannot look at because something else is wrong, it does not judge.
+
+mod database;
+mod machine;
+mod place;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::base::Error;
+use crate::source::installation::Installation;
+use crate::source::{Access, Clients, DumpTool};
+use crate::task::backup::External;
+
+/// What the settings say, completed by what was found.
+#[derive(Debug)]
+pub struct Setup {
+    pub upload_location: Option<PathBuf>,
+    /// The database, unless dumps come from files.
+    pub access: Option<(Access, DumpTool)>,
+    /// Dumps come from here.
+    pub dump: Option<PathBuf>,
+    pub external: Vec<External>,
+    pub repository: Option<PathBuf>,
+}
+
+/// How one thing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Good,
+    /// It works, and could be better.
+    Note,
+    Bad,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub state: State,
+    pub what: String,
+    /// How to mend it: a command, where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+impl Finding {
+    fn good(what: impl Into<String>) -> Finding {
+        Finding { state: State::Good, what: what.into(), fix: None }
+    }
+
+    fn note(what: impl Into<String>, fix: impl Into<String>) -> Finding {
+        Finding { state: State::Note, what: what.into(), fix: Some(fix.into()) }
+    }
+
+    fn bad(what: impl Into<String>, fix: impl Into<String>) -> Finding {
+        Finding { state: State::Bad, what: what.into(), fix: Some(fix.into()) }
+    }
+
+    fn of(error: &Error) -> Finding {
+        Finding { state: State::Bad, what: error.chain(), fix: error.next_step().map(str::to_owned) }
+    }
+}
+
+/// What was found, and what could be done about external libraries.
+#[derive(Debug, Clone)]
+pub struct Diagnosis {
+    pub findings: Vec<Finding>,
+    /// Folders of external libraries that no setting covers and that are on this machine.
+    pub uncovered: Vec<External>,
+}
+
+/// Looks at everything.
+pub fn examine(installation: &Installation, setup: &Setup) -> Diagnosis {
+    let mut found = place::immich(installation, setup);
+    found.extend(place::upload_location(setup));
+    let library = database::database(setup, &Clients::of_this_machine());
+    found.extend(library.findings);
+    found.extend(database::external(&library.roots, installation, setup));
+    found.extend(place::repository(setup, library.bytes));
+    found.push(machine::fuse());
+    found.extend(machine::stale_mounts());
+    found.push(machine::clock(setup, library.time));
+    Diagnosis { findings: found, uncovered: database::uncovered(&library.roots, installation, setup) }
+}

@@ -1,0 +1,165 @@
+//! Folders: Immich's own, and the repository.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access as Rights, access, statvfs};
+
+use super::{Finding, Setup};
+use crate::base::Kind;
+use crate::base::amount::{plural, size};
+use crate::repo::Repository;
+use crate::source::UploadLocation;
+use crate::source::installation::Installation;
+
+/// So many files are tried for permission to read.
+const TRIED: usize = 5000;
+
+/// The `.env` file and the containers.
+pub(super) fn immich(installation: &Installation, setup: &Setup) -> Vec<Finding> {
+    let mut found = Vec::new();
+    match &installation.env {
+        Some((file, _)) => found.push(Finding::good(format!("Immich's settings are in {}", file.display()))),
+        None => found.push(Finding::note(
+            "Immich's .env file was not found",
+            "name its folder: shoebox doctor --immich FOLDER; or set upload-location and the database by themselves",
+        )),
+    }
+    let by_docker =
+        matches!(&setup.access, Some((access, _)) if matches!(access.server, crate::source::Server::Docker { .. }));
+    match &installation.containers {
+        Ok(all) if !all.is_empty() => {
+            for (name, container) in [("server", installation.server()), ("database", installation.database())] {
+                found.push(match container {
+                    Some(it) if it.running => {
+                        Finding::good(format!("Immich's {name} runs in container {} ({})", it.name, it.image))
+                    }
+                    Some(it) => Finding::bad(
+                        format!("container {} of Immich's {name} does not run", it.name),
+                        format!("docker start {}", it.name),
+                    ),
+                    None => Finding::note(
+                        format!("no container of Immich's {name} was found"),
+                        "docker ps -a lists what there is",
+                    ),
+                });
+            }
+        }
+        Ok(_) => found
+            .push(Finding::note("docker has no containers", "is Immich on another machine? then use --database-url")),
+        Err(error) if by_docker => found.push(Finding::of(error)),
+        Err(error) => found.push(Finding::note(error.chain(), "not needed if the database is reached by its address")),
+    }
+    found
+}
+
+pub(super) fn upload_location(setup: &Setup) -> Vec<Finding> {
+    let Some(folder) = &setup.upload_location else {
+        return vec![Finding::bad(
+            "it is not known where the photos are (UPLOAD_LOCATION)",
+            "shoebox backup --upload-location FOLDER; or upload-location in the settings file",
+        )];
+    };
+    let location = match UploadLocation::open(folder) {
+        Ok(location) => location,
+        Err(error) => return vec![Finding::of(&error)],
+    };
+    let mut tried = 0;
+    let mut closed: Vec<PathBuf> = Vec::new();
+    for root in location.roots(false) {
+        for entry in walkdir::WalkDir::new(root.folder).into_iter().take(TRIED) {
+            tried += 1;
+            match entry {
+                Ok(entry) if access(entry.path(), Rights::READ_OK).is_err() => closed.push(entry.into_path()),
+                Ok(_) => {}
+                Err(error) => closed.extend(error.path().map(Path::to_owned)),
+            }
+        }
+    }
+    match closed.first() {
+        None => {
+            vec![Finding::good(format!("the photos in {} can be read ({tried} tried)", location.folder().display()))]
+        }
+        Some(first) => {
+            let what = plural(closed.len() as u64, "file or folder", "files or folders");
+            vec![Finding::bad(
+                format!("{what} of the photos may not be read, such as {}", first.display()),
+                "run as root or as the user that owns them, or give the service the capability CAP_DAC_READ_SEARCH",
+            )]
+        }
+    }
+}
+
+/// The repository; `library` is how many bytes the photos have, where that is known.
+pub(super) fn repository(setup: &Setup, library: Option<u64>) -> Vec<Finding> {
+    let Some(folder) = &setup.repository else {
+        return vec![Finding::bad(
+            "it is not known where backups go",
+            "export SHOEBOX_REPOSITORY=FOLDER, on another disk than the photos",
+        )];
+    };
+    let shown = folder.display();
+    let mut found = Vec::new();
+    let opened = Repository::open(folder);
+    let disk = match &opened {
+        Ok(repository) => {
+            found.push(writable(repository.root()));
+            Some(repository.root().to_owned())
+        }
+        Err(error) if error.kind() == Kind::NotFound => {
+            let disk = folder.ancestors().find(|folder| folder.is_dir()).map(Path::to_owned);
+            found.push(Finding::bad(
+                format!("there is no repository in {shown} yet"),
+                format!("shoebox init -r {shown}; first see that its disk is mounted"),
+            ));
+            disk
+        }
+        Err(error) => {
+            found.push(Finding::of(error));
+            None
+        }
+    };
+    let Some(disk) = disk else { return found };
+    found.extend(same_disk(&disk, setup));
+    found.extend(space(&disk, &opened, library));
+    found
+}
+
+fn writable(root: &Path) -> Finding {
+    match access(root, Rights::WRITE_OK) {
+        Ok(()) => Finding::good(format!("the repository in {} can be written", root.display())),
+        Err(_) => Finding::bad(
+            format!("the repository in {} may not be written by this user", root.display()),
+            "run as the user that owns it; is its disk mounted read-only?",
+        ),
+    }
+}
+
+/// One disk that dies takes both.
+fn same_disk(disk: &Path, setup: &Setup) -> Option<Finding> {
+    let photos = setup.upload_location.as_ref()?;
+    let (a, b) = (disk.metadata().ok()?.dev(), photos.metadata().ok()?.dev());
+    Some(match a == b {
+        true => Finding::note(
+            "the repository is on the same disk as the photos: when it dies, both are gone",
+            "put it on another disk, or copy it to one: rsync -a",
+        ),
+        false => Finding::good("the repository is on another file system than the photos"),
+    })
+}
+
+fn space(disk: &Path, opened: &crate::base::Result<Repository>, library: Option<u64>) -> Option<Finding> {
+    let found = statvfs(disk).ok()?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    let is_first = opened.as_ref().map_or(true, |repository| repository.snapshot_ids().is_ok_and(|ids| ids.is_empty()));
+    let told = format!("{} are free on the repository's disk", size(free));
+    Some(match library {
+        Some(library) if is_first && free < library => Finding::bad(
+            format!("{told}, and the photos have {}", size(library)),
+            "use a larger disk: the first backup holds every photo once",
+        ),
+        Some(library) if is_first => Finding::good(format!("{told}; the photos have {}", size(library))),
+        _ if free < 5 << 30 => Finding::note(told, "make room, or keep less: shoebox forget, shoebox prune"),
+        _ => Finding::good(told),
+    })
+}

@@ -1,0 +1,236 @@
+//! `shoebox doctor` and `shoebox init --guided`: Immich is found, what is wrong is named with what mends it, and a first backup
+//! needs nothing more.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use assert_cmd::prelude::*;
+use serde_json::{Value, json};
+use support::{Docker, Era, Postgres, SampleLibrary, is_root, sample_library};
+use tempfile::TempDir;
+
+/// A machine with Immich in Docker: its `.env` file, its containers, a real database behind the stand-in.
+struct Machine {
+    folder: TempDir,
+    library: SampleLibrary,
+    database: Postgres,
+    docker: Docker,
+}
+
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    #[track_caller]
+    fn ends(self, code: i32) -> Said {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
+        self
+    }
+
+    /// Asserts a line that begins with `mark` and holds `what`, and, if there is to be one, the fix below it.
+    #[track_caller]
+    fn tells(&self, mark: &str, what: &str, fix: &str) {
+        let lines: Vec<&str> = self.out.lines().collect();
+        let at = lines.iter().position(|line| line.starts_with(mark) && line.contains(what));
+        let at = at.unwrap_or_else(|| panic!("no `{mark} {what}`: {}", self.out));
+        let below = lines.get(at + 1).copied().unwrap_or_default();
+        assert!(fix.is_empty() || below.starts_with("    ") && below.contains(fix), "{}: {below}", lines[at]);
+    }
+}
+
+impl Machine {
+    fn new() -> Machine {
+        let (folder, library) = (tempfile::tempdir().unwrap(), sample_library(1, Era::New));
+        let database = Postgres::start(support::postgres::DEBIAN);
+        database.create_database("immich");
+        database.load("immich", &library.sql());
+        let immich = folder.path().join("my immich");
+        fs::create_dir(&immich).unwrap();
+        let env = format!(
+            "UPLOAD_LOCATION={}\nDB_USERNAME=postgres\nDB_DATABASE_NAME=immich\n",
+            library.upload_location().display()
+        );
+        fs::write(immich.join(".env"), env).unwrap();
+        let docker = Docker::new().container(
+            "immich_postgres",
+            &[("PGHOST", &database.socket_folder().display().to_string()), ("PGPORT", &database.port().to_string())],
+        );
+        let machine = Machine { folder, library, database, docker };
+        machine.say_containers(true);
+        machine
+    }
+
+    /// What docker says: the database runs, or does not.
+    fn say_containers(&self, running: bool) {
+        let labels = json!({ "com.docker.compose.project.working_dir": self.folder.path().join("my immich") });
+        let container = |name: &str, image: &str, running: bool, mounts: Value| json!({ "Name": format!("/{name}"), "State": { "Running": running }, "Config": { "Image": image, "Labels": labels }, "Mounts": mounts });
+        let mounts = json!([
+            { "Source": self.library.upload_location(), "Destination": "/data" },
+            { "Source": self.library.external(), "Destination": "/mnt/external/family" },
+        ]);
+        let all = json!([
+            container("immich_server", "ghcr.io/immich-app/immich-server:v3.1.0", true, mounts),
+            container("immich_postgres", "ghcr.io/immich-app/postgres:14-vectorchord0.4.3", running, json!([])),
+        ]);
+        fs::write(self.docker.folder().join("inspected"), all.to_string()).unwrap();
+    }
+
+    fn repository(&self) -> PathBuf {
+        self.folder.path().join("repository")
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.folder.path().join("settings/shoebox.toml")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::cargo_bin("shoebox").unwrap();
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("SHOEBOX_") || name.to_string_lossy().starts_with("PG") {
+                command.env_remove(name);
+            }
+        }
+        let path = format!("{}:{}", self.docker.folder().display(), std::env::var("PATH").unwrap());
+        command.args(arguments).env("PATH", path).env("SHOEBOX_CONFIG", "/dev/null");
+        command.env("SHOEBOX_REPOSITORY", self.repository()).current_dir(self.folder.path());
+        command
+    }
+
+    fn shoebox(&self, arguments: &[&str]) -> Said {
+        run(&mut self.command(arguments))
+    }
+}
+
+fn run(command: &mut Command) -> Said {
+    let output = command.output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
+#[test]
+fn a_machine_that_is_well_is_told_to_be() {
+    let machine = Machine::new();
+    machine.shoebox(&["init"]).ends(0);
+    let said = machine.shoebox(&["doctor"]).ends(0);
+    let folder = machine.folder.path().canonicalize().unwrap();
+    said.tells("✓", &format!("Immich's settings are in {}/my immich/.env", folder.display()), "");
+    said.tells("✓", "Immich's server runs in container immich_server", "");
+    said.tells("✓", "Immich's database runs in container immich_postgres", "");
+    said.tells("✓", &format!("the photos in {}", machine.library.upload_location().display()), "");
+    said.tells("✓", "the database immich answers: PostgreSQL 15", "");
+    said.tells("✓", "the client in the container", "");
+    said.tells("✓", "it is Immich's", "");
+    let external = format!("external = [\"/mnt/external/family={}\"]", machine.library.external().display());
+    said.tells("!", "at /mnt/external/family is not in the backup", &external);
+    said.tells("✓", "the repository in", "");
+    said.tells("!", "on the same disk as the photos", "rsync");
+    said.tells("✓", "the clock says", "");
+    assert!(
+        !said.out.contains('✗') && said.err.starts_with("nothing is wrong; 2 things could be better"),
+        "{}",
+        said.err
+    );
+    let json = machine.shoebox(&["doctor", "--json"]).ends(0);
+    assert!(json.out.lines().all(|line| serde_json::from_str::<Value>(line).unwrap()["state"].is_string()));
+}
+
+#[test]
+fn what_is_wrong_is_named_with_what_mends_it() {
+    let machine = Machine::new();
+    machine.say_containers(false);
+    let said = machine.shoebox(&["doctor"]).ends(3);
+    said.tells("✗", "container immich_postgres of Immich's database does not run", "docker start immich_postgres");
+    said.tells("✗", "there is no repository", "shoebox init -r");
+
+    machine.say_containers(true);
+    machine.database.psql("postgres", "DROP DATABASE immich");
+    machine.shoebox(&["doctor"]).ends(3).tells("✗", "the server has no database immich", "database-name");
+    machine.database.create_database("immich");
+    machine.shoebox(&["doctor"]).ends(3).tells("✗", "the database immich is not Immich's", "let Immich start once");
+
+    let away = machine.folder.path().join("away");
+    fs::rename(machine.library.upload_location(), &away).unwrap();
+    fs::create_dir(machine.library.upload_location()).unwrap();
+    machine.shoebox(&["doctor"]).ends(3).tells("✗", "is empty", "");
+    fs::remove_dir(machine.library.upload_location()).unwrap();
+    fs::rename(&away, machine.library.upload_location()).unwrap();
+
+    let wrong =
+        run(machine.command(&["doctor"]).env("SHOEBOX_DATABASE_URL", "postgresql://postgres@127.0.0.1:1/immich"))
+            .ends(3);
+    wrong.tells("✗", "does not answer", "is it running?");
+}
+
+#[test]
+fn a_photo_that_may_not_be_read_is_told() {
+    if is_root() {
+        // Root reads everything; the doctor is asked as somebody else.
+        let machine = Machine::new();
+        let open = |path: PathBuf| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        for path in [machine.folder.path().to_owned(), machine.docker.folder().to_owned()] {
+            open(path);
+        }
+        let upload = machine.library.upload_location();
+        open(upload.parent().unwrap().to_owned());
+        let closed = upload.join("upload/closed.jpg");
+        fs::write(&closed, "x").unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o600)).unwrap();
+        let program = machine.folder.path().join("shoebox");
+        fs::copy(assert_cmd::cargo::cargo_bin("shoebox"), &program).unwrap();
+        let mut other = Command::new("setpriv");
+        other.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&program).arg("doctor");
+        let model = machine.command(&[]);
+        other
+            .envs(model.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .current_dir(machine.folder.path());
+        let said = run(&mut other).ends(3);
+        said.tells("✗", "of the photos may not be read, such as", "CAP_DAC_READ_SEARCH");
+    } else {
+        println!("skipped: only root can make a file that another one owns");
+    }
+}
+
+#[test]
+fn the_guide_writes_settings_with_which_the_first_backup_works() {
+    let machine = Machine::new();
+    let file = machine.settings().display().to_string();
+    let guided = run(machine.command(&["init", "--guided"]).env("SHOEBOX_CONFIG", &file)).ends(0);
+    assert!(guided.err.contains(&format!("the settings are in {file}")), "{}", guided.err);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(
+        text.contains("docker = \"immich_postgres\"") && text.contains("external = [\"/mnt/external/family="),
+        "{text}"
+    );
+
+    let with = |arguments: &[&str]| {
+        let mut command = machine.command(arguments);
+        run(command.env("SHOEBOX_CONFIG", &file).env_remove("SHOEBOX_REPOSITORY"))
+    };
+    let doctor = with(&["doctor"]).ends(0);
+    doctor.tells("✓", "at /mnt/external/family is covered", "");
+    let backup = with(&["backup"]).ends(0);
+    assert!(!backup.err.contains("external libraries not in this backup"), "{}", backup.err);
+    let again = with(&["init", "--guided"]).ends(1);
+    assert!(again.err.contains("there is a settings file already"), "{}", again.err);
+}
+
+#[test]
+fn a_machine_without_immich_is_told_what_to_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::cargo_bin("shoebox").unwrap();
+    command.args(["init", "--guided", "--immich"]).arg(folder.path()).current_dir(folder.path());
+    command
+        .env("SHOEBOX_CONFIG", folder.path().join("shoebox.toml"))
+        .env("SHOEBOX_REPOSITORY", folder.path().join("repository"));
+    let said = run(command.env("SHOEBOX_DOCKER_PROGRAM", "/nowhere/docker")).ends(1);
+    assert!(said.err.contains("hint: name the folder of its compose file: --immich FOLDER"), "{}", said.err);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
+}
