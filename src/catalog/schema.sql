@@ -7,7 +7,8 @@
 -- `lineage` (see meta) stays the same: mounts build inode numbers from it.
 
 CREATE TABLE meta (
-    key   TEXT PRIMARY KEY,         -- repository: its id; lineage: random, new with each rebuild
+    key   TEXT PRIMARY KEY,         -- repository: its id; lineage: random, new with each rebuild; number: the highest
+                                    -- that a snapshot of this lineage had, forgotten ones too
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 

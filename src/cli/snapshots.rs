@@ -79,6 +79,13 @@ fn cells(row: &Row) -> Vec<String> {
 }
 
 fn state(row: &Row) -> String {
+    match row.record.is_imported() {
+        true => format!("imported, {}", condition(row)),
+        false => condition(row),
+    }
+}
+
+fn condition(row: &Row) -> String {
     let complete = &row.record.completeness;
     let missing = complete.missing + complete.not_covered;
     match (row.record.is_good(), row.alarming, missing, complete.unreadable) {

@@ -12,7 +12,7 @@ pub struct SnapshotRecord {
     /// Version of the repository format that wrote it.
     pub format: u32,
     pub id: SnapshotId,
-    /// Counts up by one with each snapshot of a repository; never used twice.
+    /// Counts up by one with each snapshot that is made, which need not be the newest; never used twice.
     pub number: u16,
     /// Id of the repository.
     pub repository: String,
@@ -35,6 +35,18 @@ pub struct SnapshotRecord {
     /// acknowledges it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alarm: Vec<String>,
+    /// It was made later, from a dump of the past: its files are those of the dump's assets that the repository had then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Imported>,
+}
+
+/// The file that a snapshot was imported from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// Its name, below the folder that was given.
+    pub file: String,
+    /// BLAKE3 of its bytes as they were, still compressed.
+    pub hash: Hash,
 }
 
 /// The streams of a snapshot.
@@ -121,6 +133,11 @@ impl SnapshotRecord {
             stream.chunks.clear();
         }
         self
+    }
+
+    /// True when no files were read for it: it says nothing of what lay on disk.
+    pub fn is_imported(&self) -> bool {
+        self.imported.is_some()
     }
 
     /// True when it may become `latest`.

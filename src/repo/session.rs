@@ -73,6 +73,14 @@ impl Session {
         Ok(())
     }
 
+    /// The number of the next snapshot: higher than any was, also of those that the catalog could not take.
+    pub fn next_number(&self) -> Result<u16> {
+        let db = self.generation.connect()?;
+        let unknown = query::snapshot::unreadable(&db)?.into_iter().filter_map(|id| self.repository.record(id).ok());
+        let highest = unknown.map(|record| record.number).chain([query::snapshot::highest_number(&db)?]).max();
+        highest.unwrap_or(0).checked_add(1).ok_or_else(too_many)
+    }
+
     /// Where the new bytes of snapshot `id` go.
     pub fn sink(&self, id: SnapshotId) -> ContentSink {
         ContentSink::new(self.repository.store().clone(), id)
@@ -126,18 +134,27 @@ impl Session {
     }
 }
 
+pub(super) fn too_many() -> Error {
+    Error::new(Kind::Unsupported, "the repository has had 65,535 snapshots, its most")
+        .hint("begin a new repository with `shoebox init`")
+}
+
 /// See [`Session::copies`].
 pub(super) fn copies(repository: &Repository) -> Result<ContentSink> {
+    Ok(ContentSink::new(repository.store().clone(), copy_time(repository)?))
+}
+
+/// What new archives are called by that are no backup's.
+pub(super) fn copy_time(repository: &Repository) -> Result<SnapshotId> {
     let listed = repository.store().list("archives")?;
     let of_name = |name: &str| name.rsplit_once('/')?.1.rsplit_once('-')?.0.parse::<SnapshotId>().ok();
     let archives = listed.iter().filter_map(|listed| of_name(&listed.name));
     let newest = archives.chain(repository.snapshot_ids()?).max();
     let now = SnapshotId::at(jiff::Timestamp::now());
-    let id = match newest.filter(|newest| *newest >= now) {
-        None => now,
-        Some(newest) => SnapshotId::from_seconds(newest.seconds().saturating_add(1))?,
-    };
-    Ok(ContentSink::new(repository.store().clone(), id))
+    match newest.filter(|newest| *newest >= now) {
+        None => Ok(now),
+        Some(newest) => SnapshotId::from_seconds(newest.seconds().saturating_add(1)),
+    }
 }
 
 /// A snapshot that is all there but for its record.
@@ -355,7 +372,7 @@ fn describe(error: &Error) -> String {
     text
 }
 
-fn new_draft(repository: &Repository, path: &std::path::Path) -> Result<Draft> {
+pub(super) fn new_draft(repository: &Repository, path: &std::path::Path) -> Result<Draft> {
     let mut draft = Draft::create(path)?;
     let lineage = uuid::Uuid::new_v4().to_string();
     for (key, value) in [("repository", repository.id().to_string()), ("lineage", lineage)] {
@@ -424,7 +441,7 @@ fn fill_in(repository: &Repository, db: &Connection) -> Result<()> {
 }
 
 /// What the archive called `name` holds, its size, and the hash of its index.
-fn index_of(repository: &Repository, name: &str) -> Result<(Vec<IndexLine>, u64, Hash)> {
+pub(super) fn index_of(repository: &Repository, name: &str) -> Result<(Vec<IndexLine>, u64, Hash)> {
     let archive = ArchiveReader::open(repository.store().open(&format!("archives/{name}"))?)?;
     Ok((archive.lines()?, archive.size(), archive.hash()))
 }

@@ -1,10 +1,10 @@
 //! Giving back the space of what no snapshot needs: see [`crate::repo::prune`].
 
-use super::forget::refuse_clock;
+use super::forget::{refuse_clock, times};
 use crate::base::{Error, Kind, Monitor, Result};
 use crate::catalog::query;
 use crate::repo::prune::{Options, Plan, Pruned};
-use crate::repo::{Repository, Session};
+use crate::repo::{Repository, Session, record_of};
 
 /// What a prune did, or would do.
 #[derive(Debug, Clone)]
@@ -33,8 +33,9 @@ pub fn prune(
         .hint("`shoebox repair` may mend it; or move its file out of snapshots/, and the snapshot is gone"));
     }
     if !accept_clock {
-        let times: Vec<_> = query::snapshot::ids(&db)?.into_iter().map(|id| id.time()).collect();
-        refuse_clock(&times, options.now)?;
+        let ids = query::snapshot::ids(&db)?.into_iter();
+        let records = ids.map(|id| record_of(&db, id.seconds())).collect::<Result<Vec<_>>>()?;
+        refuse_clock(&times(&records), options.now)?;
     }
     drop(db);
     let plan = session.plan_prune(options)?;

@@ -167,10 +167,10 @@ impl View {
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
         let all = named(state, db, &self.options.time_zone)?;
-        let rest = all.partition_point(|named| u64::from(named.snapshot.number) <= after);
+        let rest = all.partition_point(|named| cookie(named.snapshot) <= after);
         for named in &all[rest..] {
             let Some(node) = snapshot_node(named.snapshot) else { continue };
-            let cookie = u64::from(named.snapshot.number);
+            let cookie = cookie(named.snapshot);
             if each(Entry { name: named.name.as_bytes(), cookie, node }).is_break() {
                 break;
             }
@@ -192,6 +192,12 @@ impl View {
             })
         })
     }
+}
+
+/// Where a listing goes on after `snapshot`. By its time: one of the past may come in before those that there are. Seconds since
+/// the year -9999, before which there are no timestamps.
+fn cookie(snapshot: Snapshot) -> u64 {
+    snapshot.time.saturating_sub(jiff::Timestamp::MIN.as_second()).max(0).unsigned_abs() + 1
 }
 
 fn snapshot_node(snapshot: Snapshot) -> Option<Node> {

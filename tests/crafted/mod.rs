@@ -107,6 +107,7 @@ pub fn record(
         completeness: Completeness::default(),
         warnings: Vec::new(),
         alarm: Vec::new(),
+        imported: None,
     }
 }
 

@@ -46,6 +46,24 @@ pub fn add_lines(db: &Connection, id: i64, lines: &[IndexLine]) -> Result<()> {
     Ok(())
 }
 
+/// Copies from `known` what it says of archives and chunks, and nothing of contents: enough to read streams.
+pub fn copy_streams(known: &Connection, db: &Connection) -> Result<()> {
+    let mut archives = known.prepare("SELECT id, name, size, hash FROM archive")?;
+    let mut rows = archives.query(())?;
+    while let Some(row) = rows.next()? {
+        let values: (i64, String, i64, [u8; 32]) = row.try_into()?;
+        db.prepare_cached("INSERT INTO archive (id, name, size, hash) VALUES (?1, ?2, ?3, ?4)")?.execute(values)?;
+    }
+    let mut chunks = known.prepare("SELECT hash, size, archive, offset, stored, keys FROM chunk")?;
+    let mut rows = chunks.query(())?;
+    let sql = "INSERT INTO chunk (hash, size, archive, offset, stored, keys) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    while let Some(row) = rows.next()? {
+        let values: ([u8; 32], i64, i64, i64, i64, Option<Vec<u8>>) = row.try_into()?;
+        db.prepare_cached(sql)?.execute(values)?;
+    }
+    Ok(())
+}
+
 /// Adds a content, or fills in where it is if it was lost. Its id.
 fn add_content(db: &Connection, archive: i64, line: &ContentLine) -> Result<i64> {
     let frames = line.frames.as_ref().map(|lens| lens.iter().flat_map(|len| len.to_le_bytes()).collect::<Vec<u8>>());

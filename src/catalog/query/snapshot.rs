@@ -26,6 +26,14 @@ pub fn newest_good(db: &Connection) -> Result<Option<i64>> {
     Ok(db.prepare_cached("SELECT max(time) FROM snapshot WHERE good = 1")?.query_row((), |row| row.get(0))?)
 }
 
+/// The highest number that a snapshot has, or had since the catalog was built anew; 0 where there was none.
+pub fn highest_number(db: &Connection) -> Result<u16> {
+    let sql = "SELECT max(coalesce((SELECT max(number) FROM snapshot), 0),
+                   coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'number'), 0))";
+    let number: i64 = db.prepare_cached(sql)?.query_row((), |row| row.get(0))?;
+    Ok(u16::try_from(number.max(0)).unwrap_or(u16::MAX))
+}
+
 /// The newest snapshot before `time` (seconds since 1970).
 pub fn before(db: &Connection, time: i64) -> Result<Option<i64>> {
     let sql = "SELECT max(time) FROM snapshot WHERE time < ?1";

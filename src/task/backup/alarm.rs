@@ -23,8 +23,8 @@ pub(super) fn before(repository: &Repository, id: SnapshotId) -> Result<Vec<Snap
         if is_old && !before.is_empty() {
             break;
         }
-        // A record that cannot be read is told elsewhere.
-        before.extend(repository.record(earlier).ok().filter(SnapshotRecord::is_good));
+        // A record that cannot be read is told elsewhere. An imported one counts the files that were left, not those there were.
+        before.extend(repository.record(earlier).ok().filter(|record| record.is_good() && !record.is_imported()));
     }
     before.reverse();
     Ok(before)

@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use rusqlite::Connection;
 use uuid::Uuid;
 
 pub use self::dump::DumpSource;
@@ -85,7 +86,7 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     let location = UploadLocation::open(&options.upload_location)?;
     refuse_nesting(repository, &roots(&location, &options)?)?;
     let session = Session::begin(repository, "backup", monitor)?;
-    let last = last_record(&session)?;
+    let (newest, last) = last_records(&session)?;
     // The catalog lacks a snapshot whose lists are lost; its record is there all the same.
     let id = next_id(repository.snapshot_ids()?.pop())?;
     let sink = session.sink(id);
@@ -97,6 +98,7 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
         session: &session,
         sink: &sink,
         contents: &contents,
+        newest,
         last,
         before,
         location,
@@ -154,6 +156,9 @@ struct Work<'a> {
     session: &'a Session,
     sink: &'a ContentSink,
     contents: &'a Contents,
+    /// The newest snapshot: what streams are patches on.
+    newest: Option<SnapshotRecord>,
+    /// The newest that was not imported: what lay on disk.
     last: Option<SnapshotRecord>,
     /// The snapshots that this one may not have shrunk since.
     before: Vec<SnapshotRecord>,
@@ -321,7 +326,7 @@ impl Work<'_> {
         let mut record = SnapshotRecord {
             format: FORMAT_VERSION,
             id,
-            number: last_number(self.repository, self.last.as_ref())?.checked_add(1).ok_or_else(too_many)?,
+            number: self.session.next_number()?,
             repository: self.repository.id().to_string(),
             host: Repository::host(),
             shoebox: env!("CARGO_PKG_VERSION").to_owned(),
@@ -340,25 +345,18 @@ impl Work<'_> {
             completeness: Completeness { unreadable: pass.problems.len() as u64, ..Completeness::default() },
             warnings: dump.warnings.iter().cloned().chain(dump::age(&self.options.dump)?).collect(),
             alarm: Vec::new(),
+            imported: None,
         };
         record.alarm = alarm::alarm(&self.before, &record, self.options.alarm_shrink);
         self.session.stage(record, &written)
     }
 
     fn reference(&self, pick: impl Fn(&Streams) -> &Stream) -> Result<Reference> {
-        match &self.last {
+        match &self.newest {
             None => Ok(Reference::default()),
-            Some(last) => Reference::of(pick(&last.streams), &self.session.generation().connect()?),
+            Some(newest) => Reference::of(pick(&newest.streams), &self.session.generation().connect()?),
         }
     }
-}
-
-/// The number of the newest snapshot, also of one that the catalog could not take because its lists are lost.
-fn last_number(repository: &Repository, last: Option<&SnapshotRecord>) -> Result<u16> {
-    let known = last.map_or(0, |last| last.number);
-    let newest = repository.snapshot_ids()?.pop().filter(|id| Some(*id) != last.map(|last| last.id));
-    let unknown = newest.and_then(|id| repository.record(id).ok()).map_or(0, |record| record.number);
-    Ok(known.max(unknown))
 }
 
 /// A repository holds one library: some account of the last snapshot must be in this one.
@@ -368,12 +366,7 @@ fn another_library() -> Error {
     )
 }
 
-fn too_many() -> Error {
-    Error::new(Kind::Unsupported, "the repository has had 65,535 snapshots, its most")
-        .hint("begin a new repository with `shoebox init`")
-}
-
-fn info(dump: &immich::Dump) -> DumpInfo {
+pub(in crate::task) fn info(dump: &immich::Dump) -> DumpInfo {
     DumpInfo {
         kind: dump.kind,
         verdict: dump.verdict.clone(),
@@ -388,21 +381,31 @@ fn info(dump: &immich::Dump) -> DumpInfo {
     }
 }
 
-/// How many photos had no file in the last snapshot that says so.
+/// How many photos had no file in the last snapshot that says so. An imported one lacks files for other reasons.
 fn missing_before(session: &Session) -> Result<u64> {
     let db = session.generation().connect()?;
-    match query::snapshot::newest_good(&db)? {
-        Some(time) => Ok(repo::record_of(&db, time)?.completeness.missing),
-        None => Ok(0),
-    }
+    let record = newest(&db, |record| record.is_good() && !record.is_imported())?;
+    Ok(record.map_or(0, |record| record.completeness.missing))
 }
 
-fn last_record(session: &Session) -> Result<Option<SnapshotRecord>> {
+/// The newest snapshot, and the newest that was not imported: what an imported one lists was not seen on disk, and a file
+/// that is like it may have changed since.
+fn last_records(session: &Session) -> Result<(Option<SnapshotRecord>, Option<SnapshotRecord>)> {
     let db = session.generation().connect()?;
-    match query::snapshot::before(&db, i64::MAX)? {
-        Some(time) => repo::record_of(&db, time).map(Some),
-        None => Ok(None),
+    Ok((newest(&db, |_| true)?, newest(&db, |record| !record.is_imported())?))
+}
+
+/// The newest snapshot that is as `wanted`.
+fn newest(db: &Connection, wanted: impl Fn(&SnapshotRecord) -> bool) -> Result<Option<SnapshotRecord>> {
+    let mut time = i64::MAX;
+    while let Some(before) = query::snapshot::before(db, time)? {
+        let record = repo::record_of(db, before)?;
+        if wanted(&record) {
+            return Ok(Some(record));
+        }
+        time = before;
     }
+    Ok(None)
 }
 
 /// The id of a snapshot taken now. Ids ascend; a clock that was set back is an error and not a snapshot in the past.
@@ -455,7 +458,7 @@ fn is_walked(file: &FilePath, roots: &[Root]) -> bool {
 }
 
 /// A line of a list.
-fn line<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
+pub(in crate::task) fn line<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
     let mut line =
         serde_json::to_vec(value).map_err(|error| Error::new(Kind::Io, "writing a list").caused_by(error))?;
     line.push(b'\n');

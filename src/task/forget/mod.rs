@@ -1,6 +1,8 @@
 //! Forgetting snapshots by a policy or by name, and what stops it.
 //!
 //! Always kept, whatever the policy says: the newest snapshot, the newest good one, and the last one that passed a check.
+//! An imported snapshot lists the files that were left of its day: it never takes the place of one that was made then, in these and in
+//! every rule of a policy. It is kept where a rule would keep it if all were alike.
 //! Snapshots with a bad dump use up no rule: they are kept by [`Policy::within`] alone. Nothing is forgotten while a snapshot
 //! has an alarm that nobody acknowledged, or a record that cannot be read, or while the clock looks wrong.
 
@@ -83,8 +85,7 @@ fn plan(repository: &Repository, db: &rusqlite::Connection, options: &Options) -
     let notes = repository.notes()?;
     refuse_alarm(&records, &notes)?;
     if !options.accept_clock {
-        let times: Vec<Timestamp> = records.iter().map(|record| record.id.time()).collect();
-        refuse_clock(&times, options.now)?;
+        refuse_clock(&times(&records), options.now)?;
     }
     let always = always_kept(&records, &notes);
     let chosen = match &options.choice {
@@ -130,6 +131,11 @@ fn refuse_alarm(records: &[SnapshotRecord], notes: &Notes) -> Result<()> {
     }
 }
 
+/// When the snapshots were made, oldest first; of imported ones their files say it, and not this machine's clock.
+pub fn times<'a>(records: impl IntoIterator<Item = &'a SnapshotRecord>) -> Vec<Timestamp> {
+    records.into_iter().filter(|record| !record.is_imported()).map(|record| record.id.time()).collect()
+}
+
 /// Stops where the time of now, or of the newest snapshot, looks wrong. `times` ascend.
 pub fn refuse_clock(times: &[Timestamp], now: Timestamp) -> Result<()> {
     let refused =
@@ -157,8 +163,12 @@ fn always_kept(records: &[SnapshotRecord], notes: &Notes) -> BTreeMap<SnapshotId
     let mut always = BTreeMap::new();
     let passed = notes.passed();
     always.extend(passed.keys().rev().find(|id| there.contains(id)).map(|id| (*id, "last that passed a check")));
-    always.extend(records.iter().rev().find(|record| record.is_good()).map(|record| (record.id, "newest good one")));
-    always.extend(records.last().map(|record| (record.id, "newest")));
+    let newest = |wanted: &dyn Fn(&SnapshotRecord) -> bool| {
+        let mut found = records.iter().rev().filter(|record| wanted(record));
+        found.clone().find(|record| !record.is_imported()).or_else(|| found.next()).map(|record| record.id)
+    };
+    always.extend(newest(&SnapshotRecord::is_good).map(|id| (id, "newest good one")));
+    always.extend(newest(&|_| true).map(|id| (id, "newest")));
     always
 }
 
@@ -181,6 +191,9 @@ fn by_policy(
     let only_within = Policy { within: policy.within, ..Policy::default() };
     let mut reasons: BTreeMap<_, _> = kept(&only_within, &all)?.into_iter().collect();
     reasons.extend(kept(policy, &good)?);
+    // As if there were no imported ones: none of these goes because of one.
+    let made: Vec<&SnapshotRecord> = good.into_iter().filter(|record| !record.is_imported()).collect();
+    reasons.extend(kept(policy, &made)?);
     Ok(reasons)
 }
 
