@@ -292,6 +292,7 @@ fn every_command_has_help_with_an_example_and_completions_are_printed() {
     for command in [
         "init",
         "backup",
+        "import",
         "snapshots",
         "mount",
         "ls",

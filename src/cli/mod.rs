@@ -16,6 +16,7 @@ mod dump;
 mod exit;
 mod find;
 mod forget;
+mod import;
 mod init;
 mod log;
 mod ls;
@@ -106,6 +107,7 @@ enum Command {
     Status(status::Args),
     Notify(Box<notify::Args>),
     Doctor(doctor::Args),
+    Import(import::Args),
     Snapshots(snapshots::Args),
     Mount(mount::Args),
     Ls(ls::Args),
@@ -174,6 +176,7 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
         Command::Status(args) => args.run(&global, output),
         Command::Notify(args) => args.run(&global, output),
         Command::Doctor(args) => args.run(&global, output),
+        Command::Import(args) => args.run(&global, output),
         Command::Snapshots(args) => args.run(&global, output),
         Command::Mount(args) => args.run(&global, output),
         Command::Ls(args) => args.run(&global, output),

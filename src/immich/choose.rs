@@ -3,7 +3,7 @@
 use super::database::Database;
 use super::library::Library;
 use super::scan::Scan;
-use super::tables::Table;
+use super::tables::{REQUIRED, Table};
 use super::{Dump, DumpKind, Verdict, bad};
 use crate::base::{Error, Kind, Result};
 
@@ -16,6 +16,7 @@ pub fn choose(mut scan: Scan, wanted: Option<&str>) -> Result<Dump> {
     let verdict = verdict(&scan.databases[index], scan.line);
     let mut dump = describe(&scan, verdict);
     let database = scan.databases.swap_remove(index);
+    dump.is_foreign = database.fault.is_none() && database.missing().eq(REQUIRED);
     dump.database = database.name;
     dump.extensions = database.extensions.into_iter().collect();
     dump.rows = database.rows;

@@ -71,6 +71,8 @@ pub struct Dump {
     pub lines: u64,
     /// What is odd about a dump that is otherwise good, one lower-case line each.
     pub warnings: Vec<String>,
+    /// It is whole, and has no table of Immich: another program's.
+    pub is_foreign: bool,
     library: Option<Library>,
 }
 
@@ -102,6 +104,7 @@ impl Dump {
             bytes: 0,
             lines: 0,
             warnings: Vec::new(),
+            is_foreign: false,
             library: None,
         }
     }

@@ -14,6 +14,7 @@ pub mod drill;
 pub mod dump;
 pub mod find;
 pub mod forget;
+pub mod import;
 pub mod log;
 pub mod open;
 pub mod prune;

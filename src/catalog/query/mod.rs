@@ -4,6 +4,7 @@ pub mod audit;
 pub mod check;
 pub mod history;
 pub mod list;
+pub mod past;
 mod place;
 pub mod search;
 pub mod snapshot;

@@ -1,0 +1,127 @@
+//! `shoebox import`
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::json;
+
+use super::output::{Output, count, plural, size};
+use super::progress::Progress;
+use super::{Done, Global};
+use crate::base::Result;
+use crate::task::import::{self, Entry, Options, Outcome, Report};
+
+/// Take in dumps of the past: each becomes a snapshot of its day
+///
+/// Takes what postgres-backup-local and Immich itself have kept: each dump is verified, dated by its file's time and its name, and
+/// taken once, however many names it has. A snapshot of the past shows the photos of its day that the repository still has, by
+/// their SHA-1: so make a backup first. The dumps are only read; run it again whenever you like, what is there is not taken twice.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Dumps (.sql, .sql.gz), and folders of dumps
+    #[arg(required = true, value_name = "FOLDER|FILE")]
+    paths: Vec<PathBuf>,
+    /// Verify and date all of it, and only say what would be imported
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Immich's database, where a dump holds several
+    #[arg(long, env = "SHOEBOX_DATABASE_NAME", value_name = "NAME")]
+    database_name: Option<String>,
+    /// Accept dumps of another Immich server than the repository's
+    #[arg(long)]
+    accept_other_library: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  shoebox import --dry-run /srv/immich/backups     what postgres-backup-local keeps: last/, daily/, weekly/, monthly/
+  shoebox import /srv/immich/library/backups       Immich's own
+  shoebox import immich-2024.sql.gz                a file of any name: it is as old as its time says
+
+Names without a time zone are taken as of this machine's (or TZ's), where the file's time is of another day than its name.
+Not in such a snapshot: sidecars, profile pictures, external libraries, and photos that were gone before the first backup; how many
+these are is told, and is no failure. `latest` is never one of these snapshots while there is a backup's.
+
+JSON: one object a file, by time: {\"file\", \"time\", \"dated_by\": \"name\", \"file_and_name\", \"file\", \"name_here\", \"row\", \"outcome\":
+\"imported\", \"skipped\", \"refused\", with \"why\", or \"snapshot\", \"assets\", \"present\", \"missing\", \"not_covered\"}; the last is
+{\"kind\": \"summary\", \"dry_run\", \"imported\", \"skipped\", \"refused\", \"grown\": bytes}. Exit code 3: a dump was refused";
+
+impl Args {
+    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+        let options = Options {
+            paths: self.paths,
+            database: self.database_name,
+            accept_other_library: self.accept_other_library,
+            zone: TimeZone::system(),
+            now: Timestamp::now(),
+            dry_run: self.dry_run,
+        };
+        let progress = Progress::new(output)?;
+        let done = import::import(&global.open()?, &options, &progress);
+        let problems = progress.finish();
+        output.problems(&problems);
+        let report = done?;
+        print(&report, &options, output)?;
+        Ok(if problems.is_empty() && refused(&report) == 0 { Done::Whole } else { Done::Partly })
+    }
+}
+
+fn print(report: &Report, options: &Options, output: &Output) -> Result<()> {
+    if !report.entries.is_empty() {
+        output.table(&report.entries, &["Time", "Dated by", "File", "Outcome"], &[], |entry| cells(entry, options))?;
+    }
+    output.answer(&summary(report, options.dry_run), text(report, options.dry_run))?;
+    if report.imported() > 0 && !output.is_json() && !options.dry_run {
+        output
+            .note("Each was read back out of the repository and is what its file was: these files are needed no more.");
+    }
+    Ok(())
+}
+
+fn cells(entry: &Entry, options: &Options) -> Vec<String> {
+    let local = |time: Timestamp| time.to_zoned(options.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let outcome = match &entry.outcome {
+        Outcome::Imported { snapshot, assets, present, .. } => {
+            let is = if options.dry_run { "would be" } else { "is" };
+            let assets = plural(*assets, "asset", "assets");
+            format!("{is} snapshot {snapshot}: {assets}, {} with their file", count(*present))
+        }
+        Outcome::Skipped { why } => format!("skipped: {why}"),
+        Outcome::Refused { why } => format!("REFUSED: {why}"),
+    };
+    let source = entry.dated_by.map_or_else(String::new, |source| source.to_string());
+    vec![entry.time.map_or_else(String::new, local), source, entry.file.clone(), outcome]
+}
+
+fn skipped(report: &Report) -> u64 {
+    report.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Skipped { .. })).count() as u64
+}
+
+fn refused(report: &Report) -> u64 {
+    report.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Refused { .. })).count() as u64
+}
+
+fn summary(report: &Report, dry_run: bool) -> serde_json::Value {
+    json!({
+        "kind": "summary",
+        "dry_run": dry_run,
+        "imported": report.imported(),
+        "skipped": skipped(report),
+        "refused": refused(report),
+        "grown": report.grown,
+    })
+}
+
+fn text(report: &Report, dry_run: bool) -> String {
+    if report.entries.is_empty() {
+        return "no dump (*.sql, *.sql.gz) found".to_owned();
+    }
+    let dumps = plural(report.imported(), "dump", "dumps");
+    let rest = format!("{} skipped, {} refused", count(skipped(report)), count(refused(report)));
+    match dry_run {
+        true => format!("{dumps} would be imported, {rest}; nothing was written"),
+        false => format!("{dumps} imported, {rest}; the repository grew by {}", size(report.grown)),
+    }
+}

@@ -1,0 +1,140 @@
+//! Finding dumps: in the folders that postgres-backup-local and Immich keep, and wherever else a person points to.
+//!
+//! postgres-backup-local links each dump into `last/`, `daily/`, `weekly/` and `monthly/`, and `…-latest` points to one by a
+//! symlink: however many names a file has, it is found once, and dated by the most precise of them.
+//!
+//! Source: `backup.sh` of prodrigestivill/docker-postgres-backup-local.
+
+use std::collections::HashMap;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use walkdir::{DirEntry, WalkDir};
+
+use super::date::{Dated, Stamp};
+use crate::base::{Error, Result};
+
+/// Folders are looked into so deep: `last/` lies below the folder that is given, or below that of a server.
+const DEPTH: usize = 3;
+
+/// A file that may be a dump.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub path: PathBuf,
+    /// As it is told: below the folder that was given.
+    pub name: String,
+    /// Bytes, as they lie there.
+    pub size: u64,
+    pub dated: Dated,
+    rank: u8,
+}
+
+/// What is no dump, though it looks like one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    pub name: String,
+    pub why: &'static str,
+    /// The person will miss it.
+    pub is_problem: bool,
+}
+
+/// What lies in the folders that were given.
+#[derive(Debug, Default)]
+pub(super) struct Finds {
+    /// Those whose date is the most precise first, and of these the newest: so of two copies of a dump the better named counts.
+    pub dumps: Vec<Found>,
+    pub left: Vec<Left>,
+}
+
+/// Looks for dumps at `paths`: files are taken as they are, folders are looked into. Names are of the zone `here` where nothing
+/// else is known.
+pub(super) fn find(paths: &[PathBuf], here: &TimeZone) -> Result<Finds> {
+    let mut finds = Finds::default();
+    let mut by_file = HashMap::new();
+    for path in paths {
+        let meta = fs::metadata(path).map_err(|error| {
+            Error::io(format_args!("opening {}", path.display()), error).hint(
+                "import takes dumps, and folders of dumps: Immich's own backups/, or that of postgres-backup-local",
+            )
+        })?;
+        match meta.is_dir() {
+            true => folder(path, here, &mut by_file, &mut finds)?,
+            false => add(path, name(path, path), &meta, here, &mut by_file, &mut finds),
+        }
+    }
+    finds.dumps.sort_by(|a, b| (a.rank, b.dated.time, &a.name).cmp(&(b.rank, a.dated.time, &b.name)));
+    Ok(finds)
+}
+
+fn folder(root: &Path, here: &TimeZone, by_file: &mut HashMap<(u64, u64), usize>, finds: &mut Finds) -> Result<()> {
+    let mut walk = WalkDir::new(root).max_depth(DEPTH).sort_by_file_name().into_iter();
+    while let Some(entry) = walk.next() {
+        let entry = entry.map_err(|error| Error::io(format_args!("looking into {}", root.display()), error.into()))?;
+        let told = || name(root, entry.path());
+        if entry.file_type().is_dir() {
+            if entry.path().join("toc.dat").is_file() {
+                let why = "this is a dump in pg_dump's directory format; make a plain one, without -Fd (or convert it: pg_restore -f dump.sql)";
+                finds.left.push(Left { name: told(), why, is_problem: true });
+                walk.skip_current_dir();
+            }
+            continue;
+        }
+        // Where a symlink leads: nowhere, if what it pointed to was cleaned up.
+        let Some(meta) = fs::metadata(entry.path()).ok().filter(Metadata::is_file) else { continue };
+        match is_dump(&entry) {
+            Looks::Whole => add(entry.path(), told(), &meta, here, by_file, finds),
+            Looks::Unfinished => {
+                let why = "a backup that was cut short left it";
+                finds.left.push(Left { name: told(), why, is_problem: false });
+            }
+            Looks::Other => {}
+        }
+    }
+    Ok(())
+}
+
+/// What a file of a folder looks like by its name.
+enum Looks {
+    Whole,
+    Unfinished,
+    Other,
+}
+
+fn is_dump(entry: &DirEntry) -> Looks {
+    let name = entry.file_name().to_string_lossy().to_lowercase();
+    let is_named = name.contains(".sql") || name.ends_with(".dump") || name.ends_with(".backup");
+    match (is_named, Stamp::of(entry.path())) {
+        (true, _) if name.ends_with(".tmp") || name.ends_with(".part") => Looks::Unfinished,
+        (false, Stamp::None) => Looks::Other,
+        _ => Looks::Whole,
+    }
+}
+
+fn add(
+    path: &Path,
+    name: String,
+    meta: &Metadata,
+    here: &TimeZone,
+    by_file: &mut HashMap<(u64, u64), usize>,
+    finds: &mut Finds,
+) {
+    let stamp = Stamp::of(path);
+    let time = Timestamp::new(meta.mtime(), meta.mtime_nsec() as i32).unwrap_or(Timestamp::UNIX_EPOCH);
+    let found =
+        Found { path: path.to_owned(), name, size: meta.size(), dated: stamp.dated(time, here), rank: stamp.rank() };
+    let place = *by_file.entry((meta.dev(), meta.ino())).or_insert(finds.dumps.len());
+    match finds.dumps.get_mut(place) {
+        None => finds.dumps.push(found),
+        Some(known) if found.rank < known.rank => *known = found,
+        Some(_) => {}
+    }
+}
+
+/// `path` as it is told: below `root`, or by its own name.
+fn name(root: &Path, path: &Path) -> String {
+    let below = path.strip_prefix(root).ok().filter(|below| !below.as_os_str().is_empty());
+    below.unwrap_or_else(|| Path::new(path.file_name().unwrap_or_default())).to_string_lossy().into_owned()
+}
