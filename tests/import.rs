@@ -2,6 +2,7 @@
 //! pg_dump.
 
 mod backup_library;
+mod crafted;
 mod support;
 mod two_nights;
 
@@ -24,7 +25,7 @@ use serde_json::Value;
 use shoebox::base::monitor::{Collect, Silent};
 use shoebox::base::{Kind, Monitor, Phase, Problem, SnapshotId};
 use shoebox::mount::{self, Mount};
-use shoebox::repo::{Repository, SnapshotRecord};
+use shoebox::repo::{Imported, Repository, SnapshotRecord, Streams};
 use shoebox::task::backup::{self, DumpSource, Report as Backed, backup as back_up};
 use shoebox::task::check::{Extent, check};
 use shoebox::task::find::{Finder, Query, Span};
@@ -710,4 +711,78 @@ fn what_a_real_server_kept_shows_every_photo_at_its_old_place() {
     let hits = finder.find(&Query { locked: true, ..Query::default() }, &Span::Snapshot(first.1.clone())).unwrap();
     assert_eq!(hits.len(), then["assets"].as_array().unwrap().len());
     assert_sound(&repository);
+}
+
+#[test]
+fn what_an_import_lists_is_never_taken_for_what_lies_on_disk() {
+    let home = small();
+    let photo = home.upload().join(format!("upload/{ANN}/1.jpg"));
+    let made = home.backup().record.id;
+    // The photo is in an archive, and no snapshot shows it.
+    fs::remove_file(home.repo_path().join(format!("snapshots/{made}.json"))).unwrap();
+    let text = small_dump(300, 1).replacen(&format!("{:040x}", 1), &sha1(&photo), 1);
+    let path = put(home.dir.path().join("immich-20260901.sql"), text.as_bytes(), "2026-09-01T02:00:00Z");
+    assert_eq!(import_into(&home.repository(), &[path]).imported(), 1);
+    let id: SnapshotId = "2026-09-01T020000Z".parse().unwrap();
+    let record = home.repository().record(id).unwrap();
+    assert_eq!((record.files.files, record.completeness.present, record.completeness.missing), (1, 1, 1));
+    // Other bytes, as many, and the time that the import made up.
+    fs::write(&photo, noise(77, 20_000)).unwrap();
+    backup_library::set_mtime(&photo, 0);
+    let made = home.backup().record;
+    assert_eq!(made.alarm.len(), 0);
+    let told = reads(&home.repo_path());
+    let of = |id: SnapshotId| {
+        let minute = id.time().strftime("%Y-%m-%d %H.%M").to_string();
+        let is_it = |path: &str| path.contains(&minute) && path.contains("/files/") && path.ends_with("/1.jpg");
+        let found = told.iter().find(|(path, _)| is_it(path));
+        found.unwrap().1.clone().unwrap()
+    };
+    assert_eq!(of(id), hex::encode(<sha1::Sha1 as sha1::Digest>::digest(noise(2, 20_000))));
+    assert_eq!(of(made.id), sha1(&photo));
+}
+
+/// A repository with records of these snapshots, imported where it says so.
+fn recorded(snapshots: &[(&str, bool)]) -> (TempDir, Repository) {
+    let dir = tempfile::tempdir().unwrap();
+    let repository = Repository::create(&dir.path().join("repository")).unwrap();
+    for (number, (id, is_imported)) in snapshots.iter().enumerate() {
+        let (id, number) = (id.parse().unwrap(), number as u16 + 1);
+        let record = crafted::record(&repository, id, number, Streams::default(), Vec::new());
+        let from = Imported { file: "immich.sql".into(), hash: shoebox::base::Hash([0; 32]) };
+        crafted::put_record(&repository, &SnapshotRecord { imported: is_imported.then_some(from), ..record });
+    }
+    (dir, repository)
+}
+
+/// What stays, by a rule.
+fn kept(repository: &Repository, rule: (Every, Count), now: &str) -> Vec<String> {
+    let choice = Choice::ByPolicy(Policy { keep: vec![rule], ..Policy::default() });
+    let options =
+        forget::Options { choice, zone: TimeZone::UTC, now: now.parse().unwrap(), accept_clock: false, apply: false };
+    let fates = forget(repository, &options, &Silent).unwrap().fates;
+    fates.iter().filter(|fate| !fate.reasons.is_empty()).map(|fate| fate.record.id.to_string()).collect()
+}
+
+#[test]
+fn rules_keep_what_they_would_keep_without_imported_ones() {
+    let (_dir, repository) = recorded(&[
+        ("2026-10-05T020000Z", true),
+        ("2026-11-01T030000Z", false),
+        ("2026-11-01T220000Z", true),
+        ("2026-11-02T030000Z", false),
+    ]);
+    let by_day = kept(&repository, (Every::Day, Count::Of(2)), "2026-11-02T04:00:00Z");
+    assert_eq!(by_day, ["2026-11-01T030000Z", "2026-11-01T220000Z", "2026-11-02T030000Z"]);
+    let by_month = kept(&repository, (Every::Month, Count::Of(2)), "2026-11-02T04:00:00Z");
+    assert_eq!(by_month, ["2026-10-05T020000Z", "2026-11-02T030000Z"]);
+    // The newest that a backup made stays also where an imported one is newer.
+    let (_dir, repository) = recorded(&[("2026-11-01T030000Z", false), ("2026-11-03T030000Z", true)]);
+    let last = kept(&repository, (Every::Snapshot, Count::Of(1)), "2026-11-03T04:00:00Z");
+    assert_eq!(last, ["2026-11-01T030000Z", "2026-11-03T030000Z"]);
+    // Two years between the dumps and the first backup are no clock that jumped.
+    let days = ["2024-01-01T030000Z", "2024-01-02T030000Z", "2024-01-03T030000Z"];
+    let (_dir, repository) =
+        recorded(&[(days[0], true), (days[1], true), (days[2], true), ("2026-11-01T030000Z", false)]);
+    assert_eq!(kept(&repository, (Every::Snapshot, Count::Of(9)), "2026-11-01T04:00:00Z").len(), 4);
 }

@@ -75,7 +75,7 @@ fn print(report: &Report, options: &Options, output: &Output) -> Result<()> {
     output.answer(&summary(report, options.dry_run), text(report, options.dry_run))?;
     if report.imported() > 0 && !output.is_json() && !options.dry_run {
         output
-            .note("Each was read back out of the repository and is what its file was: these files are needed no more.");
+            .note("what was imported was read back out of the repository and is what its file was: those files are needed no more");
     }
     Ok(())
 }

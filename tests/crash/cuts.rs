@@ -76,3 +76,9 @@ fn a_repair_cut_anywhere_loses_nothing_and_the_next_one_finishes() {
     let past = Past::damaged();
     cut_everywhere(&past, &Work::Mend, &past.nights);
 }
+
+#[test]
+fn an_import_cut_anywhere_loses_nothing_and_the_next_one_goes_on() {
+    let past = Past::with_dumps();
+    cut_everywhere(&past, &Work::Import, &past.nights);
+}

@@ -47,6 +47,10 @@ impl Expected {
                 nights.extend(new.map(|id| past.night(*id)));
                 assert!((1..=3).contains(&(nights.len() - kept.len())), "{what}: {after:?}");
             }
+            Work::Import => {
+                nights.extend(past.imported());
+                assert_eq!(after.len(), self.snapshots, "{what}");
+            }
             _ => assert_eq!(after.len(), self.snapshots, "{what}"),
         }
         nights

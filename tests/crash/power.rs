@@ -103,6 +103,12 @@ fn a_power_cut_during_a_forget_loses_nothing_else() {
 }
 
 #[test]
+fn a_power_cut_during_an_import_loses_nothing() {
+    let past = Past::with_dumps();
+    cut_everywhere(&past, &Work::Import, &past.nights);
+}
+
+#[test]
 fn a_power_cut_during_a_prune_loses_nothing() {
     let past = Past::forgotten();
     cut_everywhere(&past, &Work::Prune, &past.nights);

@@ -112,10 +112,10 @@ impl Stamp {
     pub fn rank(self) -> u8 {
         match self {
             Stamp::Instant(_) | Stamp::Second(_) => 0,
-            Stamp::None => 1,
-            Stamp::Day(_) => 2,
-            Stamp::Week(_) => 3,
-            Stamp::Month(_) => 4,
+            Stamp::Day(_) => 1,
+            Stamp::Week(_) => 2,
+            Stamp::Month(_) => 3,
+            Stamp::None => 4,
         }
     }
 

@@ -20,6 +20,9 @@ use crate::base::{Error, Result};
 /// Folders are looked into so deep: `last/` lies below the folder that is given, or below that of a server.
 const DEPTH: usize = 3;
 
+/// What tells a file from others under all its names: device, inode, size and time. Some file systems give one inode to all.
+type Inode = (u64, u64, u64, Timestamp);
+
 /// A file that may be a dump.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -69,7 +72,7 @@ pub(super) fn find(paths: &[PathBuf], here: &TimeZone) -> Result<Finds> {
     Ok(finds)
 }
 
-fn folder(root: &Path, here: &TimeZone, by_file: &mut HashMap<(u64, u64), usize>, finds: &mut Finds) -> Result<()> {
+fn folder(root: &Path, here: &TimeZone, by_file: &mut HashMap<Inode, usize>, finds: &mut Finds) -> Result<()> {
     let mut walk = WalkDir::new(root).max_depth(DEPTH).sort_by_file_name().into_iter();
     while let Some(entry) = walk.next() {
         let entry = entry.map_err(|error| Error::io(format_args!("looking into {}", root.display()), error.into()))?;
@@ -118,14 +121,15 @@ fn add(
     name: String,
     meta: &Metadata,
     here: &TimeZone,
-    by_file: &mut HashMap<(u64, u64), usize>,
+    by_file: &mut HashMap<Inode, usize>,
     finds: &mut Finds,
 ) {
     let stamp = Stamp::of(path);
     let time = Timestamp::new(meta.mtime(), meta.mtime_nsec() as i32).unwrap_or(Timestamp::UNIX_EPOCH);
     let found =
         Found { path: path.to_owned(), name, size: meta.size(), dated: stamp.dated(time, here), rank: stamp.rank() };
-    let place = *by_file.entry((meta.dev(), meta.ino())).or_insert(finds.dumps.len());
+    let inode = (meta.dev(), meta.ino(), found.size, time);
+    let place = *by_file.entry(inode).or_insert(finds.dumps.len());
     match finds.dumps.get_mut(place) {
         None => finds.dumps.push(found),
         Some(known) if found.rank < known.rank => *known = found,
@@ -137,4 +141,32 @@ fn add(
 fn name(root: &Path, path: &Path) -> String {
     let below = path.strip_prefix(root).ok().filter(|below| !below.as_os_str().is_empty());
     below.unwrap_or_else(|| Path::new(path.file_name().unwrap_or_default())).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_file_is_found_once_under_the_name_that_says_most() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for folder in ["daily", "weekly", "monthly"] {
+            fs::create_dir(at(folder)).unwrap();
+        }
+        fs::write(at("weekly/immich-202623.sql.gz"), "dump").unwrap();
+        fs::hard_link(at("weekly/immich-202623.sql.gz"), at("daily/immich-20260607.sql.gz")).unwrap();
+        fs::hard_link(at("weekly/immich-202623.sql.gz"), at("monthly/immich-202606.sql.gz")).unwrap();
+        symlink("immich-20260607.sql.gz", at("daily/immich-latest.sql.gz")).unwrap();
+        symlink("immich-19990101.sql.gz", at("daily/immich-gone.sql.gz")).unwrap();
+        fs::write(at("daily/notes.txt"), "none").unwrap();
+        fs::write(at("immich-db-backup-1.sql.gz.tmp"), "half").unwrap();
+        let finds = find(&[dir.path().to_owned(), at("daily/immich-latest.sql.gz")], &TimeZone::UTC).unwrap();
+        let names: Vec<&str> = finds.dumps.iter().map(|found| found.name.as_str()).collect();
+        assert_eq!(names, ["daily/immich-20260607.sql.gz"]);
+        assert_eq!(finds.dumps[0].dated.time.to_string(), "2026-06-07T00:00:00Z");
+        let left: Vec<(&str, bool)> = finds.left.iter().map(|left| (left.name.as_str(), left.is_problem)).collect();
+        assert_eq!(left, [("immich-db-backup-1.sql.gz.tmp", false)]);
+    }
 }

@@ -18,11 +18,15 @@ use shoebox::repo::{Repository, StreamReader, prune};
 use shoebox::task::backup::backup;
 use shoebox::task::check::{Extent, check};
 use shoebox::task::forget::{self, Choice, forget};
+use shoebox::task::import::{self, import};
 use shoebox::task::{prune::prune, repair};
 use shoebox::view::{self, View};
 use tempfile::TempDir;
 
-use crate::backup_library::{ANN, Home, dump, noise};
+use crate::backup_library::{ANN, Home, dump, noise, sha1_of};
+
+/// The days of dumps that are imported.
+const IMPORTED: [&str; 2] = ["20260301", "20260302"];
 
 /// What one snapshot has to give back.
 #[derive(Debug, Clone)]
@@ -46,6 +50,7 @@ pub enum Work {
     Prune,
     Repair,
     Mend,
+    Import,
 }
 
 impl Night {
@@ -101,6 +106,35 @@ impl Past {
         past
     }
 
+    /// Two nights, and two dumps of earlier days, which name a photo that is still there.
+    pub fn with_dumps() -> Past {
+        let past = Past::new(2);
+        for (day, night) in IMPORTED.into_iter().zip(past.imported()) {
+            let file = past.dumps().join(format!("last/immich-{day}-020000.sql"));
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, night.dump).unwrap();
+            fs::File::options().write(true).open(&file).unwrap().set_modified(night.id.time().into()).unwrap();
+        }
+        past
+    }
+
+    fn dumps(&self) -> PathBuf {
+        self.home.dir.path().join("dumps")
+    }
+
+    /// What the snapshots have to give back that come of these dumps.
+    pub fn imported(&self) -> Vec<Night> {
+        let photo = noise(1, 20_000);
+        let sum = sha1_of(&self.home.upload().join(format!("upload/{ANN}/stays-0.jpg")));
+        let night = |(number, day): (usize, &str)| {
+            let text = dump(300, 10 + number as u64).replacen(&format!("{:040x}", 1), &sum, 1);
+            let id = format!("{}-{}-{}T020000Z", &day[..4], &day[4..6], &day[6..]).parse().unwrap();
+            let files = BTreeMap::from([(format!("upload/{ANN}/1.jpg"), photo.clone())]);
+            Night { id, files, dump: text.into_bytes() }
+        };
+        IMPORTED.into_iter().enumerate().map(night).collect()
+    }
+
     /// A file comes, one goes, the dump is another one.
     pub fn change(&self, night: u64) {
         let name = |night: u64| format!("upload/{ANN}/night-{night}.jpg");
@@ -129,8 +163,20 @@ impl Past {
             Work::Prune => command.args(["prune", "--grace", "0d"]),
             Work::Repair => command.args(["repair", "catalog"]),
             Work::Mend => command.args(["repair", "--apply", "--upload-location"]).arg(self.home.upload()),
+            Work::Import => command.arg("import").arg(self.dumps()),
         };
         command
+    }
+
+    fn importing(&self) -> import::Options {
+        import::Options {
+            paths: vec![self.dumps()],
+            database: None,
+            accept_other_library: false,
+            zone: TimeZone::UTC,
+            now: Timestamp::now(),
+            dry_run: false,
+        }
     }
 
     /// shoebox itself, told to restore all of `night` to `folder`.
@@ -156,6 +202,7 @@ impl Past {
                 let options = repair::Options { apply: true, ..repair::Options::default() };
                 repair::repair(root, &options, &Silent).map(drop)
             }
+            Work::Import => import(&repository, &self.importing(), &Silent).map(drop),
         };
         done.unwrap_or_else(|error| panic!("{what}: {error:?}"));
     }
