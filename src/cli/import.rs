@@ -36,16 +36,16 @@ pub(super) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  shoebox import --dry-run /srv/immich/backups     what postgres-backup-local keeps: last/, daily/, weekly/, monthly/
-  shoebox import /srv/immich/library/backups       Immich's own
-  shoebox import immich-2024.sql.gz                a file of any name: it is as old as its time says
+  shoebox import --dry-run /srv/immich/backups    of postgres-backup-local: last/, daily/, weekly/, monthly/
+  shoebox import /srv/immich/library/backups      Immich's own
+  shoebox import immich-2024.sql.gz               any name will do: then it is as old as its file's time says
 
-Names without a time zone are taken as of this machine's (or TZ's), where the file's time is of another day than its name.
-Not in such a snapshot: sidecars, profile pictures, external libraries, and photos that were gone before the first backup; how many
-these are is told, and is no failure. `latest` is never one of these snapshots while there is a backup's.
+A time in a name is of no zone: where the file's own time is of another day, it is taken as of this machine's zone (or TZ).
+Such a snapshot has no sidecars, no profile pictures, no external libraries, and no photos that were gone before the first backup;
+how many are missing is told, and is no failure. While there is a backup, `latest` is one: a dump that is newer is left for later.
 
-JSON: one object a file, by time: {\"file\", \"time\", \"dated_by\": \"name\", \"file_and_name\", \"file\", \"name_here\", \"row\", \"outcome\":
-\"imported\", \"skipped\", \"refused\", with \"why\", or \"snapshot\", \"assets\", \"present\", \"missing\", \"not_covered\"}; the last is
+JSON: one object a file, by time: {\"file\", \"time\", \"dated_by\": \"name\", \"file_and_name\", \"file\", \"name_here\" or \"row\", \"outcome\":
+\"imported\", \"skipped\" or \"refused\", with \"why\", or \"snapshot\", \"assets\", \"present\", \"missing\", \"not_covered\"}; the last is
 {\"kind\": \"summary\", \"dry_run\", \"imported\", \"skipped\", \"refused\", \"grown\": bytes}. Exit code 3: a dump was refused";
 
 impl Args {
@@ -73,11 +73,21 @@ fn print(report: &Report, options: &Options, output: &Output) -> Result<()> {
         output.table(&report.entries, &["Time", "Dated by", "File", "Outcome"], &[], |entry| cells(entry, options))?;
     }
     output.answer(&summary(report, options.dry_run), text(report, options.dry_run))?;
-    if report.imported() > 0 && !output.is_json() && !options.dry_run {
-        output
-            .note("what was imported was read back out of the repository and is what its file was: those files are needed no more");
+    if report.imported() > 0 && !output.is_json() {
+        notes(report, options.dry_run, output);
     }
     Ok(())
+}
+
+fn notes(report: &Report, dry_run: bool, output: &Output) {
+    if report.is_first {
+        output.note("note: there is no backup yet, so these snapshots show no photo; after one, `shoebox forget` them by id and import them again");
+    }
+    if !dry_run {
+        output.note(
+            "note: what was imported was read back out of the repository and is what its file was: those files are needed no more",
+        );
+    }
 }
 
 fn cells(entry: &Entry, options: &Options) -> Vec<String> {

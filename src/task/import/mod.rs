@@ -4,7 +4,8 @@
 //! the repository. The files that are imported from are only read. A dump that cannot be taken is told, and the others go on.
 //! Snapshots that a backup made stay what they are: an import adds none that is newer than the newest of them.
 //!
-//! Limits: of the files of that day only originals are there that the repository has under their SHA-1 (see [`files`]).
+//! Limits: of the files of that day only originals are there that the repository has under their SHA-1 when it is imported (see
+//! [`files`]). Of a bad dump over a gigabyte, what was stored before it turned out bad stays until a prune.
 
 mod date;
 mod files;
@@ -87,6 +88,8 @@ pub struct Report {
     pub entries: Vec<Entry>,
     /// Bytes that the repository grew by, in archives.
     pub grown: u64,
+    /// There is no backup yet: the snapshots show no photo.
+    pub is_first: bool,
 }
 
 impl Report {
@@ -197,7 +200,7 @@ impl<'a> Import<'a> {
             self.monitor.advance(1, 0);
         }
         entries.sort_by(|a, b| (a.time, &a.file).cmp(&(b.time, &b.file)));
-        Ok(Report { entries, grown: self.grown })
+        Ok(Report { entries, grown: self.grown, is_first: self.newest.is_none() })
     }
 
     /// What is told of an import that was stopped, or that failed.
