@@ -341,7 +341,7 @@ fn what_postgres_backup_local_kept_is_browsable_beside_the_backups() {
     let audit = now.shoebox(&["audit", "--snapshot", JUNE, "--json"]);
     let totals = audit.json().pop().unwrap()["totals"].clone();
     assert_eq!(
-        (&totals["missing"]["count"], &totals["not_covered"]["count"]),
+        (&totals["no_file"]["count"], &totals["not_covered"]["count"]),
         (&complete.missing.into(), &complete.not_covered.into())
     );
     repair::catalog(&now.repository(), &Silent).unwrap();
