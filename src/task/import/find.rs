@@ -64,7 +64,7 @@ pub(super) fn find(paths: &[PathBuf], here: &TimeZone) -> Result<Finds> {
             )
         })?;
         match meta.is_dir() {
-            true => folder(path, here, &mut by_file, &mut finds)?,
+            true => folder(path, here, &mut by_file, &mut finds),
             false => add(path, name(path, path), &meta, here, &mut by_file, &mut finds),
         }
     }
@@ -72,10 +72,17 @@ pub(super) fn find(paths: &[PathBuf], here: &TimeZone) -> Result<Finds> {
     Ok(finds)
 }
 
-fn folder(root: &Path, here: &TimeZone, by_file: &mut HashMap<Inode, usize>, finds: &mut Finds) -> Result<()> {
+fn folder(root: &Path, here: &TimeZone, by_file: &mut HashMap<Inode, usize>, finds: &mut Finds) {
     let mut walk = WalkDir::new(root).max_depth(DEPTH).sort_by_file_name().into_iter();
     while let Some(entry) = walk.next() {
-        let entry = entry.map_err(|error| Error::io(format_args!("looking into {}", root.display()), error.into()))?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                let path = error.path().unwrap_or(root);
+                finds.left.push(Left { name: name(root, path), why: "it cannot be looked into", is_problem: true });
+                continue;
+            }
+        };
         let told = || name(root, entry.path());
         if entry.file_type().is_dir() {
             if entry.path().join("toc.dat").is_file() {
@@ -96,7 +103,6 @@ fn folder(root: &Path, here: &TimeZone, by_file: &mut HashMap<Inode, usize>, fin
             Looks::Other => {}
         }
     }
-    Ok(())
 }
 
 /// What a file of a folder looks like by its name.
