@@ -9,6 +9,7 @@ mod backup;
 mod check;
 mod completions;
 mod config;
+mod desktop;
 mod diff;
 mod doctor;
 mod drill;
@@ -22,6 +23,7 @@ mod log;
 mod ls;
 mod man;
 mod mount;
+mod mount_helper;
 mod notify;
 mod output;
 mod progress;
@@ -35,6 +37,8 @@ mod settings;
 mod signal;
 mod snapshots;
 mod status;
+mod thumbnailer;
+mod thumbnails;
 mod value;
 
 use std::ffi::OsString;
@@ -46,7 +50,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use self::output::Output;
-use self::settings::{Settings, Unparsed};
+use self::settings::Settings;
 use crate::base::{Error, Kind, Result};
 use crate::repo::Repository;
 
@@ -110,6 +114,7 @@ enum Command {
     Import(import::Args),
     Snapshots(snapshots::Args),
     Mount(mount::Args),
+    Thumbnails(thumbnails::Args),
     Ls(ls::Args),
     Find(find::Args),
     Diff(diff::Args),
@@ -128,6 +133,7 @@ enum Command {
     Completions(completions::Args),
     #[command(hide = true)]
     Man(man::Args),
+    Thumbnailer(thumbnailer::Args),
 }
 
 /// How a command ended when it did not fail.
@@ -144,17 +150,16 @@ enum Done {
 /// Runs the program with `arguments`, the first being its own name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let cli = match settings::parse(&arguments) {
-        Ok(cli) => cli,
-        Err(Unparsed::Usage(error)) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
-        }
-        Err(Unparsed::Settings(error)) => {
-            Output::new(false, false).error(&error);
-            return exit::of_error(&error);
-        }
-    };
+    if arguments.first().is_some_and(|name| mount_helper::is_meant(name)) {
+        return help_mount(&arguments);
+    }
+    match settings::parse(&arguments) {
+        Ok(cli) => start(cli),
+        Err(unparsed) => unparsed.told(exit::USAGE),
+    }
+}
+
+fn start(cli: Cli) -> ExitCode {
     log(&cli.global);
     cli.global.settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let output = Output::new(cli.global.json, cli.global.quiet);
@@ -164,6 +169,25 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             output.error(&error);
             exit::of_error(&error)
         }
+    }
+}
+
+/// As a helper of mount(8), with the exit codes that it wants.
+fn help_mount(arguments: &[OsString]) -> ExitCode {
+    let command = match mount_helper::translate(arguments) {
+        Ok(Some(command)) => command,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => {
+            Output::new(false, true).error(&error);
+            return ExitCode::from(mount_helper::USAGE);
+        }
+    };
+    match settings::parse(&command) {
+        Ok(cli) => match start(cli) {
+            ExitCode::SUCCESS => ExitCode::SUCCESS,
+            _ => ExitCode::from(mount_helper::FAILED),
+        },
+        Err(unparsed) => unparsed.told(mount_helper::USAGE),
     }
 }
 
@@ -179,6 +203,7 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
         Command::Import(args) => args.run(&global, output),
         Command::Snapshots(args) => args.run(&global, output),
         Command::Mount(args) => args.run(&global, output),
+        Command::Thumbnails(args) => args.run(output),
         Command::Ls(args) => args.run(&global, output),
         Command::Find(args) => args.run(&global, output),
         Command::Diff(args) => args.run(&global, output),
@@ -196,6 +221,7 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
         Command::Config(args) => args.run(&global, output),
         Command::Completions(args) => args.run(output),
         Command::Man(args) => args.run(),
+        Command::Thumbnailer(args) => args.run(),
     }
 }
 

@@ -1,19 +1,28 @@
 //! `shoebox mount`
 
+use std::fs::DirBuilder;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::SignedDuration;
 
 use signal_hook::consts::SIGINT;
 use signal_hook::iterator::Signals;
 
+use super::desktop::{self, Opener};
 use super::output::{Output, aside, printable};
-use super::{Done, Global, signal};
-use crate::base::{Context, Result};
-use crate::mount::{self, Mount, Unmounter};
+use super::{Done, Global, signal, value};
+use crate::base::{Context, Error, Result};
+use crate::mount::{self, Mount, Unmounter, point};
+use crate::repo::Repository;
 use crate::task::open::open_view;
 use crate::view;
+use crate::view::name::Shape;
 
 /// Show all snapshots as a folder, read-only
 ///
@@ -24,14 +33,23 @@ use crate::view;
 #[command(after_help = "\
 Examples:
   shoebox mount /mnt/photos
+  shoebox mount --open              # in your file manager; unmounts by itself when nobody looks any more
   shoebox mount --background --user 'Ann Lee' ~/my-photos
   fusermount3 -u ~/my-photos        # or Ctrl-C in the foreground")]
 pub(super) struct Args {
-    /// An empty folder
-    mountpoint: PathBuf,
+    /// An empty folder; may be left out with --open: then one is made, and removed in the end
+    #[arg(required_unless_present = "open")]
+    mountpoint: Option<PathBuf>,
+    /// Go on in the background, and open the newest snapshot in the file manager
+    #[arg(long)]
+    open: bool,
     /// Go on in the background
     #[arg(long)]
     background: bool,
+    /// Unmount once nobody looked into it for so long and nothing of it is open, such as 30m or 2h. Without MOUNTPOINT 30m if
+    /// not given, else never; 0s is never
+    #[arg(long, env = "SHOEBOX_IDLE", value_name = "DURATION", value_parser = value::duration)]
+    idle: Option<SignedDuration>,
     /// Let other users of this computer in (needs `user_allow_other` in /etc/fuse.conf, or root)
     #[arg(long, env = "SHOEBOX_ALLOW_OTHER")]
     allow_other: bool,
@@ -50,57 +68,146 @@ pub(super) struct Args {
     /// Answer for extended attributes: asset id, hashes, albums (makes `ls -l` slower)
     #[arg(long)]
     xattrs: bool,
+    /// What `mount` and `df` show; /etc/fstab's own words, so that mount(8) knows it again
+    #[arg(long, hide = true)]
+    source: Option<String>,
 }
 
-/// Set for the process that serves in the background: it tells its parent when it is ready.
+/// Set for the process that serves in the background, to its mount point: it tells its parent when it is ready.
 const SERVING: &str = "SHOEBOX_SERVING_IN_BACKGROUND";
+
+/// How long a mount stays without anybody looking into it when it chose its place by itself.
+const IDLE: Duration = Duration::from_secs(30 * 60);
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
-        let serving = std::env::var_os(SERVING).is_some();
-        if self.background && !serving {
-            return self.start_in_background(output);
+        if let Some(point) = std::env::var_os(SERVING) {
+            return self.serve(Path::new(&point), true, global, output);
         }
-        // Listening comes first: who asks to end while the mount is being made finds nobody left over.
-        let signals = signal::listen()?;
-        let mount = self.mount(global)?;
-        unmount_on_signals(signals, mount.unmounter())?;
-        match serving {
-            true => detach()?,
-            false => output.note(self.greeting("Ctrl-C unmounts")),
+        if self.open {
+            return self.mount_and_open(global, output);
         }
-        mount.wait()?;
+        let point = self.mountpoint.clone().ok_or_else(|| Error::invalid("where is it to be mounted?"))?;
+        match self.background {
+            true => self.start_in_background(&point, output),
+            false => self.serve(&point, false, global, output),
+        }
+    }
+
+    /// Mounts, unless that was done before, and opens the newest snapshot.
+    fn mount_and_open(&self, global: &Global, output: &Output) -> Result<Done> {
+        // Where nothing can be opened, nothing is mounted.
+        let openers = Opener::all()?;
+        let repository = global.open()?;
+        let source = self.source(&repository);
+        let point = match &self.mountpoint {
+            Some(point) => std::path::absolute(point).context(|| format!("looking at {}", point.display()))?,
+            None => self.choose(&repository, &source)?,
+        };
+        match point::source(&point)? {
+            Some(there) if there == source && point::answers(&point) => {
+                output.note(format!("mounted already: look in {}/latest", point.display()));
+            }
+            there => {
+                if there.is_some() && self.mountpoint.is_none() {
+                    point::free(&point)?;
+                }
+                if self.start_in_background(&point, output)? == Done::Failed {
+                    return Ok(Done::Failed);
+                }
+            }
+        }
+        // Past the symlink: the window says which night it shows, and each look at a photo is spared a question.
+        let shown = point.join("latest").canonicalize().unwrap_or(point);
+        desktop::open(&openers, &shown)?;
         Ok(Done::Whole)
     }
 
-    fn mount(&self, global: &Global) -> Result<Mount> {
+    /// A place for this mount, called as the repository: the same each time, so that a second `--open` finds the first. Another
+    /// repository of the same name gets its id behind it.
+    fn choose(&self, repository: &Repository, source: &str) -> Result<PathBuf> {
+        let folder = desktop::mounts_folder()?;
+        let name = repository.root().file_name().map(|name| name.to_string_lossy()).unwrap_or("photos".into());
+        let shown = match (&self.user, self.locked) {
+            (None, false) => String::new(),
+            (None, true) => " with locked photos".to_owned(),
+            (Some(user), false) => format!(" of {user}"),
+            (Some(user), true) => format!(" of {user} with locked photos"),
+        };
+        let id = repository.id().to_string();
+        let names = [format!("{name}{shown}"), format!("{name} {}{shown}", id.get(..8).unwrap_or(&id))];
+        let places = names.map(|name| folder.join(Shape::folder(&name, "photos").name("")));
+        for place in &places {
+            let free = match point::source(place)? {
+                Some(there) => there == source,
+                None => std::fs::read_dir(place).map_or(true, |mut entries| entries.next().is_none()),
+            };
+            if free {
+                return Ok(place.clone());
+            }
+        }
+        Err(Error::invalid(format_args!("other things lie in {}", folder.display()))
+            .hint("give a folder as MOUNTPOINT"))
+    }
+
+    /// Mounts at `point` and stays until somebody unmounts.
+    fn serve(&self, point: &Path, in_background: bool, global: &Global, output: &Output) -> Result<Done> {
+        // Listening comes first: who asks to end while the mount is being made finds nobody left over.
+        let signals = signal::listen()?;
+        let own = self.mountpoint.is_none();
+        if own {
+            let mut builder = DirBuilder::new();
+            builder.recursive(true).mode(0o700);
+            builder.create(point).context(|| format!("making {}", point.display()))?;
+        }
+        let served = self.mount(point, global).and_then(|mount| {
+            unmount_on_signals(signals, mount.unmounter())?;
+            match in_background {
+                true => detach()?,
+                false => output.note(greeting(point, "Ctrl-C unmounts")),
+            }
+            tell_systemd();
+            mount.wait()
+        });
+        if own {
+            // Left as it is where somebody else uses it.
+            let _ = std::fs::remove_dir(point);
+            let _ = point.parent().map(std::fs::remove_dir);
+        }
+        served.map(|()| Done::Whole)
+    }
+
+    fn mount(&self, point: &Path, global: &Global) -> Result<Mount> {
         let repository = global.open()?;
         let options = view::Options { locked: self.locked, user: self.user.clone(), ..view::Options::default() };
         let view = open_view(&repository, options)?;
+        let idle = self.idle.map(SignedDuration::unsigned_abs).or_else(|| self.mountpoint.is_none().then_some(IDLE));
         let options = mount::Options {
             uid: self.uid,
             gid: self.gid,
             allow_other: self.allow_other,
             xattrs: self.xattrs,
-            name: repository.id().to_string(),
+            source: self.source(&repository),
             repository: Some(repository.root().to_owned()),
             threads: None,
+            idle: idle.filter(|idle| !idle.is_zero()),
         };
-        Mount::start(view, &self.mountpoint, &options)
+        Mount::start(view, point, &options)
     }
 
-    fn greeting(&self, how_to_stop: &str) -> String {
-        let point = self.mountpoint.display();
-        format!("mounted: look in {point}/latest\n{how_to_stop}")
+    fn source(&self, repository: &Repository) -> String {
+        mount::source(self.source.as_deref().unwrap_or(&format!("shoebox:{}", repository.id())))
     }
 
     /// Starts this program again, away from the terminal, and waits until its mount answers.
-    fn start_in_background(&self, output: &Output) -> Result<Done> {
+    fn start_in_background(&self, point: &Path, output: &Output) -> Result<Done> {
         let starting = || "starting in the background";
         let program = std::env::current_exe().context(starting)?;
+        let mut arguments = std::env::args_os();
         let mut child = Command::new(program)
-            .args(std::env::args_os().skip(1))
-            .env(SERVING, "1")
+            .arg0(arguments.next().unwrap_or_default())
+            .args(arguments)
+            .env(SERVING, point)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -112,8 +219,19 @@ impl Args {
             child.wait().context(starting)?;
             return Ok(Done::Failed);
         }
-        output.note(self.greeting(&format!("`fusermount3 -u {}` unmounts", self.mountpoint.display())));
+        output.note(greeting(point, &format!("`fusermount3 -u '{}'` unmounts", point.display())));
         Ok(Done::Whole)
+    }
+}
+
+fn greeting(point: &Path, how_to_stop: &str) -> String {
+    format!("mounted: look in {}/latest\n{how_to_stop}", point.display())
+}
+
+/// Tells systemd that the mount answers, where it started this (`Type=notify`).
+fn tell_systemd() {
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "systemd could not be told that the mount is ready");
     }
 }
 

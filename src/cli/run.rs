@@ -8,8 +8,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::output::{Output, aside, printable};
+use super::settings::Unparsed;
 use super::value::duration;
-use super::{Cli, Command, Done, Global, Unparsed, backup, check, drill, forget, prune, signal};
+use super::{Cli, Command, Done, Global, backup, check, drill, forget, prune, signal};
 use crate::base::{Error, Kind, Monitor, Phase, Problem, Result};
 use crate::repo::Repository;
 use crate::repo::notes::{Job, Outcome};

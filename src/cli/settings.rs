@@ -14,12 +14,14 @@ mod local;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Id};
 
 pub(super) use self::key::{Key, keys};
-use super::Cli;
+use super::output::Output;
+use super::{Cli, exit};
 use crate::base::{Error, Result};
 use crate::source::Secret;
 
@@ -57,6 +59,22 @@ pub(super) enum Unparsed {
     Usage(clap::Error),
     /// The settings are.
     Settings(Error),
+}
+
+impl Unparsed {
+    /// Tells why, and ends with `usage` where the command line is wrong.
+    pub fn told(self, usage: u8) -> ExitCode {
+        match self {
+            Unparsed::Usage(error) => {
+                let _ = error.print();
+                ExitCode::from(if error.use_stderr() { usage } else { 0 })
+            }
+            Unparsed::Settings(error) => {
+                Output::new(false, false).error(&error);
+                exit::of_error(&error)
+            }
+        }
+    }
 }
 
 impl From<Error> for Unparsed {

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
@@ -21,6 +21,8 @@ use rustix::process::{getegid, geteuid};
 
 use super::Options;
 use super::errno::errno;
+use super::idle::Clock;
+use super::preview::{self, Question};
 use super::xattr;
 use crate::base::{Kind as Wrong, Result};
 use crate::view::ino::Place;
@@ -56,8 +58,8 @@ pub(super) struct Tree {
     /// Opens are answered once with ENOSYS, and the kernel sends no more.
     no_open: bool,
     no_opendir: bool,
-    started: Instant,
-    /// Milliseconds after `started` when a newer catalog was last looked for.
+    clock: Clock,
+    /// Milliseconds of `clock` when a newer catalog was last looked for.
     looked: AtomicU64,
     stuck: AtomicBool,
     reported: Mutex<HashSet<u64>>,
@@ -66,7 +68,7 @@ pub(super) struct Tree {
 
 impl Tree {
     /// The tree of `view`, owned as `options` say.
-    pub fn new(view: Arc<View>, options: &Options) -> Tree {
+    pub fn new(view: Arc<View>, options: &Options, clock: Clock) -> Tree {
         Tree {
             view,
             uid: options.uid.unwrap_or_else(|| geteuid().as_raw()),
@@ -74,7 +76,7 @@ impl Tree {
             xattrs: options.xattrs,
             no_open: false,
             no_opendir: false,
-            started: Instant::now(),
+            clock,
             looked: AtomicU64::new(0),
             stuck: AtomicBool::new(false),
             reported: Mutex::new(HashSet::new()),
@@ -109,7 +111,7 @@ impl Tree {
         if is_fixed(ino) {
             return;
         }
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = self.clock.now();
         let last = self.looked.load(Ordering::Relaxed);
         let due = now.saturating_sub(last) >= SHORT.as_millis() as u64;
         if !due || self.looked.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
@@ -132,6 +134,7 @@ impl Tree {
 
     /// Hands `.`, `..` and the children of `ino` from `offset` on to `add`, with their cookies, until it says "full".
     fn list(&self, ino: INodeNo, offset: u64, mut add: impl FnMut(u64, &OsStr, &Node) -> bool) -> Result<()> {
+        self.clock.touch();
         self.refresh(ino);
         if is_fixed(ino) && self.ends.ended(ino, offset) {
             return Ok(());
@@ -247,12 +250,14 @@ impl Filesystem for Tree {
         let offered = config.capabilities();
         self.no_open = offered.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
         self.no_opendir = offered.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
+        // CACHE_SYMLINKS: each path through `latest` is a question otherwise. It is another symlink each time that it moves.
         // AUTO_INVAL_DATA: listings of the top and of `snapshots/` are dropped when their mtime moves.
         let wanted = InitFlags::FUSE_NO_OPEN_SUPPORT
             | InitFlags::FUSE_NO_OPENDIR_SUPPORT
             | InitFlags::FUSE_DO_READDIRPLUS
             | InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_AUTO_INVAL_DATA
+            | InitFlags::FUSE_CACHE_SYMLINKS
             | InitFlags::FUSE_EXPORT_SUPPORT;
         for flag in wanted & offered {
             let _ = config.add_capabilities(flag);
@@ -263,6 +268,7 @@ impl Filesystem for Tree {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.clock.touch();
         self.refresh(parent);
         match self.find(parent, name.as_bytes()) {
             Ok(Some(node)) => {
@@ -278,6 +284,10 @@ impl Filesystem for Tree {
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        // What watches over mounts asks for the top and for `statfs` all day: nobody looks into the mount for that.
+        if ino != INodeNo::ROOT {
+            self.clock.touch();
+        }
         self.refresh(ino);
         match self.view.node(Ino(ino.0)) {
             Ok(node) => reply.attr(&ttl(ino), &self.attr(&node)),
@@ -286,6 +296,7 @@ impl Filesystem for Tree {
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+        self.clock.touch();
         self.refresh(ino);
         match self.view.target(Ino(ino.0)) {
             Ok(target) => reply.data(&target),
@@ -318,6 +329,7 @@ impl Filesystem for Tree {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        self.clock.touch();
         let mut reply = Some(reply);
         let read = self.view.read(Ino(ino.0), offset, size as usize, |bytes| {
             if let Some(reply) = reply.take() {
@@ -418,15 +430,23 @@ impl Filesystem for Tree {
     fn ioctl(
         &self,
         _: &Request,
-        _: INodeNo,
+        ino: INodeNo,
         _: FileHandle,
         _: IoctlFlags,
-        _: u32,
-        _: &[u8],
+        command: u32,
+        asked: &[u8],
         _: u32,
         reply: ReplyIoctl,
     ) {
-        reply.error(Errno::ENOTTY);
+        let (preview::REQUEST, Some(Question { edge, offset })) = (command, Question::read(asked)) else {
+            return reply.error(Errno::ENOTTY);
+        };
+        self.clock.touch();
+        match self.view.preview(Ino(ino.0), edge, offset, preview::ROOM, preview::answer) {
+            Ok(Some(answer)) => reply.ioctl(0, &answer),
+            Ok(None) => reply.error(Errno::ENODATA),
+            Err(error) => reply.error(errno(&error)),
+        }
     }
 
     // Changes. The kernel refuses most by itself, since the mount is read-only.

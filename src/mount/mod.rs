@@ -2,7 +2,8 @@
 //!
 //! A thin translation. [`fs`] asks the view and replies, [`point`] looks at the mount point before anything happens and
 //! says in our own words why it does not work, [`errno`] is the total map from errors. `SEMANTICS.md` says what every
-//! reader of the mount may rely on; `tests/mount.rs` holds it line by line.
+//! reader of the mount may rely on; `tests/mount.rs` and `tests/desktop.rs` hold it line by line. [`preview`] is a question beside
+//! those of a file system, [`idle`] the end of a mount that nobody needs.
 //!
 //! Always holds: nothing here panics; every mount that was made is unmounted when its [`Mount`] goes away.
 //! Works as root and, through `fusermount3`, as anybody.
@@ -11,12 +12,15 @@
 
 mod errno;
 mod fs;
-mod point;
+mod idle;
+pub mod point;
+pub mod preview;
 mod xattr;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use fuser::{Config, MountOption, Session, SessionACL};
 
@@ -33,12 +37,14 @@ pub struct Options {
     pub allow_other: bool,
     /// Answer for extended attributes: `user.shoebox.asset` and others.
     pub xattrs: bool,
-    /// What `mount` and `df` show, after `shoebox:`; the repository's path or id.
-    pub name: String,
+    /// What `mount` and `df` show, as [`source`] makes it.
+    pub source: String,
     /// The repository's folder, if it is one: the mount point must not lie in it.
     pub repository: Option<PathBuf>,
     /// Threads that answer; as many as there are processors, four at most, if not said.
     pub threads: Option<usize>,
+    /// Unmount once nobody asked for anything so long, and nobody uses the mount.
+    pub idle: Option<Duration>,
 }
 
 /// A mounted view. Unmounts when dropped, even if it is in use.
@@ -46,19 +52,30 @@ pub struct Options {
 pub struct Mount {
     unmounter: Unmounter,
     served: Option<JoinHandle<std::io::Result<()>>>,
+    /// Whoever waits for the mount to be idle ends with this.
+    _ended: mpsc::Sender<()>,
 }
 
 impl Mount {
     /// Mounts `view` at `mountpoint`, an empty folder. The mount answers on return.
     pub fn start(view: Arc<View>, mountpoint: &Path, options: &Options) -> Result<Mount> {
         let point = point::check(mountpoint, options.repository.as_deref())?;
-        let served = fs::Tree::new(view, options);
+        let clock = idle::Clock::start();
+        let served = fs::Tree::new(view, options, clock.clone());
         let session = Session::new(served, &point, &config(options)).map_err(|error| point::failed(&point, error))?;
         let served = std::thread::Builder::new()
             .name("mount".to_owned())
             .spawn(move || session.run())
             .context(|| "starting a thread for the mount")?;
-        let mount = Mount { unmounter: Unmounter { point }, served: Some(served) };
+        let (sender, ended) = mpsc::channel();
+        let mount = Mount { unmounter: Unmounter { point }, served: Some(served), _ended: sender };
+        if let Some(idle) = options.idle {
+            let unmounter = mount.unmounter();
+            std::thread::Builder::new()
+                .name("idle".to_owned())
+                .spawn(move || idle::watch(&clock, idle, &unmounter, &ended))
+                .context(|| "starting a thread for the mount")?;
+        }
         // `Session::new` has greeted the kernel, and the thread will answer: nothing is left to wait for. A process that asks
         // its own mount cannot even be killed while it waits.
         point::raise_read_ahead(&mount.unmounter.point);
@@ -119,6 +136,14 @@ impl Unmounter {
     }
 }
 
+/// `text` as the name of a mounted file system: without what the table of mounts cannot say plainly.
+pub fn source(text: &str) -> String {
+    match text.replace([',', '\\', '\n', '\t', ' '], "_") {
+        empty if empty.is_empty() => "shoebox:".to_owned(),
+        source => source,
+    }
+}
+
 fn config(options: &Options) -> Config {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut config = Config::default();
@@ -128,7 +153,7 @@ fn config(options: &Options) -> Config {
         MountOption::NoDev,
         MountOption::NoAtime,
         MountOption::DefaultPermissions,
-        MountOption::FSName(format!("shoebox:{}", options.name.replace([',', '\\', '\n', ' '], "_"))),
+        MountOption::FSName(source(&options.source)),
         MountOption::Subtype("shoebox".to_owned()),
     ];
     config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -58,6 +59,46 @@ fn is_empty_folder(point: &Path) -> Result<()> {
         }
         false => Ok(()),
     }
+}
+
+/// What is mounted at `point`, as the table of mounts calls it; `None` when nothing is. Asks nobody but the kernel.
+pub fn source(point: &Path) -> Result<Option<String>> {
+    let table = fs::read("/proc/self/mountinfo").context(|| "reading the table of mounts")?;
+    // proc(5): ID PARENT DEVICE ROOT POINT OPTIONS [TAGS…] - TYPE SOURCE OPTIONS. The last one is on top.
+    let named = |line: &[u8]| {
+        let mut fields = line.split(|&byte| byte == b' ');
+        let at = unescape(fields.nth(4)?);
+        (at == point.as_os_str().as_bytes()).then(|| fields.skip_while(|field| *field != b"-").nth(2).map(unescape))?
+    };
+    let found = table.split(|&byte| byte == b'\n').filter_map(named).next_back();
+    Ok(found.map(|source| String::from_utf8_lossy(&source).into_owned()))
+}
+
+/// A field of the table of mounts: `\\040` is a space.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, after @ ..] = rest {
+        let code = match (first, after) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..]) => {
+                Some((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'))
+            }
+            _ => None,
+        };
+        plain.push(code.unwrap_or(*first));
+        rest = if code.is_some() { after.get(3..).unwrap_or_default() } else { after };
+    }
+    plain
+}
+
+/// True when what is mounted at `point` can be listed: it is not left over from a process that died.
+pub fn answers(point: &Path) -> bool {
+    fs::read_dir(point).is_ok()
+}
+
+/// Takes away what is mounted at `point`.
+pub fn free(point: &Path) -> Result<()> {
+    unmount(point, true)
 }
 
 fn is_mount(point: &Path) -> Result<bool> {
@@ -139,5 +180,17 @@ pub(super) fn raise_read_ahead(point: &Path) {
     let path = format!("/sys/class/bdi/{}:{}/read_ahead_kb", found.stx_dev_major, found.stx_dev_minor);
     if let Err(error) = fs::write(&path, READ_AHEAD) {
         tracing::debug!(%path, %error, "read-ahead stays as it is");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_mounts_is_read_with_its_spaces() {
+        assert_eq!(unescape(br"/mnt/Ann\040Lee\134x\"), br"/mnt/Ann Lee\x\");
+        assert!(matches!(source(Path::new("/proc")), Ok(Some(_))));
+        assert!(matches!(source(Path::new("/proc/self/nothing")), Ok(None)));
     }
 }

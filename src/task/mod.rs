@@ -22,3 +22,4 @@ pub mod repair;
 pub mod restore;
 pub mod snapshots;
 pub mod status;
+pub mod thumbnail;

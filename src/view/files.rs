@@ -133,7 +133,8 @@ impl At<'_> {
         Ok(same_bytes && !ask::is_shown_asset(self.db, &path, self.time())?)
     }
 
-    fn path(&self, file: &File) -> Result<Vec<u8>> {
+    /// Where `file` lies, below UPLOAD_LOCATION.
+    pub fn path(&self, file: &File) -> Result<Vec<u8>> {
         let mut parts = vec![file.name.clone()];
         let mut place = file.folder;
         while place != TOP {

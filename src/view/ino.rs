@@ -83,7 +83,8 @@ const PARTS: [Part; 3] = [Part::Original, Part::Sidecar, Part::Video];
 pub enum Place {
     Root,
     Readme,
-    Latest,
+    /// The symlink that points to the snapshot of this number: another one each time that it moves, so that a target may be kept.
+    Latest(u16),
     Snapshots,
     /// Something in the snapshot of this number.
     In(u16, Spot),
@@ -138,7 +139,7 @@ impl Place {
         let bits = match self {
             Place::Root => 1,
             Place::Readme => 2,
-            Place::Latest => 3,
+            Place::Latest(snapshot) => (u64::from(snapshot) << 8) | 3,
             Place::Snapshots => 4,
             Place::In(snapshot, spot) => (u64::from(snapshot) << 48) | spot.pack()?,
         };
@@ -151,7 +152,7 @@ impl Place {
         let place = match (snapshot, ino.0) {
             (0, 1) => Place::Root,
             (0, 2) => Place::Readme,
-            (0, 3) => Place::Latest,
+            (0, bits) if bits & low(8) == 3 => Place::Latest(u16::try_from(bits >> 8).ok()?),
             (0, 4) => Place::Snapshots,
             (0, _) => return None,
             (_, bits) => Place::In(snapshot, Spot::unpack(bits & low(48))?),

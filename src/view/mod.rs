@@ -17,6 +17,7 @@ pub mod ino;
 mod listing;
 pub mod name;
 mod node;
+mod preview;
 mod read;
 mod state;
 mod top;
@@ -240,12 +241,31 @@ impl View {
         })
     }
 
+    /// Calls `take` with the size of Immich's own picture of the photo or video `ino`, and with up to `len` bytes of it from
+    /// `offset`; `None` where there is none. `edge`: how many pixels a side are wanted.
+    pub fn preview<T>(
+        &self,
+        ino: Ino,
+        edge: u32,
+        offset: u64,
+        len: usize,
+        take: impl FnOnce(u64, &[u8]) -> T,
+    ) -> Result<Option<T>> {
+        let found = place(ino_of(ino)?);
+        let Found::In(number, spot) = found else { return Ok(None) };
+        let state = self.state_of(&found);
+        state.with(|db| {
+            let Some(bytes) = self.snapshot_at(&state, db, number)?.preview(spot, edge)? else { return Ok(None) };
+            bytes.read(&*self.source, db, offset, len, |read| take(bytes.size(), read)).map(Some)
+        })
+    }
+
     /// Where the symlink `ino` points.
     pub fn target(&self, ino: Ino) -> Result<Vec<u8>> {
         let found = self.at(
             ino,
             |place, _, db| match place {
-                Place::Latest => Ok(self.latest_target(db)?.map(String::into_bytes)),
+                Place::Latest(number) => self.latest_target(db, number).map(|target| Some(target.into_bytes())),
                 _ => Ok(None),
             },
             |at, spot| match spot {
@@ -275,7 +295,7 @@ impl View {
         let mut node = self.node(folder)?;
         for part in path.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b".")) {
             node = self.child(node.ino, part)?.ok_or_else(missing)?;
-            if Place::unpack(node.ino) == Some(Place::Latest) {
+            if matches!(Place::unpack(node.ino), Some(Place::Latest(_))) {
                 node = self.snapshot("latest")?;
             }
         }

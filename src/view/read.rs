@@ -41,7 +41,7 @@ pub(super) enum Bytes {
 }
 
 impl Bytes {
-    fn size(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         match self {
             Bytes::Content(_, size) => *size,
             Bytes::Stream(stream) => stream.size,

@@ -110,25 +110,25 @@ impl View {
         let mtime = self.top_mtime(db)?;
         match place {
             Place::Readme => Ok(Node::file(ino, README.len() as u64, mtime)),
-            Place::Latest => {
-                let target = self.latest_target(db)?.ok_or_else(|| Error::not_found("a good snapshot"))?;
-                Ok(Node::symlink(ino, target.len() as u64, mtime))
-            }
+            Place::Latest(number) => Ok(Node::symlink(ino, self.latest_target(db, number)?.len() as u64, mtime)),
             // Who keeps a listing sees by the time that a snapshot was forgotten, too.
             _ => Ok(Node::folder(ino, state.generation.published())),
         }
     }
 
-    /// Where `latest` points; `None` while there is no good snapshot.
-    pub(super) fn latest_target(&self, db: &Connection) -> Result<Option<String>> {
-        let Some(newest) = ask::newest_snapshot(db, true)? else { return Ok(None) };
-        Ok(Some(format!("snapshots/{}", name_of(db, newest, &self.options.time_zone)?)))
+    /// Where `latest` points while the snapshot with `number` is the newest good one.
+    pub(super) fn latest_target(&self, db: &Connection, number: u16) -> Result<String> {
+        let snapshot = ask::snapshot_by_number(db, number)?.ok_or_else(|| Error::not_found("snapshot"))?;
+        Ok(format!("snapshots/{}", name_of(db, snapshot, &self.options.time_zone)?))
     }
 
     pub(super) fn root_child(&self, state: &State, db: &Connection, name: &[u8]) -> Result<Option<Node>> {
         let place = match name {
             b"README.txt" => Place::Readme,
-            b"latest" => Place::Latest,
+            b"latest" => match ask::newest_snapshot(db, true)? {
+                Some(newest) => Place::Latest(newest.number),
+                None => return Ok(None),
+            },
             b"snapshots" => Place::Snapshots,
             _ => return Ok(None),
         };

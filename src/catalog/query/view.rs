@@ -371,6 +371,19 @@ pub fn asset_by_id(db: &Connection, id: &Id, at: i64) -> Result<Option<Asset>> {
     one(db, sql, (id, at), asset)
 }
 
+/// The owner of the asset with `id` at `at`.
+pub fn owner_of(db: &Connection, id: &Id, at: i64) -> Result<Option<Id>> {
+    let sql = "SELECT owner FROM asset WHERE id = ?1 AND since <= ?2 AND until > ?2";
+    one(db, sql, (id, at), |row| row.get(0))
+}
+
+/// The asset whose original lies at `path` at `at`.
+pub fn asset_at(db: &Connection, path: &[u8], at: i64) -> Result<Option<Id>> {
+    let sql =
+        "SELECT id FROM asset WHERE path = ?1 AND path IS NOT NULL AND since <= ?2 AND until > ?2 ORDER BY row LIMIT 1";
+    one(db, sql, (path, at), |row| row.get(0))
+}
+
 /// Content and size of an asset's original (part 0) or sidecar (part 1) at `at`.
 pub fn asset_bytes(db: &Connection, id: &Id, part: u8, at: i64) -> Result<Option<(i64, u64)>> {
     let sql = "SELECT content, size FROM asset_file WHERE asset = ?1 AND part = ?2 AND since <= ?3 AND until > ?3";
@@ -473,6 +486,18 @@ pub fn files(
         }
     }
     Ok(())
+}
+
+/// The entries of `folder` at `at` whose names begin with `start`, which does not end in a byte of 255; a hundred at most.
+pub fn files_named(db: &Connection, folder: i64, start: &[u8], at: i64) -> Result<Vec<File>> {
+    let mut end = start.to_vec();
+    if let Some(last) = end.last_mut() {
+        *last = last.saturating_add(1);
+    }
+    let sql = format!(
+        "{FILE} WHERE folder = ?1 AND name >= ?2 AND name < ?3 AND since <= ?4 AND until > ?4 ORDER BY name LIMIT 100"
+    );
+    many(db, &sql, (folder, start, end, at), file)
 }
 
 /// The target of the symlink in `row`.
