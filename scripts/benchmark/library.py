@@ -11,6 +11,7 @@ from .dump import Database
 FOLDERS = ("backups", "encoded-video", "library", "profile", "thumbs", "upload")
 USERS = ("Ann", "Bo", "Cleo", "Dan")
 BASE = 1_700_000_000
+MAY = 1_714_564_800  # 2024-05-01 12:00 UTC
 JPEG = bytes.fromhex("ffd8ffe000104a46494600010100000100010000")
 XMP = """<?xpacket begin='' id='W5M0MpCehiHzreSzNTczkc9d'?>
 <x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>
@@ -41,11 +42,11 @@ class Library:
         pieces = [self.random.randbytes(min(1 << 20, size - at)) for at in range(0, size, 1 << 20)]
         return JPEG + b"".join(pieces)[len(JPEG):]
 
-    def add(self, extension: str, data: bytes, sidecar: bool = False) -> dict:
-        """Adds an asset, its file in the fan-out of `upload/`."""
-        ident, owner = self.ident(), self.random.choice(list(self.users.values()))
+    def add(self, extension: str, data: bytes, sidecar: bool = False, owner: str = "", seconds: int = 0) -> dict:
+        """Adds an asset, its file in the fan-out of `upload/`; whose it is and when it was taken is left to chance if not said."""
+        ident, owner = self.ident(), owner or self.random.choice(list(self.users.values()))
         path = f"upload/{owner}/{ident[:2]}/{ident[2:4]}/{ident}.{extension}"
-        seconds = BASE + self.random.randrange(60_000_000)
+        seconds = seconds or BASE + self.random.randrange(60_000_000)
         self.write(path, data, seconds)
         if sidecar:
             self.write(path + ".xmp", XMP.format(self.random.uniform(-60, 60), self.random.uniform(-180, 180)).encode(), seconds)
@@ -105,6 +106,24 @@ def media(folder: Path, share: float) -> Library:
     for photo in library.random.sample(photos, int(50 * share)):
         library.add("jpg", (folder / photo["path"]).read_bytes())
     library.add_albums(8)
+    return library
+
+
+def gallery(folder: Path, plain: Path, number: int, originals: list[bytes], previews: list[dict[str, bytes]], large: int, extension: str) -> Library:
+    """`number` photos of one person and one month, with what Immich makes of them; `plain` has the same photos in one folder.
+
+    The first `large` are `originals` in turn, each with a few bytes of its own behind the picture; the others are their
+    thumbnails under a photo's name, since nobody has room for 10,000 large ones and nobody sees them on the first page.
+    """
+    library = Library(folder, 4)
+    plain.mkdir()
+    owner = library.users["Ann"]
+    for index in range(number):
+        data = (originals if index < large else [made["thumbnail.webp"] for made in previews])[index % len(originals)]
+        asset = library.add(extension, data + index.to_bytes(4, "big"), owner=owner, seconds=MAY + 60 * index)
+        for kind, picture in previews[index % len(previews)].items():
+            library.write(f"thumbs/{owner}/{asset['id'][:2]}/{asset['id'][2:4]}/{asset['id']}_{kind}", picture, MAY)
+        os.link(folder / asset["path"], plain / asset["name"])
     return library
 
 
