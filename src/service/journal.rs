@@ -29,7 +29,7 @@ pub fn lock_service(repository: &Repository) -> Result<Lock> {
 
 /// Takes the place of the repository's one run until the lock is dropped.
 pub fn lock_run(repository: &Repository) -> Result<Lock> {
-    Lock::wait(&path(repository, "run.lock"), "run", MOMENT, &Silent)
+    Lock::take(&path(repository, "run.lock"), "run")
 }
 
 /// True when a service runs.
@@ -41,7 +41,7 @@ fn path(repository: &Repository, name: &str) -> PathBuf {
     repository.root().join("tmp").join(name)
 }
 
-/// When the newest run that is remembered began, and when each job was done last, well or with findings.
+/// When the newest run began that nobody interrupted, and when each job was done last, well or with findings.
 #[derive(Debug, Clone, Default)]
 pub struct Last {
     pub began: Option<Timestamp>,
@@ -52,7 +52,8 @@ impl Last {
     /// What `repository` remembers.
     pub fn of(repository: &Repository) -> Result<Last> {
         let notes = repository.notes()?;
-        let began = notes.runs().map(|(_, run)| run.began).max();
+        let whole = notes.runs().filter(|(_, run)| run.outcome() != Outcome::Interrupted);
+        let began = whole.map(|(_, run)| run.began).max();
         let steps = notes.runs().flat_map(|(_, run)| run.steps.iter().map(move |step| (step, run.began)));
         let done = steps.filter(|(step, _)| step.outcome <= Outcome::Partly);
         let mut jobs: Vec<(Job, Timestamp)> = done.map(|(step, began)| (step.job, began)).collect();

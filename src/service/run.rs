@@ -51,9 +51,9 @@ pub fn run(
     done
 }
 
-/// True when there is nothing to forget, to check or to rehearse with.
+/// True when there is nothing to check or to rehearse with, or nobody can look.
 fn is_empty(jobs: &dyn Jobs) -> bool {
-    jobs.repository().and_then(|repository| repository.snapshot_ids()).is_ok_and(|ids| ids.is_empty())
+    jobs.repository().and_then(|repository| repository.snapshot_ids()).map_or(true, |ids| ids.is_empty())
 }
 
 impl Done {

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-/// Work that shows no progress for so long hangs: the watchdog is told no more, and systemd starts the service again.
-const PATIENCE: Duration = Duration::from_secs(3600);
+/// Work that shows no progress for so long hangs: the watchdog is told no more, and systemd starts the service again. A server that
+/// builds the indexes of a large library in a drill shows none for an hour.
+const PATIENCE: Duration = Duration::from_secs(6 * 3600);
 
 /// Tells `state`.
 pub(super) fn tell(state: NotifyState<'_>) {

@@ -167,6 +167,44 @@ fn one_service_and_one_run_at_a_time() {
     assert!(!place.shoebox(&["status", "--json"]).json()["served"].as_bool().unwrap());
 }
 
+#[test]
+fn a_run_that_was_interrupted_is_made_up_at_the_next_start() {
+    let place = Place::new();
+    place.shoebox(&["run", "--once"]).ends(0);
+    std::thread::sleep(Duration::from_millis(2100));
+    let (client, url) = (hanging_client(&place), "postgresql://ann@localhost/immich");
+    let text = fs::read_to_string(place.settings()).unwrap();
+    fs::write(place.settings(), text.replace("dump = ", &format!("database-url = {url:?} # "))).unwrap();
+    let mut command = place.command(&["run", "--schedule", "*/2 * * * * *"]);
+    let serving = crate::place::Serving::start(command.env("PATH", &client));
+    wait("the client", || client.join("called").exists(), || serving.said());
+    serving.stop();
+    fs::write(place.settings(), text).unwrap();
+    let again = place.serve(&["--schedule", "*/2 * * * * *"]);
+    again.says("backup: snapshot", 1);
+    again.stop();
+    let (triggers, outcomes): (Vec<_>, Vec<_>) = place.runs().iter().map(|run| (run.trigger, run.outcome())).unzip();
+    assert_eq!(triggers[..3], [Trigger::Once, Trigger::Missed, Trigger::Missed]);
+    assert_eq!(outcomes[..3], [Outcome::Done, Outcome::Interrupted, Outcome::Done]);
+}
+
+#[test]
+fn a_repository_that_is_not_there_is_one_failure_and_the_service_goes_on() {
+    let place = Place::new();
+    place.shoebox(&["run", "--once"]).ends(0);
+    let away = place.home.dir.path().join("away");
+    let serving = place.serve(&["--schedule", "* * * * * *"]);
+    serving.says("backup: snapshot", 1);
+    fs::rename(place.home.repo_path(), &away).unwrap();
+    serving.says("backup: there is no repository in", 1);
+    serving.says("backup: hint: is the disk mounted?", 1);
+    assert!(!serving.said().contains("check: there is"), "{}", serving.said());
+    fs::rename(&away, place.home.repo_path()).unwrap();
+    let before = serving.said().matches("backup: snapshot").count();
+    serving.says("backup: snapshot", before + 1);
+    serving.stop();
+}
+
 /// A folder with a `pg_dump` that says nothing until it is ended.
 fn hanging_client(place: &Place) -> std::path::PathBuf {
     let folder = place.home.dir.path().join("bin");

@@ -24,7 +24,7 @@ pub use self::finding::{Bytes, Finding, LostFile, Part, Photo};
 pub(in crate::task) use self::name::name;
 pub use self::read::Extent;
 pub(in crate::task) use self::read::{Damaged, Reading, read};
-pub(in crate::task) use self::survey::{Survey, described};
+pub(in crate::task) use self::survey::Survey;
 use crate::base::{Kind, Monitor, Phase, Result, SnapshotId};
 use crate::repo::Repository;
 use crate::repo::notes::{Checked, What};

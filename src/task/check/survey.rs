@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::finding::{Finding, Part};
 use crate::base::file::FileEntry;
 use crate::base::stored::IndexLine;
-use crate::base::{Error, Hash, Kind, Monitor, Result, SnapshotId};
+use crate::base::{Hash, Kind, Monitor, Result, SnapshotId};
 use crate::catalog::query;
 use crate::catalog::query::check as ask;
 use crate::repo::shelf::Spot;
@@ -109,7 +109,7 @@ impl Survey {
                 Err(error) if error.kind() == Kind::NotFound && !known.contains_key(&id) => continue,
                 Err(error) if error.kind() == Kind::Unsupported => return Err(error),
                 Err(error) => {
-                    self.complain(id, Part::Record, described(&error));
+                    self.complain(id, Part::Record, error.chain());
                     match known.get(&id) {
                         Some(record) => self.records.push(record.clone()),
                         None => self.unreadable.push(id),
@@ -137,7 +137,7 @@ impl Survey {
         }
         for (number, archive) in self.shelf.archives().iter().enumerate().filter(|(_, archive)| !archive.retired) {
             let message = match (&archive.index, said.get(archive.name.as_str())) {
-                (Err(error), _) => format!("{}; what is in it is found by `shoebox repair`", described(error)),
+                (Err(error), _) => format!("{}; what is in it is found by `shoebox repair`", error.chain()),
                 (Ok(hash), Some((size, said))) if hash != said || *size != archive.size => {
                     self.others.insert(number);
                     "it is not the archive that its snapshot wrote".to_owned()
@@ -166,12 +166,12 @@ impl Survey {
         let opened = self.repository.catalog().and_then(|generation| generation.connect());
         let complaints = match opened {
             Err(error) if error.kind() == Kind::Permission => return Err(error),
-            Err(error) => vec![described(&error)],
+            Err(error) => vec![error.chain()],
             Ok(db) => match ask::integrity(&db) {
-                Err(error) => vec![described(&error)],
+                Err(error) => vec![error.chain()],
                 Ok(Some(said)) => vec![format!("SQLite says: {said}")],
                 Ok(None) => {
-                    let complaints = self.compare(&db).unwrap_or_else(|error| vec![described(&error)]);
+                    let complaints = self.compare(&db).unwrap_or_else(|error| vec![error.chain()]);
                     // One that is only old, or wrong in places, still knows what photos are called.
                     self.catalog = Some(db);
                     complaints
@@ -424,18 +424,4 @@ impl Survey {
         }
         Ok(found.into_values().collect())
     }
-}
-
-/// An error with its causes, in one line.
-pub(in crate::task) fn described(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

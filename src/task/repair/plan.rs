@@ -14,7 +14,7 @@ use crate::base::{Error, FilePath, Hash, Monitor, Result, SnapshotId};
 use crate::catalog::query::{check as ask, list};
 use crate::repo::shelf::{Spot, hash_of};
 use crate::repo::{Repository, Shelf, SnapshotRecord, Stream};
-use crate::task::check::{Bytes, Damaged, Extent, Finding, Part, Reading, Survey, described, name, read};
+use crate::task::check::{Bytes, Damaged, Extent, Finding, Part, Reading, Survey, name, read};
 
 /// The file that says what a repository is.
 const DESCRIPTION: &str = "shoebox.json";
@@ -74,7 +74,7 @@ impl Plan {
         let reading = read(&mut survey, Extent::All, &HashMap::new(), monitor)?;
         let mut findings = name(&mut survey, &reading)?;
         findings
-            .extend(wrong.as_ref().map(|error| Finding::Other { file: DESCRIPTION.into(), message: described(error) }));
+            .extend(wrong.as_ref().map(|error| Finding::Other { file: DESCRIPTION.into(), message: error.chain() }));
         let mut plan = Plan {
             steps: Vec::new(),
             survey,
