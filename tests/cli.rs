@@ -8,51 +8,13 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use assert_cmd::prelude::*;
-use serde_json::Value;
-use support::{Docker, Era, Postgres, SampleLibrary, sample_library};
+use support::{Docker, Era, Postgres, Said, SampleLibrary, sample_library};
 use tempfile::TempDir;
 
 /// A repository, a library and its dump.
 struct Home {
     folder: TempDir,
     library: SampleLibrary,
-}
-
-/// What a command said and how it ended.
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Said {
-    #[track_caller]
-    fn ends(self, code: i32) -> Said {
-        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
-        self
-    }
-
-    /// Asserts an error of one line that holds `message`, and a hint that holds `hint`.
-    #[track_caller]
-    fn fails(self, message: &str, hint: &str) {
-        let said = self.err.lines().filter(|line| line.starts_with("shoebox: ") || line.starts_with("hint: "));
-        let lines: Vec<&str> = said.collect();
-        assert!(self.code == 1 || self.code == 2, "{}", self.code);
-        assert_eq!(lines.len(), 2, "{}", self.err);
-        assert!(lines[0].contains(message), "{}", self.err);
-        assert!(lines[1].contains(hint), "{}", self.err);
-    }
-
-    #[track_caller]
-    fn json(&self) -> Vec<Value> {
-        self.out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
-    }
-}
-
-fn run(command: &mut Command) -> Said {
-    let output = command.output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
 }
 
 fn shoebox() -> Command {
@@ -82,14 +44,14 @@ impl Home {
     }
 
     fn shoebox(&self, arguments: &[&str]) -> Said {
-        run(&mut self.command(arguments))
+        Said::of(&mut self.command(arguments))
     }
 
     /// A backup of the sample library with `dump`.
     fn backup(&self, dump: &Path, more: &[&str]) -> Said {
         let mut command = self.command(&["backup"]);
         command.arg("--upload-location").arg(self.library.upload_location()).arg("--dump").arg(dump).args(more);
-        run(&mut command)
+        Said::of(&mut command)
     }
 
     /// The sample's database, loaded into a server and dumped again by the real pg_dump.
@@ -136,7 +98,7 @@ fn the_dump_comes_back_byte_for_byte() {
     let home = Home::new();
     let dump = home.dump();
     home.backup(&dump, &[]).ends(0);
-    assert_eq!(run(&mut home.command(&["dump"])).ends(0).out, fs::read_to_string(dump).unwrap());
+    assert_eq!(Said::of(&mut home.command(&["dump"])).ends(0).out, fs::read_to_string(dump).unwrap());
 }
 
 #[test]
@@ -150,7 +112,7 @@ fn each_source_of_a_dump_makes_the_same_snapshot() {
         let mut command = home.command(&["backup", "--json", "--upload-location"]);
         command.arg(&location);
         change(&mut command);
-        let said = run(&mut command).ends(0);
+        let said = Said::of(&mut command).ends(0);
         said.json()[0]["census"].clone()
     };
     let docker = Docker::new().container(
@@ -193,15 +155,15 @@ fn a_bad_dump_fails_the_run_and_stores_nothing_unless_asked() {
     home.backup(&dump, &["--keep-bad-dump"]).fails("the database dump is bad", "not `latest`");
     let states = home.shoebox(&["snapshots"]).ends(0).out;
     assert!(states.lines().last().unwrap().ends_with("bad dump"), "{states}");
-    assert_eq!(run(&mut home.command(&["dump", "latest"])).ends(0).out, good);
+    assert_eq!(Said::of(&mut home.command(&["dump", "latest"])).ends(0).out, good);
 }
 
 #[test]
 fn a_repository_may_be_named_from_the_current_folder() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["here", "./there", "deep/down"] {
-        run(shoebox().current_dir(&folder).args(["-r", name, "init"])).ends(0);
-        run(shoebox().current_dir(&folder).args(["-r", name, "snapshots"])).ends(0);
+        Said::of(shoebox().current_dir(&folder).args(["-r", name, "init"])).ends(0);
+        Said::of(shoebox().current_dir(&folder).args(["-r", name, "snapshots"])).ends(0);
     }
 }
 
@@ -209,11 +171,11 @@ fn a_repository_may_be_named_from_the_current_folder() {
 fn errors_say_what_to_do_next() {
     let home = Home::new();
     let dump = home.dump();
-    run(shoebox().arg("snapshots")).fails("which repository?", "SHOEBOX_REPOSITORY");
-    run(shoebox().args(["-r", "/nowhere/at/all", "snapshots"]))
+    Said::of(shoebox().arg("snapshots")).fails("which repository?", "SHOEBOX_REPOSITORY");
+    Said::of(shoebox().args(["-r", "/nowhere/at/all", "snapshots"]))
         .fails("there is no repository in /nowhere/at/all", "shoebox init");
     home.shoebox(&["init"]).fails("is a repository already", "shoebox backup");
-    run(shoebox().arg("-r").arg(home.library.upload_location()).arg("init"))
+    Said::of(shoebox().arg("-r").arg(home.library.upload_location()).arg("init"))
         .fails("is not empty", "a new folder of its own");
     home.shoebox(&["backup"]).fails("where are Immich's files?", "--upload-location");
     home.shoebox(&["backup", "--upload-location", "/nowhere", "--dump", "-"])
@@ -279,16 +241,16 @@ fn a_wrong_password_and_an_absent_server_are_told_apart() {
     let mut command = home.command(&["backup", "--upload-location"]);
     let url = format!("postgresql://postgres@127.0.0.1:{}/postgres", server.port());
     command.arg(&location).args(["--database-url", &url]).env("PGPASSWORD", "wrong");
-    run(&mut command).fails("password", "PGPASSWORD");
+    Said::of(&mut command).fails("password", "PGPASSWORD");
     let nobody = format!("postgresql://postgres@127.0.0.1:{}/immich", support::postgres::free_port());
     let mut command = home.command(&["backup", "--upload-location"]);
     command.arg(&location).args(["--database-url", &nobody]);
-    run(&mut command).fails("does not answer", "is it running?");
+    Said::of(&mut command).fails("does not answer", "is it running?");
 }
 
 #[test]
 fn every_command_has_help_with_an_example_and_completions_are_printed() {
-    let help = run(shoebox().arg("--help")).ends(0).out;
+    let help = Said::of(shoebox().arg("--help")).ends(0).out;
     for command in [
         "init",
         "backup",
@@ -306,11 +268,11 @@ fn every_command_has_help_with_an_example_and_completions_are_printed() {
         "completions",
     ] {
         assert!(help.contains(&format!("\n  {command} ")), "{command} is not in\n{help}");
-        let text = run(shoebox().args([command, "--help"])).ends(0).out;
+        let text = Said::of(shoebox().args([command, "--help"])).ends(0).out;
         assert!(text.contains("Example") || command == "repair", "{text}");
     }
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert!(run(shoebox().args(["completions", shell])).ends(0).out.contains("snapshots"));
+        assert!(Said::of(shoebox().args(["completions", shell])).ends(0).out.contains("snapshots"));
     }
-    run(shoebox().arg("frobnicate")).ends(2);
+    Said::of(shoebox().arg("frobnicate")).ends(2);
 }

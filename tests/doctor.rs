@@ -10,7 +10,7 @@ use std::process::Command;
 
 use assert_cmd::prelude::*;
 use serde_json::{Value, json};
-use support::{Docker, Era, Postgres, SampleLibrary, is_root, sample_library};
+use support::{Docker, Era, Postgres, Said, SampleLibrary, is_root, sample_library};
 use tempfile::TempDir;
 
 /// A machine with Immich in Docker: its `.env` file, its containers, a real database behind the stand-in.
@@ -21,28 +21,14 @@ struct Machine {
     docker: Docker,
 }
 
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Said {
-    #[track_caller]
-    fn ends(self, code: i32) -> Said {
-        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
-        self
-    }
-
-    /// Asserts a line that begins with `mark` and holds `what`, and, if there is to be one, the fix below it.
-    #[track_caller]
-    fn tells(&self, mark: &str, what: &str, fix: &str) {
-        let lines: Vec<&str> = self.out.lines().collect();
-        let at = lines.iter().position(|line| line.starts_with(mark) && line.contains(what));
-        let at = at.unwrap_or_else(|| panic!("no `{mark} {what}`: {}", self.out));
-        let below = lines.get(at + 1).copied().unwrap_or_default();
-        assert!(fix.is_empty() || below.starts_with("    ") && below.contains(fix), "{}: {below}", lines[at]);
-    }
+/// Asserts a line that begins with `mark` and holds `what`, and, if there is to be one, the fix below it.
+#[track_caller]
+fn tells(said: &Said, mark: &str, what: &str, fix: &str) {
+    let lines: Vec<&str> = said.out.lines().collect();
+    let at = lines.iter().position(|line| line.starts_with(mark) && line.contains(what));
+    let at = at.unwrap_or_else(|| panic!("no `{mark} {what}`: {}", said.out));
+    let below = lines.get(at + 1).copied().unwrap_or_default();
+    assert!(fix.is_empty() || below.starts_with("    ") && below.contains(fix), "{}: {below}", lines[at]);
 }
 
 impl Machine {
@@ -104,14 +90,8 @@ impl Machine {
     }
 
     fn shoebox(&self, arguments: &[&str]) -> Said {
-        run(&mut self.command(arguments))
+        Said::of(&mut self.command(arguments))
     }
-}
-
-fn run(command: &mut Command) -> Said {
-    let output = command.output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
 }
 
 #[test]
@@ -120,18 +100,18 @@ fn a_machine_that_is_well_is_told_to_be() {
     machine.shoebox(&["init"]).ends(0);
     let said = machine.shoebox(&["doctor"]).ends(0);
     let folder = machine.folder.path().canonicalize().unwrap();
-    said.tells("✓", &format!("Immich's settings are in {}/my immich/.env", folder.display()), "");
-    said.tells("✓", "Immich's server runs in container immich_server", "");
-    said.tells("✓", "Immich's database runs in container immich_postgres", "");
-    said.tells("✓", &format!("the photos in {}", machine.library.upload_location().display()), "");
-    said.tells("✓", "the database immich answers: PostgreSQL 15", "");
-    said.tells("✓", "the client in the container", "");
-    said.tells("✓", "it is Immich's", "");
+    tells(&said, "✓", &format!("Immich's settings are in {}/my immich/.env", folder.display()), "");
+    tells(&said, "✓", "Immich's server runs in container immich_server", "");
+    tells(&said, "✓", "Immich's database runs in container immich_postgres", "");
+    tells(&said, "✓", &format!("the photos in {}", machine.library.upload_location().display()), "");
+    tells(&said, "✓", "the database immich answers: PostgreSQL 15", "");
+    tells(&said, "✓", "the client in the container", "");
+    tells(&said, "✓", "it is Immich's", "");
     let external = format!("external = [\"/mnt/external/family={}\"]", machine.library.external().display());
-    said.tells("!", "at /mnt/external/family is not in the backup", &external);
-    said.tells("✓", "the repository in", "");
-    said.tells("!", "on the same disk as the photos", "rsync");
-    said.tells("✓", "the clock says", "");
+    tells(&said, "!", "at /mnt/external/family is not in the backup", &external);
+    tells(&said, "✓", "the repository in", "");
+    tells(&said, "!", "on the same disk as the photos", "rsync");
+    tells(&said, "✓", "the clock says", "");
     assert!(
         !said.out.contains('✗') && said.err.starts_with("nothing is wrong; 2 things could be better"),
         "{}",
@@ -146,26 +126,26 @@ fn what_is_wrong_is_named_with_what_mends_it() {
     let machine = Machine::new();
     machine.say_containers(false);
     let said = machine.shoebox(&["doctor"]).ends(3);
-    said.tells("✗", "container immich_postgres of Immich's database does not run", "docker start immich_postgres");
-    said.tells("✗", "there is no repository", "shoebox init -r");
+    tells(&said, "✗", "container immich_postgres of Immich's database does not run", "docker start immich_postgres");
+    tells(&said, "✗", "there is no repository", "shoebox init -r");
 
     machine.say_containers(true);
     machine.database.psql("postgres", "DROP DATABASE immich");
-    machine.shoebox(&["doctor"]).ends(3).tells("✗", "the server has no database immich", "database-name");
+    tells(&machine.shoebox(&["doctor"]).ends(3), "✗", "the server has no database immich", "database-name");
     machine.database.create_database("immich");
-    machine.shoebox(&["doctor"]).ends(3).tells("✗", "the database immich is not Immich's", "let Immich start once");
+    tells(&machine.shoebox(&["doctor"]).ends(3), "✗", "the database immich is not Immich's", "let Immich start once");
 
     let away = machine.folder.path().join("away");
     fs::rename(machine.library.upload_location(), &away).unwrap();
     fs::create_dir(machine.library.upload_location()).unwrap();
-    machine.shoebox(&["doctor"]).ends(3).tells("✗", "is empty", "");
+    tells(&machine.shoebox(&["doctor"]).ends(3), "✗", "is empty", "");
     fs::remove_dir(machine.library.upload_location()).unwrap();
     fs::rename(&away, machine.library.upload_location()).unwrap();
 
     let wrong =
-        run(machine.command(&["doctor"]).env("SHOEBOX_DATABASE_URL", "postgresql://postgres@127.0.0.1:1/immich"))
+        Said::of(machine.command(&["doctor"]).env("SHOEBOX_DATABASE_URL", "postgresql://postgres@127.0.0.1:1/immich"))
             .ends(3);
-    wrong.tells("✗", "does not answer", "is it running?");
+    tells(&wrong, "✗", "does not answer", "is it running?");
 }
 
 #[test]
@@ -190,8 +170,8 @@ fn a_photo_that_may_not_be_read_is_told() {
         other
             .envs(model.get_envs().filter_map(|(name, value)| Some((name, value?))))
             .current_dir(machine.folder.path());
-        let said = run(&mut other).ends(3);
-        said.tells("✗", "of the photos may not be read, such as", "CAP_DAC_READ_SEARCH");
+        let said = Said::of(&mut other).ends(3);
+        tells(&said, "✗", "of the photos may not be read, such as", "CAP_DAC_READ_SEARCH");
     } else {
         println!("skipped: only root can make a file that another one owns");
     }
@@ -201,7 +181,7 @@ fn a_photo_that_may_not_be_read_is_told() {
 fn the_guide_writes_settings_with_which_the_first_backup_works() {
     let machine = Machine::new();
     let file = machine.settings().display().to_string();
-    let guided = run(machine.command(&["init", "--guided"]).env("SHOEBOX_CONFIG", &file)).ends(0);
+    let guided = Said::of(machine.command(&["init", "--guided"]).env("SHOEBOX_CONFIG", &file)).ends(0);
     assert!(guided.err.contains(&format!("the settings are in {file}")), "{}", guided.err);
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let text = fs::read_to_string(&file).unwrap();
@@ -212,10 +192,10 @@ fn the_guide_writes_settings_with_which_the_first_backup_works() {
 
     let with = |arguments: &[&str]| {
         let mut command = machine.command(arguments);
-        run(command.env("SHOEBOX_CONFIG", &file).env_remove("SHOEBOX_REPOSITORY"))
+        Said::of(command.env("SHOEBOX_CONFIG", &file).env_remove("SHOEBOX_REPOSITORY"))
     };
     let doctor = with(&["doctor"]).ends(0);
-    doctor.tells("✓", "at /mnt/external/family is covered", "");
+    tells(&doctor, "✓", "at /mnt/external/family is covered", "");
     let backup = with(&["backup"]).ends(0);
     assert!(!backup.err.contains("external libraries not in this backup"), "{}", backup.err);
     let again = with(&["init", "--guided"]).ends(1);
@@ -230,7 +210,7 @@ fn a_machine_without_immich_is_told_what_to_name() {
     command
         .env("SHOEBOX_CONFIG", folder.path().join("shoebox.toml"))
         .env("SHOEBOX_REPOSITORY", folder.path().join("repository"));
-    let said = run(command.env("SHOEBOX_DOCKER_PROGRAM", "/nowhere/docker")).ends(1);
+    let said = Said::of(command.env("SHOEBOX_DOCKER_PROGRAM", "/nowhere/docker")).ends(1);
     assert!(said.err.contains("hint: name the folder of its compose file: --immich FOLDER"), "{}", said.err);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
 }

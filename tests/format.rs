@@ -29,6 +29,7 @@ fn raw_frame(plain: &[u8]) -> Vec<u8> {
 /// An archive of fixed input, with every kind of header and line.
 fn fixed(root: &Path) -> PathBuf {
     let store = Folder::new(root);
+    store.create_folder("tmp").unwrap();
     let mut archive = ArchiveWriter::new(store.draft().unwrap());
     let mut add = |path: Vec<u8>, mtime: i64, uid: u32, plain: &[u8], stored: Stored| {
         let path = FilePath::new(path).unwrap();

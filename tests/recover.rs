@@ -188,6 +188,7 @@ fn slice<'a>(text: &'a str, chunks: &[StreamChunk], hash: shoebox::base::Hash) -
 /// A repository with one snapshot whose list of files is `list`.
 fn crafted(root: &Path, list: &str) {
     let store = Folder::new(root);
+    store.create_folder("tmp").unwrap();
     let mut archive = ArchiveWriter::new(store.draft().unwrap());
     let mut chunk = |text: &str| {
         let hash = hasher::hash(text.as_bytes());

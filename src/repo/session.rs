@@ -196,7 +196,7 @@ pub(super) fn prepare(repository: &Repository, doing: &str, monitor: &dyn Monito
             .flatten()
             .filter(|entry| is_scratch(&entry.file_name()))
             .for_each(|entry| drop(fs::remove_file(entry.path()))),
-        Err(_) => fs::create_dir_all(&tmp).context(|| format!("creating {}", tmp.display()))?,
+        Err(_) => fs::create_dir(&tmp).context(|| format!("creating {}", tmp.display()))?,
     }
     Ok(lock)
 }

@@ -75,7 +75,7 @@ impl Store for Folder {
     fn draft(&self) -> Result<Box<dyn Draft>> {
         let folder = self.root.join(DRAFTS);
         self.refuse_links(&folder)?;
-        create_private(&folder)?;
+        self.make(&folder)?;
         let file = tempfile::Builder::new()
             .prefix("draft-")
             .tempfile_in(&folder)
@@ -116,6 +116,17 @@ impl Folder {
         match ours.into_iter().find(|above| above.is_symlink()) {
             None => Ok(()),
             Some(link) => Err(not_ours(link)),
+        }
+    }
+
+    /// Makes `folder` below the root, which must be there and hold something: where its disk was unmounted in the middle, the folder
+    /// that it was mounted at is empty, and nothing may be written to the disk below.
+    fn make(&self, folder: &Path) -> Result<()> {
+        let is_gone = || fs::read_dir(&self.root).map_or(true, |mut entries| entries.next().is_none());
+        match folder.is_dir() || !is_gone() {
+            true => create_private(folder),
+            false => Err(Error::not_found(format_args!("the repository in {}", self.root.display()))
+                .hint("it was there a moment ago: was its disk unmounted?")),
         }
     }
 
@@ -234,7 +245,7 @@ impl Draft for FileDraft {
         let saving = || format!("saving {}", target.display());
         let folder = target.parent().unwrap_or(&self.store.root);
         self.store.refuse_links(folder)?;
-        create_private(folder)?;
+        self.store.make(folder)?;
         sync(self.file.as_file()).context(saving)?;
         self.file.persist_noclobber(&target).map_err(|error| Error::io(saving(), error.error))?;
         sync_folder(folder).context(|| format!("saving {}", folder.display()))
@@ -274,10 +285,35 @@ mod tests {
     use crate::base::Kind;
     use crate::store::{read_all, write_all};
 
+    /// A store that was begun.
+    fn folder(root: &Path) -> Folder {
+        let store = Folder::new(root);
+        store.create_folder(DRAFTS).unwrap();
+        store
+    }
+
+    #[test]
+    fn a_root_that_is_gone_or_empty_is_not_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, away) = (dir.path().join("disk"), dir.path().join("away"));
+        fs::create_dir(&root).unwrap();
+        let store = folder(&root);
+        let mut draft = store.draft().unwrap();
+        draft.append(b"photo").unwrap();
+        fs::rename(&root, &away).unwrap();
+        assert_eq!(store.draft().map(drop).unwrap_err().kind(), Kind::NotFound);
+        fs::create_dir(&root).unwrap();
+        for error in [store.draft().map(drop), draft.publish("archives/2026/a.tar"), write_all(&store, "notes/a", b"x")]
+        {
+            assert_eq!(error.unwrap_err().kind(), Kind::NotFound);
+        }
+        assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+    }
+
     #[test]
     fn nothing_shows_until_it_is_published_and_then_it_is_private() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Folder::new(dir.path());
+        let store = folder(dir.path());
         let mut draft = store.draft().unwrap();
         draft.append(b"hello wrong").unwrap();
         draft.truncate(6).unwrap();
@@ -294,7 +330,7 @@ mod tests {
     #[test]
     fn a_draft_is_the_same_however_its_pieces_fall_into_writes() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Folder::new(dir.path());
+        let store = folder(dir.path());
         let (mut draft, mut expected) = (store.draft().unwrap(), Vec::new());
         for (round, len) in [1, WAITING - 1, 1, WAITING, 7, WAITING + 1, 3, WAITING * 2, 100].into_iter().enumerate() {
             let piece = vec![round as u8 + 1; len];
@@ -317,7 +353,7 @@ mod tests {
     #[test]
     fn an_object_is_never_overwritten() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Folder::new(dir.path());
+        let store = folder(dir.path());
         write_all(&store, "x", b"1").unwrap();
         assert_eq!(write_all(&store, "x", b"2").unwrap_err().kind(), Kind::Exists);
         assert_eq!(read_all(&store, "x", 1).unwrap(), b"1");

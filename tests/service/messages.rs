@@ -4,8 +4,9 @@ use std::fs;
 use std::io::BufRead;
 use std::process::{Child, Command, Stdio};
 
-use crate::place::{Place, run, wait};
+use crate::place::{Place, wait};
 use crate::receiver::Receiver;
+use crate::support::Said;
 use crate::support::postgres::free_port;
 
 /// Settings that name every kind of web target at `receiver`.
@@ -88,17 +89,17 @@ fn a_message_to_try_says_who_took_it() {
     place.write_settings(&everybody(&receiver, "\"success\""));
     assert_eq!(place.shoebox(&["notify"]).ends(0).out.lines().count(), 5, "all but the webhook of a start");
     let lost =
-        run(place.command(&["notify", "--json"]).env("SHOEBOX_DISCORD_URL", receiver.url("status/404/x"))).ends(3);
+        Said::of(place.command(&["notify", "--json"]).env("SHOEBOX_DISCORD_URL", receiver.url("status/404/x"))).ends(3);
     assert!(lost.out.contains("{\"error\":\"127.0.0.1 did not take the message: http status: 404\",\"sent\":false,\"target\":\"Discord at 127.0.0.1\"}"), "{}", lost.out);
     assert_eq!(receiver.to("/status/404/x").len(), 1, "what cannot pass by itself is tried once");
     let template = place.home.dir.path().join("template");
     fs::write(&template, "{\"text\": {{ title | tojson }}}").unwrap();
     let at = format!("@{}", template.display());
-    run(place.command(&["notify"]).env("SHOEBOX_WEBHOOK_TEMPLATE", &at)).ends(0);
+    Said::of(place.command(&["notify"]).env("SHOEBOX_WEBHOOK_TEMPLATE", &at)).ends(0);
     let body = receiver.to("/hook").pop().unwrap().json();
     assert!(body["text"].as_str().unwrap().contains("a message to try"), "{body}");
     let wrong =
-        run(place.command(&["run", "--once"]).env("SHOEBOX_WEBHOOK_TEMPLATE", "{\"text\": {{ title }}}")).ends(2);
+        Said::of(place.command(&["run", "--once"]).env("SHOEBOX_WEBHOOK_TEMPLATE", "{\"text\": {{ title }}}")).ends(2);
     assert!(wrong.err.contains("the webhook's template cannot be filled in"), "{}", wrong.err);
 }
 

@@ -14,9 +14,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::place::{Said, bare, run};
+use crate::place::bare;
 use crate::receiver::Receiver;
-use crate::support::{self, Era, Postgres, SampleLibrary, is_root, sample_library};
+use crate::support::{self, Era, Postgres, Said, SampleLibrary, is_root, sample_library};
 
 const NIGHTS: u64 = 50;
 /// Room for the repository: what is missing of it is the disk that is full.
@@ -115,8 +115,8 @@ impl World {
         }
         let said = match fault {
             Fault::Stopped(after) => self.stopped(Duration::from_millis(after)),
-            Fault::ClockBack => run(slow(&self.command(&["run", "--once"]))),
-            _ => run(&mut self.command(&["run", "--once"])),
+            Fault::ClockBack => Said::of(slow(&self.command(&["run", "--once"]))),
+            _ => Said::of(&mut self.command(&["run", "--once"])),
         };
         self.line.cut_after(u64::MAX);
         let _ = fs::remove_file(&ballast);
@@ -140,7 +140,7 @@ impl World {
     }
 
     fn snapshots(&self) -> BTreeSet<String> {
-        let said = run(&mut self.command(&["snapshots", "--json"])).ends(0);
+        let said = Said::of(&mut self.command(&["snapshots", "--json"])).ends(0);
         let id =
             |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
         said.out.lines().map(id).collect()
@@ -296,16 +296,16 @@ fn fifty_nights_with_all_that_goes_wrong_lose_nothing() {
         }
         let kind = format!("{fault:?}").split('(').next().unwrap().to_owned();
         *ended.entry((kind, said.code)).or_default() += 1;
-        let checked = run(&mut world.command(&["check"]));
+        let checked = Said::of(&mut world.command(&["check"]));
         assert_eq!(checked.code, 0, "after {fault:?}: {}{}", checked.out, checked.err);
     }
     println!("{ended:?}");
     let failed: u64 = ended.iter().filter(|((_, code), _)| *code != 0).map(|(_, nights)| nights).sum();
     assert!((NIGHTS / 4..NIGHTS).contains(&failed), "{failed} nights failed");
     assert_eq!(world.night(2000, Fault::Nothing).code, 0);
-    run(&mut world.command(&["check", "--read-data"])).ends(0);
+    Said::of(&mut world.command(&["check", "--read-data"])).ends(0);
     let back = world.folder.path().join("back");
-    run(world.command(&["restore", "--all", "--to"]).arg(&back)).ends(0);
+    Said::of(world.command(&["restore", "--all", "--to"]).arg(&back)).ends(0);
     for name in ["upload", "library", "profile"] {
         support::run(
             Command::new("diff").arg("-r").arg(back.join(name)).arg(world.library.upload_location().join(name)),

@@ -8,32 +8,10 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::CommandCargoExt;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 use shoebox::repo::notes::{Run, What};
 
 use crate::backup_library::{ANN, Home, dump};
-
-/// What a command said and how it ended.
-#[derive(Debug)]
-pub struct Said {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
-}
-
-impl Said {
-    #[track_caller]
-    pub fn ends(self, code: i32) -> Said {
-        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
-        self
-    }
-
-    /// The only line of JSON.
-    #[track_caller]
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
-    }
-}
+use crate::support::Said;
 
 /// Where a service works.
 pub struct Place {
@@ -76,7 +54,7 @@ impl Place {
     }
 
     pub fn shoebox(&self, arguments: &[&str]) -> Said {
-        run(&mut self.command(arguments))
+        Said::of(&mut self.command(arguments))
     }
 
     /// Starts the service.
@@ -113,12 +91,6 @@ pub fn bare() -> Command {
     }
     command.env("TZ", "UTC");
     command
-}
-
-pub fn run(command: &mut Command) -> Said {
-    let output = command.output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
 }
 
 /// A service that runs; killed when dropped.

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::place::{Place, Said, bare, run};
+use crate::place::{Place, bare};
+use crate::support::Said;
 
 fn rows(said: &Said) -> Vec<Value> {
     said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -23,7 +24,7 @@ fn force(said: &Said, key: &str) -> (String, String) {
 fn the_variable_counts_before_the_file_and_the_file_before_the_default() {
     let place = Place::new();
     place.write_settings("[forget]\nkeep-daily = 7\nkeep-weekly = \"unlimited\"\n[prune]\nmax-unused = \"30%\"\n");
-    let said = run(place.command(&["config", "--json"]).env("SHOEBOX_KEEP_DAILY", "3")).ends(0);
+    let said = Said::of(place.command(&["config", "--json"]).env("SHOEBOX_KEEP_DAILY", "3")).ends(0);
     let file = place.settings().display().to_string();
     assert_eq!(force(&said, "forget.keep-daily"), ("3".to_owned(), "SHOEBOX_KEEP_DAILY".to_owned()));
     assert_eq!(force(&said, "forget.keep-weekly"), ("unlimited".to_owned(), file.clone()));
@@ -55,7 +56,7 @@ fn the_variables_of_postgres_backup_local_are_understood() {
     command.envs([("POSTGRES_HOST", "database"), ("POSTGRES_DB", "immich"), ("POSTGRES_USER", "ann")]);
     command.envs([("POSTGRES_PASSWORD", "hunter2"), ("SCHEDULE", "@every 6h"), ("BACKUP_KEEP_WEEKS", "4")]);
     command.envs([("BACKUP_DIR", "/backups"), ("BACKUP_ON_START", "TRUE"), ("HEALTHCHECK_PORT", "8080")]);
-    let said = run(&mut command).ends(0);
+    let said = Said::of(&mut command).ends(0);
     let is =
         |key: &str, value: &str, source: &str| assert_eq!(force(&said, key), (value.to_owned(), source.to_owned()));
     is("repository", "/backups/shoebox", "BACKUP_DIR");
@@ -65,7 +66,7 @@ fn the_variables_of_postgres_backup_local_are_understood() {
     is("forget.keep-within-weekly", "29d", "BACKUP_KEEP_WEEKS");
     assert_eq!(force(&said, "backup.database-password").1, "POSTGRES_PASSWORD");
     assert!(!said.out.contains("hunter2"), "{}", said.out);
-    let mine = run(command.env("SHOEBOX_SCHEDULE", "@daily")).ends(0);
+    let mine = Said::of(command.env("SHOEBOX_SCHEDULE", "@daily")).ends(0);
     assert_eq!(force(&mine, "run.schedule").0, "@daily");
 }
 

@@ -5,10 +5,12 @@
 
 pub mod docker;
 pub mod postgres;
+pub mod said;
 pub mod sample;
 
 pub use docker::Docker;
 pub use postgres::Postgres;
+pub use said::Said;
 pub use sample::{Era, SampleLibrary, sample_library};
 
 use std::path::PathBuf;
