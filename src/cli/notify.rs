@@ -19,9 +19,9 @@ use crate::service::notify::{self, Discord, Email, Event, Gotify, Healthchecks, 
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The message to try: start, success, warning or failure
-    #[arg(long, value_name = "EVENT", default_value = "success")]
-    event: Event,
+    /// The message to try: start, success, warning or failure; if not given, to each target one that it is told of
+    #[arg(long, value_name = "EVENT")]
+    event: Option<Event>,
     /// What people are told of: start, success, warning (finished with findings, alarms too), failure
     #[arg(
         long,
@@ -93,16 +93,18 @@ JSON: one object a target: {\"target\", \"sent\", \"error\"}; exit code 3: not a
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
-        let mut targets = self.targets(global)?;
-        let message = self.message(global);
-        targets.retain(|target| target.wants(message.event));
+        let events = self.event.map_or(vec![Event::Success, Event::Warning, Event::Failure], |event| vec![event]);
+        let targets = self.targets(global)?.into_iter();
+        let targets: Vec<_> =
+            targets.filter_map(|it| events.iter().find(|event| it.wants(**event)).map(|event| (*event, it))).collect();
         if targets.is_empty() {
-            return Err(Error::new(Kind::Invalid, format_args!("nobody is told of {}", message.event.name()))
+            let events = events.into_iter().map(Event::name).collect::<Vec<_>>().join(", ");
+            return Err(Error::new(Kind::Invalid, format_args!("nobody is told of {events}"))
                 .hint("name a target, such as SHOEBOX_NTFY_URL, and the event with --on; `shoebox notify --help` has them all"));
         }
         let mut failed = Vec::new();
-        for target in &targets {
-            match notify::send(&**target, &message) {
+        for (event, target) in &targets {
+            match notify::send(&**target, &Self::message(*event, global)) {
                 Ok(()) => output
                     .answer(&json!({ "target": target.name(), "sent": true }), format!("{}: sent", target.name()))?,
                 Err(error) => {
@@ -124,11 +126,11 @@ impl Args {
         Ok(if failed.is_empty() { Done::Whole } else { Done::Partly })
     }
 
-    fn message(&self, global: &Global) -> Message {
+    fn message(event: Event, global: &Global) -> Message {
         let host = Repository::host();
         Message {
-            event: self.event,
-            title: format!("shoebox on {host}: a message to try ({})", self.event.name()),
+            event,
+            title: format!("shoebox on {host}: a message to try ({})", event.name()),
             message: "If you read this, you will be told how backups went.".to_owned(),
             log: Vec::new(),
             host,

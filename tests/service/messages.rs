@@ -86,6 +86,12 @@ fn a_message_to_try_says_who_took_it() {
     let (place, receiver) = (Place::new(), Receiver::start());
     let none = place.shoebox(&["notify"]).ends(2);
     assert!(none.err.contains("nobody is told of success"), "{}", none.err);
+    // Who is told of failures alone is sent one to try.
+    let ntfy = format!("[notify]\nntfy-url = {:?}\n", receiver.url("quiet"));
+    place.write_settings(&ntfy);
+    place.shoebox(&["notify"]).ends(0);
+    assert_eq!(receiver.got().len(), 1);
+    place.shoebox(&["notify", "--event", "success"]).ends(2);
     place.write_settings(&everybody(&receiver, "\"success\""));
     assert_eq!(place.shoebox(&["notify"]).ends(0).out.lines().count(), 5, "all but the webhook of a start");
     let lost =
