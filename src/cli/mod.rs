@@ -17,6 +17,7 @@ mod dump;
 mod exit;
 mod find;
 mod forget;
+mod help;
 mod import;
 mod init;
 mod log;
@@ -56,7 +57,7 @@ use crate::repo::Repository;
 
 /// Backups of an Immich photo library that you can open like a folder.
 #[derive(Debug, Parser)]
-#[command(name = "shoebox", version, max_term_width = 110, after_help = EXAMPLES)]
+#[command(name = "shoebox", version, max_term_width = 110, after_help = EXAMPLES, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -70,6 +71,7 @@ Examples:
   shoebox init
   shoebox backup --upload-location /srv/immich/library --docker immich_postgres
   shoebox mount /mnt/photos
+  shoebox help restore          the manual: how to get things back; `shoebox help` lists its pages
 
 Exit codes:
   0  done
@@ -131,6 +133,7 @@ enum Command {
     Repair(repair::Args),
     Config(config::Args),
     Completions(completions::Args),
+    Help(help::Args),
     #[command(hide = true)]
     Man(man::Args),
     Thumbnailer(thumbnailer::Args),
@@ -220,6 +223,7 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
         Command::Repair(args) => args.run(&global, output),
         Command::Config(args) => args.run(&global, output),
         Command::Completions(args) => args.run(output),
+        Command::Help(args) => args.run(output),
         Command::Man(args) => args.run(),
         Command::Thumbnailer(args) => args.run(),
     }

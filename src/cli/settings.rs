@@ -93,6 +93,10 @@ impl From<clap::Error> for Unparsed {
 pub(super) fn parse(arguments: &[OsString]) -> std::result::Result<Cli, Unparsed> {
     let command = Cli::command();
     let said = command.clone().try_get_matches_from(arguments)?;
+    if said.subcommand_name() == Some("help") {
+        // It needs none, and has to work where they are wrong.
+        return Ok(Cli::from_arg_matches(&said)?);
+    }
     let named = said.get_one::<PathBuf>("config").map(PathBuf::as_path);
     let makes_it = matches!(said.subcommand(), Some(("init", said)) if said.get_flag("guided"));
     let wanted = named.filter(|path| makes_it && !path.exists());
