@@ -73,6 +73,8 @@ impl Machine {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
         }
         fs::set_permissions(folder.path().join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+        fs::write(folder.path().join("tmp/place"), "/").unwrap();
+        fs::set_permissions(folder.path().join("tmp/place"), fs::Permissions::from_mode(0o666)).unwrap();
         fill_programs(&folder.path().join("bin"), &database);
         fs::write(folder.path().join("home/shoebox_0.1.0-1_amd64.deb"), "").unwrap();
         symlink(project(), folder.path().join("home/shoebox")).unwrap();
@@ -133,28 +135,40 @@ impl Machine {
         self.database.psql("postgres", "DROP DATABASE immich WITH (FORCE)");
     }
 
-    /// Runs `block` as a person would type it, at home; nothing of this shell is there for the next one.
+    /// Runs `block` as a person would type it, in the folder where the last one ended: at home, at first.
     pub fn types(&self, block: &str) -> Said {
+        self.runs("ann", block)
+    }
+
+    /// What the story needs before a recipe, done by root. The reader begins at home.
+    #[track_caller]
+    pub fn prepare(&self, block: &str) {
+        let said = self.runs("root", &format!("cd; {block}"));
+        fs::write(self.place(), self.path("~/").to_str().unwrap()).unwrap();
+        assert_eq!(said.code, 0, "{block}\n{}", said.text);
+    }
+
+    /// The file that says in which folder the reader is.
+    fn place(&self) -> PathBuf {
+        self.folder.path().join("tmp/place")
+    }
+
+    fn runs(&self, user: &str, block: &str) -> Said {
         let (proc, home) = (format!("/proc/{}/ns", self.inside), self.folder.path().join("home"));
         let bin = self.folder.path().join("bin");
         let mut command = Command::new("nsenter");
-        command.arg(format!("--mount={proc}/mnt")).arg(format!("--pid={proc}/pid")).args(["--", "env", "-i"]);
+        command.arg(format!("--mount={proc}/mnt")).arg(format!("--pid={proc}/pid")).arg("--");
+        command.args(["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--", "env", "-i"]);
         command.arg(format!("--chdir={}", home.display())).arg(format!("HOME={}", home.display()));
         command.arg(format!("PATH={}:/usr/sbin:/usr/bin:/sbin:/bin", bin.display()));
-        command.arg(format!("TMPDIR={}", self.folder.path().join("tmp").display()));
-        command.args(["USER=root", "TERM=dumb", "LANG=C.UTF-8", "TZ=UTC", "COLUMNS=100"]);
-        command.args(["timeout", "300", "bash", "-euo", "pipefail", "-c"]).arg(block);
+        command.arg(format!("TMPDIR={}", self.folder.path().join("tmp").display())).arg(format!("USER={user}"));
+        command.args(["TERM=dumb", "LANG=C.UTF-8", "TZ=UTC", "COLUMNS=100"]);
+        command.arg(format!("PLACE={}", self.place().display()));
+        let script = "trap 'pwd > \"$PLACE\"' EXIT; cd \"$(cat \"$PLACE\")\"; eval \"$1\"";
+        command.args(["timeout", "300", "bash", "-euo", "pipefail", "-c", script, "bash"]).arg(block);
         let output = command.stdin(Stdio::null()).output().unwrap();
         let text = String::from_utf8_lossy(&[output.stderr, output.stdout].concat()).into_owned();
         Said { code: output.status.code().unwrap_or(-1), text }
-    }
-
-    /// The same, for what the story needs before a recipe.
-    #[track_caller]
-    pub fn prepare(&self, block: &str) -> String {
-        let said = self.types(block);
-        assert_eq!(said.code, 0, "{block}\n{}", said.text);
-        said.text
     }
 
     /// A path of this machine, for the test to look at; `~` is the home folder.
@@ -214,7 +228,8 @@ fn fill_programs(bin: &Path, database: &Postgres) {
     for (script, name) in [("docker.py", "docker"), ("apt", "apt"), ("systemctl", "systemctl")] {
         copy(project().join("tests/manual").join(script), bin.join(name));
     }
-    fs::write(bin.join("sudo"), "#!/bin/sh\nexec \"$@\"\n").unwrap();
+    let sudo = "#!/bin/sh\nexec \"$(dirname \"$0\")/../etc/elevate\" --reuid=0 --regid=0 --clear-groups -- \"$@\"\n";
+    fs::write(bin.join("sudo"), sudo).unwrap();
     fs::set_permissions(bin.join("sudo"), fs::Permissions::from_mode(0o755)).unwrap();
     let server = json!({ "PGHOST": database.socket_folder(), "PGPORT": database.port().to_string() });
     fs::write(bin.join("server.json"), server.to_string()).unwrap();

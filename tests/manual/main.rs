@@ -435,12 +435,10 @@ mod stories {
                 .collect();
             assert!(lost.is_empty(), "{lost:?}");
         }
-        fs::remove_dir_all(machine.path("~/plain")).unwrap();
-        fs::create_dir(machine.path("~/plain")).unwrap();
         reading.follow(&machine, "One photo");
         let photo = "library/admin/2026/2026-08-01/IMG_9001.jpg";
         let lost = fs::read(machine.library.upload_location().join(photo)).unwrap();
-        assert_eq!(files(&machine.path("~/plain")), [(photo.to_owned(), lost)].into());
+        assert_eq!(files(&machine.path("~/one")), [(photo.to_owned(), lost)].into());
         let recovered = reading.follow(&machine, "Everything of one night");
         has(&recovered, &["recovering 2026-11-23T030005Z", "no problems", "library.jsonl", photo]);
         reading.follow(&machine, "Back into Immich");
