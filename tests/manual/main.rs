@@ -151,6 +151,15 @@ fn deleted(machine: &Machine) -> Vec<u8> {
     gone.into_iter().next().unwrap()
 }
 
+/// What the backup does not hold lies in `folder`.
+#[track_caller]
+fn are_kept(machine: &Machine, folder: &str) {
+    for file in ["/srv/immich/.env", "/srv/immich/docker-compose.yml", "/etc/shoebox.toml"] {
+        let kept = machine.path(folder).join(file.rsplit('/').next().unwrap());
+        assert_eq!(fs::read(kept).unwrap(), fs::read(machine.path(file)).unwrap(), "{file}");
+    }
+}
+
 /// How many snapshots a repository has.
 fn snapshots(machine: &Machine, repository: &str) -> usize {
     fs::read_dir(machine.path(repository).join("snapshots")).unwrap().count()
@@ -300,16 +309,9 @@ mod stories {
         has(&reading.follow(&machine, "A5."), &["ntfy at 127.0.0.1: sent"]);
         has(&answering.join().unwrap(), &["our-photos", "a message to try"]);
         reading.follow(&machine, "A6.");
-        let same = |one: &str, other: &str| {
-            assert_eq!(fs::read(machine.path(one)).unwrap(), fs::read(machine.path(other)).unwrap(), "{one}");
-        };
-        same("/mnt/usb/keep/.env", "/srv/immich/.env");
-        same("/mnt/usb/keep/docker-compose.yml", "/srv/immich/docker-compose.yml");
-        same("/mnt/usb/keep/shoebox.toml", "/etc/shoebox.toml");
-        assert_eq!(
-            fs::read(machine.path("/mnt/usb/keep/recover")).unwrap(),
-            fs::read(project().join("scripts/recover")).unwrap()
-        );
+        are_kept(&machine, "/mnt/usb/keep");
+        let (recover, script) = (machine.path("/mnt/usb/keep/recover"), project().join("scripts/recover"));
+        assert_eq!(fs::read(recover).unwrap(), fs::read(script).unwrap());
         let manual = fs::read_to_string(machine.path("~/manual.txt")).unwrap();
         has(&manual, &["# The whole server died", "# A disk is failing"]);
 
@@ -320,6 +322,10 @@ mod stories {
         // Its container was not given the external library: it is told.
         has(&reading.follow(&machine, "B4."), &["1 snapshot", "2 of external libraries not covered; 57 assets"]);
         assert!(machine.is_running("immich_shoebox"));
+        for file in [".env", "compose.shoebox.yml", "docker-compose.yml"] {
+            let (kept, own) = (machine.path("/mnt/usb/keep").join(file), machine.path("/srv/immich").join(file));
+            assert_eq!(fs::read(kept).unwrap(), fs::read(own).unwrap(), "{file}");
+        }
         assert_eq!(snapshots(&machine, "/mnt/usb/photos"), 1);
     }
 
@@ -360,7 +366,9 @@ mod stories {
         has(&reading.follow(&machine, "1."), &["snapshot 2", "60 assets"]);
         assert!(!machine.is_running("immich_server") && machine.is_running("immich_postgres"));
         assert!(!machine.is_running("shoebox"));
+        machine.prepare("rm -r /mnt/usb/keep");
         has(&reading.follow(&machine, "2."), &["all is well"]);
+        are_kept(&machine, "/mnt/usb/keep");
         assert!(!machine.is_running("immich_postgres"));
         machine.dies();
         reading.follow(&machine, "3.");
@@ -397,10 +405,7 @@ mod stories {
         has(&reading.follow(&machine, "2d."), &["snapshot 2"]);
         assert!(machine.is_running("shoebox"));
         assert_eq!((snapshots(&machine, "/mnt/usb/photos"), snapshots(&machine, "/mnt/new/photos")), (2, 3));
-        assert_eq!(
-            fs::read(machine.path("/mnt/new/keep/shoebox.toml")).unwrap(),
-            fs::read(machine.path("/etc/shoebox.toml")).unwrap()
-        );
+        are_kept(&machine, "/mnt/new/keep");
     }
 
     /// Turns one bit of the one large video.
@@ -450,8 +455,10 @@ mod stories {
 
     pub fn missing(reading: &mut Reading) {
         let machine = Machine::with_two_nights();
+        machine.prepare("rm -r /mnt/usb/keep");
         let kept = reading.follow(&machine, "Immich's two files");
         has(&kept, &[".env", "docker-compose.yml", "shoebox.toml"]);
+        are_kept(&machine, "/mnt/usb/keep");
         has(&reading.follow(&machine, "External"), &["at /mnt/external/family is covered", "external = ["]);
         has(&reading.follow(&machine, "Does each photo"), &["database, files and checksums agree"]);
         has(&reading.follow(&machine, "Would it come back"), &["all is well"]);
