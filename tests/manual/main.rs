@@ -293,9 +293,6 @@ mod stories {
         let first = reading.follow(&machine, "A3.");
         has(&first, &["snapshot 2", "57 assets", "complete"]);
         assert!(!first.contains("RED"), "{first}");
-        assert!(!machine.is_running("shoebox"));
-        reading.follow(&machine, "A4.");
-        assert!(machine.is_running("shoebox"));
         let server = tiny_http::Server::http("127.0.0.1:0").unwrap();
         let address = format!("http://{}/our-photos", server.server_addr());
         machine.prepare(&format!("sed -i 's|^#ntfy-url = .*|ntfy-url = \"{address}\"|' /etc/shoebox.toml"));
@@ -306,8 +303,11 @@ mod stories {
             request.respond(tiny_http::Response::from_string("{}")).unwrap();
             body
         });
-        has(&reading.follow(&machine, "A5."), &["ntfy at 127.0.0.1: sent"]);
+        has(&reading.follow(&machine, "A4."), &["ntfy at 127.0.0.1: sent"]);
         has(&answering.join().unwrap(), &["our-photos", "a message to try"]);
+        assert!(!machine.is_running("shoebox"));
+        reading.follow(&machine, "A5.");
+        assert!(machine.is_running("shoebox"));
         reading.follow(&machine, "A6.");
         are_kept(&machine, "/mnt/usb/keep");
         let (recover, script) = (machine.path("/mnt/usb/keep/recover"), project().join("scripts/recover"));
@@ -405,6 +405,14 @@ mod stories {
         has(&reading.follow(&machine, "2d."), &["snapshot 2"]);
         assert!(machine.is_running("shoebox"));
         assert_eq!((snapshots(&machine, "/mnt/usb/photos"), snapshots(&machine, "/mnt/new/photos")), (2, 3));
+        are_kept(&machine, "/mnt/new/keep");
+        drop(machine);
+
+        let machine = Machine::with_two_nights();
+        machine.prepare("umount /mnt/usb");
+        has(&reading.follow(&machine, "2e."), &["made a repository in /mnt/new/photos", "snapshot 2", "60 assets"]);
+        assert_eq!(snapshots(&machine, "/mnt/new/photos"), 1);
+        assert!(machine.is_running("shoebox"));
         are_kept(&machine, "/mnt/new/keep");
     }
 
