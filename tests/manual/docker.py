@@ -106,7 +106,7 @@ def start(state: dict, services: dict, name: str) -> None:
     service = services.get(name) or fail(f"no such service: {name}")
     for needed in service.get("depends_on", []):
         start(state, services, needed)
-    mounts = [volume.split(":")[:2] for volume in service.get("volumes", [])]
+    mounts = places(service)
     folder = {target: Path(source) for source, target in mounts}
     if name == "database" and not (data := folder["/var/lib/postgresql/data"]).is_dir():
         data.mkdir(parents=True)
@@ -122,6 +122,12 @@ def start(state: dict, services: dict, name: str) -> None:
         "image": service["image"], "folder": os.getcwd(), "mounts": mounts, "running": True}
 
 
+def places(service: dict) -> list:
+    """Which folder of the machine is which of the container, as docker-compose 1 or 2 says it."""
+    short = lambda volume: volume.split(":")[:2] if isinstance(volume, str) else [volume["source"], volume["target"]]
+    return [short(volume) for volume in service.get("volumes", [])]
+
+
 def shoebox(state: dict, service: dict, arguments: list) -> None:
     """Runs shoebox as its image does: as the service's user, with the variables of both and nothing else."""
     if service["image"].removesuffix(":latest") not in state["images"]:
@@ -129,7 +135,7 @@ def shoebox(state: dict, service: dict, arguments: list) -> None:
     recipe = (HERE / "Dockerfile").read_text()
     inside = dict(re.findall(r"(SHOEBOX_\w+)=(\S+)", recipe)) | {key: str(value) for key, value in service["environment"].items()}
     # Its folders are where they are on this machine; the name of the database is that of the real server.
-    where = {target: source for source, target in (volume.split(":")[:2] for volume in service["volumes"])}
+    where = {target: source for source, target in places(service)}
     inside = {key: where.get(value, value) for key, value in inside.items()} | server()
     user, group = service["user"].split(":")
     command = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", str(HERE / "package/shoebox"), *arguments]
