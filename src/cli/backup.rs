@@ -124,7 +124,7 @@ impl Args {
         backup::backup(&global.open()?, self.options(global)?, monitor)
     }
 
-    fn options(self, global: &Global) -> Result<Options> {
+    pub fn options(self, global: &Global) -> Result<Options> {
         let env = self.server.env()?;
         let upload_location = self.upload_location.clone().or_else(|| env.as_ref()?.upload_location.clone());
         let dump = self.source(global, env.as_ref())?;

@@ -80,7 +80,7 @@ Exit codes:
   3  finished, but something was left out or found damaged: it is named above";
 
 /// What every command understands.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct Global {
     /// The repository's folder
     #[arg(short, long, global = true, env = "SHOEBOX_REPOSITORY", value_name = "FOLDER")]

@@ -15,7 +15,8 @@ use crate::service::notify::{self, Discord, Email, Event, Gotify, Healthchecks, 
 /// Send a message to try who is told how runs went
 ///
 /// `shoebox run` tells those named here, by the same settings: put them into the settings file or the environment. What is asked
-/// once is asked three times if it could not be reached.
+/// once is asked three times if it could not be reached. Messages hold what the run said: names of people, albums and photos too,
+/// where something is wrong with them.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::builder::BoolishValueParser;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, ToSpan};
 
 use super::output::{Output, aside, printable};
 use super::settings::Unparsed;
@@ -73,11 +73,15 @@ Examples:
 Exit codes of --once: 0 all done, 1 something failed, 3 something was left out or found damaged";
 
 impl Args {
-    pub fn run(self, global: &Global, _output: &Output) -> Result<Done> {
+    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
         let zone = TimeZone::system();
-        if self.schedule.is_never() && !self.once {
-            return Err(Error::invalid("the schedule is `never`").hint("use --once, or say when: --schedule @daily"));
+        if !self.once && self.schedule.next(Timestamp::now(), &zone).is_none() {
+            return Err(Error::invalid(format_args!("no run is ever due by the schedule `{}`", self.schedule))
+                .hint("use --once, or say when: --schedule @daily"));
         }
+        let patience = global.patience()?;
+        // Somebody who backs up by hand does not fail the night.
+        let global = &Global { retry_lock: global.retry_lock.or(Some(1.hour())), ..global.clone() };
         let work = Work::new(global, &self)?;
         let notify = settings(global, "notify", |it| if let Command::Notify(args) = it { Some(*args) } else { None })?;
         let plan = Plan {
@@ -87,14 +91,26 @@ impl Args {
             zone: zone.clone(),
             targets: notify.targets(global)?,
             repository: global.repository_path()?.display().to_string(),
+            patience,
         };
         let next = Arc::new(Mutex::new(None));
         let stop = Arc::new(Stop::default());
         let asked = stop.clone();
         signal::on_stop_ask(move || asked.ask())?;
-        let service = Service { jobs: &work, plan, stop, say: &|line| aside(printable(line)), next: next.clone() };
+        // Who wants it quiet hears of a run that did not go well, and then all of it.
+        let kept = Mutex::new(Vec::new());
+        let say = |line: &str| match output.is_quiet() {
+            true if self.once => kept.lock().unwrap_or_else(PoisonError::into_inner).push(printable(line)),
+            true => {}
+            false => aside(printable(line)),
+        };
+        let service = Service { jobs: &work, plan, stop, say: &say, next: next.clone() };
         if self.once {
-            return Ok(done(service.once()?));
+            let done = done(service.once()?);
+            if done != Done::Whole {
+                kept.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(aside);
+            }
+            return Ok(done);
         }
         self.answer(global, next)?;
         service.serve().map(|()| Done::Whole)
@@ -166,6 +182,12 @@ impl<'a> Work<'a> {
     fn new(global: &'a Global, args: &Args) -> Result<Work<'a>> {
         let backup = backup_settings(global)?;
         backup.refuse_input()?;
+        // What is wrong with the settings is told now, and not in the night. A file that is not there may come.
+        if let Err(error) = backup.clone().options(global)
+            && error.kind() == Kind::Invalid
+        {
+            return Err(error);
+        }
         let forget = settings(global, "forget", |it| if let Command::Forget(args) = it { Some(*args) } else { None })?;
         let never = || "never".parse();
         Ok(Work {

@@ -16,8 +16,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Id};
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Id};
 
 pub(super) use self::key::{Key, keys};
 use super::output::Output;
@@ -91,10 +92,9 @@ impl From<clap::Error> for Unparsed {
 
 /// Reads the command line `arguments`, the first being the program's name, with the settings.
 pub(super) fn parse(arguments: &[OsString]) -> std::result::Result<Cli, Unparsed> {
-    let command = Cli::command();
+    let command = lenient(Cli::command());
     let said = command.clone().try_get_matches_from(arguments)?;
-    if said.subcommand_name() == Some("help") {
-        // It needs none, and has to work where they are wrong.
+    if needs_none(&said) {
         return Ok(Cli::from_arg_matches(&said)?);
     }
     let named = said.get_one::<PathBuf>("config").map(PathBuf::as_path);
@@ -108,6 +108,28 @@ pub(super) fn parse(arguments: &[OsString]) -> std::result::Result<Cli, Unparsed
     Ok(cli)
 }
 
+/// True for what has to work where the settings are wrong.
+fn needs_none(said: &ArgMatches) -> bool {
+    match said.subcommand() {
+        Some(("help", _)) => true,
+        Some(("config", said)) => said.get_flag("reference"),
+        _ => false,
+    }
+}
+
+/// A variable that is empty is as good as none, as compose files have them; a switch takes every word for yes and no.
+fn lenient(command: Command) -> Command {
+    let arg = |arg: Arg| {
+        let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|text| text.is_empty());
+        let arg = if is_empty { arg.env(None::<&str>) } else { arg };
+        match arg.get_action() {
+            ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+            _ => arg,
+        }
+    };
+    command.mut_args(arg).mut_subcommands(|command| command.mut_args(arg))
+}
+
 impl Settings {
     /// Reads the file `named`, else the one at a usual place, if there is one, unless there is to be none; and the environment.
     fn read(command: &Command, named: Option<&Path>, no_file: bool) -> Result<Settings> {
@@ -115,7 +137,10 @@ impl Settings {
         let file::Read { file, mut given, warnings } =
             if no_file { file::Read::default() } else { file::read(&keys, named)? };
         let nearer = local::read(&|name| std::env::var(name).ok())?;
-        given.retain(|env, _| !excluded(command, env, &nearer));
+        // Only a command that was built knows its groups.
+        let mut built = command.clone();
+        built.build();
+        given.retain(|env, _| !excluded(&built, env, &nearer));
         given.extend(nearer);
         Ok(Settings { file, wanted: None, warnings, given })
     }
@@ -143,15 +168,19 @@ impl Settings {
 
     /// Makes what is given the defaults of the flags of `command`, unless `said` has them or one that excludes them.
     fn apply(&self, command: Command, said: &ArgMatches) -> Command {
-        let command = self.apply_to(command, said);
+        let mut built = command.clone();
+        built.build();
+        let command = self.apply_to(command, &built, said);
         let Some((name, said)) = said.subcommand() else { return command };
-        command.mut_subcommand(name, |command| self.apply_to(command, said))
+        let Some(built) = built.find_subcommand(name) else { return command };
+        command.mut_subcommand(name, |command| self.apply_to(command, built, said))
     }
 
-    fn apply_to(&self, mut command: Command, said: &ArgMatches) -> Command {
+    /// `built` is the same command, which knows its groups.
+    fn apply_to(&self, mut command: Command, built: &Command, said: &ArgMatches) -> Command {
         let ids: Vec<_> = command.get_arguments().map(|arg| arg.get_id().clone()).collect();
         for id in ids {
-            let is_said = rivals(&command, id.as_str()).iter().any(|rival| is_explicit(said, rival.as_str()));
+            let is_said = rivals(built, id.as_str()).iter().any(|rival| is_explicit(said, rival.as_str()));
             let Some(given) = env_of(&command, id.as_str()).and_then(|env| self.given(&env)) else { continue };
             if !is_said {
                 command = command.mut_arg(&id, |arg| arg.default_values(given.texts.clone()));
@@ -184,7 +213,11 @@ fn is_explicit(said: &ArgMatches, id: &str) -> bool {
 
 /// True when `nearer` has the setting `env` or one that excludes it.
 fn excluded(command: &Command, env: &str, nearer: &BTreeMap<String, Given>) -> bool {
+    // A secret may be given by itself or by a file's name.
+    let secret = env.strip_suffix("_FILE").unwrap_or(env);
     nearer.contains_key(env)
+        || nearer.contains_key(secret)
+        || nearer.contains_key(&format!("{secret}_FILE"))
         || command.get_subcommands().any(|command| {
             let Some(arg) = command.get_arguments().find(|arg| arg.get_env().is_some_and(|it| it == env)) else {
                 return false;

@@ -57,6 +57,9 @@ pub struct Checked {
     /// Snapshots that passed, and when they did last: the record and its streams are whole, and every archive that holds something of
     /// it was verified.
     pub passed: BTreeMap<SnapshotId, Timestamp>,
+    /// Archives in which damage was found, until they are found right or nothing needs them any more.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub flawed: BTreeSet<String>,
 }
 
 /// How a drill ended.
@@ -96,9 +99,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// How it ended: as the worst of its steps.
+    /// How it ended: as the worst of its steps. One that was stopped before the first did nothing.
     pub fn outcome(&self) -> Outcome {
-        self.steps.iter().map(|step| step.outcome).max().unwrap_or(Outcome::Done)
+        self.steps.iter().map(|step| step.outcome).max().unwrap_or(Outcome::Interrupted)
+    }
+
+    /// True when it made a snapshot.
+    pub fn has_backup(&self) -> bool {
+        self.steps.iter().any(|step| step.job == Job::Backup && step.outcome <= Outcome::Partly)
     }
 }
 
@@ -257,6 +265,15 @@ impl Notes {
         checks.map(|(_, note)| note.time).max()
     }
 
+    /// Archives in which damage was found and that nobody found right since.
+    pub fn flawed(&self) -> BTreeSet<String> {
+        let newest = self.list.iter().rev().find_map(|(_, note)| match &note.what {
+            What::Check(checked) => Some(checked.flawed.clone()),
+            _ => None,
+        });
+        newest.unwrap_or_default()
+    }
+
     /// What a check that found `found` has to write down: that, with all that was known and still counts (`counts` says so of
     /// an archive's name and of a snapshot).
     pub fn after_check(
@@ -264,11 +281,18 @@ impl Notes {
         found: Checked,
         counts: &dyn Fn(&str) -> bool,
         is_there: &dyn Fn(SnapshotId) -> bool,
+        is_needless: &dyn Fn(&str) -> bool,
     ) -> Checked {
         let mut all = Checked {
             verified: self.verified().into_iter().map(|(name, time)| (name.to_owned(), time)).collect(),
             passed: self.passed(),
+            flawed: self.flawed(),
         };
+        all.flawed.retain(|name| !found.verified.contains_key(name) && !is_needless(name));
+        all.flawed.extend(found.flawed);
+        if !all.flawed.is_empty() {
+            all.passed.retain(|id, _| found.passed.contains_key(id));
+        }
         all.verified.extend(found.verified);
         all.passed.extend(found.passed);
         all.verified.retain(|name, _| counts(name));
@@ -379,12 +403,13 @@ mod tests {
         let checked = |all: &[(&str, i64)]| Checked {
             verified: all.iter().map(|(name, second)| ((*name).to_owned(), at(*second))).collect(),
             passed: BTreeMap::from([(snapshot, at(all[0].1))]),
+            flawed: BTreeSet::new(),
         };
         repository.add_note(What::Check(checked(&[("a", 10), ("b", 10)]))).unwrap();
         repository.add_note(What::Check(checked(&[("a", 20), ("gone", 20)]))).unwrap();
         let notes = repository.notes().unwrap();
         assert_eq!(notes.verified(), HashMap::from([("a", at(20)), ("b", at(10)), ("gone", at(20))]));
-        let all = notes.after_check(checked(&[("b", 30)]), &|name| name != "gone", &|_| true);
+        let all = notes.after_check(checked(&[("b", 30)]), &|name| name != "gone", &|_| true, &|_| false);
         assert_eq!(all.verified, BTreeMap::from([("a".to_owned(), at(20)), ("b".to_owned(), at(30))]));
         assert_eq!(all.passed, BTreeMap::from([(snapshot, at(30))]));
         assert_eq!(notes.names_of_checks().len(), 2);

@@ -1,7 +1,7 @@
 //! The HTTP endpoint: `/healthz` for those who only ask whether it is fine, `/metrics` for Prometheus.
 //!
 //! Always holds: it answers what [`Status`] says and nothing of the library: no name of a person, an album or a file. It reads no
-//! body, and answers one question at a time.
+//! body.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,13 +33,14 @@ pub fn serve(address: SocketAddr, ask: Ask) -> Result<SocketAddr> {
     })?;
     let bound = server.server_addr().to_ip().unwrap_or(address);
     let answer = move || {
-        let mut known: Option<(Instant, Answer)> = None;
+        let mut known: Option<(Instant, Arc<Answer>)> = None;
         for request in server.incoming_requests() {
             if known.as_ref().is_none_or(|(at, _)| at.elapsed() > FRESH) {
-                known = Some((Instant::now(), Answer::of(&ask)));
+                known = Some((Instant::now(), Arc::new(Answer::of(&ask))));
             }
-            if let Some((_, answer)) = &known {
-                answer.reply(request);
+            // Who asks and then says nothing more keeps nobody else waiting.
+            if let Some((_, answer)) = known.clone() {
+                drop(std::thread::Builder::new().name("answer".to_owned()).spawn(move || answer.reply(request)));
             }
         }
     };

@@ -3,15 +3,16 @@
 //! Two locks lie in the repository's `tmp/`: one service at a time, and one run at a time, of a service or of `--once`. Who
 //! holds one and dies lets go of it.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::base::monitor::Silent;
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, Kind, Monitor, Result};
 use crate::repo::notes::{Job, Outcome, Run, What};
-use crate::repo::{Lock, Repository};
+use crate::repo::{Lock, Note, Notes, Repository};
 
 /// Runs that are remembered.
 const KEPT: usize = 100;
@@ -32,16 +33,24 @@ pub fn lock_run(repository: &Repository) -> Result<Lock> {
     Lock::take(&path(repository, "run.lock"), "run")
 }
 
+/// The same, and waits up to `patience` for another run.
+pub fn wait_for_run(repository: &Repository, patience: Duration, monitor: &dyn Monitor) -> Result<Lock> {
+    Lock::wait(&path(repository, "run.lock"), "run", patience, monitor)
+}
+
 /// True when a service runs.
 pub fn is_served(repository: &Repository) -> bool {
     Lock::is_held(&path(repository, "service.lock"))
 }
 
 fn path(repository: &Repository, name: &str) -> PathBuf {
-    repository.root().join("tmp").join(name)
+    let folder = repository.root().join("tmp");
+    // Many a program that copies folders leaves the empty ones out.
+    let _ = std::fs::create_dir(&folder);
+    folder.join(name)
 }
 
-/// When the newest run began that nobody interrupted, and when each job was done last, well or with findings.
+/// When the newest run began that made a snapshot, and when each job was done last, well or with findings.
 #[derive(Debug, Clone, Default)]
 pub struct Last {
     pub began: Option<Timestamp>,
@@ -52,8 +61,10 @@ impl Last {
     /// What `repository` remembers.
     pub fn of(repository: &Repository) -> Result<Last> {
         let notes = repository.notes()?;
-        let whole = notes.runs().filter(|(_, run)| run.outcome() != Outcome::Interrupted);
-        let began = whole.map(|(_, run)| run.began).max();
+        let began = notes.runs().filter(|(_, run)| run.has_backup()).map(|(_, run)| run.began).max();
+        // Who made the first backup by hand has made it.
+        let newest = repository.snapshot_ids()?.pop().map(|id| id.time());
+        let began = began.or(newest);
         let steps = notes.runs().flat_map(|(_, run)| run.steps.iter().map(move |step| (step, run.began)));
         let done = steps.filter(|(step, _)| step.outcome <= Outcome::Partly);
         let mut jobs: Vec<(Job, Timestamp)> = done.map(|(step, began)| (step.job, began)).collect();
@@ -75,5 +86,19 @@ pub fn remember(repository: &Repository, run: Run) -> Result<()> {
     let notes = repository.notes()?;
     let names: Vec<&String> =
         notes.list.iter().filter(|(_, note)| matches!(note.what, What::Run(_))).map(|(name, _)| name).collect();
-    names.iter().take(names.len().saturating_sub(KEPT)).try_for_each(|name| repository.remove_note(name))
+    let needed = newest_of_each_job(&notes);
+    let old = names.iter().take(names.len().saturating_sub(KEPT)).filter(|name| !needed.contains(name.as_str()));
+    old.copied().try_for_each(|name| repository.remove_note(name))
+}
+
+/// The runs that tell when each job was done last.
+fn newest_of_each_job(notes: &Notes) -> HashSet<&str> {
+    let newest = |job: Job| {
+        let is_it = |note: &Note| match &note.what {
+            What::Run(run) => run.steps.iter().any(|step| step.job == job && step.outcome <= Outcome::Partly),
+            _ => false,
+        };
+        notes.list.iter().rev().find(|(_, note)| is_it(note)).map(|(name, _)| name.as_str())
+    };
+    [Job::Backup, Job::Forget, Job::Prune, Job::Check, Job::Drill].into_iter().filter_map(newest).collect()
 }

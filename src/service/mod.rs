@@ -33,6 +33,8 @@ use crate::repo::notes::{Job, Outcome, Trigger};
 const LOOK: Duration = Duration::from_secs(20);
 /// A clock that goes back by more was set.
 const SET: SignedDuration = SignedDuration::from_mins(2);
+/// A run that began so far in the future began under a clock that was wrong.
+const WRONG: SignedDuration = SignedDuration::from_hours(24);
 /// Another run is waited for so long at a time.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -68,6 +70,8 @@ pub struct Plan {
     pub targets: Vec<Box<dyn Target>>,
     /// The repository's folder, as messages name it.
     pub repository: String,
+    /// How long `once` waits for another run.
+    pub patience: Duration,
 }
 
 /// Asks to stop.
@@ -141,10 +145,19 @@ impl Service<'_> {
 
     /// Makes one run now. How it ended.
     pub fn once(&self) -> Result<Outcome> {
-        let repository = self.jobs.repository()?;
-        let _place = journal::lock_run(&repository)?;
-        drop(repository);
-        Ok(self.work(Trigger::Once, &Pulse::start()))
+        let pulse = Pulse::start();
+        let watch = Watch { stop: &self.stop, pulse: &pulse };
+        let place = self.jobs.repository().and_then(|it| journal::wait_for_run(&it, self.plan.patience, &watch));
+        match place {
+            Ok(_place) => Ok(self.work(Trigger::Once, &pulse)),
+            Err(error) => {
+                // A disk that is not mounted is what fails a night most often.
+                if !matches!(error.kind(), Kind::Locked | Kind::Interrupted) {
+                    self.tell(Event::Failure, "backup FAILED".to_owned(), error.chain(), Vec::new());
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Why a run is made as soon as the service starts.
@@ -164,7 +177,7 @@ impl Service<'_> {
             let now = Timestamp::now();
             if now.duration_since(before) < -SET {
                 (self.say)("the clock was set back; the next run is reckoned anew");
-                due = self.due(None);
+                due = self.due(last);
             }
             before = now;
             match due {
@@ -183,7 +196,7 @@ impl Service<'_> {
     fn due(&self, last: Option<Timestamp>) -> Option<Timestamp> {
         let now = Timestamp::now();
         // What was done in the future was done under a clock that was wrong.
-        let after = last.filter(|last| *last <= now).unwrap_or(now);
+        let after = last.filter(|last| last.duration_since(now) < WRONG).unwrap_or(now);
         let due = self.plan.schedule.next(after, &self.plan.zone).and_then(|due| due.checked_add(self.jitter()).ok());
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = due;
         let words = match due {
@@ -242,6 +255,9 @@ impl Service<'_> {
         let watch = Watch { stop: &self.stop, pulse };
         let done = run::run(self.jobs, &last, trigger, &self.plan.zone, &watch, self.say);
         let outcome = done.run.outcome();
+        if done.run.steps.is_empty() {
+            return outcome;
+        }
         let summary = done.run.steps.first().map(|step| step.text.clone()).unwrap_or_default();
         let remembered = self.jobs.repository().and_then(|repository| journal::remember(&repository, done.run));
         if let Err(error) = remembered {

@@ -7,9 +7,11 @@ use serde::Serialize;
 
 use crate::base::amount::{plural, size};
 use crate::base::{Kind, Result, SnapshotId};
-use crate::repo::notes::{Drill, Outcome, Run};
+use crate::repo::notes::{Drill, Job, Outcome, Run};
 use crate::repo::{Notes, Repository, SnapshotRecord};
 
+/// Clocks of two machines differ by less.
+const SKEW: SignedDuration = SignedDuration::from_hours(1);
 /// Growth is told of this time, and an archive counts as checked that was read within it.
 const MONTH: SignedDuration = SignedDuration::from_hours(30 * 24);
 
@@ -112,7 +114,11 @@ pub fn status(repository: &Repository, limits: Limits, now: Timestamp) -> Result
         size,
         growth: growth(&records, now),
         free: repository.free_space()?,
-        run: notes.runs().next_back().map(|(ended, run)| LastRun { ended, outcome: run.outcome(), run: run.clone() }),
+        run: notes.runs().rfind(|(ended, _)| ended.duration_since(now) <= SKEW).map(|(ended, run)| LastRun {
+            ended,
+            outcome: run.outcome(),
+            run: run.clone(),
+        }),
     };
     status.findings = findings(&status, &records, &notes, limits, now, repository.created());
     status.healthy = !status.findings.iter().any(|finding| finding.red);
@@ -195,6 +201,15 @@ fn findings(
         (None, false) => all.push(amber("there is no snapshot yet".to_owned(), "`shoebox backup` makes one")),
         (Some(_), false) => {}
     }
+    if let Some(good) = status.good.filter(|good| good.time().duration_since(now) > SKEW) {
+        let what = format!("the newest snapshot is of {good}, which is still to come: a clock is or was wrong");
+        all.push(red(what, "set this machine's clock right, or move that snapshot's file out of snapshots/: no backup is made meanwhile"));
+    }
+    let flawed = notes.flawed();
+    if !flawed.is_empty() {
+        let what = format!("damage was found in {}", plural(flawed.len() as u64, "archive", "archives"));
+        all.push(red(what, "`shoebox repair` says what can be mended; `shoebox check --read-data` names the photos"));
+    }
     // What is too old is told once.
     if age(status.verified) > limits.verified && all.iter().all(|finding: &Finding| !finding.red) {
         let what = match status.verified {
@@ -244,8 +259,9 @@ fn of_run(status: &Status) -> Option<Finding> {
     };
     let steps: Vec<&str> =
         last.run.steps.iter().filter(|step| step.outcome == last.outcome).map(|step| step.job.name()).collect();
+    let is_damage = last.run.steps.iter().any(|step| step.job == Job::Check && step.outcome == Outcome::Partly);
     Some(Finding {
-        red: last.outcome == Outcome::Failed,
+        red: last.outcome == Outcome::Failed || is_damage,
         what: format!("the last run {words}: {}", steps.join(", ")),
         next: steps.iter().map(|name| format!("`shoebox {name}`")).collect::<Vec<_>>().join(", ") + " by hand says why",
     })

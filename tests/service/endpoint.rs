@@ -74,6 +74,52 @@ fn an_old_snapshot_an_unchecked_one_and_a_lost_repository_are_not() {
 }
 
 #[test]
+fn damage_and_a_snapshot_of_the_future_are_red_until_they_are_mended() {
+    let place = Place::new();
+    place.shoebox(&["run", "--once"]).ends(0);
+    let archive = walkdir::WalkDir::new(place.home.repo_path().join("archives")).into_iter().flatten();
+    let archive = archive.filter(|it| it.file_type().is_file()).last().unwrap().into_path();
+    let whole = std::fs::read(&archive).unwrap();
+    let mut broken = whole.clone();
+    broken[600] ^= 1;
+    std::fs::write(&archive, &broken).unwrap();
+    place.shoebox(&["check", "--read-data"]).ends(3);
+    let red = place.shoebox(&["status"]).ends(3);
+    assert!(red.out.contains("RED   damage was found in 1 archive"), "{}", red.out);
+    place.shoebox(&["check"]).ends(0);
+    place.shoebox(&["status"]).ends(3);
+    std::fs::write(&archive, &whole).unwrap();
+    place.shoebox(&["check", "--read-data"]).ends(0);
+    place.shoebox(&["status"]).ends(0);
+
+    let mut later = std::process::Command::new("faketime");
+    let command = place.command(&["run", "--once"]);
+    later
+        .args(["-f", "+400d"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    later.env("SHOEBOX_CONFIG", place.settings()).env("TZ", "UTC");
+    crate::support::Said::of(&mut later).ends(0);
+    place.shoebox(&["run", "--once"]).ends(1);
+    let red = place.shoebox(&["status"]).ends(3);
+    assert!(red.out.contains("which is still to come") && red.out.contains("FAILED"), "{}", red.out);
+}
+
+#[test]
+fn who_asks_and_says_nothing_more_keeps_nobody_waiting() {
+    let (place, port) = (Place::new(), free_port());
+    place.shoebox(&["run", "--once"]).ends(0);
+    let serving = serve(&place, port, &[]);
+    let mut silent = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(silent, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(ask(port, "GET /healthz").0, 200);
+    drop(silent);
+    serving.stop();
+}
+
+#[test]
 fn it_listens_to_this_machine_alone_and_not_at_all_unless_told() {
     let (place, port) = (Place::new(), free_port());
     place.shoebox(&["run", "--once"]).ends(0);

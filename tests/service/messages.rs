@@ -109,6 +109,33 @@ fn a_message_to_try_says_who_took_it() {
     assert!(wrong.err.contains("the webhook's template cannot be filled in"), "{}", wrong.err);
 }
 
+#[test]
+fn a_stop_before_anything_was_done_is_no_success() {
+    let (place, receiver) = (Place::new(), Receiver::start());
+    place.write_settings(&format!(
+        "[notify]\nwebhook-pre-backup-url = {:?}\nwebhook-url = {:?}\n",
+        receiver.url("slow"),
+        receiver.url("hook")
+    ));
+    let serving = place.serve(&[]);
+    wait("the first message", || !receiver.got().is_empty() || serving.said().contains("due"), || serving.said());
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    serving.stop();
+    assert_eq!(paths(&receiver), ["/slow"], "nobody is told of a success");
+    assert_eq!((place.runs().len(), place.snapshots()), (0, 0));
+}
+
+#[test]
+fn a_repository_that_is_away_is_told_and_a_redirect_is_no_delivery() {
+    let (place, receiver) = (Place::new(), Receiver::start());
+    place.write_settings(&everybody(&receiver, "\"failure\""));
+    fs::rename(place.home.repo_path(), place.home.dir.path().join("away")).unwrap();
+    place.shoebox(&["run", "--once"]).ends(1);
+    assert!(receiver.to("/hook")[0].json()["message"].as_str().unwrap().contains("there is no repository"));
+    let moved = Said::of(place.command(&["notify"]).env("SHOEBOX_GOTIFY_URL", receiver.url("status/301"))).ends(3);
+    assert!(moved.err.contains("127.0.0.1 says that it has moved; hint: use the address"), "{}", moved.err);
+}
+
 /// A real mail server that prints what it is sent; ended when dropped.
 struct MailServer {
     child: Child,

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use serde_json::Value;
-use tiny_http::{Response, Server};
+use tiny_http::{Header, Response, Server};
 
 /// One request.
 #[derive(Debug, Clone)]
@@ -25,7 +25,8 @@ impl Got {
     }
 }
 
-/// A server on a free port of 127.0.0.1. Paths below `/status/N` are answered with that code.
+/// A server on a free port of 127.0.0.1. Paths below `/status/N` are answered with that code, `/slow` after two
+/// seconds.
 pub struct Receiver {
     server: Arc<Server>,
     got: Arc<Mutex<Vec<Got>>>,
@@ -44,8 +45,13 @@ impl Receiver {
                 let path = request.url().to_owned();
                 let headers = request.headers().iter().map(|it| (it.field.to_string(), it.value.to_string())).collect();
                 let code = path.strip_prefix("/status/").and_then(|rest| rest.split('/').next()?.parse().ok());
+                let is_slow = path.starts_with("/slow");
                 kept.lock().unwrap().push(Got { path, headers, body });
-                let _ = request.respond(Response::empty(code.unwrap_or(200)));
+                if is_slow {
+                    std::thread::sleep(std::time::Duration::from_secs(2));
+                }
+                let place = Header::from_bytes("Location", "/elsewhere").unwrap();
+                let _ = request.respond(Response::empty(code.unwrap_or(200)).with_header(place));
             }
         });
         Receiver { server, got, thread: Some(thread) }

@@ -18,7 +18,8 @@ fn jobs(run: &shoebox::repo::notes::Run) -> Vec<Job> {
 fn a_run_does_what_is_due_and_remembers_it() {
     let place = Place::new();
     place.shoebox(&["run", "--once"]).ends(0);
-    place.shoebox(&["run", "--once"]).ends(0);
+    let quiet = place.shoebox(&["-q", "run", "--once"]).ends(0);
+    assert_eq!((quiet.out.as_str(), quiet.err.as_str()), ("", ""));
     let runs = place.runs();
     assert_eq!(jobs(&runs[0]), [Job::Backup, Job::Prune, Job::Check]);
     assert_eq!(jobs(&runs[1]), [Job::Backup], "the rest is of today");
@@ -35,7 +36,8 @@ fn rules_forget_and_each_job_has_its_own_frequency() {
     );
     place.shoebox(&["run", "--once"]).ends(0);
     assert_eq!(jobs(&place.runs()[0]), [Job::Backup, Job::Forget]);
-    place.shoebox(&["backup"]).ends(0);
+    place.shoebox(&["run", "--once"]).ends(0);
+    assert_eq!(jobs(&place.runs()[1]), [Job::Backup]);
     assert_eq!(place.snapshots(), 2, "a minute is not over");
 }
 
@@ -134,6 +136,19 @@ fn a_run_that_was_missed_is_made_up_once_and_one_that_was_not_is_not() {
     serving.says("backup: snapshot", 1);
     serving.stop();
     assert_eq!(place.runs()[1].trigger, Trigger::Missed);
+}
+
+#[test]
+fn who_made_the_first_backup_by_hand_misses_no_night_either() {
+    let place = Place::new();
+    place.shoebox(&["backup"]).ends(0);
+    std::thread::sleep(Duration::from_millis(2100));
+    let serving = place.serve(&["--schedule", "*/2 * * * * *"]);
+    serving.says("backup: snapshot", 1);
+    serving.stop();
+    assert_eq!(place.runs()[0].trigger, Trigger::Missed);
+    let never = place.shoebox(&["run", "--schedule", "0 0 3 1 1 * 2020"]).ends(2);
+    assert!(never.err.contains("no run is ever due"), "{}", never.err);
 }
 
 #[test]

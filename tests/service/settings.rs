@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::Value;
 
 use crate::place::{Place, bare};
-use crate::support::Said;
+use crate::support::{Docker, Said};
 
 fn rows(said: &Said) -> Vec<Value> {
     said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -38,15 +38,62 @@ fn the_variable_counts_before_the_file_and_the_file_before_the_default() {
 }
 
 #[test]
-fn the_flag_counts_first_and_takes_the_place_of_what_it_excludes() {
+fn what_is_said_nearer_takes_the_place_of_all_that_it_excludes() {
+    let place = Place::new();
+    let docker = Docker::new();
+    let text = fs::read_to_string(place.settings()).unwrap();
+    let in_docker = format!("docker = \"immich_postgres\"\ndocker-program = {:?} # ", docker.program());
+    fs::write(place.settings(), text.replace("dump = ", &in_docker)).unwrap();
+    let (nowhere, dump) = ("postgresql://ann@127.0.0.1:1/immich", place.home.dump_path().display().to_string());
+    place.shoebox(&["backup", "--dump", &dump]).ends(0);
+    let said = [
+        place.shoebox(&["backup", "--database-url", nowhere]),
+        place.shoebox(&["restore-database", "--database-url", nowhere, "--wait-for", "0s"]),
+        Said::of(place.command(&["backup"]).env("SHOEBOX_DATABASE_URL", nowhere)),
+        Said::of(place.command(&["backup"]).envs([("POSTGRES_HOST", "127.0.0.1"), ("POSTGRES_PORT", "1")])),
+    ];
+    for said in said {
+        assert!(said.code == 1 && said.err.contains("127.0.0.1, port 1"), "{}", said.err);
+    }
+    assert_eq!(docker.calls(), "", "the file's container was never asked");
+    assert!(place.shoebox(&["backup"]).ends(1).err.contains("there is no container immich_postgres"));
+
+    fs::write(place.settings(), text).unwrap();
+    let program = docker.program().into_string().unwrap();
+    let said = place.shoebox(&["backup", "--docker", "immich_postgres", "--docker-program", &program]).ends(1);
+    assert!(said.err.contains("there is no container immich_postgres"), "not the file's dump: {}", said.err);
+}
+
+#[test]
+fn an_empty_variable_is_none_and_a_switch_takes_every_word_for_yes() {
+    let place = Place::new();
+    let mut command = place.command(&["run", "--once"]);
+    for name in
+        ["SCHEDULE", "NTFY_URL", "HEALTHCHECKS_URL", "KEEP_DAILY", "NOTIFY_ON", "ON_START", "RETRY_LOCK", "GENERATED"]
+    {
+        command.env(format!("SHOEBOX_{name}"), "");
+    }
+    Said::of(&mut command).ends(0);
+    Said::of(place.command(&["backup"]).env("SHOEBOX_GENERATED", "1")).ends(0);
+    Said::of(place.command(&["backup"]).env("SHOEBOX_GENERATED", "perhaps")).ends(2);
+}
+
+#[test]
+fn a_secret_of_another_place_does_not_lose_to_the_file() {
     let place = Place::new();
     let text = fs::read_to_string(place.settings()).unwrap();
-    fs::write(place.settings(), text.replace("dump = ", "docker = \"no_such_container\" # ")).unwrap();
-    let dump = place.home.dump_path().display().to_string();
-    place.shoebox(&["backup", "--dump", &dump]).ends(0);
-    place.shoebox(&["backup", "--database-url", "postgresql://nobody@127.0.0.1:1/immich"]).ends(1);
-    let said = place.shoebox(&["backup", "--docker-program", "/nowhere/docker"]).ends(1);
-    assert!(said.err.contains("/nowhere/docker"), "the container of the file: {}", said.err);
+    fs::write(place.settings(), text.replace("dump = ", "database-password = \"old\" # ")).unwrap();
+    let secret = place.home.dir.path().join("secret");
+    fs::write(&secret, "new").unwrap();
+    let mut command = place.command(&["config", "--json", "--set"]);
+    command.env("POSTGRES_HOST", "db").env("POSTGRES_PASSWORD_FILE", &secret);
+    let said = Said::of(&mut command).ends(0);
+    assert!(!said.out.contains("\"backup.database-password\""), "{}", said.out);
+    assert!(said.out.contains("POSTGRES_PASSWORD_FILE"), "{}", said.out);
+    fs::write(place.settings(), "[notify]\nntfy-token = hunter2\n").unwrap();
+    let wrong = place.shoebox(&["snapshots"]).ends(2);
+    assert!(wrong.err.contains("line 2: ") && !wrong.err.contains("hunter2"), "{}", wrong.err);
+    place.shoebox(&["config", "--reference"]).ends(0);
 }
 
 #[test]

@@ -27,7 +27,12 @@ pub(super) struct Read {
 pub(super) fn read(keys: &[Key], named: Option<&Path>) -> Result<Read> {
     let mut read = Read::default();
     let Some((path, text)) = found(named, &mut read.warnings)? else { return Ok(read) };
-    let table: Table = text.parse().map_err(|error: toml::de::Error| wrong(&path, error.to_string().trim()))?;
+    // Not its own words: they show the line, which may hold a secret.
+    let unread = |error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        wrong(&path, format_args!("line {line}: {}", error.message()))
+    };
+    let table: Table = text.parse().map_err(unread)?;
     let mut take = |key: &str, value| take(keys, &path, key, value, &mut read.given);
     for (name, value) in &table {
         match value {

@@ -1,5 +1,7 @@
 //! E-mail through an SMTP server.
 
+use std::time::Duration;
+
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, Mailboxes};
 use lettre::transport::smtp::authentication::Credentials;
@@ -10,6 +12,8 @@ use crate::base::{Error, Kind, Result};
 use crate::source::Secret;
 
 const LIMIT: usize = 100_000;
+/// No answer of the mail server is waited for longer.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// People who get mail.
 pub struct Email {
@@ -26,13 +30,14 @@ impl Email {
     pub fn new(url: &str, password: Option<&Secret>, from: &str, to: &str, on: &[Event]) -> Result<Email> {
         let wrong = |what: &str| Error::invalid(format_args!("{what}: such as smtps://ann@mail.example.org"));
         let (plain, user) = without_user(url);
-        let mut transport = SmtpTransport::from_url(&plain).map_err(|_| wrong("email-url is no mail server"))?;
+        let transport = SmtpTransport::from_url(&plain).map_err(|_| wrong("email-url is no mail server"))?;
+        let mut transport = transport.timeout(Some(PATIENCE));
         if let (Some(user), Some(password)) = (user, password) {
             transport = transport.credentials(Credentials::new(user, password.expose().to_owned()));
         }
         let mailbox =
             |error: lettre::address::AddressError| Error::invalid("an e-mail address is wrong").caused_by(error);
-        let host = plain.split("://").nth(1).unwrap_or_default();
+        let host = plain.rsplit(['@', '/']).find(|part| !part.is_empty()).unwrap_or_default();
         let host = host.split(['/', '?', ':']).next().unwrap_or_default().to_owned();
         let from = from.parse().map_err(mailbox)?;
         let to = to.parse().map_err(mailbox)?;

@@ -32,7 +32,10 @@ impl Address {
 
     /// The address of `path` below it.
     pub fn below(&self, path: &str) -> Address {
-        Address(format!("{}/{path}", self.0))
+        match self.0.split_once('?') {
+            Some((address, query)) => Address(format!("{}/{path}?{query}", address.trim_end_matches('/'))),
+            None => Address(format!("{}/{path}", self.0)),
+        }
     }
 
     /// The address of the server, and the last part of the path.
@@ -52,11 +55,20 @@ impl Address {
     pub fn post(&self, headers: &[(String, String)], body: &[u8]) -> Result<()> {
         let agent: Agent = Agent::config_builder()
             .timeout_global(Some(LIMIT))
+            // A redirect would make a GET of it, and carry tokens to who knows where.
+            .max_redirects(0)
             .user_agent(concat!("shoebox/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();
         let request = headers.iter().fold(agent.post(&self.0), |request, (name, value)| request.header(name, value));
-        request.send(body).map(drop).map_err(|error| self.failed(error))
+        match request.send(body) {
+            Ok(response) if response.status().is_redirection() => {
+                Err(Error::new(Kind::Invalid, format_args!("{} says that it has moved", self.host()))
+                    .hint("use the address that it moved to: https:// in place of http://?"))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.failed(error)),
+        }
     }
 
     /// What cannot pass by itself is wrong input: nobody asks again.
@@ -98,5 +110,7 @@ mod tests {
             assert!(Address::new("webhook-url", bad).is_err(), "{bad}");
         }
         assert!(Address::new("ntfy-url", "https://ntfy.sh").unwrap().split().is_none());
+        let ping = Address::new("ping", "https://hc-ping.com/key/slug?create=1").unwrap();
+        assert_eq!(ping.below("fail").0, "https://hc-ping.com/key/slug/fail?create=1");
     }
 }

@@ -84,13 +84,19 @@ pub fn check(repository: &Repository, extent: Extent, monitor: &dyn Monitor) -> 
     verified.retain(|name, _| !reading.flawed.contains(name));
     let passed = survey.passed(&|name| verified.contains_key(name));
     let now = Timestamp::now();
-    let found = Checked { verified: reading.verified.clone(), passed: passed.iter().map(|id| (*id, now)).collect() };
+    let found = Checked {
+        verified: reading.verified.clone(),
+        passed: passed.iter().map(|id| (*id, now)).collect(),
+        flawed: reading.flawed.clone(),
+    };
     let counts = |name: &str| {
         let archive = survey.shelf.number(name).map(|number| &survey.shelf.archives()[number]);
         archive.is_some_and(|archive| !archive.retired && archive.index.is_ok()) && !reading.flawed.contains(name)
     };
     let is_there = |id| survey.records.iter().any(|record| record.id == id);
-    let remembered = remember(repository, notes.after_check(found, &counts, &is_there))?;
+    let is_needless =
+        |name: &str| survey.shelf.number(name).is_none_or(|number| survey.shelf.archives()[number].retired);
+    let remembered = remember(repository, notes.after_check(found, &counts, &is_there, &is_needless))?;
     Ok(Report {
         findings,
         snapshots: (survey.records.len() + survey.unreadable.len()) as u64,

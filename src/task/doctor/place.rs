@@ -70,7 +70,10 @@ pub(super) fn upload_location(setup: &Setup) -> Vec<Finding> {
         for entry in walkdir::WalkDir::new(root.folder).into_iter().take(TRIED) {
             tried += 1;
             match entry {
-                Ok(entry) if access(entry.path(), Rights::READ_OK).is_err() => closed.push(entry.into_path()),
+                // Where a symlink leads is backed up as the link that it is.
+                Ok(entry) if !entry.path_is_symlink() && access(entry.path(), Rights::READ_OK).is_err() => {
+                    closed.push(entry.into_path());
+                }
                 Ok(_) => {}
                 Err(error) => closed.extend(error.path().map(Path::to_owned)),
             }
