@@ -256,6 +256,7 @@ impl Service<'_> {
         let done = run::run(self.jobs, &last, trigger, &self.plan.zone, &watch, self.say);
         let outcome = done.run.outcome();
         if done.run.steps.is_empty() {
+            (self.say)("stopped before anything was done");
             return outcome;
         }
         let summary = done.run.steps.first().map(|step| step.text.clone()).unwrap_or_default();

@@ -76,6 +76,7 @@ fn an_old_snapshot_an_unchecked_one_and_a_lost_repository_are_not() {
 #[test]
 fn damage_and_a_snapshot_of_the_future_are_red_until_they_are_mended() {
     let place = Place::new();
+    place.write_settings("prune-every = \"never\"\n");
     place.shoebox(&["run", "--once"]).ends(0);
     let archive = walkdir::WalkDir::new(place.home.repo_path().join("archives")).into_iter().flatten();
     let archive = archive.filter(|it| it.file_type().is_file()).last().unwrap().into_path();
