@@ -35,7 +35,7 @@ pub(super) struct Args {
     /// The ping URL of a check at healthchecks.io or the like: hears start, success and failure
     #[arg(long, env = "SHOEBOX_HEALTHCHECKS_URL", hide_env_values = true, value_name = "URL")]
     healthchecks_url: Option<String>,
-    /// A topic of ntfy, such as https://ntfy.sh/our-photos
+    /// A topic of ntfy, such as `https://ntfy.sh/our-photos`
     #[arg(long, env = "SHOEBOX_NTFY_URL", hide_env_values = true, value_name = "URL")]
     ntfy_url: Option<String>,
     /// A Gotify server; SHOEBOX_GOTIFY_TOKEN is the token of its application
