@@ -9,9 +9,8 @@ use crate::base::amount::{plural, size};
 use crate::base::{Kind, Result, SnapshotId};
 use crate::repo::notes::{Drill, Job, Outcome, Run};
 use crate::repo::{Notes, Repository, SnapshotRecord};
+use crate::task::forget::SKEW;
 
-/// Clocks of two machines differ by less.
-const SKEW: SignedDuration = SignedDuration::from_hours(1);
 /// Growth is told of this time, and an archive counts as checked that was read within it.
 const MONTH: SignedDuration = SignedDuration::from_hours(30 * 24);
 

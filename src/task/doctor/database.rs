@@ -97,9 +97,9 @@ fn facts(access: &Access, probe: &Probe, library: &mut Library) {
         || "NULL".to_owned(),
         |table| format!("(SELECT coalesce(sum(\"fileSizeInByte\"), 0) FROM public.{table})"),
     );
-    let version = match table(["version_history", "version_history"]) {
-        Some(table) => format!("(SELECT version FROM public.{table} ORDER BY \"createdAt\" DESC LIMIT 1)"),
-        None => "NULL".to_owned(),
+    let version = match probe.tables.contains("version_history") {
+        true => "(SELECT version FROM public.version_history ORDER BY \"createdAt\" DESC LIMIT 1)",
+        false => "NULL",
     };
     let roots = table(["library", "libraries"]).map_or_else(
         || "'[]'::json".to_owned(),

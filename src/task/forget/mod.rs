@@ -22,7 +22,7 @@ const LONG_PAUSE: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// So many times the usual pause is unusual.
 const UNUSUAL: i32 = 10;
 /// Clocks of two machines differ by less.
-const SKEW: SignedDuration = SignedDuration::from_hours(1);
+pub(in crate::task) const SKEW: SignedDuration = SignedDuration::from_hours(1);
 
 /// Which snapshots go.
 #[derive(Debug, Clone)]

@@ -36,9 +36,7 @@ use crate::repo::{
     Completeness, ContentSink, FORMAT_VERSION, FileCount, Imported, Past, Reference, Repository, Session,
     SnapshotRecord, Stream, StreamWriter, Streams,
 };
-
-/// Clocks of two machines differ by less.
-const SKEW: SignedDuration = SignedDuration::from_hours(1);
+use crate::task::forget::SKEW;
 
 /// What to import, and how.
 #[derive(Debug, Clone)]
