@@ -59,7 +59,7 @@ impl Home {
         static TEXT: OnceLock<Vec<u8>> = OnceLock::new();
         let path = self.folder.path().join("dump.sql");
         let text = TEXT.get_or_init(|| {
-            let server = Postgres::start(15);
+            let server = Postgres::start(support::postgres::debian());
             server.create_database("immich");
             server.load("immich", &self.library.sql());
             support::run(server.client("pg_dump", "immich").args(["--clean", "--if-exists"])).stdout
@@ -104,7 +104,7 @@ fn the_dump_comes_back_byte_for_byte() {
 #[test]
 fn each_source_of_a_dump_makes_the_same_snapshot() {
     let home = Home::new();
-    let server = Postgres::start(15);
+    let server = Postgres::start(support::postgres::debian());
     server.create_database("immich");
     server.load("immich", &home.library.sql());
     let location = home.library.upload_location();

@@ -15,7 +15,7 @@ use shoebox::base::{Error, Kind};
 use shoebox::source::{Access, DumpRequest, DumpTool, Secret, Server};
 use shoebox::task::backup::{self, DumpSource, backup};
 use shoebox::task::database::{self, Options, Report};
-use support::postgres::{DEBIAN, free_port};
+use support::postgres::{debian, free_port, from_debian};
 use support::{Docker, Era, Postgres, run, sample_library, shared};
 
 fn to(server: &Postgres, database: &str) -> Options {
@@ -62,12 +62,12 @@ fn told(error: &Error) -> String {
 
 #[test]
 fn the_database_comes_back_on_the_same_and_on_newer_servers() {
-    let source = Postgres::start(DEBIAN);
+    let source = Postgres::start(debian());
     for (era, tool) in [(Era::New, DumpTool::PgDump), (Era::Old, DumpTool::PgDumpall)] {
         let home = sample(&source, era, tool);
         let expected = contents(&source, "immich");
         assert!(expected.len() > 10, "{expected:?}");
-        for major in [15, 16, 18].into_iter().filter(|major| Postgres::is_installed(*major)) {
+        for major in from_debian() {
             let server = Postgres::start(major);
             // Another owner, with a name that has to be quoted, and a database that is not there.
             server.psql("postgres", "CREATE ROLE \"my-user\" LOGIN SUPERUSER");
@@ -118,7 +118,7 @@ fn every_real_dump_loads_and_each_row_is_the_dumps_own() {
         ("old-1/pg_dump-immich.sql", None),
         ("old-1/pg_dumpall.sql", Some("immich132")),
     ];
-    for major in [15, 16, 18].into_iter().filter(|major| Postgres::is_installed(*major)) {
+    for major in from_debian() {
         let server = Postgres::start(major);
         for (at, (file, database)) in cases.iter().enumerate() {
             let path = shared.join("immich").join(file);
@@ -129,7 +129,7 @@ fn every_real_dump_loads_and_each_row_is_the_dumps_own() {
             let plan = database::plan(&home.repository(), &options, &Silent).unwrap();
             if let Some(obstacle) = plan.obstacles.first() {
                 // Debian's server has no pgvector: what is lacking is named.
-                assert!(major == DEBIAN && obstacle.what.contains("vector"), "{file} on {major}: {obstacle:?}");
+                assert!(major == debian() && obstacle.what.contains("vector"), "{file} on {major}: {obstacle:?}");
                 continue;
             }
             restore(&home, &options);
@@ -158,7 +158,7 @@ fn every_real_dump_loads_and_each_row_is_the_dumps_own() {
 
 #[test]
 fn a_database_of_immich_is_refused_and_replaced_only_when_told() {
-    let server = Postgres::start(DEBIAN);
+    let server = Postgres::start(debian());
     let home = sample(&server, Era::New, DumpTool::PgDump);
     let expected = contents(&server, "immich");
     server.psql("immich", "DELETE FROM album_asset; CREATE TABLE later (id int); INSERT INTO later VALUES (1)");
@@ -200,7 +200,7 @@ fn loadable(rows: u64) -> String {
 
 #[test]
 fn a_dump_that_fails_leaves_nothing_and_names_its_line() {
-    let server = Postgres::start(DEBIAN);
+    let server = Postgres::start(debian());
     let whole = loadable(2000);
     let broken = whole.replacen("00000000-2222-4222-8222-222222222222\t", "00000000-2222-4222-8222-22222222222x\t", 1);
     let line = broken.lines().position(|line| line.contains("22222222222x")).unwrap() + 1;
@@ -218,7 +218,7 @@ fn a_dump_that_fails_leaves_nothing_and_names_its_line() {
 
 #[test]
 fn a_dump_that_cannot_be_read_to_its_end_is_not_committed() {
-    let server = Postgres::start(DEBIAN);
+    let server = Postgres::start(debian());
     let home = with_dump(&loadable(200_000));
     // The last chunk of the dump is damaged: most of it can be read.
     let record = home.repository().record(home.repository().snapshot_ids().unwrap()[0]).unwrap();
@@ -241,7 +241,7 @@ fn a_dump_that_cannot_be_read_to_its_end_is_not_committed() {
 
 #[test]
 fn nothing_in_a_dump_is_run_but_what_pg_dump_writes() {
-    let server = Postgres::start(DEBIAN);
+    let server = Postgres::start(debian());
     server.create_database("immich");
     let dir = tempfile::tempdir().unwrap();
     std::os::unix::fs::PermissionsExt::set_mode(&mut fs::metadata(dir.path()).unwrap().permissions(), 0o777);
@@ -274,7 +274,7 @@ fn nothing_in_a_dump_is_run_but_what_pg_dump_writes() {
 
 #[test]
 fn a_dump_neither_ends_the_transaction_nor_drops_anything() {
-    let server = Postgres::start(DEBIAN);
+    let server = Postgres::start(debian());
     server.create_database("immich");
     server.psql("immich", "CREATE TABLE mine (id int)");
     let commands = "COMMIT;\nDROP TABLE IF EXISTS public.mine;\n";
@@ -298,7 +298,7 @@ fn a_dump_neither_ends_the_transaction_nor_drops_anything() {
 
 #[test]
 fn rows_that_look_like_commands_are_rows() {
-    let server = Postgres::start(DEBIAN);
+    let server = Postgres::start(debian());
     let nasty = [
         r"\\! touch x",
         r"\\.",
@@ -322,7 +322,7 @@ fn rows_that_look_like_commands_are_rows() {
 
 #[test]
 fn rows_that_are_missing_afterwards_are_told() {
-    let server = Postgres::start(DEBIAN);
+    let server = Postgres::start(debian());
     server.create_database("immich");
     let trigger = "CREATE FUNCTION public.drop_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 CREATE TRIGGER lose BEFORE INSERT ON public.album FOR EACH ROW EXECUTE FUNCTION public.drop_it();\n";
@@ -388,7 +388,7 @@ fn load_as_immich(server: &Postgres, database: &str, file: &Path) {
 
 #[test]
 fn an_emitted_file_has_the_name_and_the_form_that_immich_wants() {
-    let server = Postgres::start(DEBIAN);
+    let server = Postgres::start(debian());
     let home = sample(&server, Era::New, DumpTool::PgDumpall);
     let expected = contents(&server, "immich");
     let folder = home.dir.path().join("backups");

@@ -34,7 +34,7 @@ fn tells(said: &Said, mark: &str, what: &str, fix: &str) {
 impl Machine {
     fn new() -> Machine {
         let (folder, library) = (tempfile::tempdir().unwrap(), sample_library(1, Era::New));
-        let database = Postgres::start(support::postgres::DEBIAN);
+        let database = Postgres::start(support::postgres::debian());
         database.create_database("immich");
         database.load("immich", &library.sql());
         let immich = folder.path().join("my immich");

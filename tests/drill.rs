@@ -19,7 +19,7 @@ use shoebox::repo::Session;
 use shoebox::source::postgres::throwaway::Programs;
 use shoebox::task::backup::{self, DumpSource, External, backup};
 use shoebox::task::drill::{self, Fault, Options, Report, Servers, drill};
-use support::postgres::{DEBIAN, newer_versions};
+use support::postgres::{debian, newer_versions};
 use support::{Era, Postgres, SampleLibrary, sample_library, shared};
 
 /// What pg_dump and pg_dumpall print of the sample library's database in that era. Made once: servers take their time.
@@ -27,7 +27,7 @@ fn dumped(era: Era) -> &'static [u8] {
     static DUMPS: [OnceLock<Vec<u8>>; 2] = [const { OnceLock::new() }; 2];
     let at = usize::from(era == Era::Old);
     DUMPS[at].get_or_init(|| {
-        let server = Postgres::start(DEBIAN);
+        let server = Postgres::start(debian());
         server.create_database("immich");
         server.load("immich", &sample_library(1, era).sql());
         let mut client = match era {
@@ -85,10 +85,12 @@ fn rewrite_rows(home: &Home, table: &str) {
 fn a_snapshot_of_either_era_that_would_come_back_passes_and_is_remembered() {
     for era in [Era::New, Era::Old] {
         let (home, library) = sample(era);
-        let (report, problems) = drilled(&home, &options(programs(DEBIAN)));
+        let (report, problems) = drilled(&home, &options(programs(debian())));
         assert_eq!((problems, report.failure.as_deref()), (vec![], None));
         assert!(
-            report.is_success() && report.remembered && report.server.as_ref().unwrap().starts_with("PostgreSQL 15.")
+            report.is_success()
+                && report.remembered
+                && report.server.as_ref().unwrap().starts_with(&format!("PostgreSQL {}.", debian()))
         );
         let assets = library.truth()["counts"]["assets"].as_u64().unwrap();
         assert_eq!((report.of, report.assets + report.without_file), (assets, assets));
@@ -118,7 +120,7 @@ fn without_a_server_it_says_so_and_is_no_success() {
 fn a_table_with_fewer_rows_than_were_recorded_fails() {
     let (home, _library) = sample(Era::New);
     rewrite_rows(&home, "album");
-    let (report, problems) = drilled(&home, &options(programs(DEBIAN)));
+    let (report, problems) = drilled(&home, &options(programs(debian())));
     assert_eq!((report.differences.len(), report.differences[0].table.as_str()), (1, "album"));
     assert!(!report.is_success() && problems[0].subject == "table album", "{problems:?}");
     assert!(home.repository().notes().unwrap().last_drill().is_none());
@@ -138,7 +140,7 @@ fn a_photo_that_is_damaged_or_is_not_what_the_database_says_fails() {
     let mut bytes = fs::read(&archive).unwrap();
     bytes[line.offset as usize + 5] ^= 1;
     fs::write(&archive, bytes).unwrap();
-    let (report, problems) = drilled(&home, &options(programs(DEBIAN)));
+    let (report, problems) = drilled(&home, &options(programs(debian())));
     let wrong = report.wrong.len() as u64;
     assert!(wrong > 0 && wrong + report.assets == sound.assets, "{report:?}");
     assert_eq!(problems.len() as u64, wrong);
@@ -152,7 +154,7 @@ fn a_photo_that_is_damaged_or_is_not_what_the_database_says_fails() {
     fs::write(&path, &bytes).unwrap();
     let other = Home::new();
     back_up(&other, &library, DumpSource::File(dump_of(&home)));
-    let (report, problems) = drilled(&other, &options(programs(DEBIAN)));
+    let (report, problems) = drilled(&other, &options(programs(debian())));
     assert!(matches!(report.wrong[..], [drill::Wrong { fault: Fault::Checksum { .. }, .. }]), "{problems:?}");
     assert!(problems[0].message.starts_with("its SHA-1 is "), "{problems:?}");
 }
@@ -209,7 +211,7 @@ fn a_dump_that_is_damaged_fails_with_a_server_and_without() {
             fs::write(&archive, bytes).unwrap();
         }
     }
-    for servers in [programs(DEBIAN), Servers::None] {
+    for servers in [programs(debian()), Servers::None] {
         let (report, _) = drilled(&home, &options(servers));
         assert!(report.failure.as_deref().unwrap().contains("damaged"), "{report:?}");
     }
@@ -226,7 +228,7 @@ fn a_server_that_lacks_an_extension_is_no_failure_of_the_backup() {
     let extension = "CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public;\n\n\nCREATE TABLE ";
     home.write_dump(&text.replacen("CREATE TABLE ", extension, 1));
     back_up(&home, &sample_library(1, Era::New), DumpSource::File(home.dump_path()));
-    let named = drill(&home.repository(), &options(programs(DEBIAN)), &Silent).unwrap_err();
+    let named = drill(&home.repository(), &options(programs(debian())), &Silent).unwrap_err();
     assert!(named.to_string().contains("vector"), "{named}");
     let any = options(Servers::Any { docker: "/nothing/docker".into() });
     let required = drill(&home.repository(), &Options { require_server: true, ..any.clone() }, &Silent).unwrap_err();
@@ -253,7 +255,7 @@ fn a_drill_that_is_told_to_end_takes_its_server_with_it_and_does_not_count() {
     let (temporary, bin) = (temporary(&home), home.dir.path().join("bin"));
     fs::create_dir(&bin).unwrap();
     // A client that asks its caller to end, once, when the server is there.
-    let real = format!("/usr/lib/postgresql/{DEBIAN}/bin");
+    let real = format!("/usr/lib/postgresql/{}/bin", debian());
     let script = format!(
         "#!/bin/sh\nmkdir '{0}/asked' 2> /dev/null && kill -TERM $PPID\nexec {real}/psql \"$@\"\n",
         home.dir.path().display()
@@ -312,7 +314,7 @@ fn a_dump_that_a_server_refuses_fails_with_the_servers_words() {
     let library = sample_library(1, Era::New);
     // The stand-in dump has rows for tables that nothing makes.
     back_up(&home, &library, DumpSource::File(home.dump_path()));
-    let (report, _) = drilled(&home, &options(programs(DEBIAN)));
+    let (report, _) = drilled(&home, &options(programs(debian())));
     assert!(report.failure.as_deref().unwrap().contains("the database refused line "), "{report:?}");
     // The photos are looked at all the same.
     assert_eq!((report.of, report.without_file), (2, 2));
@@ -329,10 +331,13 @@ fn the_command_says_how_it_ended_and_snapshots_how_long_ago() {
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
     assert!(shoebox(&["snapshots"]).2.contains("no drill has succeeded yet"));
-    let folder = format!("/usr/lib/postgresql/{DEBIAN}/bin");
+    let folder = format!("/usr/lib/postgresql/{}/bin", debian());
     let (code, said, told) = shoebox(&["drill", "--postgres", &folder, "--assets", "5"]);
     assert_eq!(code, Some(0), "{said}{told}");
-    assert!(said.contains("loaded into PostgreSQL 15.") && said.ends_with("it would come back\n"), "{said}");
+    assert!(
+        said.contains(&format!("loaded into PostgreSQL {}.", debian())) && said.ends_with("it would come back\n"),
+        "{said}"
+    );
     assert!(shoebox(&["snapshots"]).2.contains("last drill that succeeded: less than a day ago"));
     assert_eq!(shoebox(&["drill", "--no-server"]).0, Some(0));
     let (code, said, _) = shoebox(&["--json", "drill", "--docker-program", "/nothing/docker"]);

@@ -34,7 +34,7 @@ use shoebox::task::forget::{self, Choice, Policy, forget};
 use shoebox::task::import::{Entry, Options, Outcome, Report, import};
 use shoebox::task::{open, repair};
 use shoebox::view;
-use support::postgres::DEBIAN;
+use support::postgres::debian;
 use support::{Era, Postgres, SampleLibrary, run, sample_library};
 use tempfile::TempDir;
 use two_nights::{Said, sha1, shoebox};
@@ -62,7 +62,7 @@ struct Dumps {
 fn dumps() -> &'static Dumps {
     static DUMPS: OnceLock<Dumps> = OnceLock::new();
     DUMPS.get_or_init(|| {
-        let server = Postgres::start(DEBIAN);
+        let server = Postgres::start(debian());
         let library = sample_library(1, Era::New);
         for (name, state) in [("immich", 1), ("later", 2)] {
             library.become_state(state);

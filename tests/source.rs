@@ -16,7 +16,7 @@ use shoebox::base::monitor::Silent;
 use shoebox::base::{Error, FilePath, Kind};
 use shoebox::source::postgres::{Clients, start, start_among};
 use shoebox::source::{DumpRequest, DumpTool, Exclude, Found, FoundKind, Root, Secret, Server, UploadLocation, walk};
-use support::postgres::{DEBIAN, free_port, newer_versions};
+use support::postgres::{debian, free_port, newer_versions};
 use support::{Docker, Era, Postgres, sample_library};
 
 fn read(request: &DumpRequest) -> Result<String, Error> {
@@ -50,7 +50,7 @@ fn assert_whole(dump: &str, table: &str) {
 #[test]
 fn both_clients_dump_the_sample_library_by_url() {
     let library = sample_library(1, Era::New);
-    let server = Postgres::start(DEBIAN);
+    let server = Postgres::start(debian());
     server.create_database("immich");
     server.load("immich", &library.sql());
     assert_eq!(server.psql("immich", "SELECT count(*) FROM asset"), library.truth()["counts"]["assets"].to_string());
@@ -68,7 +68,7 @@ fn both_clients_dump_the_sample_library_by_url() {
 
 #[test]
 fn both_states_and_eras_of_the_sample_library_load_and_dump() {
-    let server = Postgres::start(DEBIAN);
+    let server = Postgres::start(debian());
     for (state, era, table) in [(2, Era::New, "asset"), (1, Era::Old, "assets"), (2, Era::Old, "assets")] {
         let library = sample_library(state, era);
         let name = format!("immich {state} {era:?}");
@@ -153,7 +153,7 @@ fn command_lines() -> Vec<String> {
 
 #[test]
 fn a_server_a_database_a_user_or_a_host_that_is_not_there_is_named() {
-    let server = Postgres::start(DEBIAN);
+    let server = Postgres::start(debian());
     let port = free_port();
     for (text, message, hint) in [
         (server.url("nope"), "there is no database nope on the server", "DB_DATABASE_NAME"),
@@ -175,7 +175,7 @@ fn a_server_a_database_a_user_or_a_host_that_is_not_there_is_named() {
 
 #[test]
 fn a_user_who_may_not_read_is_told_which_table() {
-    let server = Postgres::start(DEBIAN);
+    let server = Postgres::start(debian());
     server.psql("postgres", "CREATE ROLE reader LOGIN; CREATE TABLE asset (id int)");
     let request = url(format!("postgresql://reader@127.0.0.1:{}/postgres", server.port()));
     let (kind, message, hint) = refusal(&request);
@@ -190,13 +190,13 @@ fn a_client_that_is_too_old_is_replaced_by_the_newest_or_the_cure_is_told() {
     if !Postgres::is_installed(16) || !Postgres::is_installed(18) {
         return;
     }
-    let debians = PathBuf::from(format!("/usr/lib/postgresql/{DEBIAN}/bin"));
+    let debians = PathBuf::from(format!("/usr/lib/postgresql/{}/bin", debian()));
     let server = Postgres::start(18);
     let request = url(server.url("postgres"));
     let old = Clients { path: debians.clone().into(), versions: "/nowhere".into() };
     let error = start_among(&request, &old, &Silent).err().unwrap();
     assert_eq!(error.kind(), Kind::Program);
-    assert!(error.to_string().starts_with(&format!("the PostgreSQL client (version {DEBIAN}.")), "{error}");
+    assert!(error.to_string().starts_with(&format!("the PostgreSQL client (version {}.", debian())), "{error}");
     assert!(error.to_string().contains("older than the server (version 18."), "{error}");
     assert!(error.next_step().unwrap().contains("postgresql-client-18"), "{:?}", error.next_step());
 
@@ -290,7 +290,7 @@ fn what_docker_refuses_is_told_with_the_next_step() {
 
 #[test]
 fn a_dump_that_is_dropped_leaves_no_client_behind() {
-    let server = Postgres::start(DEBIAN);
+    let server = Postgres::start(debian());
     server.psql("postgres", "CREATE TABLE big AS SELECT repeat('x', 1000) FROM generate_series(1, 100000)");
     let mut dump = start(&url(server.url("postgres")), &Silent).unwrap();
     dump.read_exact(&mut [0; 100_000]).unwrap();
@@ -308,7 +308,7 @@ fn a_dump_that_is_dropped_leaves_no_client_behind() {
 
 #[test]
 fn a_server_that_dies_in_the_middle_makes_the_dump_fail() {
-    let server = Postgres::start(DEBIAN);
+    let server = Postgres::start(debian());
     server.psql("postgres", "CREATE TABLE big AS SELECT repeat('x', 1000) FROM generate_series(1, 100000)");
     let mut dump = start(&url(server.url("postgres")), &Silent).unwrap();
     dump.read_exact(&mut [0; 100_000]).unwrap();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use shoebox::source::postgres::throwaway::{Programs, ThrowAway, Wanted};
 
 mod support;
-use support::postgres::{DEBIAN, newer_versions};
+use support::postgres::{debian, newer_versions};
 
 fn programs(major: u32) -> Programs {
     let folder = [Path::new("/usr/lib/postgresql"), &newer_versions()]
@@ -25,7 +25,7 @@ fn of(server: &ThrowAway) -> (String, PathBuf) {
 
 #[test]
 fn a_throw_away_server_answers_by_its_socket_alone_and_goes_with_its_folder() {
-    for major in [DEBIAN, 16, 18] {
+    for major in [debian(), 16, 18] {
         let wanted = Wanted { major: Some(major), extensions: vec!["cube".to_owned()] };
         let server = ThrowAway::in_folder(&programs(major), &wanted).unwrap();
         assert!(server.version().starts_with(&major.to_string()), "{}", server.version());

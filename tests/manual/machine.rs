@@ -66,7 +66,7 @@ impl Machine {
     /// Immich runs; of shoebox there is the package, in the home folder, and the source.
     pub fn with_immich() -> Machine {
         let (folder, library) = (tempfile::tempdir().unwrap(), sample_library(1, Era::New));
-        let database = Postgres::start(postgres::DEBIAN);
+        let database = Postgres::start(postgres::debian());
         for name in ["", "etc", "bin", "home", "tmp"] {
             let path = folder.path().join(name);
             fs::create_dir_all(&path).unwrap();

@@ -52,7 +52,7 @@ impl World {
     fn new() -> World {
         let folder = tempfile::tempdir().unwrap();
         let library = sample_library(1, Era::New);
-        let database = Postgres::start(support::postgres::DEBIAN);
+        let database = Postgres::start(support::postgres::debian());
         database.create_database("immich");
         database.load("immich", &library.sql());
         let line = Line::to(database.port());

@@ -11,8 +11,21 @@ use tempfile::TempDir;
 
 use super::{is_root, run};
 
-/// The major version that Debian brings.
-pub const DEBIAN: u32 = 15;
+/// The major version that this Debian brings: 15 in Debian 12, 17 in Debian 13.
+pub fn debian() -> u32 {
+    let versions = std::fs::read_dir(DEBIANS).into_iter().flatten().flatten();
+    let majors = versions.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    majors.max().expect("`scripts/setup` installs PostgreSQL")
+}
+
+/// Debian's version and the newer ones that are installed, ascending: what Debian's `pg_dump` can be restored to.
+pub fn from_debian() -> Vec<u32> {
+    let mut majors = vec![debian()];
+    majors.extend([16, 18].into_iter().filter(|major| *major > debian() && Postgres::is_installed(*major)));
+    majors
+}
+
+const DEBIANS: &str = "/usr/lib/postgresql";
 
 /// A real server on a free port of 127.0.0.1 and a socket in its folder; superuser `postgres`.
 ///
@@ -32,7 +45,7 @@ impl Postgres {
 
     /// A server of Debian's version that asks for `password` (scram), by socket and by TCP.
     pub fn with_password(password: &str) -> Postgres {
-        Self::launch(DEBIAN, Some(password))
+        Self::launch(debian(), Some(password))
     }
 
     /// True if a server of `major` is installed; else says how to get it.
@@ -150,7 +163,7 @@ pub fn newer_versions() -> PathBuf {
 }
 
 fn programs(major: u32) -> Option<PathBuf> {
-    [PathBuf::from("/usr/lib/postgresql"), newer_versions()]
+    [PathBuf::from(DEBIANS), newer_versions()]
         .into_iter()
         .map(|versions| versions.join(major.to_string()).join("bin"))
         .find(|folder| folder.join("initdb").exists())

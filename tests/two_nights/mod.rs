@@ -13,7 +13,7 @@ use shoebox::repo::Repository;
 use shoebox::task::backup::{self, DumpSource, External};
 use tempfile::TempDir;
 
-use crate::support::postgres::DEBIAN;
+use crate::support::postgres::debian;
 use crate::support::{Era, Postgres, SampleLibrary, run, sample_library};
 
 /// The repository, and what is true of it.
@@ -41,7 +41,7 @@ pub fn nights() -> Arc<Nights> {
 pub fn dump(state: u32, sql: &Path) -> &'static [u8] {
     static DUMPS: [OnceLock<Vec<u8>>; 2] = [OnceLock::new(), OnceLock::new()];
     DUMPS[state as usize - 1].get_or_init(|| {
-        let server = Postgres::start(DEBIAN);
+        let server = Postgres::start(debian());
         server.create_database("immich");
         server.load("immich", sql);
         run(&mut server.client("pg_dump", "immich")).stdout
