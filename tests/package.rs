@@ -272,6 +272,19 @@ fn all_that_goes_into_the_package_is_there() {
 }
 
 #[test]
+fn the_rust_that_the_readme_asks_for_builds_every_crate() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["metadata", "--locked", "--format-version=1"]).current_dir(project());
+    let metadata: Value = serde_json::from_slice(&run(&mut cargo).stdout).unwrap();
+    let number = |text: &str| text.split('.').map(|part| part.parse().unwrap()).take(2).collect::<Vec<u32>>();
+    let packages = metadata["packages"].as_array().unwrap();
+    let wanted = packages.iter().filter_map(|package| package["rust_version"].as_str()).max_by_key(|text| number(text));
+    let ours = packages.iter().find(|package| package["name"] == "shoebox").unwrap()["rust_version"].as_str().unwrap();
+    assert_eq!(number(ours), number(wanted.unwrap()));
+    assert!(text(project().join("README.md")).contains(&format!("a Rust toolchain ({ours} or newer)")));
+}
+
+#[test]
 fn the_release_script_explains_itself() {
     let release = || Command::new(project().join("scripts/release"));
     assert!(said(release().arg("--help")).contains("scripts/release aarch64-unknown-linux-musl"));
