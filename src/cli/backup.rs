@@ -28,7 +28,7 @@ pub(super) struct Args {
     upload_location: Option<PathBuf>,
     #[command(flatten)]
     server: ServerArgs,
-    /// Take this dump: a file (.sql, .sql.gz), a folder of dumps (the newest), or - for standard input
+    /// Take this dump: a file (.sql, plain or packed: .gz, .zst, .xz, .bz2), a folder of dumps (the newest), or - for standard input
     #[arg(long, env = "SHOEBOX_DUMP", value_name = "FILE", group = "from")]
     dump: Option<PathBuf>,
     /// Immich's database, where a dump holds several

@@ -20,7 +20,7 @@ use crate::task::import::{self, Entry, Options, Outcome, Report};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Dumps (.sql, .sql.gz), and folders of dumps
+    /// Dumps (.sql, plain or packed: .gz, .zst, .xz, .bz2), and folders of dumps
     #[arg(required = true, value_name = "FOLDER|FILE")]
     paths: Vec<PathBuf>,
     /// Verify and date all of it, and only say what would be imported
@@ -126,7 +126,7 @@ fn summary(report: &Report, dry_run: bool) -> serde_json::Value {
 
 fn text(report: &Report, dry_run: bool) -> String {
     if report.entries.is_empty() {
-        return "no dump (*.sql, *.sql.gz) found".to_owned();
+        return "no dump (*.sql, *.sql.gz, …) found".to_owned();
     }
     let dumps = plural(report.imported(), "dump", "dumps");
     let rest = format!("{} skipped, {} refused", count(skipped(report)), count(refused(report)));

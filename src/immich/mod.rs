@@ -8,12 +8,12 @@
 //! A damaged or foreign dump is no error but a [`Verdict`]: the caller decides what becomes of it.
 //!
 //! Limits: dumps of pg_dump and pg_dumpall in plain format with COPY blocks, in UTF-8. A line may have 256 MiB.
-//! A table whose columns have a line end in their name is refused. Dumps with CR LF line ends are refused, though psql
-//! would load some of them.
+//! A table whose columns have a line end in their name is refused.
 
 mod choose;
 mod copy;
 mod database;
+mod dump_name;
 pub mod fit;
 mod input;
 mod lexer;
@@ -29,6 +29,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
+pub use self::dump_name::DumpName;
 use self::input::{Input, Lines};
 use self::library::Library;
 use self::scan::{Scan, Stop};
@@ -110,16 +111,16 @@ impl Dump {
     }
 }
 
-/// Reads a dump, plain or gzip, to its end; every plain byte goes to `tee`, in order, also after it turned out bad
-/// (except that nothing follows damaged gzip data).
+/// Reads a dump, plain or packed ([`input`]), to its end; every byte that pg_dump printed goes to `tee`, in order, also after it
+/// turned out bad (except that nothing follows damaged data).
 ///
 /// # Errors
 /// What fails on our side: reading, `tee`, the temporary file. [`Kind::Invalid`] where the person has to choose: two
 /// databases of Immich and none named, or none of that name.
 pub fn read(input: &mut dyn Read, options: &Options, tee: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Dump> {
-    let (mut input, foreign) = Input::open(input)?;
+    let mut input = Input::open(input)?;
     let mut scan = Scan::new(options.staging, options.database);
-    let mut fault = foreign.map(|reason| bad(1, reason));
+    let mut fault = input.foreign.take().map(|reason| bad(1, reason));
     let mut lines = Lines::new();
     let (mut bytes, mut ends, mut last) = (0, 0, b'\n');
     loop {
@@ -154,6 +155,7 @@ pub fn read(input: &mut dyn Read, options: &Options, tee: &mut dyn FnMut(&[u8]) 
         None => choose::choose(scan, options.database)?,
         Some(verdict) => choose::describe(&scan, verdict),
     };
+    dump.warnings.extend(input.warning().map(str::to_owned));
     dump.bytes = bytes;
     dump.lines = ends + u64::from(last != b'\n');
     Ok(dump)

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use super::copy::{self, Header};
 use super::database::{self, Database};
+use super::input::MIXED;
 use super::lexer::Lexer;
 use super::staging::{Plan, Staging};
 use super::tables::{REQUIRED, Table};
@@ -130,7 +131,7 @@ impl<'a> Scan<'a> {
         }
         match self.place {
             Place::Head if self.line == 0 => bad("the dump is empty"),
-            Place::Head => bad("the beginning of a pg_dump or pg_dumpall dump is missing"),
+            Place::Head => bad("it ends before a dump of pg_dump or pg_dumpall begins: it was cut short"),
             Place::End if self.key.is_none() => Ok(()),
             _ => bad("the dump ends before its last line: it was cut short"),
         }
@@ -139,7 +140,7 @@ impl<'a> Scan<'a> {
     fn next(&mut self, line: &str, returns: bool) -> Result<(), Stop> {
         if self.block.is_some() {
             if returns && line.contains('\r') {
-                return bad(CRLF);
+                return bad(MIXED);
             }
             return self.row(line);
         }
@@ -151,20 +152,19 @@ impl<'a> Scan<'a> {
         }
         self.lexer.line(line);
         if line.ends_with('\r') && !self.lexer.in_quotes() {
-            return bad(CRLF);
+            return bad(MIXED);
         }
         Ok(())
     }
 
     /// A line where a statement may begin; true when it was no statement.
     fn begins(&mut self, line: &str) -> Result<bool, Stop> {
-        let line = if self.line == 1 { line.trim_start_matches('\u{feff}') } else { line };
         if line.is_empty() {
             return Ok(true);
         }
         let special = line.starts_with("--") || line.starts_with('\\');
         if special && line.ends_with('\r') {
-            return bad(CRLF);
+            return bad(MIXED);
         }
         if line.starts_with("--") {
             return self.comment(line).map(|()| true);
@@ -273,7 +273,7 @@ impl<'a> Scan<'a> {
         if first.eq_ignore_ascii_case("COPY") {
             return match Header::parse(line) {
                 Some(header) => self.open(header).map(|()| true),
-                None if line.ends_with('\r') => bad(CRLF),
+                None if line.ends_with('\r') => bad(MIXED),
                 None => bad("a COPY statement is not of the form that pg_dump writes"),
             };
         }
@@ -398,9 +398,6 @@ fn stage(database: &mut Database, plan: &Plan, row: &str, line: u64) -> Result<(
     }
     Ok(())
 }
-
-const CRLF: &str = "its lines end in CR LF: a Windows shell, or `docker exec -t`, rewrote it; \
-                    let pg_dump write the file itself (--file), or leave out -t";
 
 /// The bytes as text up to where they are none, and what is wrong there.
 fn text(bytes: &[u8]) -> (&str, Option<&'static str>) {

@@ -4,6 +4,7 @@ mod damage;
 mod eras;
 mod made;
 mod postgres;
+mod recipes;
 mod scale;
 mod truth;
 

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::base::patient::Patient;
 use crate::base::{Context, Error, Kind, Monitor, Result};
-use crate::immich::{self, Dump, Options};
+use crate::immich::{self, Dump, DumpName, Options};
 use crate::source::{DumpRequest, postgres};
 
 /// A source of a dump.
@@ -15,7 +15,7 @@ use crate::source::{DumpRequest, postgres};
 pub enum DumpSource {
     /// A database server, asked now.
     Server(DumpRequest),
-    /// A file, plain or gzip; or a folder of dumps, of which the newest is taken.
+    /// A file, plain or packed; or a folder of dumps, of which the newest is taken.
     File(PathBuf),
     /// Standard input.
     Input,
@@ -70,6 +70,9 @@ fn read_server(
     }
 }
 
+/// What a folder with a `toc.dat` is.
+pub(in crate::task) const DIRECTORY_FORMAT: &str = "a dump in pg_dump's directory format";
+
 /// The file at `path`, or the newest dump in that folder (Immich's own `backups/`, or what
 /// postgres-backup-local keeps).
 fn newest(path: &Path) -> Result<PathBuf> {
@@ -80,21 +83,20 @@ fn newest(path: &Path) -> Result<PathBuf> {
     if !meta.is_dir() {
         return Ok(path.to_owned());
     }
+    if path.join("toc.dat").is_file() {
+        return Err(Error::new(Kind::Refused, format_args!("{} is {DIRECTORY_FORMAT}", path.display()))
+            .hint("make a plain one, without -Fd, or convert it: pg_restore -f dump.sql"));
+    }
     let files =
         walkdir::WalkDir::new(path).max_depth(3).into_iter().flatten().filter(|entry| entry.file_type().is_file());
-    let dumps = files.filter(|entry| is_dump(entry.path()));
+    let dumps = files.filter(|entry| DumpName::of(&entry.file_name().to_string_lossy()) == DumpName::Dump);
     let dated = dumps.filter_map(|entry| {
         Some((entry.metadata().ok()?.modified().unwrap_or(SystemTime::UNIX_EPOCH), entry.into_path()))
     });
     dated.max().map(|(_, path)| path).ok_or_else(|| {
-        Error::new(Kind::NotFound, format_args!("no dump (*.sql, *.sql.gz) in {}", path.display()))
+        Error::new(Kind::NotFound, format_args!("no dump (*.sql, *.sql.gz, …) in {}", path.display()))
             .hint("Immich writes its own into UPLOAD_LOCATION/backups at 02:00 if that is switched on")
     })
-}
-
-fn is_dump(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.ends_with(".sql") || name.ends_with(".sql.gz")
 }
 
 #[cfg(test)]

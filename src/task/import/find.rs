@@ -16,6 +16,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::date::{Dated, Stamp};
 use crate::base::{Error, Result};
+use crate::immich::DumpName;
 
 /// Folders are looked into so deep: `last/` lies below the folder that is given, or below that of a server.
 const DEPTH: usize = 3;
@@ -94,32 +95,28 @@ fn folder(root: &Path, here: &TimeZone, by_file: &mut HashMap<Inode, usize>, fin
         }
         // Where a symlink leads: nowhere, if what it pointed to was cleaned up.
         let Some(meta) = fs::metadata(entry.path()).ok().filter(Metadata::is_file) else { continue };
-        match is_dump(&entry) {
-            Looks::Whole => add(entry.path(), told(), &meta, here, by_file, finds),
-            Looks::Unfinished => {
+        match kind(&entry) {
+            DumpName::Dump => add(entry.path(), told(), &meta, here, by_file, finds),
+            DumpName::Unfinished => {
                 let why = "a backup that was cut short left it";
                 finds.left.push(Left { name: told(), why, is_problem: false });
             }
-            Looks::Other => {}
+            DumpName::Other => {}
         }
     }
 }
 
-/// What a file of a folder looks like by its name.
-enum Looks {
-    Whole,
-    Unfinished,
-    Other,
+/// What a file of a folder looks like: by its name, or by the date in it where it names no kind.
+fn kind(entry: &DirEntry) -> DumpName {
+    match DumpName::of(&entry.file_name().to_string_lossy()) {
+        DumpName::Other if is_bare(entry.path()) && Stamp::of(entry.path()) != Stamp::None => DumpName::Dump,
+        kind => kind,
+    }
 }
 
-fn is_dump(entry: &DirEntry) -> Looks {
-    let name = entry.file_name().to_string_lossy().to_lowercase();
-    let is_named = name.contains(".sql") || name.ends_with(".dump") || name.ends_with(".backup");
-    match (is_named, Stamp::of(entry.path())) {
-        (true, _) if name.ends_with(".tmp") || name.ends_with(".part") => Looks::Unfinished,
-        (false, Stamp::None) => Looks::Other,
-        _ => Looks::Whole,
-    }
+/// Names without a kind are those of postgres-backup-local with another suffix of its own, or none.
+fn is_bare(path: &Path) -> bool {
+    path.extension().is_none_or(|extension| ["gz", "zst", "xz", "bz2"].iter().any(|packed| extension == *packed))
 }
 
 fn add(

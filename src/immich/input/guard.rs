@@ -1,0 +1,90 @@
+//! What was read, and how much came out of it.
+
+use std::cell::Cell;
+use std::io::{self, ErrorKind, Read};
+use std::rc::Rc;
+
+use super::refuse;
+
+/// So much may come out of any file.
+const FREE: u64 = 1 << 30;
+/// Beyond that, so many times what was read: gzip's own limit is 1032, and no dump comes near it.
+const RATIO: u64 = 1000;
+
+/// Counts what is read from outside, and remembers whether that failed: a failure of the reader underneath is no damage.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Meter(Rc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    bytes: Cell<u64>,
+    failed: Cell<bool>,
+}
+
+impl Meter {
+    /// True when reading from outside failed.
+    pub fn failed(&self) -> bool {
+        self.0.failed.get()
+    }
+
+    pub fn watch<'a>(&self, input: &'a mut dyn Read) -> impl Read + use<'a> {
+        Watched { input, meter: self.clone() }
+    }
+}
+
+struct Watched<'a> {
+    input: &'a mut dyn Read,
+    meter: Meter,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.input.read(buffer);
+        let Counts { bytes, failed } = &*self.meter.0;
+        match &got {
+            Ok(got) => bytes.set(bytes.get() + *got as u64),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => failed.set(true),
+        }
+        got
+    }
+}
+
+/// Ends what unpacks to more than any dump.
+pub(super) struct Guard<R> {
+    inner: R,
+    meter: Meter,
+    out: u64,
+}
+
+impl<R: Read> Guard<R> {
+    pub fn new(inner: R, meter: Meter) -> Self {
+        Guard { inner, meter, out: 0 }
+    }
+}
+
+impl<R: Read> Read for Guard<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.inner.read(buffer)?;
+        self.out += got as u64;
+        match is_too_much(self.out, self.meter.0.bytes.get()) {
+            true => refuse(format!("it unpacks to more than {RATIO} times its size: this is no dump")),
+            false => Ok(got),
+        }
+    }
+}
+
+fn is_too_much(out: u64, read: u64) -> bool {
+    out > FREE && out / RATIO > read
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_no_dump_does_is_too_much() {
+        assert!(!is_too_much(FREE, 1000) && !is_too_much(100 << 30, 1 << 30) && !is_too_much(FREE + 1, FREE / 900));
+        assert!(is_too_much(FREE + RATIO, 1000) && is_too_much(1 << 40, 1 << 20));
+    }
+}
