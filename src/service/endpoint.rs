@@ -1,14 +1,17 @@
 //! The HTTP endpoint: `/healthz` for those who only ask whether it is fine, `/metrics` for Prometheus.
 //!
 //! Always holds: it answers what [`Status`] says and nothing of the library: no name of a person, an album or a file. It reads no
-//! body.
+//! body. It has one thread and at most [`MOST`] connections, each for [`PATIENCE`] and one request: who comes when all are
+//! taken has the place of whoever came first, so that neither silent clients nor a flood keep an honest one waiting.
 
-use std::net::SocketAddr;
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tiny_http::{Header, Method, Request, Response, Server};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::base::{Context, Error, Kind, Result, SnapshotId};
 use crate::repo::notes::Outcome;
@@ -16,6 +19,14 @@ use crate::task::status::Status;
 
 /// Who asks more often gets the same answer again.
 const FRESH: Duration = Duration::from_secs(15);
+/// Connections at a time.
+const MOST: usize = 16;
+/// How long a connection may last.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait when the system has no descriptor to spare.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of a request's head.
+const HEAD: usize = 8 << 10;
 const TEXT: &str = "text/plain; charset=utf-8";
 /// Prometheus's text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -26,26 +37,170 @@ pub type Ask = Arc<dyn Fn() -> (Result<Status>, Option<Timestamp>) + Send + Sync
 /// Answers at `address` until the process ends. The address that it is.
 pub fn serve(address: SocketAddr, ask: Ask) -> Result<SocketAddr> {
     let listening = || format!("listening on {address}");
-    let server = Server::http(address).map_err(|error| {
+    let listener = TcpListener::bind(address).map_err(|error| {
         Error::new(Kind::Io, listening())
             .caused_by(error)
             .hint("another program has that port: choose one with --healthcheck-port")
     })?;
-    let bound = server.server_addr().to_ip().unwrap_or(address);
-    let answer = move || {
-        let mut known: Option<(Instant, Arc<Answer>)> = None;
-        for request in server.incoming_requests() {
-            if known.as_ref().is_none_or(|(at, _)| at.elapsed() > FRESH) {
-                known = Some((Instant::now(), Arc::new(Answer::of(&ask))));
+    listener.set_nonblocking(true).context(listening)?;
+    let bound = listener.local_addr().unwrap_or(address);
+    let mut endpoint = Endpoint { listener, ask, known: None, guests: VecDeque::new() };
+    std::thread::Builder::new().name("endpoint".to_owned()).spawn(move || endpoint.work()).context(listening)?;
+    Ok(bound)
+}
+
+struct Endpoint {
+    listener: TcpListener,
+    ask: Ask,
+    known: Option<(Instant, Arc<Answer>)>,
+    /// Oldest first.
+    guests: VecDeque<Guest>,
+}
+
+impl Endpoint {
+    fn work(&mut self) -> ! {
+        loop {
+            if let Err(error) = self.wait().map_err(std::io::Error::from).and_then(|()| self.accept()) {
+                tracing::debug!("the endpoint: {error}");
+                self.guests.pop_front();
+                std::thread::sleep(PAUSE);
             }
-            // Who asks and then says nothing more keeps nobody else waiting.
-            if let Some((_, answer)) = known.clone() {
-                drop(std::thread::Builder::new().name("answer".to_owned()).spawn(move || answer.reply(request)));
+            let guests = std::mem::take(&mut self.guests);
+            self.guests = guests.into_iter().filter_map(|guest| self.attend(guest)).collect();
+        }
+    }
+
+    /// Waits until somebody comes, says something, or has been here for too long.
+    fn wait(&self) -> rustix::io::Result<()> {
+        let oldest = self.guests.front().map(|guest| PATIENCE.saturating_sub(guest.since.elapsed()));
+        let most =
+            oldest.map(|left| Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() });
+        let mut watched = vec![PollFd::new(&self.listener, PollFlags::IN)];
+        watched.extend(self.guests.iter().map(|guest| PollFd::new(&guest.stream, PollFlags::IN)));
+        match poll(&mut watched, most.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets in whoever waits, at most [`MOST`] at a time.
+    fn accept(&mut self) -> std::io::Result<()> {
+        for _ in 0..MOST {
+            let stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                // Gone before it was let in.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => continue,
+                Err(error) => return Err(error),
+            };
+            stream.set_nonblocking(true)?;
+            if self.guests.len() == MOST {
+                self.guests.pop_front();
+            }
+            self.guests.push_back(Guest { stream, since: Instant::now(), head: Vec::new(), is_answered: false });
+        }
+        Ok(())
+    }
+
+    /// Reads what `guest` has said and answers it once; `None` when it goes.
+    fn attend(&mut self, mut guest: Guest) -> Option<Guest> {
+        let is_here = guest.hear();
+        if !guest.is_answered
+            && let Some(asked) = guest.request()
+        {
+            guest.answer(&self.answer().reply(&asked))?;
+        }
+        (is_here && guest.since.elapsed() < PATIENCE).then_some(guest)
+    }
+
+    fn answer(&mut self) -> Arc<Answer> {
+        match &self.known {
+            Some((at, answer)) if at.elapsed() <= FRESH => answer.clone(),
+            _ => {
+                let answer = Arc::new(Answer::of(&self.ask));
+                self.known = Some((Instant::now(), answer.clone()));
+                answer
             }
         }
-    };
-    std::thread::Builder::new().name("endpoint".to_owned()).spawn(answer).context(listening)?;
-    Ok(bound)
+    }
+}
+
+/// Who is connected.
+struct Guest {
+    stream: TcpStream,
+    since: Instant,
+    head: Vec<u8>,
+    /// From then on what it says is read and forgotten, for closing on unread bytes would take the answer back.
+    is_answered: bool,
+}
+
+impl Guest {
+    /// Takes in what has arrived. False when there will be no more.
+    fn hear(&mut self) -> bool {
+        let mut buffer = [0; HEAD];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => false,
+            Ok(read) if self.is_answered => read > 0,
+            Ok(read) => {
+                self.head.extend_from_slice(&buffer[..read.min(HEAD - self.head.len())]);
+                true
+            }
+            Err(error) => matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted),
+        }
+    }
+
+    /// The request, once its head is whole or can be none.
+    fn request(&self) -> Option<Asked> {
+        let mut headers = [httparse::EMPTY_HEADER; 64];
+        let mut request = httparse::Request::new(&mut headers);
+        match request.parse(&self.head) {
+            Ok(httparse::Status::Partial) if self.head.len() < HEAD => None,
+            Ok(httparse::Status::Complete(_)) => Some(Asked::of(&request)),
+            Ok(httparse::Status::Partial) | Err(_) => Some(Asked::Nonsense),
+        }
+    }
+
+    /// Sends `reply`, which the system's buffer holds as a whole. `None` if it cannot be sent.
+    fn answer(&mut self, reply: &str) -> Option<()> {
+        self.is_answered = true;
+        self.stream.write_all(reply.as_bytes()).ok()?;
+        self.stream.shutdown(Shutdown::Write).ok()
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Page {
+        page: Page,
+        with_body: bool,
+    },
+    /// Another method than GET and HEAD.
+    Change,
+    Nonsense,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Page {
+    Health,
+    Metrics,
+    Unknown,
+}
+
+impl Asked {
+    fn of(request: &httparse::Request<'_, '_>) -> Asked {
+        let with_body = match request.method {
+            Some("GET") => true,
+            Some("HEAD") => false,
+            _ => return Asked::Change,
+        };
+        let page = match request.path.unwrap_or_default().split('?').next() {
+            Some("/" | "/healthz") => Page::Health,
+            Some("/metrics") => Page::Metrics,
+            _ => Page::Unknown,
+        };
+        Asked::Page { page, with_body }
+    }
 }
 
 /// Both answers.
@@ -65,22 +220,21 @@ impl Answer {
         }
     }
 
-    fn reply(&self, request: Request) {
-        let path = request.url().split('?').next().unwrap_or_default().to_owned();
-        let (code, kind, text) = match (request.method(), path.as_str()) {
-            (Method::Get | Method::Head, "/" | "/healthz") => {
-                (if self.healthy { 200 } else { 503 }, TEXT, self.health.as_str())
-            }
-            (Method::Get | Method::Head, "/metrics") => (200, METRICS, self.metrics.as_str()),
-            (Method::Get | Method::Head, _) => (404, TEXT, "there are /healthz and /metrics\n"),
-            _ => (405, TEXT, "only GET\n"),
+    /// The whole response.
+    fn reply(&self, asked: &Asked) -> String {
+        let (code, kind, text) = match asked {
+            Asked::Page { page: Page::Health, .. } if self.healthy => ("200 OK", TEXT, self.health.as_str()),
+            Asked::Page { page: Page::Health, .. } => ("503 Service Unavailable", TEXT, self.health.as_str()),
+            Asked::Page { page: Page::Metrics, .. } => ("200 OK", METRICS, self.metrics.as_str()),
+            Asked::Page { page: Page::Unknown, .. } => ("404 Not Found", TEXT, "there are /healthz and /metrics\n"),
+            Asked::Change => ("405 Method Not Allowed\r\nAllow: GET, HEAD", TEXT, "only GET\n"),
+            Asked::Nonsense => ("400 Bad Request", TEXT, "this is no HTTP request\n"),
         };
-        let mut response = Response::from_string(text).with_status_code(code);
-        if let Ok(header) = Header::from_bytes("Content-Type", kind) {
-            response.add_header(header);
-        }
-        // Who asked may be gone.
-        drop(request.respond(response));
+        let body = if matches!(asked, Asked::Page { with_body: false, .. }) { "" } else { text };
+        let length = text.len();
+        format!(
+            "HTTP/1.1 {code}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
     }
 }
 

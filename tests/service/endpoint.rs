@@ -2,8 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
-use crate::place::{Place, Serving};
+use crate::place::{Place, Serving, wait};
 use crate::support::postgres::free_port;
 
 /// What the endpoint answers: the code, and the body.
@@ -108,16 +109,73 @@ fn damage_and_a_snapshot_of_the_future_are_red_until_they_are_mended() {
 }
 
 #[test]
-fn who_asks_and_says_nothing_more_keeps_nobody_waiting() {
+fn who_asks_and_says_nothing_more_keeps_nobody_waiting_and_is_answered_too() {
     let (place, port) = (Place::new(), free_port());
     place.shoebox(&["run", "--once"]).ends(0);
     let serving = serve(&place, port, &[]);
     let mut silent = TcpStream::connect(("127.0.0.1", port)).unwrap();
     write!(silent, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n").unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(200));
     assert_eq!(ask(port, "GET /healthz").0, 200);
+    let begun = Instant::now();
+    let mut slow = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let said = "GET /healthz HTTP/1.1\r\nHost: slow\r\n\r\n";
+    for letter in said.bytes() {
+        slow.write_all(&[letter]).unwrap();
+    }
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\npass\n"), "{answer}");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     drop(silent);
     serving.stop();
+}
+
+#[test]
+fn what_is_no_request_is_told_so_and_a_silent_client_is_sent_away() {
+    let (place, port) = (Place::new(), free_port());
+    place.shoebox(&["run", "--once"]).ends(0);
+    let serving = serve(&place, port, &[]);
+    assert_eq!(ask(port, "\u{1}\u{2} what\r\n\r\n").0, 400);
+    assert_eq!(ask(port, &format!("GET /{}", "x".repeat(20_000))).0, 400);
+    let mut silent = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    silent.write_all(b"GET /healthz HTTP/1.1\r\nX-A: ").unwrap();
+    let begun = Instant::now();
+    silent.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    assert_eq!(silent.read(&mut [0; 16]).unwrap(), 0);
+    let took = begun.elapsed();
+    assert!(took > Duration::from_secs(4) && took < Duration::from_secs(15), "{took:?}");
+    serving.stop();
+}
+
+#[test]
+fn four_thousand_half_sent_requests_cost_neither_the_endpoint_nor_the_night() {
+    let (place, port) = (Place::new(), free_port());
+    place.shoebox(&["run", "--once"]).ends(0);
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    assert!(limit.maximum.is_none_or(|most| most > 4_200), "this test needs 4,200 descriptors, and may have {limit:?}");
+    let wanted = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, wanted).unwrap();
+    let serving = place.serve(&["--schedule", "*/2 * * * * *", "--healthcheck-port", &port.to_string()]);
+    serving.says("listening on http://127.0.0.1", 1);
+    let before = place.snapshots();
+    let mut flood = Vec::new();
+    for number in 0..4_000 {
+        let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        client.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ").unwrap();
+        flood.push(client);
+        if number % 500 == 0 {
+            assert_eq!(ask(port, "GET /healthz"), (200, "pass\n".to_owned()), "after {number}");
+        }
+    }
+    let (descriptors, threads) = serving.takes();
+    assert!(descriptors < 60 && threads < 20, "{descriptors} descriptors, {threads} threads");
+    assert_eq!(ask(port, "GET /healthz").0, 200);
+    wait("a night under the flood", || place.snapshots() > before, || serving.said());
+    assert_eq!(flood.len(), 4_000);
+    drop(flood);
+    assert_eq!(ask(port, "GET /healthz").0, 200);
+    serving.stop();
+    assert!(place.runs().iter().all(|run| run.outcome() != shoebox::repo::notes::Outcome::Failed));
 }
 
 #[test]

@@ -117,6 +117,12 @@ impl Serving {
         wait(&format!("`{text}`"), || self.said().matches(text).count() >= times, || self.said());
     }
 
+    /// How many descriptors and threads it has.
+    pub fn takes(&self) -> (usize, usize) {
+        let count = |what: &str| fs::read_dir(format!("/proc/{}/{what}", self.child.id())).unwrap().count();
+        (count("fd"), count("task"))
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
