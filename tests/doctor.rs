@@ -104,7 +104,7 @@ fn a_machine_that_is_well_is_told_to_be() {
     tells(&said, "✓", "Immich's server runs in container immich_server", "");
     tells(&said, "✓", "Immich's database runs in container immich_postgres", "");
     tells(&said, "✓", &format!("the photos in {}", machine.library.upload_location().display()), "");
-    tells(&said, "✓", "the database immich answers: PostgreSQL 15", "");
+    tells(&said, "✓", &format!("the database immich answers: PostgreSQL {}", support::postgres::debian()), "");
     tells(&said, "✓", "the client in the container", "");
     tells(&said, "✓", "it is Immich's", "");
     let external = format!("external = [\"/mnt/external/family={}\"]", machine.library.external().display());

@@ -141,7 +141,7 @@ fn systemd_finds_nothing_to_say_about_the_units() {
     let broken = folder.path().join("shoebox.service");
     fs::write(&broken, text(&broken).replace("ProtectSystem=full", "ProtectSystem=perhaps")).unwrap();
     let complaint = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&broken).output().unwrap();
-    assert!(String::from_utf8_lossy(&complaint.stderr).contains("protect system"), "{complaint:?}");
+    assert!(String::from_utf8_lossy(&complaint.stderr).contains("perhaps"), "{complaint:?}");
 }
 
 #[test]

@@ -379,7 +379,7 @@ fn a_damaged_photo_is_left_out_by_name_and_all_others_come() {
     // Where it is there already, damage of the archive is no loss.
     fs::copy(home.upload().join(&lost), to.join(&lost)).unwrap();
     let time = fs::metadata(home.upload().join(&lost)).unwrap().modified().unwrap();
-    fs::File::options().write(true).open(to.join(&lost)).unwrap().set_modified(time).unwrap();
+    fs::File::open(to.join(&lost)).unwrap().set_modified(time).unwrap();
     let report = all(&home.repository(), &Options { accept_non_empty: true, ..options(&to) });
     assert_eq!(report.already_there, report.files);
 }
