@@ -18,6 +18,9 @@ const BO: &str = "22222222-2222-4222-8222-222222222222";
 /// A dump in which Ann and Bo have so many photos, the newest uploaded on that day of May. `None`: Bo has no account.
 fn dump(ann: u64, bo: Option<u64>, day: u64) -> String {
     let mut text = "--\n-- PostgreSQL database dump\n--\n\n".to_owned();
+    for table in ["album", "asset", "\"user\""] {
+        writeln!(text, "CREATE TABLE public.{table} (x text);").unwrap();
+    }
     text.push_str("COPY public.album (id, \"albumName\") FROM stdin;\n\\.\n\n");
     text.push_str("COPY public.asset (id, \"ownerId\", type, \"originalPath\", \"originalFileName\", checksum, \"localDateTime\", \"createdAt\") FROM stdin;\n");
     for (owner, prefix, photos) in [(ANN, 1, ann), (BO, 2, bo.unwrap_or(0))] {

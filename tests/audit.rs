@@ -93,7 +93,7 @@ fn sha1(bytes: &[u8]) -> String {
 fn dump(assets: &[Row], more: &[(&str, &str, Vec<String>)]) -> String {
     let mut text = String::from("--\n-- PostgreSQL database dump\n--\n\n");
     let mut copy = |table: &str, columns: &str, rows: &[String]| {
-        text += &format!("COPY public.{table} ({columns}) FROM stdin;\n");
+        text += &format!("CREATE TABLE public.{table} (x text);\n\nCOPY public.{table} ({columns}) FROM stdin;\n");
         rows.iter().for_each(|row| text += &format!("{row}\n"));
         text += "\\.\n\n\n";
     };

@@ -98,6 +98,7 @@ class Database:
             out.write(HEAD)
             for table, rows in self.rows.items():
                 names = ", ".join(f'"{column}"' for column in COLUMNS[table])
+                out.write(f'CREATE TABLE public."{table}" (x text);\n\n')
                 out.write(f'COPY public."{table}" ({names}) FROM stdin;\n')
                 out.writelines(row + "\n" for row in rows)
                 out.write("\\.\n\n\n")

@@ -34,6 +34,9 @@ pub enum Verdict {
 pub struct DumpInfo {
     pub kind: DumpKind,
     pub verdict: Verdict,
+    /// It is whole, and bad only because a restore would refuse it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unfit: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<String>,
     /// Version of Immich that wrote the database.

@@ -96,9 +96,9 @@ impl Args {
         notes(&report).iter().for_each(|note| output.note(note));
         output.answer(&json(&report), summary(&report))?;
         match &report.record.dump.verdict {
-            Verdict::Bad { line, reason } => Err(bad_dump(*line, reason)),
-            Verdict::Good if problems.is_empty() => Ok(Done::Whole),
-            Verdict::Good => Ok(Done::Partly),
+            Verdict::Bad { line, reason } if !report.record.dump.unfit => Err(bad_dump(*line, reason)),
+            _ if problems.is_empty() => Ok(Done::Whole),
+            _ => Ok(Done::Partly),
         }
     }
 
@@ -113,7 +113,7 @@ impl Args {
     /// The same for a run of the service.
     pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
         let report = self.backup(global, monitor)?;
-        if let Verdict::Bad { line, reason } = &report.record.dump.verdict {
+        if let (Verdict::Bad { line, reason }, false) = (&report.record.dump.verdict, report.record.dump.unfit) {
             return Err(bad_dump(*line, reason));
         }
         let problems: Vec<Problem> = report.problems.iter().cloned().chain(alarm(&report)).collect();

@@ -29,6 +29,11 @@ pub fn choose(mut scan: Scan, wanted: Option<&str>) -> Result<Dump> {
         dump.verdict = bad(scan.line, "the database has no user: it is not a library that anyone used");
         dump.library = None;
     }
+    if let (true, Some((line, reason))) = (dump.is_good(), database.trial.refusal()) {
+        dump.verdict = bad(*line, reason.clone());
+        dump.is_unfit = true;
+        dump.library = None;
+    }
     Ok(dump)
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::copy;
+use super::fit::Trial;
 use super::staging::Staging;
 use super::tables::REQUIRED;
 
@@ -18,6 +19,8 @@ pub struct Database {
     /// What keeps it from being read as Immich's, with its line.
     pub fault: Option<(u64, String)>,
     pub warnings: Vec<String>,
+    /// What a restore would say of it.
+    pub trial: Trial,
 }
 
 impl Database {

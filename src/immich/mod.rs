@@ -74,6 +74,8 @@ pub struct Dump {
     pub warnings: Vec<String>,
     /// It is whole, and has no table of Immich: another program's.
     pub is_foreign: bool,
+    /// It is whole, and bad only because a restore would refuse it.
+    pub is_unfit: bool,
     library: Option<Library>,
 }
 
@@ -106,6 +108,7 @@ impl Dump {
             lines: 0,
             warnings: Vec::new(),
             is_foreign: false,
+            is_unfit: false,
             library: None,
         }
     }

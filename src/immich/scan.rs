@@ -151,6 +151,9 @@ impl<'a> Scan<'a> {
             return Ok(());
         }
         self.lexer.line(line);
+        if self.place == Place::Database {
+            self.databases[self.current].trial.line(line, self.line, self.lexer.at_start());
+        }
         if line.ends_with('\r') && !self.lexer.in_quotes() {
             return bad(MIXED);
         }
@@ -168,6 +171,11 @@ impl<'a> Scan<'a> {
         }
         if line.starts_with("--") {
             return self.comment(line).map(|()| true);
+        }
+        if self.place != Place::Head && is_message(line) {
+            let reason = format!("a message stands among the statements: {}; {ALONE}", start_of(line));
+            self.databases[self.current].trial.refuse(self.line, reason);
+            return Ok(true);
         }
         match self.place {
             Place::Head => return bad(head(line)),
@@ -310,6 +318,7 @@ impl<'a> Scan<'a> {
         if self.tables > MAX_TABLES {
             return bad("the dump has more tables than a server can hold");
         }
+        self.databases[self.current].trial.rows(&header, self.line);
         let public = header.schema == "public";
         let plan = match Table::find(&header.table).filter(|_| public) {
             Some(table) => self.plan(table, &header)?,
@@ -417,13 +426,24 @@ fn text(bytes: &[u8]) -> (&str, Option<&'static str>) {
     (text, broken)
 }
 
-/// What to say of a first line that is none of a dump's. Programs that fail write their complaint where the dump
-/// should be; nothing else is repeated, since it may be a row.
+/// What to say of a first line that is none of a dump's.
 fn head(line: &str) -> String {
-    const PROGRAMS: [&str; 6] = ["pg_dump", "psql", "docker", "Error", "error", "OCI runtime"];
-    let complaint: String = line.chars().filter(|c| !c.is_control()).take(120).collect();
-    match PROGRAMS.iter().any(|program| line.starts_with(program)) {
-        true => format!("this is not a dump but a message: {complaint}"),
+    match is_message(line) {
+        true => format!("this is not a dump but a message: {}", start_of(line)),
         false => "this is not the beginning of a pg_dump or pg_dumpall dump".to_owned(),
     }
+}
+
+const ALONE: &str = "keep messages out of the file: without 2>&1, and without -t of `docker exec`";
+
+/// True for what a program that makes dumps writes to its standard error; nothing else of a dump is repeated, since it may be
+/// a row.
+fn is_message(line: &str) -> bool {
+    const PROGRAMS: [&str; 7] = ["pg_dump:", "pg_dumpall:", "psql:", "docker:", "Error", "error", "OCI runtime"];
+    const SERVER: [&str; 7] = ["WARNING:  ", "NOTICE:  ", "ERROR:  ", "DETAIL:  ", "HINT:  ", "CONTEXT:  ", "time=\""];
+    PROGRAMS.iter().chain(&SERVER).any(|begin| line.starts_with(begin))
+}
+
+fn start_of(line: &str) -> String {
+    line.chars().filter(|c| !c.is_control()).take(120).collect()
 }

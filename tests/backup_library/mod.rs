@@ -136,6 +136,13 @@ pub fn text(len: usize) -> Vec<u8> {
     (0..).flat_map(|line: u32| format!("line {line} of a long and boring story\n").into_bytes()).take(len).collect()
 }
 
+const TABLES: &str = "CREATE TABLE public.album (id uuid, \"albumName\" text);
+CREATE TABLE public.asset (id uuid, \"ownerId\" uuid, type text, \"originalPath\" text, \"originalFileName\" text, checksum bytea, \"localDateTime\" timestamptz);
+CREATE TABLE public.smart_search (\"assetId\" uuid, embedding text);
+CREATE TABLE public.\"user\" (id uuid, name text, email text);
+
+";
+
 /// A whole dump of a small library, with `rows` rows of a table that is large on real servers; every two-hundredth is
 /// another one each `night`.
 pub fn dump(rows: u64, night: u64) -> String {
@@ -143,6 +150,7 @@ pub fn dump(rows: u64, night: u64) -> String {
         "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version 15.20\n-- Dumped by pg_dump version 15.20\n\n\
          SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\n\n",
     );
+    text.push_str(TABLES);
     let mut copy = |table: &str, columns: &str, rows: &mut dyn Iterator<Item = String>| {
         writeln!(text, "COPY public.{table} ({columns}) FROM stdin;").unwrap();
         rows.for_each(|row| writeln!(text, "{row}").unwrap());

@@ -91,6 +91,7 @@ pub fn record(
         dump: DumpInfo {
             kind: DumpKind::Database,
             verdict: Verdict::Good,
+            unfit: false,
             database: None,
             immich: None,
             schema: None,

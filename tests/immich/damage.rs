@@ -58,7 +58,7 @@ fn a_gzipped_dump_with_a_flipped_bit_is_bad_unless_the_bit_says_nothing() {
 
 #[test]
 fn a_dump_without_any_one_of_its_lines_is_bad_or_lost_only_a_row_or_a_statement() {
-    const STATEMENT: [&str; 3] = ["CREATE TABLE public.asset (", "    id uuid NOT NULL", ");"];
+    const STATEMENT: [&str; 3] = ["CREATE TABLE public.memory (", "    id uuid NOT NULL", ");"];
     let text = whole(true);
     let lines: Vec<_> = text.0.lines().collect();
     for gone in 0..lines.len() {
@@ -138,12 +138,15 @@ fn text_that_looks_like_rows_or_an_end_is_not_taken_for_it() {
         COPY public.asset (id) FROM stdin;\nno\trow\n\\.\n\\! ls\n-- PostgreSQL database dump complete\n--\n'\"\n$_$;\n\
         COMMENT ON TABLE public.x IS 'it''s\nCOPY public.album (id) FROM stdin;\n\\restrict x\n--';\n\
         COMMENT ON TABLE public.x IS E'it\\'s\nCOPY public.album (id) FROM stdin;';\n\
-        /* COPY public.asset (id) FROM stdin; /* */\n-- PostgreSQL database dump\n*/\n\
         CREATE TABLE public.\"a\n\\.\nb\" ();";
     let text = small(Text::head(true).sql(fooling)).tail(true);
     let dump = read(text.bytes());
     assert_eq!(dump.verdict, Verdict::Good);
     assert_eq!(dump.census.assets, 2);
+    // Read rightly too, though pg_dump writes none.
+    let comment = "/* COPY public.asset (id) FROM stdin; /* */\n-- PostgreSQL database dump\n*/ CREATE TABLE x ();";
+    let dump = read(small(Text::head(true).sql(comment)).tail(true).bytes());
+    assert!(dump.is_unfit && dump.census.assets == 2, "{:?}", dump.verdict);
 }
 
 #[test]

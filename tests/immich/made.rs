@@ -48,6 +48,7 @@ impl Text {
     /// A COPY block: columns and fields parted by blanks, `~` for a blank in a field.
     pub fn copy(mut self, table: &str, columns: &str, rows: &[&str]) -> Self {
         let columns: Vec<_> = columns.split(' ').map(quoted).collect();
+        writeln!(self.0, "CREATE TABLE public.{} (x text);\n", quoted(table)).unwrap();
         writeln!(self.0, "COPY public.{} ({}) FROM stdin;", quoted(table), columns.join(", ")).unwrap();
         for row in rows {
             writeln!(self.0, "{}", row.replace(' ', "\t").replace('~', " ")).unwrap();
@@ -95,7 +96,7 @@ pub fn small(text: Text) -> Text {
 
 /// A whole dump of `small`.
 pub fn whole(restricted: bool) -> Text {
-    small(Text::head(restricted).sql("CREATE TABLE public.asset (\n    id uuid NOT NULL\n);")).tail(restricted)
+    small(Text::head(restricted).sql("CREATE TABLE public.memory (\n    id uuid NOT NULL\n);")).tail(restricted)
 }
 
 /// A cluster dump of these databases, each with its contents.

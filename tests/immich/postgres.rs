@@ -101,7 +101,7 @@ fn what_pg_dump_writes_of_a_database_full_of_traps_is_understood() {
     server.run("psql", &["-q", "-d", "postgres", "-c", "CREATE DATABASE \"Immich-dev\""]);
     std::fs::write(server.path().join("traps.sql"), TRAPS).unwrap();
     server.run("psql", &["-q", "-v", "ON_ERROR_STOP=1", "-d", "Immich-dev", "-f", "traps.sql"]);
-    let dumps: [(&str, &[&str], DumpKind, Option<&str>); 6] = [
+    let dumps: [(&str, &[&str], DumpKind, Option<&str>); 5] = [
         ("pg_dump", &["Immich-dev"], DumpKind::Database, None),
         (
             "pg_dump",
@@ -109,7 +109,6 @@ fn what_pg_dump_writes_of_a_database_full_of_traps_is_understood() {
             DumpKind::Database,
             Some("Immich-dev"),
         ),
-        ("pg_dump", &["--data-only", "Immich-dev"], DumpKind::Database, None),
         ("pg_dump", &["--quote-all-identifiers", "Immich-dev"], DumpKind::Database, None),
         ("pg_dumpall", &[], DumpKind::Cluster, Some("Immich-dev")),
         ("pg_dumpall", &["--clean", "--if-exists", "-v"], DumpKind::Cluster, Some("Immich-dev")),
@@ -135,11 +134,13 @@ fn what_pg_dump_writes_of_a_database_full_of_traps_is_understood() {
             }
         }
     }
-    let bad: [(&str, &[&str], &str); 6] = [
+    let bad: [(&str, &[&str], &str); 8] = [
         ("pg_dump", &["--inserts", "Immich-dev"], "--inserts"),
         ("pg_dump", &["--rows-per-insert=5", "Immich-dev"], "--inserts"),
         ("pg_dump", &["-Fc", "Immich-dev"], "custom format"),
         ("pg_dump", &["-Ft", "Immich-dev"], "tar format"),
+        ("pg_dump", &["--data-only", "Immich-dev"], "--data-only"),
+        ("pg_dump", &["--section=data", "Immich-dev"], "--section"),
         ("pg_dump", &["--schema-only", "Immich-dev"], "missing"),
         ("pg_dumpall", &["--globals-only"], "missing"),
     ];

@@ -304,6 +304,7 @@ impl Library {
              SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\n\n",
         );
         let mut copy = |table: &str, columns: &str, rows: Vec<String>| {
+            writeln!(text, "CREATE TABLE public.{table} (x text);\n").unwrap();
             writeln!(text, "COPY public.{table} ({columns}) FROM stdin;").unwrap();
             rows.iter().for_each(|row| writeln!(text, "{row}").unwrap());
             text.push_str("\\.\n\n\n");

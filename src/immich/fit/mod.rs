@@ -11,11 +11,13 @@
 
 mod change;
 mod extension;
+mod needs;
 mod role;
 mod rule;
 mod statement;
 mod target;
 mod token;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
@@ -23,6 +25,7 @@ use std::io::{ErrorKind, Read};
 use self::change::Changes;
 use self::rule::{Fate, Rules};
 use self::statement::Statement;
+use self::token::Token;
 use super::copy::Header;
 use super::database;
 use super::input::Lines;
@@ -32,6 +35,7 @@ use crate::base::{Error, Kind, Result};
 pub use change::Change;
 pub use statement::quoted;
 pub use target::Target;
+pub use trial::Trial;
 
 /// A longer statement is refused: Immich's longest has some kilobytes.
 const LONGEST: usize = 4 << 20;
@@ -95,6 +99,17 @@ pub fn fit(
         return Err(fitter.damaged("the dump ends in the middle of a line"));
     }
     fitter.finish()
+}
+
+/// The tokens of the statement `text`, once it is whole; `ends` where it may be.
+fn whole_statement(text: &str, ends: bool) -> std::result::Result<Option<Vec<Token>>, &'static str> {
+    if text.len() > LONGEST {
+        return Err("the statement is longer than any that pg_dump writes");
+    }
+    match if ends { token::cut(text)? } else { None } {
+        Some(tokens) if tokens.is_empty() => Err("an empty statement"),
+        tokens => Ok(tokens),
+    }
 }
 
 /// What part of the dump the next line belongs to.
@@ -276,21 +291,12 @@ impl<'a> Fitter<'a> {
     fn gather(&mut self, line: &str, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
         self.text.push_str(line);
         self.text.push('\n');
-        if self.text.len() > LONGEST {
-            return Err(self.refused(self.began, "the statement is longer than any that pg_dump writes"));
-        }
-        if !self.lexer.at_start() {
-            return Ok(());
-        }
-        let tokens = match token::cut(&self.text) {
+        let tokens = match whole_statement(&self.text, self.lexer.at_start()) {
             Ok(Some(tokens)) => tokens,
             Ok(None) => return Ok(()),
             Err(reason) => return Err(self.refused(self.began, reason)),
         };
         let text = std::mem::take(&mut self.text);
-        if tokens.is_empty() {
-            return Err(self.refused(self.began, "an empty statement"));
-        }
         let statement = Statement::new(&text, &tokens);
         let fate = match self.is_wanted() {
             true => self.rules.judge(&statement),
@@ -387,6 +393,9 @@ impl<'a> Fitter<'a> {
             return Err(self.refused(self.line, "a COPY statement is not of the form that pg_dump writes"));
         };
         let wanted = self.is_wanted();
+        if let Some(reason) = self.rules.needs.rows(&header).filter(|_| wanted) {
+            return Err(self.refused(self.line, reason));
+        }
         let table = match header.schema.as_str() {
             "public" => header.table.clone(),
             schema => format!("{schema}.{}", header.table),

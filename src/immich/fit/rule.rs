@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use super::change::Reason;
 use super::extension::Extensions;
+use super::needs::Needs;
 use super::role;
 use super::statement::Statement;
 use super::target::Target;
@@ -80,13 +81,14 @@ const MAX_OWNERS: usize = 1000;
 pub struct Rules<'a> {
     target: &'a Target,
     pub extensions: Extensions<'a>,
+    pub needs: Needs,
     /// Owners of what the dump holds.
     owners: BTreeSet<String>,
 }
 
 impl<'a> Rules<'a> {
     pub fn new(target: &'a Target) -> Self {
-        Rules { target, extensions: Extensions::new(target), owners: BTreeSet::new() }
+        Rules { target, extensions: Extensions::new(target), needs: Needs::default(), owners: BTreeSet::new() }
     }
 
     /// What becomes of `statement`, which belongs to the database that is restored.
@@ -165,6 +167,9 @@ impl<'a> Rules<'a> {
             return foreign(statement);
         }
         if let Some(reason) = function_reason(statement) {
+            return Fate::Refuse(reason);
+        }
+        if let Some(reason) = self.needs.create(statement, |name| self.extensions.found.contains_key(name)) {
             return Fate::Refuse(reason);
         }
         self.extensions.create_other(statement)

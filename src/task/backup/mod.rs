@@ -130,12 +130,23 @@ fn keep_what_is_done(error: &Error, sink: &ContentSink) {
 }
 
 fn report(record: SnapshotRecord, pass: Pass, written: Written, missing_before: u64) -> Report {
-    let mut problems = pass.problems;
+    let mut problems: Vec<Problem> = unfit(&record).into_iter().chain(pass.problems).collect();
     if record.completeness.missing > missing_before {
         problems.extend(missing(&record.completeness));
     }
     let grown = written.archives.iter().map(|archive| archive.size).sum();
     Report { record, unchanged: pass.unchanged, grown, audit: Tallies::new(), is_acknowledged: false, problems }
+}
+
+/// What keeps a dump that is whole from being restored. The photos are stored all the same.
+fn unfit(record: &SnapshotRecord) -> Option<Problem> {
+    match &record.dump.verdict {
+        Verdict::Bad { line, reason } if record.dump.unfit => Some(Problem {
+            subject: "the database dump".to_owned(),
+            message: format!("a restore would refuse it, so this snapshot is not `latest`: line {line}: {reason}"),
+        }),
+        _ => None,
+    }
 }
 
 /// Photos that the database names and whose files are not there: the first few, and how many more.
@@ -223,7 +234,7 @@ impl Work<'_> {
 
     fn refuse_bad(&self, dump: &immich::Dump) -> Result<()> {
         match &dump.verdict {
-            Verdict::Bad { line, reason } if !self.options.keep_bad_dump => {
+            Verdict::Bad { line, reason } if !self.options.keep_bad_dump && !dump.is_unfit => {
                 Err(Error::new(Kind::Refused, format_args!("the database dump is bad: line {line}: {reason}")).hint(
                     "nothing was stored; make the dump again, or use --keep-bad-dump to store it for inspection (it never becomes `latest`)",
                 ))
@@ -370,6 +381,7 @@ pub(in crate::task) fn info(dump: &immich::Dump) -> DumpInfo {
     DumpInfo {
         kind: dump.kind,
         verdict: dump.verdict.clone(),
+        unfit: dump.is_unfit,
         database: dump.database.clone(),
         immich: dump.immich.clone(),
         schema: dump.schema.clone(),

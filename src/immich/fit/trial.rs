@@ -1,0 +1,67 @@
+//! The same fitting as a dump arrives: what a restore would refuse is known the night it is made.
+
+use std::sync::LazyLock;
+
+use super::rule::{Fate, Rules};
+use super::statement::Statement;
+use super::{Target, whole_statement};
+use crate::immich::copy::Header;
+
+/// What is refused whatever the server.
+static ANY: LazyLock<Target> = LazyLock::new(Target::file);
+
+/// The statements of one database, tried one after the other; nothing is kept of them.
+pub struct Trial {
+    rules: Rules<'static>,
+    /// The statement so far, and the line that it began on.
+    text: String,
+    began: u64,
+    refused: Option<(u64, String)>,
+}
+
+impl Default for Trial {
+    fn default() -> Self {
+        Trial { rules: Rules::new(&ANY), text: String::new(), began: 0, refused: None }
+    }
+}
+
+impl Trial {
+    /// Takes line `number`, which is part of a statement; `ends` where that may be at its end.
+    pub fn line(&mut self, line: &str, number: u64, ends: bool) {
+        if self.refused.is_some() {
+            return;
+        }
+        if self.text.is_empty() {
+            self.began = number;
+        }
+        self.text.push_str(line);
+        self.text.push('\n');
+        match whole_statement(&self.text, ends) {
+            Ok(None) => return,
+            Ok(Some(tokens)) => {
+                if let Fate::Refuse(reason) = self.rules.judge(&Statement::new(&self.text, &tokens)) {
+                    self.refuse(self.began, reason);
+                }
+            }
+            Err(reason) => self.refuse(self.began, reason.to_owned()),
+        }
+        self.text.clear();
+    }
+
+    /// Takes the header of a COPY block, which stands on line `number`.
+    pub fn rows(&mut self, header: &Header, number: u64) {
+        if let Some(reason) = self.rules.needs.rows(header) {
+            self.refuse(number, reason);
+        }
+    }
+
+    /// Notes that line `number` is refused, unless an earlier one is.
+    pub fn refuse(&mut self, number: u64, reason: String) {
+        self.refused.get_or_insert((number, reason));
+    }
+
+    /// The first line that a restore would refuse, and why.
+    pub fn refusal(&self) -> Option<&(u64, String)> {
+        self.refused.as_ref()
+    }
+}
