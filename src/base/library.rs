@@ -194,10 +194,13 @@ pub struct AlbumAsset {
     pub asset: Uuid,
 }
 
-/// A person whose face was recognised. Often without a name.
+/// A person whose face was recognised, as one owner knows them. Often without a name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Person {
     pub id: Uuid,
+    /// Immich's id of the person, where another owner's row has it as its `id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Uuid>,
     pub owner: Uuid,
     #[serde(default)]
     pub name: String,
@@ -208,6 +211,9 @@ pub struct Person {
     /// `YYYY-MM-DD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub born: Option<String>,
+    /// A locked photo of another owner shows them: the thumbnail may be cut out of it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub locked: bool,
 }
 
 /// An asset shows a person (however many faces say so).

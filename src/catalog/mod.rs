@@ -16,7 +16,7 @@ pub use generation::{Draft, Generation, Stamp};
 pub const FOREVER: i64 = i64::MAX;
 
 /// The schema's version, in `PRAGMA user_version`.
-pub const VERSION: i64 = 2;
+pub const VERSION: i64 = 3;
 
 /// `PRAGMA application_id` of a catalog: "shbx".
 pub const APPLICATION: i64 = 0x7368_6278;

@@ -164,8 +164,12 @@ CREATE INDEX album_asset_asset ON album_asset (asset, album);
 
 CREATE TABLE person (
     row INTEGER PRIMARY KEY, id BLOB NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL,
-    owner BLOB NOT NULL, name TEXT NOT NULL, hidden INTEGER NOT NULL, line TEXT NOT NULL
+    owner BLOB NOT NULL, name TEXT NOT NULL, hidden INTEGER NOT NULL,
+    grp BLOB NOT NULL,              -- Immich's id, which owners may share: what a thumbnail is called by
+    locked INTEGER NOT NULL,        -- 1: a locked photo of another owner shows them
+    line TEXT NOT NULL
 );
+CREATE INDEX person_locked ON person (since) WHERE locked = 1;
 CREATE INDEX person_id ON person (id, since);
 CREATE INDEX person_owner ON person (owner, since, until);
 

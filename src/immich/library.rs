@@ -131,14 +131,8 @@ const QUERIES: [(&str, Make); 11] = [
     ),
     (include_str!("assets.sql"), asset),
     ("SELECT id, owner, name, roots, deleted FROM library WHERE type IS NOT 'UPLOAD' ORDER BY id", external_library),
-    ("SELECT id, owner, name, hidden, favorite, born FROM person ORDER BY id", person),
-    (
-        "SELECT DISTINCT person, asset FROM face
-         WHERE deleted IS NULL AND visible IS NOT 0
-           AND person IN (SELECT id FROM person) AND asset IN (SELECT id FROM asset)
-         ORDER BY person, asset",
-        person_asset,
-    ),
+    (include_str!("people.sql"), person),
+    (include_str!("people_assets.sql"), person_asset),
     ("SELECT id, owner, cover FROM stack WHERE owner IS NOT NULL ORDER BY id", stack),
     ("SELECT id, owner, value FROM tag ORDER BY id", tag),
     (
@@ -178,13 +172,16 @@ fn external_library(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
 }
 
 fn person(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
+    let (id, group) = (row.id()?, row.id()?);
     Ok(Record::Person(Person {
-        id: row.id()?,
+        id,
+        group: (group != id).then_some(group),
         owner: row.id()?,
         name: row.text()?,
         hidden: row.flag()?,
         favorite: row.flag()?,
         born: row.filled()?,
+        locked: row.flag()?,
     }))
 }
 

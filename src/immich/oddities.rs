@@ -15,7 +15,7 @@ const QUESTIONS: [(&str, &str); 11] = [
     ("SELECT count(*) FROM album_asset WHERE album NOT IN (SELECT id FROM album)", "rows of albums point at no album"),
     ("SELECT count(*) FROM tag_asset WHERE tag NOT IN (SELECT id FROM tag)", "rows of tags point at no tag"),
     ("SELECT count(*) FROM tag_asset WHERE asset NOT IN (SELECT id FROM asset)", "rows of tags point at no asset"),
-    ("SELECT count(*) FROM face WHERE person NOT IN (SELECT id FROM person)", "faces belong to no person"),
+    ("SELECT count(*) FROM face WHERE person NOT IN (SELECT grp FROM person)", "faces belong to no person"),
     ("SELECT count(*) FROM asset WHERE owner NOT IN (SELECT id FROM user)", "assets have an owner that is no user"),
     ("SELECT count(*) FROM asset WHERE added IS NULL", "assets have no readable upload time"),
     (

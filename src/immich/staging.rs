@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rusqlite::Connection;
+use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value;
+use sha1::Digest;
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 
@@ -86,6 +88,10 @@ impl Staging {
             let columns: Vec<_> = table.columns.iter().map(|column| column.name).collect();
             db.execute_batch(&format!("CREATE TABLE {} ({})", table.name, columns.join(", "))).staged()?;
         }
+        db.create_scalar_function("person_id", 2, FunctionFlags::SQLITE_DETERMINISTIC, |context| {
+            Ok(person_id(context.get(0)?, context.get(1)?).into_bytes())
+        })
+        .staged()?;
         Ok(Staging { db, _file: file, present: BTreeSet::new(), unreadable: BTreeMap::new() })
     }
 
@@ -162,6 +168,15 @@ impl Staging {
     pub fn count(&self, sql: &str) -> Result<u64> {
         Ok(self.first::<i64>(sql)?.unwrap_or(0).unsigned_abs())
     }
+}
+
+/// The id of the row that `owner` has of the person `group`, where another row has the group's: a UUID of version 5 whose
+/// namespace is the group's and whose name is the owner's (RFC 9562).
+fn person_id(group: [u8; 16], owner: [u8; 16]) -> Uuid {
+    let digest = sha1::Sha1::digest([group, owner].concat());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_sha1_bytes(bytes).into_uuid()
 }
 
 /// The value that `text` stands for; `None` where it is not of its kind.

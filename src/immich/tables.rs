@@ -1,4 +1,4 @@
-//! The tables and columns that we read, under the names they have had from v1.92 to v3, and the one shape in which they
+//! The tables and columns that we read, under the names they have had from v1.92 to v3.3, and the one shape in which they
 //! are staged.
 //!
 //! A column that is not there is a default. What that costs is said by [`Need`].
@@ -204,7 +204,7 @@ pub static TABLES: &[Table] = &[
         index: "person, asset",
         columns: &[
             must("asset", &["assetId"], Id),
-            wanted("person", &["personId"], Id),
+            wanted("person", &["personGroupId", "personId"], Id),
             may("deleted", &["deletedAt"], Text),
             may("visible", &["isVisible"], Flag),
         ],
@@ -213,15 +213,31 @@ pub static TABLES: &[Table] = &[
         name: "person",
         from: &["person"],
         only: None,
-        index: "id",
+        index: "grp, created, owner",
         columns: &[
-            must("id", &["id"], Id),
+            // Since v3.2 a person is a group of faces, with a row for each owner who knows them.
+            must("grp", &["personGroupId", "id"], Id),
             must("owner", &["ownerId"], Id),
             wanted("name", &["name"], Text),
             may("hidden", &["isHidden"], Flag),
             may("favorite", &["isFavorite"], Flag),
             may("born", &["birthDate"], Text),
+            may("created", &["createdAt"], Time),
         ],
+    },
+    Table {
+        name: "person_group",
+        from: &["person_group"],
+        only: None,
+        index: "id, created",
+        columns: &[must("id", &["id"], Id), may("created", &["createdAt"], Time)],
+    },
+    Table {
+        name: "partner",
+        from: &["partner", "partners"],
+        only: None,
+        index: "owner, viewer",
+        columns: &[must("owner", &["sharedById"], Id), must("viewer", &["sharedWithId"], Id)],
     },
     Table {
         name: "stack",

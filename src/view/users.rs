@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | by date | the timeline: not archived, locked, hidden or in the trash; by wall clock where it was taken |
 //! | albums | albums that the person owns or is a member of, also empty ones; assets of any owner that are not in the trash, locked or hidden |
-//! | favorites, people, tags, stacks | the person's own, archived ones included; persons with a name that are not hidden |
+//! | favorites, tags, stacks | the person's own, archived ones included |
+//! | people | the same, and what a partner shares of it; persons with a name that are not hidden |
 //! | archived | archived ones that are not in the trash |
 //! | trash | the trash, without locked ones |
 //! | locked | locked ones, in the trash or not; only where asked for |

@@ -16,12 +16,13 @@ struct Era {
     dump: fn(&Era) -> Text,
 }
 
-const ERAS: [Era; 5] = [
+const ERAS: [Era; 6] = [
     Era { name: "v1.92", prefix: "upload/", dump: v1_92 },
     Era { name: "v1.132", prefix: "upload/", dump: v1_132 },
     Era { name: "v1.136", prefix: "/usr/src/app/upload/", dump: v1_136 },
     Era { name: "v2.4", prefix: "/data/", dump: v2_4 },
     Era { name: "v3", prefix: "/photos/", dump: v3 },
+    Era { name: "v3.3", prefix: "/data/", dump: v3_3 },
 ];
 
 fn photo(era: &Era) -> String {
@@ -214,6 +215,22 @@ fn v2_4(era: &Era) -> Text {
 
 fn v3(era: &Era) -> Text {
     late(era, false)
+}
+
+/// Since v3.2 persons are groups with a row for each owner, and passwords and descriptions may be NULL; v3.3 shares persons.
+fn v3_3(era: &Era) -> Text {
+    let (group, cluster) = (id(0xc1), id(0xf1));
+    let groups = Text::default()
+        .copy("cluster_group", "id name createdAt", &[&format!(r"{cluster} \N 2026-11-22~00:00:00+00")])
+        .copy("person_group", "id clusterGroupId createdAt", &[&format!("{group} {cluster} 2025-01-03~00:00:00+00")])
+        .copy("person_user", "personGroupId sharedById sharedWithId role", &[]);
+    let text = late(era, false).0.replace("\"personId\"", "\"personGroupId\"");
+    let text = text.replace("COPY public.person (id,", &format!("{}COPY public.person (\"personGroupId\",", groups.0));
+    Text(
+        text.replace("id, email, name,", "password, id, email, name,")
+            .replace(&format!("\n{ANN}\tann@"), &format!("\n\\N\t{ANN}\tann@"))
+            .replace(&format!("\n{BO}\tbo@"), &format!("\n\\N\t{BO}\tbo@")),
+    )
 }
 
 /// The records as JSON Lines, with what has to differ made alike.

@@ -2,6 +2,7 @@
 
 mod damage;
 mod eras;
+mod groups;
 mod made;
 mod postgres;
 mod recipes;

@@ -164,7 +164,16 @@ impl State {
 
     pub fn person(&mut self, number: u8, owner: u8, name: &str, hidden: bool, assets: &[u8]) -> &mut State {
         let (id, owner) = (uuid(number), uuid(owner));
-        self.add(Record::Person(Person { id, owner, name: name.into(), hidden, favorite: false, born: None }));
+        self.add(Record::Person(Person {
+            id,
+            owner,
+            name: name.into(),
+            hidden,
+            favorite: false,
+            born: None,
+            group: None,
+            locked: false,
+        }));
         for asset in assets {
             self.add(Record::PersonAsset(PersonAsset { person: id, asset: uuid(*asset) }));
         }

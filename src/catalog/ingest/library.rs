@@ -93,8 +93,19 @@ impl<'a> LibraryIngest<'a> {
                 &[bytes(&r.album), bytes(&r.asset), &since, &until],
             ),
             Record::Person(r) => run(
-                "INSERT INTO person (id, since, until, owner, name, hidden, line) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                &[bytes(&r.id), &since, &until, bytes(&r.owner), &r.name, &r.hidden, &line],
+                "INSERT INTO person (id, since, until, owner, name, hidden, grp, locked, line)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                &[
+                    bytes(&r.id),
+                    &since,
+                    &until,
+                    bytes(&r.owner),
+                    &r.name,
+                    &r.hidden,
+                    bytes(r.group.as_ref().unwrap_or(&r.id)),
+                    &r.locked,
+                    &line,
+                ],
             ),
             Record::PersonAsset(r) => run(
                 "INSERT INTO person_asset (person, asset, since, until) VALUES (?1, ?2, ?3, ?4)",

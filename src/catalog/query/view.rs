@@ -552,11 +552,13 @@ pub fn private(db: &Connection, at: i64) -> Result<Private> {
     Ok(private)
 }
 
+/// Immich's ids of the persons that a locked photo shows, be it the photo of another owner who knows them too.
 fn people_on_locked(db: &Connection, at: i64) -> Result<Vec<Id>> {
-    let sql = "SELECT DISTINCT m.person FROM user u CROSS JOIN asset a ON a.owner = u.id
-               CROSS JOIN person_asset m ON m.asset = a.id
+    let sql = "SELECT p.grp FROM user u CROSS JOIN asset a ON a.owner = u.id
+               CROSS JOIN person_asset m ON m.asset = a.id CROSS JOIN person p ON p.id = m.person
                WHERE u.row IN (SELECT min(row) FROM user GROUP BY id) AND a.visibility = 3 AND a.visibility <> 0
-               AND a.since <= ?1 AND a.until > ?1 AND m.since <= ?1 AND m.until > ?1";
+               AND a.since <= ?1 AND a.until > ?1 AND m.since <= ?1 AND m.until > ?1
+               UNION SELECT grp FROM person WHERE locked = 1 AND since <= ?1 AND until > ?1";
     many(db, sql, [at], |row| row.get(0))
 }
 
