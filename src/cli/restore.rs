@@ -176,6 +176,9 @@ fn whole_summary(report: &whole::Report, options: &whole::Options) -> String {
     }
     text +=
         &format!("\nnext: the database: shoebox restore-database --snapshot {} --docker CONTAINER", report.snapshot);
+    if !report.generated {
+        text += "\nthen, in Immich: Administration, Jobs: generate thumbnails and transcode videos for ALL (MISSING makes none)";
+    }
     text
 }
 

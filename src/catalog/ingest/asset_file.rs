@@ -1,11 +1,14 @@
 //! Which bytes each asset has in a snapshot: by the path that the database says, else by SHA-1.
+//!
+//! A sidecar has no checksum in the database: it follows its photo. Where that was found elsewhere, the sidecar is looked for beside
+//! it, under its name ([`beside`]).
 
 use rusqlite::{Connection, OptionalExtension};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::base::{Error, FilePath, Result};
 use crate::catalog::FOREVER;
-use crate::catalog::query::unsigned;
+use crate::catalog::query::{audit, check, unsigned};
 
 /// How many assets of a snapshot have their bytes in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,7 +76,7 @@ fn other_forms(bytes: &[u8]) -> Vec<Vec<u8>> {
 
 /// By path: neighbours share folders, so the pages that are needed stay near. The plus keeps SQLite from choosing the
 /// index on `until`, which nearly all rows share.
-const LOOK_AGAIN: &str = "SELECT l.id, a.path, a.sidecar, a.sha1 FROM look l LEFT JOIN asset a ON a.id = l.id AND +a.until = ?1 ORDER BY a.path";
+const LOOK_AGAIN: &str = "SELECT l.id, a.path, a.sidecar, a.sha1, a.owner FROM look l LEFT JOIN asset a ON a.id = l.id AND +a.until = ?1 ORDER BY a.path";
 
 fn look_again(db: &Connection, time: i64) -> Result<()> {
     let mut statement = db.prepare(LOOK_AGAIN)?;
@@ -81,18 +84,100 @@ fn look_again(db: &Connection, time: i64) -> Result<()> {
     while let Some(row) = rows.next()? {
         let id: Vec<u8> = row.get(0)?;
         let (path, sidecar): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(1)?, row.get(2)?);
-        let sha1: Option<Vec<u8>> = row.get(3)?;
-        update(db, time, &id, 0, original(db, path.as_deref(), sha1.as_deref())?)?;
-        update(db, time, &id, 1, by_path(db, sidecar.as_deref(), None)?)?;
+        let (sha1, owner): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(3)?, row.get(4)?);
+        let named = Named { path: path.as_deref(), sidecar: sidecar.as_deref(), owner: owner.as_deref() };
+        let original = original(db, &named, sha1.as_deref())?;
+        let sidecar = of_sidecar(db, &named, original.as_ref())?;
+        update(db, time, &id, 0, original)?;
+        update(db, time, &id, 1, sidecar)?;
     }
     Ok(())
 }
 
-fn original(db: &Connection, path: Option<&[u8]>, sha1: Option<&[u8]>) -> Result<Option<Shown>> {
-    match by_path(db, path, sha1)? {
+/// What the database says of an asset's files.
+struct Named<'a> {
+    path: Option<&'a [u8]>,
+    sidecar: Option<&'a [u8]>,
+    owner: Option<&'a [u8]>,
+}
+
+fn original(db: &Connection, named: &Named<'_>, sha1: Option<&[u8]>) -> Result<Option<Shown>> {
+    match by_path(db, named.path, sha1)? {
         Some(shown) => Ok(Some(shown)),
-        None => by_sha1(db, sha1),
+        None => by_sha1(db, named, sha1),
     }
+}
+
+fn of_sidecar(db: &Connection, named: &Named<'_>, original: Option<&Shown>) -> Result<Option<Shown>> {
+    match (by_path(db, named.sidecar, None)?, original) {
+        (None, Some(original)) if original.moved => follow(db, named, original.file),
+        (found, _) => Ok(found),
+    }
+}
+
+/// The sidecar beside the photo in row `file`, which lies elsewhere than the database says. Nothing that another row names.
+fn follow(db: &Connection, named: &Named<'_>, file: i64) -> Result<Option<Shown>> {
+    let Some(found) = path_of(db, file)? else { return Ok(None) };
+    if is_named(db, &found)? {
+        return Ok(None);
+    }
+    for path in beside(named, &found) {
+        let shown = by_path(db, Some(&path), None)?;
+        if let Some(shown) = shown.filter(|shown| shown.file != file)
+            && !is_named(db, &path)?
+        {
+            return Ok(Some(Shown { moved: true, ..shown }));
+        }
+    }
+    Ok(None)
+}
+
+/// True when `path` is where the database has an original or a sidecar.
+fn is_named(db: &Connection, path: &[u8]) -> Result<bool> {
+    let sql = "SELECT 1 FROM asset WHERE path = ?1 AND until = ?2
+               UNION ALL SELECT 1 FROM asset WHERE sidecar = ?1 AND until = ?2";
+    Ok(db.prepare_cached(sql)?.exists((path, FOREVER))?)
+}
+
+/// Where the sidecar of a photo may lie that was found at `found`: what the database puts to the photo's name, or in place of its
+/// ending, and the folder changed as the photo's was; else what Immich itself looks for.
+fn beside(named: &Named<'_>, found: &[u8]) -> Vec<Vec<u8>> {
+    let mut places = Vec::new();
+    if let (Some(path), Some(sidecar)) = (named.path, named.sidecar) {
+        for (old, new) in [(path, found), (stem(path), stem(found))] {
+            if let Some(end) = after(sidecar, old).filter(|end| end.starts_with(b".")) {
+                let ends = [end.to_vec(), end.to_ascii_lowercase(), end.to_ascii_uppercase()];
+                places.extend(ends.into_iter().map(|end| [new, &end].concat()));
+            }
+        }
+        let same = path.iter().rev().zip(found.iter().rev()).take_while(|(a, b)| a == b).count();
+        let (old, new) = (&path[..path.len() - same], &found[..found.len() - same]);
+        places.extend(sidecar.strip_prefix(old).map(|rest| [new, rest].concat()));
+    }
+    let ends = [&b".xmp"[..], b".XMP"];
+    places.extend([found, stem(found)].into_iter().flat_map(|start| ends.map(|end| [start, end].concat())));
+    places
+}
+
+/// What follows `start` in `path`; upper and lower case are not told apart: on some disks they are not.
+fn after<'a>(path: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
+    let (head, rest) = path.split_at_checked(start.len())?;
+    head.eq_ignore_ascii_case(start).then_some(rest)
+}
+
+/// `path` without the ending of its name.
+fn stem(path: &[u8]) -> &[u8] {
+    let name = memchr::memrchr(b'/', path).map_or(0, |slash| slash + 1);
+    match memchr::memrchr(b'.', path) {
+        Some(dot) if dot > name => &path[..dot],
+        _ => path,
+    }
+}
+
+/// Where the file in `row` lies.
+fn path_of(db: &Connection, row: i64) -> Result<Option<Vec<u8>>> {
+    let place = audit::place(db, unsigned(row))?;
+    place.map(|(folder, name)| check::path(db, folder, &name)).transpose()
 }
 
 /// The file at `path` in the newest snapshot; else the one whose path differs in how letters are composed only, if its bytes
@@ -148,12 +233,39 @@ fn file_in(db: &Connection, folder: i64, name: &[u8]) -> Result<Option<Shown>> {
     Ok(db.prepare_cached(sql)?.query_row((folder, name, FOREVER), shown).optional()?)
 }
 
-/// Any file of the newest snapshot with this SHA-1.
-fn by_sha1(db: &Connection, sha1: Option<&[u8]>) -> Result<Option<Shown>> {
+/// The file of the newest snapshot with this SHA-1 that is most likely this asset's own.
+fn by_sha1(db: &Connection, named: &Named<'_>, sha1: Option<&[u8]>) -> Result<Option<Shown>> {
     let sql = "SELECT f.content, f.size, f.row, 1 FROM content c JOIN file f ON f.content = c.id
-               WHERE c.sha1 = ?1 AND f.until = ?2 ORDER BY f.row LIMIT 1";
+               WHERE c.sha1 = ?1 AND f.until = ?2 ORDER BY f.row LIMIT 50";
     let Some(sha1) = sha1 else { return Ok(None) };
-    Ok(db.prepare_cached(sql)?.query_row((sha1, FOREVER), shown).optional()?)
+    let mut found: Vec<Shown> =
+        db.prepare_cached(sql)?.query_map((sha1, FOREVER), shown)?.collect::<rusqlite::Result<_>>()?;
+    if found.len() < 2 {
+        return Ok(found.pop());
+    }
+    let ranked =
+        found.into_iter().map(|shown| Ok((likeness(db, named, &shown)?, shown))).collect::<Result<Vec<_>>>()?;
+    Ok(ranked.into_iter().min_by_key(|(likeness, _)| *likeness).map(|(_, shown)| shown))
+}
+
+/// How unlike an asset's own a file with its bytes is: another one's by its path, in another account's folder, without the sidecar.
+fn likeness(db: &Connection, named: &Named<'_>, shown: &Shown) -> Result<[bool; 3]> {
+    let path = path_of(db, shown.file)?.unwrap_or_default();
+    let is_other = is_named(db, &path)?;
+    let is_own = match (named.owner, path.split(|&byte| byte == b'/').nth(1)) {
+        (Some(owner), Some(folder)) => is_folder_of(db, owner, folder)?,
+        _ => false,
+    };
+    let has_sidecar = named.sidecar.is_none() || follow(db, named, shown.file)?.is_some();
+    Ok([is_other, !is_own, !has_sidecar])
+}
+
+/// True when Immich calls the folder of the account `owner` so: its storage label, or its id.
+fn is_folder_of(db: &Connection, owner: &[u8], folder: &[u8]) -> Result<bool> {
+    let sql = "SELECT json_extract(line, '$.id'), json_extract(line, '$.label') FROM user WHERE id = ?1 AND until = ?2";
+    let names = |row: &rusqlite::Row<'_>| Ok([row.get::<_, Option<String>>(0)?, row.get(1)?]);
+    let names = db.prepare_cached(sql)?.query_row((owner, FOREVER), names).optional()?.unwrap_or_default();
+    Ok(names.iter().flatten().any(|name| name.as_bytes() == folder))
 }
 
 fn shown(row: &rusqlite::Row<'_>) -> rusqlite::Result<Shown> {
@@ -208,6 +320,23 @@ fn count(db: &Connection) -> Result<AssetFiles> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sidecar_is_looked_for_beside_its_photo() {
+        let places = |path: &str, sidecar: &str, found: &str| -> Vec<String> {
+            let (path, sidecar) = (Some(path.as_bytes()), Some(sidecar.as_bytes()));
+            let places = beside(&Named { path, sidecar, owner: None }, found.as_bytes());
+            places.into_iter().map(|place| String::from_utf8(place).unwrap()).collect()
+        };
+        let moved = places("upload/a/x.jpg", "upload/a/x.jpg.xmp", "library/ann/2024/IMG_1.jpg");
+        assert_eq!(moved[0], "library/ann/2024/IMG_1.jpg.xmp");
+        let instead = places("upload/a/x.jpg", "upload/a/x.xmp", "library/ann/IMG_1.jpg");
+        assert_eq!(instead[0], "library/ann/IMG_1.xmp");
+        let case = places("library/ann/IMG.JPG", "library/ann/IMG.JPG.XMP", "library/ann/img.jpg");
+        assert!(case.contains(&"library/ann/img.jpg.xmp".to_owned()), "{case:?}");
+        let prefix = places("library/ann/2024/a.jpg", "library/ann/2024/meta.xmp", "library/bo/2024/a.jpg");
+        assert_eq!(prefix[..2], ["library/bo/2024/meta.xmp", "library/bo/2024/a.jpg.xmp"]);
+    }
 
     #[test]
     fn one_asset_is_never_looked_for_among_all_that_hold() {

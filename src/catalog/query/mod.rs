@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod check;
 pub mod history;
+pub mod layout;
 pub mod list;
 pub mod past;
 mod place;

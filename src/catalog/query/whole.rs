@@ -68,19 +68,27 @@ fn folder(row: &Row<'_>) -> Option<Folder> {
     Some(Folder { id: row.get(0).ok()?, parent: row.get(1).ok()?, name: short(row, 2)? })
 }
 
+const ENTRY: &str =
+    "SELECT f.row, f.folder, f.name, f.kind, f.size, f.mtime, f.mode, f.uid, f.gid, f.content, f.child, f.target,
+                       f.link, c.archive, c.offset, c.stored, c.size, c.frames IS NULL, length(c.frames), a.size
+                     FROM file f LEFT JOIN content c ON c.id = f.content LEFT JOIN archive a ON a.id = c.archive";
+
 /// Runs through the entries of the snapshot at `at`, by the place that they lie in and by name. `None` stands for a row that
 /// makes no sense. A file whose bytes do not fit into their archive is one that no archive holds.
 pub fn entries(db: &Connection, at: i64, mut each: impl FnMut(Option<Entry>) -> Result<()>) -> Result<()> {
-    let sql = "SELECT f.row, f.folder, f.name, f.kind, f.size, f.mtime, f.mode, f.uid, f.gid, f.content, f.child, f.target, f.link,
-                 c.archive, c.offset, c.stored, c.size, c.frames IS NULL, length(c.frames), a.size
-               FROM file f LEFT JOIN content c ON c.id = f.content LEFT JOIN archive a ON a.id = c.archive
-               WHERE f.since <= ?1 AND f.until > ?1 ORDER BY f.folder, f.name";
-    let mut ask = db.prepare(sql)?;
+    let sql = format!("{ENTRY} WHERE f.since <= ?1 AND f.until > ?1 ORDER BY f.folder, f.name");
+    let mut ask = db.prepare(&sql)?;
     let mut rows = ask.query([at])?;
     while let Some(row) = rows.next()? {
         each(entry(row))?;
     }
     Ok(())
+}
+
+/// The entry in `row`, of whatever snapshot. `None` for a row that makes no sense.
+pub fn entry_of(db: &Connection, row: u64) -> Result<Option<Entry>> {
+    let sql = format!("{ENTRY} WHERE f.row = ?1");
+    Ok(db.prepare_cached(&sql)?.query_row([row], |row| Ok(entry(row))).optional()?.flatten())
 }
 
 fn entry(row: &Row<'_>) -> Option<Entry> {

@@ -1,8 +1,9 @@
 //! Restoring everything: UPLOAD_LOCATION as a snapshot holds it, into a new folder.
 //!
 //! All that the file list names comes back, locked or not, as it lay on disk: names byte for byte, rights, times in nanoseconds of
-//! files and folders, symlinks, further names of one file, and owners where this process may give them (root). Immich's six folders
-//! are there at the end, each with its marker.
+//! files and folders, symlinks, further names of one file, and owners where this process may give them (root). Only what the database
+//! of the snapshot has at another path is laid there ([`layout`]), so that both are one state. Immich's six folders are there at the
+//! end, each with its marker.
 //!
 //! Always holds: nothing is written outside the folders that were given, and through no symlink; a file has its name only
 //! when it is whole and verified; damage of one file is a problem by its name, and the others come out; ended anywhere and run
@@ -11,6 +12,7 @@
 //! Limits: extended attributes and holes were never kept. Where the disk has no hard links, they come out as copies.
 
 mod claim;
+mod layout;
 mod plan;
 mod space;
 mod write;
@@ -23,6 +25,7 @@ use uuid::Uuid;
 use self::claim::{Claim, State, Ticket};
 use self::plan::Plan;
 use super::refuse_repository;
+use crate::base::amount::plural;
 use crate::base::{Error, Kind, Monitor, Phase, Result, SnapshotId};
 use crate::catalog::Generation;
 use crate::repo::{Repository, SnapshotRecord, record_of};
@@ -75,6 +78,12 @@ pub struct Report {
     pub already_there: u64,
     /// Of these, not written: see the problems.
     pub left_out: u64,
+    /// Files that lay elsewhere than the database says, and are laid where it says.
+    pub moved: u64,
+    /// Files that the database names and the disk had no more: their bytes are those of an earlier snapshot.
+    pub earlier: u64,
+    /// Thumbnails and transcoded videos are among the files.
+    pub generated: bool,
     /// What goes where.
     pub folders: Vec<Part>,
     /// External libraries that go nowhere.
@@ -93,7 +102,7 @@ pub fn restore(repository: &Repository, options: &Options, monitor: &dyn Monitor
     let ticket = Ticket::new(repository.id(), snapshot, &options.external);
     let roots = Roots::judge(repository, &record, options, &ticket)?;
     let plan = plan::of_snapshot(&catalog.connect()?, snapshot.seconds(), &options.external, monitor)?;
-    let mut report = report(snapshot, &plan, options);
+    let mut report = report(&record, &plan, options);
     match (space::check(&plan, &roots), options.dry_run) {
         (Err(error), false) => Err(error),
         (enough, true) => {
@@ -160,7 +169,7 @@ impl Ticket {
     }
 }
 
-fn report(snapshot: SnapshotId, plan: &Plan, options: &Options) -> Report {
+fn report(record: &SnapshotRecord, plan: &Plan, options: &Options) -> Report {
     let mut folders: Vec<Part> = Vec::new();
     for ((root, top), sum) in &plan.sums {
         let folder = match root.checked_sub(1) {
@@ -175,21 +184,41 @@ fn report(snapshot: SnapshotId, plan: &Plan, options: &Options) -> Report {
     let without =
         |(folder, sum): (&String, &plan::Sum)| Part { folder: folder.clone(), files: sum.files, bytes: sum.bytes };
     let mut notes = plan.notes.clone();
+    notes.extend(laid(plan));
     if !rustix::process::geteuid().is_root() {
         notes.push("files belong to the user who restores; only root can give them back their owners".to_owned());
     }
     Report {
-        snapshot,
+        snapshot: record.id,
+        generated: record.files.generated,
         files: plan.entries(),
         bytes: plan.bytes(),
         restored: 0,
         restored_bytes: 0,
         already_there: 0,
         left_out: 0,
+        moved: plan.moved,
+        earlier: plan.earlier,
         folders,
         without_folder: plan.without_folder.iter().map(without).collect(),
         notes,
     }
+}
+
+/// What is not as it lay on the disk.
+fn laid(plan: &Plan) -> Vec<String> {
+    let told = |number: u64, one: &str, many: &str, words: &str| {
+        (number > 0).then(|| format!("{} {words}", plural(number, one, many)))
+    };
+    let moved = "elsewhere than the database of the snapshot says: laid where it says, as Immich looks there";
+    let earlier = "not as Immich recorded, or not on the disk: the bytes are those of an earlier snapshot";
+    let beside = "where another belongs: beside it, with `.as-found` put to the name";
+    let all = [
+        told(plan.moved, "file lay", "files lay", moved),
+        told(plan.earlier, "file was", "files were", earlier),
+        told(plan.beside, "file lay", "files lay", beside),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 #[allow(clippy::too_many_arguments, reason = "one call, of what was just worked out")]

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rusqlite::Connection;
 
+use super::layout::Layout;
 use crate::base::amount::plural;
 use crate::base::library::ExternalLibrary;
 use crate::base::{FilePath, Monitor, Problem, Result};
@@ -98,6 +99,11 @@ pub(super) struct Plan {
     pub room: Vec<Sum>,
     /// Of external libraries that go nowhere, by the folder that the server knows.
     pub without_folder: BTreeMap<String, Sum>,
+    /// Files that are laid where the database says: those that lay elsewhere, and those that only an earlier snapshot has.
+    pub moved: u64,
+    pub earlier: u64,
+    /// Files that get a name beside one of these.
+    pub beside: u64,
     /// Entries that cannot be restored, however.
     pub senseless: u64,
     pub notes: Vec<String>,
@@ -127,7 +133,10 @@ impl Plan {
 
 /// Plans all that the snapshot at `at` holds. `external` says where external libraries go to.
 pub(super) fn of_snapshot(db: &Connection, at: i64, external: &[External], monitor: &dyn Monitor) -> Result<Plan> {
+    let layout = Layout::of_snapshot(db, at)?;
+    layout.problems.iter().for_each(|problem| monitor.problem(problem.clone()));
     let mut planner = Planner {
+        layout: &layout,
         tree: Tree { folders: ask::folders(db)?.into_iter().map(|folder| (folder.id, folder)).collect(), external },
         known: HashMap::new(),
         libraries: library_roots(db, at)?,
@@ -143,6 +152,7 @@ pub(super) fn of_snapshot(db: &Connection, at: i64, external: &[External], monit
         }
         Ok(())
     })?;
+    planner.lay();
     let plan = planner.finish();
     if plan.senseless > 0 {
         let subject = format!("{} of the snapshot", plural(plan.senseless, "entry", "entries"));
@@ -169,6 +179,7 @@ enum Known {
 }
 
 struct Planner<'a> {
+    layout: &'a Layout,
     tree: Tree<'a>,
     known: HashMap<i64, Known>,
     libraries: Vec<String>,
@@ -179,7 +190,11 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn add(&mut self, entry: Entry) {
+    fn add(&mut self, mut entry: Entry) {
+        let Some(name) = self.layout.name_of(entry.row, &entry.name) else { return };
+        if name != entry.name {
+            entry.name = name.to_vec();
+        }
         if is_part_name(&entry.name) {
             self.unfinished += 1;
             return;
@@ -219,6 +234,24 @@ impl Planner<'_> {
                 return;
             }
         };
+        self.add_to(place, entry);
+    }
+
+    /// Adds what is laid where the database says, with the folders that the snapshot has not.
+    fn lay(&mut self) {
+        let layout = self.layout;
+        for (path, like) in &layout.folders {
+            let attributes = self.attributes(like, FOLDER_MODE);
+            self.plan.room[0].add(BLOCK);
+            self.plan.folders.push((0, path.clone(), attributes));
+        }
+        for (path, laid) in &layout.laid {
+            self.plan.places.push(Place { root: 0, path: path.parent() });
+            self.add_to(self.plan.places.len() - 1, Entry { name: path.name().to_vec(), ..laid.entry.clone() });
+        }
+    }
+
+    fn add_to(&mut self, place: usize, entry: Entry) {
         let attributes = self.attributes(&entry, FILE_MODE);
         let Entry { row, name, kind, mode, .. } = entry;
         let item =
@@ -227,7 +260,8 @@ impl Planner<'_> {
             Kind::Symlink(target) => self.add_symlink(item(0, 0, 0), target),
             Kind::File(bytes) => {
                 self.with_rights += u64::from(mode & 0o6000 != 0);
-                let first = bytes.link.and_then(|link| self.tree.first(&link));
+                let link = bytes.link.and_then(|link| FilePath::new(link).ok());
+                let first = link.and_then(|link| self.tree.first(self.layout.renamed(&link)));
                 self.add_content(item(bytes.content, bytes.archive, bytes.offset), first);
             }
             Kind::Folder(_) => {}
@@ -290,6 +324,7 @@ impl Planner<'_> {
 
     fn finish(self) -> Plan {
         let mut plan = self.plan;
+        (plan.moved, plan.earlier, plan.beside) = (self.layout.moved(), self.layout.earlier(), self.layout.beside());
         plan.files.sort_by_key(|item| (item.archive, item.offset));
         plan.folders.sort_by(|(root, path, _), (other, second, _)| root.cmp(other).then_with(|| path.cmp(second)));
         if self.with_rights > 0 {
@@ -354,8 +389,7 @@ impl Tree<'_> {
     }
 
     /// Where the file at `path` of the file list goes to.
-    fn first(&self, path: &[u8]) -> Option<First> {
-        let path = FilePath::new(path).ok()?;
+    fn first(&self, path: &FilePath) -> Option<First> {
         let Place { root, path: folder } = self.goes_to(path.parent_bytes()?).ok()?;
         match folder {
             Some(folder) => Some((root, folder.join(path.name()).ok()?)),

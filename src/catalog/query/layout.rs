@@ -1,0 +1,144 @@
+//! Where the database of a snapshot wants its files, as far as they did not lie there: what a recovery must know.
+
+use rusqlite::Connection;
+
+use super::audit;
+use super::check::path;
+use super::search::one;
+use super::view::{self, Id};
+use super::whole::{self, Entry};
+use crate::base::{FilePath, Result};
+
+/// A file that the database names, which does not lie at its path as it should.
+#[derive(Debug)]
+pub struct Misplaced {
+    pub asset: Id,
+    /// The path of its original, as the file list would show it.
+    pub path: Vec<u8>,
+    pub sidecar: Option<Vec<u8>>,
+    pub sha1: Option<[u8; 20]>,
+    /// The file that shows its bytes; they may be other ones than Immich recorded.
+    pub file: Option<u64>,
+    /// The file that shows its sidecar.
+    pub sidecar_file: Option<u64>,
+}
+
+/// Runs through the assets at `at` whose original or sidecar is not at its path, or may not be: names that are not ASCII are found
+/// in other forms too. External libraries are left aside. The plus keeps SQLite from the index on `until`, which nearly all rows share.
+pub fn misplaced(db: &Connection, at: i64, mut each: impl FnMut(Misplaced) -> Result<()>) -> Result<()> {
+    let sql = "SELECT a.id, a.path, a.sidecar, a.sha1, f.file, s.file FROM asset a
+               LEFT JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND f.until > ?1
+               LEFT JOIN asset_file s ON s.asset = a.id AND s.part = 1 AND s.since <= ?1 AND s.until > ?1
+               LEFT JOIN content c ON c.id = f.content AND c.archive > 0
+               WHERE a.since <= ?1 AND +a.until > ?1 AND a.path IS NOT NULL AND instr(a.path, CAST('external/' AS BLOB)) <> 1
+                 AND (f.asset IS NULL OR f.moved = 1 OR a.sha1 <> c.sha1 OR length(CAST(a.path AS TEXT)) < length(a.path)
+                      OR s.moved = 1 OR (a.sidecar IS NOT NULL AND s.asset IS NULL))
+               ORDER BY a.id";
+    let mut ask = db.prepare_cached(sql)?;
+    let mut rows = ask.query([at])?;
+    while let Some(row) = rows.next()? {
+        each(Misplaced {
+            asset: row.get(0)?,
+            path: row.get(1)?,
+            sidecar: row.get(2)?,
+            sha1: row.get(3)?,
+            file: row.get(4)?,
+            sidecar_file: row.get(5)?,
+        })?;
+    }
+    Ok(())
+}
+
+/// What lies at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Occupant {
+    Nothing,
+    /// A file: its row and content.
+    File(u64, i64),
+    /// What no file can be laid over: a folder, a symlink, or something other than a folder above it.
+    Fixed,
+}
+
+/// What lies at `path` at `at`.
+pub fn occupant(db: &Connection, path: &FilePath, at: i64) -> Result<Occupant> {
+    let mut folder = 0;
+    let mut parts = path.parts().peekable();
+    while let Some(part) = parts.next() {
+        let Some(found) = view::file_by_name(db, folder, part, at)? else { return Ok(Occupant::Nothing) };
+        match (parts.peek(), found.child, found.content) {
+            (Some(_), Some(child), _) => folder = child,
+            (None, None, Some(content)) => return Ok(Occupant::File(found.row, content)),
+            _ => return Ok(Occupant::Fixed),
+        }
+    }
+    Ok(Occupant::Nothing)
+}
+
+/// The folder at `path` at `at`.
+pub fn folder_at(db: &Connection, path: &FilePath, at: i64) -> Result<Option<Entry>> {
+    let mut found = None;
+    let mut folder = 0;
+    for part in path.parts() {
+        found = view::file_by_name(db, folder, part, at)?.filter(|file| file.child.is_some());
+        let Some(child) = found.as_ref().and_then(|file| file.child) else { return Ok(None) };
+        folder = child;
+    }
+    match found {
+        Some(file) => whole::entry_of(db, file.row),
+        None => Ok(None),
+    }
+}
+
+/// The path of the file in `row`.
+pub fn path_of(db: &Connection, row: u64) -> Result<Option<Vec<u8>>> {
+    audit::place(db, row)?.map(|(folder, name)| path(db, folder, &name)).transpose()
+}
+
+/// True when an asset at `at` has its original or its sidecar at `path`.
+pub fn is_named(db: &Connection, path: &[u8], at: i64) -> Result<bool> {
+    let sql = "SELECT 1 FROM asset WHERE path = ?1 AND since <= ?2 AND until > ?2
+               UNION ALL SELECT 1 FROM asset WHERE sidecar = ?1 AND since <= ?2 AND until > ?2";
+    Ok(db.prepare_cached(sql)?.exists((path, at))?)
+}
+
+/// True when an asset at `at` has its original at `path`, and `content` is what Immich recorded of it, or may be.
+pub fn is_rightful(db: &Connection, path: &[u8], content: i64, at: i64) -> Result<bool> {
+    let sql = "SELECT 1 FROM asset a CROSS JOIN content c ON c.id = ?2
+               WHERE a.path = ?1 AND a.since <= ?3 AND a.until > ?3 AND (a.sha1 IS NULL OR a.sha1 = c.sha1)";
+    Ok(db.prepare_cached(sql)?.exists((path, content, at))?)
+}
+
+/// A file with these bytes, if an archive holds them, and whether it is one of the snapshot at `at`: those come first, then those of
+/// that name, then the newest.
+pub fn file_with(db: &Connection, sha1: &[u8; 20], name: &[u8], at: i64) -> Result<Option<(Entry, bool)>> {
+    let sql = "SELECT f.row, f.since <= ?3 AND f.until > ?3 FROM content c CROSS JOIN file f ON f.content = c.id
+               WHERE c.sha1 = ?1 AND c.archive > 0 ORDER BY 2 DESC, f.name = ?2 DESC, f.since DESC LIMIT 1";
+    let Some((row, is_here)) = one(db, sql, (sha1, name, at), |row| Ok((row.get(0)?, row.get(1)?)))? else {
+        return Ok(None);
+    };
+    Ok(whole::entry_of(db, row)?.map(|entry| (entry, is_here)))
+}
+
+/// The newest file that lay at `path` until `at`, in whatever snapshot, if an archive holds its bytes.
+pub fn last_at(db: &Connection, path: &FilePath, at: i64) -> Result<Option<Entry>> {
+    let mut folder = 0;
+    let parent = path.parent();
+    for part in parent.iter().flat_map(FilePath::parts) {
+        let sql = "SELECT id FROM folder WHERE parent = ?1 AND name = ?2";
+        let Some(next) = one(db, sql, (folder, part), |row| row.get::<_, i64>(0))? else { return Ok(None) };
+        folder = next;
+    }
+    let sql = "SELECT f.row FROM file f CROSS JOIN content c ON c.id = f.content AND c.archive > 0
+               WHERE f.folder = ?1 AND f.name = ?2 AND f.since <= ?3 ORDER BY f.since DESC LIMIT 1";
+    match one(db, sql, (folder, path.name(), at), |row| row.get(0))? {
+        Some(row) => whole::entry_of(db, row),
+        None => Ok(None),
+    }
+}
+
+/// True when the content `id` has this SHA-1, or that cannot be told.
+pub fn is_content_of(db: &Connection, id: i64, sha1: Option<&[u8; 20]>) -> Result<bool> {
+    let Some(sha1) = sha1 else { return Ok(true) };
+    let sql = "SELECT archive = 0 OR sha1 = ?2 FROM content WHERE id = ?1";
+    Ok(one(db, sql, (id, sha1), |row| row.get(0))?.unwrap_or(false))
+}

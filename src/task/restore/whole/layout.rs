@@ -1,0 +1,303 @@
+//! Where a recovery lays the files that did not lie where the database of their snapshot says.
+//!
+//! The database and the files of a server are not read at one moment: Immich moves photos meanwhile, or the dump is older. A server
+//! that is set up from both looks for each file where its database says, so there it must be: a photo that was found by its
+//! content, its sidecar that lay beside it, bytes that Immich recorded and that only an earlier snapshot has in a file.
+//!
+//! Always holds: a file that no row names stays at its own path; where one is laid over another, the other gets a name beside it
+//! ([`BESIDE`]), so no bytes are lost; of two rows with one path the one whose bytes lie there has it, else the first by id.
+//!
+//! Limits: external libraries come back as they lay.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use rusqlite::Connection;
+
+use crate::base::library::User;
+use crate::base::{FilePath, Problem, Result};
+use crate::catalog::query::audit;
+use crate::catalog::query::layout::{self as ask, Misplaced, Occupant};
+use crate::catalog::query::whole::{Entry, Kind};
+
+/// What is put to the name of a file that another one is laid over.
+const BESIDE: &str = ".as-found";
+/// No name is longer.
+const LONGEST_NAME: usize = 255;
+
+/// What is laid at a path.
+#[derive(Debug)]
+pub(super) struct Laid {
+    pub entry: Entry,
+    /// Where it lay in this snapshot; `None` where only an earlier one has it.
+    from: Option<FilePath>,
+}
+
+/// Where the files go to that do not go to their own path.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    pub(super) laid: BTreeMap<FilePath, Laid>,
+    /// Rows of files that are laid elsewhere, and not at their own path.
+    leaving: HashSet<u64>,
+    /// Rows of files that another one is laid over: their new name.
+    beside: HashMap<u64, FilePath>,
+    /// New places of files that have further names.
+    renamed: HashMap<FilePath, FilePath>,
+    /// Folders that the snapshot has not, each with the one that it is to be like.
+    pub(super) folders: BTreeMap<FilePath, Entry>,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// A path of the database, and what should be there.
+struct Wish {
+    path: FilePath,
+    laid: Laid,
+    /// A sidecar that no row names goes only where nothing is.
+    is_guess: bool,
+}
+
+impl Layout {
+    /// Works it out for the snapshot at `at`.
+    pub fn of_snapshot(db: &Connection, at: i64) -> Result<Layout> {
+        let mut wishes = Vec::new();
+        ask::misplaced(db, at, |misplaced| {
+            wishes.extend(original(db, &misplaced, at)?);
+            wishes.extend(sidecar(db, &misplaced, at)?);
+            Ok(())
+        })?;
+        wishes.extend(pictures(db, at)?);
+        let mut layout = Layout::default();
+        for wish in wishes {
+            if let Some(reason) = layout.grant(db, wish, at)? {
+                layout.problems.push(reason);
+            }
+        }
+        layout.settle(db, at)?;
+        Ok(layout)
+    }
+
+    /// Where the file of the snapshot in `row` goes to by the name of its entry: `None` when not to its folder at all.
+    pub(super) fn name_of<'a>(&'a self, row: u64, own: &'a [u8]) -> Option<&'a [u8]> {
+        match self.beside.get(&row) {
+            Some(path) => Some(path.name()),
+            None => (!self.leaving.contains(&row)).then_some(own),
+        }
+    }
+
+    /// Where the file goes to that lay at `path`.
+    pub(super) fn renamed<'a>(&'a self, path: &'a FilePath) -> &'a FilePath {
+        self.renamed.get(path).unwrap_or(path)
+    }
+
+    /// How many files are laid where the database says, and lay elsewhere.
+    pub fn moved(&self) -> u64 {
+        self.laid.values().filter(|laid| laid.from.is_some()).count() as u64
+    }
+
+    /// How many files are laid that this snapshot has not on its disk.
+    pub fn earlier(&self) -> u64 {
+        self.laid.values().filter(|laid| laid.from.is_none()).count() as u64
+    }
+
+    /// How many files get a name beside the one that is laid over them.
+    pub fn beside(&self) -> u64 {
+        self.beside.len() as u64
+    }
+
+    /// Grants a wish, or says why not.
+    fn grant(&mut self, db: &Connection, wish: Wish, at: i64) -> Result<Option<Problem>> {
+        let Wish { path, laid, is_guess } = wish;
+        let refused = |path: &FilePath, message: &str| {
+            let problem = Problem { subject: path.to_string(), message: message.to_owned() };
+            Ok((!is_guess).then_some(problem))
+        };
+        if let Some(other) = self.laid.get(&path) {
+            return match content(&other.entry) == content(&laid.entry) {
+                true => Ok(None),
+                false => refused(&path, "two photos have this path in the database: one of them is not there"),
+            };
+        }
+        if self.is_in_the_way(&path) {
+            return refused(&path, "the database has it where another file's folder is: it stays where it was found");
+        }
+        match ask::occupant(db, &path, at)? {
+            Occupant::Nothing => {}
+            Occupant::Fixed => {
+                return refused(&path, "another thing than a file is there: it stays where it was found");
+            }
+            Occupant::File(_, found) if content(&laid.entry) == Some(found) => return Ok(None),
+            Occupant::File(..) if is_guess => return Ok(None),
+            Occupant::File(_, found) if ask::is_rightful(db, path.as_bytes(), found, at)? => {
+                return refused(&path, "two photos have this path in the database: one of them is not there");
+            }
+            Occupant::File(..) => {}
+        }
+        self.laid.insert(path, laid);
+        Ok(None)
+    }
+
+    /// True when `path` lies below a file that is laid, or is a folder of one.
+    fn is_in_the_way(&self, path: &FilePath) -> bool {
+        let mut above = path.parent();
+        while let Some(folder) = above {
+            if self.laid.contains_key(&folder) {
+                return true;
+            }
+            above = folder.parent();
+        }
+        let next = self.laid.range::<FilePath, _>(path..).next();
+        next.is_some_and(|(next, _)| next.as_path().starts_with(path.as_path()))
+    }
+
+    /// What becomes of the files that are laid elsewhere, and of those that one is laid over.
+    fn settle(&mut self, db: &Connection, at: i64) -> Result<()> {
+        for (path, laid) in &self.laid {
+            let Some(from) = laid.from.as_ref().filter(|from| !is_external(from)) else { continue };
+            if self.laid.contains_key(from) || !is_wanted(db, from, at)? {
+                self.leaving.insert(laid.entry.row);
+                self.renamed.entry(from.clone()).or_insert_with(|| path.clone());
+            }
+        }
+        for path in self.laid.keys() {
+            if let Occupant::File(row, _) = ask::occupant(db, path, at)?
+                && !self.leaving.contains(&row)
+            {
+                let beside = self.name_beside(db, path, at)?;
+                self.renamed.insert(path.clone(), beside.clone());
+                self.beside.insert(row, beside);
+            }
+        }
+        self.new_folders(db, at)
+    }
+
+    /// A name beside `path` that nothing has.
+    fn name_beside(&self, db: &Connection, path: &FilePath, at: i64) -> Result<FilePath> {
+        let mut number = 1;
+        loop {
+            let ending = if number == 1 { BESIDE.to_owned() } else { format!("{BESIDE}-{number}") };
+            let name = path.name();
+            let kept = &name[..name.len().min(LONGEST_NAME - ending.len())];
+            let name = [kept, ending.as_bytes()].concat();
+            let beside = match path.parent() {
+                Some(folder) => folder.join(&name)?,
+                None => FilePath::new(name)?,
+            };
+            if !self.laid.contains_key(&beside) && ask::occupant(db, &beside, at)? == Occupant::Nothing {
+                return Ok(beside);
+            }
+            number += 1;
+        }
+    }
+
+    fn new_folders(&mut self, db: &Connection, at: i64) -> Result<()> {
+        for path in self.laid.keys() {
+            let (mut missing, mut above, mut like) = (Vec::new(), path.parent(), None);
+            while let Some(folder) = above {
+                like = match self.folders.get(&folder) {
+                    Some(like) => Some(like.clone()),
+                    None => ask::folder_at(db, &folder, at)?,
+                };
+                if like.is_some() {
+                    break;
+                }
+                above = folder.parent();
+                missing.push(folder);
+            }
+            if let Some(like) = like {
+                self.folders.extend(missing.into_iter().map(|folder| (folder, like.clone())));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// True when some row names the file at `path` as it is: its bytes are needed there too.
+fn is_wanted(db: &Connection, path: &FilePath, at: i64) -> Result<bool> {
+    ask::is_named(db, path.as_bytes(), at)
+}
+
+fn original(db: &Connection, misplaced: &Misplaced, at: i64) -> Result<Option<Wish>> {
+    let Ok(path) = FilePath::new(&*misplaced.path) else { return Ok(None) };
+    let sha1 = misplaced.sha1.as_ref();
+    if let Some(row) = misplaced.file
+        && let Some(laid) = lying(db, row)?
+        && let Some(content) = content(&laid.entry)
+        && ask::is_content_of(db, content, sha1)?
+    {
+        return Ok((laid.from.as_ref() != Some(&path)).then_some(Wish { path, laid, is_guess: false }));
+    }
+    let Some(sha1) = sha1 else { return Ok(None) };
+    let laid = match ask::file_with(db, sha1, path.name(), at)? {
+        Some((entry, true)) => lying(db, entry.row)?,
+        Some((entry, false)) => Some(earlier(entry)),
+        None => None,
+    };
+    Ok(laid.map(|laid| Wish { path, laid, is_guess: false }))
+}
+
+fn sidecar(db: &Connection, misplaced: &Misplaced, at: i64) -> Result<Option<Wish>> {
+    let found = misplaced.sidecar_file.map(|row| lying(db, row)).transpose()?.flatten();
+    let is_guess = misplaced.sidecar.is_none();
+    let path = match (&misplaced.sidecar, &found) {
+        (Some(path), _) => FilePath::new(&**path).ok(),
+        (None, Some(found)) => beside_photo(db, misplaced, found)?,
+        (None, None) => None,
+    };
+    let Some(path) = path else { return Ok(None) };
+    let laid = match found {
+        Some(found) if found.from.as_ref() == Some(&path) => None,
+        Some(found) => Some(found),
+        None if is_external(&path) => None,
+        None => ask::last_at(db, &path, at)?.map(earlier),
+    };
+    Ok(laid.map(|laid| Wish { path, laid, is_guess }))
+}
+
+/// Where the sidecar `found` lies to the photo as the database has it, as it lay to the photo as it was found.
+fn beside_photo(db: &Connection, misplaced: &Misplaced, found: &Laid) -> Result<Option<FilePath>> {
+    let photo = misplaced.file.map(|row| ask::path_of(db, row)).transpose()?.flatten();
+    let ending =
+        photo.as_ref().zip(found.from.as_ref()).and_then(|(photo, from)| from.as_bytes().strip_prefix(&**photo));
+    Ok(ending.and_then(|ending| FilePath::new([&misplaced.path, ending].concat()).ok()))
+}
+
+/// Pictures of accounts that are not there, and that an earlier snapshot has.
+fn pictures(db: &Connection, at: i64) -> Result<Vec<Wish>> {
+    let mut wishes = Vec::new();
+    for line in audit::users(db, at)? {
+        let picture = serde_json::from_str::<User>(&line).ok().and_then(|user| user.picture);
+        let Some(path) = picture.filter(|path| !is_external(path)) else { continue };
+        if ask::occupant(db, &path, at)? == Occupant::Nothing
+            && let Some(entry) = ask::last_at(db, &path, at)?
+        {
+            wishes.push(Wish { path, laid: earlier(entry), is_guess: false });
+        }
+    }
+    Ok(wishes)
+}
+
+/// The file of this snapshot in `row`.
+fn lying(db: &Connection, row: u64) -> Result<Option<Laid>> {
+    let (Some(entry), Some(path)) = (crate::catalog::query::whole::entry_of(db, row)?, ask::path_of(db, row)?) else {
+        return Ok(None);
+    };
+    Ok(FilePath::new(path).ok().map(|from| Laid { entry, from: Some(from) }))
+}
+
+/// A file of an earlier snapshot. What it was another name of was then.
+fn earlier(mut entry: Entry) -> Laid {
+    if let Kind::File(bytes) = &mut entry.kind {
+        bytes.link = None;
+    }
+    Laid { entry, from: None }
+}
+
+fn content(entry: &Entry) -> Option<i64> {
+    match &entry.kind {
+        Kind::File(bytes) => Some(bytes.content),
+        Kind::Folder(_) | Kind::Symlink(_) => None,
+    }
+}
+
+fn is_external(path: &FilePath) -> bool {
+    path.parts().next() == Some(b"external")
+}
