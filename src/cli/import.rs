@@ -40,13 +40,14 @@ Examples:
   shoebox import /srv/immich/library/backups      Immich's own
   shoebox import immich-2024.sql.gz               any name will do: then it is as old as its file's time says
 
-A time in a name is of no zone: where the file's own time is of another day, it is taken as of this machine's zone (or TZ).
+Dates in names are read in the usual forms: immich-2026-11-28.sql.gz, dump_20261128-020000, 2026-11-28_02-00, …T020000Z; dumps of one
+second are snapshots of the seconds after it. A time in a name is of no zone: where the file's own time is of another day, it is taken as of this machine's zone (or TZ).
 Such a snapshot has no sidecars, no profile pictures, no external libraries, and no photos that were gone before the first backup;
 how many are missing is told, and is no failure. While there is a backup, `latest` is one: a dump that is newer is left for later.
 
 JSON: one object a file, by time: {\"file\", \"time\", \"dated_by\": \"name\", \"file_and_name\", \"file\", \"name_here\" or \"row\", \"outcome\":
-\"imported\", \"skipped\" or \"refused\", with \"why\", or \"snapshot\", \"assets\", \"present\", \"missing\", \"not_covered\"}; the last is
-{\"kind\": \"summary\", \"dry_run\", \"imported\", \"skipped\", \"refused\", \"grown\": bytes}. Exit code 3: a dump was refused";
+\"imported\", \"skipped\" (with \"in_repository\"), \"postponed\" or \"refused\", with \"why\", or \"snapshot\", \"assets\", \"present\", \"missing\", \"not_covered\"}; the last is
+{\"kind\": \"summary\", \"dry_run\", \"imported\", \"skipped\", \"postponed\", \"refused\", \"grown\": bytes}. Exit code 3: a dump was refused or left for later";
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
@@ -64,7 +65,8 @@ impl Args {
         output.problems(&problems);
         let report = done?;
         print(&report, &options, output)?;
-        Ok(if problems.is_empty() && refused(&report) == 0 { Done::Whole } else { Done::Partly })
+        let is_whole = problems.is_empty() && refused(&report) == 0 && postponed(&report) == 0;
+        Ok(if is_whole { Done::Whole } else { Done::Partly })
     }
 }
 
@@ -84,9 +86,14 @@ fn notes(report: &Report, dry_run: bool, output: &Output) {
         output.note("note: there is no backup yet, so these snapshots show no photo; after one, `shoebox forget` them by id and import them again");
     }
     if !dry_run {
-        output.note(
-            "note: what was imported was read back out of the repository and is what its file was: those files are needed no more",
-        );
+        let rest = match report.left_out() {
+            0 => String::new(),
+            1 => "; 1 other file is not in the repository: keep it".to_owned(),
+            number => format!("; {} other files are not in the repository: keep them", count(number)),
+        };
+        output.note(&format!(
+            "note: what was imported was read back out of the repository and is what its file was: those files are needed no more{rest}"
+        ));
     }
 }
 
@@ -98,19 +105,29 @@ fn cells(entry: &Entry, options: &Options) -> Vec<String> {
             let assets = plural(*assets, "asset", "assets");
             format!("{is} snapshot {snapshot}: {assets}, {} with their file", count(*present))
         }
-        Outcome::Skipped { why } => format!("skipped: {why}"),
+        Outcome::Skipped { why, .. } => format!("skipped: {why}"),
+        Outcome::Postponed { why } => format!("left for later: {why}"),
         Outcome::Refused { why } => format!("REFUSED: {why}"),
     };
     let source = entry.dated_by.map_or_else(String::new, |source| source.to_string());
     vec![entry.time.map_or_else(String::new, local), source, entry.file.clone(), outcome]
 }
 
+/// How many files came out as `is` says.
+fn number(report: &Report, is: fn(&Outcome) -> bool) -> u64 {
+    report.entries.iter().filter(|entry| is(&entry.outcome)).count() as u64
+}
+
 fn skipped(report: &Report) -> u64 {
-    report.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Skipped { .. })).count() as u64
+    number(report, |outcome| matches!(outcome, Outcome::Skipped { .. }))
+}
+
+fn postponed(report: &Report) -> u64 {
+    number(report, |outcome| matches!(outcome, Outcome::Postponed { .. }))
 }
 
 fn refused(report: &Report) -> u64 {
-    report.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Refused { .. })).count() as u64
+    number(report, |outcome| matches!(outcome, Outcome::Refused { .. }))
 }
 
 fn summary(report: &Report, dry_run: bool) -> serde_json::Value {
@@ -119,6 +136,7 @@ fn summary(report: &Report, dry_run: bool) -> serde_json::Value {
         "dry_run": dry_run,
         "imported": report.imported(),
         "skipped": skipped(report),
+        "postponed": postponed(report),
         "refused": refused(report),
         "grown": report.grown,
     })
@@ -129,7 +147,11 @@ fn text(report: &Report, dry_run: bool) -> String {
         return "no dump (*.sql, *.sql.gz, …) found".to_owned();
     }
     let dumps = plural(report.imported(), "dump", "dumps");
-    let rest = format!("{} skipped, {} refused", count(skipped(report)), count(refused(report)));
+    let later = match postponed(report) {
+        0 => String::new(),
+        number => format!("{} left for later, ", count(number)),
+    };
+    let rest = format!("{} skipped, {later}{} refused", count(skipped(report)), count(refused(report)));
     match dry_run {
         true => format!("{dumps} would be imported, {rest}; nothing was written"),
         false => format!("{dumps} imported, {rest}; the repository grew by {}", size(report.grown)),

@@ -15,6 +15,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp, ToSpan};
 use serde::Serialize;
 
+use super::name;
+
 /// No clock on a wall is further ahead of UTC.
 const AHEAD: SignedDuration = SignedDuration::from_hours(14);
 /// No clock is further behind than 12 hours, and no dump takes longer than the rest.
@@ -23,9 +25,9 @@ const BEHIND: SignedDuration = SignedDuration::from_hours(18);
 /// What a name says. The more precise comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stamp {
-    /// An instant: Immich up to v1.135.
+    /// An instant: Immich up to v1.135, and names that tell their zone.
     Instant(Timestamp),
-    /// A second on the wall: Immich since v1.136, and `last/` of postgres-backup-local.
+    /// A second or a minute on the wall: Immich since v1.136, `last/` of postgres-backup-local, most scripts.
     Second(DateTime),
     /// A day: `daily/`.
     Day(Date),
@@ -70,42 +72,20 @@ impl fmt::Display for Source {
 pub struct Dated {
     pub time: Timestamp,
     pub source: Source,
-    /// It is the second in which the dump was made, and not just the beginning of its day, week or month.
-    pub exact: bool,
 }
 
 impl Stamp {
-    /// What the name of the file at `path` says, and for names of six digits the folder that it lies in.
+    /// What the name of the file at `path` says; else the folder that it lies in, which also tells what six digits are.
     pub fn of(path: &Path) -> Stamp {
         let text = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
         let name = text(path.file_name());
         let folder = text(path.parent().and_then(Path::file_name));
-        if let Some((_, rest)) = name.split_once("immich-db-backup-") {
-            return Stamp::of_immich(rest);
-        }
-        let stem = name.find(".sql").or_else(|| name.rfind('.')).map_or(name.as_str(), |end| &name[..end]);
-        let mut parts = stem.rsplit('-');
-        let (last, before) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let is = |part: &str, len| part.len() == len && part.bytes().all(|byte| byte.is_ascii_digit());
-        let found = match (is(before, 8), is(last, 6), is(last, 8)) {
-            (true, true, _) => second(before, last).map(Stamp::Second),
-            (_, _, true) => day(last).map(Stamp::Day),
-            (_, true, _) if folder == "weekly" => week(last).map(Stamp::Week),
-            (_, true, _) if folder == "monthly" => day(&format!("{last}01")).map(Stamp::Month),
-            _ => None,
+        let of_folder = || match folder.as_str() {
+            "weekly" => six_digits(&name).and_then(week).map(Stamp::Week),
+            "monthly" => six_digits(&name).and_then(|month| day(&format!("{month}01"))).map(Stamp::Month),
+            folder => name::stamp(folder),
         };
-        found.unwrap_or(Stamp::None)
-    }
-
-    /// Milliseconds since 1970, or `yyyyMMdd'T'HHmmss`.
-    fn of_immich(rest: &str) -> Stamp {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let instant = || Timestamp::from_millisecond(rest[..digits].parse().ok()?).ok();
-        let local = || second(rest.get(..8)?, rest.get(8..15)?.strip_prefix('T')?);
-        match digits {
-            13 => instant().map_or(Stamp::None, Stamp::Instant),
-            _ => local().map_or(Stamp::None, Stamp::Second),
-        }
+        name::stamp(&name).or_else(of_folder).unwrap_or(Stamp::None)
     }
 
     /// How precise it is: 0 to the second, the higher the less.
@@ -132,10 +112,10 @@ impl Stamp {
 
     /// The date of a file with this name and the time `file`, in `here`.
     pub fn dated(self, file: Timestamp, here: &TimeZone) -> Dated {
-        let by_file = Dated { time: file, source: Source::File, exact: true };
+        let by_file = Dated { time: file, source: Source::File };
         let Some((begin, length)) = self.period() else {
             return match self {
-                Stamp::Instant(time) => Dated { time, source: Source::Name, exact: true },
+                Stamp::Instant(time) => Dated { time, source: Source::Name },
                 _ => by_file,
             };
         };
@@ -143,7 +123,7 @@ impl Stamp {
             return Dated { source: Source::FileAndName, ..by_file };
         }
         match here.to_timestamp(begin) {
-            Ok(time) => Dated { time, source: Source::NameHere, exact: matches!(self, Stamp::Second(_)) },
+            Ok(time) => Dated { time, source: Source::NameHere },
             Err(_) => by_file,
         }
     }
@@ -156,8 +136,11 @@ fn agrees(begin: DateTime, length: Span, file: Timestamp) -> Result<bool, jiff::
     Ok(from <= file && file <= to)
 }
 
-fn second(day: &str, time: &str) -> Option<DateTime> {
-    DateTime::strptime("%Y%m%d%H%M%S", format!("{day}{time}")).ok()
+/// The six digits at the end of a name such as `immich-202603.sql.gz`.
+fn six_digits(name: &str) -> Option<&str> {
+    let stem = name.split('.').next()?;
+    let (_, last) = stem.rsplit_once('-')?;
+    (last.len() == 6 && last.bytes().all(|byte| byte.is_ascii_digit())).then_some(last)
 }
 
 fn day(text: &str) -> Option<Date> {
@@ -174,10 +157,10 @@ fn week(text: &str) -> Option<Date> {
 mod tests {
     use super::*;
 
-    fn dated(path: &str, file: &str) -> (String, Source, bool) {
+    fn dated(path: &str, file: &str) -> (String, Source) {
         let here = TimeZone::get("Europe/Berlin").unwrap();
-        let Dated { time, source, exact } = Stamp::of(Path::new(path)).dated(file.parse().unwrap(), &here);
-        (time.to_string(), source, exact)
+        let Dated { time, source } = Stamp::of(Path::new(path)).dated(file.parse().unwrap(), &here);
+        (time.to_string(), source)
     }
 
     #[test]
@@ -201,6 +184,7 @@ mod tests {
             "uploaded-immich-db-backup-1795355789684.sql.gz",
             Stamp::of(Path::new("immich-db-backup-1795355789684.sql.gz")),
         );
+        is("old/2026-03-29/immich.sql.gz", Stamp::Day(on("2026-03-29")));
         for path in [
             "last/immich-latest.sql.gz",
             "immich.sql",
@@ -217,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_files_time_counts_where_the_name_agrees_in_some_zone() {
-        let same = |path, file: &str| assert_eq!(dated(path, file), (file.to_owned(), Source::FileAndName, true));
+        let same = |path, file: &str| assert_eq!(dated(path, file), (file.to_owned(), Source::FileAndName));
         same("last/immich-20260329-020003.sql.gz", "2026-03-29T02:04:41Z");
         same("last/immich-20260329-020003.sql.gz", "2026-03-28T13:04:41Z");
         same("daily/immich-20260329.sql.gz", "2026-03-29T02:04:41Z");
@@ -225,18 +209,17 @@ mod tests {
         same("monthly/immich-202603.sql.gz", "2026-03-31T22:04:41Z");
         assert_eq!(dated("immich.sql", "2026-03-31T22:04:41Z").1, Source::File);
         let instant = "immich-db-backup-1795355789684.sql.gz";
-        assert_eq!(dated(instant, "2030-01-01T00:00:00Z"), ("2026-11-22T13:56:29.684Z".into(), Source::Name, true));
+        assert_eq!(dated(instant, "2030-01-01T00:00:00Z"), ("2026-11-22T13:56:29.684Z".into(), Source::Name));
     }
 
     #[test]
     fn a_file_that_was_copied_has_the_date_of_its_name() {
         let copied = "2026-11-27T20:00:00Z";
-        let name =
-            |path, time: &str, exact| assert_eq!(dated(path, copied), (time.to_owned(), Source::NameHere, exact));
-        name("last/immich-20260329-040003.sql.gz", "2026-03-29T02:00:03Z", true);
-        name("daily/immich-20260329.sql.gz", "2026-03-28T23:00:00Z", false);
-        name("weekly/immich-202613.sql.gz", "2026-03-22T23:00:00Z", false);
-        name("monthly/immich-202603.sql.gz", "2026-02-28T23:00:00Z", false);
-        name("immich-db-backup-20260329T040003-v2.5.0-pg14.19.sql.gz", "2026-03-29T02:00:03Z", true);
+        let name = |path, time: &str| assert_eq!(dated(path, copied), (time.to_owned(), Source::NameHere));
+        name("last/immich-20260329-040003.sql.gz", "2026-03-29T02:00:03Z");
+        name("daily/immich-20260329.sql.gz", "2026-03-28T23:00:00Z");
+        name("weekly/immich-202613.sql.gz", "2026-03-22T23:00:00Z");
+        name("monthly/immich-202603.sql.gz", "2026-02-28T23:00:00Z");
+        name("immich-db-backup-20260329T040003-v2.5.0-pg14.19.sql.gz", "2026-03-29T02:00:03Z");
     }
 }

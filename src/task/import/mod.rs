@@ -10,6 +10,7 @@
 mod date;
 mod files;
 mod find;
+mod name;
 mod read;
 
 use std::collections::{HashMap, HashSet};
@@ -73,8 +74,10 @@ pub struct Entry {
 pub enum Outcome {
     /// It is a snapshot now, or would be: which, how many assets it has, and of how many the original is there.
     Imported { snapshot: SnapshotId, assets: u64, present: u64, missing: u64, not_covered: u64 },
-    /// There is nothing to do with it.
-    Skipped { why: String },
+    /// There is nothing to do with it; is what it holds in the repository?
+    Skipped { why: String, in_repository: bool },
+    /// It is good, and cannot be taken yet.
+    Postponed { why: String },
     /// It cannot be taken: what is wrong with it.
     Refused { why: String },
 }
@@ -94,6 +97,16 @@ impl Report {
     /// How many snapshots came, or would come.
     pub fn imported(&self) -> u64 {
         self.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Imported { .. })).count() as u64
+    }
+
+    /// How many files hold what is not in the repository.
+    pub fn left_out(&self) -> u64 {
+        let is_in = |entry: &&Entry| match entry.outcome {
+            Outcome::Imported { .. } => true,
+            Outcome::Skipped { in_repository, .. } => in_repository,
+            Outcome::Postponed { .. } | Outcome::Refused { .. } => false,
+        };
+        self.entries.iter().filter(|entry| !is_in(entry)).count() as u64
     }
 }
 
@@ -233,7 +246,7 @@ impl<'a> Import<'a> {
             Err(Failure::Fatal(error)) => return Err(error),
         };
         if let Some(known) = self.files.get(&file) {
-            return Ok(entry(time, source, Outcome::Skipped { why: known.clone() }));
+            return Ok(entry(time, source, Outcome::Skipped { why: known.clone(), in_repository: true }));
         }
         let (sink, taken) = match self.read(found, file) {
             Ok((sink, taken, stream)) => (sink.map(|sink| (sink, stream)), taken),
@@ -247,8 +260,8 @@ impl<'a> Import<'a> {
         if let Some(outcome) = self.judge_dump(&taken.dump) {
             return Ok(entry(time, source, outcome));
         }
-        let Dated { time, source, exact } = not_before(found.dated, &taken.dump, self.options.now);
-        let id = match self.id(time, exact, &taken)? {
+        let Dated { time, source } = not_before(found.dated, &taken.dump, self.options.now);
+        let id = match self.id(time, &taken)? {
             Ok(id) => id,
             Err(outcome) => return Ok(entry(time, source, outcome)),
         };
@@ -302,7 +315,8 @@ impl<'a> Import<'a> {
         let refused = |why: String| Some(Outcome::Refused { why });
         match &dump.verdict {
             _ if dump.is_foreign => {
-                return Some(Outcome::Skipped { why: "the database of another program than Immich".to_owned() });
+                let why = "the database of another program than Immich".to_owned();
+                return Some(Outcome::Skipped { why, in_repository: false });
             }
             Verdict::Bad { line, reason } => return refused(format!("line {line}: {reason}")),
             Verdict::Good => {}
@@ -318,24 +332,23 @@ impl<'a> Import<'a> {
     }
 
     /// The id of the snapshot that a dump of `time` becomes; or why it becomes none.
-    fn id(&mut self, time: Timestamp, exact: bool, taken: &Taken) -> Result<Result<SnapshotId, Outcome>> {
-        let skipped = |why: String| Ok(Err(Outcome::Skipped { why }));
+    fn id(&mut self, time: Timestamp, taken: &Taken) -> Result<Result<SnapshotId, Outcome>> {
         if time.duration_since(self.options.now) > SKEW {
             let why = "its time is still to come: is a clock wrong?".to_owned();
             return Ok(Err(Outcome::Refused { why }));
         }
         if let Some(same) = self.same_dump(taken)? {
-            return skipped(format!("the same as that of snapshot {same}"));
+            let why = format!("the same as that of snapshot {same}");
+            return Ok(Err(Outcome::Skipped { why, in_repository: true }));
         }
         let mut id = SnapshotId::at(time);
-        if let Some(newest) = self.newest.filter(|newest| id > *newest) {
-            return skipped(format!("newer than the last backup, {newest}: import it after the next one"));
-        }
+        // Files that were copied together have one time.
         while self.ids.contains(&id) {
-            if exact {
-                return skipped(format!("there is a snapshot of this second, {id}"));
-            }
             id = SnapshotId::from_seconds(id.seconds().saturating_add(1))?;
+        }
+        if let Some(newest) = self.newest.filter(|newest| id > *newest) {
+            let why = format!("newer than the last backup, {newest}: import it after the next one");
+            return Ok(Err(Outcome::Postponed { why }));
         }
         Ok(Ok(id))
     }
@@ -474,7 +487,8 @@ fn is_snapshot(id: SnapshotId) -> String {
 
 fn left(left: Left) -> Entry {
     let why = left.why.to_owned();
-    let outcome = if left.is_problem { Outcome::Refused { why } } else { Outcome::Skipped { why } };
+    let outcome =
+        if left.is_problem { Outcome::Refused { why } } else { Outcome::Skipped { why, in_repository: false } };
     Entry { file: left.name, time: None, dated_by: None, outcome }
 }
 
@@ -483,7 +497,7 @@ fn not_before(dated: Dated, dump: &Dump, now: Timestamp) -> Dated {
     let newest = dump.census.newest.filter(|newest| *newest > dated.time && *newest <= now);
     // The second after: ids are whole seconds.
     match newest.and_then(|newest| newest.checked_add(SignedDuration::from_secs(1)).ok()) {
-        Some(time) => Dated { time, source: Source::Row, exact: false },
+        Some(time) => Dated { time, source: Source::Row },
         None => dated,
     }
 }
