@@ -203,14 +203,29 @@ fn the_guide_writes_settings_with_which_the_first_backup_works() {
 }
 
 #[test]
-fn a_machine_without_immich_is_told_what_to_name() {
+fn a_machine_without_immich_is_told_what_to_name_and_a_name_that_is_wrong_makes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::cargo_bin("shoebox").unwrap();
-    command.args(["init", "--guided", "--immich"]).arg(folder.path()).current_dir(folder.path());
-    command
-        .env("SHOEBOX_CONFIG", folder.path().join("shoebox.toml"))
-        .env("SHOEBOX_REPOSITORY", folder.path().join("repository"));
-    let said = Said::of(command.env("SHOEBOX_DOCKER_PROGRAM", "/nowhere/docker")).ends(1);
-    assert!(said.err.contains("hint: name the folder of its compose file: --immich FOLDER"), "{}", said.err);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
+    let guided = |more: &[&str], code: i32| {
+        let mut command = Command::cargo_bin("shoebox").unwrap();
+        command.args(["init", "--guided"]).args(more).current_dir(folder.path());
+        command.env("HOME", folder.path()).env("SHOEBOX_CONFIG", folder.path().join("shoebox.toml"));
+        command.env("SHOEBOX_REPOSITORY", folder.path().join("repository"));
+        let said = Said::of(command.env("SHOEBOX_DOCKER_PROGRAM", "/nowhere/docker")).ends(code);
+        let made: Vec<_> = fs::read_dir(folder.path()).unwrap().flatten().map(|it| it.file_name()).collect();
+        assert!(made.iter().all(|it| it == ".env"), "{made:?}");
+        said.err
+    };
+    let hint = "hint: name the folder of its compose file: --immich FOLDER";
+    let said = guided(&[], 1);
+    assert!(said.contains(hint), "{said}");
+    let said = guided(&["--immich", "/srv/imich"], 2);
+    assert!(said.contains("there is no .env file of Immich in /srv/imich") && said.contains(hint), "{said}");
+    fs::write(folder.path().join(".env"), "DB_PASSWORD=x\n").unwrap();
+    let said = guided(&["--immich", "."], 2);
+    assert!(said.contains("there is no UPLOAD_LOCATION in ./.env"), "{said}");
+    fs::write(folder.path().join(".env"), "DB_PASSWORD='x\nUPLOAD_LOCATION=/srv\n").unwrap();
+    for more in [["--immich", "."].as_slice(), &[]] {
+        let said = guided(more, 2);
+        assert!(said.contains("line 1 of ./.env cannot be read: the ' that begins its value has no end"), "{said}");
+    }
 }

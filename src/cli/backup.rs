@@ -130,7 +130,7 @@ impl Args {
         let dump = self.source(global, env.as_ref())?;
         let database = self.database_name.clone().or_else(|| env.as_ref().map(|env| env.database.clone()));
         Ok(Options {
-            upload_location: upload_location.ok_or_else(which_location)?,
+            upload_location: upload_location.ok_or_else(|| which_location(env.as_ref()))?,
             dump,
             database,
             generated: self.generated,
@@ -196,7 +196,10 @@ impl Args {
     }
 }
 
-fn which_location() -> Error {
+fn which_location(env: Option<&ImmichEnv>) -> Error {
+    if let Some(env) = env {
+        return env.without_location();
+    }
     Error::new(Kind::Invalid, "where are Immich's files?")
         .hint("say it with --upload-location FOLDER, or --env-file FILE with Immich's .env file")
 }

@@ -32,7 +32,7 @@ JSON: one object a thing: {\"state\": \"good\"|\"note\"|\"bad\", \"what\", \"fix
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
         let backup: backup::Args = super::run::backup_settings(global)?;
-        let installation = Installation::find(self.immich.as_deref(), backup.docker_program());
+        let installation = Installation::find(self.immich.as_deref(), backup.docker_program())?;
         let setup = backup.setup(global, &installation)?;
         tell(&doctor::examine(&installation, &setup).findings, output)
     }

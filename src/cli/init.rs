@@ -50,7 +50,10 @@ impl Args {
     fn guide(&self, global: &Global, output: &Output) -> Result<Done> {
         let file = free_place(global)?;
         let backup: backup::Args = super::run::backup_settings(global)?;
-        let installation = Installation::find(self.immich.as_deref(), backup.docker_program());
+        let mut installation = Installation::find(self.immich.as_deref(), backup.docker_program())?;
+        if let Some(error) = installation.misread.take() {
+            return Err(error);
+        }
         let mut setup = backup.setup(global, &installation)?;
         let folder = std::path::absolute(global.repository_path()?).context(|| "naming the repository's folder")?;
         let diagnosis = examine(&installation, &setup);

@@ -1,12 +1,9 @@
 //! Immich's `.env` file: where its files are and how its database is reached.
 //!
-//! Reading it changes nothing in this process's environment. Docker Compose allows what the crate does not, blanks
-//! in an unquoted value, so such a line is read here (Docker's manual, "Env file syntax").
+//! Reading it changes nothing in this process's environment, which counts where the file refers to it (`${NAME:-default}`).
 //!
 //! Limit: `*_FILE` variables name paths inside the containers and are not followed.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
 use std::env;
 use std::fs;
 use std::io;
@@ -15,10 +12,13 @@ use std::path::{Path, PathBuf};
 use crate::base::{Error, Result};
 
 use super::Secret;
+use super::dotenv::{self, Misread};
 
 /// What an Immich `.env` file says, with Immich's defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImmichEnv {
+    /// The file that says all this.
+    pub file: PathBuf,
     /// UPLOAD_LOCATION; a relative one is taken from the folder of the `.env` file, as Compose does.
     pub upload_location: Option<PathBuf>,
     /// DB_USERNAME, else `postgres`.
@@ -39,38 +39,32 @@ impl ImmichEnv {
     /// Reads `path`, which is the file or the folder that holds it.
     pub fn read(path: &Path) -> Result<ImmichEnv> {
         let file = if path.is_dir() { path.join(".env") } else { path.to_owned() };
-        let values = values(&file)?;
-        let get = |name: &str| values.get(name).filter(|value| !value.is_empty()).cloned();
+        let text = fs::read(&file).map_err(|error| unreadable(&file, error))?;
+        let values = dotenv::parse(&String::from_utf8_lossy(&text), &|name| env::var(name).ok())
+            .map_err(|misread| not_understood(&misread, &file))?;
+        let get = |name: &str| match values.get(name).filter(|value| !value.is_empty()) {
+            Some(value) if value.contains(['\0', '\u{FFFD}']) => Err(not_text(name, &file)),
+            value => Ok(value.cloned()),
+        };
         let folder = file.parent().unwrap_or(Path::new("."));
-        let port = get("DB_PORT").map(|port| port.parse().map_err(|_| not_a_port(&port, &file))).transpose()?;
+        let port = get("DB_PORT")?.map(|port| port.parse().map_err(|_| not_a_port(&port, &file))).transpose()?;
         Ok(ImmichEnv {
-            upload_location: get("UPLOAD_LOCATION").map(|text| place(&text, folder)),
-            user: get("DB_USERNAME").unwrap_or_else(|| "postgres".into()),
-            database: get("DB_DATABASE_NAME").unwrap_or_else(|| "immich".into()),
-            password: get("DB_PASSWORD").map(Secret::new),
-            host: get("DB_HOSTNAME"),
+            upload_location: get("UPLOAD_LOCATION")?.map(|text| place(&text, folder)),
+            user: get("DB_USERNAME")?.unwrap_or_else(|| "postgres".into()),
+            database: get("DB_DATABASE_NAME")?.unwrap_or_else(|| "immich".into()),
+            password: get("DB_PASSWORD")?.map(Secret::new),
+            host: get("DB_HOSTNAME")?,
             port,
-            url: get("DB_URL").map(Secret::new),
+            url: get("DB_URL")?.map(Secret::new),
+            file,
         })
     }
-}
 
-/// Every assignment of the file; the last one of a name counts. A line that means nothing is passed over.
-fn values(file: &Path) -> Result<HashMap<String, String>> {
-    let text = fs::read_to_string(file).map_err(|error| unreadable(file, error))?;
-    let quoted: String = text.lines().map(|line| quote_blanks(line) + "\n").collect();
-    Ok(dotenvy::from_read_iter(quoted.as_bytes()).flatten().collect())
-}
-
-/// Puts quotes around an unquoted value with blanks in it.
-fn quote_blanks(line: &str) -> Cow<'_, str> {
-    let Some((name, value)) = line.split_once('=') else { return line.into() };
-    let value = value.trim_start();
-    let bare = value.split_once(" #").map_or(value, |(value, _)| value).trim_end();
-    if name.trim_start().starts_with('#') || value.starts_with(['"', '\'']) || !bare.contains(char::is_whitespace) {
-        return line.into();
+    /// That the file was read, and does not say where the photos are.
+    pub fn without_location(&self) -> Error {
+        Error::invalid(format_args!("there is no UPLOAD_LOCATION in {}", self.file.display()))
+            .hint("say where Immich's files are with --upload-location FOLDER, or name the file that does")
     }
-    format!("{name}=\"{}\"", bare.replace('\\', r"\\").replace('"', "\\\"")).into()
 }
 
 /// A path as Compose takes it: `~` is the home folder, a relative one starts at the compose file's folder.
@@ -83,6 +77,16 @@ fn place(text: &str, folder: &Path) -> PathBuf {
 
 fn not_a_port(port: &str, file: &Path) -> Error {
     Error::invalid(format_args!("DB_PORT in {} is `{port}`, which is no port", file.display()))
+}
+
+fn not_text(name: &str, file: &Path) -> Error {
+    Error::invalid(format_args!("{name} in {} is not UTF-8 text", file.display())).hint("save the file as UTF-8")
+}
+
+fn not_understood(misread: &Misread, file: &Path) -> Error {
+    let Misread { line, reason } = misread;
+    Error::invalid(format_args!("line {line} of {} cannot be read: {reason}", file.display()))
+        .hint("docker compose refuses it too; a value with $, # or quotes in it goes into single quotes")
 }
 
 fn unreadable(file: &Path, error: io::Error) -> Error {
@@ -119,13 +123,41 @@ mod tests {
     fn odd_values_are_read_as_compose_reads_them() {
         let (_folder, read) = read(
             "BASE=/mnt/my disk\nUPLOAD_LOCATION=/mnt/my photos # the big disk\nDB_PASSWORD='a$b #c'\n\
-             DB_DATABASE_NAME=\"im mich\"\nthis is no line\nDB_HOSTNAME=${DB_NO_SUCH_THING}nas\nDB_PORT=5433\nDB_USERNAME=\n",
+             DB_DATABASE_NAME=\"im mich\"\nDB_HOSTNAME=${DB_NO_SUCH_THING}nas\nDB_PORT=5433\nDB_USERNAME=\n",
         );
         let read = read.unwrap();
         assert_eq!(read.upload_location.as_deref(), Some(Path::new("/mnt/my photos")));
         assert_eq!(read.password, Some(Secret::new("a$b #c")));
         assert_eq!((read.database.as_str(), read.user.as_str()), ("im mich", "postgres"));
         assert_eq!((read.host.as_deref(), read.port), (Some("nas"), Some(5433)));
+    }
+
+    #[test]
+    fn a_line_that_is_not_understood_is_named_with_the_file_and_without_the_value() {
+        for (text, line, why) in [
+            ("A=1\nthis is no line\n", 2, "a blank in the name"),
+            ("A=1\n\nDB_PASSWORD='it\nUPLOAD_LOCATION=/srv\n", 3, "the ' that begins its value has no end"),
+            ("# a comment\nDB_PASSWORD=hunter2${\n", 2, "begins no reference"),
+            (
+                "UPLOAD_LOCATION=${DB_NO_SUCH_THING:?say where}/x\n",
+                1,
+                "DB_NO_SUCH_THING is required, and not set: say where",
+            ),
+            ("DB_PASSWORD=a\n-----BEGIN*KEY-----\n", 2, "there is a '*' in the name"),
+        ] {
+            let (folder, read) = read(text);
+            let error = read.unwrap_err();
+            let begin = format!("line {line} of {}/.env cannot be read: ", folder.path().display());
+            let said = error.to_string();
+            assert!(said.starts_with(&begin) && said.contains(why) && !said.contains("hunter2"), "{said}");
+            assert_eq!(error.kind(), crate::base::Kind::Invalid);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(".env"), b"# f\xfcr uns\nDB_USERNAME=ann\nUPLOAD_LOCATION=/f\xfcr\n").unwrap();
+        let said = ImmichEnv::read(folder.path()).unwrap_err().to_string();
+        assert!(said.starts_with("UPLOAD_LOCATION in ") && said.ends_with(" is not UTF-8 text"), "{said}");
+        fs::write(folder.path().join(".env"), b"# f\xfcr uns\nDB_USERNAME=ann\n").unwrap();
+        assert_eq!(ImmichEnv::read(folder.path()).unwrap().user, "ann");
     }
 
     #[test]

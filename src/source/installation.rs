@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::ImmichEnv;
 use super::docker::{self, Container};
-use crate::base::Result;
+use crate::base::{Error, Kind, Result};
 
 /// Where people put Immich's compose file, `~` being each home folder.
 const USUAL: [&str; 11] = [
@@ -29,21 +29,30 @@ const MEDIA: [&str; 2] = ["/data", "/usr/src/app/upload"];
 pub struct Installation {
     /// The `.env` file, and what it says.
     pub env: Option<(PathBuf, ImmichEnv)>,
+    /// Why the `.env` file that was found without being named is of no use.
+    pub misread: Option<Error>,
     pub containers: Result<Vec<Container>>,
 }
 
 impl Installation {
-    /// Looks into `folder`, else where docker says, else at the usual places.
-    pub fn find(folder: Option<&Path>, docker: &OsStr) -> Installation {
+    /// Looks into `folder`, which must hold Immich's `.env` file; without one where docker says, else at the usual places.
+    pub fn find(folder: Option<&Path>, docker: &OsStr) -> Result<Installation> {
         let containers = docker::containers(docker);
+        if let Some(folder) = folder {
+            return Ok(Installation { env: Some(named(folder)?), misread: None, containers });
+        }
         let said = containers.iter().flatten().filter(|it| it.is_server() || it.is_database());
         let said = said.filter_map(|container| container.compose_folder().map(Path::to_owned));
-        let places: Vec<PathBuf> = match folder {
-            Some(folder) => vec![folder.to_owned()],
-            None => said.chain(usual()).collect(),
-        };
-        let env = places.iter().find_map(|place| of_immich(place));
-        Installation { env, containers }
+        let mut misread = None;
+        let places: Vec<PathBuf> = said.chain(usual()).collect();
+        let env = places.iter().find_map(|place| match of_immich(place) {
+            Ok(env) => env,
+            Err(error) => {
+                misread.get_or_insert(error);
+                None
+            }
+        });
+        Ok(Installation { misread: misread.filter(|_| env.is_none()), env, containers })
     }
 
     /// The container of the database: of the `.env` file's own compose project, if there are several.
@@ -70,11 +79,33 @@ impl Installation {
     }
 }
 
+/// The `.env` file in `folder`, where a person says that it is.
+fn named(folder: &Path) -> Result<(PathBuf, ImmichEnv)> {
+    let env = ImmichEnv::read(folder).map_err(|error| match error.kind() {
+        Kind::NotFound => Error::invalid(format_args!("there is no .env file of Immich in {}", folder.display()))
+            .hint("name the folder of its compose file: --immich FOLDER; or SHOEBOX_UPLOAD_LOCATION=FOLDER without it"),
+        _ => error,
+    })?;
+    if env.upload_location.is_none() {
+        return Err(env.without_location());
+    }
+    Ok((env.file.canonicalize().unwrap_or_else(|_| env.file.clone()), env))
+}
+
 /// Immich's `.env` file in `place`, if there is one: it says UPLOAD_LOCATION.
-fn of_immich(place: &Path) -> Option<(PathBuf, ImmichEnv)> {
-    let file = if place.is_dir() { place.join(".env") } else { place.to_owned() };
-    let env = ImmichEnv::read(&file).ok()?;
-    env.upload_location.is_some().then_some((file.canonicalize().unwrap_or(file), env))
+fn of_immich(place: &Path) -> Result<Option<(PathBuf, ImmichEnv)>> {
+    match ImmichEnv::read(place) {
+        Ok(env) if env.upload_location.is_none() => Ok(None),
+        Ok(env) => Ok(Some((env.file.canonicalize().unwrap_or_else(|_| env.file.clone()), env))),
+        // Others have such files too, in any folder: only one that speaks of Immich is worth a word.
+        Err(error) if error.kind() == Kind::Invalid && speaks_of_immich(place) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+fn speaks_of_immich(place: &Path) -> bool {
+    let text = std::fs::read(place.join(".env")).unwrap_or_default();
+    memchr::memmem::find(&text, b"UPLOAD_LOCATION").is_some()
 }
 
 fn usual() -> impl Iterator<Item = PathBuf> {

@@ -3,6 +3,7 @@
 //! Everything here only reads. Nothing of what Immich holds is changed, locked or kept.
 
 pub mod docker;
+pub mod dotenv;
 pub mod envfile;
 pub mod installation;
 pub mod location;

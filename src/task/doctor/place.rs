@@ -18,9 +18,10 @@ const TRIED: usize = 5000;
 /// The `.env` file and the containers.
 pub(super) fn immich(installation: &Installation, setup: &Setup) -> Vec<Finding> {
     let mut found = Vec::new();
-    match &installation.env {
-        Some((file, _)) => found.push(Finding::good(format!("Immich's settings are in {}", file.display()))),
-        None => found.push(Finding::note(
+    match (&installation.env, &installation.misread) {
+        (Some((file, _)), _) => found.push(Finding::good(format!("Immich's settings are in {}", file.display()))),
+        (None, Some(error)) => found.push(Finding::of(error)),
+        (None, None) => found.push(Finding::note(
             "Immich's .env file was not found",
             "name its folder: shoebox doctor --immich FOLDER; or set upload-location and the database by themselves",
         )),
