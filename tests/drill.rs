@@ -174,6 +174,7 @@ fn what_the_database_has_and_the_snapshot_lacks_without_saying_so_is_told() {
         catalog.execute(&format!("DELETE FROM {table} = ({with_file})"), []).unwrap();
     }
     drop(catalog);
+    shoebox::catalog::seal(&home.repository().catalog_path()).unwrap();
     let (report, problems) = drilled(&home, &options(Servers::None));
     let (missing, unknown) = (Fault::Missing, Fault::Unknown);
     let count = |fault: &Fault| report.wrong.iter().filter(|wrong| wrong.fault == *fault).count();

@@ -20,7 +20,7 @@ use rustix::fs::{CWD, Mode};
 use shoebox::archive::{Tail, frame, hasher};
 use shoebox::base::monitor::{Collect, Silent};
 use shoebox::base::{Kind, Monitor, Result};
-use shoebox::catalog::Generation;
+use shoebox::catalog::{Generation, seal};
 use shoebox::mount::{self, Mount};
 use shoebox::repo::prune::Options as Pruning;
 use shoebox::repo::{Repository, Session, StreamChunk};
@@ -419,6 +419,7 @@ fn with_catalog(repository: &Repository, catalog: &[u8], change: &str) -> bool {
     let db = Connection::open(&fresh).unwrap();
     let done = db.execute_batch(&format!("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; {change}")).is_ok();
     drop(db);
+    seal(&fresh).unwrap();
     fs::rename(fresh, repository.catalog_path()).unwrap();
     done
 }

@@ -303,6 +303,7 @@ fn hostile(nights: &Nights, change: &str) -> (TempDir, PathBuf) {
     let (dir, root) = nights.copy();
     let db = Connection::open(root.join("catalog.sqlite")).unwrap();
     db.execute_batch(&format!("PRAGMA journal_mode = MEMORY; {change}")).unwrap();
+    shoebox::catalog::seal(&root.join("catalog.sqlite")).unwrap();
     (dir, root)
 }
 

@@ -408,6 +408,7 @@ fn hostile(home: &Home, change: &str) -> (tempfile::TempDir, Repository) {
     db.execute_batch(&format!("PRAGMA journal_mode = MEMORY; PRAGMA foreign_keys = OFF; {change}"))
         .unwrap_or_else(|error| panic!("{change}: {error}"));
     drop(db);
+    shoebox::catalog::seal(&root.join("catalog.sqlite")).unwrap();
     (dir, Repository::open(&root).unwrap())
 }
 

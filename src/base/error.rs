@@ -142,6 +142,10 @@ impl Error {
 impl From<rusqlite::Error> for Error {
     fn from(source: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode;
+        if source.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_DATA) {
+            return Error::new(Kind::Damaged, "a page of the catalog is not what was written")
+                .hint("`shoebox repair catalog` builds a new one from the archives; no photo is lost");
+        }
         let kind = match source.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Kind::NoSpace,
             Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => Kind::Permission,

@@ -1,17 +1,20 @@
-//! Generations: a finished catalog file, opened immutable; and the draft that becomes the next one.
+//! Generations: a finished catalog file, sealed and opened immutable; and the draft that becomes the next one.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 use tempfile::TempPath;
 
-use super::{APPLICATION, VERSION};
-use crate::base::durable::{sync, sync_folder};
-use crate::base::{Context, Error, Kind, Result};
+use super::seal::{Sealed, not_a_catalog, seal};
+use super::{APPLICATION, VERSION, vfs};
+use crate::base::durable::sync_folder;
+use crate::base::{Context, Error, Result};
 
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -22,54 +25,50 @@ const LONGEST_VALUE: i32 = 128 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp(u64, u64, i64, i64);
 
-/// A finished catalog file. Opens any number of read-only connections (one a thread).
+/// A finished catalog file. Opens any number of read-only connections (one a thread), to that very file: also when another
+/// one has its name by now. Each page is verified when it is read.
 #[derive(Debug, Clone)]
 pub struct Generation {
     path: PathBuf,
     stamp: Stamp,
+    sealed: Arc<Sealed>,
 }
 
 impl Generation {
     /// The generation at `path` as it is now. `NotFound` when there is none; `Damaged` when it is no catalog or of
     /// another schema version (a rebuild mends both).
     pub fn open(path: &Path) -> Result<Generation> {
-        let generation = Generation { path: path.to_owned(), stamp: Stamp::of(path)? };
-        check_schema(&connect(path)?, path)?;
+        let opening = || format!("opening the catalog {}", path.display());
+        // Looked at first: a pipe would be waited for.
+        Stamp::of(&std::fs::metadata(path).context(opening)?, path)?;
+        let file = File::open(path).context(opening)?;
+        let stamp = Stamp::of(&file.metadata().context(opening)?, path)?;
+        let generation = Generation { path: path.to_owned(), stamp, sealed: Arc::new(Sealed::open(file, path)?) };
+        check_schema(&generation.connect()?, path)?;
         Ok(generation)
     }
 
-    /// Reads the whole file at `path`. SQLite takes a read that fails (EIO) for damage (`SQLITE_IOERR_CORRUPTFS` becomes
-    /// `SQLITE_CORRUPT`); this tells whether the disk gives the file at all. `Damaged` when it is no regular file.
-    pub fn read_through(path: &Path) -> Result<()> {
-        let reading = || format!("reading the catalog {}", path.display());
-        Stamp::of(path)?;
-        let file = File::open(path).context(reading)?;
-        let (mut piece, mut offset) = (vec![0; 1 << 20], 0);
-        loop {
-            let read = file.read_at(&mut piece, offset).map_err(|error| {
-                Error::io(reading(), error).hint(
-                    "look at the disk and its cable; if the file is lost for good, `shoebox repair catalog` builds a new one",
-                )
-            })?;
-            if read == 0 {
-                return Ok(());
-            }
-            offset += read as u64;
-        }
+    /// Reads it all. `Damaged` where a page is not what was published.
+    pub fn verify(&self) -> Result<()> {
+        self.sealed.all(&self.path, |_| Ok(()))
     }
 
-    /// A new read-only connection to this generation. `Damaged` when the file was replaced meanwhile: open it anew.
+    /// A new read-only connection to this generation.
     pub fn connect(&self) -> Result<Connection> {
-        let connection = connect(&self.path)?;
-        match Stamp::of(&self.path)? == self.stamp {
-            true => Ok(connection),
-            false => Err(Error::new(Kind::Io, "the catalog was replaced by a newer one while it was opened")),
-        }
+        // `immutable=1`: no locks and no journal. Legal because a generation never changes.
+        let uri = format!("file:{}?immutable=1&vfs={}", escape(&self.path), vfs::NAME);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = vfs::lend(&self.sealed, || Connection::open_with_flags(uri, flags))?;
+        keep_plans(&connection)?;
+        trust_nothing(&connection)?;
+        connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096;")?;
+        Ok(connection)
     }
 
     /// True when the file at its path is another generation by now.
     pub fn is_outdated(&self) -> bool {
-        Stamp::of(&self.path).is_ok_and(|now| now != self.stamp)
+        let now = std::fs::metadata(&self.path).ok().and_then(|meta| Stamp::of(&meta, &self.path).ok());
+        now.is_some_and(|now| now != self.stamp)
     }
 
     /// When it was published: nanoseconds since 1970.
@@ -84,13 +83,12 @@ impl Generation {
 }
 
 impl Stamp {
-    fn of(path: &Path) -> Result<Stamp> {
-        let meta = fs::metadata(path).context(|| format!("opening the catalog {}", path.display()))?;
-        if !meta.is_file() {
-            // A pipe would be waited for.
-            return Err(not_a_catalog(path, "is not a readable catalog"));
+    fn of(meta: &Metadata, path: &Path) -> Result<Stamp> {
+        if meta.is_file() {
+            Ok(Stamp(meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec()))
+        } else {
+            Err(not_a_catalog(path, "is not a readable catalog"))
         }
-        Ok(Stamp(meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec()))
     }
 }
 
@@ -105,9 +103,7 @@ pub struct Draft {
 impl Draft {
     /// An empty catalog at `path`, which must not exist.
     pub fn create(path: &Path) -> Result<Draft> {
-        // Private from the first byte: it holds names and places of a family.
-        let creating = || format!("creating {}", path.display());
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).context(creating)?;
+        new_file(path)?;
         let connection = Connection::open(path)?;
         configure_writer(&connection)?;
         connection.execute_batch(SCHEMA)?;
@@ -116,12 +112,16 @@ impl Draft {
         Ok(Draft { connection, path: own(path)? })
     }
 
-    /// A copy of `generation` at `path`, which must not exist.
+    /// A copy of `generation` at `path`, which must not exist. `Damaged` when that one is not what was published: what is
+    /// wrong with it would be sealed as right.
     pub fn copy_of(generation: &Generation, path: &Path) -> Result<Draft> {
-        fs::copy(&generation.path, path).context(|| format!("copying the catalog to {}", path.display()))?;
-        let connection = Connection::open(path)?;
+        let mut copy = new_file(path)?;
+        let path = own(path)?;
+        let copying = || format!("copying the catalog to {}", path.display());
+        generation.sealed.all(&generation.path, |pages| copy.write_all(pages).context(copying))?;
+        let connection = Connection::open(&path)?;
         configure_writer(&connection)?;
-        Ok(Draft { connection, path: own(path)? })
+        Ok(Draft { connection, path })
     }
 
     /// The connection to write through.
@@ -140,7 +140,7 @@ impl Draft {
         connection.execute_batch("PRAGMA optimize")?;
         connection.close().map_err(|(_, error)| error)?;
         let publishing = || format!("publishing {}", target.display());
-        File::open(&path).and_then(|file| sync(&file)).context(publishing)?;
+        seal(&path)?;
         path.persist(target).map_err(|error| Error::io(publishing(), error.error))?;
         if let Some(folder) = target.parent() {
             sync_folder(folder).context(|| format!("writing {}", folder.display()))?;
@@ -149,19 +149,14 @@ impl Draft {
     }
 }
 
-fn own(path: &Path) -> Result<TempPath> {
-    TempPath::try_from_path(path).context(|| format!("writing {}", path.display()))
+/// A new file at `path`. Private from the first byte: it holds names and places of a family.
+fn new_file(path: &Path) -> Result<File> {
+    let creating = || format!("creating {}", path.display());
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).context(creating)
 }
 
-fn connect(path: &Path) -> Result<Connection> {
-    // `immutable=1`: no locks and no journal, so a read-only disc will do. Legal because a generation never changes.
-    let uri = format!("file:{}?immutable=1", escape(path));
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(uri, flags)?;
-    keep_plans(&connection)?;
-    trust_nothing(&connection)?;
-    connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096;")?;
-    Ok(connection)
+fn own(path: &Path) -> Result<TempPath> {
+    TempPath::try_from_path(path).context(|| format!("writing {}", path.display()))
 }
 
 /// A catalog may come from a stranger's stick: nothing in its schema is run, and no value is larger than one of ours can be.
@@ -195,24 +190,13 @@ fn configure_writer(connection: &Connection) -> Result<()> {
 
 fn check_schema(connection: &Connection, path: &Path) -> Result<()> {
     let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let (application, version) = (number("application_id"), number("user_version"));
-    match (application, version) {
-        // The disk did not give it just now.
-        (Err(error), _) | (_, Err(error)) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) => {
-            Err(error.into())
-        }
-        (Ok(APPLICATION), Ok(VERSION)) if has_our_schema(connection)? => Ok(()),
-        (Ok(APPLICATION), Ok(VERSION)) => Err(not_a_catalog(path, "has another schema than shoebox gave it")),
-        (Ok(APPLICATION), Ok(version)) => {
-            Err(not_a_catalog(path, &format!("has schema version {version}, this shoebox uses {VERSION}")))
-        }
-        _ => Err(not_a_catalog(path, "is not a readable catalog")),
-    }
-}
-
-fn not_a_catalog(path: &Path, problem: &str) -> Error {
-    Error::new(Kind::Damaged, format_args!("{} {problem}", path.display()))
-        .hint("`shoebox repair catalog` builds a new one from the archives; no photo is lost")
+    let problem = match (number("application_id")?, number("user_version")?) {
+        (APPLICATION, VERSION) if has_our_schema(connection)? => return Ok(()),
+        (APPLICATION, VERSION) => "has another schema than shoebox gave it".to_owned(),
+        (APPLICATION, version) => format!("has schema version {version}, this shoebox uses {VERSION}"),
+        _ => "is not a readable catalog".to_owned(),
+    };
+    Err(not_a_catalog(path, &problem))
 }
 
 /// True when there are the tables and indexes of `schema.sql`, word for word, and nothing else but what SQLite itself makes:
@@ -255,6 +239,7 @@ mod tests {
     use rusqlite::StatementStatus;
 
     use super::*;
+    use crate::base::Kind;
 
     #[test]
     fn a_published_draft_is_a_generation_and_the_next_one_outdates_it() {
@@ -294,7 +279,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("catalog.sqlite");
         assert_eq!(Generation::open(&path).unwrap_err().kind(), Kind::NotFound);
-        fs::write(&path, "not a database, but long enough to look like one ".repeat(40)).unwrap();
+        std::fs::write(&path, "not a database, but long enough to look like one ".repeat(40)).unwrap();
         let error = Generation::open(&path).unwrap_err();
         assert_eq!(error.kind(), Kind::Damaged);
         assert!(error.next_step().unwrap().contains("repair catalog"));

@@ -2,15 +2,19 @@
 //!
 //! Always holds: a catalog that is open for reading never changes under the reader. A writer works on a copy and
 //! publishes it by rename (a *generation*); readers open a generation immutable and notice a newer one by its
-//! inode. Another schema version is never migrated: the catalog is rebuilt from archives and snapshots.
+//! inode. What is published is sealed, page by page (`seal`): no page that is not what was written reaches a reader, and
+//! a catalog that fails is built anew by the next writer. Another schema version is never migrated: the catalog is rebuilt from archives and snapshots.
 //!
-//! Limits: a snapshot's number is at most 65,535; times are whole seconds.
+//! Limits: 65,535 snapshots at a time; times are whole seconds.
 
 mod generation;
 pub mod ingest;
 pub mod query;
+mod seal;
+mod vfs;
 
 pub use generation::{Draft, Generation, Stamp};
+pub use seal::seal;
 
 /// `until` of a row that still holds.
 pub const FOREVER: i64 = i64::MAX;

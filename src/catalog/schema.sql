@@ -1,4 +1,5 @@
--- The catalog: an index over archives, snapshots and what their dumps say. It can always be rebuilt.
+-- The catalog: an index over archives, snapshots and what their dumps say. It can always be rebuilt. Once published it is
+-- sealed: behind the database the file has a hash of each page (seal.rs).
 --
 -- Rows that change from snapshot to snapshot hold in the half-open range [since, until) of snapshot times
 -- (seconds since 1970). A row that still holds has until = 9223372036854775807.

@@ -37,14 +37,7 @@ impl Session {
     /// Takes the lock for `doing` and brings the catalog up to date; a missing or damaged one is rebuilt.
     pub fn begin(repository: &Repository, doing: &str, monitor: &dyn Monitor) -> Result<Session> {
         let lock = prepare(repository, doing, monitor)?;
-        let first = up_to_date(repository, monitor).or_else(|error| match error.kind() {
-            Kind::Damaged => {
-                Generation::read_through(&repository.catalog_path())?;
-                up_to_date(repository, monitor)
-            }
-            _ => Err(error),
-        });
-        let generation = first.or_else(|error| match error.kind() {
+        let generation = up_to_date(repository, monitor).or_else(|error| match error.kind() {
             Kind::NotFound | Kind::Damaged => catch_up(repository, None, monitor),
             _ => Err(error),
         })?;
@@ -204,6 +197,7 @@ pub(super) fn prepare(repository: &Repository, doing: &str, monitor: &dyn Monito
 /// The catalog with all that the store holds.
 fn up_to_date(repository: &Repository, monitor: &dyn Monitor) -> Result<Generation> {
     let generation = repository.catalog()?;
+    generation.verify()?;
     match is_current(repository, &generation, monitor)? {
         true => Ok(generation),
         false => catch_up(repository, Some(&generation), monitor),

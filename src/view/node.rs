@@ -123,14 +123,12 @@ impl At<'_> {
             }
             Spot::Picture(user) => {
                 let (_, file, _) = self.picture(user)?.ok_or_else(|| Error::not_found("picture"))?;
-                file.content
-                    .map(|content| Bytes::Content(content, file.size))
-                    .ok_or_else(|| Error::not_found("picture"))
+                self.content(file.content.ok_or_else(|| Error::not_found("picture"))?, file.size)
             }
             Spot::File(row) => {
                 let file = self.file(row)?;
                 match (file.kind, file.content) {
-                    (0, Some(content)) => Ok(Bytes::Content(content, file.size)),
+                    (0, Some(content)) => self.content(content, file.size),
                     (0, None) if file.size == 0 => Ok(Bytes::Text("")),
                     (0, None) => Err(Error::damaged(format_args!("{} has no content", file.name.escape_ascii()))),
                     _ => Err(Error::invalid("not a file")),
@@ -138,9 +136,18 @@ impl At<'_> {
             }
             _ => {
                 let (content, size, _) = self.asset_bytes(self.shown(spot)?)?;
-                Ok(Bytes::Content(content, size))
+                self.content(content, size)
             }
         }
+    }
+
+    /// The bytes of a file of `size` bytes that shows `content`.
+    pub fn content(&self, content: i64, size: u64) -> Result<Bytes> {
+        if ask::content_size(self.db, content)? == Some(size) {
+            return Ok(Bytes::Content(content, size));
+        }
+        Err(Error::damaged("the catalog says two things of a file's size")
+            .hint("`shoebox repair catalog` builds a new one from the archives; no photo is lost"))
     }
 
     /// The asset that `spot` shows a file of.

@@ -37,7 +37,7 @@ impl At<'_> {
         let small = edge <= THUMBNAIL;
         made.sort_by_key(|(made, edited, _)| (*edited, (*made == Made::Thumbnail) != small));
         let best = made.into_iter().next().and_then(|(_, _, file)| Some((file.content?, file.size)));
-        Ok(best.map(|(content, size)| Bytes::Content(content, size)))
+        best.map(|(content, size)| self.content(content, size)).transpose()
     }
 
     /// Id and owner of the asset that `spot` shows, and as of when: a photo that is gone had its pictures then.

@@ -104,7 +104,7 @@ impl State {
                         pool.open += 1;
                         return Ok(connection);
                     }
-                    // The file was replaced: the connections there are go on with the old one.
+                    // One more that cannot be had is not needed.
                     Err(error) if pool.open == 0 => return Err(error),
                     Err(_) => {}
                 }

@@ -342,6 +342,8 @@ fn catalog(data: &[u8]) {
         // Another file each time: a generation is never written into.
         let fresh = dir.path().join("fresh");
         fs::File::create(&fresh).unwrap().write_all(data).unwrap();
+        // Whoever makes up a catalog seals it: without, its first page would be all that is looked at.
+        let _ = shoebox::catalog::seal(&fresh);
         fs::rename(&fresh, repository.catalog_path()).unwrap();
         use_all(repository, dir.path(), true);
     });

@@ -411,6 +411,11 @@ pub fn hashes(db: &Connection, content: i64) -> Result<Option<(Hash, Sha1)>> {
     one(db, "SELECT hash, sha1 FROM content WHERE id = ?1", [content], hashes)
 }
 
+/// How many bytes a content has.
+pub fn content_size(db: &Connection, content: i64) -> Result<Option<u64>> {
+    one(db, "SELECT size FROM content WHERE id = ?1", [content], |row| row.get(0))
+}
+
 /// A file, folder or symlink as it lay on disk.
 #[derive(Debug, Clone)]
 pub struct File {

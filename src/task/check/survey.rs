@@ -163,7 +163,10 @@ impl Survey {
     // The catalog ---------------------------------------------------------------------------------------------
 
     fn look_at_catalog(&mut self) -> Result<()> {
-        let opened = self.repository.catalog().and_then(|generation| generation.connect());
+        let opened = self.repository.catalog().and_then(|generation| {
+            generation.verify()?;
+            generation.connect()
+        });
         let complaints = match opened {
             Err(error) if error.kind() == Kind::Permission => return Err(error),
             Err(error) => vec![error.chain()],

@@ -344,9 +344,11 @@ impl Plan {
     }
 }
 
-/// The catalog, if it is this repository's and SQLite finds nothing wrong with it.
+/// The catalog, if it is this repository's, as it was published, and SQLite finds nothing wrong with it.
 fn sound_catalog(repository: &Repository) -> Option<Connection> {
-    let db = repository.catalog().and_then(|generation| generation.connect()).ok()?;
+    let generation = repository.catalog().ok()?;
+    generation.verify().ok()?;
+    let db = generation.connect().ok()?;
     let sql = "SELECT value FROM meta WHERE key = 'repository'";
     let id: String = db.query_row(sql, (), |row| row.get(0)).ok()?;
     let is_whole = ask::integrity(&db).is_ok_and(|said| said.is_none());
