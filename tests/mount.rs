@@ -269,10 +269,10 @@ fn attributes_are_as_promised() {
     let stat = |path: &str| mounted.at(path).symlink_metadata().unwrap();
     let photo = stat(&format!("{MONTH}/big.mp4"));
     assert_eq!((photo.size(), photo.blocks()), (BIG as u64, (BIG as u64).div_ceil(512)));
-    assert_eq!((photo.mtime(), photo.mtime_nsec(), photo.mode()), (1_715_421_600, 0, 0o100_444));
+    assert_eq!((photo.mtime(), photo.mtime_nsec(), photo.mode()), (1_715_421_600, 0, 0o100_644));
     assert_eq!((photo.uid(), photo.gid()), (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
     let month = stat(MONTH);
-    assert_eq!((month.mode(), month.size(), month.blocks()), (0o40_555, 0, 0));
+    assert_eq!((month.mode(), month.size(), month.blocks()), (0o40_755, 0, 0));
     let disk = stat("latest/files/upload/1/10.bin");
     assert_eq!((disk.mtime(), disk.mtime_nsec(), disk.mode()), (1_600_000_000, 123_456_789, 0o100_640));
     assert_eq!((disk.uid(), disk.gid()), (1000, 100));

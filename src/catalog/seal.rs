@@ -117,9 +117,11 @@ impl Sealed {
             let some = &mut pages[..hashes.len()];
             let read = self.file.read_exact_at(some.as_flattened_mut(), (first * PAGE) as u64);
             read.map_err(|error| Failure::Disk(error).named(what))?;
-            let wrong = some.iter().zip(hashes).enumerate().find(|(index, (page, hash))| {
-                hash_of(&self.key, first + index, page) != **hash
-            });
+            let wrong = some
+                .iter()
+                .zip(hashes)
+                .enumerate()
+                .find(|(index, (page, hash))| hash_of(&self.key, first + index, page) != **hash);
             if let Some((index, _)) = wrong {
                 return Err(Failure::Page(first + index).named(what));
             }
@@ -208,7 +210,11 @@ fn unsealed(file: &File, what: &Path) -> Error {
     let is_read = file.read_exact_at(&mut head, 0).is_ok();
     let number = |offset| i64::from(u32::from_be_bytes(field(&head, offset)));
     let (version, application) = (number(60), number(68));
-    if is_read && head.starts_with(b"SQLite format 3\0") && application == super::APPLICATION && version != super::VERSION {
+    if is_read
+        && head.starts_with(b"SQLite format 3\0")
+        && application == super::APPLICATION
+        && version != super::VERSION
+    {
         let versions = format!("has schema version {version}, this shoebox uses {}", super::VERSION);
         return not_a_catalog(what, &versions);
     }

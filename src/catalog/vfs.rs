@@ -113,7 +113,8 @@ unsafe extern "C" fn open(
     // SAFETY: `file` is room for `szOsFile` bytes, aligned for any type, which is ours until `close`. Without methods SQLite
     // takes it for not open. `out` is null or SQLite's.
     unsafe {
-        let methods: *const ffi::sqlite3_io_methods = if sealed.is_some() { &raw const METHODS } else { std::ptr::null() };
+        let methods: *const ffi::sqlite3_io_methods =
+            if sealed.is_some() { &raw const METHODS } else { std::ptr::null() };
         file.cast::<SealedFile>().write(SealedFile { base: ffi::sqlite3_file { pMethods: methods }, sealed });
         if let Some(out) = out.as_mut() {
             *out = ffi::SQLITE_OPEN_READONLY | ffi::SQLITE_OPEN_MAIN_DB;

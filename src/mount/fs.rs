@@ -209,7 +209,7 @@ impl Ends {
 
 /// What a listing says of `.` and `..`: the kernel takes the number and that it is a folder, nothing else.
 fn dot(ino: Ino) -> Node {
-    Node { ino, kind: Kind::Folder, size: 0, mtime_ns: 0, mode: 0o555, owner: None }
+    Node { ino, kind: Kind::Folder, size: 0, mtime_ns: 0, mode: 0o755, owner: None }
 }
 
 /// True for what lies in a snapshot.

@@ -25,7 +25,7 @@ impl At<'_> {
     /// The place that the folder `spot` is.
     fn place(&self, spot: Spot) -> Result<i64> {
         match spot {
-            Spot::Files => Ok(TOP),
+            Spot::Files if self.shows_files() => Ok(TOP),
             Spot::File(row) => Ok(self.folder_places(row)?.1),
             _ => Err(Error::invalid("not a folder of files/")),
         }
@@ -33,10 +33,7 @@ impl At<'_> {
 
     /// The file in `row`, if this view shows it.
     pub fn file(&self, row: u64) -> Result<File> {
-        let file = match self.view.user {
-            None => ask::file_by_row(self.db, row, self.time())?,
-            Some(_) => None,
-        };
+        let file = if self.shows_files() { ask::file_by_row(self.db, row, self.time())? } else { None };
         let shown = file.map(|file| Ok::<_, Error>((!self.is_private(&file)?).then_some(file))).transpose()?.flatten();
         shown.ok_or_else(|| Error::not_found("file"))
     }
@@ -97,14 +94,11 @@ impl At<'_> {
     /// The place that the folder in `row` lies in, and the place that it is. A walk asks this of each folder that it
     /// has just seen in a listing.
     fn folder_places(&self, row: u64) -> Result<(i64, i64)> {
-        let known = lock(&self.state.folders).get(&(self.time(), row)).copied();
-        match (known, self.view.user) {
-            (Some(places), None) => Ok(places),
-            _ => {
-                let file = self.file(row)?;
-                Ok((file.folder, file.child.ok_or_else(|| Error::invalid("not a folder"))?))
-            }
+        if let Some(places) = lock(&self.state.folders).get(&(self.time(), row)).filter(|_| self.shows_files()) {
+            return Ok(*places);
         }
+        let file = self.file(row)?;
+        Ok((file.folder, file.child.ok_or_else(|| Error::invalid("not a folder"))?))
     }
 
     fn is_private(&self, file: &File) -> Result<bool> {

@@ -1,8 +1,10 @@
 //! Names that every system takes: how a name out of Immich becomes the name of a file, and stays one of a kind.
 //!
-//! The rule, once. A name is put into NFC; a slash, a control character and any of `<>:"\|?*` becomes `_`; blanks at
+//! The rule, once. A name is put into NFC; a slash, a control character, a mark of direction or of a line's end and any of
+//! `<>:"\|?*` becomes `_`; blanks at
 //! both ends go; dots at the end become `_`; nothing at all becomes a stand-in; a name that Windows reserves or that
-//! file managers probe for gets `_` in front; what is longer than [`LONGEST`] bytes is cut before its extension.
+//! file managers probe for gets `_` in front; what is longer than [`LONGEST`] bytes, with what is added to it, is cut
+//! before its extension.
 //!
 //! Two names clash when they are equal after Unicode case folding and normalisation. Of all the things that any
 //! snapshot shows in one folder, taken in the order they came (see [`Unit::order`]), the first with a name keeps
@@ -18,8 +20,8 @@ use std::collections::{HashMap, HashSet};
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
-/// Bytes of a safe name: with a whole id (39) and another extension (17) it stays below the 255 of file systems.
-pub const LONGEST: usize = 255 - 39 - LONGEST_EXTENSION;
+/// Bytes of a name, as file systems have it.
+pub const LONGEST: usize = 255;
 
 /// Bytes of the longest extension that is kept when a name is cut, its dot included.
 const LONGEST_EXTENSION: usize = 17;
@@ -85,7 +87,13 @@ pub fn is_probe(name: &str) -> bool {
 }
 
 fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '/' | '<' | '>' | ':' | '"' | '\\' | '|' | '?' | '*')
+    c.is_control() || turns(c) || matches!(c, '/' | '<' | '>' | ':' | '"' | '\\' | '|' | '?' | '*')
+}
+
+/// Characters that nobody sees and that change what is seen: with U+202E in it `photo gpj.exe` looks as if it were a picture.
+/// Source: Unicode Standard Annex 9, section 2 (directional formatting), and the separators of lines and paragraphs.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn is_extension(dotted: &str) -> bool {
@@ -106,17 +114,22 @@ fn is_reserved(name: &str) -> bool {
     })
 }
 
-/// At most [`LONGEST`] bytes, cut between characters, the extension kept.
+/// At most [`LONGEST`] bytes, the extension kept.
 fn shorten(name: String) -> String {
-    if name.len() <= LONGEST {
-        return name;
-    }
     let (stem, extension) = split(&name);
-    let mut end = LONGEST - extension.len();
-    while !stem.is_char_boundary(end) {
-        end -= 1;
+    fitting(stem, extension)
+}
+
+/// `stem` and `end`; the stem is cut, between characters, where both are longer than a name can be.
+fn fitting(stem: &str, end: &str) -> String {
+    if stem.len() + end.len() <= LONGEST {
+        return format!("{stem}{end}");
     }
-    format!("{}{extension}", stem[..end].trim_end())
+    let mut cut = LONGEST.saturating_sub(end.len());
+    while !stem.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    format!("{}{end}", stem[..cut].trim_end())
 }
 
 /// The names that a thing goes by in one version of it: a photo, its sidecar, its moving half; or just a folder.
@@ -144,21 +157,27 @@ impl Shape {
 
     /// The name itself, with the suffix that its unit got.
     pub fn name(&self, suffix: &str) -> String {
-        format!("{}{suffix}{}", self.stem, self.extension)
+        fitting(&self.stem, &format!("{suffix}{}", self.extension))
     }
 
-    /// The name of the sidecar.
+    /// The name of the sidecar: the photo's, unless that one leaves no room.
     pub fn sidecar(&self, suffix: &str) -> String {
-        self.name(suffix) + ".xmp"
+        fitting(&self.stem, &format!("{suffix}{}.xmp", self.extension))
     }
 
     /// The name of the moving half. One that has no extension of its own, or the photo's, gets a word instead.
     pub fn video(&self, suffix: &str) -> String {
         let extension = self.video.as_deref().unwrap_or_default();
         match fold(extension) == fold(&self.extension) {
-            true => format!("{}{suffix} video{extension}", self.stem),
-            false => format!("{}{suffix}{extension}", self.stem),
+            true => fitting(&self.stem, &format!("{suffix} video{extension}")),
+            false => fitting(&self.stem, &format!("{suffix}{extension}")),
         }
+    }
+
+    /// True when its own names differ: a long one that is cut for its sidecar may become what it was.
+    fn is_sound(&self, suffix: &str) -> bool {
+        let names = self.folded(suffix);
+        names.iter().collect::<HashSet<_>>().len() == names.len()
     }
 
     fn folded(&self, suffix: &str) -> Vec<String> {
@@ -229,7 +248,8 @@ impl Suffixes {
 
     fn claim(&mut self, unit: &Unit, suffix: &str) -> bool {
         let names: HashSet<String> = unit.shapes.iter().flat_map(|shape| shape.folded(suffix)).collect();
-        let free = names.iter().all(|name| !self.taken.contains(name));
+        let free = unit.shapes.iter().all(|shape| shape.is_sound(suffix))
+            && names.iter().all(|name| !self.taken.contains(name));
         if free {
             self.taken.extend(names);
         }
@@ -280,12 +300,27 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_keeps_its_extension_and_room_for_a_suffix() {
+    fn a_name_is_kept_to_255_bytes_and_a_longer_one_keeps_its_extension() {
+        let longest = format!("{}.jpeg", "x".repeat(250));
+        assert_eq!(made(&longest), longest);
         let name = made(&format!("{}.jpeg", "日".repeat(200)));
-        assert!(name.ends_with("日.jpeg") && name.len() <= LONGEST, "{}", name.len());
+        assert!(name.ends_with("日.jpeg") && (253..=255).contains(&name.len()), "{}", name.len());
         let shape = Shape::asset(&"x".repeat(300), Some("a.0123456789abcdef"));
         let suffix = format!(" ({})", Uuid::nil());
-        assert!(shape.video(&suffix).len() <= 255 && shape.sidecar(&suffix).len() <= 255);
+        assert_eq!((shape.name("").len(), shape.video(&suffix).len(), shape.sidecar(&suffix).len()), (255, 255, 255));
+        assert!(shape.name(&suffix).ends_with(&suffix) && shape.sidecar("").ends_with(".xmp"));
+        // Cut for its sidecar it would be called as it is itself.
+        let own = unit(1, &format!("{}.xmp.xmp", "a".repeat(247)), None);
+        let mut suffixes = Suffixes::default();
+        suffixes.decide(vec![own.clone()]);
+        assert_eq!(suffixes.of(&own.id), " (01010101)");
+    }
+
+    #[test]
+    fn what_turns_the_direction_of_a_text_does_not_hide_how_a_name_ends() {
+        assert_eq!(made("rtl\u{202e}gpj.exe.jpg"), "rtl_gpj.exe.jpg");
+        assert_eq!(made("a\u{2028}b\u{2066}c\u{200f}d\u{61c}e.jpg"), "a_b_c_d_e.jpg");
+        assert_eq!(made("👩\u{200d}🚀.jpg"), "👩\u{200d}🚀.jpg", "what joins an emoji turns nothing");
     }
 
     #[test]

@@ -27,7 +27,9 @@ impl At<'_> {
         let folder = Node::folder(ino, self.mtime());
         match spot {
             Spot::Top | Spot::Users => Ok(folder),
-            Spot::Files | Spot::Database => self.whole().map(|()| folder),
+            Spot::Files if self.shows_files() => Ok(folder),
+            Spot::Files => Err(Error::not_found("folder")),
+            Spot::Database => self.whole().map(|()| folder),
             Spot::Dump => self.dump()?.ok_or_else(|| Error::not_found("dump")),
             Spot::User(user) => self.user_id(user).map(|_| folder),
             Spot::Picture(user) => {
@@ -60,6 +62,11 @@ impl At<'_> {
             None => Ok(()),
             Some(_) => Err(Error::not_found("folder")),
         }
+    }
+
+    /// True where `files/` is shown: to whoever sees all, and where it is known what is locked.
+    pub fn shows_files(&self) -> bool {
+        self.view.user.is_none() && (self.view.options.locked || self.snapshot.good)
     }
 
     /// The dump, for the owner of the mount alone; `None` in a snapshot without one.
@@ -202,12 +209,13 @@ impl At<'_> {
 }
 
 impl Node {
+    /// As a copy of it should be: the mount itself is read-only whatever the modes say.
     pub(super) fn folder(ino: Ino, mtime_ns: i64) -> Node {
-        Node { ino, kind: Kind::Folder, size: 0, mtime_ns, mode: 0o555, owner: None }
+        Node { ino, kind: Kind::Folder, size: 0, mtime_ns, mode: 0o755, owner: None }
     }
 
     pub(super) fn file(ino: Ino, size: u64, mtime_ns: i64) -> Node {
-        Node { ino, kind: Kind::File, size, mtime_ns, mode: 0o444, owner: None }
+        Node { ino, kind: Kind::File, size, mtime_ns, mode: 0o644, owner: None }
     }
 
     pub(super) fn symlink(ino: Ino, size: u64, mtime_ns: i64) -> Node {

@@ -92,10 +92,13 @@ impl At<'_> {
     }
 
     fn top(&self) -> Result<Listing> {
-        let whole = [("files", Spot::Files), ("database", Spot::Database)];
-        let whole = whole.into_iter().filter(|_| self.view.user.is_none());
-        let all = whole.chain([("users", Spot::Users)]);
-        Ok(Listing::new(all.filter_map(|(name, spot)| self.folder(name, spot)).collect()))
+        let all = [
+            ("files", Spot::Files, self.shows_files()),
+            ("database", Spot::Database, self.view.user.is_none()),
+            ("users", Spot::Users, true),
+        ];
+        let shown = all.into_iter().filter(|(_, _, is_shown)| *is_shown).map(|(name, spot, _)| (name, spot));
+        Ok(Listing::new(shown.filter_map(|(name, spot)| self.folder(name, spot)).collect()))
     }
 
     fn users(&self) -> Result<Listing> {
