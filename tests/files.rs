@@ -19,7 +19,7 @@ use shoebox::base::monitor::Silent;
 use shoebox::base::{FilePath, Kind, Monitor, Phase, Problem};
 use shoebox::catalog::query;
 use shoebox::repo::{Repository, Session, SnapshotRecord, StreamReader};
-use shoebox::task::backup::Report;
+use shoebox::task::backup::{Options, Report, backup};
 
 mod backup_library;
 
@@ -65,8 +65,11 @@ fn odd_files_are_stored_and_what_is_no_file_is_named() {
     rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap();
     let _socket = UnixListener::bind(at("socket")).unwrap();
     let report = home.backup();
-    let left_out = "it is a pipe, a socket or a device and was left out".to_owned();
-    assert_eq!(problems(&report), [("upload/pipe".into(), left_out.clone()), ("upload/socket".into(), left_out)]);
+    let left_out = |path: &str| {
+        let what = "it is a pipe, a socket or a device and was left out";
+        (path.to_owned(), format!("{what}; --exclude {path} says that this is right"))
+    };
+    assert_eq!(problems(&report), [left_out("upload/pipe"), left_out("upload/socket")]);
     assert_eq!(report.record.completeness.unreadable, 2);
     let all = names(&home, &report.record);
     assert!(files.iter().all(|path| all.contains(path)));
@@ -276,6 +279,82 @@ fn an_interrupted_backup_goes_on_where_it_was() {
     let path = format!("upload/{ANN}/000.jpg");
     assert!(stored(&home, &report.record, &path) == noise(0, 1 << 20));
     assert_eq!(home.backup().unchanged, 303);
+}
+
+#[test]
+fn a_folder_that_is_swapped_for_a_link_while_the_backup_reads_brings_nothing_from_outside() {
+    let home = Home::new();
+    let outside = tempfile::tempdir().unwrap();
+    let photos = |folder: &Path, text: &str| {
+        fs::create_dir_all(folder).unwrap();
+        (0..200)
+            .for_each(|number| fs::write(folder.join(format!("{number}.jpg")), format!("{text} {number}")).unwrap());
+    };
+    let at = |name: &str| home.upload().join("upload").join(name);
+    let (real, aside, link) = (at("zz"), at("aside"), at("link"));
+    photos(&real, "inside");
+    photos(&outside.path().join("secrets"), "secret");
+    std::os::unix::fs::symlink(outside.path().join("secrets"), &link).unwrap();
+    let stop = AtomicBool::new(false);
+    let swap = || {
+        while !stop.load(Ordering::Relaxed) {
+            fs::rename(&real, &aside).unwrap();
+            fs::rename(&link, &real).unwrap();
+            fs::rename(&real, &link).unwrap();
+            fs::rename(&aside, &real).unwrap();
+        }
+    };
+    let begun = Instant::now();
+    let mut reports = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(swap);
+        let options = || Options { accept_shrink: true, ..home.options() };
+        while reports.len() < 10
+            && begun.elapsed() < Duration::from_secs(20)
+            && reports.last().is_none_or(Result::is_ok)
+        {
+            reports.push(backup(&home.repository(), options(), &Silent));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let reports: Vec<Report> = reports.into_iter().map(Result::unwrap).collect();
+    let mut tried = 0;
+    for report in &reports {
+        for entry in listed(&home, &report.record) {
+            let name = String::from_utf8_lossy(entry.path.as_bytes()).into_owned();
+            let in_the_folder = ["upload/zz/", "upload/aside/", "upload/link/"].iter().any(|at| name.starts_with(at));
+            if in_the_folder && entry.hash.is_some() {
+                tried += 1;
+                assert!(stored(&home, &report.record, &name).starts_with(b"inside"), "{name}");
+            }
+        }
+    }
+    println!("{tried} files in {} snapshots", reports.len());
+    assert!(tried > 0);
+}
+
+#[test]
+fn a_backup_without_descriptors_fails_and_never_leaves_files_out() {
+    let mut refused = 0;
+    for limit in 12..=24 {
+        let home = Home::new();
+        (0..60).for_each(|number| drop(home.write(format!("upload/{ANN}/{number:02}.jpg"), &noise(number, 1000))));
+        let said = Command::new("sh")
+            .arg("-c")
+            .arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\""))
+            .args([env!("CARGO_BIN_EXE_shoebox"), "backup", "--repository"])
+            .args([home.repo_path().as_os_str(), OsStr::new("--upload-location"), home.upload().as_os_str()])
+            .args([OsStr::new("--dump"), home.dump_path().as_os_str()])
+            .output()
+            .unwrap();
+        let said_so = String::from_utf8_lossy(&said.stderr).into_owned();
+        let records = home.repository().snapshot_ids().unwrap();
+        let files = records.iter().map(|id| home.repository().record(*id).unwrap().files.files).collect::<Vec<_>>();
+        assert!(files.iter().all(|files| *files == 63), "{limit}: {files:?} {said_so}");
+        assert_eq!(said.status.code() == Some(0), !records.is_empty(), "{limit}: {said_so}");
+        refused += u32::from(records.is_empty());
+    }
+    assert!((1..13).contains(&refused), "{refused} of the limits were too low");
 }
 
 /// A file system of its own with a size; unmounted when dropped.

@@ -11,11 +11,14 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use shoebox::base::monitor::Silent;
-use shoebox::base::{Error, FilePath, Kind};
+use shoebox::base::{Error, FilePath, Kind, Problem};
 use shoebox::source::postgres::{Clients, start, start_among};
-use shoebox::source::{DumpRequest, DumpTool, Exclude, Found, FoundKind, Root, Secret, Server, UploadLocation, walk};
+use shoebox::source::{
+    DumpRequest, DumpTool, Exclude, Found, FoundKind, Obstacle, Places, Root, Secret, Server, UploadLocation, walk,
+};
 use support::postgres::{debian, free_port, newer_versions};
 use support::{Docker, Era, Postgres, sample_library};
 
@@ -323,8 +326,19 @@ fn root(folder: &Path, shown: &str) -> Root {
     Root { folder: folder.to_owned(), shown: FilePath::new(shown).unwrap() }
 }
 
-fn found(roots: Vec<Root>, extra: Vec<(FilePath, PathBuf)>) -> Vec<Found> {
-    walk(roots, extra, Exclude::default()).map(|item| item.unwrap()).collect()
+fn places(walked: Vec<Root>, beside: Vec<Root>) -> Arc<Places> {
+    Arc::new(Places::open(walked, beside).unwrap())
+}
+
+fn found(roots: Vec<Root>) -> Vec<Found> {
+    walk(&places(roots, Vec::new()), Vec::new(), Exclude::default()).map(|item| item.unwrap()).collect()
+}
+
+fn problem(obstacle: Obstacle) -> Problem {
+    match obstacle {
+        Obstacle::Problem(problem) => problem,
+        Obstacle::End(error) => panic!("{}", error.chain()),
+    }
 }
 
 fn shown(found: &[Found]) -> Vec<FilePath> {
@@ -335,7 +349,7 @@ fn shown(found: &[Found]) -> Vec<FilePath> {
 fn the_walk_tells_what_the_standard_library_tells_in_the_order_of_a_file_list() {
     let library = sample_library(2, Era::New);
     let location = UploadLocation::open(&library.upload_location()).unwrap();
-    let found = found(location.roots(true), Vec::new());
+    let found = found(location.roots(true));
     assert!(shown(&found).is_sorted());
 
     let everything: BTreeSet<FilePath> = walkdir::WalkDir::new(location.folder())
@@ -376,7 +390,7 @@ fn odd_names_and_kinds_come_through() {
     rustix::fs::mkfifoat(rustix::fs::CWD, folder.path().join("pipe"), rustix::fs::Mode::RUSR).unwrap();
     fs::hard_link(folder.path().join("a/z"), folder.path().join("twin")).unwrap();
 
-    let found = found(vec![root(folder.path(), "upload")], Vec::new());
+    let found = found(vec![root(folder.path(), "upload")]);
     assert!(shown(&found).is_sorted());
     assert_eq!(found.len(), names.len() + 6);
     let kind = |name: &str| found.iter().find(|found| found.path.name() == name.as_bytes()).unwrap();
@@ -396,12 +410,13 @@ fn roots_and_single_files_are_merged_with_the_folders_above_them() {
     fs::set_permissions(folder.path().join("encoded-video/u"), fs::Permissions::from_mode(0o750)).unwrap();
     let single = FilePath::new("encoded-video/u/aa/1-MP.mp4").unwrap();
     let inside = FilePath::new("upload/u/1.jpg").unwrap();
-    let extra = [&inside, &single].map(|path| (path.clone(), path.below(folder.path()))).into();
     let roots = vec![
         root(&folder.path().join("upload"), "upload"),
         root(&folder.path().join("nas/family"), "external/mnt/family"),
     ];
-    let found = found(roots, extra);
+    let beside = vec![root(&folder.path().join("encoded-video"), "encoded-video")];
+    let walked = walk(&places(roots, beside), vec![inside, single], Exclude::default());
+    let found: Vec<Found> = walked.map(|item| item.unwrap()).collect();
     let paths: Vec<_> = found.iter().map(|found| found.path.to_string()).collect();
     assert_eq!(
         paths,
@@ -429,11 +444,11 @@ fn what_vanishes_or_is_not_there_is_a_problem_and_the_walk_goes_on() {
     for name in ["a", "b", "c"] {
         fs::write(folder.path().join(name), "x").unwrap();
     }
-    let extra = vec![(FilePath::new("encoded-video/gone.mp4").unwrap(), folder.path().join("gone.mp4"))];
+    let extra = vec![FilePath::new("encoded-video/gone.mp4").unwrap()];
     let roots = vec![root(folder.path(), "upload"), root(&folder.path().join("none"), "library")];
     let mut seen = Vec::new();
     let mut problems = Vec::new();
-    for item in walk(roots, extra, Exclude::default()) {
+    for item in walk(&places(roots, Vec::new()), extra, Exclude::default()) {
         match item {
             Ok(found) => {
                 if found.path.name() == b"upload" {
@@ -441,7 +456,7 @@ fn what_vanishes_or_is_not_there_is_a_problem_and_the_walk_goes_on() {
                 }
                 seen.push(found.path.to_string());
             }
-            Err(problem) => problems.push(problem),
+            Err(obstacle) => problems.push(problem(obstacle)),
         }
     }
     assert_eq!(seen, ["encoded-video", "upload", "upload/a", "upload/c"]);
@@ -477,12 +492,13 @@ fn a_folder_that_may_not_be_read_is_a_problem_and_its_neighbours_are_told() {
     mode("closed", 0o000);
     mode("list only", 0o400);
     let (found, problems): (Vec<_>, Vec<_>) =
-        walk(vec![root(folder.path(), "u")], Vec::new(), Exclude::default()).partition(Result::is_ok);
+        walk(&places(vec![root(folder.path(), "u")], Vec::new()), Vec::new(), Exclude::default())
+            .partition(Result::is_ok);
     mode("closed", 0o700);
     mode("list only", 0o700);
     let paths: Vec<_> = found.into_iter().map(|found| found.unwrap().path.to_string()).collect();
     assert_eq!(paths, ["u", "u/closed", "u/list only", "u/open", "u/open/x"]);
-    let problems: Vec<_> = problems.into_iter().map(Result::unwrap_err).collect();
+    let problems: Vec<_> = problems.into_iter().map(|item| problem(item.unwrap_err())).collect();
     assert_eq!(problems[0].subject, "u/closed");
     assert_eq!(problems[1].subject, "u/list only/x");
     assert!(problems.iter().all(|problem| problem.message.contains("permission denied")));
@@ -498,7 +514,7 @@ fn deep_folders_are_walked_with_few_of_them_open() {
         fs::write(place.join("z"), "").unwrap();
         place.push("d");
     }
-    let mut walk = walk(vec![root(folder.path(), "u")], Vec::new(), Exclude::default());
+    let mut walk = walk(&places(vec![root(folder.path(), "u")], Vec::new()), Vec::new(), Exclude::default());
     let mut paths = Vec::new();
     let mut most = 0;
     for item in &mut walk {
@@ -525,7 +541,7 @@ fn what_is_excluded_is_not_told_and_not_entered() {
         fs::write(path, "").unwrap();
     }
     let exclude = Exclude::new(&["**/@eaDir", "upload/*.tmp"]).unwrap();
-    let paths: Vec<_> = walk(vec![root(folder.path(), "upload")], Vec::new(), exclude)
+    let paths: Vec<_> = walk(&places(vec![root(folder.path(), "upload")], Vec::new()), Vec::new(), exclude)
         .map(|item| item.unwrap().path.to_string())
         .collect();
     assert_eq!(paths, ["upload", "upload/a", "upload/a/photo.jpg", "upload/b", "upload/b/c.tmp"]);
@@ -538,9 +554,10 @@ fn a_folder_that_is_a_symlink_to_another_disk_is_walked() {
     fs::create_dir_all(folder.path().join("big disk")).unwrap();
     fs::create_dir_all(folder.path().join("immich/upload")).unwrap();
     fs::write(folder.path().join("immich/upload/.immich"), "1").unwrap();
+    fs::write(folder.path().join("big disk/.immich"), "1").unwrap();
     fs::write(folder.path().join("big disk/x.jpg"), "x").unwrap();
     symlink("../big disk", folder.path().join("immich/library")).unwrap();
     let location = UploadLocation::open(&folder.path().join("immich")).unwrap();
-    let paths: Vec<_> = found(location.roots(false), Vec::new()).iter().map(|found| found.path.to_string()).collect();
-    assert_eq!(paths, ["library", "library/x.jpg", "upload", "upload/.immich"]);
+    let paths: Vec<_> = found(location.roots(false)).iter().map(|found| found.path.to_string()).collect();
+    assert_eq!(paths, ["library", "library/.immich", "library/x.jpg", "upload", "upload/.immich"]);
 }

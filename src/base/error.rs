@@ -32,6 +32,8 @@ pub enum Kind {
     Permission,
     /// No space is left where it was to be written.
     NoSpace,
+    /// This process or machine has no descriptor, or no memory, left.
+    Exhausted,
     /// Stopped by a signal.
     Interrupted,
     /// Any other failure of the operating system.
@@ -122,21 +124,30 @@ impl Error {
             ErrorKind::AlreadyExists => Kind::Exists,
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Kind::Permission,
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Kind::NoSpace,
+            _ if is_exhausted(&source) => Kind::Exhausted,
             _ => Kind::Io,
         };
         Error::new(kind, what).caused_by(source).if_full()
     }
 
-    /// Adds what to do about a disk that is full, if that is what it is.
+    /// Adds what to do about a disk that is full, or a limit that is reached, if that is what it is.
     #[must_use]
     pub fn if_full(self) -> Self {
         match self.kind {
             Kind::NoSpace => {
                 self.hint("free some space or use a larger disk, then run it again: it goes on where it was")
             }
+            Kind::Exhausted => self.hint(
+                "allow more open files (`ulimit -n`, LimitNOFILE= of the service) or memory; what else runs here and holds them?",
+            ),
             _ => self,
         }
     }
+}
+
+/// True when this process or machine has no descriptor, or no memory, left: no file is at fault.
+pub fn is_exhausted(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
 }
 
 impl From<rusqlite::Error> for Error {
@@ -150,7 +161,8 @@ impl From<rusqlite::Error> for Error {
             Some(ErrorCode::DiskFull) => Kind::NoSpace,
             Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => Kind::Permission,
             // The file may be as good as ever: nothing is built anew because a cable is loose.
-            Some(ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => Kind::Io,
+            Some(ErrorCode::SystemIoFailure) => Kind::Io,
+            Some(ErrorCode::OutOfMemory) => Kind::Exhausted,
             _ => Kind::Damaged,
         };
         Error::new(kind, "the catalog could not be read")

@@ -29,6 +29,7 @@ pub(super) fn of_error(error: &Error) -> ExitCode {
         | Kind::Program
         | Kind::Permission
         | Kind::NoSpace
+        | Kind::Exhausted
         | Kind::Interrupted
         | Kind::Io => FAILED,
     })

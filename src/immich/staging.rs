@@ -208,6 +208,7 @@ impl<T> Staged<T> for rusqlite::Result<T> {
             use rusqlite::ErrorCode;
             let kind = match source.sqlite_error_code() {
                 Some(ErrorCode::DiskFull) => Kind::NoSpace,
+                Some(ErrorCode::OutOfMemory) => Kind::Exhausted,
                 Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => Kind::Permission,
                 _ => Kind::Io,
             };

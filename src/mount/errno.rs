@@ -17,6 +17,7 @@ pub(super) fn errno(error: &Error) -> Errno {
         Kind::Refused => Errno::EPERM,
         Kind::Permission => Errno::EACCES,
         Kind::NoSpace => Errno::ENOSPC,
+        Kind::Exhausted => Errno::ENFILE,
         Kind::Interrupted => Errno::EINTR,
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::base::{Context, Error, FilePath, Kind, Result};
 
-use super::walk::Root;
+use super::places::Root;
 
 /// Folders whose files Immich cannot make again.
 pub const ORIGINALS: [&str; 3] = ["library", "profile", "upload"];
@@ -63,6 +63,11 @@ impl UploadLocation {
     pub fn roots(&self, generated: bool) -> Vec<Root> {
         let wanted = ORIGINALS.iter().chain(GENERATED.iter().filter(|_| generated));
         wanted.filter_map(|name| self.root(name)).collect()
+    }
+
+    /// The folders that are not walked and of which single files are read.
+    pub fn beside(&self, generated: bool) -> Vec<Root> {
+        GENERATED.iter().filter(|_| !generated).filter_map(|name| self.root(name)).collect()
     }
 
     fn root(&self, name: &str) -> Option<Root> {

@@ -7,12 +7,14 @@ pub mod dotenv;
 pub mod envfile;
 pub mod installation;
 pub mod location;
+pub mod places;
 pub mod postgres;
 pub mod secret;
 pub mod walk;
 
 pub use envfile::ImmichEnv;
 pub use location::UploadLocation;
+pub use places::{Places, Root};
 pub use postgres::{Access, Clients, DumpRequest, DumpTool, RunningDump, Server};
 pub use secret::Secret;
-pub use walk::{Exclude, Found, FoundKind, Root, walk};
+pub use walk::{Exclude, Found, FoundKind, Obstacle, walk};

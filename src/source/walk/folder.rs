@@ -1,24 +1,27 @@
 //! One folder and everything below it, sorted.
 
 use std::collections::VecDeque;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::sync::Arc;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, fstat, openat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
 use crate::base::FilePath;
 
-use super::{ABSENT, Exclude, Found, Item, Root, VANISHED, problem};
+use super::{ABSENT, Exclude, Found, Item, Obstacle, VANISHED, obstacle};
+use crate::source::places::Places;
 
-/// So many folders are held open at a time; those further up are opened again by path when the walk comes back.
+/// So many folders are held open at a time; those further up are opened again when the walk comes back.
 const OPEN: usize = 64;
 
 /// The walk below one root. Calls go by name relative to the open folder, as `find` does it.
 pub(super) struct FolderWalk {
-    root: Root,
+    places: Arc<Places>,
+    root: FilePath,
     exclude: Exclude,
     /// The folders from the root to where the walk is.
     stack: Vec<Level>,
@@ -54,6 +57,8 @@ impl Names {
     fn sort(&mut self) {
         let bytes = &self.bytes;
         self.sorted.sort_unstable_by(|a, b| bytes[a.clone()].cmp(&bytes[b.clone()]));
+        // One that is renamed while the folder is read may be told twice (readdir(3)).
+        self.sorted.dedup_by(|a, b| bytes[a.clone()] == bytes[b.clone()]);
     }
 
     fn get(&self, index: usize) -> Option<&CStr> {
@@ -67,8 +72,9 @@ impl Names {
 }
 
 impl FolderWalk {
-    pub(super) fn new(root: Root, exclude: Exclude) -> Self {
+    pub(super) fn new(places: Arc<Places>, root: FilePath, exclude: Exclude) -> Self {
         FolderWalk {
+            places,
             root,
             exclude,
             stack: Vec::new(),
@@ -79,21 +85,21 @@ impl FolderWalk {
         }
     }
 
-    /// The root itself. A symlink at this place is followed: people move `library/` to a larger disk that way.
+    /// The root itself.
     fn begin(&mut self) -> Option<Item> {
         self.begun = true;
-        let shown = self.root.shown.clone();
+        let shown = self.root.clone();
         if self.exclude.covers(&shown) {
             return None;
         }
-        let opened = openat(CWD, &self.root.folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let opened = self.places.folder(&shown);
         let stat = opened.as_ref().map_err(|&errno| errno).and_then(fstat);
         match (opened, stat) {
             (Ok(folder), Ok(stat)) => {
                 self.list(folder, shown.clone());
                 Some(Ok(Found::from_stat(shown, &stat)))
             }
-            (Err(errno), _) | (_, Err(errno)) => Some(Err(problem(&shown, ABSENT, "read", errno))),
+            (Err(errno), _) | (_, Err(errno)) => Some(Err(self.obstacle(&shown, ABSENT, "read", errno))),
         }
     }
 
@@ -101,7 +107,8 @@ impl FolderWalk {
     fn list(&mut self, folder: OwnedFd, path: FilePath) {
         let mut names = self.spare.pop().unwrap_or_default();
         if let Err(errno) = read_names(folder.as_fd(), &mut self.buffer, &mut names) {
-            self.waiting.push_back(Err(problem(&path, VANISHED, "read", errno)));
+            let obstacle = self.obstacle(&path, VANISHED, "read", errno);
+            self.waiting.push_back(Err(obstacle));
         }
         if let Some(distant) = self.stack.len().checked_sub(OPEN) {
             self.stack[distant].folder = None;
@@ -118,20 +125,20 @@ impl FolderWalk {
         };
         level.next += 1;
         let path = level.path.join(name.to_bytes()).ok()?;
-        if self.exclude.covers(&path) {
+        if self.exclude.covers(&path) || self.places.is_root(&path) {
             return None;
         }
         let looked = match &level.folder {
             Some(folder) => look(folder.as_fd(), name),
-            None => reopen(&self.root, &level.path).and_then(|folder| look(level.folder.insert(folder).as_fd(), name)),
+            None => self.places.folder(&level.path).and_then(|folder| look(level.folder.insert(folder).as_fd(), name)),
         };
         match looked {
-            Ok(Looked { stat, inner }) => {
-                let found = Found::from_stat(path, &stat);
+            Ok(Looked { stat, inner, target }) => {
+                let found = Found { target, ..Found::from_stat(path, &stat) };
                 self.enter(inner, &found.path);
                 Some(Ok(found))
             }
-            Err(errno) => Some(Err(problem(&path, VANISHED, "read", errno))),
+            Err(errno) => Some(Err(self.obstacle(&path, VANISHED, "read", errno))),
         }
     }
 
@@ -139,9 +146,13 @@ impl FolderWalk {
     fn enter(&mut self, inner: Option<Result<OwnedFd, Errno>>, path: &FilePath) {
         match inner {
             Some(Ok(inner)) => self.list(inner, path.clone()),
-            Some(Err(errno)) => self.waiting.push_back(Err(problem(path, VANISHED, "opened", errno))),
+            Some(Err(errno)) => self.waiting.push_back(Err(self.obstacle(path, VANISHED, "opened", errno))),
             None => {}
         }
+    }
+
+    fn obstacle(&self, path: &FilePath, absent: &str, doing: &str, errno: Errno) -> Obstacle {
+        obstacle(&self.places, path, absent, doing, errno)
     }
 
     fn leave(&mut self) {
@@ -173,25 +184,20 @@ impl Iterator for FolderWalk {
     }
 }
 
-/// What an entry is, and the open folder if it is one.
+/// What an entry is, the open folder if it is one, and where it points if it is a symlink.
 struct Looked {
     stat: Stat,
     inner: Option<Result<OwnedFd, Errno>>,
+    target: Option<Vec<u8>>,
 }
 
 fn look(parent: BorrowedFd<'_>, name: &CStr) -> Result<Looked, Errno> {
     let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let kind = FileType::from_raw_mode(stat.st_mode);
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let inner = is_folder.then(|| openat(parent, name, flags, Mode::empty()));
-    Ok(Looked { stat, inner })
-}
-
-/// Opens a folder again whose turn has come back.
-fn reopen(root: &Root, path: &FilePath) -> Result<OwnedFd, Errno> {
-    let below = path.as_bytes().get(root.shown.as_bytes().len() + 1..).and_then(|rest| FilePath::new(rest).ok());
-    let folder = below.map_or_else(|| root.folder.clone(), |below| below.below(&root.folder));
-    openat(CWD, &folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    let inner = (kind == FileType::Directory).then(|| openat(parent, name, flags, Mode::empty()));
+    let target = (kind == FileType::Symlink).then(|| readlinkat(parent, name, Vec::new())).transpose()?;
+    Ok(Looked { stat, inner, target: target.map(CString::into_bytes) })
 }
 
 /// Reads the names in `folder` in sorted order. After a failure those that were read stay.

@@ -3,7 +3,7 @@
 //! Several folders and single files (a motion photo's video under `encoded-video/`) come merged, with the folders above them.
 //! What always holds: paths ascend (see [`FilePath`]) and none comes twice; a folder comes right before its content;
 //! symlinks are told and not followed, except where a root itself is one; only one folder's names at each level are in memory.
-//! What cannot be read is a [`Problem`] that stands among the entries, and the walk goes on.
+//! What cannot be read is an [`Obstacle`] that stands among the entries; the walk goes on, unless it is of no use to.
 //!
 //! Limit: a path longer than the system's PATH_MAX below a root cannot be reached, as with every other tool.
 
@@ -12,11 +12,13 @@ mod merge;
 mod single;
 
 use std::io;
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
 
+use super::places::Places;
 use crate::base::{Error, FilePath, Problem, Result};
 
 use folder::FolderWalk;
@@ -49,15 +51,17 @@ pub struct Found {
     pub ino: u64,
     /// Hard links to it.
     pub links: u64,
+    /// Where a symlink points.
+    pub target: Option<Vec<u8>>,
 }
 
-/// A folder that is walked, and the path that its entries are shown below.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Root {
-    /// On this machine.
-    pub folder: PathBuf,
-    /// In the file list, such as `upload` or `external/mnt/family`.
-    pub shown: FilePath,
+/// Why the walk does not tell an entry.
+#[derive(Debug)]
+pub enum Obstacle {
+    /// This one is left out.
+    Problem(Problem),
+    /// Nothing more can be read: the end of the run.
+    End(Error),
 }
 
 /// Patterns of shown paths that are left out; a folder that matches is not entered.
@@ -84,16 +88,13 @@ fn not_a_pattern(pattern: &str, error: globset::Error) -> Error {
     Error::invalid(format_args!("`{pattern}` is not a pattern")).caused_by(error)
 }
 
-/// Walks `roots` and `extra` (single files: the shown path, and where it is) in the order of their shown paths.
-///
-/// A path that two of them show is taken from the first.
-pub fn walk(roots: Vec<Root>, extra: Vec<(FilePath, PathBuf)>, exclude: Exclude) -> Walk {
+/// Walks the roots of `places` that are to be walked, and single files of the others, in the order of their shown paths.
+pub fn walk(places: &Arc<Places>, extra: Vec<FilePath>, exclude: Exclude) -> Walk {
     let mut merge = Merge::default();
-    let above: Vec<_> = roots.iter().map(|root| (root.shown.clone(), root.folder.clone())).collect();
-    for root in roots {
-        merge.add(FolderWalk::new(root, exclude.clone()));
+    for place in places.walked() {
+        merge.add(FolderWalk::new(Arc::clone(places), place.root.shown.clone(), exclude.clone()));
     }
-    merge.add(single::entries(extra, above, &exclude));
+    merge.add(single::entries(extra, places, &exclude));
     Walk(merge)
 }
 
@@ -101,7 +102,7 @@ pub fn walk(roots: Vec<Root>, extra: Vec<(FilePath, PathBuf)>, exclude: Exclude)
 pub struct Walk(Merge);
 
 impl Iterator for Walk {
-    type Item = std::result::Result<Found, Problem>;
+    type Item = Item;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.0.next()
@@ -113,8 +114,8 @@ const VANISHED: &str = "vanished while the folder was read";
 /// It was asked for.
 const ABSENT: &str = "is not there";
 
-/// One entry or one problem.
-type Item = std::result::Result<Found, Problem>;
+/// An entry, or why there is none.
+type Item = std::result::Result<Found, Obstacle>;
 
 impl Found {
     #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "the fields are narrower on other machines")]
@@ -136,6 +137,7 @@ impl Found {
             dev: stat.st_dev,
             ino: stat.st_ino,
             links: u64::from(stat.st_nlink),
+            target: None,
         }
     }
 }
@@ -145,12 +147,15 @@ fn nanoseconds(seconds: i64, rest: i64) -> i64 {
 }
 
 /// What keeps `path` from being told; `absent` says what it means if nothing is there.
-fn problem(path: &FilePath, absent: &str, doing: &str, error: impl Into<io::Error>) -> Problem {
-    let error = error.into();
+fn obstacle(places: &Places, path: &FilePath, absent: &str, doing: &str, errno: Errno) -> Obstacle {
+    let error = io::Error::from(errno);
+    if let Some(error) = places.ending(path, &error) {
+        return Obstacle::End(error);
+    }
     let message = match error.kind() {
         io::ErrorKind::NotFound => absent.to_owned(),
         io::ErrorKind::PermissionDenied => format!("may not be {doing}: permission denied"),
         _ => format!("could not be {doing}: {error}"),
     };
-    Problem { subject: path.to_string(), message }
+    Obstacle::Problem(Problem { subject: path.to_string(), message })
 }

@@ -3,46 +3,57 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::{lstat, stat};
+use rustix::fs::stat;
 use rustix::io::Errno;
 
+use super::{ABSENT, Exclude, Found, FoundKind, Item, obstacle};
 use crate::base::FilePath;
+use crate::source::places::{Places, Root};
 
-use super::{ABSENT, Exclude, Found, FoundKind, Item, problem};
-
-/// The entries for `files` and for every folder above them and above `roots`, sorted.
+/// The entries for `files` and for every folder above them and above the roots of `places`, sorted.
 pub(super) fn entries(
-    files: Vec<(FilePath, PathBuf)>,
-    roots: Vec<(FilePath, PathBuf)>,
+    files: Vec<FilePath>,
+    places: &Places,
     exclude: &Exclude,
-) -> impl Iterator<Item = Item> + Send + 'static {
+) -> impl Iterator<Item = Item> + Send + use<> {
     let mut items = BTreeMap::new();
-    for (shown, place) in roots {
-        add_folders_above(&mut items, &shown, &place);
+    for place in places.walked() {
+        add_folders_above_root(&mut items, &place.root);
     }
-    for (shown, place) in files.into_iter().filter(|(shown, _)| !exclude.covers(shown)) {
-        add_folders_above(&mut items, &shown, &place);
-        items.extend(look(&shown, &place).map(|item| (shown, item)));
+    for file in files.into_iter().filter(|file| !exclude.covers(file)) {
+        add_folders_above(&mut items, &file, places);
+        items.extend(look(&file, places).map(|item| (file, item)));
     }
     items.into_values()
 }
 
-/// What is at `place`. One that is not there is no problem of the walk: whoever named it knows what it lacks.
-fn look(shown: &FilePath, place: &Path) -> Option<Item> {
-    match lstat(place) {
-        Ok(stat) => Some(Ok(Found::from_stat(shown.clone(), &stat))),
+/// What is at `path`. One that is not there is no problem of the walk: whoever named it knows what it lacks.
+fn look(path: &FilePath, places: &Places) -> Option<Item> {
+    match places.look(path) {
+        Ok(stat) => Some(Ok(Found::from_stat(path.clone(), &stat))),
         Err(Errno::NOENT) => None,
-        Err(errno) => Some(Err(problem(shown, ABSENT, "read", errno))),
+        Err(errno) => Some(Err(obstacle(places, path, ABSENT, "read", errno))),
     }
 }
 
-/// Adds the folders above `shown`. They are those on disk as long as the names agree; further up only the file list
-/// has such a folder (`external`), and a stand-in is told.
-fn add_folders_above(items: &mut BTreeMap<FilePath, Item>, shown: &FilePath, place: &Path) {
-    let mut above = shown.parent();
-    let mut place = place.parent();
+/// Adds the folders above the file at `path`, as they are on disk.
+fn add_folders_above(items: &mut BTreeMap<FilePath, Item>, path: &FilePath, places: &Places) {
+    let mut above = path.parent();
+    while let Some(folder) = above {
+        above = folder.parent();
+        let stat = places.look(&folder).ok();
+        let found = stat.map(|stat| Found::from_stat(folder.clone(), &stat)).filter(is_folder);
+        items.entry(folder.clone()).or_insert_with(|| Ok(found.unwrap_or_else(|| stand_in(&folder))));
+    }
+}
+
+/// Adds the folders above a root. They are those on disk as long as the names agree; further up only the file list has such a
+/// folder (`external`), and a stand-in is told.
+fn add_folders_above_root(items: &mut BTreeMap<FilePath, Item>, root: &Root) {
+    let mut above = root.shown.parent();
+    let mut place = root.folder.parent();
     while let Some(folder) = above {
         place = place.filter(|place| place.file_name() == Some(OsStr::from_bytes(folder.name())));
         let found = place.and_then(|place| describe(&folder, place)).unwrap_or_else(|| stand_in(&folder));
@@ -54,10 +65,25 @@ fn add_folders_above(items: &mut BTreeMap<FilePath, Item>, shown: &FilePath, pla
 
 fn describe(shown: &FilePath, place: &Path) -> Option<Found> {
     let stat = stat(place).ok()?;
-    Some(Found::from_stat(shown.clone(), &stat)).filter(|found| found.kind == FoundKind::Folder)
+    Some(Found::from_stat(shown.clone(), &stat)).filter(is_folder)
+}
+
+fn is_folder(found: &Found) -> bool {
+    found.kind == FoundKind::Folder
 }
 
 fn stand_in(shown: &FilePath) -> Found {
-    let path = shown.clone();
-    Found { path, kind: FoundKind::Folder, size: 0, mtime: 0, mode: 0o755, uid: 0, gid: 0, dev: 0, ino: 0, links: 1 }
+    Found {
+        path: shown.clone(),
+        kind: FoundKind::Folder,
+        size: 0,
+        mtime: 0,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        dev: 0,
+        ino: 0,
+        links: 1,
+        target: None,
+    }
 }

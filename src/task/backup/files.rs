@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::iter::Peekable;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -21,7 +21,7 @@ use crate::base::file::{FileEntry, FileKind};
 use crate::base::{Context, Error, FilePath, Hash, Kind, Monitor, Phase, Problem, Result};
 use crate::catalog::{Generation, query};
 use crate::repo::{self, ContentSink, Contents, SnapshotRecord, StreamReader, StreamWriter};
-use crate::source::{Found, FoundKind, Root, UploadLocation};
+use crate::source::{Found, FoundKind, Obstacle, Places};
 
 /// Entries that go to the list writer at once: one by one, waking it costs more than its work.
 const BATCH: usize = 64;
@@ -36,6 +36,7 @@ pub(super) struct Files<'a> {
     pub sink: &'a ContentSink,
     pub generation: &'a Generation,
     pub contents: &'a Contents,
+    pub places: &'a Places,
     pub last: Option<&'a SnapshotRecord>,
     /// Folder for the list while it is made.
     pub scratch: PathBuf,
@@ -83,28 +84,6 @@ impl Pass {
     }
 }
 
-/// Where shown paths are on this machine.
-pub(super) struct Places<'a> {
-    location: &'a UploadLocation,
-    roots: &'a [Root],
-    extra: HashMap<&'a FilePath, &'a Path>,
-}
-
-impl<'a> Places<'a> {
-    pub fn new(location: &'a UploadLocation, roots: &'a [Root], extra: &'a [(FilePath, PathBuf)]) -> Self {
-        Places { location, roots, extra: extra.iter().map(|(shown, place)| (shown, place.as_path())).collect() }
-    }
-
-    fn of(&self, path: &FilePath) -> PathBuf {
-        if let Some(place) = self.extra.get(path) {
-            return (*place).to_owned();
-        }
-        let below =
-            |root: &Root| path.as_path().strip_prefix(root.shown.as_path()).map(|rest| root.folder.join(rest)).ok();
-        self.roots.iter().find_map(below).unwrap_or_else(|| self.location.place(path))
-    }
-}
-
 /// An entry of the list, or the promise of one.
 struct Slot {
     content: Promise,
@@ -122,7 +101,6 @@ enum Promise {
 
 struct Job {
     found: Found,
-    place: PathBuf,
     reply: Sender<Option<FileEntry>>,
 }
 
@@ -138,8 +116,7 @@ impl<'a> Files<'a> {
     /// Walks, reads what is new, writes the list. `before` is the pass before this one, if there was one.
     pub fn run(
         &self,
-        walk: impl Iterator<Item = std::result::Result<Found, Problem>> + Send,
-        places: &Places<'_>,
+        walk: impl Iterator<Item = std::result::Result<Found, Obstacle>> + Send,
         before: Option<Pass>,
     ) -> Result<Pass> {
         self.monitor.begin(Phase::Store, None, None);
@@ -157,7 +134,7 @@ impl<'a> Files<'a> {
                 .collect();
             let lister = scope.spawn(|| write_list(list, listed, &shared));
             drop(queue);
-            let walked = self.merge(before.as_ref(), places, &shared, &jobs).and_then(|merge| merge.run(walk, slots));
+            let walked = self.merge(before.as_ref(), &shared, &jobs).and_then(|merge| merge.run(walk, slots));
             drop(jobs);
             // A reader's failure is the cause of whatever failed after it.
             for reader in readers {
@@ -171,17 +148,11 @@ impl<'a> Files<'a> {
         Ok(pass)
     }
 
-    fn merge<'b>(
-        &'b self,
-        before: Option<&Pass>,
-        places: &'b Places<'b>,
-        shared: &'b Shared<'b>,
-        jobs: &'b Sender<Job>,
-    ) -> Result<Merge<'b>> {
+    fn merge<'b>(&'b self, before: Option<&Pass>, shared: &'b Shared<'b>, jobs: &'b Sender<Job>) -> Result<Merge<'b>> {
         let db = self.generation.connect()?;
         let lost = query::lost_contents(&db)?;
         let known = self.known(before)?.peekable();
-        Ok(Merge { files: self, db, known, lost, links: HashMap::new(), unchanged: 0, places, shared, jobs })
+        Ok(Merge { files: self, db, known, lost, links: HashMap::new(), unchanged: 0, shared, jobs })
     }
 
     /// The entries of the pass before, else of the last snapshot.
@@ -203,9 +174,9 @@ impl<'a> Files<'a> {
     fn read(&self, shared: &Shared<'_>, queue: Receiver<Job>) -> Result<()> {
         let alarm = Alarm { failed: &shared.failed, armed: true };
         let verify = self.paranoid.then_some(self.contents);
-        let mut reader = Reader::new(self.sink, self.generation.connect()?, verify, self.monitor);
+        let mut reader = Reader::new(self.sink, self.places, self.generation.connect()?, verify, self.monitor);
         for job in queue {
-            let outcome = reader.store(&job.found, &job.place)?;
+            let outcome = reader.store(&job.found)?;
             // The lister is gone only when the pass has failed.
             let _ = job.reply.send(shared.settle(job.found.path, outcome));
         }
@@ -276,7 +247,6 @@ struct Merge<'a> {
     /// First path of each file that has several: by device, inode, and (inodes alone wobble on NAS systems) size and time.
     links: HashMap<(u64, u64, u64, i64), FilePath>,
     unchanged: u64,
-    places: &'a Places<'a>,
     shared: &'a Shared<'a>,
     jobs: &'a Sender<Job>,
 }
@@ -285,7 +255,7 @@ impl Merge<'_> {
     /// Fills `slots` from the walk; the number of files that need not be read. Ends early when another thread failed.
     fn run(
         mut self,
-        walk: impl Iterator<Item = std::result::Result<Found, Problem>>,
+        walk: impl Iterator<Item = std::result::Result<Found, Obstacle>>,
         slots: Sender<Vec<Slot>>,
     ) -> Result<u64> {
         let mut batch = Vec::with_capacity(BATCH);
@@ -293,7 +263,8 @@ impl Merge<'_> {
             stop_if_asked(self.files.monitor)?;
             match found {
                 Ok(found) => batch.extend(self.slot(found)?),
-                Err(problem) => self.shared.problem(problem),
+                Err(Obstacle::Problem(problem)) => self.shared.problem(problem),
+                Err(Obstacle::End(error)) => return Err(error),
             }
             let full = batch.len() >= BATCH;
             let sent = !full || slots.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))).is_ok();
@@ -312,7 +283,7 @@ impl Merge<'_> {
             let has_links = found.links > 1 && link.is_none();
             return Ok(Some(Slot { content: self.file(found, link)?, has_links }));
         }
-        match other_entry(&found, &self.places.of(&found.path)) {
+        match other_entry(found) {
             Ok(entry) => Ok(Some(Slot { content: Promise::Ready(entry), has_links: false })),
             Err(problem) => {
                 self.shared.problem(problem);
@@ -341,9 +312,8 @@ impl Merge<'_> {
             return Ok(Promise::Link(FileEntry { link, ..entry(&found, FileKind::File) }));
         }
         let (reply, reading) = bounded(1);
-        let place = self.places.of(&found.path);
         // When nobody takes jobs any more, the readers have failed; `reading` then says so by its silence.
-        let _ = self.jobs.send(Job { found, place, reply });
+        let _ = self.jobs.send(Job { found, reply });
         Ok(Promise::Reading(reading))
     }
 
@@ -405,18 +375,20 @@ fn entry(found: &Found, kind: FileKind) -> FileEntry {
 }
 
 /// A folder or a symlink. Pipes, sockets and devices are not stored.
-fn other_entry(found: &Found, place: &Path) -> std::result::Result<FileEntry, Problem> {
-    let problem = |message: String| Problem { subject: found.path.to_string(), message };
+fn other_entry(found: Found) -> std::result::Result<FileEntry, Problem> {
     match found.kind {
         FoundKind::Symlink => {
-            let target = std::fs::read_link(place).map_err(|error| problem(format!("reading the symlink: {error}")))?;
-            Ok(FileEntry {
-                target: Some(target.into_os_string().into_encoded_bytes()),
-                ..entry(found, FileKind::Symlink)
-            })
+            Ok(FileEntry { target: Some(found.target.clone().unwrap_or_default()), ..entry(&found, FileKind::Symlink) })
         }
-        FoundKind::Special => Err(problem("it is a pipe, a socket or a device and was left out".to_owned())),
-        FoundKind::Folder | FoundKind::File => Ok(entry(found, FileKind::Folder)),
+        FoundKind::Special => {
+            let path = found.path.to_string();
+            let message = format!(
+                "it is a pipe, a socket or a device and was left out; --exclude {} says that this is right",
+                shlex::try_quote(&globset::escape(&path)).unwrap_or_default()
+            );
+            Err(Problem { subject: path, message })
+        }
+        FoundKind::Folder | FoundKind::File => Ok(entry(&found, FileKind::Folder)),
     }
 }
 

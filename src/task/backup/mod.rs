@@ -10,6 +10,7 @@ mod read;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -27,7 +28,7 @@ use crate::repo::{
     self, Completeness, ContentSink, Contents, FORMAT_VERSION, FileCount, Reference, Repository, Session,
     SnapshotRecord, Staged, Stream, StreamWriter, Streams, Written,
 };
-use crate::source::{Exclude, Root, UploadLocation};
+use crate::source::{Exclude, Places, Root, UploadLocation};
 use crate::task::audit::{self, Tallies};
 
 /// A folder of an external library.
@@ -180,17 +181,16 @@ struct Work<'a> {
 
 /// Where to look for files.
 struct Plan {
-    roots: Vec<Root>,
-    /// Assets outside the folders that are walked.
-    extra: Vec<(FilePath, PathBuf)>,
+    places: Arc<Places>,
+    /// Files of assets outside the folders that are walked.
+    extra: Vec<FilePath>,
 }
 
 impl Plan {
     /// Adds the files of `asset` that no walk meets.
-    fn add_unwalked(&mut self, asset: &Asset, location: &UploadLocation) {
-        for file in asset.file.iter().chain(&asset.sidecar).filter(|file| !is_walked(file, &self.roots)) {
-            self.extra.push((file.clone(), location.place(file)));
-        }
+    fn add_unwalked(&mut self, asset: &Asset) {
+        let files = asset.file.iter().chain(&asset.sidecar);
+        self.extra.extend(files.filter(|file| !is_external(file) && !self.places.is_walked(file)).cloned());
     }
 }
 
@@ -246,10 +246,9 @@ impl Work<'_> {
     /// Stores what the dump says, in our own words; and where to look for files. The records are worked out once: of a
     /// large library that takes longer than to walk its files.
     fn library(&self, dump: &immich::Dump) -> Result<(Stream, Plan)> {
-        let mut plan = Plan { roots: self.location.roots(self.options.generated), extra: Vec::new() };
-        for external in &self.options.external {
-            plan.roots.push(external_root(external)?);
-        }
+        let walked = roots(&self.location, &self.options)?;
+        let places = Arc::new(Places::open(walked, self.location.beside(self.options.generated))?);
+        let mut plan = Plan { places, extra: Vec::new() };
         if !dump.is_good() {
             return Ok((Stream::default(), plan));
         }
@@ -261,7 +260,7 @@ impl Work<'_> {
                 dump.records(&mut |record| {
                     match &record {
                         Record::User(user) => shared |= known.contains(&user.id),
-                        Record::Asset(asset) => plan.add_unwalked(asset, &self.location),
+                        Record::Asset(asset) => plan.add_unwalked(asset),
                         _ => {}
                     }
                     writer.push(&line(&record)?)
@@ -287,15 +286,15 @@ impl Work<'_> {
             sink: self.sink,
             generation: self.session.generation(),
             contents: self.contents,
+            places: &plan.places,
             last: self.last.as_ref(),
             scratch: self.repository.root().join("tmp"),
             paranoid: self.options.paranoid,
             readers: self.options.readers.max(1),
             monitor: self.monitor,
         };
-        let places = files::Places::new(&self.location, &plan.roots, &plan.extra);
-        let walk = crate::source::walk(plan.roots.clone(), plan.extra.clone(), Exclude::new(&self.options.exclude)?);
-        let pass = files.run(walk, &places, before)?;
+        let walk = crate::source::walk(&plan.places, plan.extra.clone(), Exclude::new(&self.options.exclude)?);
+        let pass = files.run(walk, before)?;
         self.refuse_shrunk(&pass)?;
         Ok(pass)
     }
@@ -464,9 +463,8 @@ fn external_root(external: &External) -> Result<Root> {
     }
 }
 
-fn is_walked(file: &FilePath, roots: &[Root]) -> bool {
-    let is_external = file.parts().next() == Some(b"external");
-    is_external || roots.iter().any(|root| file.as_path().starts_with(root.shown.as_path()))
+fn is_external(file: &FilePath) -> bool {
+    file.parts().next() == Some(b"external")
 }
 
 /// A line of a list.

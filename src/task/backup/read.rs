@@ -2,10 +2,9 @@
 //!
 //! A file is stored only if it was the same before and after it was read; else it is tried again, and reported.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -16,7 +15,7 @@ use crate::base::file::{FileEntry, FileKind};
 use crate::base::{Error, Kind, Monitor, Result};
 use crate::catalog::query;
 use crate::repo::{ContentSink, Contents};
-use crate::source::Found;
+use crate::source::{Found, Places};
 
 /// A file up to this size is read into memory whole.
 const SMALL: u64 = 16 << 20;
@@ -53,6 +52,7 @@ impl From<Error> for Failure {
 /// Reads files, on a thread of its own.
 pub(super) struct Reader<'a> {
     sink: &'a ContentSink,
+    places: &'a Places,
     catalog: Connection,
     monitor: &'a dyn Monitor,
     /// Where stored contents are read to see whether they are whole; `None` to believe it.
@@ -63,34 +63,48 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub fn new(
         sink: &'a ContentSink,
+        places: &'a Places,
         catalog: Connection,
         verify: Option<&'a Contents>,
         monitor: &'a dyn Monitor,
     ) -> Self {
-        Reader { sink, catalog, monitor, verify, segment: vec![0; SEGMENT] }
+        Reader { sink, places, catalog, monitor, verify, segment: vec![0; SEGMENT] }
     }
 
-    /// Stores the file `found`, which is at `place`. An error is the end of the backup.
-    pub fn store(&mut self, found: &Found, place: &Path) -> Result<Outcome> {
+    /// Stores the file `found`. An error is the end of the backup.
+    pub fn store(&mut self, found: &Found) -> Result<Outcome> {
+        let mut identity = Identity::found(found);
         for attempt in 0..TRIES {
             if attempt > 0 {
                 std::thread::sleep(PAUSE);
             }
-            match self.attempt(found, place) {
+            match self.attempt(found, &mut identity) {
                 Ok(entry) => return Ok(Outcome::Stored(entry)),
                 Err(Failure::Changed) => {}
                 Err(Failure::Fatal(error)) => return Err(error),
-                Err(Failure::Source(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(Outcome::Vanished),
-                Err(Failure::Source(error)) => return Ok(Outcome::Unreadable(format!("it cannot be read: {error}"))),
+                Err(Failure::Source(error)) => return self.unread(found, &error),
             }
         }
         Ok(Outcome::Changing)
     }
 
-    fn attempt(&mut self, found: &Found, place: &Path) -> Result<FileEntry, Failure> {
-        let mut file = open(place).map_err(Failure::Source)?;
+    fn unread(&self, found: &Found, error: &io::Error) -> Result<Outcome> {
+        if let Some(error) = self.places.ending(&found.path, error) {
+            return Err(error);
+        }
+        // A symlink stands where a folder or the file itself was.
+        let is_swapped = matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR | libc::EXDEV));
+        Ok(match is_swapped || error.kind() == io::ErrorKind::NotFound {
+            true => Outcome::Vanished,
+            false => Outcome::Unreadable(format!("it cannot be read: {error}")),
+        })
+    }
+
+    fn attempt(&mut self, found: &Found, identity: &mut Identity) -> Result<FileEntry, Failure> {
+        let mut file = self.places.file(&found.path).map_err(Failure::Source)?;
         let before = file.metadata().map_err(Failure::Source)?;
-        if !before.is_file() {
+        let walked = std::mem::replace(identity, Identity::opened(&before));
+        if !before.is_file() || !walked.is_same(identity) {
             return Err(Failure::Changed);
         }
         let seen = entry(found, &before);
@@ -152,6 +166,32 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Which file it is.
+struct Identity {
+    inode: (u64, u64),
+    size: u64,
+    mtime: i64,
+}
+
+impl Identity {
+    fn found(found: &Found) -> Self {
+        Identity { inode: (found.dev, found.ino), size: found.size, mtime: found.mtime }
+    }
+
+    fn opened(meta: &Metadata) -> Self {
+        Identity { inode: (meta.dev(), meta.ino()), size: meta.size(), mtime: mtime(meta) }
+    }
+
+    /// Inodes alone wobble on some network and union file systems.
+    fn is_same(&self, other: &Identity) -> bool {
+        self.inode == other.inode || (self.size, self.mtime) == (other.size, other.mtime)
+    }
+}
+
+fn mtime(meta: &Metadata) -> i64 {
+    meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec())
+}
+
 /// Reads `file` to its end, a segment at a time.
 fn read_segments(
     file: &mut File,
@@ -199,17 +239,12 @@ fn check_same(file: &File, before: &Metadata, read: u64) -> Result<(), Failure> 
     }
 }
 
-/// Opens a file and nothing else: no symlink is followed, no pipe waited for.
-fn open(place: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(place)
-}
-
 fn entry(found: &Found, meta: &Metadata) -> FileEntry {
     FileEntry {
         path: found.path.clone(),
         kind: FileKind::File,
         size: meta.size(),
-        mtime: meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()),
+        mtime: mtime(meta),
         mode: meta.mode() & 0o7777,
         uid: meta.uid(),
         gid: meta.gid(),

@@ -2,15 +2,16 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{Access as Rights, access, statvfs};
 
 use super::{Finding, Setup};
-use crate::base::Kind;
 use crate::base::amount::{plural, size};
+use crate::base::{FilePath, Kind, Result};
 use crate::repo::Repository;
-use crate::source::UploadLocation;
 use crate::source::installation::Installation;
+use crate::source::{Exclude, FoundKind, Obstacle, Places, Root, UploadLocation, walk};
 
 /// So many files are tried for permission to read.
 const TRIED: usize = 5000;
@@ -68,16 +69,12 @@ pub(super) fn upload_location(setup: &Setup) -> Vec<Finding> {
     let mut tried = 0;
     let mut closed: Vec<PathBuf> = Vec::new();
     for root in location.roots(false) {
-        for entry in walkdir::WalkDir::new(root.folder).into_iter().take(TRIED) {
-            tried += 1;
-            match entry {
-                // Where a symlink leads is backed up as the link that it is.
-                Ok(entry) if !entry.path_is_symlink() && access(entry.path(), Rights::READ_OK).is_err() => {
-                    closed.push(entry.into_path());
-                }
-                Ok(_) => {}
-                Err(error) => closed.extend(error.path().map(Path::to_owned)),
+        match readable(root) {
+            Ok((some, unread)) => {
+                tried += some;
+                closed.extend(unread.iter().map(|path| location.place(path)));
             }
+            Err(error) => return vec![Finding::of(&error)],
         }
     }
     match closed.first() {
@@ -92,6 +89,22 @@ pub(super) fn upload_location(setup: &Setup) -> Vec<Finding> {
             )]
         }
     }
+}
+
+/// How many files and folders below `root` were tried, and those that may not be read.
+fn readable(root: Root) -> Result<(usize, Vec<FilePath>)> {
+    let places = Arc::new(Places::open(vec![root], Vec::new())?);
+    let (mut tried, mut closed) = (0, Vec::new());
+    for entry in walk(&places, Vec::new(), Exclude::default()).take(TRIED) {
+        tried += 1;
+        match entry {
+            Ok(entry) if entry.kind == FoundKind::File && places.file(&entry.path).is_err() => closed.push(entry.path),
+            Ok(_) => {}
+            Err(Obstacle::Problem(problem)) => closed.extend(FilePath::new(problem.subject)),
+            Err(Obstacle::End(error)) => return Err(error),
+        }
+    }
+    Ok((tried, closed))
 }
 
 /// The repository; `library` is how many bytes the photos have, where that is known.

@@ -151,6 +151,7 @@ fn is_of_the_dump(kind: Kind) -> bool {
         | Kind::Locked
         | Kind::Permission
         | Kind::NoSpace
+        | Kind::Exhausted
         | Kind::Interrupted
         | Kind::Io => false,
     }

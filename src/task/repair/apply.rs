@@ -84,10 +84,10 @@ impl Plan {
             self.copy_one(&sink, spot)?;
             monitor.advance(1, 0);
         }
-        if let Some(root) = self.upload_location.clone() {
+        if let Some(places) = self.upload_location.clone() {
             for (hash, path) in files {
                 stop_if_asked(monitor)?;
-                if !origin::store(&sink, &root, &path, hash)? {
+                if !origin::store(&sink, &places, &path, hash)? {
                     let message = format!("{path} changed while it was read: nothing was replaced");
                     return Err(Error::new(Kind::Refused, message).hint("run it again: it looks for another copy"));
                 }

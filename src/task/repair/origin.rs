@@ -4,52 +4,64 @@
 //! stored.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
 
 use crate::archive::{Digests, Hasher, NewContent, SEGMENT, Stored, hasher};
 use crate::base::{Error, FilePath, Hash, Monitor, Result};
 use crate::repo::ContentSink;
+use crate::source::{Exclude, FoundKind, Obstacle, Places, Root, walk};
 
 /// A file up to this size is read into memory whole.
 const SMALL: u64 = 16 << 20;
 
-/// Looks below `root` for files with the bytes that are `wanted` (with their sizes).
+/// What stands for the folder in the paths of its walk.
+const TOP: &str = "UPLOAD_LOCATION";
+
+/// The folder `root`, to be read.
+pub(super) fn open(root: &Path) -> Result<Arc<Places>> {
+    if !root.is_dir() {
+        return Err(Error::not_found(format_args!("the UPLOAD_LOCATION {}", root.display())));
+    }
+    let root = Root { folder: root.to_owned(), shown: FilePath::new(TOP)? };
+    Ok(Arc::new(Places::open(vec![root], Vec::new())?))
+}
+
+/// Looks in `places` for files with the bytes that are `wanted` (with their sizes).
 pub(super) fn search(
-    root: &Path,
+    places: &Arc<Places>,
     wanted: &HashMap<Hash, u64>,
     monitor: &dyn Monitor,
 ) -> Result<BTreeMap<Hash, FilePath>> {
     let sizes: HashSet<u64> = wanted.values().copied().collect();
     let mut found = BTreeMap::new();
-    if !root.is_dir() {
-        return Err(Error::not_found(format_args!("the UPLOAD_LOCATION {}", root.display())));
-    }
-    let walk = walkdir::WalkDir::new(root).follow_links(false).sort_by_file_name();
-    // What cannot be read is not what is looked for.
-    for entry in walk.into_iter().flatten().filter(|entry| entry.file_type().is_file()) {
+    for entry in walk(places, Vec::new(), Exclude::default()) {
         if found.len() == wanted.len() || monitor.stopped() {
             break;
         }
-        let is_of_size = entry.metadata().is_ok_and(|meta| sizes.contains(&meta.len()));
-        let path = entry.path().strip_prefix(root).ok().map(|path| FilePath::new(path.as_os_str().as_encoded_bytes()));
-        let (true, Some(Ok(path))) = (is_of_size, path) else { continue };
-        let hash = open(entry.path()).and_then(|mut file| read::<io::Error>(&mut file, &mut |_| Ok(())));
-        if let Ok(Digests { hash, .. }) = hash
-            && wanted.contains_key(&hash)
-        {
-            found.entry(hash).or_insert(path);
+        let entry = match entry {
+            Ok(entry) if entry.kind == FoundKind::File && sizes.contains(&entry.size) => entry,
+            // What cannot be read is not what is looked for.
+            Ok(_) | Err(Obstacle::Problem(_)) => continue,
+            Err(Obstacle::End(error)) => return Err(error),
+        };
+        match places.file(&entry.path).and_then(|mut file| read::<io::Error>(&mut file, &mut |_| Ok(()))) {
+            Ok(Digests { hash, .. }) if wanted.contains_key(&hash) => {
+                found.entry(hash).or_insert(own(&entry.path)?);
+            }
+            Ok(_) => {}
+            Err(error) => places.ending(&entry.path, &error).map_or(Ok(()), Err)?,
         }
     }
     Ok(found)
 }
 
-/// Stores the file at `path` below `root`, whose bytes are called `hash`. False when they are not any more.
-pub(super) fn store(sink: &ContentSink, root: &Path, path: &FilePath, hash: Hash) -> Result<bool> {
-    let place: PathBuf = path.below(root);
-    let Ok(mut file) = open(&place) else { return Ok(false) };
+/// Stores the file at `path` of `places`, whose bytes are called `hash`. False when they are not any more.
+pub(super) fn store(sink: &ContentSink, places: &Places, path: &FilePath, hash: Hash) -> Result<bool> {
+    let Ok(mut file) = places.file(&FilePath::new(TOP)?.join(path.as_bytes())?) else { return Ok(false) };
     let Ok(meta) = file.metadata() else { return Ok(false) };
     let seen = seen(path, &meta);
     if meta.len() <= SMALL {
@@ -112,9 +124,9 @@ fn read<E: From<io::Error>>(file: &mut File, each: &mut dyn FnMut(&[u8]) -> Resu
     }
 }
 
-/// Opens a file and nothing else: no symlink is followed, no pipe waited for.
-fn open(place: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(place)
+/// A path of the walk as a file list has it.
+fn own(path: &FilePath) -> Result<FilePath> {
+    FilePath::new(path.as_bytes().get(TOP.len() + 1..).unwrap_or_default())
 }
 
 fn seen<'a>(path: &'a FilePath, meta: &Metadata) -> NewContent<'a> {

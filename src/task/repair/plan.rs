@@ -1,7 +1,8 @@
 //! What is to be done: each thing that a check finds, with the place where the right bytes are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
@@ -14,6 +15,7 @@ use crate::base::{Error, FilePath, Hash, Monitor, Result, SnapshotId};
 use crate::catalog::query::{check as ask, list};
 use crate::repo::shelf::{Spot, hash_of};
 use crate::repo::{Repository, Shelf, SnapshotRecord, Stream};
+use crate::source::Places;
 use crate::task::check::{Bytes, Damaged, Extent, Finding, Part, Reading, Survey, name, read};
 
 /// The file that says what a repository is.
@@ -36,7 +38,7 @@ pub(super) struct Plan {
     /// Where the bytes of contents and chunks come from that no archive holds whole that stays.
     pub origins: HashMap<Hash, Origin>,
     /// Where the files are that `origins` names.
-    pub upload_location: Option<PathBuf>,
+    pub upload_location: Option<Arc<Places>>,
     /// Archives that are set aside when all that is whole in them is in others.
     pub replaced: BTreeSet<usize>,
 }
@@ -83,7 +85,7 @@ impl Plan {
             has_catalog: catalog.is_some(),
             records,
             origins: HashMap::new(),
-            upload_location: upload_location.map(Path::to_owned),
+            upload_location: upload_location.map(origin::open).transpose()?,
             replaced: BTreeSet::new(),
         };
         plan.find_origins(monitor)?;
@@ -119,8 +121,8 @@ impl Plan {
                 self.origins.insert(hash, Origin::Copy(spot));
             }
         }
-        if let Some(root) = self.upload_location.as_ref().filter(|_| !wanted.is_empty()) {
-            let found = origin::search(root, &wanted, monitor)?;
+        if let Some(places) = self.upload_location.as_ref().filter(|_| !wanted.is_empty()) {
+            let found = origin::search(places, &wanted, monitor)?;
             self.origins.extend(found.into_iter().map(|(hash, path)| (hash, Origin::File(path))));
         }
         Ok(())

@@ -310,7 +310,7 @@ fn make_symlink(target: &mut Target, at: &FilePath, wanted: &[u8], like: &Attrib
 
 /// Tells of a file that is left out; fails where the next one would end no better.
 fn leave_out(monitor: &dyn Monitor, subject: String, error: Error) -> Result<()> {
-    if matches!(error.kind(), Kind::NoSpace | Kind::Interrupted) {
+    if matches!(error.kind(), Kind::NoSpace | Kind::Exhausted | Kind::Interrupted) {
         return Err(error);
     }
     let mut message = error.to_string();
