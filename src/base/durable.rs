@@ -1,8 +1,11 @@
-//! Making what was written survive a power cut.
+//! Making what was written survive a power cut, and giving it a name that nothing else has.
 
-use std::fs::File;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::Path;
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 /// fsync, where the file system has it: network shares may answer that they do not (restic#2395).
 pub fn sync(file: &File) -> io::Result<()> {
@@ -15,4 +18,25 @@ pub fn sync(file: &File) -> io::Result<()> {
 /// fsync of a folder: the names in it are durable on return.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder).and_then(|file| sync(&file))
+}
+
+/// Gives the file `draft` the name `target`, which must be free. Disks that know neither a rename that replaces nothing nor hard
+/// links (exFAT, rclone, some NAS) have it looked up first: the one writer holds the lock, and no two writers mean one name.
+pub fn give_name(draft: &Path, target: &Path) -> io::Result<()> {
+    match renameat_with(CWD, draft, CWD, target, RenameFlags::NOREPLACE) {
+        Err(Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP) => {}
+        done => return Ok(done?),
+    }
+    match fs::hard_link(draft, target) {
+        // A second name in `tmp/` is cleared away by the next writer.
+        Ok(()) => return fs::remove_file(draft).or(Ok(())),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
+        // They say so in many ways: EPERM, EOPNOTSUPP, EMLINK, and EIO (NFS, rclone).
+        Err(_) => {}
+    }
+    match fs::symlink_metadata(target) {
+        Err(error) if error.kind() == ErrorKind::NotFound => fs::rename(draft, target),
+        Err(error) => Err(error),
+        Ok(_) => Err(ErrorKind::AlreadyExists.into()),
+    }
 }

@@ -51,9 +51,14 @@ const SCRATCH: [&str; 4] = ["draft-", "catalog-", "dump-", ".tmp"];
 const RECORD_LIMIT: u64 = 64 << 20;
 
 impl Repository {
-    /// Makes a repository in the folder `root`, which must be empty or not there.
+    /// Makes a repository in the folder `root`, which must be empty or not there. What fails leaves it so.
     pub fn create(root: &Path) -> Result<Repository> {
         refuse_content(root)?;
+        let missing: Vec<&Path> = root.ancestors().take_while(|folder| fs::symlink_metadata(folder).is_err()).collect();
+        Repository::begin(root).inspect_err(|_| take_back(root, &missing))
+    }
+
+    fn begin(root: &Path) -> Result<Repository> {
         let folder = Folder::new(root);
         for name in ["archives", "snapshots", "notes", "tmp"] {
             folder.create_folder(name)?;
@@ -340,6 +345,10 @@ fn newer(format: u32) -> Error {
 fn not_here(root: &Path) -> Error {
     let error = Error::new(Kind::NotFound, format_args!("there is no repository in {}", root.display()));
     if root.join("snapshots").is_dir() && root.join("archives").is_dir() {
+        let is_empty = |name: &str| fs::read_dir(root.join(name)).is_ok_and(|mut entries| entries.next().is_none());
+        if is_empty("snapshots") && is_empty("archives") {
+            return error.hint("an `init` was cut short there: run `shoebox init` again");
+        }
         return error.hint("its shoebox.json is missing; `shoebox repair` writes it again: no photo is lost");
     }
     error.hint("is the disk mounted? `shoebox init` makes a new repository; -r or SHOEBOX_REPOSITORY says where it is")
@@ -393,6 +402,22 @@ fn clear(root: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Takes away what an `init` that failed has made below `root`, and the folders that were `missing` before.
+fn take_back(root: &Path, missing: &[&Path]) {
+    // Whatever cannot be taken away stays, for the next try.
+    for entry in fs::read_dir(root).into_iter().flatten().flatten().filter(is_left_over) {
+        let path = entry.path();
+        let _ = match entry.file_name() == "lost+found" {
+            true => Ok(()),
+            false if path.is_dir() => fs::remove_dir_all(path),
+            false => fs::remove_file(path),
+        };
+    }
+    for folder in missing {
+        let _ = fs::remove_dir(folder);
+    }
 }
 
 fn set_private(root: &Path) -> Result<()> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Advice, fadvise};
 
 use super::{Draft, Listed, Object, Store};
-use crate::base::durable::{sync, sync_folder};
+use crate::base::durable::{give_name, sync, sync_folder};
 use crate::base::{Context, Error, FilePath, Result};
 
 /// Where drafts are, below the folder.
@@ -247,7 +247,10 @@ impl Draft for FileDraft {
         self.store.refuse_links(folder)?;
         self.store.make(folder)?;
         sync(self.file.as_file()).context(saving)?;
-        self.file.persist_noclobber(&target).map_err(|error| Error::io(saving(), error.error))?;
+        let draft = self.file.into_temp_path();
+        give_name(&draft, &target).context(saving)?;
+        // It lies under its name now: there is nothing to clear away.
+        let _ = draft.keep();
         sync_folder(folder).context(|| format!("saving {}", folder.display()))
     }
 }

@@ -38,6 +38,23 @@ pub enum Fault {
 
 pub const FAULTS: [Fault; 5] = [Fault::Error, Fault::Gone, Fault::Full, Fault::Torn, Fault::Kill];
 
+/// What a disk cannot do at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lack {
+    #[default]
+    Nothing,
+    /// No rename that replaces nothing; links fail with EPERM (exFAT), or with the other.
+    Names(Links),
+    /// No rename either: nothing can be published.
+    Renames,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    Eperm,
+    Eio,
+}
+
 /// The fault, and the number of the operation (from 0) that it happens to.
 pub type Cut = Option<(Fault, usize)>;
 
@@ -47,6 +64,7 @@ struct State {
     /// Operations so far.
     count: usize,
     cut: Cut,
+    lack: Lack,
 }
 
 /// The file system while it is mounted.
@@ -67,7 +85,12 @@ pub struct Outcome {
 impl Mounted {
     /// Mounts `disk` at the empty folder `point`.
     pub fn new(disk: Disk, point: &Path, cut: Cut) -> Mounted {
-        let state = Arc::new(Mutex::new(State { disk, changes: Vec::new(), count: 0, cut }));
+        Mounted::that_lacks(Lack::Nothing, disk, point, cut)
+    }
+
+    /// The same of a disk that cannot do so much.
+    pub fn that_lacks(lack: Lack, disk: Disk, point: &Path, cut: Cut) -> Mounted {
+        let state = Arc::new(Mutex::new(State { disk, changes: Vec::new(), count: 0, cut, lack }));
         let mut config = Config::default();
         config.mount_options = vec![MountOption::RW, MountOption::FSName("faulty".to_owned())];
         let session = Session::new(Served(state.clone()), point, &config).unwrap().spawn().unwrap();
@@ -261,6 +284,11 @@ impl Filesystem for Served {
         reply: ReplyEmpty,
     ) {
         let mut state = self.state();
+        match state.lack {
+            Lack::Names(_) | Lack::Renames if !flags.is_empty() => return reply.error(Errno::EINVAL),
+            Lack::Renames => return reply.error(Errno::EIO),
+            _ => {}
+        }
         let taken = state.disk.child(newparent.0, newname).is_some();
         if flags.contains(RenameFlags::RENAME_NOREPLACE) && taken {
             return reply.error(Errno::EEXIST);
@@ -268,6 +296,11 @@ impl Filesystem for Served {
         let Some(node) = state.disk.child(parent.0, name) else { return reply.error(Errno::ENOENT) };
         let (from, to) = ((parent.0, name.to_owned()), (newparent.0, newname.to_owned()));
         done(reply, state.change(Change::Rename { from, to, node }, request.pid()));
+    }
+
+    fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
+        let is_eio = matches!(self.state().lack, Lack::Names(Links::Eio));
+        reply.error(if is_eio { Errno::EIO } else { Errno::EPERM });
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
