@@ -4,15 +4,20 @@
 mod backup_library;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use jiff::{SignedDuration, Timestamp};
 use sha1::{Digest, Sha1};
 use shoebox::base::Problem;
 use shoebox::base::monitor::Collect;
+use shoebox::source::DumpRequest;
+use shoebox::source::postgres::Server;
+use shoebox::task::backup::DumpSource;
 use shoebox::task::restore::whole::{Options, Report, restore};
+use shoebox::task::status::{Limits, status};
 
-use backup_library::{ANN, Home, noise, tree};
+use backup_library::{ANN, Home, noise, set_mtime, tree};
 
 const BOB: &str = "22222222-2222-4222-8222-222222222222";
 
@@ -69,6 +74,8 @@ impl Photo {
 fn dump(photos: &[Photo]) -> String {
     let mut text = String::from("--\n-- PostgreSQL database dump\n--\n\n");
     let mut copy = |table: &str, columns: &str, rows: Vec<String>| {
+        let columns_with_types = columns.replace(',', " text,");
+        text += &format!("CREATE TABLE public.{table} ({columns_with_types} text);\n\n");
         text += &format!("COPY public.{table} ({columns}) FROM stdin;\n");
         rows.iter().for_each(|row| text += &format!("{row}\n"));
         text += "\\.\n\n\n";
@@ -302,4 +309,159 @@ fn a_restore_of_everything_that_is_run_again_finds_all_of_it_there() {
     let again = Options { accept_non_empty: true, ..options(&to) };
     let report = restore(&home.repository(), &again, &Collect::default()).unwrap();
     assert_eq!((report.restored, report.already_there), (0, first.files));
+}
+
+/// A server that is asked for its dump again and again, and goes on meanwhile.
+struct Busy {
+    home: Home,
+}
+
+impl Busy {
+    /// The `n`th dump says `states[n]`, the last from then on; before the first the disk is as `states[0]`. After each dump comes what
+    /// [`Busy::after`] says.
+    fn new(states: &[&[Photo]]) -> Busy {
+        let busy = Busy { home: library(states[0], states[0]) };
+        for (number, state) in states.iter().enumerate() {
+            fs::write(busy.at(&format!("dump-{}.sql", number + 1)), dump(state)).unwrap();
+        }
+        let script = "#!/bin/bash
+            case \"$*\" in *--version*) echo 'pg_dump (PostgreSQL) 15.20'; exit;; *pg_dump*) ;; *) exit;; esac
+            cd \"$(dirname \"$0\")\"
+            echo >> asked
+            n=$(wc -l < asked)
+            file=dump-$n.sql; [ -e $file ] || file=$(ls dump-*.sql | sort -V | tail -1)
+            cat $file
+            if [ -e after-$n ]; then . ./after-$n; fi\n";
+        fs::write(busy.at("docker"), script).unwrap();
+        fs::set_permissions(busy.at("docker"), fs::Permissions::from_mode(0o755)).unwrap();
+        busy
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.home.dir.path().join(name)
+    }
+
+    /// After the `n`th dump the photos lie as in `to`.
+    fn after(&self, n: u32, from: &[Photo], to: &[Photo]) {
+        let mut script = String::from("cd immich\n");
+        for photo in from {
+            let now = to.iter().find(|other| other.number == photo.number);
+            for end in ["", ".xmp"].into_iter().take(if photo.sidecar { 2 } else { 1 }) {
+                script += &match now {
+                    Some(now) if now.path == photo.path => String::new(),
+                    Some(now) => format!("mkdir -p $(dirname {0}) && mv {1}{end} {0}{end}\n", now.path, photo.path),
+                    None => format!("rm {}{end}\n", photo.path),
+                };
+            }
+        }
+        fs::write(self.at(&format!("after-{n}")), script).unwrap();
+    }
+
+    fn backup(&self) -> shoebox::task::backup::Report {
+        let server = Server::Docker { container: "immich_postgres".into(), docker: self.at("docker").into() };
+        let dump = DumpSource::Server(DumpRequest::new(server));
+        let options = shoebox::task::backup::Options { dump, ..self.home.options() };
+        shoebox::task::backup::backup(&self.home.repository(), options, &shoebox::base::monitor::Silent).unwrap()
+    }
+
+    /// How often the dump was taken.
+    fn asked(&self) -> usize {
+        fs::read_to_string(self.at("asked")).unwrap().len()
+    }
+}
+
+fn filed(photos: &[Photo], folder: &str) -> Vec<Photo> {
+    photos.iter().map(|photo| photo.at(&format!("library/ann/{folder}/{}.jpg", photo.number))).collect()
+}
+
+#[test]
+fn where_photos_moved_while_the_backup_ran_the_dump_is_taken_again() {
+    let old: Vec<Photo> = (1..=5).map(|number| uploaded(number).with_sidecar()).collect();
+    let new = filed(&old, "2025");
+    let busy = Busy::new(&[&old, &new]);
+    busy.after(1, &old, &new);
+    let report = busy.backup();
+    assert_eq!((busy.asked(), report.problems, report.record.completeness.moved), (2, vec![], 0));
+    let (to, restored, _) = restored(&busy.home);
+    assert_eq!(restored.moved, 0);
+    holds(&to, &new);
+    // A quiet night asks once.
+    busy.backup();
+    assert_eq!(busy.asked(), 3);
+}
+
+#[test]
+fn a_server_that_never_rests_is_asked_three_times_and_the_rest_is_laid_right() {
+    let states: Vec<Vec<Photo>> = {
+        let first: Vec<Photo> = (1..=5).map(uploaded).collect();
+        let later = ["a", "b", "c"].map(|folder| filed(&first, folder));
+        std::iter::once(first).chain(later).collect()
+    };
+    let busy = Busy::new(&[&states[0], &states[1], &states[2], &states[3]]);
+    (0..3).for_each(|n| busy.after(n as u32 + 1, &states[n], &states[n + 1]));
+    let report = busy.backup();
+    assert_eq!((busy.asked(), report.problems, report.record.completeness.moved), (3, vec![], 5));
+    let (to, restored, _) = restored(&busy.home);
+    assert_eq!(restored.moved, 5);
+    holds(&to, &states[2]);
+}
+
+#[test]
+fn what_was_erased_on_purpose_while_the_backup_ran_is_no_problem() {
+    let old: Vec<Photo> = (1..=5).map(uploaded).collect();
+    let busy = Busy::new(&[&old, &old[1..]]);
+    busy.after(1, &old, &old[1..]);
+    let report = busy.backup();
+    assert_eq!((busy.asked(), report.problems, report.record.completeness.missing), (2, vec![], 0));
+}
+
+#[test]
+fn what_is_really_gone_is_a_problem_once_and_costs_one_dump_more() {
+    let all: Vec<Photo> = (1..=5).map(uploaded).collect();
+    let busy = Busy::new(&[&all]);
+    busy.after(1, &all, &all[1..]);
+    let report = busy.backup();
+    assert_eq!((busy.asked(), report.problems.len(), report.record.completeness.missing), (2, 1, 1));
+    busy.backup();
+    assert_eq!(busy.asked(), 3);
+}
+
+#[test]
+fn a_dump_that_cannot_be_taken_again_does_not_cost_the_first() {
+    let old: Vec<Photo> = (1..=5).map(uploaded).collect();
+    let new = filed(&old, "2025");
+    let busy = Busy::new(&[&old]);
+    busy.after(1, &old, &new);
+    fs::write(busy.at("dump-2.sql"), "--\n-- PostgreSQL database dump\n--\n").unwrap();
+    let report = busy.backup();
+    assert_eq!(report.record.completeness.moved, 5);
+    assert!(
+        report.record.warnings.iter().any(|warning| warning.contains("could not be taken again")),
+        "{:?}",
+        report.record.warnings
+    );
+    let (to, _, problems) = restored(&busy.home);
+    assert_eq!(problems, vec![]);
+    holds(&to, &old);
+}
+
+#[test]
+fn an_old_dump_is_a_problem_and_never_green() {
+    let photos: Vec<Photo> = (1..=3).map(uploaded).collect();
+    let days = |days: i64| SignedDuration::from_hours(24 * days);
+    for (age, is_red) in [(1, false), (14, true), (40, true), (90, true)] {
+        let home = library(&photos, &photos);
+        set_mtime(&home.dump_path(), (Timestamp::now() - days(age)).as_nanosecond() as i64);
+        let report = home.backup();
+        assert_eq!(report.problems.len(), usize::from(is_red), "{age}: {:?}", report.problems);
+        let made = report.record.dump.made.unwrap();
+        assert!((Timestamp::now().duration_since(made) - days(age)).abs() < SignedDuration::from_mins(5));
+        let status =
+            status(&home.repository(), Limits { snapshot: days(2), verified: days(8) }, Timestamp::now()).unwrap();
+        assert_eq!(!status.healthy, is_red, "{age}: {:?}", status.findings);
+    }
+    // The dump's own word counts, and then its name.
+    let home = library(&photos, &photos);
+    home.write_dump(&dump(&photos).replacen("\n\nCREATE", "\n\n-- Started on 2026-01-02 03:04:05 UTC\n\nCREATE", 1));
+    assert_eq!(home.backup().record.dump.made.unwrap().to_string(), "2026-01-02T03:04:05Z");
 }

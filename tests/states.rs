@@ -79,6 +79,7 @@ fn back_up(shared: &Path, state: &Path) -> Backed {
         accept_shrink: false,
         accept_other_library: false,
         alarm_shrink: 10,
+        max_age: jiff::SignedDuration::from_hours(48),
         readers: 2,
     };
     let monitor = Collect::default();

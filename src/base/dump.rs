@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What printed a dump.
@@ -53,6 +54,9 @@ pub struct DumpInfo {
     pub tool: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<String>,
+    /// When it was made, as well as that is known: what it says itself, the name and the time of its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Timestamp>,
     /// Prefix of Immich's paths in the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_location: Option<String>,

@@ -109,14 +109,16 @@ pub(super) fn words(class: Class, number: u64) -> String {
 fn advice(class: Class) -> &'static str {
     match class {
         Class::NoFile | Class::NoLiveVideo => {
-            "put it back from the snapshot that has it; without one, look on the phone, then delete the entry in Immich"
+            "put it back from the snapshot that has it; without one, look whether a disk or folder is not mounted, and on the phone"
         }
         Class::Rotten => "look at the disk, and put the photo back from the snapshot",
         Class::Edited => "something other than Immich wrote to it; if that was not you, put it back from the snapshot",
         Class::Differs => "open it: if it shows well, all is well; else upload it again",
         Class::NoSidecar => "put it back from the snapshot, or let Immich look again (Jobs: sidecar metadata)",
-        Class::Elsewhere => "move the file to where the database says",
-        Class::NoRow => "upload it to Immich, or delete it when you are sure that it is not needed",
+        Class::Elsewhere => {
+            "Immich moved it while the backup ran, or the dump was older: `restore --all` lays it where the database says; what Immich does not show either, move there"
+        }
+        Class::NoRow => "keep it: upload it to Immich, and see whether Immich has it already",
         Class::NotCovered => "`shoebox backup --external SERVER_PATH=FOLDER` takes it in",
     }
 }

@@ -18,8 +18,10 @@ use crate::task::doctor::Setup;
 
 /// Make a snapshot: the database dump, then the original files
 ///
-/// Unchanged files are not read again. What was interrupted goes on where it was. The database is asked first, so
-/// the worst that a busy server can do is a file without a row. A dump that is cut short or damaged fails the run.
+/// Unchanged files are not read again. What was interrupted goes on where it was. Where Immich moved or
+/// erased photos while the backup ran, its database is asked again (twice at most), so that both are one state; with --dump a recovery
+/// lays the files where that dump says. A dump that is cut short or damaged fails the run; one that is older than --max-age of `status`
+/// is a problem.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -141,6 +143,7 @@ impl Args {
             accept_shrink: self.accept_shrink,
             accept_other_library: self.accept_other_library,
             alarm_shrink: self.alarm_shrink,
+            max_age: super::run::limits(global)?.snapshot,
             readers: self.readers,
         })
     }
@@ -244,6 +247,11 @@ fn notes(report: &Report) -> Vec<String> {
     tallies.remove(&Class::NotCovered);
     if !tallies.is_empty() {
         notes.push(format!("note: {}; `shoebox audit` tells which", super::audit::totals(&tallies)));
+    }
+    if complete.moved > 0 {
+        notes.push(
+            "note: what lies elsewhere than the database says is laid where it says by `restore --all`".to_owned(),
+        );
     }
     notes
 }

@@ -119,7 +119,7 @@ impl Args {
     /// Answers those who ask how it is.
     fn answer(&self, global: &Global, next: Arc<Mutex<Option<Timestamp>>>) -> Result<()> {
         let Some(port) = self.healthcheck_port else { return Ok(()) };
-        let limits = settings(global, "status", of!(Status))?.limits();
+        let limits = limits(global)?;
         let folder = global.repository_path()?.clone();
         let ask = move || {
             let next = *next.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,6 +130,11 @@ impl Args {
         aside(format_args!("listening on http://{address}/healthz"));
         Ok(())
     }
+}
+
+/// How old things may be, as the settings have it.
+pub(super) fn limits(global: &Global) -> Result<crate::task::status::Limits> {
+    Ok(settings(global, "status", of!(Status))?.limits())
 }
 
 /// The flags of `backup` as the settings have them.

@@ -32,7 +32,7 @@ Examples:
   shoebox status
   shoebox status --max-age 26h || echo 'look at the backup'
 
-JSON: {\"healthy\", \"findings\": [{\"red\", \"what\", \"next\"}], \"repository\", \"snapshots\", \"last\": {\"id\", \"good\", \"assets\", \"files\", \"bytes\", \"missing\", \"not_covered\",
+JSON: {\"healthy\", \"findings\": [{\"red\", \"what\", \"next\"}], \"repository\", \"snapshots\", \"last\": {\"id\", \"good\", \"assets\", \"files\", \"bytes\", \"as_of\", \"moved\", \"missing\", \"not_covered\",
 \"unreadable\", \"alarm\", \"immich\"}, \"good\", \"verified\", \"verified_at\", \"checked\", \"coverage\": percent, \"drilled\", \"size\", \"growth\", \"free\": bytes, \"run\": {\"ended\",
 \"outcome\", \"began\", \"trigger\", \"steps\"}, \"served\", \"next_run\"}. Exit code 3: it is red";
 

@@ -40,7 +40,13 @@ pub fn choose(mut scan: Scan, wanted: Option<&str>) -> Result<Dump> {
 /// What a scan saw of the dump as a whole.
 pub fn describe(scan: &Scan, verdict: Verdict) -> Dump {
     let kind = if scan.cluster { DumpKind::Cluster } else { DumpKind::Database };
-    Dump { verdict, postgres: scan.postgres.clone(), tool: scan.tool.clone(), ..Dump::empty(kind) }
+    Dump {
+        verdict,
+        postgres: scan.postgres.clone(),
+        tool: scan.tool.clone(),
+        started: scan.started,
+        ..Dump::empty(kind)
+    }
 }
 
 fn verdict(database: &Database, line: u64) -> Verdict {

@@ -29,9 +29,12 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
+use jiff::Timestamp;
+
 pub use self::dump_name::DumpName;
 use self::input::{Input, Lines};
 use self::library::Library;
+pub use self::paths::Paths;
 use self::scan::{Scan, Stop};
 pub use crate::base::dump::{DumpKind, Verdict};
 use crate::base::library::{Census, Record};
@@ -56,6 +59,8 @@ pub struct Dump {
     pub postgres: Option<String>,
     /// The version of pg_dump.
     pub tool: Option<String>,
+    /// When pg_dump began, where it was asked to say so (`--verbose`).
+    pub started: Option<Timestamp>,
     /// The version of Immich that ran last.
     pub immich: Option<String>,
     /// The newest migration: what shape the tables have.
@@ -98,6 +103,7 @@ impl Dump {
             database: None,
             postgres: None,
             tool: None,
+            started: None,
             immich: None,
             schema: None,
             media_location: None,

@@ -9,12 +9,15 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use super::copy::{self, Header};
 use super::database::{self, Database};
 use super::input::MIXED;
 use super::lexer::Lexer;
 use super::staging::{Plan, Staging};
 use super::tables::{REQUIRED, Table};
+use super::time;
 use crate::base::{Error, Result};
 
 /// More tables than a server holds; bounds the memory that a hostile dump can ask for.
@@ -82,6 +85,7 @@ pub struct Scan<'a> {
     pub databases: Vec<Database>,
     pub postgres: Option<String>,
     pub tool: Option<String>,
+    pub started: Option<Timestamp>,
 }
 
 impl<'a> Scan<'a> {
@@ -101,6 +105,7 @@ impl<'a> Scan<'a> {
             databases: vec![Database::default()],
             postgres: None,
             tool: None,
+            started: None,
         }
     }
 
@@ -219,6 +224,8 @@ impl<'a> Scan<'a> {
             self.postgres = self.postgres.take().or_else(|| word(rest));
         } else if let Some(rest) = line.strip_prefix("-- Dumped by pg_dump version ") {
             self.tool = self.tool.take().or_else(|| word(rest));
+        } else if let Some(rest) = line.strip_prefix("-- Started on ") {
+            self.started = self.started.or_else(|| time::started(rest));
         }
     }
 

@@ -1,5 +1,6 @@
 //! The snapshot record: the small JSON file whose existence makes a snapshot.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::dump::{DumpInfo, Verdict};
@@ -138,6 +139,12 @@ impl SnapshotRecord {
     /// True when no files were read for it: it says nothing of what lay on disk.
     pub fn is_imported(&self) -> bool {
         self.imported.is_some()
+    }
+
+    /// The time of the state that a recovery gives: that of its dump, which may be older than the files.
+    pub fn as_of(&self) -> Timestamp {
+        let taken = self.id.time();
+        self.dump.made.map_or(taken, |made| made.min(taken))
     }
 
     /// True when it may become `latest`.

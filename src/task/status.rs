@@ -61,6 +61,10 @@ pub struct Snapshot {
     pub assets: u64,
     pub files: u64,
     pub bytes: u64,
+    /// The state of the library that it gives back: the time of its dump.
+    pub as_of: Timestamp,
+    /// Assets whose original lies elsewhere than the database says.
+    pub moved: u64,
     /// Assets whose original is not in it.
     pub missing: u64,
     pub not_covered: u64,
@@ -133,6 +137,8 @@ impl Snapshot {
             assets: record.census.assets,
             files: record.files.files,
             bytes: record.files.bytes,
+            as_of: record.as_of(),
+            moved: complete.moved,
             missing: complete.missing,
             not_covered: complete.not_covered,
             unreadable: complete.unreadable,
@@ -192,9 +198,16 @@ fn findings(
     let red = |what: String, next: &str| Finding { red: true, what, next: next.to_owned() };
     let amber = |what: String, next: &str| Finding { red: false, ..red(what, next) };
     let age = |id: Option<SnapshotId>| now.duration_since(id.map_or(created, SnapshotId::time));
+    // A snapshot is as old as its dump: that is the state that a recovery gives.
+    let good = records.iter().find(|record| record.is_good());
+    let good_age = now.duration_since(good.map_or(created, SnapshotRecord::as_of));
     let mut all = Vec::new();
     let look = "`shoebox backup` says why there is no newer one";
-    match (status.good, age(status.good) > limits.snapshot) {
+    match (status.good, good_age > limits.snapshot) {
+        (Some(_), true) if age(status.good) <= limits.snapshot => all.push(red(
+            format!("the database dump of the newest snapshot is {} old", ago(good_age)),
+            "give `backup --dump` a newer one, or let it ask the database itself: photos that came since are in files/ only",
+        )),
         (Some(_), true) => all.push(red(format!("the newest good snapshot is {} old", ago(age(status.good))), look)),
         (None, true) => all.push(red("there is no good snapshot".to_owned(), "`shoebox backup` makes one")),
         (None, false) => all.push(amber("there is no snapshot yet".to_owned(), "`shoebox backup` makes one")),
@@ -220,6 +233,13 @@ fn findings(
     if let Some(record) = records.iter().find(|record| notes.is_alarming(record)) {
         let what = format!("alarm of snapshot {}: {}", record.id, record.alarm.join("; "));
         all.push(red(what, "look at the library; if it is right as it is: `shoebox acknowledge latest`"));
+    }
+    if let Some(last) = status.last.as_ref().filter(|last| last.moved > 0) {
+        let photos = plural(last.moved, "photo lies", "photos lie");
+        all.push(amber(
+            format!("in the newest snapshot {photos} elsewhere than its database says"),
+            "`shoebox restore --all` lays them where it says; `shoebox audit` tells which",
+        ));
     }
     if status.last.as_ref().is_some_and(|last| !last.good) {
         all.push(amber("the newest snapshot has a bad dump".to_owned(), "make the dump again: `shoebox backup`"));

@@ -82,6 +82,7 @@ impl Home {
             accept_shrink: false,
             accept_other_library: false,
             alarm_shrink: 10,
+            max_age: jiff::SignedDuration::from_hours(48),
             readers: 2,
         }
     }

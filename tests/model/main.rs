@@ -198,6 +198,7 @@ impl World {
             accept_shrink: true,
             accept_other_library: false,
             alarm_shrink: 100,
+            max_age: jiff::SignedDuration::from_hours(48),
             readers: 2,
         };
         let repository = self.repository();

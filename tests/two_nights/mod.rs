@@ -137,6 +137,7 @@ pub fn options(upload_location: PathBuf, dump: PathBuf, external: PathBuf) -> ba
         accept_shrink: false,
         accept_other_library: false,
         alarm_shrink: 10,
+        max_age: jiff::SignedDuration::from_hours(48),
         readers: 1,
     }
 }

@@ -1,12 +1,16 @@
 //! Where the database of a snapshot wants its files, as far as they did not lie there: what a recovery must know.
 
+use std::collections::HashMap;
+
 use rusqlite::Connection;
+use uuid::Uuid;
 
 use super::audit;
 use super::check::path;
-use super::search::one;
+use super::search::{many, one};
 use super::view::{self, Id};
 use super::whole::{self, Entry};
+use crate::base::library::User;
 use crate::base::{FilePath, Result};
 
 /// A file that the database names, which does not lie at its path as it should.
@@ -47,6 +51,37 @@ pub fn misplaced(db: &Connection, at: i64, mut each: impl FnMut(Misplaced) -> Re
         })?;
     }
     Ok(())
+}
+
+/// Where the database has a file, and the folder and name where it was found.
+pub type Apart = (Vec<u8>, Option<(i64, Vec<u8>)>);
+
+/// The assets at `at` whose original or sidecar is not at its path, and the accounts whose picture is not.
+pub fn apart(db: &Connection, at: i64) -> Result<HashMap<Uuid, Apart>> {
+    let sql = "SELECT a.id, a.path, x.folder, x.name FROM asset a
+               LEFT JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND f.until > ?1
+               LEFT JOIN asset_file s ON s.asset = a.id AND s.part = 1 AND s.since <= ?1 AND s.until > ?1
+               LEFT JOIN file x ON x.row = f.file
+               WHERE a.since <= ?1 AND +a.until > ?1 AND a.path IS NOT NULL AND instr(a.path, CAST('external/' AS BLOB)) <> 1
+                 AND (f.asset IS NULL OR f.moved = 1 OR s.moved = 1 OR (a.sidecar IS NOT NULL AND s.asset IS NULL))";
+    let row = |row: &rusqlite::Row<'_>| {
+        let found = row.get::<_, Option<i64>>(2)?.zip(row.get(3)?);
+        Ok((Uuid::from_bytes(row.get(0)?), (row.get(1)?, found)))
+    };
+    let mut apart: HashMap<Uuid, Apart> = many(db, sql, [at], row)?.into_iter().collect();
+    for (user, picture) in pictures(db, at)? {
+        if occupant(db, &picture, at)? == Occupant::Nothing {
+            apart.insert(user, (picture.as_bytes().to_vec(), None));
+        }
+    }
+    Ok(apart)
+}
+
+/// The accounts at `at` that have a picture, with its path.
+pub fn pictures(db: &Connection, at: i64) -> Result<Vec<(Uuid, FilePath)>> {
+    let users = audit::users(db, at)?;
+    let users = users.iter().filter_map(|line| serde_json::from_str::<User>(line).ok());
+    Ok(users.filter_map(|user| Some((user.id, user.picture?))).collect())
 }
 
 /// What lies at a path.

@@ -157,7 +157,9 @@ fn of_row(survey: &Survey<'_>, owners: &Owners, class: Class, row: i64) -> Resul
 }
 
 fn of_file(survey: &Survey<'_>, owners: &Owners, file: &Lying, path: &[u8]) -> Result<Finding> {
-    let same = file.content.map(|content| ask::shown_by(survey.db, content, survey.at)).transpose()?.flatten();
+    // Sidecars are often alike: another photo's is no reason to do without this one.
+    let content = file.content.filter(|_| !file.name.to_ascii_lowercase().ends_with(b".xmp"));
+    let same = content.map(|content| ask::shown_by(survey.db, content, survey.at)).transpose()?.flatten();
     let (owner, folder) = owners.of_path(path);
     let mut finding = blank(Class::NoRow, owners, owner);
     if owner.is_none() {

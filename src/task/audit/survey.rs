@@ -142,14 +142,7 @@ impl Survey<'_> {
         if is_same_name(path, &found) {
             return Ok(None);
         }
-        // A file that came under its new name after the dump was made: Immich moved it while the backup ran.
-        match ask::size_and_time(self.db, file)? {
-            Some((_, _, since)) if since == self.at && !self.is_first => {
-                self.aside.new_files += 1;
-                Ok(None)
-            }
-            _ => Ok(Some(Class::Elsewhere)),
-        }
+        Ok(Some(Class::Elsewhere))
     }
 
     fn differs(&self, suspect: &Suspect, file: u64) -> Result<Option<Class>> {

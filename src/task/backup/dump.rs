@@ -5,10 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use crate::base::patient::Patient;
 use crate::base::{Context, Error, Kind, Monitor, Result};
 use crate::immich::{self, Dump, DumpName, Options};
 use crate::source::{DumpRequest, postgres};
+use crate::task::import::date::Stamp;
 
 /// A source of a dump.
 #[derive(Debug)]
@@ -21,10 +25,43 @@ pub enum DumpSource {
     Input,
 }
 
-/// Reads the dump from `source`, handing every plain byte to `tee`. Gives up when the monitor is asked to stop, though nothing
+/// What is known of a dump before it is read.
+#[derive(Debug, Default)]
+pub struct Origin {
+    /// The file that is read, of a folder the newest.
+    pub file: Option<PathBuf>,
+    /// When it was made: now, or what the file's name and time say.
+    pub made: Option<Timestamp>,
+}
+
+/// Looks which dump `source` has now.
+pub fn origin(source: &DumpSource) -> Result<Origin> {
+    match source {
+        DumpSource::Server(_) => Ok(Origin { file: None, made: Some(Timestamp::now()) }),
+        DumpSource::Input => Ok(Origin::default()),
+        DumpSource::File(path) => {
+            let path = newest(path)?;
+            let modified = fs::metadata(&path).and_then(|meta| meta.modified());
+            let modified = modified.context(|| format!("reading {}", path.display()))?;
+            let modified = Timestamp::try_from(modified).unwrap_or(Timestamp::UNIX_EPOCH);
+            let made = Stamp::of(&path).dated(modified, &TimeZone::system()).time;
+            Ok(Origin { file: Some(path), made: Some(made) })
+        }
+    }
+}
+
+/// When `dump` was made: what it says itself comes first; no earlier than its newest row.
+pub fn made(origin: &Origin, dump: &Dump) -> Option<Timestamp> {
+    let made = dump.started.filter(|_| origin.file.is_some() || origin.made.is_none()).or(origin.made)?;
+    let newest = dump.census.newest.filter(|newest| *newest <= Timestamp::now());
+    Some(newest.map_or(made, |newest| newest.max(made)))
+}
+
+/// Reads the dump from `source`, which is `origin`, handing every plain byte to `tee`. Gives up when the monitor is asked to stop, though nothing
 /// comes.
 pub fn read(
     source: &DumpSource,
+    origin: &Origin,
     options: &Options<'_>,
     tee: &mut dyn FnMut(&[u8]) -> Result<()>,
     monitor: &dyn Monitor,
@@ -33,25 +70,14 @@ pub fn read(
         DumpSource::Server(request) => read_server(request, options, tee, monitor),
         DumpSource::Input => immich::read(&mut Patient::new(io::stdin().lock(), monitor), options, tee),
         DumpSource::File(path) => {
-            let path = newest(path)?;
-            let file = File::open(&path).context(|| format!("opening the dump {}", path.display()))?;
+            let path = origin.file.as_ref().unwrap_or(path);
+            let file = File::open(path).context(|| format!("opening the dump {}", path.display()))?;
             immich::read(&mut Patient::new(file, monitor), options, tee)
         }
     };
     // What the client says when it is ended is not why the backup ends.
     super::stop_if_asked(monitor)?;
     read
-}
-
-/// What is to be said of a dump that was made long before the files are read.
-pub fn age(source: &DumpSource) -> Result<Option<String>> {
-    let DumpSource::File(path) = source else { return Ok(None) };
-    let path = newest(path)?;
-    let modified =
-        fs::metadata(&path).and_then(|meta| meta.modified()).context(|| format!("reading {}", path.display()))?;
-    let days = modified.elapsed().map_or(0, |age| age.as_secs() / 86_400);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    Ok((days >= 2).then(|| format!("the dump {name} is {days} days old: what came since is in files/ only")))
 }
 
 fn read_server(

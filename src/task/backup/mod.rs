@@ -1,18 +1,19 @@
 //! Backing up: the database first, then the files, then the record.
 //!
-//! So the worst that a busy server can do is a file without a row. What moved or changed meanwhile is looked at a
-//! second time before anything is said about it.
+//! A busy server moves and erases photos meanwhile. What is not where the database says is looked at a second time, and a server is
+//! asked again too, before anything is said about it: so both are one state, and what was erased on purpose is no problem. A dump that is
+//! a file stays as it is: then a recovery lays the files where it says ([`crate::task::restore::whole`]).
 
 mod alarm;
 mod dump;
 mod files;
 mod read;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use uuid::Uuid;
 
@@ -22,6 +23,7 @@ use crate::base::dump::{DumpInfo, Verdict};
 use crate::base::library::{Asset, Record};
 use crate::base::{Error, FilePath, Kind, Monitor, Phase, Problem, Result, SnapshotId};
 use crate::catalog::query;
+use crate::catalog::query::layout::Apart;
 use crate::immich;
 use crate::repo::notes::What;
 use crate::repo::{
@@ -30,6 +32,12 @@ use crate::repo::{
 };
 use crate::source::{Exclude, Places, Root, UploadLocation};
 use crate::task::audit::{self, Tallies};
+use crate::task::status::ago;
+
+/// How often database and files are looked at, at most.
+const LOOKS: u32 = 3;
+/// A dump that is older than this is spoken of.
+const OLD: SignedDuration = SignedDuration::from_hours(48);
 
 /// A folder of an external library.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +70,8 @@ pub struct Options {
     pub accept_other_library: bool,
     /// The library may shrink by so many percent before the snapshot gets an alarm.
     pub alarm_shrink: u8,
+    /// How old the dump may be before that is a problem.
+    pub max_age: SignedDuration,
     /// Threads that read files.
     pub readers: usize,
 }
@@ -93,6 +103,7 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     let sink = session.sink(id);
     let contents = repository.contents();
     let before = alarm::before(repository, id)?;
+    let max_age = options.max_age;
     let is_accepted = options.accept_shrink || options.accept_other_library;
     let work = Work {
         repository,
@@ -118,7 +129,11 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     if is_accepted && !record.alarm.is_empty() {
         repository.add_note(What::Acknowledgement { snapshot: record.id })?;
     }
-    Ok(Report { is_acknowledged: is_accepted, audit: tallies, ..report(record, pass, written, missing_before) })
+    Ok(Report {
+        is_acknowledged: is_accepted,
+        audit: tallies,
+        ..report(record, pass, written, missing_before, max_age)
+    })
 }
 
 /// Who is asked to stop finishes the archive at hand, so that the next run goes on from there.
@@ -130,8 +145,16 @@ fn keep_what_is_done(error: &Error, sink: &ContentSink) {
     }
 }
 
-fn report(record: SnapshotRecord, pass: Pass, written: Written, missing_before: u64) -> Report {
+fn report(
+    record: SnapshotRecord,
+    pass: Pass,
+    written: Written,
+    missing_before: u64,
+    max_age: SignedDuration,
+) -> Report {
     let mut problems: Vec<Problem> = unfit(&record).into_iter().chain(pass.problems).collect();
+    let subject = "the database dump".to_owned();
+    problems.extend(old_dump(&record, max_age).map(|message| Problem { subject, message }));
     if record.completeness.missing > missing_before {
         problems.extend(missing(&record.completeness));
     }
@@ -148,6 +171,14 @@ fn unfit(record: &SnapshotRecord) -> Option<Problem> {
         }),
         _ => None,
     }
+}
+
+/// What is to be said where the dump was made longer than `limit` before the files were read.
+fn old_dump(record: &SnapshotRecord, limit: SignedDuration) -> Option<String> {
+    let age = record.id.time().duration_since(record.as_of());
+    (age > limit).then(|| {
+        format!("it was made {} before: a recovery gives that state, and what came since is in files/ only", ago(age))
+    })
 }
 
 /// Photos that the database names and whose files are not there: the first few, and how many more.
@@ -179,6 +210,17 @@ struct Work<'a> {
     monitor: &'a dyn Monitor,
 }
 
+/// A dump that was taken, and stored.
+struct Taken {
+    origin: dump::Origin,
+    dump: immich::Dump,
+    stream: Stream,
+    library: Stream,
+    plan: Plan,
+    /// What is to be said of it.
+    warning: Option<String>,
+}
+
 /// Where to look for files.
 struct Plan {
     places: Arc<Places>,
@@ -195,25 +237,82 @@ impl Plan {
 }
 
 impl Work<'_> {
-    /// Stores all that the snapshot `id` needs, and tries it.
+    /// Stores all that the snapshot `id` needs, and tries it: until database and files are one state, at most [`LOOKS`] times.
     fn run(&self, id: SnapshotId, missing_before: u64) -> Result<(Staged, Pass)> {
-        let (dump, dump_stream) = self.dump()?;
-        let (library, plan) = self.library(&dump)?;
-        let first = self.files(&plan, None)?;
-        let staged = self.stage(id, &dump, &dump_stream, &library, &first)?;
-        if !first.is_unsettled() && staged.record().completeness.missing <= missing_before {
-            return Ok((staged, first));
+        let mut taken = self.take()?;
+        let mut pass = self.files(&taken.plan, None)?;
+        let mut staged = self.stage(id, &taken, &pass)?;
+        let mut apart = self.apart(&staged)?;
+        let mut is_due =
+            pass.is_unsettled() || !apart.is_empty() || staged.record().completeness.missing > missing_before;
+        for _ in 1..LOOKS {
+            if !is_due {
+                break;
+            }
+            drop(staged);
+            if !apart.is_empty() {
+                taken = self.take_again(taken)?;
+            }
+            let unchanged = pass.unchanged;
+            pass = self.files(&taken.plan, Some(pass))?;
+            // To the second look all is unchanged that the first one read.
+            pass.unchanged = pass.unchanged.min(unchanged);
+            staged = self.stage(id, &taken, &pass)?;
+            let now = self.apart(&staged)?;
+            // What is still apart in the same way was not moved just now.
+            is_due = !now.is_empty() && now != apart;
+            apart = now;
         }
-        drop(staged);
-        let unchanged = first.unchanged;
-        let mut pass = self.files(&plan, Some(first))?;
-        // To the second look all is unchanged that the first one read.
-        pass.unchanged = pass.unchanged.min(unchanged);
-        let staged = self.stage(id, &dump, &dump_stream, &library, &pass)?;
         Ok((staged, pass))
     }
 
-    fn dump(&self) -> Result<(immich::Dump, Stream)> {
+    /// Assets whose files are not where the dump says, and were so, or were not known, in the last good snapshot.
+    fn apart(&self, staged: &Staged) -> Result<HashMap<Uuid, Apart>> {
+        let db = staged.catalog();
+        let mut apart = query::layout::apart(db, staged.record().id.seconds())?;
+        if let (false, Some(before)) = (apart.is_empty(), self.last_good()) {
+            let before = query::layout::apart(db, before.seconds())?;
+            apart.retain(|id, _| !before.contains_key(id));
+        }
+        Ok(apart)
+    }
+
+    fn last_good(&self) -> Option<SnapshotId> {
+        self.last.as_ref().filter(|last| last.is_good()).map(|last| last.id)
+    }
+
+    /// Takes the dump, and what it says.
+    fn take(&self) -> Result<Taken> {
+        let origin = dump::origin(&self.options.dump)?;
+        let (dump, stream) = self.dump(&origin)?;
+        let (library, plan) = self.library(&dump)?;
+        Ok(Taken { origin, dump, stream, library, plan, warning: None })
+    }
+
+    /// Takes the dump again where there may be a later one: of a server, or where a folder has another file now. Where it cannot be had,
+    /// that is no reason to lose the one that is there.
+    fn take_again(&self, taken: Taken) -> Result<Taken> {
+        let is_newer = match &self.options.dump {
+            DumpSource::Server(_) => true,
+            DumpSource::File(_) => dump::origin(&self.options.dump)?.file != taken.origin.file,
+            DumpSource::Input => false,
+        };
+        if !is_newer {
+            return Ok(taken);
+        }
+        match self.take() {
+            Ok(later) if later.dump.is_good() || !taken.dump.is_good() => Ok(later),
+            Ok(_) => Ok(taken),
+            Err(error) if matches!(error.kind(), Kind::Interrupted | Kind::NoSpace) => Err(error),
+            Err(error) => {
+                let warning =
+                    format!("files moved while the backup ran, and the dump could not be taken again: {error}");
+                Ok(Taken { warning: Some(warning), ..taken })
+            }
+        }
+    }
+
+    fn dump(&self, origin: &dump::Origin) -> Result<(immich::Dump, Stream)> {
         self.monitor.begin(Phase::Dump, None, None);
         let staging = self.repository.root().join("tmp");
         let options = immich::Options { database: self.options.database.as_deref(), staging: &staging };
@@ -226,7 +325,7 @@ impl Work<'_> {
                 stop_if_asked(monitor)?;
                 writer.push(bytes)
             };
-            dump::read(source, &options, &mut tee, monitor)
+            dump::read(source, origin, &options, &mut tee, monitor)
         })?;
         self.refuse_bad(&taken.0)?;
         Ok(taken)
@@ -317,14 +416,8 @@ impl Work<'_> {
         }
     }
 
-    fn stage(
-        &self,
-        id: SnapshotId,
-        dump: &immich::Dump,
-        dump_stream: &Stream,
-        library: &Stream,
-        pass: &Pass,
-    ) -> Result<Staged> {
+    fn stage(&self, id: SnapshotId, taken: &Taken, pass: &Pass) -> Result<Staged> {
+        let dump = &taken.dump;
         let reference = self.reference(|streams| &streams.files)?;
         let ((), list) = StreamWriter::run(self.sink, self.session.generation(), self.contents, reference, |writer| {
             pass.copy_list(writer)
@@ -332,7 +425,7 @@ impl Work<'_> {
         self.sink.flush()?;
         self.monitor.begin(Phase::Catalog, None, None);
         let written = self.sink.written();
-        let streams = Streams { dump: dump_stream.clone(), files: list, library: library.clone() };
+        let streams = Streams { dump: taken.stream.clone(), files: list, library: taken.library.clone() };
         let mut record = SnapshotRecord {
             format: FORMAT_VERSION,
             id,
@@ -341,7 +434,7 @@ impl Work<'_> {
             host: Repository::host(),
             shoebox: env!("CARGO_PKG_VERSION").to_owned(),
             upload_location: self.location.folder().display().to_string(),
-            dump: info(dump),
+            dump: DumpInfo { made: dump::made(&taken.origin, dump), ..info(dump) },
             streams,
             archives: written.archives.clone(),
             census: dump.census.clone(),
@@ -353,10 +446,14 @@ impl Work<'_> {
                 generated: self.options.generated,
             },
             completeness: Completeness { unreadable: pass.problems.len() as u64, ..Completeness::default() },
-            warnings: dump.warnings.iter().cloned().chain(dump::age(&self.options.dump)?).collect(),
+            warnings: dump.warnings.iter().chain(&taken.warning).cloned().collect(),
             alarm: Vec::new(),
             imported: None,
         };
+        if old_dump(&record, self.options.max_age).is_none() {
+            let old = old_dump(&record, OLD);
+            record.warnings.extend(old.map(|words| format!("the database dump: {words}")));
+        }
         record.alarm = alarm::alarm(&self.before, &record, self.options.alarm_shrink);
         self.session.stage(record, &written)
     }
@@ -387,6 +484,7 @@ pub(in crate::task) fn info(dump: &immich::Dump) -> DumpInfo {
         postgres: dump.postgres.clone(),
         tool: dump.tool.clone(),
         extensions: dump.extensions.clone(),
+        made: None,
         media_location: dump.media_location.clone(),
         rows: dump.rows.clone(),
     }

@@ -5,9 +5,11 @@ use std::io::Read;
 use serde::Serialize;
 
 use super::Options;
+use crate::base::amount::plural;
 use crate::base::dump::DumpKind;
 use crate::base::{Error, Kind, Monitor, Phase, Result, SnapshotId};
 use crate::immich::fit::{self, Change, Fitted, Target};
+use crate::repo::SnapshotRecord;
 use crate::source::postgres::{self, Probe, Reached};
 use crate::task::dump::SnapshotDump;
 
@@ -98,6 +100,7 @@ pub(super) fn make(dump: &SnapshotDump, options: &Options, monitor: &dyn Monitor
         warnings: Vec::new(),
         obstacles: Vec::new(),
     };
+    plan.warnings.extend(apart(&dump.record));
     judge(&mut plan, &probe, &fitted, options);
     Ok(Made { plan, target, probe, fitted })
 }
@@ -162,6 +165,17 @@ impl<R: Read> Read for Counted<'_, R> {
         self.monitor.advance(0, got as u64);
         Ok(got)
     }
+}
+
+/// What is to be said where the files of the snapshot do not lie where its database says.
+fn apart(record: &SnapshotRecord) -> Option<String> {
+    let photos = plural(record.completeness.moved, "photo", "photos");
+    (record.completeness.moved > 0).then(|| {
+        format!(
+            "{photos} did not lie where this database says: `shoebox restore --all --snapshot {}` lays them there, a folder of another time has them elsewhere",
+            record.id
+        )
+    })
 }
 
 /// Adds what is to be said, and what stands in the way.

@@ -9,11 +9,13 @@ use super::sample::{Row, Sample};
 use super::{Report, stop_if_asked};
 use crate::archive::Hasher;
 use crate::base::{Error, Kind, Monitor, Phase, Problem, Result, Sha1};
-use crate::catalog::query::search;
+use crate::catalog::query::{layout, search};
+use crate::immich::Paths;
 use crate::repo::Repository;
 use crate::task::dump::SnapshotDump;
 use crate::task::find::{Finder, Hit, Places, Query, Span};
 use crate::task::open::find_snapshot;
+use crate::task::restore::whole::layout::Layout;
 use crate::view::ino::{Place, Spot};
 use crate::view::{Ino, View};
 
@@ -38,7 +40,10 @@ pub(super) fn compare(
     let folder = find_snapshot(&finder.view, &snapshot)?.1;
     let told = dump.record.completeness.missing + dump.record.completeness.not_covered;
     let gaps_are_told = finder.view.without_bytes(folder.ino)? <= told;
-    let mut reading = Reading { finder: &finder, places: finder.places(), gaps_are_told, monitor };
+    let layout = Layout::of_snapshot(&finder.db, dump.id.seconds())?;
+    let paths = Paths::new(dump.record.dump.media_location.as_deref());
+    let places = finder.places();
+    let mut reading = Reading { finder: &finder, places, layout, paths, at: dump.id.seconds(), gaps_are_told, monitor };
     for batch in rows.chunks(BATCH) {
         let ids = batch.iter().map(|row| row.id).collect();
         let query = Query { assets: ids, locked: true, ..Query::default() };
@@ -79,6 +84,10 @@ fn count(row: &Row, outcome: Outcome, report: &mut Report, monitor: &dyn Monitor
 struct Reading<'a> {
     finder: &'a Finder,
     places: Places<'a>,
+    /// What a recovery lays elsewhere than it lay.
+    layout: Layout,
+    paths: Paths,
+    at: i64,
     /// The snapshot knows itself of as many originals that are not there as its tree lacks.
     gaps_are_told: bool,
     monitor: &'a dyn Monitor,
@@ -94,13 +103,28 @@ impl Reading<'_> {
             });
         };
         match read(&self.finder.view, ino, self.monitor) {
-            Ok((sha1, size)) => Ok(match fault(row, sha1, size) {
+            Ok((sha1, size)) => Ok(match fault(row, sha1, size).or(self.misplaced(row)?) {
                 None => Outcome::Right(size),
                 Some(fault) => Outcome::Wrong(path, fault),
             }),
             Err(error) if error.kind() == Kind::Interrupted => Err(error),
             Err(error) => Ok(Outcome::Wrong(path, Fault::Damaged { message: error.chain() })),
         }
+    }
+
+    /// What is wrong with the place that a recovery gives it. External libraries are laid where it is said then.
+    fn misplaced(&self, row: &Row) -> Result<Option<Fault>> {
+        if row.is_external {
+            return Ok(None);
+        }
+        let (db, at) = (&self.finder.db, self.at);
+        let path = self.paths.file(&row.path, false);
+        let content = path.map(|path| self.layout.content_at(db, &path, at)).transpose()?.flatten();
+        let is_there = match content {
+            Some(content) => layout::is_content_of(db, content, row.sha1.as_ref().map(|sha1| &sha1.0))?,
+            None => false,
+        };
+        Ok((!is_there).then(|| Fault::Elsewhere { place: row.path.clone() }))
     }
 
     /// Where the tree shows it: on a shelf, or at least among the files.

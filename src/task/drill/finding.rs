@@ -31,6 +31,8 @@ pub enum Fault {
     Unknown,
     /// Its original is not in the snapshot, which does not say so.
     Missing,
+    /// After a recovery nothing, or another file, would be where the database looks for it.
+    Elsewhere { place: String },
 }
 
 impl fmt::Display for Fault {
@@ -45,6 +47,9 @@ impl fmt::Display for Fault {
             }
             Fault::Size { database, file } => write!(f, "it has {file} bytes, and {database} in the database"),
             Fault::Unknown => f.write_str("it is in the database, and the snapshot does not know it"),
+            Fault::Elsewhere { place } => {
+                write!(f, "after a recovery its bytes would not be at {place}, where the database looks for them")
+            }
             Fault::Missing => f.write_str("its original is not in the snapshot, which does not say so"),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The dump is loaded into a PostgreSQL server that is thrown away afterwards, by the same code that restores it in earnest.
 //! Assets are drawn at random from the database that was loaded, read through the view, and compared with what it says of
-//! them. How it ended is noted in the repository, so that the age of the last success can be told.
+//! them; and it is asked whether a recovery would lay them where it looks for them. How it ended is noted in the repository, so that the age of the last success can be told.
 //!
 //! Where no server can be had, the dump is read to its end by our own parser, its rows are counted, and the assets are drawn from
 //! what it says. That is noted too, and is no success.

@@ -52,7 +52,7 @@ pub(super) fn of_server(
     Ok(Expected { tables: report.tables, rows: report.rows, differences: report.differences, sample })
 }
 
-/// Asks for id, SHA-1 of the bytes and size of every asset, whatever the version; `None` where there is no table of assets.
+/// Asks for id, SHA-1 of the bytes, size and path (in hex) of every asset, and whether it is external, whatever the version; `None` where there is no table of assets.
 ///
 /// The rules are those of `immich/assets.sql` and `immich/library.rs`: up to v2.6 an external asset's checksum is that
 /// of its path, then `checksumAlgorithm` says it; up to v1.105 an upload has a library too.
@@ -83,17 +83,23 @@ fn question(columns: &BTreeSet<(String, String)>) -> Option<String> {
         Some(table) => (r#"e."fileSizeInByte""#, format!(r#" LEFT JOIN public.{table} e ON e."assetId" = a.id"#)),
         None => ("NULL", String::new()),
     };
-    Some(format!("SELECT a.id, {sha1}, {size} FROM public.{asset} a{join}"))
+    let path = match has(asset, "originalPath") {
+        true => r#"encode(convert_to(a."originalPath", 'UTF8'), 'hex')"#,
+        false => "''",
+    };
+    Some(format!("SELECT a.id, {sha1}, {size}, {path}, ({external})::int FROM public.{asset} a{join}"))
 }
 
 fn row(line: &str) -> Option<Row> {
     let mut fields = line.split('\t');
     let (id, sha1, size) = (fields.next()?, fields.next()?, fields.next()?);
+    let path = String::from_utf8(hex::decode(fields.next()?).ok()?).ok()?;
+    let is_external = fields.next()? == "1";
     let sha1 = match sha1 {
         "" => None,
         sha1 => Sha1::from_slice(&hex::decode(sha1).ok()?),
     };
-    Some(Row { id: id.parse().ok()?, sha1, size: size.parse().ok() })
+    Some(Row { id: id.parse().ok()?, sha1, path, is_external, size: size.parse().ok() })
 }
 
 /// Draws from the dump itself, read to its end by our own parser. `Damaged` when it cannot be.
@@ -118,7 +124,9 @@ pub(super) fn of_dump(dump: &SnapshotDump, mut sample: Sample, monitor: &dyn Mon
     found.records(&mut |record| {
         if let Record::Asset(asset) = record {
             stop_if_asked(monitor)?;
-            sample.offer(Row { id: asset.id, sha1: asset.sha1, size: asset.size });
+            let is_external = asset.file.as_ref().is_some_and(|file| file.parts().next() == Some(b"external"));
+            let is_external = is_external || asset.library.is_some();
+            sample.offer(Row { id: asset.id, sha1: asset.sha1, path: asset.path, is_external, size: asset.size });
         }
         Ok(())
     })?;
@@ -159,13 +167,14 @@ mod tests {
             ("asset", "checksum"),
             ("asset", "checksumAlgorithm"),
             ("asset", "isExternal"),
+            ("asset", "originalPath"),
             ("asset_exif", "assetId"),
             ("asset_exif", "fileSizeInByte"),
         ]);
         let question_of = |columns| question(columns).unwrap();
         assert_eq!(
             question_of(&new),
-            r#"SELECT a.id, CASE WHEN coalesce(a."checksumAlgorithm"::text = 'sha1', NOT (coalesce(a."isExternal", false))) THEN encode(a.checksum, 'hex') END, e."fileSizeInByte" FROM public.asset a LEFT JOIN public.asset_exif e ON e."assetId" = a.id"#
+            r#"SELECT a.id, CASE WHEN coalesce(a."checksumAlgorithm"::text = 'sha1', NOT (coalesce(a."isExternal", false))) THEN encode(a.checksum, 'hex') END, e."fileSizeInByte", encode(convert_to(a."originalPath", 'UTF8'), 'hex'), (coalesce(a."isExternal", false))::int FROM public.asset a LEFT JOIN public.asset_exif e ON e."assetId" = a.id"#
         );
         let old = columns(&[("assets", "id"), ("assets", "checksum"), ("assets", "libraryId"), ("libraries", "type")]);
         assert!(question_of(&old).contains("l.type = 'UPLOAD'") && question_of(&old).contains("public.assets a"));
@@ -175,10 +184,11 @@ mod tests {
     #[test]
     fn a_row_without_a_hash_of_its_bytes_has_none_and_a_strange_one_is_refused() {
         let id = "00000001-1111-4111-8111-111111111111";
-        assert_eq!(row(&format!("{id}\t\t")).unwrap().sha1, None);
-        let full = row(&format!("{id}\t{}\t12", "ab".repeat(20))).unwrap();
+        assert_eq!(row(&format!("{id}\t\t\t\t0")).unwrap().sha1, None);
+        let full = row(&format!("{id}\t{}\t12\t2f64\t1", "ab".repeat(20))).unwrap();
+        assert_eq!((full.path.as_str(), full.is_external), ("/d", true));
         assert_eq!((full.sha1, full.size), (Some(Sha1([0xab; 20])), Some(12)));
         assert_eq!(row("x\t\t"), None);
-        assert_eq!(row(&format!("{id}\tzz\t")), None);
+        assert_eq!(row(&format!("{id}\tzz\t\t\t0")), None);
     }
 }

@@ -12,6 +12,10 @@ pub(super) struct Row {
     pub id: Uuid,
     /// Of its bytes; `None` where Immich hashed something else.
     pub sha1: Option<Sha1>,
+    /// Where it says that the original is.
+    pub path: String,
+    /// It belongs to an external library.
+    pub is_external: bool,
     /// Bytes, as Immich counted them.
     pub size: Option<u64>,
 }
@@ -57,9 +61,13 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
+    fn row(id: u128) -> Row {
+        Row { id: Uuid::from_u128(id), sha1: None, path: String::new(), is_external: false, size: None }
+    }
+
     fn drawn(seed: u64, size: u64, ids: impl Iterator<Item = u128>) -> BTreeSet<Uuid> {
         let mut sample = Sample::new(seed, size);
-        ids.for_each(|id| sample.offer(Row { id: Uuid::from_u128(id), sha1: None, size: None }));
+        ids.for_each(|id| sample.offer(row(id)));
         sample.into_rows().into_iter().map(|row| row.id).collect()
     }
 

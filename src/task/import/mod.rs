@@ -7,7 +7,7 @@
 //! Limits: of the files of that day only originals are there that the repository has under their SHA-1 when it is imported (see
 //! [`files`]). Of a bad dump over a gigabyte, what was stored before it turned out bad stays until a prune.
 
-mod date;
+pub(in crate::task) mod date;
 mod files;
 mod find;
 mod name;

@@ -13,9 +13,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rusqlite::Connection;
 
-use crate::base::library::User;
 use crate::base::{FilePath, Problem, Result};
-use crate::catalog::query::audit;
 use crate::catalog::query::layout::{self as ask, Misplaced, Occupant};
 use crate::catalog::query::whole::{Entry, Kind};
 
@@ -26,7 +24,7 @@ const LONGEST_NAME: usize = 255;
 
 /// What is laid at a path.
 #[derive(Debug)]
-pub(super) struct Laid {
+pub(in crate::task) struct Laid {
     pub entry: Entry,
     /// Where it lay in this snapshot; `None` where only an earlier one has it.
     from: Option<FilePath>,
@@ -34,7 +32,7 @@ pub(super) struct Laid {
 
 /// Where the files go to that do not go to their own path.
 #[derive(Debug, Default)]
-pub(super) struct Layout {
+pub(in crate::task) struct Layout {
     pub(super) laid: BTreeMap<FilePath, Laid>,
     /// Rows of files that are laid elsewhere, and not at their own path.
     leaving: HashSet<u64>,
@@ -86,6 +84,17 @@ impl Layout {
     /// Where the file goes to that lay at `path`.
     pub(super) fn renamed<'a>(&'a self, path: &'a FilePath) -> &'a FilePath {
         self.renamed.get(path).unwrap_or(path)
+    }
+
+    /// The content of the file that a recovery lays at `path`.
+    pub fn content_at(&self, db: &Connection, path: &FilePath, at: i64) -> Result<Option<i64>> {
+        if let Some(laid) = self.laid.get(path) {
+            return Ok(content(&laid.entry));
+        }
+        Ok(match ask::occupant(db, path, at)? {
+            Occupant::File(row, content) if self.name_of(row, path.name()) == Some(path.name()) => Some(content),
+            _ => None,
+        })
     }
 
     /// How many files are laid where the database says, and lay elsewhere.
@@ -263,10 +272,9 @@ fn beside_photo(db: &Connection, misplaced: &Misplaced, found: &Laid) -> Result<
 /// Pictures of accounts that are not there, and that an earlier snapshot has.
 fn pictures(db: &Connection, at: i64) -> Result<Vec<Wish>> {
     let mut wishes = Vec::new();
-    for line in audit::users(db, at)? {
-        let picture = serde_json::from_str::<User>(&line).ok().and_then(|user| user.picture);
-        let Some(path) = picture.filter(|path| !is_external(path)) else { continue };
-        if ask::occupant(db, &path, at)? == Occupant::Nothing
+    for (_, path) in ask::pictures(db, at)? {
+        if !is_external(&path)
+            && ask::occupant(db, &path, at)? == Occupant::Nothing
             && let Some(entry) = ask::last_at(db, &path, at)?
         {
             wishes.push(Wish { path, laid: earlier(entry), is_guess: false });

@@ -12,7 +12,7 @@
 //! Limits: extended attributes and holes were never kept. Where the disk has no hard links, they come out as copies.
 
 mod claim;
-mod layout;
+pub(in crate::task) mod layout;
 mod plan;
 mod space;
 mod write;
