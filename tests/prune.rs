@@ -400,12 +400,11 @@ fn a_record_that_cannot_be_read_stops_forgetting_and_pruning() {
 fn a_clock_that_jumped_stops_forgetting() {
     let at = |text: &str| text.parse::<Timestamp>().unwrap();
     let nights = ["2026-01-01T03:00:00Z", "2026-01-02T03:00:00Z", "2026-01-03T03:00:00Z"].map(at);
-    assert!(forget::refuse_clock(&nights, at("2026-06-01T00:00:00Z")).is_ok());
-    assert!(forget::refuse_clock(&nights, at("2025-12-31T00:00:00Z")).is_err());
+    assert!(forget::refuse_clock(&nights).is_ok());
     let jumped = [&nights[..], &[at("2031-01-04T03:00:00Z")]].concat();
-    assert!(forget::refuse_clock(&jumped, at("2031-01-04T04:00:00Z")).is_err());
+    assert!(forget::refuse_clock(&jumped).is_err());
     let yearly = ["2023-01-01T03:00:00Z", "2024-01-01T03:00:00Z", "2025-01-01T03:00:00Z"].map(at);
-    assert!(forget::refuse_clock(&yearly, at("2025-01-01T04:00:00Z")).is_ok());
+    assert!(forget::refuse_clock(&yearly).is_ok());
 }
 
 #[test]

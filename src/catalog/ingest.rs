@@ -23,9 +23,8 @@ use crate::base::{Error, Result};
 
 /// Notes that the snapshot at `time` exists. `record` is its record, JSON.
 pub fn add_snapshot(db: &Connection, time: i64, number: u16, good: bool, record: &str) -> Result<()> {
-    let highest = "INSERT INTO meta (key, value) VALUES ('number', ?1)
-                   ON CONFLICT (key) DO UPDATE SET value = ?1 WHERE CAST(value AS INTEGER) < ?1";
-    db.prepare_cached(highest)?.execute([number])?;
+    let last = "INSERT INTO meta (key, value) VALUES ('number', ?1) ON CONFLICT (key) DO UPDATE SET value = ?1";
+    db.prepare_cached(last)?.execute([number])?;
     let sql = "INSERT INTO snapshot (time, number, good, record) VALUES (?1, ?2, ?3, ?4)
                ON CONFLICT (time) DO UPDATE SET number = ?2, good = ?3, record = ?4";
     match db.prepare_cached(sql)?.execute((time, number, good, record)) {

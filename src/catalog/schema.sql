@@ -8,14 +8,14 @@
 -- `lineage` (see meta) stays the same: mounts build inode numbers from it.
 
 CREATE TABLE meta (
-    key   TEXT PRIMARY KEY,         -- repository: its id; lineage: random, new with each rebuild; number: the highest
-                                    -- that a snapshot of this lineage had, forgotten ones too
+    key   TEXT PRIMARY KEY,         -- repository: its id; lineage: random, new with each rebuild; number: the one that
+                                    -- was given last
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
 CREATE TABLE snapshot (
     time   INTEGER PRIMARY KEY,     -- seconds since 1970: the id, and what since/until speak of
-    number INTEGER NOT NULL UNIQUE, -- counts up by one a snapshot, 1 to 65535; part of inode numbers
+    number INTEGER NOT NULL UNIQUE, -- 1 to 65535, counts up and begins anew; part of inode numbers
     good   INTEGER NOT NULL,        -- 1 when its dump was verified: may become `latest`
     record TEXT NOT NULL            -- the snapshot record, JSON as in snapshots/
 );

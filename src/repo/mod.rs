@@ -29,7 +29,7 @@ pub use mend::Mending;
 pub use notes::{Note, Notes};
 pub use past::Past;
 pub use record::{ArchiveInfo, Completeness, FileCount, Imported, SnapshotRecord, Stream, StreamChunk, Streams};
-pub use repository::Repository;
+pub use repository::{Repository, SKEW, is_to_come};
 pub use session::{Session, Staged};
 pub use shelf::Shelf;
 pub use stream::{Reference, StreamReader, StreamWriter, lines};

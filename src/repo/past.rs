@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use super::content::Contents;
 use super::record::{SnapshotRecord, Stream};
 use super::repository::record_name;
-use super::session::{Session, catch_up, copy_time, encode, in_transaction, index_of, new_draft, too_many};
+use super::session::{Session, catch_up, copy_time, encode, in_transaction, index_of, new_draft, next_free};
 use super::stream::StreamReader;
 use super::writer::{ContentSink, Written};
 use crate::base::stored::IndexLine;
@@ -29,8 +29,9 @@ pub struct Past<'a> {
     known: Scratch,
     /// What the new archives are called by.
     time: SnapshotId,
-    /// The next snapshot's; `None` when there can be no more.
-    number: Option<u16>,
+    /// The last that was given, and all that are taken.
+    last: u16,
+    taken: HashSet<u16>,
 }
 
 /// A generation that goes with whoever made it.
@@ -62,7 +63,8 @@ impl Session {
             contents,
             known,
             time: copy_time(&self.repository)?,
-            number: Some(self.next_number()?),
+            last: query::snapshot::last_number(&db)?,
+            taken: self.numbers()?,
         })
     }
 
@@ -116,7 +118,7 @@ impl Past<'_> {
     /// `dump`. All its streams are read back first. Durable on return; the number is filled in.
     pub fn commit(&mut self, record: SnapshotRecord, written: &Written, dump: Hash) -> Result<SnapshotRecord> {
         self.learn(written)?;
-        let number = self.number.ok_or_else(too_many)?;
+        let number = next_free(self.last, &self.taken)?;
         let record = SnapshotRecord { number, ..record };
         let back = self.read_back(&record.streams.dump)?;
         if back != dump {
@@ -126,7 +128,8 @@ impl Past<'_> {
         self.read_back(&record.streams.library)?;
         let store = self.session.repository.store();
         store::write_all(&**store, &record_name(record.id), encode(&record)?.as_bytes())?;
-        self.number = number.checked_add(1);
+        self.last = number;
+        self.taken.insert(number);
         Ok(record)
     }
 

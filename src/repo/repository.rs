@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -47,6 +47,8 @@ const README: &[u8] = include_bytes!("README.txt");
 const DAMAGED: &str = "damaged";
 /// How the names of files in `tmp/` begin: drafts, catalogs, staged rows of a dump.
 const SCRATCH: [&str; 4] = ["draft-", "catalog-", "dump-", ".tmp"];
+/// Clocks of two machines differ by less: what is later than now by more is of a time to come.
+pub const SKEW: SignedDuration = SignedDuration::from_hours(1);
 /// No record is larger: that of a dump of two terabytes has 50 MB.
 const RECORD_LIMIT: u64 = 64 << 20;
 
@@ -279,6 +281,13 @@ impl Repository {
         Ok(ids)
     }
 
+    /// Those of [`Repository::snapshot_ids`] that count: what a clock that was wrong dated to a time to come is kept aside until
+    /// that time, or until it is forgotten by name. Nothing waits for it meanwhile.
+    pub fn present_ids(&self) -> Result<Vec<SnapshotId>> {
+        let now = Timestamp::now();
+        Ok(self.snapshot_ids()?.into_iter().filter(|id| !is_to_come(*id, now)).collect())
+    }
+
     /// The record of snapshot `id`.
     pub fn record(&self, id: SnapshotId) -> Result<SnapshotRecord> {
         let name = record_name(id);
@@ -296,6 +305,11 @@ impl Repository {
     pub fn host() -> String {
         lock::host()
     }
+}
+
+/// True for the id of a snapshot that cannot have been made yet: a clock is or was wrong.
+pub fn is_to_come(id: SnapshotId, now: Timestamp) -> bool {
+    id.time().duration_since(now) > SKEW
 }
 
 fn encode(description: &Description) -> Result<Vec<u8>> {

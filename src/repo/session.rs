@@ -66,12 +66,20 @@ impl Session {
         Ok(())
     }
 
-    /// The number of the next snapshot: higher than any was, also of those that the catalog could not take.
+    /// The number of the next snapshot: the next free one after the last that was given, and after the highest the lowest, so
+    /// that one that was forgotten is not used again for as long as can be.
     pub fn next_number(&self) -> Result<u16> {
+        next_free(query::snapshot::last_number(&self.generation.connect()?)?, &self.numbers()?)
+    }
+
+    /// The numbers of all snapshots that are there, of those too that the catalog could not take.
+    pub(super) fn numbers(&self) -> Result<HashSet<u16>> {
         let db = self.generation.connect()?;
-        let unknown = query::snapshot::unreadable(&db)?.into_iter().filter_map(|id| self.repository.record(id).ok());
-        let highest = unknown.map(|record| record.number).chain([query::snapshot::highest_number(&db)?]).max();
-        highest.unwrap_or(0).checked_add(1).ok_or_else(too_many)
+        let mut numbers = query::snapshot::numbers(&db)?;
+        let known: HashSet<SnapshotId> = query::snapshot::ids(&db)?.into_iter().collect();
+        let others = self.repository.snapshot_ids()?.into_iter().filter(|id| !known.contains(id));
+        numbers.extend(others.filter_map(|id| self.repository.record(id).ok()).map(|record| record.number));
+        Ok(numbers)
     }
 
     /// Where the new bytes of snapshot `id` go.
@@ -127,9 +135,14 @@ impl Session {
     }
 }
 
-pub(super) fn too_many() -> Error {
-    Error::new(Kind::Unsupported, "the repository has had 65,535 snapshots, its most")
-        .hint("begin a new repository with `shoebox init`")
+/// The next number after `last` that is not `taken`; after the highest comes 1.
+pub(super) fn next_free(last: u16, taken: &HashSet<u16>) -> Result<u16> {
+    let numbers = (last..=u16::MAX).skip(1).chain(1..=last);
+    numbers.into_iter().find(|number| !taken.contains(number)).ok_or_else(|| {
+        Error::new(Kind::Refused, "the repository has 65,535 snapshots, its most").hint(
+            "forget some: `shoebox forget --keep-daily 30 --keep-monthly unlimited --apply`, or with rules of your own",
+        )
+    })
 }
 
 /// See [`Session::copies`].
@@ -207,7 +220,7 @@ fn up_to_date(repository: &Repository, monitor: &dyn Monitor) -> Result<Generati
 fn is_current(repository: &Repository, generation: &Generation, monitor: &dyn Monitor) -> Result<bool> {
     let db = generation.connect()?;
     let names: HashSet<String> = query::archive_names(&db)?.into_keys().collect();
-    let (mut known, there) = (query::snapshot::ids(&db)?, repository.snapshot_ids()?);
+    let (mut known, there) = (query::snapshot::ids(&db)?, repository.present_ids()?);
     for id in query::snapshot::unreadable(&db)?.into_iter().filter(|id| there.contains(id)) {
         if is_readable_again(repository, &db, id) {
             return Ok(false);
@@ -380,7 +393,7 @@ pub(super) fn new_draft(repository: &Repository, path: &std::path::Path) -> Resu
 fn extends(repository: &Repository, generation: &Generation) -> Result<bool> {
     let db = generation.connect()?;
     let own: String = db.query_row("SELECT value FROM meta WHERE key = 'repository'", (), |row| row.get(0))?;
-    let (known, there) = (query::snapshot::ids(&db)?, repository.snapshot_ids()?);
+    let (known, there) = (query::snapshot::ids(&db)?, repository.present_ids()?);
     let newest = known.last().copied();
     let mut unreadable = query::snapshot::unreadable(&db)?;
     unreadable.retain(|id| !is_readable_again(repository, &db, *id));
@@ -391,7 +404,7 @@ fn extends(repository: &Repository, generation: &Generation) -> Result<bool> {
 }
 
 fn drop_missing_snapshots(repository: &Repository, db: &Connection) -> Result<()> {
-    let there: HashSet<SnapshotId> = repository.snapshot_ids()?.into_iter().collect();
+    let there: HashSet<SnapshotId> = repository.present_ids()?.into_iter().collect();
     let known = query::snapshot::ids(db)?.into_iter().chain(query::snapshot::unreadable(db)?);
     for id in known.filter(|id| !there.contains(id)) {
         ingest::remove_snapshot(db, id.seconds())?;
@@ -473,7 +486,7 @@ fn new_records(repository: &Repository, db: &Connection, monitor: &dyn Monitor) 
     let mut known: HashSet<SnapshotId> = query::snapshot::ids(db)?.into_iter().collect();
     known.extend(query::snapshot::unreadable(db)?);
     let mut records = Vec::new();
-    for id in repository.snapshot_ids()?.into_iter().filter(|id| !known.contains(id)) {
+    for id in repository.present_ids()?.into_iter().filter(|id| !known.contains(id)) {
         match repository.record(id) {
             Ok(record) => records.push(record),
             Err(error) if matches!(error.kind(), Kind::Damaged | Kind::NotFound) => {

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::base::monitor::Silent;
 use crate::base::{Error, Kind, Monitor, Result};
 use crate::repo::notes::{Job, Outcome, Run, What};
-use crate::repo::{Lock, Note, Notes, Repository};
+use crate::repo::{Lock, Note, Notes, Repository, SKEW};
 
 /// Runs that are remembered.
 const KEPT: usize = 100;
@@ -60,17 +60,21 @@ pub struct Last {
 impl Last {
     /// What `repository` remembers.
     pub fn of(repository: &Repository) -> Result<Last> {
-        let notes = repository.notes()?;
-        let began = notes.runs().filter(|(_, run)| run.has_backup()).map(|(_, run)| run.began).max();
+        let (notes, now) = (repository.notes()?, Timestamp::now());
+        // What a clock that was wrong dated to a time to come is no reason to wait for that time.
+        let is_past = |time: Timestamp| time.duration_since(now) <= SKEW;
+        let runs = || notes.runs().filter(|(_, run)| is_past(run.began));
+        let began = runs().filter(|(_, run)| run.has_backup()).map(|(_, run)| run.began).max();
         // Who made the first backup by hand has made it.
-        let newest = repository.snapshot_ids()?.pop().map(|id| id.time());
+        let newest = repository.present_ids()?.pop().map(|id| id.time());
         let began = began.or(newest);
-        let steps = notes.runs().flat_map(|(_, run)| run.steps.iter().map(move |step| (step, run.began)));
+        let steps = runs().flat_map(|(_, run)| run.steps.iter().map(move |step| (step, run.began)));
         let done = steps.filter(|(step, _)| step.outcome <= Outcome::Partly);
         let mut jobs: Vec<(Job, Timestamp)> = done.map(|(step, began)| (step.job, began)).collect();
         // Who checks or rehearses by hand need not have it done again in the night.
         jobs.extend(notes.last_check().map(|time| (Job::Check, time)));
         jobs.extend(notes.drills().map(|(time, _)| (Job::Drill, time)));
+        jobs.retain(|(_, time)| is_past(*time));
         Ok(Last { began, jobs })
     }
 

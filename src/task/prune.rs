@@ -4,7 +4,7 @@ use super::forget::{refuse_clock, times};
 use crate::base::{Error, Kind, Monitor, Result};
 use crate::catalog::query;
 use crate::repo::prune::{Options, Plan, Pruned};
-use crate::repo::{Repository, Session, record_of};
+use crate::repo::{Repository, Session, is_to_come, record_of};
 
 /// What a prune did, or would do.
 #[derive(Debug, Clone)]
@@ -32,10 +32,16 @@ pub fn prune(
         )
         .hint("`shoebox repair` may mend it; or move its file out of snapshots/, and the snapshot is gone"));
     }
+    if let Some(id) = repository.snapshot_ids()?.into_iter().find(|id| is_to_come(*id, options.now)) {
+        let message = format!("snapshot {id} is of a time to come: what it needs is not known before");
+        return Err(Error::new(Kind::Refused, message).hint(format_args!(
+            "if this machine's clock is right, that snapshot is of no use: `shoebox forget {id} --apply`"
+        )));
+    }
     if !accept_clock {
         let ids = query::snapshot::ids(&db)?.into_iter();
         let records = ids.map(|id| record_of(&db, id.seconds())).collect::<Result<Vec<_>>>()?;
-        refuse_clock(&times(&records), options.now)?;
+        refuse_clock(&times(&records))?;
     }
     drop(db);
     let plan = session.plan_prune(options)?;

@@ -1,6 +1,6 @@
 //! How a repository is, on one screen: what it holds, when that was last shown to be right, and what a person should do.
 //!
-//! Cheap: it reads notes, the names of archives and the records of the last 30 days. It takes no lock and changes nothing.
+//! Cheap: it reads notes, the names of archives, the records of the last 30 days and, once, the catalog. It takes no lock and changes nothing.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -8,11 +8,13 @@ use serde::Serialize;
 use crate::base::amount::{plural, size};
 use crate::base::{Kind, Result, SnapshotId};
 use crate::repo::notes::{Drill, Job, Outcome, Run};
-use crate::repo::{Notes, Repository, SnapshotRecord};
-use crate::task::forget::SKEW;
+use crate::repo::{Notes, Repository, SKEW, SnapshotRecord, is_to_come};
 
 /// Growth is told of this time, and an archive counts as checked that was read within it.
 const MONTH: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// From so many snapshots on a person is told that there is an end to them.
+pub(in crate::task) const MANY: usize = 60_000;
 
 /// How old things may be before that is trouble.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +97,10 @@ pub struct Finding {
 /// How `repository` is at `now`.
 pub fn status(repository: &Repository, limits: Limits, now: Timestamp) -> Result<Status> {
     let notes = repository.notes()?;
-    let ids = repository.snapshot_ids()?;
+    let (all, ids) = (
+        repository.snapshot_ids()?,
+        repository.snapshot_ids()?.into_iter().filter(|id| !is_to_come(*id, now)).collect::<Vec<_>>(),
+    );
     let records = recent(repository, &ids, now)?;
     let archives = archives(repository)?;
     let newest = records.first();
@@ -106,7 +111,7 @@ pub fn status(repository: &Repository, limits: Limits, now: Timestamp) -> Result
         healthy: true,
         findings: Vec::new(),
         repository: repository.root().display().to_string(),
-        snapshots: ids.len() as u64,
+        snapshots: all.len() as u64,
         last: newest.map(Snapshot::of),
         good: records.iter().find(|record| record.is_good()).map(|record| record.id),
         verified: verified.map(|(id, _)| id),
@@ -123,7 +128,10 @@ pub fn status(repository: &Repository, limits: Limits, now: Timestamp) -> Result
             run: run.clone(),
         }),
     };
-    status.findings = findings(&status, &records, &notes, limits, now, repository.created());
+    status.findings = of_catalog(repository).into_iter().collect();
+    status.findings.extend(of_clock(&all, now));
+    status.findings.extend(of_number(all.len()));
+    status.findings.extend(findings(&status, &records, &notes, limits, now, repository.created()));
     status.healthy = !status.findings.iter().any(|finding| finding.red);
     Ok(status)
 }
@@ -213,10 +221,6 @@ fn findings(
         (None, false) => all.push(amber("there is no snapshot yet".to_owned(), "`shoebox backup` makes one")),
         (Some(_), false) => {}
     }
-    if let Some(good) = status.good.filter(|good| good.time().duration_since(now) > SKEW) {
-        let what = format!("the newest snapshot is of {good}, which is still to come: a clock is or was wrong");
-        all.push(red(what, "set this machine's clock right, or move that snapshot's file out of snapshots/: no backup is made meanwhile"));
-    }
     let flawed = notes.flawed();
     if !flawed.is_empty() {
         let what = format!("damage was found in {}", plural(flawed.len() as u64, "archive", "archives"));
@@ -252,6 +256,40 @@ fn findings(
         all.push(amber(format!("{many} damaged"), "`shoebox check` names what is damaged"));
     }
     all
+}
+
+/// What is wrong with the catalog, of which every page is looked at.
+fn of_catalog(repository: &Repository) -> Option<Finding> {
+    let error = repository.catalog().and_then(|generation| generation.verify()).err()?;
+    let next = error.next_step().unwrap_or("`shoebox check` says what is wrong").to_owned();
+    Some(Finding { red: true, what: error.chain(), next })
+}
+
+/// Snapshots that a clock which was wrong dated to a time to come: they are kept aside.
+fn of_clock(ids: &[SnapshotId], now: Timestamp) -> Option<Finding> {
+    let ahead: Vec<String> = ids.iter().filter(|id| is_to_come(**id, now)).map(SnapshotId::to_string).collect();
+    let first = ahead.first()?;
+    let what = match ahead.len() {
+        1 => format!("snapshot {first} is of a time which is still to come: a clock is or was wrong"),
+        many => format!(
+            "{many} snapshots, the first of {first}, are of a time which is still to come: a clock is or was wrong"
+        ),
+    };
+    let next = format!(
+        "set this machine's clock right; if it is right, forget them (they are kept aside meanwhile, and nothing is pruned): `shoebox forget {} --apply`",
+        ahead.join(" ")
+    );
+    Some(Finding { red: true, what, next })
+}
+
+/// More snapshots than a repository can have are far away, but not for ever.
+fn of_number(snapshots: usize) -> Option<Finding> {
+    if snapshots < MANY {
+        return None;
+    }
+    let what = format!("the repository has {snapshots} snapshots; at 65,535 no more are made");
+    let next = "forget some: `shoebox forget --keep-daily 30 --keep-monthly unlimited --apply`".to_owned();
+    Some(Finding { red: false, what, next })
 }
 
 fn of_drills(notes: &Notes, status: &Status) -> Option<(bool, String, &'static str)> {

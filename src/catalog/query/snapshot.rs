@@ -26,12 +26,18 @@ pub fn newest_good(db: &Connection) -> Result<Option<i64>> {
     Ok(db.prepare_cached("SELECT max(time) FROM snapshot WHERE good = 1")?.query_row((), |row| row.get(0))?)
 }
 
-/// The highest number that a snapshot has, or had since the catalog was built anew; 0 where there was none.
-pub fn highest_number(db: &Connection) -> Result<u16> {
-    let sql = "SELECT max(coalesce((SELECT max(number) FROM snapshot), 0),
-                   coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'number'), 0))";
+/// The number that was given last, as far as this catalog knows; 0 where there was none.
+pub fn last_number(db: &Connection) -> Result<u16> {
+    let sql = "SELECT coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'number'), 0)";
     let number: i64 = db.prepare_cached(sql)?.query_row((), |row| row.get(0))?;
-    Ok(u16::try_from(number.max(0)).unwrap_or(u16::MAX))
+    Ok(u16::try_from(number).unwrap_or(0))
+}
+
+/// The numbers of all snapshots.
+pub fn numbers(db: &Connection) -> Result<HashSet<u16>> {
+    let mut statement = db.prepare_cached("SELECT number FROM snapshot")?;
+    let numbers = statement.query_map((), |row| row.get(0))?;
+    Ok(numbers.collect::<rusqlite::Result<_>>()?)
 }
 
 /// The newest snapshot before `time` (seconds since 1970).

@@ -18,7 +18,7 @@ const WINDOW: SignedDuration = SignedDuration::from_hours(30 * 24);
 pub(super) fn before(repository: &Repository, id: SnapshotId) -> Result<Vec<SnapshotRecord>> {
     let acknowledged = repository.notes()?.acknowledged();
     let mut before = Vec::new();
-    for earlier in repository.snapshot_ids()?.into_iter().rev().take_while(|earlier| Some(*earlier) >= acknowledged) {
+    for earlier in repository.present_ids()?.into_iter().rev().take_while(|earlier| Some(*earlier) >= acknowledged) {
         let is_old = id.time().duration_since(earlier.time()) > WINDOW;
         if is_old && !before.is_empty() {
             break;

@@ -219,7 +219,7 @@ impl Survey {
     }
 
     fn compare_snapshots(&self, db: &Connection) -> Result<Vec<String>> {
-        let (known, there) = (query::snapshot::ids(db)?, self.repository.snapshot_ids()?);
+        let (known, there) = (query::snapshot::ids(db)?, self.repository.present_ids()?);
         let noted = query::snapshot::unreadable(db)?;
         let all: BTreeSet<SnapshotId> = known.iter().chain(&noted).copied().collect();
         let missing = there.iter().filter(|id| !all.contains(id)).map(|id| format!("it does not know snapshot {id}"));

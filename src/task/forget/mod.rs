@@ -15,14 +15,14 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use self::policy::Policy;
 use crate::base::{Error, Kind, Monitor, Result, SnapshotId};
-use crate::repo::{Notes, Repository, Session, SnapshotRecord, prune};
+use crate::repo::{Notes, Repository, Session, SnapshotRecord, is_to_come, prune};
 
 /// A pause between the two newest snapshots that is longer makes the clock suspect, if it is also unusual.
 const LONG_PAUSE: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// So many times the usual pause is unusual.
 const UNUSUAL: i32 = 10;
-/// Clocks of two machines differ by less.
-pub(in crate::task) const SKEW: SignedDuration = SignedDuration::from_hours(1);
+/// Such a pause is suspect until so much was backed up after it: who did not set a clock right by then lives with it.
+const TRUSTED: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Which snapshots go.
 #[derive(Debug, Clone)]
@@ -81,18 +81,20 @@ pub fn forget(repository: &Repository, options: &Options, monitor: &dyn Monitor)
 }
 
 fn plan(repository: &Repository, db: &rusqlite::Connection, options: &Options) -> Result<Report> {
-    let records = records(repository)?;
+    let (ahead, records): (Vec<_>, Vec<_>) =
+        records(repository)?.into_iter().partition(|record| is_to_come(record.id, options.now));
     let notes = repository.notes()?;
     refuse_alarm(&records, &notes)?;
     if !options.accept_clock {
-        refuse_clock(&times(&records), options.now)?;
+        refuse_clock(&times(&records))?;
     }
     let always = always_kept(&records, &notes);
     let chosen = match &options.choice {
         Choice::ByPolicy(policy) => by_policy(policy, &records, &options.zone)?,
-        Choice::Named(names) => by_name(names, &records, &always)?,
+        Choice::Named(names) => by_name(names, &records, &always, options.now)?,
     };
-    let fates: Vec<Fate> = records
+    let kept_aside = fates_ahead(ahead, &options.choice, &records)?;
+    let mut fates: Vec<Fate> = records
         .into_iter()
         .map(|record| {
             let mut reasons = chosen.get(&record.id).cloned().unwrap_or_default();
@@ -100,8 +102,27 @@ fn plan(repository: &Repository, db: &rusqlite::Connection, options: &Options) -
             Fate { record, reasons }
         })
         .collect();
+    fates.extend(kept_aside);
     let freed = freed(db, &fates)?;
     Ok(Report { fates, freed })
+}
+
+/// What becomes of snapshots of a time to come: no rule counts them, none forgets them; they go by name.
+fn fates_ahead(ahead: Vec<SnapshotRecord>, choice: &Choice, others: &[SnapshotRecord]) -> Result<Vec<Fate>> {
+    let is_named = |record: &SnapshotRecord| match choice {
+        Choice::ByPolicy(_) => false,
+        Choice::Named(names) => names.iter().any(|name| name.parse().is_ok_and(|id: SnapshotId| id == record.id)),
+    };
+    if ahead.iter().any(is_named) && !others.iter().any(SnapshotRecord::is_good) {
+        return Err(Error::new(
+            Kind::Refused,
+            "no other snapshot is good: one of a time to come is kept until there is one",
+        )
+        .hint("set this machine's clock right, or make a backup first"));
+    }
+    let reasons =
+        |record: &SnapshotRecord| if is_named(record) { vec![] } else { vec!["of a time to come".to_owned()] };
+    Ok(ahead.into_iter().map(|record| Fate { reasons: reasons(&record), record }).collect())
 }
 
 /// All records, oldest first. One that cannot be read stops everything: nobody knows what it stands for.
@@ -136,22 +157,20 @@ pub fn times<'a>(records: impl IntoIterator<Item = &'a SnapshotRecord>) -> Vec<T
     records.into_iter().filter(|record| !record.is_imported()).map(|record| record.id.time()).collect()
 }
 
-/// Stops where the time of now, or of the newest snapshot, looks wrong. `times` ascend.
-pub fn refuse_clock(times: &[Timestamp], now: Timestamp) -> Result<()> {
+/// Stops where the newest snapshots seem to be made under a clock that was wrong. `times` ascend.
+pub fn refuse_clock(times: &[Timestamp]) -> Result<()> {
     let refused =
         |message: String| Err(Error::new(Kind::Refused, message).hint("if the clock is right, use --accept-clock"));
     let Some(newest) = times.last() else { return Ok(()) };
-    if newest.duration_since(now) > SKEW {
-        return refused(format!("the newest snapshot is of {newest}, which is still to come: a clock is or was wrong"));
-    }
     let mut pauses: Vec<SignedDuration> = times.windows(2).map(|pair| pair[1].duration_since(pair[0])).collect();
-    let Some(last) = pauses.pop() else { return Ok(()) };
     pauses.sort_unstable();
-    let usual = pauses.get(pauses.len() / 2).copied().unwrap_or(last);
-    if last > LONG_PAUSE && last > usual.saturating_mul(UNUSUAL) {
-        let days = last.as_hours() / 24;
+    let usual = pauses.get(pauses.len().saturating_sub(1) / 2).copied().unwrap_or_default();
+    let is_long = |pause: SignedDuration| pause > LONG_PAUSE && pause > usual.saturating_mul(UNUSUAL);
+    let of_late = times.windows(2).filter(|pair| newest.duration_since(pair[1]) < TRUSTED);
+    if let Some(pause) = of_late.map(|pair| pair[1].duration_since(pair[0])).find(|pause| is_long(*pause)) {
+        let days = pause.as_hours() / 24;
         return refused(format!(
-            "the newest snapshot came {days} days after the one before, far more than usual: was a clock wrong?"
+            "of the newest snapshots one came {days} days after the one before, far more than usual: was a clock wrong?"
         ));
     }
     Ok(())
@@ -202,10 +221,14 @@ fn by_name(
     names: &[String],
     records: &[SnapshotRecord],
     always: &BTreeMap<SnapshotId, &'static str>,
+    now: Timestamp,
 ) -> Result<BTreeMap<SnapshotId, Vec<String>>> {
     let mut named = BTreeSet::new();
     for name in names {
         let id: SnapshotId = name.parse()?;
+        if is_to_come(id, now) {
+            continue;
+        }
         if !records.iter().any(|record| record.id == id) {
             return Err(Error::not_found(format_args!("snapshot {id}")).hint("`shoebox snapshots` lists them"));
         }

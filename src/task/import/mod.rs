@@ -34,10 +34,9 @@ use crate::base::{Error, Hash, Kind, Monitor, Phase, Result, SnapshotId};
 use crate::catalog::query;
 use crate::immich::{self, Dump};
 use crate::repo::{
-    Completeness, ContentSink, FORMAT_VERSION, FileCount, Imported, Past, Reference, Repository, Session,
+    Completeness, ContentSink, FORMAT_VERSION, FileCount, Imported, Past, Reference, Repository, SKEW, Session,
     SnapshotRecord, Stream, StreamWriter, Streams,
 };
-use crate::task::forget::SKEW;
 
 /// What to import, and how.
 #[derive(Debug, Clone)]
