@@ -4,11 +4,12 @@ mod backup_library;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backup_library::{ANN, Home, dump, noise};
-use shoebox::base::monitor::{Collect, Silent};
+use shoebox::base::Kind;
+use shoebox::base::monitor::{Collect, Monitor, Phase, Problem, Silent};
 use shoebox::base::stored::IndexLine;
 use shoebox::repo::prune::Options as Pruning;
 use shoebox::task::check::{Extent, Finding, Part, Report, check};
@@ -50,6 +51,38 @@ fn flip(path: &Path, at: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[at] ^= 0x10;
     fs::write(path, bytes).unwrap();
+}
+
+/// Stops once so many archives were read.
+struct StopAfter(AtomicUsize);
+
+impl Monitor for StopAfter {
+    fn begin(&self, _: Phase, _: Option<u64>, _: Option<u64>) {}
+    fn advance(&self, files: u64, _: u64) {
+        let left = self.0.load(Ordering::SeqCst);
+        self.0.store(left.saturating_sub(files as usize), Ordering::SeqCst);
+    }
+    fn problem(&self, _: Problem) {}
+    fn stopped(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 0
+    }
+}
+
+#[test]
+fn a_check_that_is_stopped_passes_nothing_that_it_has_not_seen_and_the_next_one_goes_on() {
+    let home = nights();
+    let archives = home.archives().len();
+    let stopped = check(&home.repository(), Extent::All, &StopAfter(1.into())).unwrap();
+    assert!(stopped.interrupted && stopped.stopped && stopped.findings.is_empty() && archives > 2);
+    assert!(stopped.read > 0 && stopped.read < stopped.chosen, "{} of {}", stopped.read, stopped.chosen);
+    assert_eq!(stopped.coverage.never as usize, archives - 1);
+    // Before anything was looked at, nothing is said of the snapshots.
+    let error = check(&home.repository(), Extent::All, &StopAfter(0.into())).unwrap_err();
+    assert_eq!(error.kind(), Kind::Interrupted);
+    assert_eq!(error.to_string(), "stopped: 0 of 3 snapshots looked at, nothing wrong so far");
+    assert_eq!(checked(&home, Extent::Structure).passed.len(), 1, "what the one archive that was read holds");
+    let rest = checked(&home, Extent::All);
+    assert!(!rest.interrupted && rest.passed.len() == 3 && rest.coverage.never == 0);
 }
 
 #[test]

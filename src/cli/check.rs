@@ -42,7 +42,7 @@ Examples:
 
 JSON: one object a finding: {\"finding\": \"photo\", \"asset\", \"sidecar\", \"owner\", \"name\", \"taken\", \"albums\", \"snapshots\", \"blake3\", \"size\", \"archive\", \"copy\",
 \"other_version\"}, {\"finding\": \"file\", \"path\", …}, {\"finding\": \"snapshot\", \"snapshot\", \"part\", \"message\"}, {\"finding\": \"archive\"|\"catalog\"|\"other\", …};
-the last is {\"finding\": \"summary\", \"findings\", \"snapshots\", \"archives\", \"read\", \"stopped\", \"passed\": [], \"coverage\": {\"bytes\", \"recent\", \"never\", \"oldest\",
+the last is {\"finding\": \"summary\", \"findings\", \"snapshots\", \"archives\", \"read\", \"stopped\", \"interrupted\", \"passed\": [], \"coverage\": {\"bytes\", \"recent\", \"never\", \"oldest\",
 \"days_left\"}, \"remembered\"}. Exit code 3: something is damaged or missing";
 
 impl Args {
@@ -62,7 +62,11 @@ impl Args {
             output.answer(&json!(null), format!("and {} more (all of them with --json)", count(more as u64)))?;
         }
         output.answer(&json(&report), summary(&report, extent))?;
-        Ok(if report.findings.is_empty() { Done::Whole } else { Done::Partly })
+        Ok(match report.findings.is_empty() {
+            _ if report.interrupted => Done::Stopped,
+            true => Done::Whole,
+            false => Done::Partly,
+        })
     }
 
     /// What it is in a run where nothing else is set: a share that fits a night.
@@ -75,8 +79,8 @@ impl Args {
     pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
         let extent = self.extent()?;
         let report = check::check(&global.open()?, extent, monitor)?;
-        if report.stopped && monitor.stopped() {
-            return Err(Error::new(Kind::Interrupted, "stopped"));
+        if report.interrupted {
+            return Err(Error::new(Kind::Interrupted, stopped(&report)).hint(goes_on(&report)));
         }
         let problem = |finding: &Finding| Problem { subject: "found".to_owned(), message: printable(&text(finding)) };
         let problems = report.findings.iter().take(TOLD).map(problem).collect();
@@ -153,13 +157,31 @@ fn json(report: &Report) -> serde_json::Value {
         "archives": report.archives,
         "read": report.read,
         "stopped": report.stopped,
+        "interrupted": report.interrupted,
         "passed": report.passed,
         "coverage": report.coverage,
         "remembered": report.remembered,
     })
 }
 
+/// What was done of a check that somebody stopped.
+fn stopped(report: &Report) -> String {
+    let share = (report.read * 100).checked_div(report.chosen).unwrap_or(0);
+    format!("stopped: {share}% of {} read, {}", size(report.chosen), check::so_far(report.findings.len()))
+}
+
+/// What the next check does.
+fn goes_on(report: &Report) -> &'static str {
+    match report.remembered {
+        true => "run it again: it begins with what was not read yet",
+        false => "run it again: it begins anew, for this repository is read-only",
+    }
+}
+
 fn summary(report: &Report, extent: Extent) -> String {
+    if report.interrupted {
+        return format!("{}\n{}", stopped(report), goes_on(report));
+    }
     let mut text = format!(
         "checked {} in {}: {}",
         plural(report.snapshots, "snapshot", "snapshots"),

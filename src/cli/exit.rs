@@ -8,18 +8,22 @@ use crate::base::{Error, Kind};
 pub(super) const USAGE: u8 = 2;
 const FAILED: u8 = 1;
 const PARTLY: u8 = 3;
+/// As a shell says it of what Ctrl-C ended.
+pub(super) const STOPPED: u8 = 130;
 
 pub(super) fn of_done(done: Done) -> ExitCode {
     ExitCode::from(match done {
         Done::Whole => 0,
         Done::Partly => PARTLY,
         Done::Failed => FAILED,
+        Done::Stopped => STOPPED,
     })
 }
 
 pub(super) fn of_error(error: &Error) -> ExitCode {
     ExitCode::from(match error.kind() {
         Kind::Invalid => USAGE,
+        Kind::Interrupted => STOPPED,
         Kind::NotFound
         | Kind::Exists
         | Kind::Damaged
@@ -30,7 +34,6 @@ pub(super) fn of_error(error: &Error) -> ExitCode {
         | Kind::Permission
         | Kind::NoSpace
         | Kind::Exhausted
-        | Kind::Interrupted
         | Kind::Io => FAILED,
     })
 }

@@ -1,7 +1,7 @@
 //! The command line: one file a subcommand. Each reads its flags, calls a task and prints; nothing else.
 //!
 //! Standard output is the answer only; progress, problems and errors go to standard error. Exit codes: 0 done,
-//! 1 failed, 2 wrong usage, 3 finished, but something was left out or found damaged.
+//! 1 failed, 2 wrong usage, 3 finished, but something was left out or found damaged, 130 stopped by a signal.
 
 mod acknowledge;
 mod audit;
@@ -77,7 +77,8 @@ Exit codes:
   0  done
   1  failed; nothing of an earlier snapshot is lost
   2  wrong usage
-  3  finished, but something was left out or found damaged: it is named above";
+  3  finished, but something was left out or found damaged: it is named above
+  130  stopped (Ctrl-C): it says what was done";
 
 /// What every command understands.
 #[derive(Debug, Clone, Args)]
@@ -148,6 +149,8 @@ enum Done {
     Partly,
     /// It failed, and another process has said why.
     Failed,
+    /// Somebody asked it to stop, and it has said what was done.
+    Stopped,
 }
 
 /// Runs the program with `arguments`, the first being its own name.

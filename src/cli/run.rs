@@ -153,7 +153,8 @@ fn done(outcome: Outcome) -> Done {
     match outcome {
         Outcome::Done => Done::Whole,
         Outcome::Partly => Done::Partly,
-        Outcome::Interrupted | Outcome::Failed => Done::Failed,
+        Outcome::Interrupted => Done::Stopped,
+        Outcome::Failed => Done::Failed,
     }
 }
 
@@ -239,6 +240,7 @@ impl Jobs for Work<'_> {
         problems.extend(told.problems);
         let outcome = match (told.done, problems.is_empty()) {
             (Done::Failed, _) => Outcome::Failed,
+            (Done::Stopped, _) => Outcome::Interrupted,
             (Done::Whole, true) => Outcome::Done,
             (Done::Whole | Done::Partly, _) => Outcome::Partly,
         };

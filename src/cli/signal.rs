@@ -12,7 +12,7 @@ use crate::base::{Context, Result};
 pub(super) fn stop_flag() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register_conditional_shutdown(signal, 1, flag.clone())
+        signal_hook::flag::register_conditional_shutdown(signal, super::exit::STOPPED.into(), flag.clone())
             .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
             .context(|| "listening for signals")?;
     }

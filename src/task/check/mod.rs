@@ -25,6 +25,7 @@ pub(in crate::task) use self::name::name;
 pub use self::read::Extent;
 pub(in crate::task) use self::read::{Damaged, Reading, read};
 pub(in crate::task) use self::survey::Survey;
+use crate::base::amount::plural;
 use crate::base::{Kind, Monitor, Phase, Result, SnapshotId};
 use crate::repo::Repository;
 use crate::repo::notes::{Checked, What};
@@ -45,8 +46,12 @@ pub struct Report {
     pub archives: u64,
     /// Bytes of the archives that were read.
     pub read: u64,
+    /// Bytes of the archives that were to be read.
+    pub chosen: u64,
     /// Not all that was to be read was.
     pub stopped: bool,
+    /// The person stopped it, not the time.
+    pub interrupted: bool,
     /// Snapshots that passed: whole, and every archive that holds something of them was verified, now or before.
     pub passed: Vec<SnapshotId>,
     pub coverage: Coverage,
@@ -102,11 +107,21 @@ pub fn check(repository: &Repository, extent: Extent, monitor: &dyn Monitor) -> 
         snapshots: (survey.records.len() + survey.unreadable.len()) as u64,
         archives: survey.shelf.archives().iter().filter(|archive| !archive.retired).count() as u64,
         read: reading.bytes,
-        stopped: reading.stopped || monitor.stopped(),
+        chosen: reading.chosen,
+        stopped: reading.stopped,
+        interrupted: reading.stopped && monitor.stopped(),
         passed,
         coverage: Coverage::of(&survey, &verified, now),
         remembered,
     })
+}
+
+/// How many findings there are before all was looked at.
+pub fn so_far(findings: usize) -> String {
+    match findings {
+        0 => "nothing wrong so far".to_owned(),
+        many => format!("{} so far", plural(many as u64, "finding", "findings")),
+    }
 }
 
 /// A survey of a state that holds: what looks wrong while something is published is looked at again.

@@ -38,6 +38,8 @@ pub(in crate::task) struct Reading {
     pub headers: BTreeMap<usize, u64>,
     /// Bytes of archives that were read.
     pub bytes: u64,
+    /// Bytes of the archives that were to be read.
+    pub chosen: u64,
     /// Not all that was to be read was: the person, or the time, stopped it.
     pub stopped: bool,
 }
@@ -58,7 +60,7 @@ pub(in crate::task) fn read(
 ) -> Result<Reading> {
     let (chosen, begun) = (choose(&survey.shelf, extent, verified), Instant::now());
     let bytes = chosen.iter().map(|number| survey.shelf.archives()[*number].size).sum();
-    let mut reading = Reading::default();
+    let mut reading = Reading { chosen: bytes, ..Reading::default() };
     if extent == Extent::Structure {
         return Ok(reading);
     }

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::finding::{Finding, Part};
 use crate::base::file::FileEntry;
 use crate::base::stored::IndexLine;
-use crate::base::{Hash, Kind, Monitor, Result, SnapshotId};
+use crate::base::{Error, Hash, Kind, Monitor, Result, SnapshotId};
 use crate::catalog::query;
 use crate::catalog::query::check as ask;
 use crate::repo::shelf::Spot;
@@ -80,11 +80,19 @@ impl Survey {
         let mut lists = HashMap::new();
         for at in 0..survey.records.len() {
             if monitor.stopped() {
-                break;
+                return Err(survey.stopped(at));
             }
             survey.look_at_streams(at, &mut lists)?;
         }
         Ok(survey)
+    }
+
+    /// That it was stopped when so many snapshots had been looked at: of the others nobody knows anything.
+    fn stopped(&self, looked_at: usize) -> Error {
+        let found = super::so_far(self.findings.len());
+        let all = self.records.len();
+        Error::new(Kind::Interrupted, format_args!("stopped: {looked_at} of {all} snapshots looked at, {found}"))
+            .hint("run it again: it begins anew")
     }
 
     /// Takes back that the snapshot `id` is whole.
