@@ -248,6 +248,6 @@ def tell(state: int, photos: int, external: bool) -> Story:
         tuple(assets),
         tuple(replace(album, assets=kept(album.assets)) for album in albums(state)),
         {"Trips/2024/Rome": kept(("rome-1", "rome-2")), "Trips/2024": (), "Trips": (), "plain": kept(("rome-1", "clash-1", "birthday"))},
-        {"Grand-mère Élise": kept(("rome-1", "scan", "birthday-2")), "Bo": kept(("video", "birthday", "birthday-2")), "": kept(("stack-1",))},
+        {"Grand-mère Élise": kept(("rome-1", "rome-2", "birthday-2")), "Bo": kept(("video", "birthday", "birthday-2")), "": kept(("clash-2",))},
         external,
     )

@@ -62,4 +62,14 @@ pub struct DumpInfo {
     pub media_location: Option<String>,
     /// Rows of each table.
     pub rows: BTreeMap<String, u64>,
+    /// The number of the reader that made the library list: a higher one understands more. Absent: the first.
+    #[serde(default = "first")]
+    pub reader: u32,
+    /// What that reader missed in the dump: the library list lacks it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
+}
+
+fn first() -> u32 {
+    1
 }

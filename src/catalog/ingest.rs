@@ -35,6 +35,13 @@ pub fn add_snapshot(db: &Connection, time: i64, number: u16, good: bool, record:
     }
 }
 
+/// Remembers `value` in the catalog's `meta` table.
+pub fn set_meta(db: &Connection, key: &str, value: &str) -> Result<()> {
+    let sql = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2";
+    db.prepare_cached(sql)?.execute((key, value))?;
+    Ok(())
+}
+
 /// Notes that there is a snapshot at `time` that cannot be read.
 pub fn add_unreadable(db: &Connection, time: i64) -> Result<()> {
     db.prepare_cached("INSERT OR IGNORE INTO unreadable (time) VALUES (?1)")?.execute([time])?;

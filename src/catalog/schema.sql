@@ -9,7 +9,7 @@
 
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,         -- repository: its id; lineage: random, new with each rebuild; number: the one that
-                                    -- was given last
+                                    -- was given last; readings: those taken in
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 

@@ -10,6 +10,7 @@ use super::value::percent;
 use super::{Done, Global};
 use crate::base::dump::Verdict;
 use crate::base::{Error, Kind, Monitor, Problem, Result};
+use crate::immich;
 use crate::source::installation::Installation;
 use crate::source::{Access, DumpRequest, DumpTool, ImmichEnv, Server};
 use crate::task::audit::Class;
@@ -235,7 +236,12 @@ fn notes(report: &Report) -> Vec<String> {
     if !alarm(report).is_empty() {
         notes.push("note: nothing is forgotten until you have looked; if the library is right as it is: shoebox acknowledge latest".to_owned());
     }
-    notes.extend(record.warnings.iter().map(|warning| format!("note: {warning}")));
+    if report.reread > 0 {
+        let snapshots = plural(report.reread, "earlier snapshot", "earlier snapshots");
+        notes.push(format!("note: {snapshots} got what an older shoebox missed in their dumps; mount again to see it"));
+    }
+    let newer = immich::newer_than_known(record.dump.schema.as_deref());
+    notes.extend(newer.iter().chain(&record.warnings).map(|warning| format!("note: {warning}")));
     let complete = &record.completeness;
     if complete.not_covered > 0 {
         let assets = plural(complete.not_covered, "photo", "photos");

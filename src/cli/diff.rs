@@ -1,11 +1,12 @@
 //! `shoebox diff`
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::output::{Output, count, plural, printable, size};
 use super::{Done, Global};
 use crate::base::Result;
-use crate::task::diff::{self, AssetChange, Change, Diff, Options, Summary};
+use crate::task::diff::{self, AssetChange, Change, Diff, Options, Summary, Turn};
 
 /// Compare two snapshots: photos, albums, people, tags and files
 ///
@@ -32,6 +33,7 @@ Marks of photos (several may stand together):
   -  deleted            U  back from the trash     A  archived     S  back in the timeline, or locked
   M  other bytes        F  made a favorite         D  dates, places, description, rating or the like
   R  renamed            f  a favorite no more      !  its file is missing    P  its file is there again
+A detail that changed alike on many photos, such as a country that Immich calls otherwise now, is one line; -v lists each photo.
 Marks of albums, people, tags, accounts and files: + - R as above; M changed.
 
 Examples:
@@ -39,7 +41,7 @@ Examples:
   shoebox diff '2026-11-01 03.00' latest --user 'Ann Lee'
   shoebox diff 2026-11-21T030005Z --json | jq 'select(.kind == \"asset\" and .changes[].change == \"deleted\") | .path'
 
-JSON: one object a change: {\"kind\": \"asset\", \"id\", \"owner\", \"name\", \"path\", \"changes\": [{\"change\", …}]}, {\"kind\": \"album\", \"id\", \"what\", \"name\",
+JSON: one object a change: {\"kind\": \"asset\", \"id\", \"owner\", \"name\", \"path\", \"changes\": [{\"change\", …}]} (of details: \"values\": {FIELD: {\"from\", \"to\"}}), {\"kind\": \"album\", \"id\", \"what\", \"name\",
 \"from\", \"joined\", \"left\"}, {\"kind\": \"person\"|\"tag\"|\"user\", \"id\", \"what\", \"name\", \"from\"}, {\"kind\": \"file\", \"what\", \"path\", \"from\", \"size\"}; the last is
 {\"kind\": \"summary\", \"old\", \"new\", \"added\", \"added_bytes\", \"deleted\", …}. \"what\": added|deleted|renamed|changed";
 
@@ -66,7 +68,7 @@ impl Args {
         let diff = diff::diff(&global.open()?, &options)?;
         match output.is_json() {
             true => json(&diff, output)?,
-            false => text(&diff, output)?,
+            false => text(&diff, moves, output)?,
         }
         Ok(Done::Whole)
     }
@@ -81,12 +83,19 @@ fn json(diff: &Diff, output: &Output) -> Result<()> {
     output.answer(&Kinded { kind: "summary", what: &Total { old: *old, new: *new, summary } }, "")
 }
 
-fn text(diff: &Diff, output: &Output) -> Result<()> {
+fn text(diff: &Diff, verbose: bool, output: &Output) -> Result<()> {
     let line = |marks: &str, what: &str| output.bytes(format!("{marks:<3} {}\n", printable(what)).as_bytes());
     output.note(format_args!("comparing {} with {}", diff.old, diff.new));
+    let alike = if verbose { &[][..] } else { &diff.alike };
     for asset in &diff.assets {
-        let marks: String = asset.changes.iter().map(Change::mark).collect();
-        line(&marks, &describe(asset))?;
+        let changes = asset.besides(alike);
+        let marks: String = changes.iter().map(Change::mark).collect();
+        if !changes.is_empty() {
+            line(&marks, &describe(asset, &changes))?;
+        }
+    }
+    for one in alike {
+        line("D", &format!("{}, {}", turned(&one.field, &one.turn), plural(one.photos, "photo", "photos")))?;
     }
     for album in &diff.albums {
         let members = match (album.joined, album.left) {
@@ -116,9 +125,23 @@ fn called(name: &str, from: Option<&str>) -> String {
     }
 }
 
-fn describe(asset: &AssetChange) -> String {
+/// What a field was and is.
+pub(super) fn turned(field: &str, turn: &Turn) -> String {
+    let shown = |value: &Value| match value {
+        Value::Null => "nothing".to_owned(),
+        Value::String(text) if text.chars().count() > LONGEST => text.chars().take(LONGEST).chain(['…']).collect(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    format!("{field}: {} → {}", shown(&turn.from), shown(&turn.to))
+}
+
+/// Characters of a value that are shown: a description may be a page.
+const LONGEST: usize = 60;
+
+fn describe(asset: &AssetChange, changes: &[Change]) -> String {
     let path = asset.path.clone().unwrap_or_else(|| format!("{} of {} (no file)", asset.name, asset.owner));
-    asset.changes.iter().filter_map(more).fold(path, |text, more| format!("{text}  {more}"))
+    changes.iter().filter_map(more).fold(path, |text, more| format!("{text}  {more}"))
 }
 
 /// What a mark does not say.
@@ -128,7 +151,7 @@ fn more(change: &Change) -> Option<String> {
         Change::Edited { from, to } => format!("{} -> {}", size(*from), size(*to)),
         Change::Renamed { from, .. } => format!("was {from}"),
         Change::Moved { from, to } => format!("files/{from} -> files/{to}"),
-        Change::Details { fields } => format!("({})", fields.join(", ")),
+        Change::Details { fields, .. } => format!("({})", fields.join(", ")),
         _ => return None,
     })
 }

@@ -2,6 +2,7 @@
 
 use jiff::tz::TimeZone;
 
+use super::diff::turned;
 use super::output::{Output, printable, size};
 use super::{Done, Global};
 use crate::base::Result;
@@ -94,6 +95,9 @@ fn words(change: &Change) -> String {
         Change::Untagged { tag } => format!("no more tagged \"{tag}\""),
         Change::Recognised { person } => format!("{person} is in it"),
         Change::Unrecognised { person } => format!("{person} is not in it any more"),
-        Change::Details { fields } => format!("changed: {}", fields.join(", ")),
+        Change::Details { values, .. } => {
+            let all: Vec<String> = values.iter().map(|(field, turn)| turned(field, turn)).collect();
+            format!("changed: {}", all.join(", "))
+        }
     }
 }

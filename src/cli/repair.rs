@@ -35,8 +35,9 @@ enum What {
     /// Build the catalog anew from the archives and snapshots
     ///
     /// The catalog is an index that makes shoebox quick; it holds nothing that is not in the archives. Use this when
-    /// it is missing or damaged. No archive and no snapshot is changed.
-    #[command(after_help = "JSON: {\"snapshots\": N, \"archives\": N}")]
+    /// it is missing or damaged, or when an older shoebox did not understand the dumps of a newer Immich: what it missed,
+    /// such as people, is read out of them again. No archive and no snapshot is changed.
+    #[command(after_help = "JSON: {\"snapshots\": N, \"archives\": N, \"reread\": N}")]
     Catalog,
 }
 
@@ -109,12 +110,16 @@ fn catalog(global: &Global, output: &Output) -> Result<Done> {
     let rebuilt = repair::catalog(&global.open()?, &progress);
     let problems = progress.finish();
     output.problems(&problems);
-    let repair::Rebuilt { snapshots, archives } = rebuilt?;
+    let repair::Rebuilt { snapshots, archives, reread } = rebuilt?;
+    let again = match reread {
+        0 => String::new(),
+        many => format!("; {} of which an older shoebox missed something read again", plural(many, "dump", "dumps")),
+    };
     let text = format!(
-        "the catalog is built anew: {} in {}",
+        "the catalog is built anew: {} in {}{again}",
         plural(snapshots, "snapshot", "snapshots"),
         plural(archives, "archive", "archives")
     );
-    output.answer(&json!({ "snapshots": snapshots, "archives": archives }), text)?;
+    output.answer(&json!({ "snapshots": snapshots, "archives": archives, "reread": reread }), text)?;
     Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
 }

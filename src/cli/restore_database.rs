@@ -152,15 +152,21 @@ fn restored(report: &Report, output: &Output) -> Result<Done> {
     let plan = &report.plan;
     plan.warnings.iter().for_each(|warning| output.note(format_args!("note: {}", printable(warning))));
     let text = format!(
-        "loaded {} in {} of {} into database {} of PostgreSQL {}\nnext: the files (`shoebox restore --all`), if they are not there; then start Immich",
+        "loaded {} in {} of {} into database {} of PostgreSQL {}\nnext: the files (`shoebox restore --all`), if they are not there; then start Immich{}",
         plural(report.rows, "row", "rows"),
         plural(report.tables, "table", "tables"),
         plan.snapshot,
         printable(&plan.database),
         printable(&plan.server),
+        plan.immich.as_deref().map(|version| format!(" {} or newer", printable(&named(version)))).unwrap_or_default(),
     );
     output.answer(report, text)?;
     Ok(if report.differences.is_empty() { Done::Whole } else { Done::Partly })
+}
+
+/// A version as Immich calls its images.
+fn named(version: &str) -> String {
+    format!("v{}", version.trim_start_matches('v'))
 }
 
 fn emitted(emitted: &Emitted, output: &Output) -> Result<Done> {

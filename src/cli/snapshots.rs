@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::output::{Output, count, plural, size};
 use super::{Done, Global};
 use crate::base::Result;
+use crate::immich;
 use crate::repo::{Notes, SnapshotRecord};
 use crate::task::snapshots::snapshots;
 
@@ -56,6 +57,8 @@ impl Args {
         if !output.is_json() {
             output.note(drill(&listed.notes, Timestamp::now()));
             alarms(&rows, output);
+            let newer = rows.last().and_then(|row| immich::newer_than_known(row.record.dump.schema.as_deref()));
+            newer.iter().for_each(|newer| output.note(format_args!("note: {newer}")));
         }
         Ok(if listed.problems.is_empty() { Done::Whole } else { Done::Partly })
     }

@@ -3,8 +3,8 @@
 use super::database::Database;
 use super::library::Library;
 use super::scan::Scan;
-use super::tables::{REQUIRED, Table};
-use super::{Dump, DumpKind, Verdict, bad};
+use super::tables::{REQUIRED, Table, VITAL};
+use super::{Dump, DumpKind, Verdict, bad, newness};
 use crate::base::{Error, Kind, Result};
 
 /// The dump behind a scan that ended well.
@@ -13,7 +13,7 @@ pub fn choose(mut scan: Scan, wanted: Option<&str>) -> Result<Dump> {
         Some(name) => named(&scan.databases, name)?,
         None => only(&scan.databases)?,
     };
-    let verdict = verdict(&scan.databases[index], scan.line);
+    let verdict = verdict(&scan.databases[index], scan.line)?;
     let mut dump = describe(&scan, verdict);
     let database = scan.databases.swap_remove(index);
     dump.is_foreign = database.fault.is_none() && database.missing().eq(REQUIRED);
@@ -21,6 +21,7 @@ pub fn choose(mut scan: Scan, wanted: Option<&str>) -> Result<Dump> {
     dump.extensions = database.extensions.into_iter().collect();
     dump.rows = database.rows;
     dump.warnings = database.warnings;
+    dump.lacks = database.lacks;
     match database.staging {
         Some(staging) if dump.is_good() => Library::settle(staging, &mut dump)?,
         _ => {}
@@ -49,15 +50,18 @@ pub fn describe(scan: &Scan, verdict: Verdict) -> Dump {
     }
 }
 
-fn verdict(database: &Database, line: u64) -> Verdict {
+fn verdict(database: &Database, line: u64) -> Result<Verdict> {
     if let Some((line, reason)) = &database.fault {
-        return bad(*line, reason.clone());
+        return Ok(bad(*line, reason.clone()));
     }
-    let missing: Vec<_> = database.missing().filter_map(Table::find).map(|table| table.from.join(" or ")).collect();
-    match missing.is_empty() {
+    // An Immich of the future may call its tables otherwise: its photos are worth a night all the same.
+    let is_newer = newness::is_unknown(database.schema()?.as_deref());
+    let missing = database.missing().filter(|table| !is_newer || VITAL.contains(table));
+    let missing: Vec<_> = missing.filter_map(Table::staged).map(|table| table.from.join(" or ")).collect();
+    Ok(match missing.is_empty() {
         true => Verdict::Good,
         false => bad(line, format!("the rows of a table of Immich are missing: {}", missing.join(", "))),
-    }
+    })
 }
 
 /// The database called `name`; a dump that names none is taken to be the one that is meant.

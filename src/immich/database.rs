@@ -6,6 +6,7 @@ use super::copy;
 use super::fit::Trial;
 use super::staging::Staging;
 use super::tables::REQUIRED;
+use crate::base::Result;
 
 /// One database of the dump.
 #[derive(Default)]
@@ -19,6 +20,8 @@ pub struct Database {
     /// What keeps it from being read as Immich's, with its line.
     pub fault: Option<(u64, String)>,
     pub warnings: Vec<String>,
+    /// See [`super::Dump::lacks`].
+    pub lacks: Vec<String>,
     /// What a restore would say of it.
     pub trial: Trial,
 }
@@ -27,6 +30,11 @@ impl Database {
     /// True when it has the tables that every Immich has.
     pub fn is_immich(&self) -> bool {
         self.missing().next().is_none()
+    }
+
+    /// The newest migration.
+    pub fn schema(&self) -> Result<Option<String>> {
+        self.staging.as_ref().map_or(Ok(None), Staging::schema)
     }
 
     /// The tables of Immich that it has not.

@@ -26,11 +26,16 @@ impl Library {
     pub fn settle(staging: Staging, dump: &mut Dump) -> Result<()> {
         staging.settle()?;
         dump.immich = staging.first("SELECT version FROM version ORDER BY created DESC, rowid DESC")?;
-        dump.schema = schema(&staging)?;
+        dump.schema = staging.schema()?;
         dump.media_location = media_location(&staging)?;
         dump.census = census(&staging)?;
         let paths = Paths::new(dump.media_location.as_deref());
         dump.warnings.extend(oddities::find(&staging, &paths)?);
+        dump.lacks.extend(oddities::lacks(&staging)?);
+        // A database that names neither was put together by hand: that something is not there says nothing of a newer Immich.
+        if dump.immich.is_none() && dump.schema.is_none() {
+            dump.warnings.append(&mut dump.lacks);
+        }
         let newest: Option<i64> = staging.first("SELECT max(time) FROM typeorm")?;
         let bare_names = !staging.has("kysely") && newest.is_some_and(|newest| newest < NAMES_HAVE_EXTENSIONS);
         dump.library = Some(Library { staging, paths, bare_names });
@@ -53,13 +58,6 @@ impl Library {
             }
         }
         Ok(())
-    }
-}
-
-fn schema(staging: &Staging) -> Result<Option<String>> {
-    match staging.first("SELECT max(name) FROM kysely")? {
-        Some(name) => Ok(Some(name)),
-        None => staging.first("SELECT name FROM typeorm ORDER BY time DESC"),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A dump is text that is read once, front to back, in bounded memory; nothing in it is ever executed. Every byte is
 //! handed on as it arrives, so that one pass verifies, understands and stores it. Tables and columns are found by their
-//! names, in every shape they have had from v1.92 to v3 ([`tables`]); the rows that matter wait in a temporary SQLite
+//! names, in every shape they have had from v1.92 to v3.3 ([`tables`]); the rows that matter wait in a temporary SQLite
 //! file ([`staging`]) and come out as sorted [`Record`]s.
 //!
 //! A damaged or foreign dump is no error but a [`Verdict`]: the caller decides what becomes of it.
@@ -18,6 +18,7 @@ pub mod fit;
 mod input;
 mod lexer;
 mod library;
+mod newness;
 mod oddities;
 mod paths;
 mod scan;
@@ -34,6 +35,7 @@ use jiff::Timestamp;
 pub use self::dump_name::DumpName;
 use self::input::{Input, Lines};
 use self::library::Library;
+pub use self::newness::{READER, is_worth_rereading, newer_than_known};
 pub use self::paths::Paths;
 use self::scan::{Scan, Stop};
 pub use crate::base::dump::{DumpKind, Verdict};
@@ -77,6 +79,8 @@ pub struct Dump {
     pub lines: u64,
     /// What is odd about a dump that is otherwise good, one lower-case line each.
     pub warnings: Vec<String>,
+    /// What this reader looked for and did not find, or found and does not know: views lack it. One lower-case line each.
+    pub lacks: Vec<String>,
     /// It is whole, and has no table of Immich: another program's.
     pub is_foreign: bool,
     /// It is whole, and bad only because a restore would refuse it.
@@ -113,6 +117,7 @@ impl Dump {
             bytes: 0,
             lines: 0,
             warnings: Vec::new(),
+            lacks: Vec::new(),
             is_foreign: false,
             is_unfit: false,
             library: None,

@@ -6,7 +6,7 @@ use super::tables::{EXPECTED, Table};
 use crate::base::Result;
 
 /// A count of rows that should be 0, and what is said when it is not.
-const QUESTIONS: [(&str, &str); 11] = [
+const QUESTIONS: [(&str, &str); 10] = [
     (
         "SELECT count(*) FROM album WHERE id NOT IN (SELECT album FROM album_user WHERE role = 'owner')",
         "albums have no owner",
@@ -19,35 +19,79 @@ const QUESTIONS: [(&str, &str); 11] = [
     ("SELECT count(*) FROM asset WHERE owner NOT IN (SELECT id FROM user)", "assets have an owner that is no user"),
     ("SELECT count(*) FROM asset WHERE added IS NULL", "assets have no readable upload time"),
     (
-        "SELECT count(*) FROM asset WHERE visibility NOT IN ('timeline', 'archive', 'hidden', 'locked')",
-        "assets have a visibility that this version does not know; they are shown as locked",
-    ),
-    (
         "SELECT count(*) FROM asset WHERE live_video IS NOT NULL AND live_video NOT IN (SELECT id FROM asset)",
         "live photos have lost their video",
     ),
     ("SELECT count(*) FROM stack WHERE owner IS NULL", "stacks have no owner; they are left out"),
 ];
 
+/// A count of rows with a value that we do not know, and what is said when it is not 0.
+const UNKNOWN: [(&str, &str); 5] = [
+    (
+        "SELECT count(*) FROM asset WHERE visibility NOT IN ('timeline', 'archive', 'hidden', 'locked')",
+        "assets have a visibility that this shoebox does not know; they are shown as locked",
+    ),
+    (
+        "SELECT count(*) FROM asset WHERE type NOT IN ('IMAGE', 'VIDEO', 'AUDIO', 'OTHER')",
+        "assets are of a type that this shoebox does not know",
+    ),
+    (
+        "SELECT count(*) FROM asset WHERE status NOT IN ('active', 'trashed', 'deleted')",
+        "assets have a status that this shoebox does not know",
+    ),
+    (
+        "SELECT count(*) FROM asset WHERE algorithm NOT IN ('sha1', 'sha1-path')",
+        "assets have a checksum of a kind that this shoebox does not know; their bytes are not compared with it",
+    ),
+    (
+        "SELECT count(*) FROM album_user WHERE role NOT IN ('owner', 'editor', 'viewer')",
+        "members of albums have a role that this shoebox does not know; they are taken for viewers",
+    ),
+];
+
 /// Everything odd, one line each.
 pub fn find(staging: &Staging, paths: &Paths) -> Result<Vec<String>> {
-    let mut found = missing(staging);
+    let mut found = Vec::new();
     for (name, (count, line)) in staging.unreadable() {
         found.push(format!("{count} values of {name} could not be read, the first on line {line}"));
     }
-    for (sql, words) in QUESTIONS {
+    found.extend(counted(staging, &QUESTIONS)?);
+    found.extend(strayed(staging, paths)?);
+    Ok(found)
+}
+
+/// What the views lack because the database is not as we know it, one line each.
+pub fn lacks(staging: &Staging) -> Result<Vec<String>> {
+    let mut found = missing(staging);
+    for table in staging.left_out() {
+        if staging.count(&format!("SELECT count(*) FROM {table}"))? == 0 {
+            found.push(format!("no row of table {table} could be read"));
+        }
+    }
+    for name in staging.unreadable().keys() {
+        let Some((table, column)) = name.split_once('.') else { continue };
+        if staging.count(&format!("SELECT count({column}) FROM {table}"))? == 0 {
+            found.push(format!("no value of {name} could be read"));
+        }
+    }
+    found.extend(counted(staging, &UNKNOWN)?);
+    Ok(found)
+}
+
+fn counted(staging: &Staging, questions: &[(&str, &str)]) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for (sql, words) in questions {
         let count = staging.count(sql)?;
         if count > 0 {
             found.push(format!("{count} {words}"));
         }
     }
-    found.extend(strayed(staging, paths)?);
     Ok(found)
 }
 
 /// Tables and columns that each version has in one place or another, and this dump in none.
 fn missing(staging: &Staging) -> Vec<String> {
-    let tables = EXPECTED.into_iter().filter(|table| !staging.has(table)).filter_map(Table::find);
+    let tables = EXPECTED.into_iter().filter(|table| !staging.has(table)).filter_map(Table::staged);
     let mut missing: Vec<_> =
         tables.map(|table| format!("the dump has no rows for table {}", table.from.join(" or "))).collect();
     let mut any = |names: &[&str], words: &str| {
@@ -58,6 +102,12 @@ fn missing(staging: &Staging) -> Vec<String> {
     any(&["asset.visibility", "asset.visible"], "nothing says which assets are hidden or locked; all are shown");
     any(&["asset.sidecar", "file"], "nothing says which assets have a sidecar");
     any(&["asset.external", "asset.library"], "nothing says which assets are of an external library");
+    if staging.has("asset.stack") {
+        any(&["stack"], "the dump has no rows for table stack or asset_stack");
+    }
+    if staging.has("version") {
+        any(&["kysely", "typeorm"], "nothing says which migration the database is at");
+    }
     missing
 }
 

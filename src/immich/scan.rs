@@ -16,7 +16,7 @@ use super::database::{self, Database};
 use super::input::MIXED;
 use super::lexer::Lexer;
 use super::staging::{Plan, Staging};
-use super::tables::{REQUIRED, Table};
+use super::tables::{Table, VITAL};
 use super::time;
 use crate::base::{Error, Result};
 
@@ -344,19 +344,19 @@ impl<'a> Scan<'a> {
         }
         let plan = match Plan::new(table, header) {
             Ok(plan) => plan,
-            Err(column) if REQUIRED.contains(&table.name) => {
+            Err(column) if VITAL.contains(&table.name) => {
                 let reason = format!("table {} has no column {column}", header.table);
                 database.fault.get_or_insert((self.line, reason));
                 return Ok(None);
             }
             Err(column) => {
-                database.warnings.push(format!("table {} has no column {column}: it is left out", header.table));
+                database.lacks.push(format!("table {} has no column {column}: it is left out", header.table));
                 return Ok(None);
             }
         };
         let lacks: Vec<_> = plan.lacks().collect();
         if !lacks.is_empty() {
-            database.warnings.push(format!("table {} has no column {}", header.table, lacks.join(", ")));
+            database.lacks.push(format!("table {} has no column {}", header.table, lacks.join(", ")));
         }
         let staging = match &mut database.staging {
             Some(staging) => staging,
@@ -405,7 +405,7 @@ fn stage(database: &mut Database, plan: &Plan, row: &str, line: u64) -> Result<(
     let tabs = memchr::memchr_iter(b'\t', row.as_bytes()).chain([row.len()]);
     let fields: Vec<&str> = tabs.scan(0, |start, tab| Some(&row[std::mem::replace(start, tab + 1)..tab])).collect();
     match staging.insert(plan, &fields, line)? {
-        Some(reason) if REQUIRED.contains(&plan.table()) => database.fault = Some((line, reason)),
+        Some(reason) if VITAL.contains(&plan.table()) => database.fault = Some((line, reason)),
         Some(reason) => {
             database.warnings.push(format!("line {line}: {reason}"));
             database.warnings.truncate(100);

@@ -27,6 +27,8 @@ pub struct Staging {
     present: BTreeSet<String>,
     /// Values that could not be read, by `table.column`: how many, and the line of the first.
     unreadable: BTreeMap<String, (u64, u64)>,
+    /// Tables of which rows were left out.
+    left_out: BTreeSet<&'static str>,
 }
 
 /// How the rows of one COPY block are staged.
@@ -92,7 +94,13 @@ impl Staging {
             Ok(person_id(context.get(0)?, context.get(1)?).into_bytes())
         })
         .staged()?;
-        Ok(Staging { db, _file: file, present: BTreeSet::new(), unreadable: BTreeMap::new() })
+        Ok(Staging {
+            db,
+            _file: file,
+            present: BTreeSet::new(),
+            unreadable: BTreeMap::new(),
+            left_out: BTreeSet::new(),
+        })
     }
 
     /// Notes that rows come as `plan` says; false when the table is there already.
@@ -112,6 +120,7 @@ impl Staging {
             let text = at.and_then(|at| copy::field(fields[at]));
             let value = text.as_deref().and_then(|text| value(column.cast, text));
             if value.is_none() && column.need == Need::Must {
+                self.left_out.insert(plan.table.name);
                 return Ok(Some(format!(
                     "the column {} of table {} is unreadable",
                     column.from[0], plan.table.from[0]
@@ -135,6 +144,11 @@ impl Staging {
     /// Values that could not be read, by `table.column`: how many, and the line of the first.
     pub fn unreadable(&self) -> &BTreeMap<String, (u64, u64)> {
         &self.unreadable
+    }
+
+    /// Tables of which rows were left out, as their most needed columns could not be read.
+    pub fn left_out(&self) -> &BTreeSet<&'static str> {
+        &self.left_out
     }
 
     /// The rows.
@@ -162,6 +176,14 @@ impl Staging {
         let mut statement = self.db.prepare(sql).staged()?;
         let mut rows = statement.query([]).staged()?;
         rows.next().staged()?.map(|row| row.get::<_, Option<T>>(0).staged()).transpose().map(Option::flatten)
+    }
+
+    /// The newest migration.
+    pub fn schema(&self) -> Result<Option<String>> {
+        match self.first("SELECT max(name) FROM kysely")? {
+            Some(name) => Ok(Some(name)),
+            None => self.first("SELECT name FROM typeorm ORDER BY time DESC"),
+        }
     }
 
     /// The number that `sql` finds.

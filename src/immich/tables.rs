@@ -60,6 +60,11 @@ impl Table {
     pub fn find(name: &str) -> Option<&'static Table> {
         TABLES.iter().find(|table| table.from.contains(&name))
     }
+
+    /// The table that staging calls `name`.
+    pub fn staged(name: &str) -> Option<&'static Table> {
+        TABLES.iter().find(|table| table.name == name)
+    }
 }
 
 impl Column {
@@ -71,8 +76,11 @@ impl Column {
 
 /// The tables (in staging) without which a database is not Immich's.
 pub const REQUIRED: [&str; 3] = ["user", "asset", "album"];
+/// Those without which nothing can be read of it, however new it is.
+pub const VITAL: [&str; 2] = ["user", "asset"];
 /// The tables (in staging) that every version since v1.92 has; one that is missing is reported.
-pub const EXPECTED: [&str; 8] = ["exif", "album_asset", "album_user", "face", "person", "tag", "tag_asset", "library"];
+pub const EXPECTED: [&str; 9] =
+    ["album", "exif", "album_asset", "album_user", "face", "person", "tag", "tag_asset", "library"];
 
 const fn must(name: &'static str, from: &'static [&'static str], cast: Cast) -> Column {
     Column { name, from, cast, need: Need::Must }

@@ -44,7 +44,7 @@ impl Mending {
 
     /// Writes the record of a snapshot again; a damaged one is kept in `damaged/`.
     pub fn put_record(&self, record: &SnapshotRecord) -> Result<()> {
-        self.repository.put_record(record.id, encode(record)?.as_bytes())
+        self.repository.put_record(record.id, encode(&record.clone().as_written())?.as_bytes())
     }
 
     /// Where copies go: see [`super::Session::copies`].

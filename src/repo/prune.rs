@@ -16,7 +16,6 @@ use rusqlite::Connection;
 
 use super::content::Contents;
 use super::notes::{Retirement, What};
-use super::record::Streams;
 use super::session::{Session, add_archives, drop_orphans, in_transaction};
 use super::writer::ContentSink;
 use super::{Repository, record_of};
@@ -86,8 +85,7 @@ impl Needs {
     fn of(db: &Connection, times: &[i64]) -> Result<Needs> {
         let mut chunks = HashSet::new();
         for time in times {
-            let streams: Streams = record_of(db, *time)?.streams;
-            chunks.extend(streams.chunks().map(|chunk| chunk.hash));
+            chunks.extend(record_of(db, *time)?.chunks().map(|chunk| chunk.hash));
         }
         let patches: Vec<Hash> = chunks.iter().copied().collect();
         for hash in patches {

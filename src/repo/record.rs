@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::reading::Listed;
 use crate::base::dump::{DumpInfo, Verdict};
 use crate::base::library::Census;
 use crate::base::{Hash, SnapshotId};
@@ -39,6 +40,9 @@ pub struct SnapshotRecord {
     /// It was made later, from a dump of the past: its files are those of the dump's assets that the repository had then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<Imported>,
+    /// Its dump was read again ([`super::reading`]): what the record itself says. In no record on disk, but in the catalog's copies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Box<Listed>>,
 }
 
 /// The file that a snapshot was imported from.
@@ -133,6 +137,7 @@ impl SnapshotRecord {
         for stream in [&mut self.streams.dump, &mut self.streams.files, &mut self.streams.library] {
             stream.chunks.clear();
         }
+        self.written.iter_mut().for_each(|written| written.library.chunks.clear());
         self
     }
 

@@ -288,7 +288,7 @@ impl Repository {
         Ok(self.snapshot_ids()?.into_iter().filter(|id| !is_to_come(*id, now)).collect())
     }
 
-    /// The record of snapshot `id`.
+    /// The record of snapshot `id`; with what its dump was found to say when it was read again.
     pub fn record(&self, id: SnapshotId) -> Result<SnapshotRecord> {
         let name = record_name(id);
         let json = store::read_all(&*self.store, &name, RECORD_LIMIT)?;
@@ -296,7 +296,7 @@ impl Repository {
             serde_json::from_slice(&json).map_err(|error| newer_or_damaged(&json, &name).caused_by(error))?;
         match (record.format > FORMAT_VERSION, record.id == id) {
             (true, _) => Err(newer(record.format)),
-            (false, true) => Ok(record),
+            (false, true) => self.with_reading(record.as_written()),
             (false, false) => Err(Error::damaged(format_args!("{name} is the record of {}", record.id))),
         }
     }

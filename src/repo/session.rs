@@ -61,6 +61,7 @@ impl Session {
     pub fn forget(&mut self, ids: &[SnapshotId], monitor: &dyn Monitor) -> Result<()> {
         for id in ids {
             self.repository.store().delete(&record_name(*id))?;
+            self.repository.remove_reading(*id)?;
         }
         self.generation = catch_up(&self.repository, Some(&self.generation), monitor)?;
         Ok(())
@@ -232,7 +233,8 @@ fn is_current(repository: &Repository, generation: &Generation, monitor: &dyn Mo
         known.push(id);
     }
     known.sort();
-    Ok(known == there && names == archives_in_use(repository)?.into_iter().collect())
+    let has_readings = readings_of(&db)? == readings_in_use(repository)?;
+    Ok(known == there && has_readings && names == archives_in_use(repository)?.into_iter().collect())
 }
 
 /// True when a snapshot that could not be read can be: what its lists lacked was stored again since.
@@ -293,7 +295,7 @@ fn lacks_something(db: &Connection) -> Result<bool> {
         return Ok(true);
     }
     for id in query::snapshot::ids(db)? {
-        for chunk in super::record_of(db, id.seconds())?.streams.chunks() {
+        for chunk in super::record_of(db, id.seconds())?.chunks() {
             if !query::has_chunk(db, chunk.hash)? {
                 return Ok(true);
             }
@@ -350,7 +352,25 @@ fn catch_up_without_retired(
         take_in(repository, draft.connection(), &record, monitor)?;
         monitor.advance(1, 0);
     }
+    ingest::set_meta(draft.connection(), READINGS, &readings_in_use(repository)?)?;
     draft.publish(&repository.catalog_path())
+}
+
+/// The key of the catalog's `meta` under which it says which readings it has taken in.
+const READINGS: &str = "readings";
+
+/// The readings that the catalog has taken in, of snapshots that it knows.
+fn readings_of(db: &Connection) -> Result<String> {
+    let known: HashSet<String> = query::snapshot::ids(db)?.iter().map(SnapshotId::to_string).collect();
+    let all = query::view::meta(db, READINGS)?.unwrap_or_default();
+    let there = all.split_whitespace().filter(|one| one.split('/').next().is_some_and(|id| known.contains(id)));
+    Ok(there.collect::<Vec<_>>().join(" "))
+}
+
+/// The readings of snapshots that are there.
+fn readings_in_use(repository: &Repository) -> Result<String> {
+    let all = repository.readings()?;
+    Ok(all.iter().map(|(id, reader)| format!("{id}/{reader}")).collect::<Vec<_>>().join(" "))
 }
 
 /// Takes in one snapshot. One whose lists are lost is a problem, and is remembered as such.
@@ -358,6 +378,11 @@ fn take_in(repository: &Repository, db: &mut Connection, record: &SnapshotRecord
     let added = in_transaction(db, |db| add_row(db, record, &encode(record)?));
     match added.and_then(|()| ingest_snapshot(repository, db, record)) {
         Ok(_) => Ok(()),
+        // Without the list that was read later it is what it was before.
+        Err(error) if matches!(error.kind(), Kind::Damaged | Kind::NotFound) && record.written.is_some() => {
+            in_transaction(db, |db| ingest::remove_newest(db, record.id.seconds()))?;
+            take_in(repository, db, &record.clone().as_written(), monitor)
+        }
         Err(error) if matches!(error.kind(), Kind::Damaged | Kind::NotFound) => {
             monitor.problem(Problem { subject: format!("snapshot {}", record.id), message: describe(&error) });
             in_transaction(db, |db| {
@@ -399,7 +424,8 @@ fn extends(repository: &Repository, generation: &Generation) -> Result<bool> {
     unreadable.retain(|id| !is_readable_again(repository, &db, *id));
     let is_new = |id: &&SnapshotId| !known.contains(id) && !unreadable.contains(id);
     let in_order = there.iter().filter(is_new).all(|id| Some(*id) > newest);
-    let has_newest = newest.is_none_or(|newest| there.contains(&newest));
+    let has_newest =
+        newest.is_none_or(|newest| there.contains(&newest)) && readings_of(&db)? == readings_in_use(repository)?;
     Ok(own == repository.id().to_string() && in_order && has_newest)
 }
 

@@ -19,6 +19,7 @@ pub mod log;
 pub mod open;
 pub mod prune;
 pub mod repair;
+pub mod reread;
 pub mod restore;
 pub mod snapshots;
 pub mod status;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::base::amount::{plural, size};
 use crate::base::{Kind, Result, SnapshotId};
+use crate::immich;
 use crate::repo::notes::{Drill, Job, Outcome, Run};
 use crate::repo::{Notes, Repository, SKEW, SnapshotRecord, is_to_come};
 
@@ -248,6 +249,13 @@ fn findings(
     if status.last.as_ref().is_some_and(|last| !last.good) {
         all.push(amber("the newest snapshot has a bad dump".to_owned(), "make the dump again: `shoebox backup`"));
     }
+    all.extend(records.iter().find(|record| record.is_good()).and_then(of_newness));
+    let lacking = records.iter().filter(|record| record.is_good() && immich::is_worth_rereading(&record.dump)).count();
+    if lacking > 0 {
+        let many = plural(lacking as u64, "snapshot lacks", "snapshots lack");
+        let what = format!("{many} what an older shoebox missed in the dump, such as people");
+        all.push(amber(what, "the next backup reads it again, and so does `shoebox repair catalog`"));
+    }
     all.extend(of_drills(notes, status).map(|(is_red, what, next)| Finding { red: is_red, ..red(what, next) }));
     all.extend(of_space(status).map(|(is_red, what, next)| Finding { red: is_red, ..red(what, next) }));
     all.extend(of_run(status));
@@ -290,6 +298,22 @@ fn of_number(snapshots: usize) -> Option<Finding> {
     let what = format!("the repository has {snapshots} snapshots; at 65,535 no more are made");
     let next = "forget some: `shoebox forget --keep-daily 30 --keep-monthly unlimited --apply`".to_owned();
     Some(Finding { red: false, what, next })
+}
+
+/// What is to be said of a dump that is newer than this reader, or not as it expects.
+fn of_newness(record: &SnapshotRecord) -> Option<Finding> {
+    let newer = immich::newer_than_known(record.dump.schema.as_deref());
+    let next =
+        "install the newest shoebox: its first backup reads what is missing out of the dumps that are kept".to_owned();
+    match record.dump.lacks.as_slice() {
+        [] => newer.map(|what| Finding { red: false, what, next }),
+        _ if immich::is_worth_rereading(&record.dump) => None,
+        lacks => {
+            let lacks = format!("the views of snapshot {} lack something: {}", record.id, lacks.join("; "));
+            let what = newer.map_or_else(|| lacks.clone(), |newer| format!("{newer} ({lacks})"));
+            Some(Finding { red: true, what, next })
+        }
+    }
 }
 
 fn of_drills(notes: &Notes, status: &Status) -> Option<(bool, String, &'static str)> {

@@ -101,6 +101,8 @@ pub fn record(
             made: None,
             media_location: None,
             rows: BTreeMap::new(),
+            reader: 1,
+            lacks: Vec::new(),
         },
         streams,
         archives,
@@ -110,6 +112,7 @@ pub fn record(
         warnings: Vec::new(),
         alarm: Vec::new(),
         imported: None,
+        written: None,
     }
 }
 

@@ -32,6 +32,7 @@ use crate::repo::{
 };
 use crate::source::{Exclude, Places, Root, UploadLocation};
 use crate::task::audit::{self, Tallies};
+use crate::task::reread::reread;
 use crate::task::status::{MANY, ago};
 
 /// How often database and files are looked at, at most.
@@ -91,6 +92,8 @@ pub struct Report {
     pub audit: Tallies,
     /// The alarm in the record was accepted beforehand.
     pub is_acknowledged: bool,
+    /// Earlier snapshots whose dumps were read again, as an older shoebox missed something of them.
+    pub reread: u64,
     /// What could not be read, or is missing now and was not before. Any of these makes the exit code 3.
     pub problems: Vec<Problem>,
 }
@@ -99,7 +102,8 @@ pub struct Report {
 pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) -> Result<Report> {
     let location = UploadLocation::open(&options.upload_location)?;
     refuse_nesting(repository, &roots(&location, &options)?)?;
-    let session = Session::begin(repository, "backup", monitor)?;
+    let mut session = Session::begin(repository, "backup", monitor)?;
+    let reread = reread(repository, &mut session, monitor)?;
     let (newest, last) = last_records(&session)?;
     // The catalog lacks a snapshot whose lists are lost; its record is there all the same.
     let id = next_id(repository, Timestamp::now())?;
@@ -128,16 +132,15 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
         true => audit::count(staged.catalog(), id.seconds())?,
         false => Tallies::new(),
     };
+    let views = views(&session, &staged)?;
     let written = sink.finish()?;
     let record = session.commit(staged)?;
     if is_accepted && !record.alarm.is_empty() {
         repository.add_note(What::Acknowledgement { snapshot: record.id })?;
     }
-    Ok(Report {
-        is_acknowledged: is_accepted,
-        audit: tallies,
-        ..report(record, pass, written, missing_before, max_age)
-    })
+    let mut report = report(record, pass, written, missing_before, max_age);
+    report.problems.extend(views);
+    Ok(Report { is_acknowledged: is_accepted, audit: tallies, reread, ..report })
 }
 
 /// Who is asked to stop finishes the archive at hand, so that the next run goes on from there.
@@ -163,7 +166,15 @@ fn report(
         problems.extend(missing(&record.completeness));
     }
     let grown = written.archives.iter().map(|archive| archive.size).sum();
-    Report { record, unchanged: pass.unchanged, grown, audit: Tallies::new(), is_acknowledged: false, problems }
+    Report {
+        record,
+        unchanged: pass.unchanged,
+        grown,
+        audit: Tallies::new(),
+        is_acknowledged: false,
+        reread: 0,
+        problems,
+    }
 }
 
 /// What keeps a dump that is whole from being restored. The photos are stored all the same.
@@ -183,6 +194,27 @@ fn old_dump(record: &SnapshotRecord, limit: SignedDuration) -> Option<String> {
     (age > limit).then(|| {
         format!("it was made {} before: a recovery gives that state, and what came since is in files/ only", ago(age))
     })
+}
+
+/// What the views of the new snapshot lack: what the reader of the dump missed, and what is gone overnight while the photos are there.
+fn views(session: &Session, staged: &Staged) -> Result<Vec<Problem>> {
+    let record = staged.record();
+    let problem = |message: String| Problem { subject: "views".to_owned(), message };
+    let safe = "photos and database are safe, and the views lack it until shoebox is updated";
+    let mut problems: Vec<_> = record.dump.lacks.iter().map(|lack| problem(format!("{lack}; {safe}"))).collect();
+    let before = query::snapshot::newest_good(&session.generation().connect()?)?;
+    let Some(before) = before.filter(|_| record.is_good()) else { return Ok(problems) };
+    for (kind, count) in query::snapshot::emptied(staged.catalog(), before, record.id.seconds())? {
+        // One of a kind is deleted in a moment.
+        if count > 1 {
+            let then = SnapshotId::from_seconds(before)?;
+            problems.push(problem(format!(
+                "{kind}: none, and snapshot {then} had {}; if nobody deleted them in Immich, update shoebox: photos and database are safe",
+                crate::base::amount::count(count)
+            )));
+        }
+    }
+    Ok(problems)
 }
 
 /// Photos that the database names and whose files are not there: the first few, and how many more.
@@ -453,6 +485,7 @@ impl Work<'_> {
             warnings: dump.warnings.iter().chain(&taken.warning).cloned().collect(),
             alarm: Vec::new(),
             imported: None,
+            written: None,
         };
         if old_dump(&record, self.options.max_age).is_none() {
             let old = old_dump(&record, OLD);
@@ -491,6 +524,8 @@ pub(in crate::task) fn info(dump: &immich::Dump) -> DumpInfo {
         made: None,
         media_location: dump.media_location.clone(),
         rows: dump.rows.clone(),
+        reader: immich::READER,
+        lacks: dump.lacks.clone(),
     }
 }
 

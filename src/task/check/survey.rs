@@ -287,6 +287,8 @@ impl Survey {
         let streams = &record.streams;
         for (part, stream) in
             [(Part::Dump, &streams.dump), (Part::Files, &streams.files), (Part::Library, &streams.library)]
+                .into_iter()
+                .chain(record.written.iter().map(|written| (Part::Library, &written.library)))
         {
             let sum = stream.chunks.iter().try_fold(0u64, |sum, chunk| sum.checked_add(chunk.size));
             if sum != Some(stream.size) {

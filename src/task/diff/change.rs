@@ -1,5 +1,7 @@
 //! What can change about an asset from one snapshot to another, and finding it out.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -47,8 +49,15 @@ pub enum Change {
     Recognised { person: String },
     /// A person is in it no more.
     Unrecognised { person: String },
-    /// Other things that Immich knows of it, by field of the library list.
-    Details { fields: Vec<String> },
+    /// Other things that Immich knows of it, by field of the library list, and what each was and is.
+    Details { fields: Vec<String>, values: BTreeMap<String, Turn> },
+}
+
+/// What a field was and is; null where there is nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Turn {
+    pub from: Value,
+    pub to: Value,
 }
 
 impl Change {
@@ -191,7 +200,10 @@ fn details(old: &State, new: &State) -> Option<Change> {
         fields.retain(|field| field != "sidecar");
     }
     fields.sort_unstable();
-    (!fields.is_empty()).then_some(Change::Details { fields })
+    let value = |state: &State, field: &str| state.record.get(field).cloned().unwrap_or_default();
+    let turn = |field: &String| (field.clone(), Turn { from: value(old, field), to: value(new, field) });
+    let values = fields.iter().map(turn).collect();
+    (!fields.is_empty()).then_some(Change::Details { fields, values })
 }
 
 #[cfg(test)]
@@ -207,7 +219,8 @@ mod tests {
         let old = state(r#"{"name":"a.jpg","file":"upload/a","sidecar":"upload/a.xmp","rating":1}"#, 1);
         let new = state(r#"{"name":"a.jpg","file":"library/a","sidecar":"library/a.xmp","trashed":"x","rating":2}"#, 1);
         let moved = Change::Moved { from: "upload/a".into(), to: "library/a".into() };
-        let details = Change::Details { fields: vec!["rating".into()] };
+        let values = BTreeMap::from([("rating".into(), Turn { from: 1.into(), to: 2.into() })]);
+        let details = Change::Details { fields: vec!["rating".into()], values };
         assert_eq!(compare(Some(&old), Some(&new)), [moved, Change::Trashed, details]);
         assert!(compare(Some(&old), Some(&old)).is_empty());
     }

@@ -7,6 +7,7 @@
 //! Limits: changes of mode, owner or time of a file are no changes, nor are Immich's `.immich` markers, which it
 //! writes at each start.
 
+mod alike;
 mod change;
 mod file;
 mod thing;
@@ -14,7 +15,8 @@ mod thing;
 use serde::Serialize;
 use uuid::Uuid;
 
-pub use self::change::Change;
+pub use self::alike::Alike;
+pub use self::change::{Change, Turn};
 pub(super) use self::change::{State, compare};
 pub use self::file::FileChange;
 pub use self::thing::{AlbumChange, ThingChange};
@@ -46,6 +48,8 @@ pub struct Diff {
     pub old: SnapshotId,
     pub new: SnapshotId,
     pub assets: Vec<AssetChange>,
+    /// Changes that many of `assets` have in common, as when Immich calls a country otherwise; most photos first.
+    pub alike: Vec<Alike>,
     pub albums: Vec<AlbumChange>,
     /// People, tags and accounts.
     pub things: Vec<ThingChange>,
@@ -116,7 +120,7 @@ impl Comparing<'_> {
         summary.albums = albums.len() as u64;
         summary.things = things.len() as u64;
         summary.files = files.len() as u64;
-        Ok(Diff { old, new, assets, albums, things, files, summary })
+        Ok(Diff { old, new, alike: alike::find(&assets), assets, albums, things, files, summary })
     }
 
     fn assets(&self, places: &mut Places<'_>, summary: &mut Summary) -> Result<Vec<AssetChange>> {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{Finding, Setup};
+use crate::immich;
 use crate::source::installation::Installation;
 use crate::source::postgres::{Probe, Reached, ask, client_version, probe};
 use crate::source::{Access, Clients, DumpTool, Server};
@@ -36,6 +37,7 @@ struct Facts {
     now: i64,
     bytes: Option<u64>,
     version: Option<String>,
+    schema: Option<String>,
     roots: Vec<Root>,
 }
 
@@ -101,6 +103,10 @@ fn facts(access: &Access, probe: &Probe, library: &mut Library) {
         true => "(SELECT version FROM public.version_history ORDER BY \"createdAt\" DESC LIMIT 1)",
         false => "NULL",
     };
+    let schema = match probe.tables.contains("kysely_migrations") {
+        true => "(SELECT max(name) FROM public.kysely_migrations)",
+        false => "NULL",
+    };
     let roots = table(["library", "libraries"]).map_or_else(
         || "'[]'::json".to_owned(),
         |table| {
@@ -111,7 +117,7 @@ fn facts(access: &Access, probe: &Probe, library: &mut Library) {
         },
     );
     let sql = format!(
-        "SELECT json_build_object('now', extract(epoch FROM now())::bigint, 'bytes', {bytes}, 'version', {version}, 'roots', {roots});"
+        "SELECT json_build_object('now', extract(epoch FROM now())::bigint, 'bytes', {bytes}, 'version', {version}, 'schema', {schema}, 'roots', {roots});"
     );
     match ask(access, &sql).map(|text| serde_json::from_str::<Facts>(text.trim())) {
         Ok(Ok(facts)) => {
@@ -121,6 +127,8 @@ fn facts(access: &Access, probe: &Probe, library: &mut Library) {
             let version =
                 facts.version.map_or_else(|| "of unknown version".to_owned(), |version| format!("version {version}"));
             library.findings.push(Finding::good(format!("it is Immich's, {version}")));
+            let newer = immich::newer_than_known(facts.schema.as_deref());
+            library.findings.extend(newer.map(|newer| Finding::note(newer, "install the newest shoebox")));
         }
         Ok(Err(error)) => tracing::debug!(%error, "what the database says of Immich"),
         Err(error) => library.findings.push(Finding::of(&error)),

@@ -475,6 +475,7 @@ impl<'a> Import<'a> {
             completeness,
             warnings: dump.warnings.clone(),
             alarm: Vec::new(),
+            written: None,
             imported: Some(Imported { file: good.found.name.clone(), hash: good.file }),
         }
     }

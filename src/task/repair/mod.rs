@@ -26,6 +26,7 @@ use super::check::Finding;
 use crate::base::{Error, Kind, Monitor, Result};
 use crate::catalog::query;
 use crate::repo::{Mending, Repository, Session};
+use crate::task::reread::reread;
 
 /// How a repository is repaired.
 #[derive(Debug, Clone, Default)]
@@ -114,11 +115,15 @@ pub struct Rebuilt {
     pub snapshots: u64,
     /// Archives that it knows.
     pub archives: u64,
+    /// Snapshots whose dumps were read again, as an older shoebox missed something of them.
+    pub reread: u64,
 }
 
-/// Builds the catalog anew from archives and snapshots. What cannot be read goes to the monitor.
+/// Builds the catalog anew from archives and snapshots; dumps of which an older shoebox missed something are read again. What cannot be read goes to the monitor.
 pub fn catalog(repository: &Repository, monitor: &dyn Monitor) -> Result<Rebuilt> {
-    let db = Session::rebuild(repository, monitor)?.generation().connect()?;
+    let mut session = Session::rebuild(repository, monitor)?;
+    let reread = reread(repository, &mut session, monitor)?;
+    let db = session.generation().connect()?;
     let snapshots = query::snapshot::ids(&db)?.len() as u64;
-    Ok(Rebuilt { snapshots, archives: query::archive_names(&db)?.len() as u64 })
+    Ok(Rebuilt { snapshots, archives: query::archive_names(&db)?.len() as u64, reread })
 }

@@ -177,7 +177,7 @@ impl Plan {
             Damaged::Content(_) => None,
         });
         let used = bad.filter(|hash| !self.survey.users_of(*hash).is_empty());
-        let in_streams = self.survey.records.iter().flat_map(|record| record.streams.chunks().map(|chunk| chunk.hash));
+        let in_streams = self.survey.records.iter().flat_map(|record| record.chunks().map(|chunk| chunk.hash));
         let lost = in_streams.filter(|hash| !self.survey.shelf.has_chunk(*hash));
         used.chain(lost).chain(self.survey.lost_chunks.iter().copied()).collect()
     }
