@@ -6,7 +6,10 @@ mod support;
 use backup_library::{Home, dump};
 use shoebox::base::monitor::Silent;
 use shoebox::repo::SnapshotRecord;
-use shoebox::task::backup::Report;
+use shoebox::source::{DumpRequest, DumpTool, Server};
+use shoebox::task::backup::{DumpSource, Options, Report, backup};
+use shoebox::task::dump::dump as print_dump;
+use support::{Era, Postgres, sample_library};
 
 /// A library with a good snapshot.
 fn home() -> Home {
@@ -73,4 +76,101 @@ fn what_a_restore_would_refuse_is_said_the_night_it_arrives() {
     home.write_dump(&vectors.replacen(table, &extension, 1));
     let report = home.backup();
     assert!(report.record.is_good(), "{:?}", report.record.dump.verdict);
+}
+
+/// Settings of a database or a role that change what a client prints and that pg_dump itself does not set back (`setup_connection`
+/// in PostgreSQL's `pg_dump.c` sets DateStyle, IntervalStyle, extra_float_digits, synchronize_seqscans, row_security,
+/// search_path and the timeouts), and those that it does.
+const SETTINGS: [(&str, &str); 20] = [
+    ("bytea_output", "'escape'"),
+    ("standard_conforming_strings", "off"),
+    ("backslash_quote", "on"),
+    ("escape_string_warning", "on"),
+    ("TimeZone", "'Asia/Kathmandu'"),
+    ("lc_monetary", "'C'"),
+    ("lc_numeric", "'C'"),
+    ("lc_time", "'C'"),
+    ("quote_all_identifiers", "on"),
+    ("xmlbinary", "hex"),
+    ("xmloption", "document"),
+    ("array_nulls", "off"),
+    ("client_min_messages", "debug1"),
+    ("search_path", "pg_catalog"),
+    ("DateStyle", "'German, DMY'"),
+    ("IntervalStyle", "iso_8601"),
+    ("extra_float_digits", "-15"),
+    ("statement_timeout", "'20s'"),
+    ("row_security", "on"),
+    ("default_transaction_read_only", "on"),
+];
+
+/// What a client of `major` prints of the server: of Debian's, what shoebox has it print.
+fn from(home: &Home, server: &Postgres, major: u32, tool: DumpTool) -> DumpSource {
+    if major == support::postgres::debian() {
+        return DumpSource::Server(DumpRequest { tool, ..DumpRequest::new(Server::Url(server.url("immich"))) });
+    }
+    let mut client = std::process::Command::new(support::postgres::program(major, tool.program()));
+    client.envs(server.environment()).args((tool == DumpTool::PgDump).then_some("immich"));
+    home.write_dump(&String::from_utf8(support::run(&mut client).stdout).unwrap());
+    DumpSource::File(home.dump_path())
+}
+
+fn back_up(home: &Home, dump: DumpSource) -> Report {
+    let options = Options { dump, database: Some("immich".to_owned()), ..home.options() };
+    backup(&home.repository(), options, &Silent).unwrap_or_else(|error| {
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        panic!("{error}: {source:?}")
+    })
+}
+
+/// Loads the snapshot's dump with psql, the judge of what is loadable.
+fn loads(home: &Home, report: &Report, server: &Postgres) {
+    let mut text = Vec::new();
+    print_dump(&home.repository(), &report.record.id.to_string(), &mut |bytes| {
+        text.extend_from_slice(bytes);
+        Ok(())
+    })
+    .unwrap();
+    let file = home.dir.path().join("loads.sql");
+    std::fs::write(&file, text).unwrap();
+    server.psql("postgres", "DROP DATABASE IF EXISTS judge");
+    server.create_database("judge");
+    server.load("judge", &file);
+}
+
+#[test]
+fn whatever_a_database_sets_for_its_clients_the_library_is_the_same() {
+    for major in support::postgres::from_debian() {
+        let server = Postgres::start(major);
+        server.create_database("immich");
+        server.load("immich", &sample_library(1, Era::New).sql());
+        let home = Home::new();
+        let plain = back_up(&home, from(&home, &server, major, DumpTool::PgDump));
+        assert!(plain.record.is_good() && plain.record.census.assets > 20);
+        let set = |on: &str, change: &str| drop(server.psql("template1", &format!("ALTER {on} {change}")));
+        let is_the_same = |tool: DumpTool, what: &str| {
+            let report = back_up(&home, from(&home, &server, major, tool));
+            let record = &report.record;
+            assert!(record.is_good(), "{major}, {what}: {:?}", record.dump.verdict);
+            assert_eq!(record.streams.library, plain.record.streams.library, "{major}, {what}");
+            assert_eq!(record.dump.rows, plain.record.dump.rows, "{major}, {what}");
+            report
+        };
+        for (name, value) in SETTINGS {
+            set("DATABASE immich", &format!("SET {name} = {value}"));
+            is_the_same(DumpTool::PgDump, name);
+            set("DATABASE immich", &format!("RESET {name}"));
+        }
+        // All at once, of the role too; the test itself is of that role.
+        for (name, value) in SETTINGS {
+            set("DATABASE immich", &format!("SET {name} = {value}"));
+            if name != "default_transaction_read_only" {
+                set("ROLE postgres", &format!("SET {name} = {value}"));
+            }
+        }
+        let one = is_the_same(DumpTool::PgDump, "all");
+        is_the_same(DumpTool::PgDumpall, "all of the cluster");
+        set("ROLE postgres", "RESET ALL");
+        loads(&home, &one, &server);
+    }
 }

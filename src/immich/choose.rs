@@ -80,13 +80,18 @@ fn only(databases: &[Database]) -> Result<usize> {
     let immich: Vec<_> = (0..databases.len()).filter(|&index| databases[index].is_immich()).collect();
     match immich[..] {
         [index] => Ok(index),
-        [] => Ok((0..databases.len()).min_by_key(|&index| databases[index].missing().count()).unwrap_or(0)),
+        [] => Ok((0..databases.len()).min_by_key(|&index| nearness(&databases[index])).unwrap_or(0)),
         _ => {
             let names = names(immich.iter().map(|&index| &databases[index]));
             Err(Error::new(Kind::Invalid, format_args!("the dump has {} databases of Immich: {names}", immich.len()))
                 .hint("say which with --database-name (Immich's DB_DATABASE_NAME)"))
         }
     }
+}
+
+/// The less the nearer: a fault may be why its tables are missing.
+fn nearness(database: &Database) -> (usize, bool) {
+    (database.missing().count(), database.fault.is_none())
 }
 
 fn names<'a>(databases: impl Iterator<Item = &'a Database>) -> String {

@@ -128,6 +128,30 @@ fn digits(text: &[u8], radix: u32, most: usize) -> (u8, usize) {
     (value as u8, used)
 }
 
+/// The bytes of a `bytea`, in either of the formats that the setting `bytea_output` chooses.
+///
+/// Source: PostgreSQL manual, section "Binary Data Types".
+pub fn bytes(text: &str) -> Option<Vec<u8>> {
+    if let Some(digits) = text.strip_prefix(r"\x") {
+        return hex::decode(digits).ok();
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let (byte, used) = match (first, after) {
+            (b'\\', [b'\\', ..]) => (b'\\', 1),
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..]) => {
+                ((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'), 3)
+            }
+            (b'\\', _) => return None,
+            (byte, _) => (byte, 0),
+        };
+        bytes.push(byte);
+        rest = &after[used..];
+    }
+    Some(bytes)
+}
+
 /// The elements of a one-dimensional array, such as `{/mnt/a,"b c"}`; NULL elements are left out.
 ///
 /// Source: PostgreSQL manual, section "Array Input and Output Syntax".
@@ -174,6 +198,16 @@ mod tests {
         assert_eq!(field(r"\303\251").as_deref(), Some("é"));
         assert_eq!(field(r"\\.").as_deref(), Some(r"\."));
         assert_eq!(field("end\\").as_deref(), Some("end\\"));
+    }
+
+    #[test]
+    fn bytes_are_read_in_both_formats() {
+        assert_eq!(bytes(r"\x00ff5c41").unwrap(), b"\x00\xff\\A");
+        assert_eq!(bytes(r"\000\377\\A").unwrap(), b"\x00\xff\\A");
+        assert_eq!(bytes(r"").unwrap(), b"");
+        for text in [r"\x0", r"\xzz", r"\9", r"\400", "\\"] {
+            assert_eq!(bytes(text), None, "{text}");
+        }
     }
 
     #[test]

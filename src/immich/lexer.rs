@@ -26,6 +26,10 @@ pub struct Lexer {
     quote: Quote,
     /// A statement has begun and its semicolon has not come.
     open: bool,
+    /// `standard_conforming_strings` is off: a backslash escapes in every string.
+    pub escapes: bool,
+    /// Then: where strings begin on the line at hand that have no prefix.
+    bare: Vec<usize>,
 }
 
 impl Lexer {
@@ -42,6 +46,7 @@ impl Lexer {
     /// Goes over one line (without its line end).
     pub fn line(&mut self, line: &str) {
         let line = line.as_bytes();
+        self.bare.clear();
         let mut at = 0;
         while at < line.len() {
             at = match &self.quote {
@@ -59,7 +64,11 @@ impl Lexer {
         match two {
             (b'-', Some(b'-')) => return line.len(),
             (b'/', Some(b'*')) => return self.enter(Quote::Comment(1), at + 2),
-            (b'\'', _) => return self.begin(Quote::Text { escapes: has_e(line, at) }, at + 1),
+            (b'\'', _) if self.escapes && !(at > 0 && in_name(line[at - 1])) => {
+                self.bare.push(at);
+                return self.begin(Quote::Text { escapes: true }, at + 1);
+            }
+            (b'\'', _) => return self.begin(Quote::Text { escapes: self.escapes || has_e(line, at) }, at + 1),
             (b'"', _) => return self.begin(Quote::Name, at + 1),
             (b'$', _) => {
                 if let Some(tag) = dollar_tag(line, at) {
@@ -121,6 +130,27 @@ impl Lexer {
     }
 }
 
+/// The statement `text` of a dump that was made with `standard_conforming_strings` off, for a server where it is on: if it has a
+/// backslash, its strings are written with an `E`.
+pub fn conforming(text: &str) -> String {
+    if !text.contains('\\') {
+        return text.to_owned();
+    }
+    let mut lexer = Lexer { escapes: true, ..Lexer::default() };
+    let mut out = String::with_capacity(text.len() + 16);
+    for line in text.split_inclusive('\n') {
+        lexer.line(line.trim_end_matches('\n'));
+        let mut done = 0;
+        for at in std::mem::take(&mut lexer.bare) {
+            out.push_str(&line[done..at]);
+            out.push('E');
+            done = at;
+        }
+        out.push_str(&line[done..]);
+    }
+    out
+}
+
 /// True where the quote at `at` is that of an `E'…'` string.
 fn has_e(line: &[u8], at: usize) -> bool {
     at > 0 && matches!(line[at - 1], b'e' | b'E') && !(at > 1 && in_name(line[at - 2]))
@@ -149,6 +179,14 @@ mod tests {
         let mut lexer = Lexer::default();
         text.split('\n').for_each(|line| lexer.line(line));
         lexer
+    }
+
+    #[test]
+    fn strings_whose_backslashes_escape_are_written_so_that_they_always_do() {
+        let is = |text: &str, expected: &str| assert_eq!(conforming(text), expected);
+        is("SET client_encoding = 'UTF8';\n", "SET client_encoding = 'UTF8';\n");
+        is("COMMENT ON x IS 'it''s \\\\ \\'\nof 'y' $$'\\$$;\n", "COMMENT ON x IS E'it''s \\\\ \\'\nof 'y' $$'\\$$;\n");
+        is("SELECT E'\\n', 'a', X'ff' -- 'b'\n;", "SELECT E'\\n', E'a', X'ff' -- 'b'\n;");
     }
 
     #[test]

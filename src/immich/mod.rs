@@ -14,6 +14,7 @@ mod choose;
 mod copy;
 mod database;
 mod dump_name;
+mod encoding;
 pub mod fit;
 mod input;
 mod lexer;
@@ -183,7 +184,10 @@ fn bad(line: u64, reason: impl Into<String>) -> Verdict {
 fn judge(outcome: Result<(), Stop>, scan: &Scan) -> Result<Option<Verdict>> {
     match outcome {
         Ok(()) => Ok(None),
-        Err(Stop::Bad(reason)) => Ok(Some(bad(scan.line.max(1), reason))),
+        Err(Stop::Bad(reason)) => {
+            let (line, reason) = scan.fault().unwrap_or((scan.line.max(1), reason));
+            Ok(Some(bad(line, reason)))
+        }
         Err(Stop::Failed(error)) => Err(error),
     }
 }

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::copy::{self, Header};
 use super::database::{self, Database};
+use super::encoding::{self, Encoding};
 use super::input::MIXED;
 use super::lexer::Lexer;
 use super::staging::{Plan, Staging};
@@ -61,10 +62,12 @@ enum Place {
 }
 
 /// A COPY block that is being read.
+#[derive(Default)]
 struct Block {
     /// The table as a person knows it.
     table: String,
-    columns: usize,
+    /// `None` where the header is not understood.
+    columns: Option<usize>,
     plan: Option<Plan>,
     rows: u64,
 }
@@ -80,6 +83,8 @@ pub struct Scan<'a> {
     key: Option<String>,
     tables: usize,
     current: usize,
+    /// What the database at hand is written in.
+    encoding: Encoding,
     pub line: u64,
     pub cluster: bool,
     pub databases: Vec<Database>,
@@ -100,6 +105,7 @@ impl<'a> Scan<'a> {
             key: None,
             tables: 0,
             current: 0,
+            encoding: Encoding::Utf8,
             line: 0,
             cluster: false,
             databases: vec![Database::default()],
@@ -111,22 +117,55 @@ impl<'a> Scan<'a> {
 
     /// Goes over `bytes`, which are whole lines (the dump's last one may lack its line end).
     pub fn lines(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        let (text, broken) = text(bytes);
-        let returns = memchr::memchr(b'\r', text.as_bytes()).is_some();
-        let mut rest = text;
-        while !rest.is_empty() {
-            let end = memchr::memchr(b'\n', rest.as_bytes());
+        let returns = memchr::memchr(b'\r', bytes).is_some();
+        // Nearly all is clean UTF-8, and looked at once for many lines.
+        let clean = std::str::from_utf8(bytes).ok().filter(|text| memchr::memchr(0, text.as_bytes()).is_none());
+        let mut at = 0;
+        while at < bytes.len() {
+            let end = memchr::memchr(b'\n', &bytes[at..]).map(|end| at + end);
+            let line = at..end.unwrap_or(bytes.len());
             self.line += 1;
-            self.next(&rest[..end.unwrap_or(rest.len())], returns)?;
-            rest = end.map_or("", |end| &rest[end + 1..]);
+            match clean {
+                Some(text) if self.encoding == Encoding::Utf8 => self.next(&text[line], returns)?,
+                _ => self.raw(&bytes[line], returns)?,
+            }
+            at = end.map_or(bytes.len(), |end| end + 1);
         }
-        match broken {
-            None => Ok(()),
-            Some(reason) => {
-                self.line += 1;
-                bad(reason)
+        Ok(())
+    }
+
+    /// A line that may be no text. What lies in a database that is not Immich's passes as bytes.
+    fn raw(&mut self, line: &[u8], returns: bool) -> Result<(), Stop> {
+        if memchr::memchr(0, line).is_some() {
+            self.spoil("there is a NUL byte: the dump was rewritten or damaged")?;
+        }
+        match self.encoding.decode(line) {
+            Some(text) => self.next(&text, returns),
+            None => {
+                self.spoil(match self.encoding {
+                    Encoding::Utf8 => "it is not UTF-8: the dump was rewritten or damaged",
+                    _ => "it is not in the encoding that the dump names",
+                })?;
+                self.next(&String::from_utf8_lossy(line), returns)
             }
         }
+    }
+
+    /// Something is wrong on this line: the fault of the database that it belongs to, which may not be Immich's.
+    fn spoil(&mut self, reason: impl Into<String>) -> Result<(), Stop> {
+        match self.place {
+            Place::Database | Place::Closing { .. } => {
+                self.databases[self.current].fault.get_or_insert((self.line, reason.into()));
+                Ok(())
+            }
+            Place::Cluster => Ok(()),
+            Place::Head | Place::End => bad(reason),
+        }
+    }
+
+    /// What was wrong with the only database before the scan ended.
+    pub fn fault(&self) -> Option<(u64, String)> {
+        if self.cluster { None } else { self.databases[self.current].fault.clone() }
     }
 
     /// The end of the dump: `Err` unless it may end here.
@@ -145,7 +184,7 @@ impl<'a> Scan<'a> {
     fn next(&mut self, line: &str, returns: bool) -> Result<(), Stop> {
         if self.block.is_some() {
             if returns && line.contains('\r') {
-                return bad(MIXED);
+                self.spoil(MIXED)?;
             }
             return self.row(line);
         }
@@ -157,10 +196,10 @@ impl<'a> Scan<'a> {
         }
         self.lexer.line(line);
         if self.place == Place::Database {
-            self.databases[self.current].trial.line(line, self.line, self.lexer.at_start());
+            self.databases[self.current].trial.line(line, self.line, &self.lexer);
         }
         if line.ends_with('\r') && !self.lexer.in_quotes() {
-            return bad(MIXED);
+            self.spoil(MIXED)?;
         }
         Ok(())
     }
@@ -172,14 +211,13 @@ impl<'a> Scan<'a> {
         }
         let special = line.starts_with("--") || line.starts_with('\\');
         if special && line.ends_with('\r') {
-            return bad(MIXED);
+            self.spoil(MIXED)?;
         }
         if line.starts_with("--") {
             return self.comment(line).map(|()| true);
         }
         if self.place != Place::Head && is_message(line) {
-            let reason = format!("a message stands among the statements: {}; {ALONE}", start_of(line));
-            self.databases[self.current].trial.refuse(self.line, reason);
+            self.databases[self.current].trial.refuse(self.line, message_reason(line));
             return Ok(true);
         }
         match self.place {
@@ -201,7 +239,12 @@ impl<'a> Scan<'a> {
                 self.place = Place::Cluster;
                 self.cluster = true;
             }
-            ("-- PostgreSQL database dump", Place::Head | Place::Cluster) => self.place = Place::Database,
+            ("-- PostgreSQL database dump", Place::Head | Place::Cluster) => self.begin(),
+            ("-- PostgreSQL database dump", Place::Database) if self.cluster => {
+                self.spoil("the dump of this database ends early: it was cut short")?;
+                self.leave();
+                self.begin();
+            }
             ("-- PostgreSQL database dump complete", Place::Database) => self.place = Place::Closing { cluster: false },
             ("-- PostgreSQL database cluster dump complete", Place::Cluster) => {
                 self.place = Place::Closing { cluster: true }
@@ -216,6 +259,20 @@ impl<'a> Scan<'a> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A database's dump begins.
+    fn begin(&mut self) {
+        self.place = Place::Database;
+        (self.encoding, self.lexer.escapes) = (Encoding::Utf8, false);
+    }
+
+    /// A database's dump is over: what follows in a cluster dump is nobody's until the next `\connect`.
+    fn leave(&mut self) {
+        if self.cluster {
+            self.current = 0;
+        }
+        (self.encoding, self.lexer.escapes) = (Encoding::Utf8, false);
     }
 
     fn versions(&mut self, line: &str) {
@@ -235,6 +292,7 @@ impl<'a> Scan<'a> {
             return bad("the dump ends in its last comment: it was cut short");
         }
         self.place = if self.cluster && !cluster { Place::Cluster } else { Place::End };
+        self.leave();
         Ok(())
     }
 
@@ -253,12 +311,15 @@ impl<'a> Scan<'a> {
                 self.key = None;
                 Ok(())
             }
-            "restrict" => bad("a \\restrict line follows another that was not lifted"),
-            "unrestrict" => {
-                bad("the \\unrestrict line does not fit its \\restrict line: the dump was cut short or edited")
+            "restrict" => {
+                self.key = Some(rest.to_owned());
+                self.spoil("a \\restrict line follows another that was not lifted")
             }
-            "." => bad("rows end where none began: the dump was edited or damaged"),
-            _ => bad("there is a psql command that pg_dump never writes: the dump was edited"),
+            "unrestrict" => {
+                self.spoil("the \\unrestrict line does not fit its \\restrict line: the dump was cut short or edited")
+            }
+            "." => self.spoil("rows end where none began: the dump was edited or damaged"),
+            _ => self.spoil("there is a psql command that pg_dump never writes: the dump was edited"),
         }
     }
 
@@ -266,12 +327,11 @@ impl<'a> Scan<'a> {
         let Some(name) = database::named(target) else {
             return bad("the \\connect line is not one that pg_dump writes");
         };
-        let left = &mut self.databases[self.current];
-        if left.name.as_ref() != Some(&name) && !left.is_immich() {
-            left.staging = None;
-        }
+        let is_left = |database: &&mut Database| database.name.as_ref() != Some(&name) && !database.is_immich();
+        self.databases.iter_mut().filter(is_left).for_each(|database| database.staging = None);
         let known = self.databases.iter().position(|database| database.name.as_ref() == Some(&name));
         self.current = known.unwrap_or(self.databases.len());
+        (self.encoding, self.lexer.escapes) = (Encoding::Utf8, false);
         if known.is_none() {
             self.databases.push(Database { name: Some(name), ..Database::default() });
         }
@@ -288,23 +348,43 @@ impl<'a> Scan<'a> {
         if first.eq_ignore_ascii_case("COPY") {
             return match Header::parse(line) {
                 Some(header) => self.open(header).map(|()| true),
-                None if line.ends_with('\r') => bad(MIXED),
-                None => bad("a COPY statement is not of the form that pg_dump writes"),
+                None => {
+                    self.spoil("a COPY statement is not of the form that pg_dump writes")?;
+                    let rows = line.trim_end().ends_with("FROM stdin;") && self.place == Place::Database;
+                    self.block = rows.then(Block::default);
+                    Ok(rows)
+                }
             };
         }
         if let Some(rest) = line.strip_prefix("INSERT INTO public.") {
             self.insert(rest)?;
         } else if let Some(rest) = line.strip_prefix("CREATE EXTENSION IF NOT EXISTS ") {
             self.extension(rest);
-        } else if line.strip_prefix("SET client_encoding = ").is_some_and(|rest| rest.trim_end() != "'UTF8';") {
-            return bad("the dump is not in UTF-8; make it with --encoding=UTF8");
+        } else if self.place == Place::Database {
+            self.settings(line)?;
         }
         Ok(false)
     }
 
+    /// What changes how the rest of a database's dump is to be read.
+    fn settings(&mut self, line: &str) -> Result<(), Stop> {
+        if let Some(value) = encoding::setting(line, "standard_conforming_strings") {
+            self.lexer.escapes = value == "off";
+        }
+        let Some(name) = encoding::setting(line, "client_encoding") else { return Ok(()) };
+        match Encoding::named(name) {
+            Some(encoding) => self.encoding = encoding,
+            None => self
+                .spoil(format!("the dump is written in {name}, which cannot be read; make it with --encoding=UTF8"))?,
+        }
+        Ok(())
+    }
+
     fn insert(&mut self, rest: &str) -> Result<(), Stop> {
         match copy::name(rest).and_then(|(name, _)| Table::find(&name)) {
-            Some(_) => bad("the dump holds INSERT statements in place of COPY blocks; make it without --inserts"),
+            Some(_) => {
+                self.spoil("the dump holds INSERT statements in place of COPY blocks; make it without --inserts")
+            }
             None => Ok(()),
         }
     }
@@ -332,7 +412,7 @@ impl<'a> Scan<'a> {
             None => None,
         };
         let table = if public { header.table } else { format!("{}.{}", header.schema, header.table) };
-        self.block = Some(Block { table, columns: header.columns.len(), plan, rows: 0 });
+        self.block = Some(Block { table, columns: Some(header.columns.len()), plan, rows: 0 });
         Ok(())
     }
 
@@ -381,16 +461,23 @@ impl<'a> Scan<'a> {
             *self.databases[self.current].rows.entry(table).or_default() += rows;
             return Ok(());
         }
+        // pg_dump writes a backslash of a row twice, so here the dump of the next database begins.
+        if line.starts_with(r"\connect ") {
+            let reason =
+                format!("the dump of this database ends in the rows of table {}: it was cut short", block.table);
+            (self.block, self.key) = (None, None);
+            self.spoil(reason)?;
+            return self.begins(line).map(|_| ());
+        }
         block.rows += 1;
-        let fields = match block.columns {
+        let Some(columns) = block.columns else { return Ok(()) };
+        let fields = match columns {
             0 => line.len(),
             _ => memchr::memchr_iter(b'\t', line.as_bytes()).count() + 1,
         };
-        if fields != block.columns {
-            return bad(format!(
-                "a row of table {} has {fields} fields where its header names {}",
-                block.table, block.columns
-            ));
+        if fields != columns {
+            let reason = format!("a row of table {} has {fields} fields where its header names {columns}", block.table);
+            return self.spoil(reason);
         }
         match &block.plan {
             Some(plan) => stage(&mut self.databases[self.current], plan, line, self.line),
@@ -415,24 +502,6 @@ fn stage(database: &mut Database, plan: &Plan, row: &str, line: u64) -> Result<(
     Ok(())
 }
 
-/// The bytes as text up to where they are none, and what is wrong there.
-fn text(bytes: &[u8]) -> (&str, Option<&'static str>) {
-    let (mut text, mut broken) = match std::str::from_utf8(bytes) {
-        Ok(text) => (text, None),
-        Err(error) => {
-            let valid = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
-            (valid, Some("it is not UTF-8: the dump was rewritten or damaged"))
-        }
-    };
-    if let Some(nul) = memchr::memchr(0, text.as_bytes()) {
-        (text, broken) = (&text[..nul], Some("there is a NUL byte: the dump was rewritten or damaged"));
-    }
-    if broken.is_some() {
-        text = &text[..memchr::memrchr(b'\n', text.as_bytes()).map_or(0, |newline| newline + 1)];
-    }
-    (text, broken)
-}
-
 /// What to say of a first line that is none of a dump's.
 fn head(line: &str) -> String {
     match is_message(line) {
@@ -441,11 +510,16 @@ fn head(line: &str) -> String {
     }
 }
 
+/// Why a message among the statements is refused.
+pub fn message_reason(line: &str) -> String {
+    format!("a message stands among the statements: {}; {ALONE}", start_of(line))
+}
+
 const ALONE: &str = "keep messages out of the file: without 2>&1, and without -t of `docker exec`";
 
 /// True for what a program that makes dumps writes to its standard error; nothing else of a dump is repeated, since it may be
 /// a row.
-fn is_message(line: &str) -> bool {
+pub fn is_message(line: &str) -> bool {
     const PROGRAMS: [&str; 7] = ["pg_dump:", "pg_dumpall:", "psql:", "docker:", "Error", "error", "OCI runtime"];
     const SERVER: [&str; 7] = ["WARNING:  ", "NOTICE:  ", "ERROR:  ", "DETAIL:  ", "HINT:  ", "CONTEXT:  ", "time=\""];
     PROGRAMS.iter().chain(&SERVER).any(|begin| line.starts_with(begin))

@@ -212,7 +212,7 @@ fn value(cast: Cast, text: &str) -> Option<Value> {
             _ => return None,
         }),
         Cast::Time => Value::Integer(time::micros(text)?),
-        Cast::Bytes => Value::Blob(hex::decode(text.strip_prefix(r"\x")?).ok()?),
+        Cast::Bytes => Value::Blob(copy::bytes(text)?),
         Cast::Whole => Value::Integer(text.parse().ok()?),
         Cast::Real => Value::Real(text.parse().ok().filter(|real: &f64| real.is_finite())?),
         Cast::List => Value::Text(serde_json::to_string(&copy::list(text)?).ok()?),

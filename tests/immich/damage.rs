@@ -95,7 +95,7 @@ fn the_verdict_names_the_line_and_the_reason() {
     says(text.replace("Ann Lee", "Ann\rLee").as_bytes(), line("Ann Lee"), "CR LF");
     let latin: Vec<u8> = text.chars().map(|c| c as u8).collect();
     says(&latin, line("é.mov"), "UTF-8");
-    says(text.replace("'UTF8'", "'LATIN1'").as_bytes(), line("client_encoding"), "--encoding=UTF8");
+    says(text.replace("'UTF8'", "'EUC_TW'").as_bytes(), line("client_encoding"), "--encoding=UTF8");
     says(text.replace("\\unrestrict k", "\\unrestrict x").as_bytes(), line("\\unrestrict"), "\\unrestrict");
     says(text.replace(made::ANN, "7").as_bytes(), line("IMG\\\\"), "unreadable");
     says(format!("{text}{text}").as_bytes(), lines + 2, "second dump");

@@ -1,6 +1,7 @@
 //! What a dump means: real dumps against what the server's API said, small made-up ones of every era, and damage.
 
 mod damage;
+mod elsewhere;
 mod eras;
 mod groups;
 mod made;

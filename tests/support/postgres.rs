@@ -162,6 +162,11 @@ pub fn newer_versions() -> PathBuf {
     cache().join("postgres")
 }
 
+/// A client program of `major`.
+pub fn program(major: u32, name: &str) -> PathBuf {
+    programs(major).unwrap_or_else(|| panic!("there is no PostgreSQL {major}; `scripts/setup` installs it")).join(name)
+}
+
 fn programs(major: u32) -> Option<PathBuf> {
     [PathBuf::from(DEBIANS), newer_versions()]
         .into_iter()

@@ -19,6 +19,7 @@ mod target;
 mod token;
 mod trial;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
 
@@ -28,8 +29,10 @@ use self::statement::Statement;
 use self::token::Token;
 use super::copy::Header;
 use super::database;
+use super::encoding::{self, Encoding};
 use super::input::Lines;
-use super::lexer::Lexer;
+use super::lexer::{Lexer, conforming};
+use super::scan::{is_message, message_reason};
 use crate::base::{Error, Kind, Result};
 
 pub use change::Change;
@@ -147,6 +150,8 @@ struct Fitter<'a> {
     /// The wanted database was there, and whole.
     whole: bool,
     key: Option<String>,
+    /// What the database at hand is written in.
+    encoding: Encoding,
     lexer: Lexer,
     block: Option<Block>,
     /// The statement so far, and the line that it began on.
@@ -172,6 +177,7 @@ impl<'a> Fitter<'a> {
             globals: true,
             whole: false,
             key: None,
+            encoding: Encoding::Utf8,
             lexer: Lexer::default(),
             block: None,
             text: String::new(),
@@ -203,7 +209,11 @@ impl<'a> Fitter<'a> {
             }
             let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
             self.line += 1;
-            let text = std::str::from_utf8(&bytes[..end]).map_err(|_| self.damaged("it is not UTF-8"))?;
+            let text = match self.encoding.decode(&bytes[..end]) {
+                Some(text) => text,
+                None if self.is_passed_over() => String::from_utf8_lossy(&bytes[..end]),
+                None => return Err(self.damaged("it is not in UTF-8, or in the encoding that it names")),
+            };
             self.next(text.trim_end_matches('\n'), each)?;
             bytes = &bytes[end..];
         }
@@ -212,24 +222,44 @@ impl<'a> Fitter<'a> {
 
     /// Rows from the front of `bytes`, up to the end of their block; how many bytes they are.
     fn rows(&mut self, bytes: &[u8], each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<usize> {
-        let Some(block) = &self.block else { return Ok(0) };
         let (mut at, mut count, mut done) = (0, 0, false);
         while at < bytes.len() && !done {
+            let Some(block) = &self.block else { break };
             let end = memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |newline| at + newline + 1);
+            // pg_dump writes a backslash of a row twice, so here the dump of the next database begins.
+            if bytes[at..end].starts_with(b"\\connect ") {
+                if block.wanted {
+                    return Err(self.damaged("the dump of this database ends in rows"));
+                }
+                (self.block, self.key) = (None, None);
+                break;
+            }
             done = &bytes[at..end] == b"\\.\n";
             count += 1;
             at = end;
         }
         let first = self.line + 1;
+        let Some(block) = self.block.as_ref().filter(|block| block.wanted) else {
+            self.line += count;
+            if done {
+                self.block = None;
+            }
+            return Ok(at);
+        };
         if let Some(cr) = memchr::memchr(b'\r', &bytes[..at]) {
             let before = memchr::memchr_iter(b'\n', &bytes[..cr]).count() as u64;
             return Err(self.refused(first + before, "a row has a carriage return: the dump was rewritten"));
         }
         self.line += count;
-        if block.wanted {
-            *self.rows.entry(block.table.clone()).or_default() += count - u64::from(done);
-            each(Piece { bytes: &bytes[..at], line: first, table: Some(&block.table) })?;
-        }
+        *self.rows.entry(block.table.clone()).or_default() += count - u64::from(done);
+        let rows = match self.encoding {
+            Encoding::Utf8 => Cow::Borrowed(&bytes[..at]),
+            encoding => match encoding.decode(&bytes[..at]) {
+                Some(text) => Cow::Owned(text.into_owned().into_bytes()),
+                None => return Err(self.refused(first, "these rows are not in the encoding that the dump names")),
+            },
+        };
+        each(Piece { bytes: &rows, line: first, table: Some(&block.table) })?;
         if done {
             self.close(each)?;
         }
@@ -242,6 +272,11 @@ impl<'a> Fitter<'a> {
             Some(sql) => each(Piece { bytes: sql.as_bytes(), line: self.line, table: Some(&block.table) }),
             None => Ok(()),
         }
+    }
+
+    /// True in the dump of another database, and between them: what lies there is nobody's business.
+    fn is_passed_over(&self) -> bool {
+        matches!(self.place, Place::Database { wanted: false } | Place::Cluster) && !self.wants_globals()
     }
 
     fn is_wanted(&self) -> bool {
@@ -266,6 +301,12 @@ impl<'a> Fitter<'a> {
             if let Some(command) = line.strip_prefix('\\') {
                 return self.command(command);
             }
+            if matches!(self.place, Place::Database { .. }) && is_message(line) {
+                return match self.is_wanted() {
+                    true => Err(self.refused(self.line, message_reason(line))),
+                    false => Ok(()),
+                };
+            }
             match self.place {
                 Place::Head => return Err(self.damaged("this is not the beginning of a dump")),
                 Place::End => return Err(self.damaged("there is text after the end of the dump")),
@@ -275,12 +316,32 @@ impl<'a> Fitter<'a> {
                 return self.open(line, each);
             }
             self.began = self.line;
+            self.settings(line);
         }
         self.lexer.line(line);
         if self.is_wanted() || self.wants_globals() {
             return self.gather(line, each);
         }
         Ok(())
+    }
+
+    /// What changes how the rest of a database's dump is to be read.
+    fn settings(&mut self, line: &str) {
+        if !matches!(self.place, Place::Database { .. }) {
+            return;
+        }
+        if let Some(value) = encoding::setting(line, "standard_conforming_strings") {
+            self.lexer.escapes = value == "off";
+        }
+        if let Some(encoding) = encoding::setting(line, "client_encoding").and_then(Encoding::named) {
+            self.encoding = encoding;
+        }
+    }
+
+    /// A database's dump begins, or goes on with a new connection.
+    fn begin(&mut self, wanted: bool) {
+        self.place = Place::Database { wanted };
+        (self.encoding, self.lexer.escapes) = (Encoding::Utf8, false);
     }
 
     fn wants_globals(&self) -> bool {
@@ -291,6 +352,9 @@ impl<'a> Fitter<'a> {
     fn gather(&mut self, line: &str, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
         self.text.push_str(line);
         self.text.push('\n');
+        if self.lexer.at_start() && self.lexer.escapes {
+            self.text = conforming(&self.text);
+        }
         let tokens = match whole_statement(&self.text, self.lexer.at_start()) {
             Ok(Some(tokens)) => tokens,
             Ok(None) => return Ok(()),
@@ -327,7 +391,7 @@ impl<'a> Fitter<'a> {
     }
 
     fn comment(&mut self, line: &str) -> Result<()> {
-        if line.contains('\r') {
+        if line.contains('\r') && !self.is_passed_over() {
             return Err(self.refused(self.line, "a carriage return stands in a comment"));
         }
         match (line, self.place) {
@@ -335,11 +399,13 @@ impl<'a> Fitter<'a> {
                 self.cluster = true;
                 self.place = Place::Cluster;
             }
-            ("-- PostgreSQL database dump", Place::Head) => self.place = Place::Database { wanted: true },
+            ("-- PostgreSQL database dump", Place::Head) => self.begin(true),
             ("-- PostgreSQL database dump", Place::Cluster) => {
                 self.globals = false;
-                self.place = Place::Database { wanted: self.names_wanted() };
+                self.begin(self.names_wanted());
             }
+            // That of the database before was cut short.
+            ("-- PostgreSQL database dump", Place::Database { wanted: false }) => self.connected = None,
             ("-- PostgreSQL database dump complete", Place::Database { wanted }) => {
                 self.whole |= wanted;
                 self.connected = None;
@@ -379,9 +445,12 @@ impl<'a> Fitter<'a> {
                 };
                 self.connected = Some(name);
                 if let (Place::Database { .. }, true) = (self.place, self.cluster) {
-                    self.place = Place::Database { wanted: self.names_wanted() };
+                    self.begin(self.names_wanted());
                 }
             }
+            // Of a database that was cut short the first key is never lifted.
+            "restrict" if self.is_passed_over() => self.key = Some(rest.to_owned()),
+            _ if self.is_passed_over() => {}
             _ => return Err(self.refused(self.line, "there is a psql command where pg_dump writes none")),
         }
         Ok(())
@@ -390,6 +459,12 @@ impl<'a> Fitter<'a> {
     /// The header of a COPY block.
     fn open(&mut self, line: &str, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
         let Some(header) = Header::parse(line) else {
+            if self.is_passed_over() {
+                let header = Header { schema: String::new(), table: String::new(), columns: Vec::new() };
+                let rows = line.trim_end().ends_with("FROM stdin;");
+                self.block = rows.then(|| Block { header, table: String::new(), wanted: false });
+                return Ok(());
+            }
             return Err(self.refused(self.line, "a COPY statement is not of the form that pg_dump writes"));
         };
         let wanted = self.is_wanted();

@@ -15,6 +15,7 @@ use super::role;
 use super::statement::Statement;
 use super::target::Target;
 use super::token::Kind;
+use crate::immich::encoding::Encoding;
 
 /// What becomes of a statement.
 #[derive(Debug, PartialEq, Eq)]
@@ -123,6 +124,17 @@ impl<'a> Rules<'a> {
         let value = statement.word(3);
         match (name.as_str(), value) {
             ("standard_conforming_strings", "on") | ("client_encoding", "'UTF8'") => Fate::Keep,
+            ("standard_conforming_strings", "off") => Fate::Change(
+                "SET standard_conforming_strings = on;\n".to_owned(),
+                Reason::new(
+                    "strings with a backslash are written with an E",
+                    "the database had standard_conforming_strings off",
+                ),
+            ),
+            ("client_encoding", name) if Encoding::named(name).is_some() => Fate::Change(
+                "SET client_encoding = 'UTF8';\n".to_owned(),
+                Reason::new("all text is brought into UTF-8", format!("the dump is written in {name}")),
+            ),
             ("standard_conforming_strings" | "client_encoding", _) => {
                 Fate::Refuse(format!("the dump sets {name} to {value}; only PostgreSQL's default can be read safely"))
             }

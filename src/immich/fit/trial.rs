@@ -6,6 +6,7 @@ use super::rule::{Fate, Rules};
 use super::statement::Statement;
 use super::{Target, whole_statement};
 use crate::immich::copy::Header;
+use crate::immich::lexer::{Lexer, conforming};
 
 /// What is refused whatever the server.
 static ANY: LazyLock<Target> = LazyLock::new(Target::file);
@@ -26,8 +27,8 @@ impl Default for Trial {
 }
 
 impl Trial {
-    /// Takes line `number`, which is part of a statement; `ends` where that may be at its end.
-    pub fn line(&mut self, line: &str, number: u64, ends: bool) {
+    /// Takes line `number`, which is part of a statement; `lexer` went over it.
+    pub fn line(&mut self, line: &str, number: u64, lexer: &Lexer) {
         if self.refused.is_some() {
             return;
         }
@@ -36,7 +37,10 @@ impl Trial {
         }
         self.text.push_str(line);
         self.text.push('\n');
-        match whole_statement(&self.text, ends) {
+        if lexer.at_start() && lexer.escapes {
+            self.text = conforming(&self.text);
+        }
+        match whole_statement(&self.text, lexer.at_start()) {
             Ok(None) => return,
             Ok(Some(tokens)) => {
                 if let Fate::Refuse(reason) = self.rules.judge(&Statement::new(&self.text, &tokens)) {

@@ -73,9 +73,16 @@ impl DumpTool {
 
 /// Immich's flags (`database-backup.service.ts`), and never a question at a terminal.
 const FLAGS: [&str; 3] = ["--clean", "--if-exists", "--no-password"];
+/// The server itself brings Immich's database into UTF-8, if it is in another encoding. Of a cluster it would have to bring all
+/// databases, and fails where another program's has no encoding at all.
+const FLAGS_OF_ONE: [&str; 4] = ["--clean", "--if-exists", "--no-password", "--encoding=UTF8"];
 
-fn client(program: &Path) -> Client<'_> {
-    Client { program, flags: &FLAGS }
+fn client(program: &Path, tool: DumpTool) -> Client<'_> {
+    let flags: &[&str] = match tool {
+        DumpTool::PgDump => &FLAGS_OF_ONE,
+        DumpTool::PgDumpall => &FLAGS,
+    };
+    Client { program, flags }
 }
 
 /// Who asks which database, and where. What is `None` is taken from the server's description, else Immich's defaults.
@@ -133,13 +140,13 @@ pub fn start<'m>(request: &DumpRequest, monitor: &'m dyn Monitor) -> Result<Runn
 /// The same with other places for the clients.
 pub fn start_among<'m>(request: &DumpRequest, clients: &Clients, monitor: &'m dyn Monitor) -> Result<RunningDump<'m>> {
     if let Server::Docker { container, docker } = &request.server {
-        let client = client(Path::new(request.tool.program()));
+        let client = client(Path::new(request.tool.program()), request.tool);
         let command = command::in_container(&request.access(), container, docker, client, false)?;
         return open(command, request, monitor)?.map_err(Failure::into_error);
     }
     let program =
         clients.first(request.tool.program()).ok_or_else(|| failure::client_missing(request.tool.program()))?;
-    match open(command::on_this_machine(&request.access(), client(&program))?, request, monitor)? {
+    match open(command::on_this_machine(&request.access(), client(&program, request.tool))?, request, monitor)? {
         Err(failure) if failure.client_is_too_old() => retry(request, clients, &program, failure, monitor),
         outcome => outcome.map_err(Failure::into_error),
     }
@@ -155,7 +162,7 @@ fn retry<'m>(
 ) -> Result<RunningDump<'m>> {
     match clients.newest(request.tool.program()).filter(|newest| newest != tried) {
         Some(newest) => {
-            let command = command::on_this_machine(&request.access(), client(&newest))?;
+            let command = command::on_this_machine(&request.access(), client(&newest, request.tool))?;
             open(command, request, monitor)?.map_err(Failure::into_error)
         }
         None => Err(failure.into_error()),
