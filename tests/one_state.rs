@@ -2,6 +2,7 @@
 //! moved, changed or erased between the dump and the walk.
 
 mod backup_library;
+mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,11 +12,14 @@ use jiff::{SignedDuration, Timestamp};
 use sha1::{Digest, Sha1};
 use shoebox::base::Problem;
 use shoebox::base::monitor::Collect;
-use shoebox::source::DumpRequest;
-use shoebox::source::postgres::Server;
+use shoebox::source::{Access, DumpRequest, Server};
 use shoebox::task::backup::DumpSource;
+use shoebox::task::drill::{self, Fault, Servers};
 use shoebox::task::restore::whole::{Options, Report, restore};
 use shoebox::task::status::{Limits, status};
+
+use support::postgres::debian;
+use support::{Era, Postgres, sample_library};
 
 use backup_library::{ANN, Home, noise, set_mtime, tree};
 
@@ -464,4 +468,100 @@ fn an_old_dump_is_a_problem_and_never_green() {
     let home = library(&photos, &photos);
     home.write_dump(&dump(&photos).replacen("\n\nCREATE", "\n\n-- Started on 2026-01-02 03:04:05 UTC\n\nCREATE", 1));
     assert_eq!(home.backup().record.dump.made.unwrap().to_string(), "2026-01-02T03:04:05Z");
+}
+
+/// Path below UPLOAD_LOCATION and SHA-1 of every original that is Immich's own, as the database says.
+fn originals(server: &Postgres, database: &str) -> Vec<(String, String)> {
+    let sql =
+        "SELECT encode(checksum, 'hex') || substr(\"originalPath\", 6) FROM asset WHERE NOT \"isExternal\" ORDER BY id";
+    let rows = server.psql(database, sql);
+    rows.lines().map(|row| (row[41..].to_owned(), row[..40].to_owned())).collect()
+}
+
+/// Sidecars that the database names, likewise.
+fn sidecars(server: &Postgres, database: &str) -> Vec<String> {
+    let sql = "SELECT substr(path, 7) FROM asset_file WHERE type = 'sidecar' ORDER BY path";
+    server.psql(database, sql).lines().map(str::to_owned).collect()
+}
+
+fn has_sha1(file: &Path, sha1: &str) -> bool {
+    fs::read(file).is_ok_and(|bytes| hex::encode(Sha1::digest(bytes)) == sha1)
+}
+
+#[test]
+fn files_and_database_of_a_migrated_library_fit_together_in_a_real_server() {
+    let library = sample_library(1, Era::New);
+    let server = Postgres::start(debian());
+    server.create_database("immich");
+    server.load("immich", &library.sql());
+    let home = Home::new();
+    let old = home.dir.path().join("old.sql");
+    let dump = server.client("pg_dump", "immich").output().unwrap();
+    assert!(dump.status.success());
+    fs::write(&old, dump.stdout).unwrap();
+    let upload = library.upload_location();
+    let whole: Vec<_> =
+        originals(&server, "immich").into_iter().filter(|(path, sha1)| has_sha1(&upload.join(path), sha1)).collect();
+    let beside: Vec<String> =
+        sidecars(&server, "immich").into_iter().filter(|path| upload.join(path).exists()).collect();
+    assert!(whole.len() > 20 && !beside.is_empty(), "{} {}", whole.len(), beside.len());
+    // The storage template changes after the dump: every photo gets another folder and name, twice.
+    for night in ["2019-11", "2019/11"] {
+        for (number, (path, _)) in whole.iter().enumerate() {
+            let from = if night == "2019-11" {
+                upload.join(path)
+            } else {
+                upload.join(format!("library/x/2019-11/{number}.jpg"))
+            };
+            let to = upload.join(format!("library/x/{night}/{number}.jpg"));
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            if from.exists() {
+                fs::rename(&from, &to).unwrap();
+                let xmp = |photo: &Path| photo.with_added_extension("xmp");
+                let _ = fs::rename(xmp(&from), xmp(&to));
+            }
+        }
+        let options = shoebox::task::backup::Options {
+            upload_location: upload.clone(),
+            dump: DumpSource::File(old.clone()),
+            max_age: SignedDuration::from_hours(24 * 365_000),
+            ..home.options()
+        };
+        let report =
+            shoebox::task::backup::backup(&home.repository(), options, &shoebox::base::monitor::Silent).unwrap();
+        assert!(report.record.completeness.moved as usize >= whole.len() - 2, "{:?}", report.record.completeness);
+    }
+    let (to, report, _) = restored(&home);
+    assert!(report.moved as usize >= whole.len() - 2, "{}", report.moved);
+    let target = shoebox::task::database::Options::new(Access::new(Server::Url(server.url("again"))));
+    let loaded = shoebox::task::database::restore(&home.repository(), &target, &Collect::default()).unwrap();
+    assert!(loaded.plan.warnings.iter().any(|warning| warning.contains("restore --all")), "{:?}", loaded.plan.warnings);
+    let rows = originals(&server, "again");
+    for row @ (path, sha1) in &rows {
+        assert!(!whole.contains(row) || has_sha1(&to.join(path), sha1), "{path}");
+    }
+    for path in sidecars(&server, "again").iter().filter(|path| beside.contains(path)) {
+        assert!(to.join(path).exists(), "{path}");
+    }
+    assert_eq!(rows.iter().filter(|row| whole.contains(row)).count(), whole.len());
+}
+
+#[test]
+fn a_drill_asks_for_the_path_as_well_as_for_the_bytes() {
+    let mine = Photo::new(1, "library/ann/1.jpg");
+    let drilled = |home: &Home| {
+        home.backup();
+        let servers = Servers::None;
+        let options = drill::Options { snapshot: "latest".into(), servers, require_server: false, assets: 9, seed: 1 };
+        drill::drill(&home.repository(), &options, &Collect::default()).unwrap()
+    };
+    // What moved is laid right by a recovery, so nothing is wrong with it.
+    let moved = drilled(&library(&[mine.at("library/x.jpg")], &[mine.clone()]));
+    assert_eq!((moved.assets, moved.wrong), (1, vec![]));
+    // Where a folder lies nothing can be laid.
+    let home = library(&[mine.at("library/x.jpg")], &[mine.clone()]);
+    home.write("library/ann/1.jpg/inner.txt", b"inner");
+    let wrong = drilled(&home).wrong;
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+    assert_eq!(wrong[0].fault, Fault::Elsewhere { place: "/data/library/ann/1.jpg".into() });
 }
