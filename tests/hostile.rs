@@ -76,6 +76,7 @@ fn restore_all(repository: &Repository, to: &Path, monitor: &dyn Monitor) -> Res
         to: to.to_owned(),
         external: Vec::new(),
         accept_non_empty: true,
+        as_on_disk: false,
         overwrite: true,
         dry_run: false,
     };

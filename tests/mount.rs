@@ -123,6 +123,7 @@ fn each_row_of_the_semantics_is_held_by_a_test() {
         include_str!("mount.rs"),
         include_str!("mount_memory.rs"),
         include_str!("prune.rs"),
+        include_str!("kept.rs"),
         include_str!("desktop.rs"),
     ]
     .concat();

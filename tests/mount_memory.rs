@@ -53,7 +53,7 @@ fn library() -> Library {
          i, 1300000000000 + i * 1000, i, i % 100 = 0, i % 50 = 1, i % 1000 = 999, NULL, NULL, NULL, NULL, NULL, '{{}}' FROM n",
         count(PHOTOS)
     ));
-    all.push(format!("{} INSERT INTO asset_file SELECT {id}, 0, {time}, 1, 3000000, 0, 0 FROM n", count(PHOTOS)));
+    all.push(format!("{} INSERT INTO asset_file SELECT {id}, 0, {time}, 1, 3000000, 0, 0, 0 FROM n", count(PHOTOS)));
     for sql in all {
         library.run(&sql, ());
     }

@@ -140,9 +140,11 @@ CREATE TABLE asset_file (           -- the bytes of an asset in a snapshot; no r
     size    INTEGER NOT NULL,
     file    INTEGER NOT NULL,       -- file.row that showed it
     moved   INTEGER NOT NULL,       -- 1 when found by SHA-1 elsewhere than the database said
+    differs INTEGER NOT NULL,       -- 1 when it has another SHA-1 than the asset, as far as was known: `query/kept.rs`
     PRIMARY KEY (asset, part, since)
 ) WITHOUT ROWID;
 CREATE INDEX asset_file_content ON asset_file (content);
+CREATE INDEX asset_file_differs ON asset_file (until, since) WHERE differs = 1;
 
 CREATE TABLE album (
     row INTEGER PRIMARY KEY, id BLOB NOT NULL, since INTEGER NOT NULL, until INTEGER NOT NULL,

@@ -7,6 +7,7 @@ use super::output::{Output, plural, printable, size};
 use super::{Done, Global};
 use crate::base::{Error, Kind, Result};
 use crate::task::find::{Finder, Found, Hit, Places, Query, Range, Span};
+use crate::view::OnDisk;
 
 /// Find photos and videos by name, person, album, tag or time
 ///
@@ -70,7 +71,8 @@ Examples:
 
 Text: time of taking, owner, path in the tree (`shoebox ls latest PATH`, `shoebox restore --to DIR PATH`).
 JSON: one object an asset: {\"id\", \"owner\": {\"id\", \"name\"}, \"name\", \"snapshot\", \"path\": in the tree, \"file\": as it lay on disk, below
-the snapshot, \"present\": its bytes are there, \"size\", \"sha1\", \"blake3\", \"taken\": wall clock, \"created\", \"added\", \"type\", \"favorite\",
+the snapshot, \"present\": its bytes are there, \"disk\": same|changed|missing (else than same: the bytes are those that Immich
+recorded, where there are any), \"size\", \"sha1\", \"blake3\", \"taken\": wall clock, \"created\", \"added\", \"type\", \"favorite\",
 \"visibility\", \"trashed\", \"live_video\", \"stack\", \"albums\": [{\"id\", \"name\"}], \"tags\": [], \"people\": [], \"sidecar\", \"description\", \"rating\",
 \"latitude\", \"longitude\", \"city\", \"country\"}; with --all-snapshots also \"snapshots\": {\"first\", \"last\", \"deleted\"}; what is
 not known is null";
@@ -130,6 +132,7 @@ struct Row {
     path: String,
     range: String,
     long: String,
+    mark: &'static str,
 }
 
 impl Row {
@@ -148,12 +151,22 @@ impl Row {
             ),
             range: range.unwrap_or_default(),
             long: if long { details(&finder.record(hit, places)?) } else { String::new() },
+            mark: mark(finder.on_disk(hit)?),
         })
     }
 
     fn line(&self, width: usize) -> String {
-        let Row { taken, user, path, range, long } = self;
-        format!("{taken}  {user:width$}{long}{range}  {path}\n")
+        let Row { taken, user, path, range, long, mark } = self;
+        format!("{taken}  {user:width$}{long}{range}  {path}{mark}\n")
+    }
+}
+
+/// What is said of a photo that the server's disk has not as it was uploaded.
+pub(super) fn mark(disk: OnDisk) -> &'static str {
+    match disk {
+        OnDisk::Same => "",
+        OnDisk::Changed => "  [changed on the disk]",
+        OnDisk::Missing => "  [not on the disk]",
     }
 }
 

@@ -7,11 +7,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::output::{Output, printable, size};
+use super::find::mark;
+use super::output::{Output, plural, printable, size};
 use super::{Done, Global};
 use crate::base::{Error, Kind as ErrorKind, Result};
 use crate::task::open::{find_snapshot, open_view};
-use crate::view::{self, Kind, Node, ROOT, View};
+use crate::view::{self, Kind, Node, OnDisk, ROOT, View};
 
 /// List a folder of a snapshot, or the snapshots' folders
 ///
@@ -23,7 +24,8 @@ Examples:
   shoebox ls latest 'users/Ann Lee/albums'
   shoebox ls 2026-11-22T030005Z files/library
 
-JSON: {\"name\", \"kind\": file|folder|symlink, \"size\": bytes, \"time\": RFC 3339, \"mode\": bits}; names that are not UTF-8 have \"name_hex\" too")]
+JSON: {\"name\", \"kind\": file|folder|symlink, \"size\": bytes, \"time\": RFC 3339, \"mode\": bits, \"disk\": changed|missing where the server's
+disk had the photo not as it was uploaded}; names that are not UTF-8 have \"name_hex\" too")]
 pub(super) struct Args {
     /// The snapshot: an id, a name in the mount, or `latest`
     snapshot: Option<String>,
@@ -49,6 +51,12 @@ struct Row {
     size: u64,
     time: Timestamp,
     mode: u16,
+    #[serde(skip_serializing_if = "is_same")]
+    disk: OnDisk,
+}
+
+fn is_same(disk: &OnDisk) -> bool {
+    *disk == OnDisk::Same
 }
 
 impl Args {
@@ -59,6 +67,13 @@ impl Args {
         match self.long && !output.is_json() {
             true => output.table(&rows, &["Size", "Time", "Name"], &[0], long)?,
             false => rows.iter().try_for_each(|row| output.answer(row, short(row)))?,
+        }
+        let strange = rows.iter().filter(|row| !is_same(&row.disk)).count() as u64;
+        if strange > 0 {
+            let photos = plural(strange, "photo was", "photos were");
+            output.note(format_args!(
+                "{photos} not on the server's disk as uploaded: -l says which, `shoebox audit` more"
+            ));
         }
         Ok(Done::Whole)
     }
@@ -80,10 +95,10 @@ fn list(view: &View, node: Node) -> Result<Vec<Row>> {
     }
     let mut rows = Vec::new();
     view.children(node.ino, 0, &mut |entry| {
-        rows.push(row(entry.name, &entry.node));
+        rows.push((entry.node.ino, row(entry.name, &entry.node)));
         ControlFlow::Continue(())
     })?;
-    Ok(rows)
+    rows.into_iter().map(|(ino, row)| Ok(Row { disk: view.on_disk(ino)?, ..row })).collect()
 }
 
 fn row(name: &[u8], node: &Node) -> Row {
@@ -98,6 +113,7 @@ fn row(name: &[u8], node: &Node) -> Row {
         size: node.size,
         time: Timestamp::from_nanosecond(node.mtime_ns.into()).unwrap_or(Timestamp::UNIX_EPOCH),
         mode: node.mode,
+        disk: OnDisk::Same,
     }
 }
 
@@ -109,5 +125,5 @@ fn short(row: &Row) -> String {
 fn long(row: &Row) -> Vec<String> {
     let time = row.time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string();
     let size = if row.kind == "file" { size(row.size) } else { String::new() };
-    vec![size, time, short(row)]
+    vec![size, time, short(row) + mark(row.disk)]
 }

@@ -16,8 +16,11 @@ use crate::task::restore::{self, Options, Report, Selection};
 /// photos come with their moving half, and photos with their sidecar. Nothing that is there is overwritten unless
 /// told; what is there already and the same is not written again, so an interrupted restore goes on where it was.
 ///
+/// A photo whose file is gone from the server's disk, or has other bytes there than Immich recorded (ransomware, rot, an edit in place),
+/// comes back as it was uploaded; what lies on the disk stays under files/ of the tree.
+///
 /// --all makes a new UPLOAD_LOCATION, locked photos included: every file as it lay on disk (name, rights, time, links; owners
-/// when run as root), and Immich's six folders with their markers. The database is not in it: see `shoebox restore-database`.
+/// when run as root), photos as they were uploaded, and Immich's six folders with their markers. The database is not in it: see `shoebox restore-database`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -47,6 +50,9 @@ pub(super) struct Args {
     /// With --all: add to a folder in which something is
     #[arg(long)]
     accept_non_empty: bool,
+    /// With --all: photos exactly as they lay on the disk, changed ones too, and none that was missing there
+    #[arg(long)]
+    as_on_disk: bool,
     /// With --all: a folder of an external library, as the server sees it, =, where its files go to (may be given several times)
     #[arg(long, value_name = "SERVER_PATH[=FOLDER]", value_delimiter = ',', value_parser = super::backup::external)]
     external: Vec<External>,
@@ -73,16 +79,16 @@ Examples:
   shoebox restore --all --to /srv/immich/library --external /mnt/family=/srv/family
 
 JSON: {\"snapshot\", \"to\", \"dry_run\", \"files\", \"bytes\": selected, \"restored\", \"restored_bytes\", \"already_there\", \"left_out\", \"notes\": []}; before it,
-with --dry-run or -v, one object a file: {\"to\", \"from\", \"size\"}. With --all one object only, with \"folders\" and \"without_folder\"
-besides: [{\"folder\", \"files\", \"bytes\"}]. Exit code 3: something was left out; it is named";
+with --dry-run or -v, one object a file: {\"to\", \"from\", \"size\"}. With --all one object only, with \"as_uploaded\" (photos that the disk had
+not so), and \"folders\" and \"without_folder\": [{\"folder\", \"files\", \"bytes\"}]. Exit code 3: something was left out; it is named";
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
         if self.all {
             return self.whole(global, output);
         }
-        if self.accept_non_empty || !self.external.is_empty() {
-            return Err(Error::new(Kind::Invalid, "--accept-non-empty and --external are for --all"));
+        if self.accept_non_empty || self.as_on_disk || !self.external.is_empty() {
+            return Err(Error::new(Kind::Invalid, "--accept-non-empty, --as-on-disk and --external are for --all"));
         }
         let options = self.options()?;
         let repository = global.open()?;
@@ -109,8 +115,8 @@ impl Args {
                 .hint("leave out --all, or the others"));
         }
         let repository = global.open()?;
-        let Args { to, snapshot, overwrite, dry_run, accept_non_empty, external, .. } = self;
-        let options = whole::Options { snapshot, to, external, accept_non_empty, overwrite, dry_run };
+        let Args { to, snapshot, overwrite, dry_run, accept_non_empty, as_on_disk, external, .. } = self;
+        let options = whole::Options { snapshot, to, external, accept_non_empty, overwrite, as_on_disk, dry_run };
         let progress = Progress::new(output)?;
         let result = whole::restore(&repository, &options, &progress);
         let problems = progress.finish();

@@ -1,6 +1,6 @@
 //! Extended attributes: what a file of `users/` says about its asset. Only where they were asked for.
 
-use crate::view::Asset;
+use crate::view::{Asset, OnDisk};
 
 /// The attributes of `asset`: name and value.
 pub(super) fn all(asset: &Asset) -> Vec<(&'static str, Vec<u8>)> {
@@ -9,6 +9,11 @@ pub(super) fn all(asset: &Asset) -> Vec<(&'static str, Vec<u8>)> {
         ("user.shoebox.sha1", asset.sha1.to_string().into_bytes()),
         ("user.shoebox.blake3", asset.blake3.to_string().into_bytes()),
     ];
+    match asset.on_disk {
+        OnDisk::Same => {}
+        OnDisk::Changed => all.push(("user.shoebox.disk", b"changed".to_vec())),
+        OnDisk::Missing => all.push(("user.shoebox.disk", b"missing".to_vec())),
+    }
     if !asset.albums.is_empty() {
         all.push(("user.shoebox.albums", asset.albums.join("\n").into_bytes()));
     }

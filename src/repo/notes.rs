@@ -331,6 +331,20 @@ impl Repository {
         Ok(notes)
     }
 
+    /// The newest snapshot that has an alarm which nobody acknowledged, however old. A record that cannot be read is told
+    /// elsewhere.
+    pub fn alarming(&self, notes: &Notes) -> Result<Option<SnapshotRecord>> {
+        let acknowledged = notes.acknowledged();
+        for id in self.snapshot_ids()?.into_iter().rev().take_while(|id| Some(*id) > acknowledged) {
+            match self.record(id) {
+                Ok(record) if notes.is_alarming(&record) => return Ok(Some(record)),
+                Err(error) if !matches!(error.kind(), Kind::Damaged | Kind::NotFound) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
     /// Remembers `what`: durable on return. Needs no lock. The note's name.
     pub fn add_note(&self, what: What) -> Result<String> {
         let kind = match &what {

@@ -1,5 +1,8 @@
 //! Pruning: giving back the space of what no snapshot needs.
 //!
+//! A snapshot needs what its files show, and every content whose SHA-1 its dump names, whatever lies at that photo's path
+//! by now: what Immich vouches for does not age out because the disk was overwritten.
+//!
 //! An archive that holds nothing that is needed is retired. One that holds a lot that is not needed is written anew: what is
 //! needed is copied, verified, into new archives, these are read back whole, the next catalog is published, and only then is
 //! the old one retired. A retired archive lies where it was until its grace period is over; then it is deleted.
@@ -96,7 +99,7 @@ impl Needs {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Needs { contents: query::shown_contents(db, times)?, chunks })
+        Ok(Needs { contents: query::needed_contents(db, times)?, chunks })
     }
 
     /// How much of each archive that is.

@@ -129,6 +129,13 @@ pub struct Completeness {
     pub not_covered: u64,
     /// Files that could not be read.
     pub unreadable: u64,
+    /// Assets whose file has other bytes than Immich recorded.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub changed: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl SnapshotRecord {
@@ -150,6 +157,11 @@ impl SnapshotRecord {
     pub fn as_of(&self) -> Timestamp {
         let taken = self.id.time();
         self.dump.made.map_or(taken, |made| made.min(taken))
+    }
+
+    /// True when its database names photos and it has none of them.
+    pub fn lacks_all_originals(&self) -> bool {
+        self.is_good() && self.census.assets > 0 && self.completeness.present == 0
     }
 
     /// True when it may become `latest`.

@@ -120,6 +120,7 @@ impl Session {
             missing_names: files.missing_names,
             not_covered: files.not_covered,
             unreadable: record.completeness.unreadable,
+            changed: files.changed,
         };
         Ok(Staged { draft, record })
     }
@@ -175,6 +176,11 @@ impl Staged {
     /// What its record will say.
     pub fn record(&self) -> &SnapshotRecord {
         &self.record
+    }
+
+    /// Adds to its alarm what is known only now.
+    pub fn add_alarm(&mut self, alarm: Vec<String>) {
+        self.record.alarm.extend(alarm);
     }
 
     /// The catalog with it.

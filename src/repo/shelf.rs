@@ -1,9 +1,9 @@
 //! All that the archives hold, by their own indexes: every copy of every content and chunk. The catalog, which knows one
 //! place of each, is not asked, so this is what a check compares it with and what a repair takes from.
 //!
-//! Memory: some 100 bytes a content, and a few open archives and chunks.
+//! Memory: some 160 bytes a content, and a few open archives and chunks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use lru::LruCache;
 use super::Repository;
 use crate::archive::{self, ArchiveReader};
 use crate::base::stored::{ChunkLine, ContentLine, IndexLine};
-use crate::base::{Error, Hash, Kind, Result};
+use crate::base::{Error, Hash, Kind, Result, Sha1};
 use crate::store::{Object, Store};
 
 const OPEN_ARCHIVES: usize = 32;
@@ -25,6 +25,8 @@ pub struct Shelf {
     store: Arc<dyn Store>,
     archives: Vec<Shelved>,
     copies: HashMap<Hash, Vec<Spot>>,
+    /// The contents with a SHA-1; more than one only by a forgery.
+    by_sha1: HashMap<Sha1, BTreeMap<Hash, u64>>,
     /// The keys of patches.
     keys: HashMap<Spot, Vec<Hash>>,
     /// What was found in archives whose index cannot be read.
@@ -72,6 +74,7 @@ impl Shelf {
             store,
             archives: Vec::new(),
             copies: HashMap::new(),
+            by_sha1: HashMap::new(),
             keys: HashMap::new(),
             found: HashMap::new(),
             objects: LruCache::new(kept(OPEN_ARCHIVES)),
@@ -99,11 +102,18 @@ impl Shelf {
 
     fn note(&mut self, spot: Spot, line: &IndexLine) {
         self.copies.entry(hash_of(line)).or_default().push(spot);
-        if let IndexLine::Chunk(ChunkLine { keys, .. }) = line
-            && !keys.is_empty()
-        {
-            self.keys.insert(spot, keys.clone());
+        match line {
+            IndexLine::Content(line) => {
+                self.by_sha1.entry(line.sha1).or_default().insert(line.content, line.size);
+            }
+            IndexLine::Chunk(ChunkLine { keys, .. }) if !keys.is_empty() => drop(self.keys.insert(spot, keys.clone())),
+            IndexLine::Chunk(_) => {}
         }
+    }
+
+    /// The contents with this SHA-1, and their sizes.
+    pub fn with_sha1(&self, sha1: Sha1) -> Vec<(Hash, u64)> {
+        self.by_sha1.get(&sha1).into_iter().flatten().map(|(hash, size)| (*hash, *size)).collect()
     }
 
     /// Takes in what was found in an archive whose index cannot be read, and verified.

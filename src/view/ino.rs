@@ -6,11 +6,11 @@
 //! | 8 | kind, and which part of an asset |
 //! | 40 | row of the catalog, or two short fields |
 //!
-//! Two kinds need more than 40 bits and take six of the kind's eight: an asset in an album (18 bits which user's view of the
-//! album, 26 bits which membership) and a deleted asset (16 bits which earlier snapshot, 28 bits which row).
+//! Two kinds need more than 40 bits and take three of the kind's eight: an asset in an album (18 bits which user's view of the
+//! album, 25 bits which membership) and a deleted asset (16 bits which earlier snapshot, 27 bits which row).
 //!
 //! Always holds: packing and unpacking are inverse; a number means the same thing as long as the catalog keeps its
-//! lineage; two nodes of a mount never share one. Limits: 2^18 rows of album users, 2^26 of album members, 2^28 of assets that
+//! lineage; two nodes of a mount never share one. Limits: 2^18 rows of album users, 2^25 of album members, 2^27 of assets that
 //! were deleted, 2^22 of users, tags of 63 levels. What lies beyond is not shown.
 
 /// The number of a node.
@@ -33,11 +33,12 @@ pub enum Shelf {
     Stacks,
     DeletedSince,
     Locked,
+    ChangedOnDisk,
 }
 
 impl Shelf {
     /// All, as they are listed.
-    pub const ALL: [Shelf; 10] = [
+    pub const ALL: [Shelf; 11] = [
         Shelf::ByDate,
         Shelf::Albums,
         Shelf::Favorites,
@@ -48,6 +49,7 @@ impl Shelf {
         Shelf::Stacks,
         Shelf::DeletedSince,
         Shelf::Locked,
+        Shelf::ChangedOnDisk,
     ];
 
     /// What it is called.
@@ -63,20 +65,50 @@ impl Shelf {
             Shelf::Stacks => "stacks",
             Shelf::DeletedSince => "deleted since",
             Shelf::Locked => "locked",
+            Shelf::ChangedOnDisk => "changed on disk",
         }
     }
 }
 
-/// Which file of an asset.
+/// Which file of an asset. The bytes of one number never change: what is kept in place of what lies on the disk has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
     Original,
     Sidecar,
     /// The moving half of a live photo.
     Video,
+    /// The original as Immich recorded it, where the disk has another one or none.
+    KeptOriginal,
+    /// The moving half, likewise.
+    KeptVideo,
 }
 
-const PARTS: [Part; 3] = [Part::Original, Part::Sidecar, Part::Video];
+const PARTS: [Part; 5] = [Part::Original, Part::Sidecar, Part::Video, Part::KeptOriginal, Part::KeptVideo];
+
+impl Part {
+    /// The same file as it lies on the disk.
+    pub fn on_disk(self) -> Part {
+        match self {
+            Part::KeptOriginal => Part::Original,
+            Part::KeptVideo => Part::Video,
+            other => other,
+        }
+    }
+
+    /// The same file as Immich recorded it; a sidecar is not recorded.
+    pub fn kept(self) -> Option<Part> {
+        match self.on_disk() {
+            Part::Original => Some(Part::KeptOriginal),
+            Part::Video => Some(Part::KeptVideo),
+            _ => None,
+        }
+    }
+
+    /// True for bytes that are not the disk's.
+    pub fn is_kept(self) -> bool {
+        self != self.on_disk()
+    }
+}
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -128,9 +160,10 @@ const ROW: u32 = 40;
 const MONTH: u32 = 18;
 const MONTH_ZERO: i64 = 1 << (MONTH - 1);
 const LEVEL: u32 = 6;
-const MEMBER: u32 = 26;
-const GONE: u32 = 28;
-/// Bits of the two wide kinds, part included.
+const MEMBER: u32 = 25;
+const GONE: u32 = 27;
+/// Bits of the two wide kinds, without the part and with it.
+const FIELDS: u32 = 43;
 const WIDE: u32 = 46;
 
 impl Place {
@@ -180,14 +213,14 @@ impl Spot {
             Spot::Gone(user, earlier) => narrow(13, pair(user, i64::from(earlier), 16)?),
             Spot::File(row) => narrow(14, row),
             Spot::Shelf(shelf, user) => narrow(16 + shelf as u64, user),
-            Spot::Item(shelf, row, part) => narrow(32 + 4 * shelf as u64 + part as u64, row),
+            Spot::Item(shelf, row, part) => narrow(32 + 8 * shelf as u64 + part as u64, row),
             Spot::AlbumItem(user, member, part) => wide(2, part, (fit(user, 18)? << MEMBER) | fit(member, MEMBER)?),
             Spot::GoneItem(earlier, row, part) => wide(3, part, (u64::from(earlier) << GONE) | fit(row, GONE)?),
         }
     }
 
     fn unpack(bits: u64) -> Option<Spot> {
-        let part = PARTS.get((bits >> 44 & 3) as usize).copied();
+        let part = PARTS.get((bits >> FIELDS & 7) as usize).copied();
         match bits >> WIDE {
             2 => return Some(Spot::AlbumItem(bits >> MEMBER & low(18), bits & low(MEMBER), part?)),
             3 => return Some(Spot::GoneItem((bits >> GONE) as u16, bits & low(GONE), part?)),
@@ -213,7 +246,7 @@ impl Spot {
             13 => Spot::Gone(row >> 16, row as u16),
             14 => Spot::File(row),
             16..32 => Spot::Shelf(shelf(kind - 16)?, row),
-            32.. => Spot::Item(shelf((kind - 32) / 4)?, row, *PARTS.get((kind % 4) as usize)?),
+            32.. => Spot::Item(shelf((kind - 32) / 8)?, row, *PARTS.get((kind % 8) as usize)?),
             _ => return None,
         })
     }
@@ -237,7 +270,7 @@ fn pair(high: u64, value: i64, bits: u32) -> Option<u64> {
 }
 
 fn wide(kind: u64, part: Part, fields: u64) -> Option<u64> {
-    Some((kind << WIDE) | ((part as u64) << 44) | fields)
+    Some((kind << WIDE) | ((part as u64) << FIELDS) | fields)
 }
 
 #[cfg(test)]
@@ -263,8 +296,8 @@ mod tests {
             row.clone().prop_map(Spot::Stack),
             (0..1u64 << 24, any::<u16>()).prop_map(|(user, earlier)| Spot::Gone(user, earlier)),
             (shelf, row.clone(), part.clone()).prop_map(|(shelf, row, part)| Spot::Item(shelf, row, part)),
-            (0..1u64 << 18, 0..1u64 << 26, part.clone()).prop_map(|(u, m, part)| Spot::AlbumItem(u, m, part)),
-            (any::<u16>(), 0..1u64 << 28, part).prop_map(|(e, row, part)| Spot::GoneItem(e, row, part)),
+            (0..1u64 << 18, 0..1u64 << 25, part.clone()).prop_map(|(u, m, part)| Spot::AlbumItem(u, m, part)),
+            (any::<u16>(), 0..1u64 << 27, part).prop_map(|(e, row, part)| Spot::GoneItem(e, row, part)),
             row.prop_map(Spot::File),
         ]
     }

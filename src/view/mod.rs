@@ -31,6 +31,7 @@ use jiff::tz::TimeZone;
 use rusqlite::Connection;
 use uuid::Uuid;
 
+pub use crate::catalog::query::kept::OnDisk;
 pub use ino::{Ino, Part, ROOT};
 pub use read::Source;
 
@@ -101,6 +102,8 @@ pub struct Asset {
     pub blake3: Hash,
     /// Of the file's bytes.
     pub sha1: Sha1,
+    /// What the server's disk had.
+    pub on_disk: OnDisk,
     /// The albums that hold it.
     pub albums: Vec<String>,
 }
@@ -282,6 +285,11 @@ impl View {
     /// The asset that the file `ino` of `users/` belongs to; `None` for everything else.
     pub fn asset(&self, ino: Ino) -> Result<Option<Asset>> {
         self.at(ino, |_, _, _| Ok(None), |at, spot| at.asset(spot))
+    }
+
+    /// What the server's disk had of the asset's file `ino`; everything else is as it lay there.
+    pub fn on_disk(&self, ino: Ino) -> Result<OnDisk> {
+        self.at(ino, |_, _, _| Ok(OnDisk::Same), |at, spot| at.on_disk(spot))
     }
 
     /// The snapshot that `ino` lies in; `None` above snapshots.

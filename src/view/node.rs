@@ -9,6 +9,7 @@ use super::read::Bytes;
 use super::users::{At, milliseconds};
 use super::{Asset, Kind, Node};
 use crate::base::{Error, Result};
+use crate::catalog::query::kept::{self, OnDisk};
 use crate::catalog::query::view::{self as ask, Table, Tie};
 use crate::repo::record::Stream;
 use crate::repo::record_of;
@@ -106,11 +107,14 @@ impl At<'_> {
     /// Content, size and time of what is shown.
     fn asset_bytes(&self, shown: Shown) -> Result<(i64, u64, i64)> {
         let (asset, part) = match shown.part {
-            Part::Original => (shown.asset, 0),
+            Part::Original | Part::KeptOriginal => (shown.asset, 0),
             Part::Sidecar => (shown.asset, 1),
-            Part::Video => (self.moving(shown)?, 0),
+            Part::Video | Part::KeptVideo => (self.moving(shown)?, 0),
         };
-        let found = ask::asset_bytes(self.db, &asset.id, part, shown.at)?;
+        let found = match shown.part.is_kept() {
+            true => kept::content(self.db, &asset.id, shown.at)?,
+            false => ask::asset_bytes(self.db, &asset.id, part, shown.at)?,
+        };
         let (content, size) = found.ok_or_else(|| Error::not_found("file"))?;
         Ok((content, size, asset.created))
     }
@@ -164,11 +168,22 @@ impl At<'_> {
         let (blake3, sha1) =
             ask::hashes(self.db, content)?.ok_or_else(|| Error::damaged("a content of the catalog"))?;
         let albums = ask::albums_of(self.db, &shown.asset.id, shown.at)?;
-        let id = match shown.part {
+        let id = match shown.part.on_disk() {
             Part::Video => self.moving(shown)?.id,
             _ => shown.asset.id,
         };
-        Ok(Some(Asset { id: Uuid::from_bytes(id), part: shown.part, blake3, sha1, albums }))
+        let on_disk = self.on_disk(spot)?;
+        Ok(Some(Asset { id: Uuid::from_bytes(id), part: shown.part, blake3, sha1, on_disk, albums }))
+    }
+
+    /// What the disk had of the asset's file that `spot` shows; of what is no asset's, itself.
+    pub fn on_disk(&self, spot: Spot) -> Result<OnDisk> {
+        let Ok(shown) = self.shown(spot) else { return Ok(OnDisk::Same) };
+        match shown.part.on_disk() {
+            Part::Sidecar => Ok(OnDisk::Same),
+            Part::Video => kept::on_disk(self.db, &self.moving(shown)?.id, shown.at),
+            _ => kept::on_disk(self.db, &shown.asset.id, shown.at),
+        }
     }
 
     /// The folder that the folder `spot` lies in.

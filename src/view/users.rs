@@ -10,8 +10,11 @@
 //! | trash | the trash, without locked ones |
 //! | locked | locked ones, in the trash or not; only where asked for |
 //! | deleted since/SNAPSHOT | what that earlier snapshot had and this one has not at all, by asset id |
+//! | changed on disk | of which the server's disk had other bytes than Immich recorded, or no file; only where there is one |
 //!
-//! An asset without bytes in the snapshot is not shown ([`View::without_bytes`] counts them). All shelves are always
+//! An asset shows the bytes that Immich recorded wherever some archive holds them, whatever its file was; `files/` shows that.
+//!
+//! An asset without bytes in the snapshot is not shown ([`View::without_bytes`] counts them). All other shelves are always
 //! there, also when they are empty.
 
 use std::collections::HashMap;
@@ -25,7 +28,8 @@ use super::top::{Named, named, nanoseconds};
 use super::{Node, View, state::State};
 use crate::base::library::User;
 use crate::base::{Error, FilePath, Result};
-use crate::catalog::query::view::{self as ask, File, Id, Member, Snapshot, Source, Table, Thing};
+use crate::catalog::query::kept;
+use crate::catalog::query::view::{self as ask, File, Id, Member, Shown, Snapshot, Source, Table, Thing};
 
 /// The months of a year, as the catalog counts them.
 const YEAR: i64 = 12;
@@ -115,14 +119,28 @@ impl At<'_> {
 
     fn user(&self, user: u64) -> Result<Listing> {
         self.user_id(user)?;
+        let is_changed = self.is_changed_on_disk(user)?;
         let shown = |shelf: &Shelf| match shelf {
             Shelf::Locked => self.view.options.locked,
+            Shelf::ChangedOnDisk => is_changed,
             _ => true,
         };
         let shelves = Shelf::ALL.into_iter().filter(shown);
         let mut all: Vec<_> = shelves.filter_map(|shelf| self.folder(shelf.name(), Spot::Shelf(shelf, user))).collect();
         all.extend(self.picture(user)?.map(|(name, _, node)| (name, node)));
         Ok(Listing::new(all))
+    }
+
+    /// True when the shelf of what the disk has not as it was uploaded holds something.
+    fn is_changed_on_disk(&self, user: u64) -> Result<bool> {
+        if !kept::may_differ(self.db, self.time())? {
+            return Ok(false);
+        }
+        let (source, mut is_any) = (Source::Changed { owner: self.user_id(user)? }, false);
+        ask::members(self.db, source, self.time(), self.view.options.locked, |member| {
+            is_any |= member.original.is_some()
+        })?;
+        Ok(is_any)
     }
 
     /// The profile picture: its name here, its file, its node.
@@ -174,6 +192,7 @@ impl At<'_> {
             Shelf::Favorites => items(Source::Favorites { owner }),
             Shelf::Archived => items(Source::Archived { owner }),
             Shelf::Trash => items(Source::Trash { owner }),
+            Shelf::ChangedOnDisk => items(Source::Changed { owner }),
             Shelf::Locked if self.view.options.locked => items(Source::Locked { owner }),
             Shelf::Locked => Err(Error::not_found("locked")),
         }
@@ -259,14 +278,15 @@ impl At<'_> {
             let ino = self.ino(spot(member.row, part));
             entries.extend(ino.map(|ino| (name, Node::file(ino, size, milliseconds(created)))));
         };
-        if let Some(size) = member.original {
-            add(Part::Original, shape.name(suffix), size, member.created);
+        let part = |part: Part, shown: Shown| part.kept().filter(|_| shown.kept).unwrap_or(part);
+        if let Some(shown) = member.original {
+            add(part(Part::Original, shown), shape.name(suffix), shown.size, member.created);
         }
         if let Some(size) = member.sidecar {
             add(Part::Sidecar, shape.sidecar(suffix), size, member.created);
         }
-        if let Some((created, size)) = member.moving {
-            add(Part::Video, shape.video(suffix), size, created);
+        if let Some((created, shown)) = member.moving {
+            add(part(Part::Video, shown), shape.video(suffix), shown.size, created);
         }
     }
 

@@ -371,6 +371,7 @@ fn use_all(repository: &Repository, dir: &Path, dry_run: bool) {
         to: dir.join("above/new"),
         external: Vec::new(),
         accept_non_empty: true,
+        as_on_disk: false,
         overwrite: true,
         dry_run,
     };

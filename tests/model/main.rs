@@ -328,6 +328,7 @@ impl World {
             to: to.join("all"),
             external: Vec::new(),
             accept_non_empty: false,
+            as_on_disk: false,
             overwrite: false,
             dry_run: false,
         };

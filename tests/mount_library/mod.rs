@@ -281,6 +281,8 @@ impl Library {
                 for (part, at) in [(0, &asset.file), (1, &asset.sidecar)] {
                     let Some((bytes, _)) = at.as_ref().and_then(|at| paths.get(at)) else { continue };
                     let content = self.content(&bytes.clone());
+                    let sha1: [u8; 20] = <sha1::Sha1 as sha1::Digest>::digest(bytes).into();
+                    let differs = asset.sha1.is_some_and(|recorded| recorded.0 != sha1);
                     let key = format!("{}{part}", asset.id);
                     let columns = vec![
                         ("asset", blob(asset.id)),
@@ -289,6 +291,7 @@ impl Library {
                         ("size", int(bytes.len() as i64)),
                         ("file", int(0)),
                         ("moved", int(0)),
+                        ("differs", int((part == 0 && differs) as i64)),
                     ];
                     now.insert(("asset_file", key), columns);
                 }

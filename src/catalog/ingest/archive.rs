@@ -117,9 +117,10 @@ pub fn forget_archive(db: &Connection, id: i64) -> Result<()> {
 }
 
 /// Notes that the archive `id` is not needed: what it holds and nothing names is known no more. False, and nothing is done,
-/// when a file shows a content that only it holds.
+/// when a file shows a content that only it holds, or an asset names it by its SHA-1.
 pub fn retire_archive(db: &Connection, id: i64) -> Result<bool> {
-    let needed = "SELECT 1 FROM content c JOIN file f ON f.content = c.id WHERE c.archive = ?1";
+    let needed = "SELECT 1 FROM content c JOIN file f ON f.content = c.id WHERE c.archive = ?1
+                  UNION ALL SELECT 1 FROM content c JOIN asset a ON a.sha1 = c.sha1 AND a.sha1 IS NOT NULL WHERE c.archive = ?1";
     if db.prepare_cached(needed)?.exists([id])? {
         return Ok(false);
     }

@@ -6,8 +6,9 @@
 use rusqlite::{Connection, OptionalExtension};
 use unicode_normalization::UnicodeNormalization;
 
-use crate::base::{Error, FilePath, Result};
+use crate::base::{FilePath, Result};
 use crate::catalog::FOREVER;
+use crate::catalog::query::kept::EXTERNAL;
 use crate::catalog::query::{audit, check, unsigned};
 
 /// How many assets of a snapshot have their bytes in it.
@@ -22,6 +23,8 @@ pub struct AssetFiles {
     pub missing_names: Vec<String>,
     /// Assets of external libraries that are not in the snapshot.
     pub not_covered: u64,
+    /// Assets whose file has other bytes than Immich recorded.
+    pub changed: u64,
 }
 
 /// What an asset shows.
@@ -31,6 +34,7 @@ struct Shown {
     size: i64,
     file: i64,
     moved: bool,
+    differs: bool,
 }
 
 /// Brings `asset_file` up to the snapshot at `time`, after its files and its library were taken in: looks again at
@@ -185,33 +189,27 @@ fn path_of(db: &Connection, row: i64) -> Result<Option<Vec<u8>>> {
 fn by_path(db: &Connection, path: Option<&[u8]>, sha1: Option<&[u8]>) -> Result<Option<Shown>> {
     let Some(path) = path.and_then(|path| FilePath::new(path).ok()) else { return Ok(None) };
     let parts: Vec<&[u8]> = path.parts().collect();
-    match in_folder(db, 0, &parts, false)? {
-        None if !path.as_bytes().is_ascii() => {
-            let found = in_folder(db, 0, &parts, true)?;
-            Ok(found
-                .map(|found| Ok::<_, Error>(has_sha1(db, found.content, sha1)?.then_some(found)))
-                .transpose()?
-                .flatten())
-        }
+    match in_folder(db, 0, &parts, sha1, false)? {
+        None if !path.as_bytes().is_ascii() => Ok(in_folder(db, 0, &parts, sha1, true)?.filter(|found| !found.differs)),
         found => Ok(found),
     }
 }
 
-fn has_sha1(db: &Connection, content: i64, sha1: Option<&[u8]>) -> Result<bool> {
-    let Some(sha1) = sha1 else { return Ok(true) };
-    let same = "SELECT sha1 = ?2 FROM content WHERE id = ?1";
-    Ok(db.prepare_cached(same)?.query_row((content, sha1), |row| row.get(0))?)
-}
-
 /// The file at the path `parts` below `folder`, as it is written or (`loosely`) in another normalization of each part.
-fn in_folder(db: &Connection, folder: i64, parts: &[&[u8]], loosely: bool) -> Result<Option<Shown>> {
+fn in_folder(
+    db: &Connection,
+    folder: i64,
+    parts: &[&[u8]],
+    sha1: Option<&[u8]>,
+    loosely: bool,
+) -> Result<Option<Shown>> {
     let Some((part, rest)) = parts.split_first() else { return Ok(None) };
     let others = if loosely { other_forms(part) } else { Vec::new() };
     for name in std::iter::once(*part).chain(others.iter().map(Vec::as_slice)) {
         let found = match rest {
-            [] => file_in(db, folder, name)?,
+            [] => file_in(db, folder, name, sha1)?,
             _ => match folder_in(db, folder, name)? {
-                Some(next) => in_folder(db, next, rest, loosely)?,
+                Some(next) => in_folder(db, next, rest, sha1, loosely)?,
                 None => None,
             },
         };
@@ -227,15 +225,16 @@ fn folder_in(db: &Connection, parent: i64, name: &[u8]) -> Result<Option<i64>> {
     Ok(db.prepare_cached(sql)?.query_row((parent, name), |row| row.get(0)).optional()?)
 }
 
-fn file_in(db: &Connection, folder: i64, name: &[u8]) -> Result<Option<Shown>> {
-    let sql =
-        "SELECT content, size, row, 0 FROM file WHERE folder = ?1 AND name = ?2 AND until = ?3 AND content IS NOT NULL";
-    Ok(db.prepare_cached(sql)?.query_row((folder, name, FOREVER), shown).optional()?)
+fn file_in(db: &Connection, folder: i64, name: &[u8], sha1: Option<&[u8]>) -> Result<Option<Shown>> {
+    let sql = "SELECT f.content, f.size, f.row, 0, ?4 IS NOT NULL AND c.sha1 <> ?4
+               FROM file f CROSS JOIN content c ON c.id = f.content
+               WHERE f.folder = ?1 AND f.name = ?2 AND f.until = ?3";
+    Ok(db.prepare_cached(sql)?.query_row((folder, name, FOREVER, sha1), shown).optional()?)
 }
 
 /// The file of the newest snapshot with this SHA-1 that is most likely this asset's own.
 fn by_sha1(db: &Connection, named: &Named<'_>, sha1: Option<&[u8]>) -> Result<Option<Shown>> {
-    let sql = "SELECT f.content, f.size, f.row, 1 FROM content c JOIN file f ON f.content = c.id
+    let sql = "SELECT f.content, f.size, f.row, 1, 0 FROM content c JOIN file f ON f.content = c.id
                WHERE c.sha1 = ?1 AND f.until = ?2 ORDER BY f.row LIMIT 50";
     let Some(sha1) = sha1 else { return Ok(None) };
     let mut found: Vec<Shown> =
@@ -269,14 +268,14 @@ fn is_folder_of(db: &Connection, owner: &[u8], folder: &[u8]) -> Result<bool> {
 }
 
 fn shown(row: &rusqlite::Row<'_>) -> rusqlite::Result<Shown> {
-    Ok(Shown { content: row.get(0)?, size: row.get(1)?, file: row.get(2)?, moved: row.get(3)? })
+    Ok(Shown { content: row.get(0)?, size: row.get(1)?, file: row.get(2)?, moved: row.get(3)?, differs: row.get(4)? })
 }
 
 /// Makes `wanted` what the asset shows from `time` on.
 fn update(db: &Connection, time: i64, asset: &[u8], part: i64, wanted: Option<Shown>) -> Result<()> {
     let current = db
         .prepare_cached(
-            "SELECT content, size, file, moved FROM asset_file WHERE asset = ?1 AND part = ?2 AND until = ?3",
+            "SELECT content, size, file, moved, differs FROM asset_file WHERE asset = ?1 AND part = ?2 AND until = ?3",
         )?
         .query_row((asset, part, FOREVER), shown)
         .optional()?;
@@ -287,9 +286,10 @@ fn update(db: &Connection, time: i64, asset: &[u8], part: i64, wanted: Option<Sh
         db.prepare_cached("UPDATE asset_file SET until = ?1 WHERE asset = ?2 AND part = ?3 AND until = ?4")?
             .execute((time, asset, part, FOREVER))?;
     }
-    if let Some(Shown { content, size, file, moved }) = wanted {
-        let sql = "INSERT INTO asset_file (asset, part, since, until, content, size, file, moved) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-        db.prepare_cached(sql)?.execute((asset, part, time, FOREVER, content, size, file, moved))?;
+    if let Some(Shown { content, size, file, moved, differs }) = wanted {
+        let sql = "INSERT INTO asset_file (asset, part, since, until, content, size, file, moved, differs)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+        db.prepare_cached(sql)?.execute((asset, part, time, FOREVER, content, size, file, moved, differs))?;
     }
     Ok(())
 }
@@ -297,24 +297,23 @@ fn update(db: &Connection, time: i64, asset: &[u8], part: i64, wanted: Option<Sh
 /// Counts in one pass over the assets: each of them takes a look into `asset_file`.
 fn count(db: &Connection) -> Result<AssetFiles> {
     db.execute_batch("CREATE TEMP TABLE IF NOT EXISTS absent (row INTEGER PRIMARY KEY, external INTEGER NOT NULL); DELETE FROM absent;")?;
-    db.execute(
-        "INSERT INTO absent SELECT a.row,
-             CASE WHEN a.path IS NULL THEN json_extract(a.line, '$.library') IS NOT NULL
-                  ELSE instr(a.path, CAST('external/' AS BLOB)) = 1 END FROM asset a
-         WHERE a.until = ?1 AND NOT EXISTS
-             (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.until = ?1)",
-        [FOREVER],
-    )?;
+    let absent = format!(
+        "INSERT INTO absent SELECT a.row, {EXTERNAL} FROM asset a WHERE a.until = ?1 AND NOT EXISTS
+             (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.until = ?1)"
+    );
+    db.execute(&absent, [FOREVER])?;
     let mut names = db.prepare(
         "SELECT a.name FROM absent JOIN asset a ON a.row = absent.row WHERE NOT external ORDER BY a.added LIMIT 10",
     )?;
     let missing_names = names.query_map((), |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     let pair = |row: &rusqlite::Row<'_>| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)));
+    let changed = "SELECT count(*) FROM asset_file WHERE differs = 1 AND until = ?1";
+    let changed = unsigned(db.query_row(changed, [FOREVER], |row| row.get(0))?);
     let present = "SELECT count(*), count(nullif(moved, 0)) FROM asset_file WHERE part = 0 AND until = ?1";
     let (present, moved) = db.query_row(present, [FOREVER], pair)?;
     let absent = "SELECT count(nullif(external, 1)), count(nullif(external, 0)) FROM absent";
     let (missing, not_covered) = db.query_row(absent, (), pair)?;
-    Ok(AssetFiles { present, moved, missing, missing_names, not_covered })
+    Ok(AssetFiles { present, moved, missing, missing_names, not_covered, changed })
 }
 
 #[cfg(test)]

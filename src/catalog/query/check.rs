@@ -88,9 +88,11 @@ pub struct Showing {
     pub until: i64,
 }
 
-/// The assets that show the content `id`.
+/// The assets that show the content `id`, or whose recorded bytes it is.
 pub fn showings(db: &Connection, id: i64) -> Result<Vec<Showing>> {
-    let sql = "SELECT asset, part, since, until FROM asset_file WHERE content = ?1 ORDER BY asset, part, since";
+    let sql = "SELECT asset, part, since, until FROM asset_file WHERE content = ?1
+               UNION SELECT a.id, 0, a.since, a.until FROM content c CROSS JOIN asset a ON a.sha1 = c.sha1 AND a.sha1 IS NOT NULL
+                 WHERE c.id = ?1 ORDER BY 1, 2, 3";
     many(db, sql, [id], |row| {
         Ok(Showing { asset: row.get(0)?, part: row.get(1)?, since: row.get(2)?, until: row.get(3)? })
     })

@@ -9,7 +9,7 @@ use super::audit;
 use super::check::path;
 use super::search::{many, one};
 use super::view::{self, Id};
-use super::whole::{self, Entry};
+use super::whole::{self, Bytes, Entry, Kind};
 use crate::base::library::User;
 use crate::base::{FilePath, Result};
 
@@ -152,6 +152,18 @@ pub fn file_with(db: &Connection, sha1: &[u8; 20], name: &[u8], at: i64) -> Resu
         return Ok(None);
     };
     Ok(whole::entry_of(db, row)?.map(|entry| (entry, is_here)))
+}
+
+/// What Immich recorded of an asset as a file called `name`, where only the bytes are left: its time is that of the taking.
+pub fn kept_file(db: &Connection, asset: &Id, name: &[u8], at: i64) -> Result<Option<Entry>> {
+    let sql = "SELECT k.id, k.archive, k.offset, k.size, a.created FROM asset a CROSS JOIN content k ON k.sha1 = a.sha1 AND k.archive > 0
+               WHERE a.id = ?1 AND a.since <= ?2 AND a.until > ?2 ORDER BY k.hash LIMIT 1";
+    one(db, sql, (asset, at), |row| {
+        let bytes = Bytes { content: row.get(0)?, archive: row.get(1)?, offset: row.get(2)?, link: None };
+        let mtime = row.get::<_, i64>(4)?.saturating_mul(1_000_000);
+        let (kind, name) = (Kind::File(bytes), name.to_vec());
+        Ok(Entry { row: 0, folder: 0, name, kind, size: row.get(3)?, mtime, mode: 0o644, uid: 0, gid: 0 })
+    })
 }
 
 /// The newest file that lay at `path` until `at`, in whatever snapshot, if an archive holds its bytes.

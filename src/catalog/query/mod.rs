@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod check;
 pub mod history;
+pub mod kept;
 pub mod layout;
 pub mod list;
 pub mod past;
@@ -14,7 +15,7 @@ pub mod whole;
 
 pub use place::{
     ArchiveRow, ChunkRow, archive_name, archive_names, archives, chunk, content_id, content_place, has_chunk,
-    has_content, has_content_of, lacks_content, lost_contents, seen, shown_contents, shows_lost_content,
+    has_content, has_content_of, lacks_content, lost_contents, needed_contents, seen, shows_lost_content,
     stored_contents, unclaimed_archives,
 };
 

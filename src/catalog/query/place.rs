@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::unsigned;
+use super::{kept, unsigned};
 use crate::base::stored::{ChunkPlace, ContentPlace};
 use crate::base::{Error, FilePath, Hash, Result};
 use crate::catalog::FOREVER;
@@ -60,10 +60,12 @@ pub fn shows_lost_content(db: &Connection) -> Result<bool> {
     Ok(db.prepare_cached(sql)?.exists([FOREVER])?)
 }
 
-/// True when a file of any snapshot has a content that no archive holds.
+/// True when a file of any snapshot has a content, or its dump names one, that no archive holds.
 pub fn lacks_content(db: &Connection) -> Result<bool> {
     let sql = "SELECT 1 FROM content c JOIN file f ON f.content = c.id WHERE c.archive = 0
-                   AND EXISTS (SELECT 1 FROM snapshot s WHERE s.time >= f.since AND s.time < f.until)";
+                   AND EXISTS (SELECT 1 FROM snapshot s WHERE s.time >= f.since AND s.time < f.until)
+               UNION ALL SELECT 1 FROM content c JOIN asset a ON a.sha1 = c.sha1 AND a.sha1 IS NOT NULL WHERE c.archive = 0
+                   AND EXISTS (SELECT 1 FROM snapshot s WHERE s.time >= a.since AND s.time < a.until)";
     Ok(db.prepare_cached(sql)?.exists(())?)
 }
 
@@ -129,18 +131,22 @@ pub fn archives(db: &Connection) -> Result<Vec<ArchiveRow>> {
     Ok(statement.query_map((), row)?.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The contents that some snapshot of `times` (ascending) shows.
-pub fn shown_contents(db: &Connection, times: &[i64]) -> Result<HashSet<i64>> {
+/// The contents that some snapshot of `times` (ascending) needs: those that its files show, and those whose SHA-1 its dump names.
+pub fn needed_contents(db: &Connection, times: &[i64]) -> Result<HashSet<i64>> {
+    let holds = |since: i64, until: i64| {
+        times.get(times.partition_point(|time| *time < since)).is_some_and(|time| *time < until)
+    };
     let mut statement = db.prepare_cached("SELECT content, since, until FROM file WHERE content IS NOT NULL")?;
     let mut rows = statement.query(())?;
-    let mut shown = HashSet::new();
+    let mut needed = HashSet::new();
     while let Some(row) = rows.next()? {
-        let (since, until): (i64, i64) = (row.get(1)?, row.get(2)?);
-        if times.get(times.partition_point(|time| *time < since)).is_some_and(|time| *time < until) {
-            shown.insert(row.get(0)?);
+        if holds(row.get(1)?, row.get(2)?) {
+            needed.insert(row.get(0)?);
         }
     }
-    Ok(shown)
+    let kept = kept::ranges(db)?.into_iter().filter(|range| holds(range.since, range.until));
+    needed.extend(kept.map(|range| range.content));
+    Ok(needed)
 }
 
 /// Id, archive and stored bytes of each content that an archive holds.

@@ -5,6 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
+use super::kept::{self, HELD};
 use crate::base::{Hash, Result, Sha1, SnapshotId};
 
 /// An id as Immich gives it.
@@ -180,6 +181,10 @@ pub enum Source {
     Tag {
         tag: Id,
     },
+    /// Of which the disk had other bytes than Immich recorded, or no file.
+    Changed {
+        owner: Id,
+    },
     /// What was there at the time asked for and ended before or at `now` (at any time: for names).
     Gone {
         owner: Id,
@@ -200,11 +205,19 @@ pub struct Member {
     pub created: i64,
     /// Name of its moving half.
     pub video: Option<String>,
-    /// Size of the original, where this version holds and its bytes are in the snapshot.
-    pub original: Option<u64>,
+    /// The original, where this version holds and there are bytes of it.
+    pub original: Option<Shown>,
     pub sidecar: Option<u64>,
-    /// When the moving half was made, and its size, likewise.
-    pub moving: Option<(i64, u64)>,
+    /// When the moving half was made, and its bytes, likewise.
+    pub moving: Option<(i64, Shown)>,
+}
+
+/// The bytes that an asset shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown {
+    pub size: u64,
+    /// Those that Immich recorded, and not the file's: see [`super::kept`].
+    pub kept: bool,
 }
 
 /// Runs through the members of `source` in all their versions.
@@ -226,6 +239,15 @@ pub fn members(db: &Connection, source: Source, at: i64, locked: bool, mut each:
         Source::Archived { owner } => plain(owner, "a.visibility = 1 AND a.visibility <> 0 AND a.trashed = 0".into()),
         Source::Trash { owner } => plain(owner, "a.visibility IN (0, 1) AND a.trashed = 1 AND a.trashed <> 0".into()),
         Source::Locked { owner } => plain(owner, LOCKED.into()),
+        Source::Changed { owner } => plain(
+            owner,
+            format!(
+                "a.since <= ?1 AND +a.until > ?1 AND a.visibility <> 2 AND (a.visibility <> 3 OR ?4)
+                 AND (NOT EXISTS ({}) OR a.live IS NOT NULL AND NOT EXISTS ({}))",
+                kept::is_right("a.id", "?1"),
+                kept::is_right("a.live", "?1")
+            ),
+        ),
         Source::Stack { stack } => (ASSET, format!("asset a WHERE a.stack = ?2 AND {SHOWN}"), stack, 0),
         Source::Album { album } => tied("album_asset", "album", album),
         Source::Person { person } => tied("person_asset", "person", person),
@@ -267,12 +289,14 @@ fn member_query(head: &str, from: &str) -> String {
         )
     };
     let (original, sidecar, moving) = (bytes("a.id", 0), bytes("a.id", 1), bytes("a.live", 0));
+    let kept = kept::column("size", "a.id", "a.sha1", "?1");
+    let kept_moving = kept::column("size", "v.id", "v.sha1", "?1");
+    let half = "FROM asset v WHERE v.id = a.live AND v.since <= ?1 AND v.until > ?1";
     format!(
         "SELECT {head}, a.id, a.name, a.added, a.created,
          (SELECT v.name FROM asset v WHERE v.id = a.live ORDER BY v.since DESC LIMIT 1),
-         {original}, {sidecar}, {moving},
-         (SELECT v.created FROM asset v WHERE v.id = a.live AND v.since <= ?1 AND v.until > ?1
-          AND (v.visibility <> 3 OR ?4))
+         {original}, {sidecar}, {moving}, (SELECT v.created {half} AND (v.visibility <> 3 OR ?4)),
+         {kept}, (SELECT {kept_moving} {half})
          FROM {from}"
     )
 }
@@ -280,7 +304,11 @@ fn member_query(head: &str, from: &str) -> String {
 fn member(row: &Row<'_>) -> rusqlite::Result<Member> {
     let holds: bool = row.get(1)?;
     let size = |column| Ok::<Option<u64>, rusqlite::Error>(if holds { row.get(column)? } else { None });
-    let moving = size(9)?.zip(row.get::<_, Option<i64>>(10)?);
+    let shown = |kept, file| {
+        let kept = size(kept)?.map(|size| Shown { size, kept: true });
+        Ok::<_, rusqlite::Error>(kept.or(size(file)?.map(|size| Shown { size, kept: false })))
+    };
+    let moving = row.get::<_, Option<i64>>(10)?.zip(shown(12, 9)?);
     Ok(Member {
         row: row.get(0)?,
         id: row.get(2)?,
@@ -288,9 +316,9 @@ fn member(row: &Row<'_>) -> rusqlite::Result<Member> {
         added: row.get(4)?,
         created: row.get(5)?,
         video: row.get(6)?,
-        original: size(7)?,
+        original: shown(11, 7)?,
         sidecar: size(8)?,
-        moving: moving.map(|(size, created)| (created, size)),
+        moving,
     })
 }
 
@@ -304,10 +332,12 @@ pub fn next_month(db: &Connection, owner: &Id, from: i64, at: i64) -> Result<Opt
         let next = "SELECT min(month) FROM asset WHERE owner = ?1 AND month >= ?2";
         let month = one(db, next, (owner, from), |row| row.get::<_, Option<i64>>(0))?.flatten();
         let Some(month) = month.filter(|month| MONTHS.contains(month)) else { return Ok(None) };
-        let shown = "SELECT 1 FROM asset a WHERE a.owner = ?1 AND a.month = ?2 AND a.since <= ?3 AND a.until > ?3
-                     AND a.visibility = 0 AND a.trashed = 0 AND EXISTS (SELECT 1 FROM asset_file f
-                     WHERE f.asset = a.id AND f.part = 0 AND f.since <= ?3 AND f.until > ?3) LIMIT 1";
-        if one(db, shown, (owner, month, at), |_| Ok(()))?.is_some() {
+        let shown = format!(
+            "SELECT 1 FROM asset a WHERE a.owner = ?1 AND a.month = ?2 AND a.since <= ?3 AND a.until > ?3
+             AND a.visibility = 0 AND a.trashed = 0 AND (EXISTS (SELECT 1 FROM asset_file f
+             WHERE f.asset = a.id AND f.part = 0 AND f.since <= ?3 AND f.until > ?3) OR {HELD}) LIMIT 1"
+        );
+        if one(db, &shown, (owner, month, at), |_| Ok(()))?.is_some() {
             return Ok(Some(month));
         }
         from = month + 1;
@@ -316,11 +346,14 @@ pub fn next_month(db: &Connection, owner: &Id, from: i64, at: i64) -> Result<Opt
 
 /// From when to before when `owner` had assets (with bytes, locked ones only if asked for) that are gone at `at`.
 pub fn gone_ranges(db: &Connection, owner: &Id, at: i64, locked: bool) -> Result<Vec<(i64, i64)>> {
-    let sql = "SELECT DISTINCT max(a.since, f.since), min(a.until, f.until) FROM asset a JOIN asset_file f
-               ON f.asset = a.id AND f.part = 0 AND f.since < a.until AND f.until > a.since
-               WHERE a.until <= ?2 AND a.owner = ?1 AND (a.visibility IN (0, 1) OR (a.visibility = 3 AND ?3))
-               AND NOT EXISTS (SELECT 1 FROM asset n WHERE n.id = a.id AND n.since <= ?2 AND n.until > ?2)";
-    many(db, sql, (owner, at, locked), |row| Ok((row.get(0)?, row.get(1)?)))
+    let gone = "a.until <= ?2 AND a.owner = ?1 AND (a.visibility IN (0, 1) OR (a.visibility = 3 AND ?3))
+                AND NOT EXISTS (SELECT 1 FROM asset n WHERE n.id = a.id AND n.since <= ?2 AND n.until > ?2)";
+    let sql = format!(
+        "SELECT max(a.since, f.since), min(a.until, f.until) FROM asset a JOIN asset_file f
+           ON f.asset = a.id AND f.part = 0 AND f.since < a.until AND f.until > a.since WHERE {gone}
+         UNION SELECT a.since, a.until FROM asset a WHERE {gone} AND {HELD}"
+    );
+    many(db, &sql, (owner, at, locked), |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// An asset as one snapshot has it.
@@ -384,18 +417,21 @@ pub fn asset_at(db: &Connection, path: &[u8], at: i64) -> Result<Option<Id>> {
     one(db, sql, (path, at), |row| row.get(0))
 }
 
-/// Content and size of an asset's original (part 0) or sidecar (part 1) at `at`.
+/// Content and size of the file of an asset's original (part 0) or sidecar (part 1) at `at`, as it lay on the disk.
 pub fn asset_bytes(db: &Connection, id: &Id, part: u8, at: i64) -> Result<Option<(i64, u64)>> {
     let sql = "SELECT content, size FROM asset_file WHERE asset = ?1 AND part = ?2 AND since <= ?3 AND until > ?3";
     one(db, sql, (id, part, at), |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// How many assets of `owner` (of all, if `None`) have no bytes in the snapshot at `at`: missing files, and external
-/// libraries that no root covers. No view shows them.
+/// How many assets of `owner` (of all, if `None`) have no bytes in the snapshot at `at`: missing files that nothing is kept of,
+/// and external libraries that no root covers. No view shows them.
 pub fn without_bytes(db: &Connection, owner: Option<&Id>, at: i64) -> Result<u64> {
-    let sql = "SELECT count(*) FROM asset a WHERE a.since <= ?1 AND a.until > ?1 AND (?2 IS NULL OR a.owner = ?2)
-               AND NOT EXISTS (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND f.until > ?1)";
-    Ok(one(db, sql, (at, owner), |row| row.get(0))?.unwrap_or(0))
+    let sql = format!(
+        "SELECT count(*) FROM asset a WHERE a.since <= ?1 AND a.until > ?1 AND (?2 IS NULL OR a.owner = ?2)
+         AND NOT EXISTS (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND f.until > ?1)
+         AND NOT {HELD}"
+    );
+    Ok(one(db, &sql, (at, owner), |row| row.get(0))?.unwrap_or(0))
 }
 
 /// Names of the albums that hold the asset `id` at `at`, by name.
@@ -533,7 +569,8 @@ pub fn private(db: &Connection, at: i64) -> Result<Private> {
                both AS (SELECT id FROM own UNION SELECT live FROM own WHERE live IS NOT NULL)
                SELECT b.id, v.path, v.sidecar,
                (SELECT content FROM asset_file f WHERE f.asset = b.id AND f.part = 0 AND f.since <= ?1 AND f.until > ?1),
-               (SELECT content FROM asset_file f WHERE f.asset = b.id AND f.part = 1 AND f.since <= ?1 AND f.until > ?1)
+               (SELECT content FROM asset_file f WHERE f.asset = b.id AND f.part = 1 AND f.since <= ?1 AND f.until > ?1),
+               (SELECT k.id FROM content k WHERE k.sha1 = v.sha1 ORDER BY k.hash LIMIT 1)
                FROM both b CROSS JOIN asset v ON v.id = b.id AND v.since <= ?1 AND v.until > ?1";
     let mut private = Private::default();
     let mut ask = db.prepare_cached(sql)?;
@@ -546,6 +583,8 @@ pub fn private(db: &Connection, at: i64) -> Result<Private> {
             private.paths.extend(path);
             private.contents.extend(row.get::<_, Option<i64>>(column + 2)?);
         }
+        // What Immich recorded of it may lie elsewhere, where its own file was changed or is gone.
+        private.contents.extend(row.get::<_, Option<i64>>(5)?);
     }
     private.ids.extend(people_on_locked(db, at)?);
     let name = |path: &Vec<u8>| path.rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();

@@ -106,12 +106,19 @@ fn contents(survey: &mut Survey, reading: &Reading, damaged: &BTreeMap<Hash, Opt
             false => findings.extend(named),
         }
     }
+    let mut nameless = unnamed.clone();
     for (entry, snapshots) in survey.entries_of(&unnamed.keys().copied().collect())? {
         if let Some(bytes) = entry.hash.and_then(|hash| unnamed.get(&hash)) {
+            nameless.remove(&bytes.blake3);
             let snapshots = snapshots.into_iter().collect();
             findings.push(Finding::File(LostFile { path: entry.path, snapshots, bytes: bytes.clone() }));
         }
     }
+    // Kept for a photo whose file is another one now, and there is no catalog to say for which.
+    findings.extend(nameless.into_values().filter_map(|bytes| {
+        let message = format!("a photo's bytes ({}) are damaged that are kept for it", bytes.blake3);
+        Some(Finding::Archive { archive: bytes.archive?, message })
+    }));
     Ok(findings)
 }
 

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::finding::{Finding, Part};
 use crate::base::file::FileEntry;
 use crate::base::stored::IndexLine;
-use crate::base::{Error, Hash, Kind, Monitor, Result, SnapshotId};
+use crate::base::{Error, Hash, Kind, Monitor, Result, Sha1, SnapshotId};
 use crate::catalog::query;
 use crate::catalog::query::check as ask;
 use crate::repo::shelf::Spot;
@@ -19,6 +19,13 @@ const TOLD: usize = 3;
 
 /// The archives that hold a content or chunk: one of them must be whole.
 type Holders = Vec<usize>;
+
+/// What a line of the library list says of bytes.
+#[derive(serde::Deserialize)]
+struct Named {
+    #[serde(default)]
+    sha1: Option<Sha1>,
+}
 
 /// What a repository is made of, and what is wrong with that.
 #[derive(Debug)]
@@ -35,7 +42,7 @@ pub(in crate::task) struct Survey {
     pub is_catalog_bad: bool,
     /// Archives that are not those that their snapshots wrote.
     pub others: BTreeSet<usize>,
-    /// Contents that snapshots show, with their sizes.
+    /// Contents that snapshots show, or that their dumps name by SHA-1, with their sizes.
     pub contents: HashMap<Hash, u64>,
     /// Of these, the ones that no archive holds.
     pub lost: BTreeSet<Hash>,
@@ -366,13 +373,24 @@ impl Survey {
             Err(error) => return Err(error),
         };
         let mut holders = HashSet::new();
-        if part == Part::Files {
-            for entry in serde_json::Deserializer::from_slice(&plain).into_iter::<FileEntry>() {
-                let Ok(FileEntry { hash, size, .. }) = entry else { return Ok(None) };
-                if let Some(hash) = hash {
-                    holders.insert(self.need_content(hash, size));
+        match part {
+            Part::Files => {
+                for entry in serde_json::Deserializer::from_slice(&plain).into_iter::<FileEntry>() {
+                    let Ok(FileEntry { hash, size, .. }) = entry else { return Ok(None) };
+                    if let Some(hash) = hash {
+                        holders.insert(self.need_content(hash, size));
+                    }
                 }
             }
+            Part::Library => {
+                // What a dump names by its SHA-1 is needed, whatever lies at the path by now.
+                for named in serde_json::Deserializer::from_slice(&plain).into_iter::<Named>().flatten() {
+                    for (hash, size) in named.sha1.map(|sha1| self.shelf.with_sha1(sha1)).unwrap_or_default() {
+                        holders.insert(self.need_content(hash, size));
+                    }
+                }
+            }
+            Part::Dump | Part::Record => {}
         }
         Ok(Some(holders))
     }

@@ -27,6 +27,7 @@ pub use self::range::Range;
 pub use self::record::{Found, Named, Snapshots};
 use super::open::{find_snapshot, open_view};
 use crate::base::{Result, SnapshotId};
+use crate::catalog::query::kept::{self, OnDisk};
 use crate::catalog::query::search::{self as ask, Filter, Thing, Version, When};
 use crate::catalog::query::view::Id;
 use crate::repo::Repository;
@@ -135,6 +136,11 @@ impl Finder {
     /// Everything that is known of `hit`.
     pub fn record(&self, hit: &Hit, places: &mut Places<'_>) -> Result<Found> {
         record::record(self, hit, places)
+    }
+
+    /// What the server's disk had of `hit`.
+    pub fn on_disk(&self, hit: &Hit) -> Result<OnDisk> {
+        kept::on_disk(&self.db, &hit.version.id, hit.at)
     }
 
     /// Who owns `hit`.

@@ -59,10 +59,11 @@ impl<'a> Places<'a> {
             _ => (Shelf::ByDate, Spot::Month(user, asset.month), month(asset.month)),
         };
         let pack = |spot| Place::In(number, spot).pack();
-        let (Some(folder), Some(ino)) = (pack(folder), pack(Spot::Item(shelf, asset.row, part))) else {
-            return Ok(None);
-        };
-        let Some(name) = self.names(folder)?.get(&ino).cloned() else { return Ok(None) };
+        let Some(folder) = pack(folder) else { return Ok(None) };
+        let names = self.names(folder)?;
+        let inos = part.kept().into_iter().chain([part]).filter_map(|part| pack(Spot::Item(shelf, asset.row, part)));
+        let mut named = inos.filter_map(|ino| Some((ino, names.get(&ino)?.clone())));
+        let Some((ino, name)) = named.next() else { return Ok(None) };
         let folder = format!("users/{owner}/{}{below}", shelf.name());
         Ok(Some(Shown { path: format!("{folder}/{name}"), folder, ino }))
     }

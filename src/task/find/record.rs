@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::{Finder, Hit, Places};
 use crate::base::library::{Asset, AssetType, Visibility};
 use crate::base::{Error, Hash, Result, Sha1, SnapshotId};
-use crate::catalog::query::search as ask;
+use crate::catalog::query::kept::{self, OnDisk};
+use crate::catalog::query::{search as ask, view};
 
 /// A thing with an id and a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,6 +43,9 @@ pub struct Found {
     pub file: Option<String>,
     /// Its bytes are in the repository.
     pub present: bool,
+    /// What the server's disk had at that path: of what is not the same, the bytes are those that Immich recorded, where the
+    /// repository has them.
+    pub disk: OnDisk,
     pub size: Option<u64>,
     /// Of the bytes; else as Immich recorded it.
     pub sha1: Option<Sha1>,
@@ -80,6 +84,8 @@ pub(super) fn record(finder: &Finder, hit: &Hit, places: &mut Places<'_>) -> Res
     let (db, id, at) = (&finder.db, &hit.version.id, hit.at);
     let asset = asset_in(finder, hit.version.row)?;
     let original = ask::stored(db, id, 0, at)?;
+    let kept = kept_bytes(finder, hit)?;
+    let shown = kept.or(original.as_ref().map(|stored| (stored.size, stored.sha1, stored.blake3)));
     let sidecar = ask::stored(db, id, 1, at)?;
     let file_of = |stored: Option<&ask::Stored>| {
         let file = stored.and_then(|stored| stored.file.as_ref());
@@ -95,10 +101,11 @@ pub(super) fn record(finder: &Finder, hit: &Hit, places: &mut Places<'_>) -> Res
         snapshot: hit.snapshot()?,
         path: places.shown(hit)?.map(|shown| shown.path),
         file,
-        present: original.as_ref().is_some_and(|stored| stored.present),
-        size: original.as_ref().map(|stored| stored.size).or(asset.size),
-        sha1: original.as_ref().map(|stored| stored.sha1).or(asset.sha1),
-        blake3: original.as_ref().map(|stored| stored.blake3),
+        present: kept.is_some() || original.as_ref().is_some_and(|stored| stored.present),
+        disk: kept::on_disk(db, id, at)?,
+        size: shown.map(|(size, ..)| size).or(asset.size),
+        sha1: shown.map(|(_, sha1, _)| sha1).or(asset.sha1),
+        blake3: shown.map(|(.., blake3)| blake3),
         taken: asset.taken,
         created: asset.created,
         added: asset.added,
@@ -121,6 +128,13 @@ pub(super) fn record(finder: &Finder, hit: &Hit, places: &mut Places<'_>) -> Res
         country: asset.country,
         snapshots: hit.range,
     })
+}
+
+/// Size and hashes of the bytes that Immich recorded, where the disk has others or none.
+fn kept_bytes(finder: &Finder, hit: &Hit) -> Result<Option<(u64, Sha1, Hash)>> {
+    let Some((content, size)) = kept::content(&finder.db, &hit.version.id, hit.at)? else { return Ok(None) };
+    let hashes = view::hashes(&finder.db, content)?;
+    Ok(hashes.map(|(blake3, sha1)| (size, sha1, blake3)))
 }
 
 /// The record of the asset in `row`.

@@ -101,6 +101,7 @@ impl<'a> Originals<'a> {
             missing_names: self.lost.into_iter().map(|(_, name)| name).collect(),
             not_covered: self.not_covered,
             unreadable: 0,
+            changed: 0,
         };
         Ok((files, completeness))
     }

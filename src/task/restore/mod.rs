@@ -124,7 +124,7 @@ fn prepare(finder: &Finder, options: &Options, monitor: &dyn Monitor) -> Result<
         already_there: 0,
         left_out: 0,
         planned: plan.items.iter().map(planned).collect(),
-        notes: plan.notes.clone(),
+        notes: plan.notes.iter().cloned().chain(plan.kept_note()).collect(),
     };
     Ok((report, plan))
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use super::folder::Attributes;
+use crate::base::amount::plural;
 use crate::base::{FilePath, Monitor, Problem, Result};
 use crate::task::find::{Finder, Places, unknown};
 use crate::view::ino::{Place, Spot};
@@ -41,6 +42,14 @@ impl Plan {
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.items.iter().map(|item| item.attributes.size).sum()
+    }
+
+    /// How many are not what lay on the disk.
+    pub fn kept_note(&self) -> Option<String> {
+        let is_kept = |item: &&Item| part_and_photo(item.ino).is_some_and(|(part, _)| part.is_kept());
+        let kept = self.items.iter().filter(is_kept).count() as u64;
+        let files = plural(kept, "file was", "files were");
+        (kept > 0).then(|| format!("{files} changed or missing on the server's disk: restored as uploaded"))
     }
 
     /// Adds a file or symlink.
@@ -135,15 +144,18 @@ fn with_parts(view: &View, folder: Ino, name: &[u8], text: &str, node: Node) -> 
 }
 
 fn photo(ino: Ino) -> Option<Place> {
-    let Place::In(_, Spot::Item(.., part) | Spot::AlbumItem(.., part) | Spot::GoneItem(.., part)) = Place::unpack(ino)?
-    else {
-        return None;
-    };
-    (part == Part::Original).then(|| Place::unpack(ino)).flatten()
+    let (part, photo) = part_and_photo(ino)?;
+    (part.on_disk() == Part::Original).then_some(photo)
 }
 
 /// The photo that a moving half or a sidecar belongs to.
 fn photo_of_part(ino: Ino) -> Option<Place> {
+    let (part, photo) = part_and_photo(ino)?;
+    (part.on_disk() != Part::Original).then_some(photo)
+}
+
+/// Which file of an asset this is, and the asset's original: the same for bytes that are kept.
+fn part_and_photo(ino: Ino) -> Option<(Part, Place)> {
     let Place::In(number, spot) = Place::unpack(ino)? else { return None };
     let (part, spot) = match spot {
         Spot::Item(shelf, row, part) => (part, Spot::Item(shelf, row, Part::Original)),
@@ -151,7 +163,7 @@ fn photo_of_part(ino: Ino) -> Option<Place> {
         Spot::GoneItem(earlier, row, part) => (part, Spot::GoneItem(earlier, row, Part::Original)),
         _ => return None,
     };
-    (part != Part::Original).then_some(Place::In(number, spot))
+    Some((part, Place::In(number, spot)))
 }
 
 fn list(view: &View, folder: Ino) -> Result<Vec<(Vec<u8>, Node)>> {

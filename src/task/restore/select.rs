@@ -85,7 +85,13 @@ impl Selection<'_> {
         Ok(Some(Chosen { version, from, shape, original, sidecar, video }))
     }
 
+    /// The file of the asset in `row` as the tree shows it.
     fn node(&mut self, row: u64, part: Part) -> Result<Option<Node>> {
+        let kept = part.kept().map(|part| self.node_of(row, part)).transpose()?.flatten();
+        if kept.is_some() { Ok(kept) } else { self.node_of(row, part) }
+    }
+
+    fn node_of(&mut self, row: u64, part: Part) -> Result<Option<Node>> {
         let number = self.places.number(self.at)?;
         let ino = number.and_then(|number| Place::In(number, Spot::Item(Shelf::ByDate, row, part)).pack());
         let Some(ino) = ino else { return Ok(None) };

@@ -15,7 +15,7 @@ use rusqlite::Connection;
 
 use crate::base::{FilePath, Problem, Result};
 use crate::catalog::query::layout::{self as ask, Misplaced, Occupant};
-use crate::catalog::query::whole::{Entry, Kind};
+use crate::catalog::query::whole::{Entry, Kind, entry_of};
 
 /// What is put to the name of a file that another one is laid over.
 const BESIDE: &str = ".as-found";
@@ -238,9 +238,23 @@ fn original(db: &Connection, misplaced: &Misplaced, at: i64) -> Result<Option<Wi
     let laid = match ask::file_with(db, sha1, path.name(), at)? {
         Some((entry, true)) => lying(db, entry.row)?,
         Some((entry, false)) => Some(earlier(entry)),
-        None => None,
+        None => kept(db, misplaced, &path, at)?,
     };
     Ok(laid.map(|laid| Wish { path, laid, is_guess: false }))
+}
+
+/// The bytes that Immich recorded, which no snapshot has in a file any more: as the file that is there now, or its folder.
+fn kept(db: &Connection, misplaced: &Misplaced, path: &FilePath, at: i64) -> Result<Option<Laid>> {
+    let Some(entry) = ask::kept_file(db, &misplaced.asset, path.name(), at)? else { return Ok(None) };
+    let mut like = misplaced.file.map(|row| entry_of(db, row)).transpose()?.flatten();
+    let mode = like.as_ref().map_or(entry.mode, |like| like.mode);
+    let mut folder = path.parent();
+    while let (None, Some(above)) = (&like, &folder) {
+        like = ask::folder_at(db, above, at)?;
+        folder = above.parent();
+    }
+    let (uid, gid) = like.map_or((0, 0), |like| (like.uid, like.gid));
+    Ok(Some(Laid { entry: Entry { mode, uid, gid, ..entry }, from: None }))
 }
 
 fn sidecar(db: &Connection, misplaced: &Misplaced, at: i64) -> Result<Option<Wish>> {
@@ -285,7 +299,7 @@ fn pictures(db: &Connection, at: i64) -> Result<Vec<Wish>> {
 
 /// The file of this snapshot in `row`.
 fn lying(db: &Connection, row: u64) -> Result<Option<Laid>> {
-    let (Some(entry), Some(path)) = (crate::catalog::query::whole::entry_of(db, row)?, ask::path_of(db, row)?) else {
+    let (Some(entry), Some(path)) = (entry_of(db, row)?, ask::path_of(db, row)?) else {
         return Ok(None);
     };
     Ok(FilePath::new(path).ok().map(|from| Laid { entry, from: Some(from) }))

@@ -5,6 +5,9 @@
 //! of the snapshot has at another path is laid there ([`layout`]), so that both are one state. Immich's six folders are there at the
 //! end, each with its marker.
 //!
+//! An original that the disk had with other bytes than Immich recorded, or not at all, comes back as it was uploaded, where the
+//! repository has the bytes: ransomware, rot and a wrong disk are not restored unless asked for.
+//!
 //! Always holds: nothing is written outside the folders that were given, and through no symlink; a file has its name only
 //! when it is whole and verified; damage of one file is a problem by its name, and the others come out; ended anywhere and run
 //! again it goes on, and ends the same. Nobody's bytes get a right to run as somebody else (set-id) from a repository.
@@ -23,6 +26,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use self::claim::{Claim, State, Ticket};
+use self::layout::Layout;
 use self::plan::Plan;
 use super::refuse_repository;
 use crate::base::amount::plural;
@@ -51,6 +55,8 @@ pub struct Options {
     pub accept_non_empty: bool,
     /// Replace files that are there and differ.
     pub overwrite: bool,
+    /// Restore every file as it lay on the disk and where it lay, also where Immich recorded other bytes or another path.
+    pub as_on_disk: bool,
     /// Only say what would be written.
     pub dry_run: bool,
 }
@@ -80,7 +86,8 @@ pub struct Report {
     pub left_out: u64,
     /// Files that lay elsewhere than the database says, and are laid where it says.
     pub moved: u64,
-    /// Files that the database names and the disk had no more: their bytes are those of an earlier snapshot.
+    /// Files that the database names and the disk had not, or not as Immich recorded them: their bytes are those that were
+    /// uploaded, or of an earlier snapshot.
     pub earlier: u64,
     /// Thumbnails and transcoded videos are among the files.
     pub generated: bool,
@@ -101,7 +108,12 @@ pub fn restore(repository: &Repository, options: &Options, monitor: &dyn Monitor
     let record = record_of(&catalog.connect()?, snapshot.seconds())?;
     let ticket = Ticket::new(repository.id(), snapshot, &options.external);
     let roots = Roots::judge(repository, &record, options, &ticket)?;
-    let plan = plan::of_snapshot(&catalog.connect()?, snapshot.seconds(), &options.external, monitor)?;
+    let db = catalog.connect()?;
+    let layout = match options.as_on_disk {
+        true => Layout::default(),
+        false => Layout::of_snapshot(&db, snapshot.seconds())?,
+    };
+    let plan = plan::of_snapshot(&db, snapshot.seconds(), &layout, &options.external, monitor)?;
     let mut report = report(&record, &plan, options);
     match (space::check(&plan, &roots), options.dry_run) {
         (Err(error), false) => Err(error),
@@ -211,7 +223,7 @@ fn laid(plan: &Plan) -> Vec<String> {
         (number > 0).then(|| format!("{} {words}", plural(number, one, many)))
     };
     let moved = "elsewhere than the database of the snapshot says: laid where it says, as Immich looks there";
-    let earlier = "not as Immich recorded, or not on the disk: the bytes are those of an earlier snapshot";
+    let earlier = "not on the disk as Immich recorded: restored as uploaded (--as-on-disk: as on the disk)";
     let beside = "where another belongs: beside it, with `.as-found` put to the name";
     let all = [
         told(plan.moved, "file lay", "files lay", moved),

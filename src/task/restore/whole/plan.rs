@@ -131,12 +131,17 @@ impl Plan {
     }
 }
 
-/// Plans all that the snapshot at `at` holds. `external` says where external libraries go to.
-pub(super) fn of_snapshot(db: &Connection, at: i64, external: &[External], monitor: &dyn Monitor) -> Result<Plan> {
-    let layout = Layout::of_snapshot(db, at)?;
+/// Plans all that the snapshot at `at` holds, laid as `layout` says. `external` says where external libraries go to.
+pub(super) fn of_snapshot(
+    db: &Connection,
+    at: i64,
+    layout: &Layout,
+    external: &[External],
+    monitor: &dyn Monitor,
+) -> Result<Plan> {
     layout.problems.iter().for_each(|problem| monitor.problem(problem.clone()));
     let mut planner = Planner {
-        layout: &layout,
+        layout,
         tree: Tree { folders: ask::folders(db)?.into_iter().map(|folder| (folder.id, folder)).collect(), external },
         known: HashMap::new(),
         libraries: library_roots(db, at)?,

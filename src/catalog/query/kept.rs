@@ -1,0 +1,194 @@
+//! The bytes that Immich recorded, of originals that lie on the disk with other bytes or not at all.
+//!
+//! An asset whose file has another SHA-1 than its row says, or that has no file, shows the content with the recorded SHA-1 if some
+//! archive holds one: it is *kept*. This is worked out when it is asked for, so it holds for every snapshot whatever came first, and
+//! a catalog that was rebuilt says the same. A content that a snapshot's dump names by its SHA-1 is needed by that snapshot
+//! ([`ranges`]), whatever lies at the path.
+
+use rusqlite::Connection;
+
+use super::search::{many, one};
+use super::unsigned;
+use super::view::Id;
+use crate::base::{Hash, Result};
+
+/// In SQL: a file of `asset` that is known to have the recorded bytes at the parameter `at`.
+pub(super) fn is_right(asset: &str, at: &str) -> String {
+    format!(
+        "SELECT 1 FROM asset_file r WHERE r.asset = {asset} AND r.part = 0 AND r.since <= {at} AND r.until > {at}
+         AND r.differs = 0"
+    )
+}
+
+/// In SQL: `column` of the kept content (`k`) of the asset `id` whose SHA-1 is `sha1`, at the parameter `at`; else NULL. Of two
+/// contents with one SHA-1, which only a forgery brings about, one is chosen by its hash.
+pub(super) fn column(column: &str, id: &str, sha1: &str, at: &str) -> String {
+    let right = is_right(id, at);
+    format!(
+        "CASE WHEN EXISTS ({right}) THEN NULL ELSE
+           (SELECT k.{column} FROM content k WHERE k.sha1 = {sha1} AND k.archive > 0 AND NOT EXISTS
+              (SELECT 1 FROM asset_file s WHERE s.asset = {id} AND s.part = 0 AND s.since <= {at} AND s.until > {at}
+               AND s.content = k.id) ORDER BY k.hash LIMIT 1) END"
+    )
+}
+
+/// In SQL: some archive holds the bytes that Immich recorded of asset `a`.
+pub(super) const HELD: &str = "EXISTS (SELECT 1 FROM content k WHERE k.sha1 = a.sha1 AND k.archive > 0)";
+
+/// The kept content of the asset `id` at `at`, and its size; `None` where the file has the recorded bytes, or nothing has.
+pub fn content(db: &Connection, id: &Id, at: i64) -> Result<Option<(i64, u64)>> {
+    let (content, size) = (column("id", "a.id", "a.sha1", "?2"), column("size", "a.id", "a.sha1", "?2"));
+    let sql = format!("SELECT {content}, {size} FROM asset a WHERE a.id = ?1 AND a.since <= ?2 AND a.until > ?2");
+    let found = one(db, &sql, (id, at), |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<u64>>(1)?)))?;
+    Ok(found.and_then(|(content, size)| content.zip(size)))
+}
+
+/// What lies on the disk of an asset's original.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDisk {
+    /// The bytes that Immich recorded, as far as is known.
+    Same,
+    /// Other bytes.
+    Changed,
+    /// Nothing.
+    Missing,
+}
+
+/// What lay on the disk of the asset `id` at `at`.
+pub fn on_disk(db: &Connection, id: &Id, at: i64) -> Result<OnDisk> {
+    let sql = "SELECT f.differs = 0 OR c.archive = 0 OR c.sha1 = a.sha1 FROM asset a
+               CROSS JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?2 AND f.until > ?2
+               CROSS JOIN content c ON c.id = f.content WHERE a.id = ?1 AND a.since <= ?2 AND a.until > ?2";
+    Ok(match one(db, sql, (id, at), |row| row.get(0))? {
+        Some(true) => OnDisk::Same,
+        Some(false) => OnDisk::Changed,
+        None => OnDisk::Missing,
+    })
+}
+
+/// False when the disk is known to have had every original at `at` as Immich recorded it. Costs no look at assets.
+pub fn may_differ(db: &Connection, at: i64) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM asset_file WHERE differs = 1 AND until > ?1 AND since <= ?1)
+                 OR json_extract(record, '$.completeness.missing') > 0 FROM snapshot WHERE time = ?1";
+    Ok(one(db, sql, [at], |row| row.get(0))?.unwrap_or(false))
+}
+
+/// A content that the dumps of the snapshots from `since` to before `until` name, and that need not be the file's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    pub content: i64,
+    pub hash: Hash,
+    pub size: u64,
+    pub since: i64,
+    pub until: i64,
+}
+
+/// Every content that some snapshot needs because its dump names the SHA-1, though no file that the asset had all that time
+/// shows it. One pass over the assets.
+pub fn ranges(db: &Connection) -> Result<Vec<Range>> {
+    let sql = "SELECT k.id, k.hash, k.size, a.since, a.until FROM asset a CROSS JOIN content k ON k.sha1 = a.sha1
+               WHERE a.sha1 IS NOT NULL AND NOT EXISTS
+                 (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.since <= a.since
+                  AND f.until >= a.until AND f.differs = 0)";
+    many(db, sql, (), |row| {
+        Ok(Range {
+            content: row.get(0)?,
+            hash: Hash(row.get(1)?),
+            size: unsigned(row.get(2)?),
+            since: row.get(3)?,
+            until: row.get(4)?,
+        })
+    })
+}
+
+/// An original that the disk had not as Immich recorded it, with the recorded bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Original {
+    /// Where the database says that it is.
+    pub path: Option<Vec<u8>>,
+    /// Row of the file with other bytes; `None` where there was none.
+    pub file: Option<u64>,
+    pub content: i64,
+    /// The archive that holds them, and where they begin in it.
+    pub archive: i64,
+    pub offset: u64,
+    pub size: u64,
+    /// The instant it was taken, milliseconds since 1970.
+    pub created: i64,
+}
+
+/// The kept originals of the snapshot at `at`. One pass over its assets.
+pub fn originals(db: &Connection, at: i64) -> Result<Vec<Original>> {
+    let content = column("id", "a.id", "a.sha1", "?1");
+    let sql = format!(
+        "SELECT o.path, o.file, c.id, c.archive, c.offset, c.size, o.created FROM
+           (SELECT a.path, a.created, {content} AS content,
+              (SELECT f.file FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND f.until > ?1) AS file
+            FROM asset a WHERE a.since <= ?1 AND +a.until > ?1 AND a.sha1 IS NOT NULL) o
+         CROSS JOIN content c ON c.id = o.content"
+    );
+    many(db, &sql, [at], |row| {
+        Ok(Original {
+            path: row.get(0)?,
+            file: row.get(1)?,
+            content: row.get(2)?,
+            archive: row.get(3)?,
+            offset: unsigned(row.get(4)?),
+            size: unsigned(row.get(5)?),
+            created: row.get(6)?,
+        })
+    })
+}
+
+/// An original that the disk has not as Immich recorded it, and had before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worse {
+    pub name: String,
+    pub locked: bool,
+    /// It is gone; else its bytes are others.
+    pub missing: bool,
+    /// Its bytes changed, and size and time of the file did not.
+    pub rotten: bool,
+    /// Some archive holds the recorded bytes.
+    pub kept: bool,
+}
+
+/// The originals that the disk has not at `at` as Immich recorded them, and that it had so at `before`, or had changed and has
+/// no more, or that came since; those of libraries that were never covered, and those that Immich knows to be offline, left
+/// aside. Without `before`: those that have no file. By upload.
+pub fn worsened(db: &Connection, before: Option<i64>, at: i64) -> Result<Vec<Worse>> {
+    let sql = format!(
+        "SELECT a.name, a.visibility = 3 OR EXISTS (SELECT 1 FROM asset h WHERE h.live = a.id AND h.live IS NOT NULL
+             AND h.visibility = 3 AND h.since <= ?1 AND h.until > ?1),
+           n.asset IS NULL,
+           n.asset IS NOT NULL AND p.asset IS NOT NULL AND p.differs = 0 AND EXISTS
+             (SELECT 1 FROM file x CROSS JOIN file y ON y.row = p.file WHERE x.row = n.file AND x.size = y.size AND x.mtime = y.mtime),
+           {HELD}
+         FROM asset a
+         LEFT JOIN asset_file n ON n.asset = a.id AND n.part = 0 AND n.since <= ?1 AND n.until > ?1
+         LEFT JOIN content c ON c.id = n.content
+         LEFT JOIN asset o ON o.id = a.id AND o.since <= ?2 AND o.until > ?2
+         LEFT JOIN asset_file p ON p.asset = a.id AND p.part = 0 AND p.since <= ?2 AND p.until > ?2
+         LEFT JOIN content q ON q.id = p.content
+         WHERE a.since <= ?1 AND +a.until > ?1 AND (n.asset IS NULL OR n.differs = 1 AND c.sha1 <> a.sha1)
+           AND CASE WHEN o.id IS NULL THEN (?2 IS NOT NULL OR n.asset IS NULL) AND NOT ({EXTERNAL})
+                    ELSE p.asset IS NOT NULL AND (n.asset IS NULL OR p.differs = 0 OR q.sha1 = o.sha1) END
+           AND json_extract(a.line, '$.offline') IS NOT 1
+         ORDER BY a.added, a.row"
+    );
+    many(db, &sql, (at, before), |row| {
+        Ok(Worse {
+            name: row.get(0)?,
+            locked: row.get(1)?,
+            missing: row.get(2)?,
+            rotten: row.get(3)?,
+            kept: row.get(4)?,
+        })
+    })
+}
+
+/// In SQL: asset `a` is of an external library.
+pub(in crate::catalog) const EXTERNAL: &str =
+    "CASE WHEN a.path IS NULL THEN json_extract(a.line, '$.library') IS NOT NULL
+          ELSE instr(a.path, CAST('external/' AS BLOB)) = 1 END";

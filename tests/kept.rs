@@ -1,0 +1,254 @@
+//! What Immich recorded is kept: the bytes of an original whose SHA-1 a snapshot's dump names outlive whatever becomes of
+//! its file, and are what is shown and restored.
+
+mod backup_library;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use assert_cmd::prelude::*;
+use backup_library::{ANN, Home, noise, reads, sha1_of};
+use jiff::{SignedDuration, Timestamp};
+use sha1::{Digest, Sha1};
+use shoebox::base::monitor::{Collect, Silent};
+use shoebox::repo::{Session, prune};
+use shoebox::task::acknowledge::acknowledge;
+use shoebox::task::check::{self, Extent};
+use shoebox::task::restore::whole;
+
+/// So many photos.
+const PHOTOS: u64 = 40;
+
+fn photo(number: u64) -> Vec<u8> {
+    noise(number, 3000 + 7 * number as usize)
+}
+
+fn place(home: &Home, number: u64) -> PathBuf {
+    home.upload().join(format!("upload/{ANN}/{number}.jpg"))
+}
+
+/// A dump that names the photos by their SHA-1.
+fn dump(numbers: impl Iterator<Item = u64>) -> String {
+    let mut text =
+        "--\n-- PostgreSQL database dump\n--\n\nCOPY public.album (id, \"albumName\") FROM stdin;\n\\.\n\n".to_owned();
+    text.push_str("COPY public.asset (id, \"ownerId\", type, \"originalPath\", \"originalFileName\", checksum, \"localDateTime\", \"createdAt\") FROM stdin;\n");
+    for number in numbers {
+        let sha1 = hex::encode(Sha1::digest(photo(number)));
+        writeln!(text, "{number:08x}-1111-4111-8111-111111111111\t{ANN}\tIMAGE\t/data/upload/{ANN}/{number}.jpg\tIMG_{number}.jpg\t\\\\x{sha1}\t2025-01-02 03:04:05+00\t2025-05-10 03:04:05+00").unwrap();
+    }
+    text.push_str("\\.\n\nCOPY public.\"user\" (id, name, email) FROM stdin;\n");
+    writeln!(text, "{ANN}\tAnn Lee\tann@example.com\n\\.\n\n--\n-- PostgreSQL database dump complete\n--\n").unwrap();
+    text
+}
+
+/// A library whose photos are what its database says, backed up once.
+fn home() -> Home {
+    let home = Home::new();
+    for number in 1..=PHOTOS {
+        home.write(format!("upload/{ANN}/{number}.jpg"), &photo(number));
+    }
+    home.write_dump(&dump(1..=PHOTOS));
+    let report = home.backup();
+    assert_eq!((report.record.completeness.present, report.record.alarm.len()), (PHOTOS, 0));
+    home
+}
+
+/// What becomes of a file.
+type Fate = fn(&Path);
+
+const FATES: [(&str, Fate); 6] = [
+    ("encrypted in place", |path| {
+        let bytes: Vec<u8> = fs::read(path).unwrap().into_iter().map(|byte| byte ^ 0xa5).collect();
+        fs::write(path, bytes).unwrap();
+    }),
+    ("encrypted and renamed", |path| {
+        let bytes: Vec<u8> = fs::read(path).unwrap().into_iter().map(|byte| byte ^ 0xa5).collect();
+        fs::write(path, bytes).unwrap();
+        fs::rename(path, path.with_extension("jpg.locked")).unwrap();
+    }),
+    ("truncated", |path| fs::File::options().write(true).open(path).unwrap().set_len(1000).unwrap()),
+    ("emptied", |path| fs::write(path, "").unwrap()),
+    ("gone", |path| fs::remove_file(path).unwrap()),
+    ("another disk's", |path| fs::write(path, noise(fs::metadata(path).unwrap().len() + 99, 5000)).unwrap()),
+];
+
+/// Forgets all but the newest snapshot, and prunes at once.
+fn forget_and_prune(home: &Home) {
+    acknowledge(&home.repository(), "latest").unwrap();
+    let ids = home.repository().snapshot_ids().unwrap();
+    let mut session = Session::begin(&home.repository(), "forget", &Silent).unwrap();
+    session.forget(&ids[..ids.len() - 1], &Silent).unwrap();
+    let options = prune::Options { max_unused: 0, grace: SignedDuration::ZERO, now: Timestamp::now() };
+    session.prune(&options, &Silent).unwrap();
+}
+
+/// The photos of `users/` in the newest snapshot, by name: SHA-1 of what is read.
+fn shown(home: &Home) -> BTreeMap<String, Option<String>> {
+    let by_date = "/users/Ann Lee/by date/2025/2025-01/";
+    let all = reads(&home.repo_path()).into_iter();
+    all.filter_map(|(path, sha1)| Some((path.split_once(by_date)?.1.to_owned(), sha1))).collect()
+}
+
+fn uploaded() -> BTreeMap<String, Option<String>> {
+    (1..=PHOTOS).map(|number| (format!("IMG_{number}.jpg"), Some(hex::encode(Sha1::digest(photo(number)))))).collect()
+}
+
+/// The photos in UPLOAD_LOCATION as a full restore of the newest snapshot makes it, by name: SHA-1.
+fn restored(home: &Home, as_on_disk: bool) -> BTreeMap<String, String> {
+    let to = home.dir.path().join("restored");
+    let options = whole::Options {
+        snapshot: "latest".to_owned(),
+        to: to.clone(),
+        external: Vec::new(),
+        accept_non_empty: false,
+        overwrite: false,
+        as_on_disk,
+        dry_run: false,
+    };
+    let problems = Collect::default();
+    let report = whole::restore(&home.repository(), &options, &problems).unwrap();
+    assert_eq!((problems.problems().len(), report.left_out), (0, 0));
+    let photos = fs::read_dir(to.join(format!("upload/{ANN}"))).unwrap().map(|entry| entry.unwrap());
+    let named = photos.map(|entry| (entry.file_name().into_string().unwrap(), sha1_of(&entry.path())));
+    let found = named.filter(|(name, _)| name.ends_with(".jpg")).collect();
+    fs::remove_dir_all(to).unwrap();
+    found
+}
+
+/// The same without shoebox: `files/` with what is in `uploaded/` over it.
+fn recovered(home: &Home) -> BTreeMap<String, String> {
+    let to = home.dir.path().join("recovered");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/recover");
+    let said = Command::new(script).arg(home.repo_path()).arg(&to).output().unwrap();
+    assert_eq!(said.status.code(), Some(0), "{}", String::from_utf8_lossy(&said.stderr));
+    let photos = |folder: &str| fs::read_dir(to.join(folder).join(format!("upload/{ANN}"))).into_iter().flatten();
+    let all = photos("files").chain(photos("uploaded")).map(|entry| entry.unwrap());
+    let named = all.map(|entry| (entry.file_name().into_string().unwrap(), sha1_of(&entry.path())));
+    let found = named.filter(|(name, _)| name.ends_with(".jpg")).collect();
+    fs::remove_dir_all(to).unwrap();
+    found
+}
+
+fn by_path() -> BTreeMap<String, String> {
+    (1..=PHOTOS).map(|number| (format!("{number}.jpg"), hex::encode(Sha1::digest(photo(number))))).collect()
+}
+
+fn check(home: &Home) {
+    let report = check::check(&home.repository(), Extent::All, &Silent).unwrap();
+    assert_eq!(report.findings, []);
+}
+
+#[test]
+fn what_immich_recorded_outlives_whatever_becomes_of_its_file() {
+    for (name, fate) in FATES {
+        let home = home();
+        backup_library::tick();
+        (1..=PHOTOS - 5).for_each(|number| fate(&place(&home, number)));
+        home.try_backup(&Silent).unwrap_or_else(|error| panic!("{name}: {}", error.chain()));
+        home.backup();
+        forget_and_prune(&home);
+        assert_eq!(home.repository().snapshot_ids().unwrap().len(), 1);
+        assert_eq!(shown(&home), uploaded(), "{name}");
+        assert_eq!(restored(&home, false), by_path(), "{name}");
+        assert_eq!(recovered(&home), by_path(), "{name}");
+        check(&home);
+        drop(Session::rebuild(&home.repository(), &Silent).unwrap());
+        assert_eq!(shown(&home), uploaded(), "{name}, with another catalog");
+        forget_and_prune(&home);
+        assert_eq!(shown(&home), uploaded(), "{name}, pruned again");
+    }
+}
+
+#[test]
+fn the_files_stay_visible_as_they_lie_on_the_disk() {
+    let home = home();
+    fs::write(place(&home, 1), "encrypted").unwrap();
+    fs::remove_file(place(&home, 2)).unwrap();
+    home.backup();
+    forget_and_prune(&home);
+    let files: BTreeMap<String, Option<String>> = reads(&home.repo_path())
+        .into_iter()
+        .filter_map(|(path, sha1)| Some((path.split_once("/files/")?.1.to_owned(), sha1)))
+        .collect();
+    assert_eq!(files.len() as u64, PHOTOS - 1 + 3);
+    let encrypted = hex::encode(Sha1::digest("encrypted"));
+    assert_eq!(files[&format!("upload/{ANN}/1.jpg")], Some(encrypted.clone()));
+    let as_on_disk = restored(&home, true);
+    assert_eq!((as_on_disk.len() as u64, &as_on_disk["1.jpg"]), (PHOTOS - 1, &encrypted));
+    assert_eq!(restored(&home, false), by_path());
+}
+
+#[test]
+fn what_was_deleted_in_immich_ages_out() {
+    let home = home();
+    fs::remove_file(place(&home, 1)).unwrap();
+    home.write_dump(&dump(2..=PHOTOS));
+    home.backup();
+    forget_and_prune(&home);
+    assert_eq!(home.copies(photo(1).len() as u64), 0);
+    assert_eq!(home.copies(photo(2).len() as u64), 1);
+}
+
+#[test]
+fn a_photo_that_came_back_is_shown_in_the_snapshots_that_lacked_it() {
+    let home = Home::new();
+    for number in 2..=PHOTOS {
+        home.write(format!("upload/{ANN}/{number}.jpg"), &photo(number));
+    }
+    home.write_dump(&dump(1..=PHOTOS));
+    home.backup();
+    home.write(format!("upload/{ANN}/1.jpg"), &photo(1));
+    home.backup();
+    let all = reads(&home.repo_path());
+    let of_it = all.iter().filter(|(path, _)| path.ends_with("/by date/2025/2025-01/IMG_1.jpg"));
+    assert_eq!(of_it.filter(|(_, sha1)| sha1.is_some()).count(), 2);
+}
+
+/// Says which rows of SEMANTICS.md a test holds.
+fn holds(_: &[&str]) {}
+
+#[test]
+fn a_person_sees_what_the_disk_has_not_as_it_was_uploaded() {
+    holds(&["T10", "X2"]);
+    let home = home();
+    assert_eq!(changed_on_disk(&home), [""; 0]);
+    fs::write(place(&home, 1), "encrypted").unwrap();
+    fs::remove_file(place(&home, 2)).unwrap();
+    home.backup();
+    let path = "/users/Ann Lee/changed on disk/IMG_";
+    assert_eq!(changed_on_disk(&home), ["1.jpg", "2.jpg"].map(|name| format!("{path}{name}")));
+    let listed = shoebox(&home, &["ls", "-l", "latest", "users/Ann Lee/by date/2025/2025-01"]);
+    let marked: Vec<&str> = listed.lines().filter(|line| line.contains("[")).collect();
+    assert!(marked[0].ends_with("IMG_1.jpg  [changed on the disk]"), "{listed}");
+    assert!(marked[1].ends_with("IMG_2.jpg  [not on the disk]") && marked.len() == 2, "{listed}");
+    let found = shoebox(&home, &["find", "IMG_1.jpg", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    let sha1 = hex::encode(Sha1::digest(photo(1)));
+    assert_eq!((&found["disk"], &found["sha1"]), (&"changed".into(), &sha1.into()), "{found}");
+    assert!(shoebox(&home, &["find", "IMG_2.jpg"]).ends_with("IMG_2.jpg  [not on the disk]\n"));
+}
+
+/// What the shelf of the newest snapshot holds; all of it must be what was uploaded.
+fn changed_on_disk(home: &Home) -> Vec<String> {
+    let newest =
+        reads(&home.repo_path()).into_keys().filter_map(|path| path.splitn(3, '/').nth(1).map(str::to_owned)).max();
+    let newest = format!("/{}", newest.unwrap());
+    let all = reads(&home.repo_path()).into_iter();
+    let shelf: BTreeMap<String, Option<String>> = all
+        .filter_map(|(path, sha1)| Some((path.strip_prefix(&newest)?.to_owned(), sha1)))
+        .filter(|(path, _)| path.contains("/changed on disk/"))
+        .collect();
+    for (path, sha1) in &shelf {
+        assert_eq!(*sha1, uploaded()[path.rsplit('/').next().unwrap()], "{path}");
+    }
+    shelf.into_keys().collect()
+}
+
+fn shoebox(home: &Home, arguments: &[&str]) -> String {
+    let mut command = Command::cargo_bin("shoebox").unwrap();
+    let output = command.env("SHOEBOX_REPOSITORY", home.repo_path()).args(arguments).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
