@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use assert_cmd::prelude::*;
 use backup_library::{ANN, Home, noise};
 use serde_json::Value;
+use sha1::{Digest, Sha1};
 use shoebox::base::monitor::Silent;
 use shoebox::task::acknowledge::acknowledge;
 use shoebox::task::backup::{Options, Report, backup};
@@ -26,7 +27,9 @@ fn dump(ann: u64, bo: Option<u64>, day: u64) -> String {
     for (owner, prefix, photos) in [(ANN, 1, ann), (BO, 2, bo.unwrap_or(0))] {
         for number in 1..=photos {
             let id = format!("{prefix}{number:07x}-1111-4111-8111-111111111111");
-            writeln!(text, "{id}\t{owner}\tIMAGE\t/data/upload/{owner}/{number}.jpg\t{number}.jpg\t\\\\x{number:040x}\t2025-01-02 03:04:05+00\t2025-05-{day:02} 03:04:05+00").unwrap();
+            // All of them are one of ten files.
+            let (file, sha1) = (number % 10, hex::encode(Sha1::digest(noise(number % 10 + 1, 10_000))));
+            writeln!(text, "{id}\t{owner}\tIMAGE\t/data/upload/{ANN}/{file}.jpg\t{number}.jpg\t\\\\x{sha1}\t2025-01-02 03:04:05+00\t2025-05-{day:02} 03:04:05+00").unwrap();
         }
     }
     text.push_str("\\.\n\nCOPY public.\"user\" (id, name, email) FROM stdin;\n");

@@ -6,16 +6,18 @@ mod backup_library;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use assert_cmd::prelude::*;
-use backup_library::{ANN, Home, noise, reads, sha1_of};
+use backup_library::{ANN, Home, noise, reads, set_mtime, sha1_of};
 use jiff::{SignedDuration, Timestamp};
 use sha1::{Digest, Sha1};
 use shoebox::base::monitor::{Collect, Silent};
 use shoebox::repo::{Session, prune};
 use shoebox::task::acknowledge::acknowledge;
+use shoebox::task::backup::{Options, backup};
 use shoebox::task::check::{self, Extent};
 use shoebox::task::restore::whole;
 
@@ -205,6 +207,124 @@ fn a_photo_that_came_back_is_shown_in_the_snapshots_that_lacked_it() {
     let all = reads(&home.repo_path());
     let of_it = all.iter().filter(|(path, _)| path.ends_with("/by date/2025/2025-01/IMG_1.jpg"));
     assert_eq!(of_it.filter(|(_, sha1)| sha1.is_some()).count(), 2);
+}
+
+/// A night: its problems, alarm, and whether the command would end well.
+fn night(home: &Home) -> (Vec<String>, Vec<String>) {
+    backup_library::tick();
+    let report = backup(&home.repository(), Options { paranoid: true, ..home.options() }, &Silent).unwrap();
+    let problems = report.problems.iter().map(|problem| format!("{}: {}", problem.subject, problem.message));
+    (problems.collect(), report.record.alarm)
+}
+
+const MISSING: &str = "the database names this photo, but its file is not there; the bytes that were uploaded are kept";
+const CHANGED: &str = "its file is not what was uploaded any more; the bytes that were uploaded are kept";
+const ROTTEN: &str = "rotten on the disk: its bytes changed, and size and time of the file did not; the bytes that were uploaded are kept";
+
+#[test]
+fn a_photo_that_goes_is_told_by_name_though_another_one_came_back() {
+    let home = home();
+    let aside = home.dir.path().join("aside");
+    fs::rename(place(&home, 1), &aside).unwrap();
+    assert_eq!(night(&home), (vec![format!("IMG_1.jpg: {MISSING}")], vec![]));
+    assert_eq!(night(&home), (vec![], vec![]));
+    fs::rename(&aside, place(&home, 1)).unwrap();
+    fs::rename(place(&home, 2), &aside).unwrap();
+    assert_eq!(night(&home), (vec![format!("IMG_2.jpg: {MISSING}")], vec![]));
+}
+
+#[test]
+fn a_few_that_change_are_named_each_night_and_a_few_a_night_are_an_alarm_in_the_end() {
+    let home = home();
+    for number in [1, 2] {
+        fs::write(place(&home, number), "edited").unwrap();
+    }
+    assert_eq!(night(&home), (vec![format!("IMG_1.jpg: {CHANGED}"), format!("IMG_2.jpg: {CHANGED}")], vec![]));
+    for number in [3, 4] {
+        fs::write(place(&home, number), "edited").unwrap();
+    }
+    let first = home.repository().snapshot_ids().unwrap()[0];
+    let (problems, alarm) = night(&home);
+    assert_eq!(problems, [3, 4].map(|number| format!("IMG_{number}.jpg: {CHANGED}")));
+    let said = format!(
+        "4 of 40 photos are not on the disk as they were uploaded: 4 changed since snapshot {first}; the uploaded bytes are kept of 4"
+    );
+    assert_eq!(alarm, [said]);
+    acknowledge(&home.repository(), "latest").unwrap();
+    assert_eq!(night(&home), (vec![], vec![]));
+}
+
+#[test]
+fn an_ordinary_night_is_no_alarm() {
+    let home = home();
+    home.write(format!("upload/{ANN}/9.jpg.xmp"), b"one");
+    home.backup();
+    home.write(format!("upload/{ANN}/9.jpg.xmp"), b"another");
+    (36..=PHOTOS).for_each(|number| fs::remove_file(place(&home, number)).unwrap());
+    home.write_dump(&dump(1..=35));
+    let (problems, alarm) = night(&home);
+    assert_eq!(problems, [""; 0]);
+    // Five of forty are more than --alarm-shrink, which is about another thing.
+    assert!(alarm.iter().all(|alarm| alarm.contains(" less)")), "{alarm:?}");
+}
+
+#[test]
+fn one_rotten_photo_is_a_problem_and_an_alarm() {
+    let home = home();
+    let path = place(&home, 1);
+    let mtime = filetime(&path);
+    let mut bytes = photo(1);
+    bytes[100] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    set_mtime(&path, mtime);
+    let (problems, alarm) = night(&home);
+    assert_eq!(problems, [format!("IMG_1.jpg: {ROTTEN}")]);
+    assert!(
+        alarm[0].starts_with("1 of 40 photos are not on the disk as they were uploaded: 1 rotten since"),
+        "{alarm:?}"
+    );
+}
+
+fn filetime(path: &Path) -> i64 {
+    let meta = fs::metadata(path).unwrap();
+    meta.mtime() * 1_000_000_000 + meta.mtime_nsec()
+}
+
+#[test]
+fn a_library_half_of_which_is_gone_is_an_alarm_in_its_first_backup() {
+    let home = Home::new();
+    (1..=PHOTOS / 2).for_each(|number| drop(home.write(format!("upload/{ANN}/{number}.jpg"), &photo(number))));
+    home.write_dump(&dump(1..=PHOTOS));
+    let (problems, alarm) = night(&home);
+    assert_eq!(problems.len(), 11);
+    assert_eq!(problems[10], "10 more photos: the same; the bytes that were uploaded are kept of 0 of them");
+    assert_eq!(
+        alarm,
+        ["20 of 40 photos are not on the disk as they were uploaded: 20 missing; the uploaded bytes are kept of 0"]
+    );
+    assert_eq!(night(&home).0, [""; 0]);
+    assert!(status(&home).contains("RED   alarm of snapshot"));
+}
+
+#[test]
+fn a_backup_without_photos_is_never_green_and_a_drill_of_it_fails() {
+    let home = Home::new();
+    home.write_dump(&dump(1..=PHOTOS));
+    night(&home);
+    acknowledge(&home.repository(), "latest").unwrap();
+    let (problems, alarm) = night(&home);
+    assert!(
+        problems[0].starts_with("none of 40 photos: is in this backup: is UPLOAD_LOCATION the right folder"),
+        "{problems:?}"
+    );
+    assert_eq!(alarm, [""; 0]);
+    assert!(status(&home).contains("RED   none of 40 photos is in the newest snapshot"), "{}", status(&home));
+    let drill = shoebox(&home, &["drill", "--no-server"]);
+    assert!(drill.contains("FAILED: it would not all come back"), "{drill}");
+}
+
+fn status(home: &Home) -> String {
+    shoebox(home, &["status"])
 }
 
 /// Says which rows of SEMANTICS.md a test holds.

@@ -61,7 +61,7 @@ pub(super) struct Args {
     /// Accept that files are gone since the last snapshot, and acknowledge the alarm if there is one
     #[arg(long)]
     accept_shrink: bool,
-    /// The library may shrink by this share before its snapshot gets an alarm
+    /// The library may shrink by this share before its snapshot gets an alarm (see below)
     #[arg(long, env = "SHOEBOX_ALARM_SHRINK", value_name = "PERCENT", default_value = "10%", value_parser = percent)]
     alarm_shrink: u8,
     /// Accept that this is another Immich server than the last snapshot's
@@ -72,6 +72,12 @@ pub(super) struct Args {
 const EXAMPLES: &str = "\
 Where the dump comes from: --docker, --database-url or --dump; else the PG* variables of libpq (PGHOST, PGUSER, …).
 A password comes by PGPASSWORD or SHOEBOX_DATABASE_PASSWORD (or ..._FILE), by --env-file, or by ~/.pgpass: never on a command line.
+
+An alarm freezes `shoebox forget`, and is exit code 3 and red in `shoebox status`, until `shoebox acknowledge latest`. It is raised when
+the library shrank by more than --alarm-shrink since the largest of 30 days; when more than 1% of the originals, or more than 100, and
+3 at least, are missing or have other bytes than Immich recorded that were right in the last good snapshot, or in one of the last 30
+days (in the first backup: are missing); and when any file rotted: other bytes, the same size and time (only --paranoid reads those).
+Fewer are named each night, with exit code 3. Photos that were deleted in Immich, and sidecars, do not count.
 
 Examples:
   shoebox backup --env-file /srv/immich/.env --docker immich_postgres
@@ -222,10 +228,15 @@ pub(super) fn external(text: &str) -> std::result::Result<External, String> {
     }
 }
 
-/// How the library shrank.
+/// How the library shrank, and what became of its originals; or an older alarm that still stands.
 fn alarm(report: &Report) -> Vec<Problem> {
     let problem = |message: &String| Problem { subject: "alarm".to_owned(), message: message.clone() };
-    report.record.alarm.iter().filter(|_| !report.is_acknowledged).map(problem).collect()
+    let own = report.record.alarm.iter().filter(|_| !report.is_acknowledged).map(problem);
+    let standing = report.standing.iter().filter(|_| report.record.alarm.is_empty());
+    own.chain(standing.map(|record| {
+        problem(&format!("nobody acknowledged that of snapshot {}: {}", record.id, record.alarm.join("; ")))
+    }))
+    .collect()
 }
 
 /// What is not wrong, and good to know.

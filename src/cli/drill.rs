@@ -115,7 +115,9 @@ fn notes(report: &Report) -> Vec<String> {
 fn text(report: &Report) -> String {
     let outcome = match (&report.failure, report.is_success()) {
         (Some(_), _) => "FAILED: it would not all come back",
+        (None, true) if report.without_file > 0 => "what is in it would come back",
         (None, true) => "it would come back",
+        (None, false) if report.without_file > 0 => "as far as could be tried, what is in it would come back",
         (None, false) => "as far as could be tried, it would come back",
     };
     let database = match &report.server {

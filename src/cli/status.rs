@@ -120,6 +120,7 @@ fn text(row: &Row<'_>, now: Timestamp) -> String {
 fn state(last: &Snapshot) -> String {
     let bad = [
         (last.missing, "without a file"),
+        (last.changed, "changed on the disk"),
         (last.not_covered, "of external libraries not covered"),
         (last.unreadable, "unreadable"),
     ];

@@ -291,8 +291,9 @@ fn metrics(status: Option<&Status>, next: Option<Timestamp>) -> String {
         gauge("library_assets", "Assets in the newest snapshot.", amount(last.assets));
         gauge("library_size_bytes", "Bytes of files in the newest snapshot.", amount(last.bytes));
         gauge("library_missing_assets", "Assets whose original is not in the newest snapshot.", amount(last.missing));
-        gauge("alarm", "Whether the newest snapshot has an alarm.", is(!last.alarm.is_empty()));
+        gauge("library_changed_assets", "Assets whose file is not what was uploaded.", amount(last.changed));
     }
+    gauge("alarm", "Whether there is an alarm that nobody acknowledged.", is(status.alarm.is_some()));
     if let Some(last) = &status.run {
         gauge("last_run_timestamp_seconds", "When the last run ended.", seconds(Some(last.ended)));
         let took = last.ended.duration_since(last.run.began).as_secs();

@@ -1,6 +1,7 @@
 //! How a repository is, on one screen: what it holds, when that was last shown to be right, and what a person should do.
 //!
-//! Cheap: it reads notes, the names of archives, the records of the last 30 days and, once, the catalog. It takes no lock and changes nothing.
+//! Cheap: it reads notes, the names of archives, the records of the last 30 days and back to what a person acknowledged and, once, the
+//! catalog. It takes no lock and changes nothing.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -47,6 +48,8 @@ pub struct Status {
     pub coverage: u64,
     /// The last drill that succeeded.
     pub drilled: Option<Timestamp>,
+    /// The newest snapshot with an alarm that nobody acknowledged.
+    pub alarm: Option<SnapshotId>,
     /// Bytes of all archives.
     pub size: u64,
     /// Bytes that the snapshots of the last 30 days added.
@@ -72,6 +75,10 @@ pub struct Snapshot {
     pub missing: u64,
     pub not_covered: u64,
     pub unreadable: u64,
+    /// Assets whose file has other bytes than Immich recorded.
+    pub changed: u64,
+    /// Photos are in its database, and none of them is in it.
+    pub empty: bool,
     pub alarm: Vec<String>,
     pub immich: Option<String>,
 }
@@ -120,6 +127,7 @@ pub fn status(repository: &Repository, limits: Limits, now: Timestamp) -> Result
         checked: notes.last_check(),
         coverage: coverage(&notes, &archives, now),
         drilled: notes.last_drill().map(|(time, _)| time),
+        alarm: None,
         size,
         growth: growth(&records, now),
         free: repository.free_space()?,
@@ -129,10 +137,12 @@ pub fn status(repository: &Repository, limits: Limits, now: Timestamp) -> Result
             run: run.clone(),
         }),
     };
+    let alarming = repository.alarming(&notes)?;
+    status.alarm = alarming.as_ref().map(|record| record.id);
     status.findings = of_catalog(repository).into_iter().collect();
     status.findings.extend(of_clock(&all, now));
     status.findings.extend(of_number(all.len()));
-    status.findings.extend(findings(&status, &records, &notes, limits, now, repository.created()));
+    status.findings.extend(findings(&status, &records, alarming.as_ref(), &notes, limits, now, repository.created()));
     status.healthy = !status.findings.iter().any(|finding| finding.red);
     Ok(status)
 }
@@ -151,6 +161,8 @@ impl Snapshot {
             missing: complete.missing,
             not_covered: complete.not_covered,
             unreadable: complete.unreadable,
+            changed: complete.changed,
+            empty: record.lacks_all_originals(),
             alarm: record.alarm.clone(),
             immich: record.dump.immich.clone(),
         }
@@ -199,6 +211,7 @@ fn growth(records: &[SnapshotRecord], now: Timestamp) -> u64 {
 fn findings(
     status: &Status,
     records: &[SnapshotRecord],
+    alarming: Option<&SnapshotRecord>,
     notes: &Notes,
     limits: Limits,
     now: Timestamp,
@@ -235,7 +248,7 @@ fn findings(
         };
         all.push(red(what, "`shoebox check --read-data` checks them, or says what is damaged"));
     }
-    if let Some(record) = records.iter().find(|record| notes.is_alarming(record)) {
+    if let Some(record) = alarming {
         let what = format!("alarm of snapshot {}: {}", record.id, record.alarm.join("; "));
         all.push(red(what, "look at the library; if it is right as it is: `shoebox acknowledge latest`"));
     }
@@ -245,6 +258,15 @@ fn findings(
             format!("in the newest snapshot {photos} elsewhere than its database says"),
             "`shoebox restore --all` lays them where it says; `shoebox audit` tells which",
         ));
+    }
+    if let Some(last) = status.last.as_ref().filter(|last| last.empty) {
+        let photos = plural(last.assets, "photo", "photos");
+        let what = format!("none of {photos} is in the newest snapshot");
+        all.push(red(what, "look whether UPLOAD_LOCATION is the right folder and its disk is mounted; photos of external libraries need --external"));
+    }
+    if status.last.as_ref().is_some_and(|last| last.good && last.assets == 0) {
+        let what = "the newest snapshot has no photo: its database names none".to_owned();
+        all.push(amber(what, "if there are photos in Immich, this is another database"));
     }
     if status.last.as_ref().is_some_and(|last| !last.good) {
         all.push(amber("the newest snapshot has a bad dump".to_owned(), "make the dump again: `shoebox backup`"));

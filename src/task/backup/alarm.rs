@@ -1,14 +1,16 @@
-//! The alarm: a library that is smaller than it was by more than is usual.
+//! The alarm: a library that is smaller than it was by more than is usual, or of which the disk lost or changed originals.
 //!
 //! Each figure is compared with the largest that a good snapshot of the last 30 days had (of the newest good one, if that is
 //! older), so a library that loses a little every night is noticed too. What came before the snapshot that a person
 //! acknowledged last does not count.
 
 use jiff::{SignedDuration, Timestamp};
+use rusqlite::Connection;
 
 use crate::base::amount::{count, plural, size};
 use crate::base::library::Account;
-use crate::base::{Result, SnapshotId};
+use crate::base::{Error, Result, SnapshotId};
+use crate::catalog::query::kept::{Worse, worsened};
 use crate::repo::{Repository, SnapshotRecord};
 
 /// How long a snapshot is compared with.
@@ -104,6 +106,57 @@ fn accounts(before: &[SnapshotRecord], now: &SnapshotRecord) -> Vec<String> {
         format!("the account {} {state}, and had {had} in snapshot {id}", account.name)
     };
     lost.into_iter().map(told).collect()
+}
+
+/// The share of originals, in percent, and the number, that may turn bad before that is alarming; fewer than [`FEW`] never are.
+const SHARE: u64 = 1;
+const MANY: u64 = 100;
+const FEW: u64 = 3;
+
+/// Why the snapshot `now`, which `db` has, is alarming for what the disk made of its originals: how many are gone, or changed,
+/// that were right in the newest or in the oldest of `before`; of a library that was never backed up, how many have no file.
+/// Any that rotted.
+pub(super) fn lost(db: &Connection, before: &[SnapshotRecord], now: &SnapshotRecord) -> Result<Option<String>> {
+    let since = |record: Option<&SnapshotRecord>| {
+        let worse = worsened(db, record.map(|record| record.id.seconds()), now.id.seconds())?;
+        Ok::<_, Error>((worse, record.map(|record| record.id)))
+    };
+    let mut losses = vec![since(before.last())?];
+    // Who loses a little every night.
+    if before.len() > 1 {
+        losses.push(since(before.first())?);
+    }
+    let originals = now.completeness.present + now.completeness.missing;
+    let alarming = losses.into_iter().filter(|(worse, _)| is_alarming(worse, originals));
+    Ok(alarming.max_by_key(|(worse, _)| worse.len()).map(|(worse, since)| told(&worse, since, originals)))
+}
+
+fn is_alarming(worse: &[Worse], originals: u64) -> bool {
+    let lost = worse.len() as u64;
+    let is_many = lost >= FEW && (lost > MANY || lost * 100 > originals * SHARE);
+    is_many || worse.iter().any(|it| it.rotten)
+}
+
+fn told(worse: &[Worse], since: Option<SnapshotId>, originals: u64) -> String {
+    let many = |wanted: fn(&Worse) -> bool| worse.iter().filter(|it| wanted(it)).count() as u64;
+    let kinds = [
+        (many(|it| it.missing), "missing"),
+        (many(|it| it.rotten), "rotten"),
+        (many(|it| !it.missing && !it.rotten), "changed"),
+    ];
+    let kinds: Vec<String> = kinds
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, kind)| format!("{} {kind}", count(*number)))
+        .collect();
+    let since = since.map_or_else(String::new, |since| format!(" since snapshot {since}"));
+    format!(
+        "{} of {} are not on the disk as they were uploaded: {}{since}; the uploaded bytes are kept of {}",
+        count(worse.len() as u64),
+        plural(originals, "photo", "photos"),
+        kinds.join(", "),
+        count(many(|it| it.kept)),
+    )
 }
 
 fn has_assets(record: &SnapshotRecord, account: &Account) -> bool {

@@ -8,6 +8,7 @@ mod alarm;
 mod dump;
 mod files;
 mod read;
+mod worse;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -19,10 +20,12 @@ use uuid::Uuid;
 
 pub use self::dump::DumpSource;
 use self::files::{Files, Pass};
+use crate::base::amount::plural;
 use crate::base::dump::{DumpInfo, Verdict};
 use crate::base::library::{Asset, Record};
 use crate::base::{Error, FilePath, Kind, Monitor, Phase, Problem, Result, SnapshotId};
 use crate::catalog::query;
+use crate::catalog::query::kept::{Worse, worsened};
 use crate::catalog::query::layout::Apart;
 use crate::immich;
 use crate::repo::notes::What;
@@ -94,7 +97,9 @@ pub struct Report {
     pub is_acknowledged: bool,
     /// Earlier snapshots whose dumps were read again, as an older shoebox missed something of them.
     pub reread: u64,
-    /// What could not be read, or is missing now and was not before. Any of these makes the exit code 3.
+    /// An older snapshot whose alarm nobody acknowledged.
+    pub standing: Option<SnapshotRecord>,
+    /// What could not be read, or is missing or changed now and was not before. Any of these makes the exit code 3.
     pub problems: Vec<Problem>,
 }
 
@@ -125,8 +130,11 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
         options,
         monitor,
     };
-    let missing_before = missing_before(&session)?;
-    let (staged, pass) = work.run(id, missing_before).inspect_err(|error| keep_what_is_done(error, &sink))?;
+    let last_good = last_good(&session)?;
+    let (mut staged, pass) = work.run(id, last_good).inspect_err(|error| keep_what_is_done(error, &sink))?;
+    let worse = worsened(staged.catalog(), last_good, id.seconds())?;
+    let lost = alarm::lost(staged.catalog(), &work.before, staged.record())?;
+    staged.add_alarm(lost.into_iter().collect());
     drop(work);
     let tallies = match staged.record().is_good() {
         true => audit::count(staged.catalog(), id.seconds())?,
@@ -138,9 +146,10 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     if is_accepted && !record.alarm.is_empty() {
         repository.add_note(What::Acknowledgement { snapshot: record.id })?;
     }
-    let mut report = report(record, pass, written, missing_before, max_age);
+    let standing = repository.alarming(&repository.notes()?)?.filter(|alarming| alarming.id != record.id);
+    let mut report = report(record, pass, written, &worse, max_age);
     report.problems.extend(views);
-    Ok(Report { is_acknowledged: is_accepted, audit: tallies, reread, ..report })
+    Ok(Report { is_acknowledged: is_accepted, audit: tallies, standing, reread, ..report })
 }
 
 /// Who is asked to stop finishes the archive at hand, so that the next run goes on from there.
@@ -152,19 +161,12 @@ fn keep_what_is_done(error: &Error, sink: &ContentSink) {
     }
 }
 
-fn report(
-    record: SnapshotRecord,
-    pass: Pass,
-    written: Written,
-    missing_before: u64,
-    max_age: SignedDuration,
-) -> Report {
+fn report(record: SnapshotRecord, pass: Pass, written: Written, worse: &[Worse], max_age: SignedDuration) -> Report {
     let mut problems: Vec<Problem> = unfit(&record).into_iter().chain(pass.problems).collect();
     let subject = "the database dump".to_owned();
     problems.extend(old_dump(&record, max_age).map(|message| Problem { subject, message }));
-    if record.completeness.missing > missing_before {
-        problems.extend(missing(&record.completeness));
-    }
+    problems.extend(worse::problems(worse));
+    problems.extend(record.lacks_all_originals().then(|| nothing_in_it(&record)));
     let grown = written.archives.iter().map(|archive| archive.size).sum();
     Report {
         record,
@@ -173,6 +175,7 @@ fn report(
         audit: Tallies::new(),
         is_acknowledged: false,
         reread: 0,
+        standing: None,
         problems,
     }
 }
@@ -217,16 +220,14 @@ fn views(session: &Session, staged: &Staged) -> Result<Vec<Problem>> {
     Ok(problems)
 }
 
-/// Photos that the database names and whose files are not there: the first few, and how many more.
-fn missing(completeness: &Completeness) -> Vec<Problem> {
-    let message = "the database names this photo, but its file is not there";
-    let problem = |subject: String, message: &str| Problem { subject, message: message.to_owned() };
-    let mut problems: Vec<_> = completeness.missing_names.iter().map(|name| problem(name.clone(), message)).collect();
-    let more = completeness.missing.saturating_sub(problems.len() as u64);
-    if more > 0 {
-        problems.push(problem(format!("{more} more photos"), "their files are not there either"));
-    }
-    problems
+/// Said every night: a backup without a photo is none.
+fn nothing_in_it(record: &SnapshotRecord) -> Problem {
+    let subject = format!("none of {}", plural(record.census.assets, "photo", "photos"));
+    let message = match record.completeness.not_covered {
+        0 => "is in this backup: is UPLOAD_LOCATION the right folder, and is its disk mounted?",
+        _ => "is in this backup: those of external libraries are with --external SERVER_PATH=FOLDER",
+    };
+    Problem { subject, message: message.to_owned() }
 }
 
 /// A backup at work.
@@ -274,13 +275,14 @@ impl Plan {
 
 impl Work<'_> {
     /// Stores all that the snapshot `id` needs, and tries it: until database and files are one state, at most [`LOOKS`] times.
-    fn run(&self, id: SnapshotId, missing_before: u64) -> Result<(Staged, Pass)> {
+    fn run(&self, id: SnapshotId, last_good: Option<i64>) -> Result<(Staged, Pass)> {
         let mut taken = self.take()?;
         let mut pass = self.files(&taken.plan, None)?;
         let mut staged = self.stage(id, &taken, &pass)?;
         let mut apart = self.apart(&staged)?;
-        let mut is_due =
-            pass.is_unsettled() || !apart.is_empty() || staged.record().completeness.missing > missing_before;
+        let mut is_due = pass.is_unsettled()
+            || !apart.is_empty()
+            || !worsened(staged.catalog(), last_good, id.seconds())?.is_empty();
         for _ in 1..LOOKS {
             if !is_due {
                 break;
@@ -529,11 +531,11 @@ pub(in crate::task) fn info(dump: &immich::Dump) -> DumpInfo {
     }
 }
 
-/// How many photos had no file in the last snapshot that says so. An imported one lacks files for other reasons.
-fn missing_before(session: &Session) -> Result<u64> {
+/// The last night that says what the disk had. An imported snapshot lacks files for other reasons.
+fn last_good(session: &Session) -> Result<Option<i64>> {
     let db = session.generation().connect()?;
     let record = newest(&db, |record| record.is_good() && !record.is_imported())?;
-    Ok(record.map_or(0, |record| record.completeness.missing))
+    Ok(record.map(|record| record.id.seconds()))
 }
 
 /// The newest snapshot, and the newest that was not imported: what an imported one lists was not seen on disk, and a file

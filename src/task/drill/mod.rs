@@ -29,8 +29,8 @@ use self::server::Tried;
 use super::database::Difference;
 use super::dump::SnapshotDump;
 use crate::base::{Error, Kind, Monitor, Result, SnapshotId};
-use crate::repo::Repository;
 use crate::repo::notes::{Drill, What};
+use crate::repo::{Completeness, Repository};
 
 /// Notes of drills that are kept; the last success is kept besides.
 const KEPT: usize = 30;
@@ -116,7 +116,7 @@ fn rehearse(repository: &Repository, options: &Options, monitor: &dyn Monitor) -
         report.of = sample.seen();
         asset::compare(repository, &dump, sample, &mut report, monitor)?;
     }
-    reasons.extend(verdict(&report));
+    reasons.extend(verdict(&report, &dump.record.completeness));
     report.failure = (!reasons.is_empty()).then(|| reasons.join("; "));
     Ok(report)
 }
@@ -172,7 +172,7 @@ fn expected(
     }
 }
 
-fn verdict(report: &Report) -> Option<String> {
+fn verdict(report: &Report, complete: &Completeness) -> Option<String> {
     let mut reasons = Vec::new();
     if !report.differences.is_empty() {
         reasons.push(format!("{} tables have another number of rows", report.differences.len()));
@@ -180,6 +180,11 @@ fn verdict(report: &Report) -> Option<String> {
     if !report.wrong.is_empty() {
         let (wrong, all) = (report.wrong.len() as u64, report.wrong.len() as u64 + report.assets);
         reasons.push(format!("{wrong} of {all} photos are not right"));
+    }
+    // A backup without photos brings none back, whatever it says of itself.
+    let (lost, right) = (report.without_file, report.assets);
+    if lost > 0 && (right == 0 || lost > right && complete.missing > complete.present) {
+        reasons.push(format!("{lost} of {} photos are not in the snapshot", lost + right + report.wrong.len() as u64));
     }
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }

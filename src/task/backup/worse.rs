@@ -1,0 +1,37 @@
+//! What is said of originals that the disk has worse than it had them: by asset, so that one that is gone does not hide behind
+//! another one that came back.
+
+use crate::base::Problem;
+use crate::catalog::query::kept::Worse;
+
+/// So many of a kind are named.
+const NAMED: usize = 10;
+
+/// Problems by name: the first few of each kind, and how many more.
+pub(super) fn problems(worse: &[Worse]) -> Vec<Problem> {
+    let kinds: [(fn(&Worse) -> bool, &str); 3] = [
+        (|it| it.missing, "the database names this photo, but its file is not there"),
+        (|it| it.rotten, "rotten on the disk: its bytes changed, and size and time of the file did not"),
+        (|it| !it.missing && !it.rotten, "its file is not what was uploaded any more"),
+    ];
+    kinds.into_iter().flat_map(|(is_kind, message)| of_kind(worse.iter().filter(|it| is_kind(it)), message)).collect()
+}
+
+fn of_kind<'a>(worse: impl Iterator<Item = &'a Worse>, message: &str) -> Vec<Problem> {
+    let all: Vec<&Worse> = worse.collect();
+    let mut problems: Vec<Problem> = all.iter().take(NAMED).map(|it| problem(it, message)).collect();
+    let more = all.len().saturating_sub(NAMED);
+    if more > 0 {
+        let kept = all.iter().skip(NAMED).filter(|it| it.kept).count();
+        let message = format!("the same; the bytes that were uploaded are kept of {kept} of them");
+        problems.push(Problem { subject: format!("{more} more photos"), message });
+    }
+    problems
+}
+
+fn problem(worse: &Worse, message: &str) -> Problem {
+    let kept =
+        if worse.kept { "the bytes that were uploaded are kept" } else { "no backup has the bytes that were uploaded" };
+    let subject = if worse.locked { "a locked photo".to_owned() } else { worse.name.clone() };
+    Problem { subject, message: format!("{message}; {kept}") }
+}
