@@ -15,11 +15,14 @@ use backup_library::{ANN, Home, noise, reads, set_mtime, sha1_of};
 use jiff::{SignedDuration, Timestamp};
 use sha1::{Digest, Sha1};
 use shoebox::base::monitor::{Collect, Silent};
+use shoebox::mount::{self, Mount};
 use shoebox::repo::{Session, prune};
 use shoebox::task::acknowledge::acknowledge;
 use shoebox::task::backup::{Options, backup};
 use shoebox::task::check::{self, Extent};
+use shoebox::task::open::open_view;
 use shoebox::task::restore::whole;
+use shoebox::view;
 
 /// So many photos.
 const PHOTOS: u64 = 40;
@@ -34,8 +37,11 @@ fn place(home: &Home, number: u64) -> PathBuf {
 
 /// A dump that names the photos by their SHA-1.
 fn dump(numbers: impl Iterator<Item = u64>) -> String {
-    let mut text =
-        "--\n-- PostgreSQL database dump\n--\n\nCOPY public.album (id, \"albumName\") FROM stdin;\n\\.\n\n".to_owned();
+    let mut text = "--\n-- PostgreSQL database dump\n--\n\n".to_owned();
+    for table in ["album", "asset", "\"user\""] {
+        writeln!(text, "CREATE TABLE public.{table} (x text);").unwrap();
+    }
+    text.push_str("COPY public.album (id, \"albumName\") FROM stdin;\n\\.\n\n");
     text.push_str("COPY public.asset (id, \"ownerId\", type, \"originalPath\", \"originalFileName\", checksum, \"localDateTime\", \"createdAt\") FROM stdin;\n");
     for number in numbers {
         let sha1 = hex::encode(Sha1::digest(photo(number)));
@@ -100,9 +106,13 @@ fn uploaded() -> BTreeMap<String, Option<String>> {
 
 /// The photos in UPLOAD_LOCATION as a full restore of the newest snapshot makes it, by name: SHA-1.
 fn restored(home: &Home, as_on_disk: bool) -> BTreeMap<String, String> {
+    restored_of(home, "latest", as_on_disk)
+}
+
+fn restored_of(home: &Home, snapshot: &str, as_on_disk: bool) -> BTreeMap<String, String> {
     let to = home.dir.path().join("restored");
     let options = whole::Options {
-        snapshot: "latest".to_owned(),
+        snapshot: snapshot.to_owned(),
         to: to.clone(),
         external: Vec::new(),
         accept_non_empty: false,
@@ -122,9 +132,13 @@ fn restored(home: &Home, as_on_disk: bool) -> BTreeMap<String, String> {
 
 /// The same without shoebox: `files/` with what is in `uploaded/` over it.
 fn recovered(home: &Home) -> BTreeMap<String, String> {
+    recovered_of(home, "latest")
+}
+
+fn recovered_of(home: &Home, snapshot: &str) -> BTreeMap<String, String> {
     let to = home.dir.path().join("recovered");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/recover");
-    let said = Command::new(script).arg(home.repo_path()).arg(&to).output().unwrap();
+    let said = Command::new(script).arg(home.repo_path()).arg(snapshot).arg(&to).output().unwrap();
     assert_eq!(said.status.code(), Some(0), "{}", String::from_utf8_lossy(&said.stderr));
     let photos = |folder: &str| fs::read_dir(to.join(folder).join(format!("upload/{ANN}"))).into_iter().flatten();
     let all = photos("files").chain(photos("uploaded")).map(|entry| entry.unwrap());
@@ -325,6 +339,126 @@ fn a_backup_without_photos_is_never_green_and_a_drill_of_it_fails() {
 
 fn status(home: &Home) -> String {
     shoebox(home, &["status"])
+}
+
+/// Nights of the service after which the last copy that retention keeps is of an attacked library.
+const NIGHTS: u64 = 60;
+/// The night before which the library is attacked, and the one after which a person calls that right.
+const ATTACK: u64 = 3;
+const MISTAKE: u64 = 6;
+
+/// What befalls a library: what it is called, how many of its photos, and what becomes of each.
+const ATTACKS: [(&str, u64, Fate); 7] = [
+    ("encrypted in place", PHOTOS, FATES[0].1),
+    ("encrypted and renamed", PHOTOS, FATES[1].1),
+    ("half of them zeros", PHOTOS / 2, |path| {
+        fs::write(path, vec![0; fs::metadata(path).unwrap().len() as usize]).unwrap()
+    }),
+    ("rotten", 1, rot),
+    ("truncated", PHOTOS, FATES[2].1),
+    ("a wrong disk", PHOTOS, FATES[5].1),
+    ("gone", PHOTOS - 5, FATES[4].1),
+];
+
+fn rot(path: &Path) {
+    let (mtime, mut bytes) = (filetime(path), fs::read(path).unwrap());
+    bytes[100] ^= 1;
+    fs::write(path, bytes).unwrap();
+    set_mtime(path, mtime);
+}
+
+#[test]
+fn every_good_byte_comes_back_after_sixty_nights_of_retention() {
+    std::thread::scope(|scope| {
+        let attacks = ATTACKS.map(|attack| scope.spawn(move || sixty_nights(attack)));
+        attacks.into_iter().for_each(|attack| attack.join().unwrap());
+    });
+}
+
+fn sixty_nights((name, many, fate): (&str, u64, Fate)) {
+    let home = home_for_service();
+    for night in 1..=NIGHTS {
+        if night == ATTACK {
+            (1..=many).for_each(|number| fate(&place(&home, number)));
+        }
+        home.write("upload/of the night.bin", &noise(night, 20_000));
+        // Rot is seen by who reads every file again.
+        let is_thorough = night == ATTACK && name == "rotten";
+        let command: &[&str] = if is_thorough { &["backup", "--paranoid"] } else { &["run", "--once"] };
+        let (code, said) = at_night(&home, night, command);
+        let is_bad = (ATTACK..MISTAKE).contains(&night);
+        assert_eq!(code, if is_bad { 3 } else { 0 }, "{name}, night {night}: {said}");
+        if is_bad {
+            let (code, said) = at_night(&home, night, &["status"]);
+            assert!(code == 3 && said.contains("RED   alarm of snapshot"), "{name}, night {night}: {said}");
+            assert_eq!(home.repository().snapshot_ids().unwrap().len() as u64, night, "{name}: {said}");
+        }
+        if night == MISTAKE - 1 {
+            assert_eq!(at_night(&home, night, &["acknowledge", "latest"]).0, 0);
+        }
+    }
+    let ids = home.repository().snapshot_ids().unwrap();
+    assert!(ids.len() <= 8 && ids[0].to_string() > date(ATTACK), "{name}: {ids:?}");
+    for id in &ids {
+        assert_eq!(restored_of(&home, &id.to_string(), false), by_path(), "{name}, {id}");
+        assert_eq!(recovered_of(&home, &id.to_string()), by_path(), "{name}, {id}");
+    }
+    assert!(mounted(&home, ids.len()), "{name}: the mount");
+    check(&home);
+}
+
+/// A library with a repository and the settings of a service.
+fn home_for_service() -> Home {
+    let home = Home::new();
+    (1..=PHOTOS).for_each(|number| drop(home.write(format!("upload/{ANN}/{number}.jpg"), &photo(number))));
+    home.write_dump(&dump(1..=PHOTOS));
+    fs::remove_dir_all(home.repo_path()).unwrap();
+    let settings = format!(
+        "repository = {:?}\n[backup]\nupload-location = {:?}\ndump = {:?}\n[forget]\nkeep-daily = 7\n[run]\njitter = \"0s\"\n\
+         forget-every = \"@every 1m\"\nprune-every = \"@every 1m\"\ncheck-every = \"@every 1m\"\ndrill-every = \"never\"\n",
+        home.repo_path(),
+        home.upload(),
+        home.dump_path()
+    );
+    fs::write(home.dir.path().join("shoebox.toml"), settings).unwrap();
+    assert_eq!(at_night(&home, 0, &["init"]).0, 0);
+    home
+}
+
+fn date(night: u64) -> String {
+    (jiff::civil::date(2026, 12, 1) + jiff::Span::new().days(night as i64)).to_string()
+}
+
+/// The exit code and what was said, at half past two of that night.
+fn at_night(home: &Home, night: u64, arguments: &[&str]) -> (i32, String) {
+    let mut command = Command::new("faketime");
+    command.args(["-f", &format!("{} 02:30:00", date(night))]).arg(env!("CARGO_BIN_EXE_shoebox")).args(arguments);
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("TZ", "UTC");
+    let output = command.env("SHOEBOX_CONFIG", home.dir.path().join("shoebox.toml")).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// True when all photos of so many snapshots read right through the kernel; also where there is no FUSE.
+fn mounted(home: &Home, snapshots: usize) -> bool {
+    if fs::File::options().read(true).write(true).open("/dev/fuse").is_err() {
+        println!("skipped: /dev/fuse cannot be opened");
+        return true;
+    }
+    let point = home.dir.path().join("mount");
+    fs::create_dir(&point).unwrap();
+    let view = open_view(&home.repository(), view::Options::default()).unwrap();
+    let mount = Mount::start(view, &point, &mount::Options::default()).unwrap();
+    let folders = fs::read_dir(point.join("snapshots")).unwrap().map(|entry| entry.unwrap().path());
+    let right = folders.filter(|snapshot| {
+        let photos = fs::read_dir(snapshot.join("users/Ann Lee/by date/2025/2025-01")).unwrap();
+        let photos = photos.map(|entry| entry.unwrap());
+        let read = photos.map(|entry| (entry.file_name().into_string().unwrap(), Some(sha1_of(&entry.path()))));
+        read.collect::<BTreeMap<_, _>>() == uploaded()
+    });
+    let right = right.count();
+    drop(mount);
+    right == snapshots
 }
 
 /// Says which rows of SEMANTICS.md a test holds.

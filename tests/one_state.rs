@@ -112,6 +112,7 @@ fn options(to: &Path) -> Options {
         external: Vec::new(),
         accept_non_empty: false,
         overwrite: false,
+        as_on_disk: false,
         dry_run: false,
     }
 }

@@ -43,7 +43,8 @@ to be gone, files that came while the backup ran (the next snapshot tells).
 Rot is noticed when a file is read again although its size and time are the same: `shoebox backup --paranoid`.
 
 JSON: one object a finding: {\"finding\": \"no_file\"|\"no_live_video\"|\"rotten\"|\"edited\"|\"differs\"|\"no_sidecar\"|\"elsewhere\"|\"no_row\"|\"not_covered\",
-\"owner\", \"owner_name\", \"asset\", \"name\", \"taken\", \"path\", \"found\", \"of\", \"snapshot\", \"count\", \"size\", \"trashed\", \"locked\"}; the last is
+\"owner\", \"owner_name\", \"asset\", \"name\", \"taken\", \"path\", \"found\", \"of\", \"snapshot\", \"kept\": the uploaded bytes are, \"count\",
+\"size\", \"trashed\", \"locked\"}; the last is
 {\"finding\": \"summary\", \"snapshot\", \"findings\", \"totals\": {CLASS: {\"count\", \"bytes\"}}, \"aside\": {…}}. Exit code 3: something was found";
 
 impl Args {
@@ -158,6 +159,7 @@ fn clues(finding: &Finding) -> String {
             _ => format!("where {of} has the same bytes"),
         });
     }
+    clues.extend(finding.kept.then(|| "the bytes that were uploaded are kept".to_owned()));
     match (&finding.snapshot, finding.asset, finding.class) {
         (Some(id), Some(asset), Class::NoFile | Class::Rotten | Class::Edited | Class::Differs) => {
             let locked = if finding.locked { " --locked" } else { "" };

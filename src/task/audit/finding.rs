@@ -96,6 +96,8 @@ pub struct Finding {
     pub of: Option<String>,
     /// The newest snapshot that has what is missing.
     pub snapshot: Option<SnapshotId>,
+    /// The bytes that Immich recorded are kept: they are what is shown and restored, and stay while a snapshot names them.
+    pub kept: bool,
     /// More than one only of a library that is not covered.
     pub count: u64,
     /// Bytes, where they are known.

@@ -10,6 +10,7 @@ use super::survey::{Raw, Survey, asset, right_version};
 use crate::base::library::{Asset, User, Visibility};
 use crate::base::{Result, SnapshotId};
 use crate::catalog::query::audit::{self as ask, Lying, Suspect};
+use crate::catalog::query::kept;
 use crate::catalog::query::view::Id;
 
 /// Everything that `survey` found, of `user` alone if given.
@@ -62,6 +63,7 @@ fn blank(class: Class, owners: &Owners, owner: Option<Uuid>) -> Finding {
         found: None,
         of: None,
         snapshot: None,
+        kept: false,
         count: 1,
         size: None,
         trashed: false,
@@ -98,6 +100,11 @@ fn of_asset(survey: &mut Survey<'_>, owners: &Owners, class: Class, suspect: &Su
             finding.snapshot = right_snapshot(db, suspect, at)?;
         }
         (_, None) => finding.snapshot = earlier_snapshot(db, suspect)?,
+    }
+    // What no snapshot has on its disk any more, this one restores as it was uploaded.
+    finding.kept = kept::content(db, &suspect.id, at)?.is_some();
+    if finding.kept && finding.snapshot.is_none() {
+        finding.snapshot = Some(SnapshotId::from_seconds(at)?);
     }
     Ok(finding)
 }

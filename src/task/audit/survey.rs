@@ -13,7 +13,7 @@ use super::finding::{Aside, Class};
 use crate::base::library::{Asset, ExternalLibrary, Record, User};
 use crate::base::{Error, Result, Sha1};
 use crate::catalog::query::audit::{self as ask, Lying, Suspect, Version};
-use crate::catalog::query::view;
+use crate::catalog::query::{kept, view};
 
 /// A thing that was found, not named yet.
 #[derive(Debug)]
@@ -153,6 +153,7 @@ impl Survey<'_> {
         Ok(Some(match right {
             Some(right) if (right.size, right.mtime) == (size, mtime) => Class::Rotten,
             Some(_) => Class::Edited,
+            None if kept::content(self.db, &suspect.id, self.at)?.is_some() => Class::Edited,
             None => Class::Differs,
         }))
     }
