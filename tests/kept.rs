@@ -387,7 +387,9 @@ fn sixty_nights((name, many, fate): (&str, u64, Fate)) {
         let command: &[&str] = if is_thorough { &["backup", "--paranoid"] } else { &["run", "--once"] };
         let (code, said) = at_night(&home, night, command);
         let is_bad = (ATTACK..MISTAKE).contains(&night);
-        assert_eq!(code, if is_bad { 3 } else { 0 }, "{name}, night {night}: {said}");
+        // A backup without a single file of a photo is never well, whatever a person says.
+        let is_empty = night >= ATTACK && name == "encrypted and renamed";
+        assert_eq!(code, if is_bad || is_empty { 3 } else { 0 }, "{name}, night {night}: {said}");
         if is_bad {
             let (code, said) = at_night(&home, night, &["status"]);
             assert!(code == 3 && said.contains("RED   alarm of snapshot"), "{name}, night {night}: {said}");
@@ -431,6 +433,9 @@ fn date(night: u64) -> String {
 
 /// The exit code and what was said, at half past two of that night.
 fn at_night(home: &Home, night: u64, arguments: &[&str]) -> (i32, String) {
+    // Immich's own backup of that night.
+    let time: jiff::Timestamp = format!("{}T02:00:00Z", date(night)).parse().unwrap();
+    set_mtime(&home.dump_path(), time.as_nanosecond() as i64);
     let mut command = Command::new("faketime");
     command.args(["-f", &format!("{} 02:30:00", date(night))]).arg(env!("CARGO_BIN_EXE_shoebox")).args(arguments);
     command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("TZ", "UTC");

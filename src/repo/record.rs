@@ -159,6 +159,12 @@ impl SnapshotRecord {
         self.dump.made.map_or(taken, |made| made.min(taken))
     }
 
+    /// False when every original lay on the disk as Immich recorded it.
+    pub fn lacks_originals(&self) -> bool {
+        let Completeness { missing, changed, not_covered, .. } = self.completeness;
+        missing + changed + not_covered > 0
+    }
+
     /// True when its database names photos and it has none of them.
     pub fn lacks_all_originals(&self) -> bool {
         self.is_good() && self.census.assets > 0 && self.completeness.present == 0

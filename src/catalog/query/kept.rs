@@ -102,45 +102,6 @@ pub fn ranges(db: &Connection) -> Result<Vec<Range>> {
     })
 }
 
-/// An original that the disk had not as Immich recorded it, with the recorded bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Original {
-    /// Where the database says that it is.
-    pub path: Option<Vec<u8>>,
-    /// Row of the file with other bytes; `None` where there was none.
-    pub file: Option<u64>,
-    pub content: i64,
-    /// The archive that holds them, and where they begin in it.
-    pub archive: i64,
-    pub offset: u64,
-    pub size: u64,
-    /// The instant it was taken, milliseconds since 1970.
-    pub created: i64,
-}
-
-/// The kept originals of the snapshot at `at`. One pass over its assets.
-pub fn originals(db: &Connection, at: i64) -> Result<Vec<Original>> {
-    let content = column("id", "a.id", "a.sha1", "?1");
-    let sql = format!(
-        "SELECT o.path, o.file, c.id, c.archive, c.offset, c.size, o.created FROM
-           (SELECT a.path, a.created, {content} AS content,
-              (SELECT f.file FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND f.until > ?1) AS file
-            FROM asset a WHERE a.since <= ?1 AND +a.until > ?1 AND a.sha1 IS NOT NULL) o
-         CROSS JOIN content c ON c.id = o.content"
-    );
-    many(db, &sql, [at], |row| {
-        Ok(Original {
-            path: row.get(0)?,
-            file: row.get(1)?,
-            content: row.get(2)?,
-            archive: row.get(3)?,
-            offset: unsigned(row.get(4)?),
-            size: unsigned(row.get(5)?),
-            created: row.get(6)?,
-        })
-    })
-}
-
 /// An original that the disk has not as Immich recorded it, and had before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Worse {
@@ -171,7 +132,8 @@ pub fn worsened(db: &Connection, before: Option<i64>, at: i64) -> Result<Vec<Wor
          LEFT JOIN asset o ON o.id = a.id AND o.since <= ?2 AND o.until > ?2
          LEFT JOIN asset_file p ON p.asset = a.id AND p.part = 0 AND p.since <= ?2 AND p.until > ?2
          LEFT JOIN content q ON q.id = p.content
-         WHERE a.since <= ?1 AND +a.until > ?1 AND (n.asset IS NULL OR n.differs = 1 AND c.sha1 <> a.sha1)
+         WHERE a.since <= ?1 AND +a.until > ?1 AND (n.asset IS NULL OR n.differs = 1)
+           AND (n.asset IS NULL OR c.sha1 <> a.sha1)
            AND CASE WHEN o.id IS NULL THEN (?2 IS NOT NULL OR n.asset IS NULL) AND NOT ({EXTERNAL})
                     ELSE p.asset IS NOT NULL AND (n.asset IS NULL OR p.differs = 0 OR q.sha1 = o.sha1) END
            AND json_extract(a.line, '$.offline') IS NOT 1

@@ -6,7 +6,8 @@
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use super::kept::{self, HELD};
-use crate::base::{Hash, Result, Sha1, SnapshotId};
+use super::unsigned;
+use crate::base::{Error, Hash, Result, Sha1, SnapshotId};
 
 /// An id as Immich gives it.
 pub type Id = [u8; 16];
@@ -265,7 +266,7 @@ pub fn members(db: &Connection, source: Source, at: i64, locked: bool, mut each:
     let mut ask = db.prepare_cached(&sql)?;
     let mut rows = ask.query((at, key, extra, locked))?;
     while let Some(row) = rows.next()? {
-        each(member(row)?);
+        each(member(db, row, at)?);
     }
     Ok(())
 }
@@ -282,44 +283,56 @@ const LOCKED: &str = "a.visibility = 3 AND a.visibility <> 0
 const GONE: &str = "SELECT d.id FROM asset d WHERE d.until > ?1 AND d.until < 9223372036854775807 AND d.owner = ?2
     AND NOT EXISTS (SELECT 1 FROM asset n WHERE n.id = d.id AND n.since <= d.until AND n.until > d.until)";
 
+/// Sizes of files that may have other bytes than were recorded are told as negative numbers: a look for what is kept is taken
+/// for these alone.
 fn member_query(head: &str, from: &str) -> String {
     let bytes = |asset: &str, part: u8| {
         format!(
-            "(SELECT f.size FROM asset_file f WHERE f.asset = {asset} AND f.part = {part} AND f.since <= ?1 AND f.until > ?1)"
+            "(SELECT CASE WHEN f.differs THEN -1 - f.size ELSE f.size END FROM asset_file f WHERE f.asset = {asset} AND f.part = {part} AND f.since <= ?1 AND f.until > ?1)"
         )
     };
     let (original, sidecar, moving) = (bytes("a.id", 0), bytes("a.id", 1), bytes("a.live", 0));
-    let kept = kept::column("size", "a.id", "a.sha1", "?1");
-    let kept_moving = kept::column("size", "v.id", "v.sha1", "?1");
-    let half = "FROM asset v WHERE v.id = a.live AND v.since <= ?1 AND v.until > ?1";
     format!(
         "SELECT {head}, a.id, a.name, a.added, a.created,
          (SELECT v.name FROM asset v WHERE v.id = a.live ORDER BY v.since DESC LIMIT 1),
-         {original}, {sidecar}, {moving}, (SELECT v.created {half} AND (v.visibility <> 3 OR ?4)),
-         {kept}, (SELECT {kept_moving} {half})
+         {original}, {sidecar}, {moving},
+         (SELECT v.created FROM asset v WHERE v.id = a.live AND v.since <= ?1 AND v.until > ?1
+          AND (v.visibility <> 3 OR ?4)), a.live
          FROM {from}"
     )
 }
 
-fn member(row: &Row<'_>) -> rusqlite::Result<Member> {
+fn member(db: &Connection, row: &Row<'_>, at: i64) -> Result<Member> {
     let holds: bool = row.get(1)?;
-    let size = |column| Ok::<Option<u64>, rusqlite::Error>(if holds { row.get(column)? } else { None });
-    let shown = |kept, file| {
-        let kept = size(kept)?.map(|size| Shown { size, kept: true });
-        Ok::<_, rusqlite::Error>(kept.or(size(file)?.map(|size| Shown { size, kept: false })))
+    let size = |column| Ok::<Option<i64>, Error>(if holds { row.get(column)? } else { None });
+    let id: Id = row.get(2)?;
+    let moving = match (row.get(10)?, row.get::<_, Option<Id>>(11)?) {
+        (Some(created), Some(half)) if holds => shown(db, &half, at, size(9)?)?.map(|shown| (created, shown)),
+        _ => None,
     };
-    let moving = row.get::<_, Option<i64>>(10)?.zip(shown(12, 9)?);
+    let original = if holds { shown(db, &id, at, size(7)?)? } else { None };
     Ok(Member {
         row: row.get(0)?,
-        id: row.get(2)?,
+        id,
         name: row.get(3)?,
         added: row.get(4)?,
         created: row.get(5)?,
         video: row.get(6)?,
-        original: shown(11, 7)?,
-        sidecar: size(8)?,
+        original,
+        sidecar: size(8)?.map(unsigned),
         moving,
     })
+}
+
+/// What the asset `id` shows, whose file has so many bytes: less than none where they may be others than were recorded.
+fn shown(db: &Connection, id: &Id, at: i64, file: Option<i64>) -> Result<Option<Shown>> {
+    match file {
+        Some(size) if size >= 0 => Ok(Some(Shown { size: unsigned(size), kept: false })),
+        _ => {
+            let kept = kept::content(db, id, at)?.map(|(_, size)| Shown { size, kept: true });
+            Ok(kept.or(file.map(|size| Shown { size: unsigned(-1 - size), kept: false })))
+        }
+    }
 }
 
 /// The months of the years -9999 to 9999: a wall clock shows no others.

@@ -5,13 +5,14 @@
 //! acknowledged last does not count.
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::Connection;
+
+use super::worse_since;
 
 use crate::base::amount::{count, plural, size};
 use crate::base::library::Account;
 use crate::base::{Error, Result, SnapshotId};
-use crate::catalog::query::kept::{Worse, worsened};
-use crate::repo::{Repository, SnapshotRecord};
+use crate::catalog::query::kept::Worse;
+use crate::repo::{Repository, SnapshotRecord, Staged};
 
 /// How long a snapshot is compared with.
 const WINDOW: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -113,12 +114,12 @@ const SHARE: u64 = 1;
 const MANY: u64 = 100;
 const FEW: u64 = 3;
 
-/// Why the snapshot `now`, which `db` has, is alarming for what the disk made of its originals: how many are gone, or changed,
+/// Why a snapshot is alarming for what the disk made of its originals: how many are gone, or changed,
 /// that were right in the newest or in the oldest of `before`; of a library that was never backed up, how many have no file.
 /// Any that rotted.
-pub(super) fn lost(db: &Connection, before: &[SnapshotRecord], now: &SnapshotRecord) -> Result<Option<String>> {
+pub(super) fn lost(staged: &Staged, before: &[SnapshotRecord]) -> Result<Option<String>> {
     let since = |record: Option<&SnapshotRecord>| {
-        let worse = worsened(db, record.map(|record| record.id.seconds()), now.id.seconds())?;
+        let worse = worse_since(staged, record.map(|record| record.id.seconds()))?;
         Ok::<_, Error>((worse, record.map(|record| record.id)))
     };
     let mut losses = vec![since(before.last())?];
@@ -126,7 +127,8 @@ pub(super) fn lost(db: &Connection, before: &[SnapshotRecord], now: &SnapshotRec
     if before.len() > 1 {
         losses.push(since(before.first())?);
     }
-    let originals = now.completeness.present + now.completeness.missing;
+    let complete = &staged.record().completeness;
+    let originals = complete.present + complete.missing;
     let alarming = losses.into_iter().filter(|(worse, _)| is_alarming(worse, originals));
     Ok(alarming.max_by_key(|(worse, _)| worse.len()).map(|(worse, since)| told(&worse, since, originals)))
 }

@@ -132,9 +132,8 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     };
     let last_good = last_good(&session)?;
     let (mut staged, pass) = work.run(id, last_good).inspect_err(|error| keep_what_is_done(error, &sink))?;
-    let worse = worsened(staged.catalog(), last_good, id.seconds())?;
-    let lost = alarm::lost(staged.catalog(), &work.before, staged.record())?;
-    staged.add_alarm(lost.into_iter().collect());
+    let worse = worse_since(&staged, last_good)?;
+    staged.add_alarm(alarm::lost(&staged, &work.before)?.into_iter().collect());
     drop(work);
     let tallies = match staged.record().is_good() {
         true => audit::count(staged.catalog(), id.seconds())?,
@@ -150,6 +149,14 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     let mut report = report(record, pass, written, &worse, max_age);
     report.problems.extend(views);
     Ok(Report { is_acknowledged: is_accepted, audit: tallies, standing, reread, ..report })
+}
+
+/// The originals that are worse on the disk than in the snapshot at `before`. Most nights have none, and cost no look.
+fn worse_since(staged: &Staged, before: Option<i64>) -> Result<Vec<Worse>> {
+    match staged.record().lacks_originals() {
+        true => worsened(staged.catalog(), before, staged.record().id.seconds()),
+        false => Ok(Vec::new()),
+    }
 }
 
 /// Who is asked to stop finishes the archive at hand, so that the next run goes on from there.
@@ -280,9 +287,7 @@ impl Work<'_> {
         let mut pass = self.files(&taken.plan, None)?;
         let mut staged = self.stage(id, &taken, &pass)?;
         let mut apart = self.apart(&staged)?;
-        let mut is_due = pass.is_unsettled()
-            || !apart.is_empty()
-            || !worsened(staged.catalog(), last_good, id.seconds())?.is_empty();
+        let mut is_due = pass.is_unsettled() || !apart.is_empty() || !worse_since(&staged, last_good)?.is_empty();
         for _ in 1..LOOKS {
             if !is_due {
                 break;
