@@ -173,6 +173,10 @@ fn emitted(emitted: &Emitted, output: &Output) -> Result<Done> {
     if !emitted.listed {
         output.note("note: Immich lists only names such as immich-db-backup-20261122T145323-v3.1.0-pg15.20.sql.gz; give a folder and it is named so");
     }
+    let name = emitted.file.file_name().unwrap_or_default().to_string_lossy();
+    if emitted.listed && !name.contains("-v") {
+        output.note("note: Immich's page marks a file as fit by the version in its name, and this name has none; give a folder and it is named so from v2.5 on");
+    }
     let text = format!(
         "wrote {} ({}, {} in {}) of {}",
         emitted.file.display(),

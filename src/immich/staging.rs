@@ -167,6 +167,10 @@ impl Staging {
         if self.has("asset.stack_parent") {
             self.db.execute_batch(include_str!("adapt_stacks.sql")).staged()?;
         }
+        if self.has("person_user") {
+            // Since v3.3 a partner's photos show a person also where they are not in the viewer's timeline.
+            self.db.execute_batch("UPDATE partner SET timeline = 1").staged()?;
+        }
         self.db.execute_batch(include_str!("adapt.sql")).staged()?;
         self.db.execute_batch("COMMIT").staged()
     }

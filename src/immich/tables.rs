@@ -245,7 +245,18 @@ pub static TABLES: &[Table] = &[
         from: &["partner", "partners"],
         only: None,
         index: "owner, viewer",
-        columns: &[must("owner", &["sharedById"], Id), must("viewer", &["sharedWithId"], Id)],
+        columns: &[
+            must("owner", &["sharedById"], Id),
+            must("viewer", &["sharedWithId"], Id),
+            may("timeline", &["inTimeline"], Flag),
+        ],
+    },
+    Table {
+        name: "person_user",
+        from: &["person_user"],
+        only: None,
+        index: "grp",
+        columns: &[must("grp", &["personGroupId"], Id)],
     },
     Table {
         name: "stack",

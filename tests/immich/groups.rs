@@ -55,7 +55,7 @@ impl Cluster {
         let text = rows(&photos, text, "asset", "id ownerId type originalPath originalFileName visibility deletedAt");
         let text = rows(&faces, text, "asset_face", "id assetId personGroupId");
         let text = rows(&self.people, text, "person", "personGroupId ownerId name createdAt");
-        let text = rows(&self.partners, text, "partner", "sharedById sharedWithId");
+        let text = rows(&self.partners, text, "partner", "sharedById sharedWithId inTimeline");
         text.copy("person_group", "id clusterGroupId createdAt", &[&format!("{} {} {}", id(OMA), id(0xf1), self.group)])
             .tail(true)
     }
@@ -103,8 +103,19 @@ fn each_owner_of_a_group_has_the_person_with_their_own_photos() {
 
 #[test]
 fn photos_of_a_partner_who_shares_are_shown_and_not_the_other_way_round() {
-    let cluster = Cluster { partners: vec![format!("{BO} {ANN}")], ..Cluster::new() };
+    let cluster = Cluster { partners: vec![format!("{BO} {ANN} t")], ..Cluster::new() };
     assert_eq!(cluster.shown(), expected([("Elise", &[2]), ("Liesl", &[3]), ("Oma", &[1, 2])]));
+}
+
+#[test]
+fn a_partner_who_is_not_in_the_timeline_is_shown_since_v3_3_alone() {
+    let cluster = Cluster { partners: vec![format!("{BO} {ANN} f")], ..Cluster::new() };
+    assert_eq!(cluster.shown()["Oma"], BTreeSet::from([1]));
+    let sharing = Text::default().copy("person_user", "personGroupId sharedById sharedWithId role", &[]);
+    let text =
+        cluster.dump().0.replace("COPY public.person_group ", &format!("{}COPY public.person_group ", sharing.0));
+    let shown = records(&read(text.as_bytes())).into_iter().filter(|record| matches!(record, Record::PersonAsset(_)));
+    assert_eq!(shown.count(), 4);
 }
 
 #[test]
@@ -112,7 +123,7 @@ fn what_a_partner_keeps_to_themselves_is_not_shown() {
     for [visibility, deleted] in
         [["archive", r"\N"], ["locked", r"\N"], ["hidden", r"\N"], ["vault", r"\N"], ["timeline", LATER]]
     {
-        let mut cluster = Cluster { partners: vec![format!("{BO} {ANN}")], ..Cluster::new() };
+        let mut cluster = Cluster { partners: vec![format!("{BO} {ANN} t")], ..Cluster::new() };
         cluster.photos[1] = [BO, visibility, deleted];
         assert_eq!(cluster.shown()["Oma"], BTreeSet::from([1]), "{visibility} {deleted}");
     }

@@ -247,6 +247,25 @@ fn a_dump_of_one_database_says_what_the_api_said() {
 }
 
 #[test]
+fn the_form_of_v3_2_says_the_same_of_everyone_and_keeps_owners_of_one_group_apart() {
+    let Some(bytes) = file("state-2-as-3.2", "pg_dump-immich.sql.gz") else { return };
+    let plain = Library::of(&good(&bytes, None));
+    plain.agrees(&truth("state-2"));
+    let dump = good(&file("state-2-as-3.2", "pg_dump-immich-cluster.sql.gz").unwrap(), None);
+    assert_eq!((&dump.warnings, &dump.lacks), (&Vec::new(), &Vec::new()));
+    let mut cluster = Library::of(&dump);
+    let elise = cluster.people.iter().find(|(_, name)| *name == "Oma Elise").unwrap().0.clone();
+    cluster.people.remove(&elise);
+    assert_eq!(cluster.people, plain.people, "nobody's id is another");
+    let of_elise = |shown: &BTreeSet<String>| shown.contains("Oma Elise");
+    let photos: Vec<String> =
+        cluster.shows.iter().filter(|(_, shown)| of_elise(shown)).map(|(id, _)| id.clone()).collect();
+    assert_eq!(photos.iter().map(|id| cluster.assets[id].name.as_str()).collect::<Vec<_>>(), ["DSC_0100.JPG"]);
+    assert_eq!(cluster.shows.remove(&photos[0]), Some(BTreeSet::from(["Oma Elise".to_owned()])), "by no other name");
+    assert_eq!(cluster.shows, plain.shows);
+}
+
+#[test]
 fn a_dump_of_the_cluster_says_what_the_api_said() {
     for state in ["state-1", "state-2"] {
         let Some(bytes) = file(state, "pg_dumpall.sql") else { return };
