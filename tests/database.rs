@@ -175,8 +175,29 @@ fn a_database_of_immich_is_refused_and_replaced_only_when_told() {
     let plan = database::plan(&home.repository(), &Options { replace: true, ..options.clone() }, &Silent).unwrap();
     assert!(plan.replace > 10 && plan.obstacles.is_empty(), "{plan:?}");
     assert_eq!(contents(&server, "immich"), changed);
-    restore(&home, &Options { replace: true, ..options });
+    let report = restore(&home, &Options { replace: true, ..options.clone() });
     assert_eq!(contents(&server, "immich"), expected);
+    // What was there is kept, whole.
+    assert_eq!(contents(&server, &report.kept.unwrap()), changed);
+    // Not under the feet of somebody who works with it.
+    let mut other = server.client("psql", "immich").args(["-c", "SELECT pg_sleep(600)"]).spawn().unwrap();
+    while server.psql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'") != "1" {
+    }
+    let refused = database::restore(&home.repository(), &Options { replace: true, ..options }, &Silent).unwrap_err();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(
+        told(&refused).contains("in use by 1 other") && told(&refused).contains("stop Immich"),
+        "{}",
+        told(&refused)
+    );
+    let databases = server.psql("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'immich%'");
+    assert_eq!((databases.as_str(), roles(&server).as_str()), ("2", "postgres"));
+}
+
+/// Roles that may log in.
+fn roles(server: &Postgres) -> String {
+    server.psql("postgres", "SELECT string_agg(rolname, ',') FROM pg_roles WHERE rolcanlogin")
 }
 
 /// A repository whose dump is `text`.
@@ -202,6 +223,7 @@ fn a_dump_that_fails_leaves_nothing_and_names_its_line() {
     let expected = format!("line {line} of the dump (table smart_search)");
     assert!(error.to_string().contains(&expected), "{expected}: {}", told(&error));
     assert_eq!(server.psql("immich", "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
+    assert_eq!(roles(&server), "postgres");
     restore(&with_dump(&whole), &to(&server, "immich"));
     // What was there stays when the replacement fails.
     let before = contents(&server, "immich");

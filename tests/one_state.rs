@@ -553,7 +553,14 @@ fn a_drill_asks_for_the_path_as_well_as_for_the_bytes() {
     let drilled = |home: &Home| {
         home.backup();
         let servers = Servers::None;
-        let options = drill::Options { snapshot: "latest".into(), servers, require_server: false, assets: 9, seed: 1 };
+        let options = drill::Options {
+            snapshot: "latest".into(),
+            servers,
+            sandbox: true,
+            require_server: false,
+            assets: 9,
+            seed: 1,
+        };
         drill::drill(&home.repository(), &options, &Collect::default()).unwrap()
     };
     // What moved is laid right by a recovery, so nothing is wrong with it.

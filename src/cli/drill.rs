@@ -32,6 +32,9 @@ pub(super) struct Args {
     /// A container of this image, or of Immich's own that fits the dump
     #[arg(long, value_name = "IMAGE", num_args = 0..=1, default_missing_value = "", group = "server")]
     docker: Option<String>,
+    /// Put no walls around the server: what the dump runs has your rights on this machine; for a dump that is trusted
+    #[arg(long, env = "SHOEBOX_DRILL_NO_SANDBOX", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
+    no_sandbox: bool,
     /// No server: read the dump and count its rows only, which is no success
     #[arg(long, group = "server")]
     no_server: bool,
@@ -45,7 +48,8 @@ pub(super) struct Args {
 
 const EXAMPLES: &str = "\
 Which server: the best of this machine's that has the extensions which the dump needs; else a container, if docker answers (its
-image is fetched). It listens to nobody else, and its data lies in TMPDIR: about twice the dump's size. Without one the dump
+image is fetched). It stands behind walls (bubblewrap, or the container): no network, no repository, and the dump is loaded by a
+role without power. It listens to nobody else, and its data lies in TMPDIR: about twice the dump's size. Without one the dump
 is only read and its rows are counted: that is no success, and is said.
 
 Examples:
@@ -90,7 +94,8 @@ impl Args {
             _ => Servers::Any { docker },
         };
         let seed = self.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().1 >> 32);
-        Options { snapshot: self.snapshot, servers, require_server: self.require_server, assets: self.assets, seed }
+        let (sandbox, require_server) = (!self.no_sandbox, self.require_server);
+        Options { snapshot: self.snapshot, servers, sandbox, require_server, assets: self.assets, seed }
     }
 }
 

@@ -9,7 +9,7 @@ use super::server::{ServerArgs, password};
 use super::{Done, Global};
 use crate::base::{Error, Result};
 use crate::source::Access;
-use crate::task::database::{self, Emitted, Options, Plan, Report};
+use crate::task::database::{self, Emitted, Options, Plan, Report, Rights};
 
 /// Bring the database back: load a snapshot's dump into a fresh PostgreSQL server
 ///
@@ -33,17 +33,20 @@ pub(super) struct Args {
     /// Only say what would be done, and why
     #[arg(long)]
     plan: bool,
-    /// Drop what Immich has in the database now, in the same transaction
+    /// Put what is loaded into the place of a database that has Immich's tables; that one is kept under another name
     #[arg(long)]
     replace: bool,
     /// Make the roles of a cluster dump that are not there (without passwords), and leave everything with its owner
-    #[arg(long)]
+    #[arg(long, requires = "trust_dump")]
     roles: bool,
+    /// Load with the rights of the user who connects, and not as a role without power: what the dump's functions do, they do as that user
+    #[arg(long)]
+    trust_dump: bool,
     /// How long to wait until the server answers
     #[arg(long, value_name = "TIME", default_value = "60s")]
     wait_for: jiff::SignedDuration,
     /// Write a file that Immich's own web restore takes, instead of asking a server; a folder gets it under the right name
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan", "replace", "roles", "from"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan", "replace", "roles", "trust_dump", "from"])]
     emit: Option<PathBuf>,
 }
 
@@ -61,7 +64,7 @@ Examples:
   shoebox restore-database --emit /srv/immich/library/backups
 
 JSON: the plan: {\"snapshot\", \"kind\", \"dump_postgres\", \"immich\", \"server\", \"database\", \"user\", \"create\", \"replace\", \"extensions\": [], \"changes\": [{\"what\", \"why\",
-\"statements\", \"line\"}], \"tables\", \"rows\", \"bytes\", \"warnings\": [], \"obstacles\": [{\"what\", \"next\"}]}; without --plan {\"plan\", \"tables\", \"rows\", \"differences\": []}.
+\"statements\", \"line\"}], \"tables\", \"rows\", \"bytes\", \"warnings\": [], \"obstacles\": [{\"what\", \"next\"}]}; without --plan {\"plan\", \"tables\", \"rows\", \"kept\", \"differences\": []}.
 Exit code 3: the number of rows of a table differs; it is named";
 
 impl Args {
@@ -101,6 +104,7 @@ impl Args {
             replace: self.replace,
             roles: self.roles,
             wait,
+            rights: if self.trust_dump { Rights::Own } else { Rights::Borrowed },
         })
     }
 }
@@ -125,7 +129,8 @@ fn lines(plan: &Plan) -> Vec<String> {
     let server = format!("server: PostgreSQL {}, database {}{made}, user {}", plan.server, plan.database, plan.user);
     let mut lines = vec![format!("snapshot: {}", plan.snapshot), dump, server];
     if plan.replace > 0 {
-        lines.push(format!("dropped first: {} of schema public", plural(plan.replace, "table", "tables")));
+        let tables = plural(plan.replace, "table", "tables");
+        lines.push(format!("replaced: {tables} of schema public; the database is kept under another name"));
     }
     for extension in &plan.extensions {
         let version =
@@ -151,6 +156,12 @@ fn lines(plan: &Plan) -> Vec<String> {
 fn restored(report: &Report, output: &Output) -> Result<Done> {
     let plan = &report.plan;
     plan.warnings.iter().for_each(|warning| output.note(format_args!("note: {}", printable(warning))));
+    if let Some(kept) = &report.kept {
+        output.note(format_args!(
+            "note: the database that was there is kept as {0}; when all is well: psql -c 'DROP DATABASE \"{0}\"'",
+            printable(kept)
+        ));
+    }
     let text = format!(
         "loaded {} in {} of {} into database {} of PostgreSQL {}\nnext: the files (`shoebox restore --all`), if they are not there; then start Immich{}",
         plural(report.rows, "row", "rows"),

@@ -24,13 +24,21 @@ pub struct Extensions<'a> {
     pub missing: BTreeSet<String>,
     /// Extensions of the dump, and the version that the server has.
     pub found: BTreeMap<String, Option<String>>,
+    /// Extensions that are created, each with its schema.
+    pub created: BTreeMap<String, String>,
     /// Columns that wait to become `real[]`, by quoted table.
     arrays: BTreeMap<String, Vec<String>>,
 }
 
 impl<'a> Extensions<'a> {
     pub fn new(target: &'a Target) -> Self {
-        Extensions { target, missing: BTreeSet::new(), found: BTreeMap::new(), arrays: BTreeMap::new() }
+        Extensions {
+            target,
+            missing: BTreeSet::new(),
+            found: BTreeMap::new(),
+            created: BTreeMap::new(),
+            arrays: BTreeMap::new(),
+        }
     }
 
     /// `CREATE EXTENSION [IF NOT EXISTS] name …`.
@@ -46,6 +54,10 @@ impl<'a> Extensions<'a> {
         if self.target.offers(&name) {
             if name == VECTORCHORD && !self.target.preloads(VECTORCHORD) {
                 self.missing.insert("vchord in shared_preload_libraries".to_owned());
+            }
+            if self.created.len() < 1000 {
+                let schema = statement.find("WITH SCHEMA").and_then(|at| statement.name(at + 2));
+                self.created.insert(name, schema.unwrap_or_else(|| "public".to_owned()));
             }
             return Fate::Keep;
         }

@@ -43,6 +43,9 @@ pub use trial::Trial;
 /// A longer statement is refused: Immich's longest has some kilobytes.
 const LONGEST: usize = 4 << 20;
 
+/// psql takes it for the end of the line, and what follows for another.
+const NUL: &str = "there is a NUL byte, which PostgreSQL knows in no text";
+
 /// Some of the fitted dump.
 #[derive(Debug, Clone, Copy)]
 pub struct Piece<'a> {
@@ -61,6 +64,8 @@ pub struct Fitted {
     pub changes: Vec<Change>,
     /// The dump's extensions, and the version that the server has of each.
     pub extensions: BTreeMap<String, Option<String>>,
+    /// Extensions that the dump creates, and the schema of each.
+    pub created: BTreeMap<String, String>,
     /// What the dump needs and the server has not.
     pub missing: Vec<String>,
     /// Rows of each table, named as in a snapshot's record.
@@ -209,6 +214,9 @@ impl<'a> Fitter<'a> {
             }
             let end = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1);
             self.line += 1;
+            if !self.is_passed_over() && memchr::memchr(0, &bytes[..end]).is_some() {
+                return Err(self.refused(self.line, NUL));
+            }
             let text = match self.encoding.decode(&bytes[..end]) {
                 Some(text) => text,
                 None if self.is_passed_over() => String::from_utf8_lossy(&bytes[..end]),
@@ -246,6 +254,10 @@ impl<'a> Fitter<'a> {
             }
             return Ok(at);
         };
+        if let Some(nul) = memchr::memchr(0, &bytes[..at]) {
+            let before = memchr::memchr_iter(b'\n', &bytes[..nul]).count() as u64;
+            return Err(self.refused(first + before, NUL));
+        }
         if let Some(cr) = memchr::memchr(b'\r', &bytes[..at]) {
             let before = memchr::memchr_iter(b'\n', &bytes[..cr]).count() as u64;
             return Err(self.refused(first + before, "a row has a carriage return: the dump was rewritten"));
@@ -503,6 +515,7 @@ impl<'a> Fitter<'a> {
             changes: self.changes.into_list(),
             missing: self.rules.extensions.missing.into_iter().collect(),
             extensions: self.rules.extensions.found,
+            created: self.rules.extensions.created,
             rows: self.rows,
             tables: self.tables,
         })

@@ -5,35 +5,25 @@ use std::collections::BTreeSet;
 use super::change::Reason;
 use super::extension::Extensions;
 use super::rule::Fate;
-use super::statement::{Statement, quoted};
+use super::statement::Statement;
 use super::target::Target;
 
-/// What stands for the target's user in SQL.
-fn user(target: &Target) -> String {
-    target.user.as_deref().map_or("CURRENT_USER".to_owned(), quoted)
-}
+/// What stands for whoever loads the dump.
+const LOADER: &str = "CURRENT_USER";
 
-/// Why owners change.
+/// Why owners are left out.
 pub fn owner_reason(target: &Target) -> Reason {
     let what = match &target.user {
-        Some(user) => format!("owner is {user}"),
-        None => "owner is whoever loads the file".to_owned(),
+        Some(user) => format!("owners left out: all will belong to {user}"),
+        None => "owners left out: all will belong to whoever loads the file".to_owned(),
     };
     Reason::new(what, "Immich's user is the one that connects here, whatever it was called before")
 }
 
-/// The role of `ALTER … OWNER TO role`, and where it stands.
-pub fn owner(statement: &Statement) -> Option<(usize, String)> {
+/// The role of `ALTER … OWNER TO role`.
+pub fn owner(statement: &Statement) -> Option<String> {
     let at = statement.find_last("OWNER TO").filter(|at| at + 3 == statement.len())? + 2;
-    Some((at, statement.name(at)?))
-}
-
-/// `ALTER … OWNER TO owner`, fitted; the role stands at `at`.
-pub fn map_owner(statement: &Statement, at: usize, owner: &str, target: &Target) -> Fate {
-    match target.with_roles || target.user.as_deref() == Some(owner) {
-        true => Fate::Keep,
-        false => Fate::Change(statement.with(&[(at..at + 1, user(target))]), owner_reason(target)),
-    }
+    statement.name(at)
 }
 
 /// `GRANT`, `REVOKE` and `ALTER DEFAULT PRIVILEGES`, fitted.
@@ -46,8 +36,11 @@ pub fn privilege(statement: &Statement, target: &Target, extensions: &Extensions
             "who may connect is the other server's own choice",
         ));
     }
-    if statement.find("ON SCHEMA public").is_some() && statement.begins("REVOKE") {
-        return Fate::Omit(Reason::new("rights on schema public are not taken away", "Immich needs them"));
+    if statement.find("ON SCHEMA public").is_some() {
+        return Fate::Omit(Reason::new(
+            "rights on schema public left alone",
+            "they are the database owner's to give, and Immich needs them",
+        ));
     }
     if let Some(fate) = extensions.privilege(statement) {
         return fate;
@@ -61,7 +54,7 @@ pub fn privilege(statement: &Statement, target: &Target, extensions: &Extensions
             continue;
         }
         if owners.contains(&role) || statement.has_at(at.saturating_sub(2), "FOR ROLE") {
-            changes.push((at..at + 1, user(target)));
+            changes.push((at..at + 1, LOADER.to_owned()));
         } else if !target.roles.contains(&role) {
             return Fate::Omit(Reason::new(
                 format!("rights of {role} left out"),

@@ -175,6 +175,13 @@ impl<'a> Rules<'a> {
                 Reason::new("CREATE SCHEMA public made harmless", why),
             );
         }
+        if statement.begins("CREATE SCHEMA") && statement.len() == 3 {
+            let why = "it is there already where an extension lies in it";
+            return Fate::Change(
+                format!("CREATE SCHEMA IF NOT EXISTS {};\n", statement.word(2)),
+                Reason::new("schemas are made unless they are there", why),
+            );
+        }
         if !CREATED.iter().chain(&CREATED_RARELY).any(|kind| statement.has_at(1, kind)) {
             return foreign(statement);
         }
@@ -205,12 +212,11 @@ impl<'a> Rules<'a> {
             return fate;
         }
         match role::owner(statement) {
-            Some((at, owner)) => {
-                let fate = role::map_owner(statement, at, &owner, self.target);
+            Some(owner) => {
                 if self.owners.len() < MAX_OWNERS {
                     self.owners.insert(owner);
                 }
-                fate
+                if self.target.with_roles { Fate::Keep } else { Fate::Omit(role::owner_reason(self.target)) }
             }
             None => Fate::Keep,
         }

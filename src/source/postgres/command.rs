@@ -48,7 +48,7 @@ pub(super) fn on_this_machine(access: &Access, client: Client) -> Result<Command
             command.arg(format!("--dbname={}", url.without_password()));
             password
         }
-        Server::Environment | Server::Docker { .. } => {
+        Server::Environment | Server::Docker { .. } | Server::Private(_) => {
             command.envs(access.user.as_ref().map(|user| ("PGUSER", user)));
             command.envs(database_variable(access).map(|name| ("PGDATABASE", name)));
             None

@@ -24,7 +24,7 @@ impl Subject {
     pub(super) fn new(program: &'static str, server: &Server) -> Self {
         let docker = match server {
             Server::Docker { container, docker } => Some((container.clone(), docker.to_string_lossy().into_owned())),
-            Server::Url(_) | Server::Environment => None,
+            Server::Url(_) | Server::Environment | Server::Private(_) => None,
         };
         Subject { program, docker }
     }

@@ -42,6 +42,8 @@ pub enum Server {
     Environment,
     /// Inside a running container, asked through `docker exec` (or a program with the same flags, such as podman).
     Docker { container: String, docker: OsString },
+    /// Made by ourselves, behind walls.
+    Private(throwaway::Private),
 }
 
 impl Server {

@@ -22,6 +22,9 @@ const QUESTION: &str = "SELECT json_build_object(
   'database', current_database(),
   'encoding', (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()),
   'may_create', (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user),
+  'superuser', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
+  'installed', (SELECT coalesce(json_agg(extname), '[]') FROM pg_extension),
+  'sessions', (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'),
   'preloaded', (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'),
   'extensions', (SELECT coalesce(json_object_agg(name, default_version), '{}') FROM pg_available_extensions),
   'settings', (SELECT coalesce(json_agg(name), '[]') FROM pg_settings),
@@ -40,6 +43,11 @@ pub struct Probe {
     pub encoding: String,
     /// The user may create databases.
     pub may_create: bool,
+    pub superuser: bool,
+    /// Extensions that the database has.
+    pub installed: BTreeSet<String>,
+    /// Other clients that are connected to the database.
+    pub sessions: u64,
     /// `shared_preload_libraries`, where the user may see it.
     pub preloaded: Option<String>,
     /// Extensions that can be created, and their version.

@@ -96,6 +96,9 @@ fn command(access: &Access, flags: &[&str]) -> Result<Command> {
         let client = Client { program: Path::new(PSQL), flags };
         return command::in_container(access, container, docker, client, true);
     }
+    if let Server::Private(private) = &access.server {
+        return Ok(private.client(access, &Client { program: Path::new(PSQL), flags }));
+    }
     let program = Clients::of_this_machine().first(PSQL).ok_or_else(|| failure::client_missing(PSQL))?;
     command::on_this_machine(access, Client { program: &program, flags })
 }

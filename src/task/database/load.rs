@@ -4,33 +4,33 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use super::loader::Loader;
+use super::place::Place;
 use super::plan::{self, Made};
 use super::{Difference, Options, Report};
 use crate::base::{Error, Kind, Monitor, Phase, Problem, Result};
-use crate::immich::fit::quoted;
 use crate::source::Access;
 use crate::source::postgres::{self, Feed};
 use crate::task::dump::SnapshotDump;
 
 /// Loads the dump and compares the counts.
 pub(super) fn load(dump: &SnapshotDump, made: Made, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
-    let access = Access { database: Some(made.plan.database.clone()), ..options.target.clone() };
-    if made.plan.create {
-        let sql = format!("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8';\n", quoted(&made.plan.database));
-        postgres::ask(&Access { database: Some(made.probe.database.clone()), ..access.clone() }, &sql)?;
-    }
-    feed(dump, &made, &access, options, monitor)?;
+    let place = Place::prepare(&made, options)?;
+    let loader = Loader::prepare(&place.database, &made, options)?;
+    feed(dump, &made, &loader.access, options, monitor)?;
     let expected = match options.source_database {
         None => &dump.record.dump.rows,
         Some(_) => &made.fitted.rows,
     };
-    let found = count(&access, &made.fitted.tables)?;
+    let found = count(&loader.access, &made.fitted.tables)?;
+    loader.hand_over()?;
+    let kept = place.finish()?;
     let differences = compare(expected, &found);
     for Difference { table, expected, found } in &differences {
         let message = format!("{found} rows are in the database, {expected} were in the dump");
         monitor.problem(Problem { subject: format!("table {table}"), message });
     }
-    Ok(Report { tables: found.len() as u64, rows: found.values().sum(), differences, plan: made.plan })
+    Ok(Report { tables: found.len() as u64, rows: found.values().sum(), kept, differences, plan: made.plan })
 }
 
 /// The transaction, as psql is told it.
@@ -46,27 +46,14 @@ fn feed(dump: &SnapshotDump, made: &Made, access: &Access, options: &Options, mo
 
 fn send(dump: &SnapshotDump, made: &Made, feed: &mut Feed, options: &Options, monitor: &dyn Monitor) -> Result<()> {
     let key = made.probe.restricts.then(|| Uuid::new_v4().simple().to_string());
-    feed.say(&begin(made, options, key.as_deref()))?;
+    let begin = key.as_ref().map(|key| format!("\\restrict {key}\n")).unwrap_or_default() + "BEGIN;\n";
+    feed.say(&begin)?;
     let database = options.source_database.as_deref();
     plan::read(dump, database, &made.target, monitor, Phase::Load, &mut |piece| {
         feed.write(piece.bytes, piece.line, piece.table)
     })?;
     feed.say("COMMIT;\n")?;
     key.map_or(Ok(()), |key| feed.say(&format!("\\unrestrict {key}\n")))
-}
-
-/// What goes before the dump. A schema is dropped as Immich's own restore does it, and not while others hold it.
-fn begin(made: &Made, options: &Options, key: Option<&str>) -> String {
-    let mut sql = key.map(|key| format!("\\restrict {key}\n")).unwrap_or_default();
-    sql += "BEGIN;\n";
-    if options.replace && !made.plan.create {
-        sql += "SET LOCAL lock_timeout = '20s';\nDROP SCHEMA IF EXISTS public CASCADE;\nCREATE SCHEMA public;\n";
-        sql += &format!(
-            "GRANT ALL ON SCHEMA public TO {};\nGRANT ALL ON SCHEMA public TO public;\n",
-            quoted(&made.plan.user)
-        );
-    }
-    sql
 }
 
 /// How many rows the server has of each table; `tables` are their names, with those that SQL has for them.

@@ -5,10 +5,14 @@
 //! that what is cut short, refused or stopped leaves the database as it was; rows arrive byte for byte; afterwards the
 //! server's own counts are compared with those of the dump.
 //!
-//! Limit: a database that is not there is made before, outside of the transaction.
+//! A dump is untrusted: no superuser runs its statements ([`loader`]) unless told to. What is replaced is kept ([`place`]).
+//!
+//! Limit: a database that is not there, and extensions, are made before, outside of the transaction.
 
 mod emit;
 mod load;
+mod loader;
+mod place;
 mod plan;
 
 use std::time::Duration;
@@ -33,19 +37,41 @@ pub struct Options {
     pub target: Access,
     /// Which database of a cluster dump; else the one that the backup took for Immich's.
     pub source_database: Option<String>,
-    /// Drop what Immich has in the database now, in the same transaction.
+    /// Load beside the database that is there and put it in its place, which keeps the old one under another name.
     pub replace: bool,
     /// Create the roles of a cluster dump that are not there, and leave everything with its owner.
     pub roles: bool,
     /// How long to wait until the server answers.
     pub wait: Duration,
+    /// With whose rights the dump is loaded.
+    pub rights: Rights,
+}
+
+/// Whose rights the statements of a dump have while it is loaded, and who owns what they make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rights {
+    /// A superuser has a role without power load it, and owns it afterwards; anybody else loads it.
+    Borrowed,
+    /// A role of this name without power loads it, and goes on to own it.
+    Kept(String),
+    /// The user who connects, whatever that may do: for a dump that is trusted.
+    Own,
 }
 
 impl Options {
     /// The newest snapshot into an empty database.
     pub fn new(target: Access) -> Self {
         let wait = Duration::from_secs(60);
-        Options { snapshot: "latest".to_owned(), target, source_database: None, replace: false, roles: false, wait }
+        let rights = Rights::Borrowed;
+        Options {
+            snapshot: "latest".to_owned(),
+            target,
+            source_database: None,
+            replace: false,
+            roles: false,
+            wait,
+            rights,
+        }
     }
 }
 
@@ -57,6 +83,8 @@ pub struct Report {
     pub tables: u64,
     /// Rows that the server has in them.
     pub rows: u64,
+    /// What the database that was replaced is called now.
+    pub kept: Option<String>,
     /// Tables with another number of rows than the dump.
     pub differences: Vec<Difference>,
 }

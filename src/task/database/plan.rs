@@ -31,8 +31,11 @@ pub struct Plan {
     pub user: String,
     /// The database is not there and will be made.
     pub create: bool,
-    /// Tables of the schema `public` that will be dropped first.
+    /// Tables of the schema `public` that are replaced.
     pub replace: u64,
+    /// A new database takes the place of this one.
+    #[serde(skip)]
+    pub(super) replaces: bool,
     pub extensions: Vec<Extension>,
     pub changes: Vec<Change>,
     pub tables: u64,
@@ -92,6 +95,7 @@ pub(super) fn make(dump: &SnapshotDump, options: &Options, monitor: &dyn Monitor
         user: probe.user.clone(),
         create: missing.is_some(),
         replace: if options.replace { tables } else { 0 },
+        replaces: options.replace && missing.is_none(),
         extensions: fitted.extensions.iter().map(|(name, version)| extension(name, version)).collect(),
         changes: fitted.changes.clone(),
         tables: fitted.rows.len() as u64,
@@ -195,10 +199,10 @@ fn judge(plan: &mut Plan, probe: &Probe, fitted: &Fitted, options: &Options) {
     }
     if !plan.create {
         occupied(plan, probe, options);
-        if probe.encoding != "UTF8" {
+        if probe.encoding != "UTF8" && !options.replace {
             plan.obstacle(
                 format!("the database {} has the encoding {}", plan.database, probe.encoding),
-                "drop it; a database that is not there is made with UTF8",
+                "--replace makes a new one with UTF8 and keeps this one under another name",
             );
         }
     }
@@ -207,7 +211,7 @@ fn judge(plan: &mut Plan, probe: &Probe, fitted: &Fitted, options: &Options) {
 
 fn occupied(plan: &mut Plan, probe: &Probe, options: &Options) {
     if options.replace {
-        return;
+        return replaced(plan, probe);
     }
     if IMMICH.iter().any(|table| probe.tables.contains(*table)) {
         plan.obstacle(
@@ -218,6 +222,23 @@ fn occupied(plan: &mut Plan, probe: &Probe, options: &Options) {
     } else if !probe.tables.is_empty() {
         let count = probe.tables.len();
         plan.warnings.push(format!("the database has {count} other tables in schema public; they stay"));
+    }
+}
+
+/// What keeps the database from being replaced.
+fn replaced(plan: &mut Plan, probe: &Probe) {
+    if probe.sessions > 0 {
+        let (count, name) = (probe.sessions, &plan.database);
+        plan.obstacle(
+            format!("the database {name} is in use by {count} other sessions"),
+            "stop Immich first: `docker compose stop immich-server` (and whatever else uses its database)",
+        );
+    }
+    if !probe.may_create {
+        plan.obstacle(
+            format!("user {} may not make a database, and what is there is only replaced by a new one", plan.user),
+            "connect as a superuser",
+        );
     }
 }
 
@@ -236,6 +257,11 @@ fn lacking(plan: &mut Plan, fitted: &Fitted, dumps: Option<u32>) {
 }
 
 impl Plan {
+    /// The database that is loaded is made for it.
+    pub(super) fn into_new(&self) -> bool {
+        self.create || self.replaces
+    }
+
     fn obstacle(&mut self, what: String, next: impl std::fmt::Display) {
         self.obstacles.push(Obstacle { what, next: next.to_string() });
     }

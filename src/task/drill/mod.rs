@@ -42,6 +42,8 @@ pub struct Options {
     pub snapshot: String,
     /// Where a server may come from.
     pub servers: Servers,
+    /// The server is kept from the rest of this machine.
+    pub sandbox: bool,
     /// Where none can be had, nothing is done.
     pub require_server: bool,
     /// How many assets are read.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 
 use super::sample::{Row, Sample};
-use super::server::DATABASE;
+use super::server::{DATABASE, OWNER};
 use super::stop_if_asked;
 use crate::base::library::Record;
 use crate::base::{Error, Kind, Monitor, Phase, Problem, Result, Sha1};
@@ -38,13 +38,13 @@ pub(super) fn of_server(
     monitor: &dyn Monitor,
 ) -> Result<Expected> {
     let mut columns = BTreeSet::new();
-    server.rows(DATABASE, COLUMNS, &mut |line| {
+    server.rows(OWNER, DATABASE, COLUMNS, &mut |line| {
         columns.extend(line.split_once('\t').map(|(table, column)| (table.to_owned(), column.to_owned())));
         Ok(())
     })?;
     let unreadable = || Error::new(Kind::Program, "the database does not say what its assets are");
     let question = question(&columns).ok_or_else(unreadable)?;
-    server.rows(DATABASE, &question, &mut |line| {
+    server.rows(OWNER, DATABASE, &question, &mut |line| {
         stop_if_asked(monitor)?;
         sample.offer(row(line).ok_or_else(unreadable)?);
         Ok(())

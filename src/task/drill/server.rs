@@ -7,13 +7,15 @@ use super::{Options, stop_if_asked};
 use crate::base::{Error, Kind, Monitor, Result};
 use crate::repo::Repository;
 use crate::source::Access;
-use crate::source::postgres::throwaway::{Programs, ThrowAway, Wanted, docker_answers, image};
-use crate::task::database::{self, Report};
+use crate::source::postgres::throwaway::{Programs, ThrowAway, Walls, Wanted, docker_answers, image};
+use crate::task::database::{self, Report, Rights};
 use crate::task::dump::SnapshotDump;
 
 /// What the database is called on the throw-away server.
 pub(super) const DATABASE: &str = "immich";
 const SUPERUSER: &str = "postgres";
+/// Whose database it is there: nobody with power.
+pub(super) const OWNER: &str = "immich";
 const NEXT: &str = "install PostgreSQL (`apt install postgresql`) with what Immich needs, or docker";
 
 /// Which server to load the dump into.
@@ -67,7 +69,7 @@ pub(super) fn load(
     let mut reasons = Vec::new();
     for candidate in options.servers.candidates(&wanted)? {
         stop_if_asked(monitor)?;
-        match attempt(repository, dump, &candidate, &wanted, monitor)? {
+        match attempt(repository, dump, &candidate, &wanted, options, monitor)? {
             Ok(tried) => return Ok(tried),
             Err(error) if named => return Err(error),
             Err(error) => reasons.push(error.chain()),
@@ -116,10 +118,12 @@ fn attempt(
     dump: &SnapshotDump,
     candidate: &Candidate,
     wanted: &Wanted,
+    options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Result<Tried>> {
+    let walls = if options.sandbox { Walls::Around(repository.root()) } else { Walls::None };
     let started = match candidate {
-        Candidate::Programs(programs) => ThrowAway::in_folder(programs, wanted),
+        Candidate::Programs(programs) => ThrowAway::in_folder(programs, wanted, walls),
         Candidate::Container(docker, image) => ThrowAway::in_container(docker, image),
     };
     let server = match started {
@@ -127,8 +131,9 @@ fn attempt(
         Err(error) => return Ok(Err(error)),
     };
     let (database, user) = (Some(DATABASE.to_owned()), Some(SUPERUSER.to_owned()));
-    let target = Access { database, user, ..Access::new(server.server(DATABASE)) };
-    let options = database::Options { snapshot: dump.id.to_string(), ..database::Options::new(target) };
+    let target = Access { database, user, ..Access::new(server.server()) };
+    let rights = Rights::Kept(OWNER.to_owned());
+    let options = database::Options { snapshot: dump.id.to_string(), rights, ..database::Options::new(target) };
     match database::attempt(repository, &options, monitor) {
         Ok(Ok(report)) => Ok(Ok(Tried::Loaded { server, report: Box::new(report) })),
         Ok(Err(obstacle)) => {

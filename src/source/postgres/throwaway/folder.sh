@@ -1,5 +1,5 @@
 # Keeps a server in the folder $1, made of the programs in $2, with $3 added to its settings; as long as standard input is open.
-# Says `ready` once; ends the server and removes the folder when the other end is closed, however that came about.
+# Says `ready` once; ends the server when the other end is closed, however that came about.
 trap '' INT TERM HUP PIPE
 umask 077
 folder=$1 bin=$2 settings=$3 failed=
@@ -35,5 +35,4 @@ else
   tail -n 20 "$folder/log" >&2
 fi
 wait
-rm -rf "$folder"
 [ -z "$failed" ]

@@ -1,8 +1,8 @@
 //! A PostgreSQL server that is thrown away: made for one rehearsal, in a temporary folder or in a container, and gone with it.
 //!
-//! Always holds: no server, folder or container that was there before is touched. The server is reached by a socket in its own
-//! private folder, or inside a container without a network, and by nothing else. It ends and its data is removed when the value is
-//! dropped, and also when shoebox is killed: a keeper, a small shell script, waits for the end of its input, which comes
+//! Always holds: no server, folder or container that was there before is touched. What is loaded into it is untrusted: the server
+//! and its clients run inside of walls ([`sandbox`]), or inside a container without a network, and are reached by a socket in the
+//! server's own folder and by nothing else. It ends and its data is removed when the value is dropped, and also when shoebox is killed: a keeper, a small shell script, waits for the end of its input, which comes
 //! with the end of shoebox in whatever way.
 //!
 //! PostgreSQL refuses to run as root: root starts it as the user `postgres`, else `nobody`. Nothing is synced to the disk, which
@@ -10,6 +10,7 @@
 //! keeper that is killed itself leaves the server running.
 
 mod programs;
+mod sandbox;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -23,12 +24,15 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tempfile::TempDir;
 
 pub use programs::{Programs, Wanted};
+use sandbox::{Sandbox, User};
 
-use super::Server;
+use super::command::Client;
 use super::failure::{self, Failure, Subject};
 use super::process::{Ended, Process};
+use super::{Access, Server};
 use crate::base::{Context, Error, Kind, Result};
 
+const KEEPER: &str = include_str!("keeper.sh");
 const IN_FOLDER: &str = include_str!("folder.sh");
 const IN_CONTAINER: &str = include_str!("container.sh");
 /// A path of a socket has 107 bytes at most (unix(7)).
@@ -53,8 +57,39 @@ const SETTINGS: [(&str, &str); 12] = [
 /// In a folder: the socket lies beside the data, and nothing listens on the network.
 const PRIVATE: [(&str, &str); 4] =
     [("listen_addresses", ""), ("port", "5432"), ("unix_socket_directories", "."), ("unix_socket_permissions", "0700")];
+/// The role that rules it, and the database that it is asked in.
+const SUPERUSER: &str = "postgres";
 /// Extensions that have to be loaded at the start.
 const PRELOADED: [&str; 2] = ["vchord", "vectors"];
+
+/// What is to keep a server of this machine from the rest of it.
+#[derive(Debug, Clone, Copy)]
+pub enum Walls<'a> {
+    /// A sandbox; this folder is not in it, wherever it lies.
+    Around(&'a Path),
+    /// Nothing, since somebody insists.
+    None,
+}
+
+/// A throw-away server in a folder of this machine, with the client that may talk to it.
+#[derive(Debug, Clone)]
+pub struct Private {
+    folder: PathBuf,
+    bin: PathBuf,
+    sandbox: Sandbox,
+}
+
+impl Private {
+    /// The client with its flags, inside of the server's walls.
+    pub(super) fn client(&self, access: &Access, client: &Client) -> Command {
+        let mut command = self.sandbox.command(self.bin.join(client.program));
+        let (user, database) = (access.user.as_deref(), access.database.as_deref());
+        let url = url(&self.folder, user.unwrap_or(SUPERUSER), database.unwrap_or(SUPERUSER));
+        command.args(client.flags).arg(format!("--dbname={url}"));
+        command.envs(access.password.as_ref().map(|secret| ("PGPASSWORD", secret.expose())));
+        command
+    }
+}
 
 /// A server of its own, superuser `postgres`.
 #[derive(Debug)]
@@ -68,27 +103,37 @@ pub struct ThrowAway {
 
 #[derive(Debug)]
 enum Place {
-    Folder { folder: TempDir, bin: PathBuf },
-    Container { docker: OsString, name: String },
+    /// The folder is removed after the private one's last use.
+    Folder {
+        _folder: TempDir,
+        private: Private,
+    },
+    Container {
+        docker: OsString,
+        name: String,
+    },
 }
 
 impl ThrowAway {
     /// Starts one of this machine's servers in a temporary folder.
-    pub fn in_folder(programs: &Programs, wanted: &Wanted) -> Result<ThrowAway> {
+    pub fn in_folder(programs: &Programs, wanted: &Wanted, walls: Walls) -> Result<ThrowAway> {
         let user = server_user();
         let folder = private_folder(user)?;
-        let mut keeper = script(IN_FOLDER);
-        keeper.arg(folder.path()).arg(&programs.bin).arg(settings(programs, wanted));
-        if let Some((uid, gid)) = user {
-            keeper.uid(uid).gid(gid);
-        }
+        let sandbox = match walls {
+            Walls::Around(hidden) => Sandbox::around(folder.path(), &programs.bin, hidden, user)?,
+            Walls::None => Sandbox::none(user),
+        };
+        let mut keeper = sandbox.kept(KEEPER, folder.path());
+        keeper.args(["sh", "-c", IN_FOLDER, "sh"]).arg(folder.path()).arg(&programs.bin);
+        keeper.arg(settings(programs, wanted)).process_group(0);
         let what = format!("PostgreSQL {} in {}", programs.version, programs.bin.display());
         let (child, leash) = start(keeper, &what)?.map_err(|ended| {
             Error::new(Kind::Program, format_args!("{what} does not start"))
                 .caused_by(failure::last_words(&ended.complaint))
                 .hint("`--postgres FOLDER` names other programs, `--docker` takes a container; TMPDIR says where there is room")
         })?;
-        let place = Place::Folder { folder, bin: programs.bin.clone() };
+        let private = Private { folder: folder.path().to_owned(), bin: programs.bin.clone(), sandbox };
+        let place = Place::Folder { _folder: folder, private };
         Ok(ThrowAway { place, keeper: child, leash: Some(leash), version: programs.version.clone() })
     }
 
@@ -98,15 +143,15 @@ impl ThrowAway {
             return Err(Error::invalid(format_args!("`{image}` is no name of an image")));
         }
         let name = format!("shoebox-drill-{}", uuid::Uuid::new_v4().simple());
-        let mut keeper = script(IN_CONTAINER);
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", IN_CONTAINER, "sh"]).current_dir("/").process_group(0).env("LC_ALL", "C");
         keeper.arg(docker).arg(&name).arg(image).arg("postgres");
         keeper.args(SETTINGS.iter().flat_map(|(key, value)| ["-c".to_owned(), format!("{key}={value}")]));
         let subject = Subject::in_container(image, docker);
         let (child, leash) = start(keeper, "docker")?.map_err(|ended| Failure::new(subject, ended).into_error())?;
         let place = Place::Container { docker: docker.to_owned(), name };
         let mut server = ThrowAway { place, keeper: child, leash: Some(leash), version: String::new() };
-        server.version =
-            server.ask("postgres", "SHOW server_version")?.split(' ').next().unwrap_or_default().to_owned();
+        server.version = server.ask(SUPERUSER, "SHOW server_version")?.split(' ').next().unwrap_or_default().to_owned();
         Ok(server)
     }
 
@@ -115,33 +160,27 @@ impl ThrowAway {
         &self.version
     }
 
-    /// How clients reach its database `database`.
-    pub fn server(&self, database: &str) -> Server {
+    /// How clients reach it.
+    pub fn server(&self) -> Server {
         match &self.place {
-            Place::Folder { folder, .. } => Server::Url(url(folder.path(), database)),
+            Place::Folder { private, .. } => Server::Private(private.clone()),
             Place::Container { docker, name } => Server::Docker { container: name.clone(), docker: docker.clone() },
         }
     }
 
-    /// Makes an empty database.
-    pub fn create_database(&self, name: &str) -> Result<()> {
-        let name = name.replace('"', "\"\"");
-        self.ask("postgres", &format!("CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8'")).map(drop)
-    }
-
-    /// The one value, or the few lines, that `sql` answers with.
+    /// The one value, or the few lines, that `sql` answers the superuser with, in the database of that name.
     pub fn ask(&self, database: &str, sql: &str) -> Result<String> {
         let mut lines = Vec::new();
-        self.rows(database, sql, &mut |line| {
+        self.rows(SUPERUSER, database, sql, &mut |line| {
             lines.push(line.to_owned());
             Ok(())
         })?;
         Ok(lines.join("\n"))
     }
 
-    /// Hands each row of `sql`'s answer to `each`, fields joined by tabs.
-    pub fn rows(&self, database: &str, sql: &str, each: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
-        let process = Process::start(self.psql(database, sql)).context(|| "starting psql")?;
+    /// Hands each row of `sql`'s answer to `each`, fields joined by tabs; `user` is who asks.
+    pub fn rows(&self, user: &str, database: &str, sql: &str, each: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
+        let process = Process::start(self.psql(user, database, sql)).context(|| "starting psql")?;
         let mut lines = BufReader::with_capacity(1 << 16, process);
         let mut line = String::new();
         while lines.read_line(&mut line).context(|| "reading from psql")? > 0 {
@@ -156,22 +195,21 @@ impl ThrowAway {
         }
     }
 
-    fn psql(&self, database: &str, sql: &str) -> Command {
-        let mut command = match &self.place {
-            Place::Folder { bin, folder } => {
-                let mut command = without_pg_variables(bin.join("psql"));
-                command.arg("--dbname").arg(url(folder.path(), database));
-                command
+    fn psql(&self, user: &str, database: &str, sql: &str) -> Command {
+        // Nothing that is asked for holds a tab or a line's end.
+        let flags = ["-X", "-q", "-A", "-t", "-w", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", sql];
+        match &self.place {
+            Place::Folder { private, .. } => {
+                let (user, database) = (Some(user.to_owned()), Some(database.to_owned()));
+                let access = Access { user, database, ..Access::new(self.server()) };
+                private.client(&access, &Client { program: Path::new("psql"), flags: &flags })
             }
             Place::Container { docker, name } => {
                 let mut command = Command::new(docker);
-                command.args(["exec", name, "psql", "--username=postgres", "--dbname", database]);
+                command.args(["exec", name, "psql", "--username", user, "--dbname", database]).args(flags);
                 command
             }
-        };
-        // Nothing that is asked for holds a tab or a line's end.
-        command.args(["-X", "-q", "-A", "-t", "-w", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", sql]);
-        command
+        }
     }
 }
 
@@ -200,22 +238,6 @@ pub fn image(wanted: &Wanted) -> String {
     format!("ghcr.io/immich-app/postgres:{tag}")
 }
 
-fn script(text: &str) -> Command {
-    let mut command = without_pg_variables("sh".into());
-    command.args(["-c", text, "sh"]).current_dir("/").process_group(0);
-    command
-}
-
-/// Variables such as PGHOSTADDR would lead a client to another server, and PGDATA a server to other data.
-fn without_pg_variables(program: PathBuf) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
-        command.env_remove(name);
-    }
-    command.env("LC_ALL", "C");
-    command
-}
-
 /// Starts a keeper and waits until it says that it is ready; the inner error says how it ended instead.
 fn start(mut command: Command, what: &str) -> Result<Result<(Child, ChildStdin), Ended>> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -234,7 +256,7 @@ fn start(mut command: Command, what: &str) -> Result<Result<(Child, ChildStdin),
 }
 
 /// A folder that only the server's user can look into.
-fn private_folder(user: Option<(u32, u32)>) -> Result<TempDir> {
+fn private_folder(user: Option<User>) -> Result<TempDir> {
     let usual = std::env::temp_dir();
     let place = if usual.as_os_str().len() > LONGEST_FOLDER { PathBuf::from("/tmp") } else { usual };
     let folder = tempfile::Builder::new()
@@ -249,7 +271,7 @@ fn private_folder(user: Option<(u32, u32)>) -> Result<TempDir> {
 }
 
 /// Whom root starts the server as; `None` when we are not root.
-fn server_user() -> Option<(u32, u32)> {
+fn server_user() -> Option<User> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }
@@ -273,8 +295,8 @@ fn settings(programs: &Programs, wanted: &Wanted) -> String {
 }
 
 /// Everything that a variable or a service file could say differently is said.
-fn url(folder: &Path, database: &str) -> String {
+fn url(folder: &Path, user: &str, database: &str) -> String {
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let host = encoded(&folder.join("data").to_string_lossy());
-    format!("postgresql:///{}?host={host}&hostaddr=&port=5432&user=postgres&options=", encoded(database))
+    format!("postgresql:///{}?host={host}&hostaddr=&port=5432&user={}&options=", encoded(database), encoded(user))
 }

@@ -1,0 +1,104 @@
+//! The database that a dump is loaded into: the one that is meant, or one that takes its place when all is well.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::Options;
+use super::plan::Made;
+use crate::base::{Error, Kind, Result};
+use crate::immich::fit::quoted;
+use crate::source::Access;
+use crate::source::postgres;
+
+/// PostgreSQL cuts longer names.
+const LONGEST_NAME: usize = 63;
+
+/// Where the dump goes.
+pub(super) struct Place {
+    pub database: String,
+    swap: Option<Swap>,
+}
+
+/// A new database beside the one that it will replace.
+struct Swap {
+    /// Another database of the server: what one is connected to cannot be renamed.
+    beside: Access,
+    draft: String,
+    name: String,
+    kept: String,
+}
+
+impl Place {
+    /// Makes a database where one is to be made.
+    pub fn prepare(made: &Made, options: &Options) -> Result<Place> {
+        let name = made.plan.database.clone();
+        let at = |database: &str| Access { database: Some(database.to_owned()), ..options.target.clone() };
+        if made.plan.create {
+            create(&at(&made.probe.database), &name)?;
+            return Ok(Place { database: name, swap: None });
+        }
+        if !options.replace {
+            return Ok(Place { database: name, swap: None });
+        }
+        let beside = ["postgres", "template1"]
+            .map(at)
+            .into_iter()
+            .find(|other| other.database.as_ref() != Some(&name) && postgres::ask(other, "SELECT 1;\n").is_ok());
+        let beside = beside.ok_or_else(|| {
+            Error::new(Kind::Refused, "there is no other database to connect to while this one is replaced")
+                .hint("let this user connect to the database postgres")
+        })?;
+        let draft = beside_name(&name, &format!("_shoebox_{}", &Uuid::new_v4().simple().to_string()[..12]));
+        let kept = beside_name(&name, &Timestamp::now().strftime("_before_%Y%m%dT%H%M%SZ").to_string());
+        create(&beside, &draft)?;
+        Ok(Place { database: draft.clone(), swap: Some(Swap { beside, draft, name, kept }) })
+    }
+
+    /// Puts what was loaded into the place of what was there, which is kept under the name that this returns.
+    pub fn finish(mut self) -> Result<Option<String>> {
+        let Some(swap) = &self.swap else { return Ok(None) };
+        let (draft, name, kept) = (quoted(&swap.draft), quoted(&swap.name), quoted(&swap.kept));
+        let owner = format!(
+            "SELECT rolname FROM pg_roles, pg_database WHERE datname = {} AND pg_roles.oid = datdba;\n",
+            literal(&swap.name)
+        );
+        let owner = quoted(postgres::ask(&swap.beside, &owner)?.trim());
+        let sql = format!(
+            "BEGIN;\nALTER DATABASE {draft} OWNER TO {owner};\nALTER DATABASE {name} RENAME TO {kept};\nALTER DATABASE {draft} RENAME TO {name};\nCOMMIT;\n"
+        );
+        postgres::ask(&swap.beside, &sql).map_err(|error| {
+            Error::new(Kind::Refused, format_args!("the database {} is in use: nothing was replaced", swap.name))
+                .caused_by(error.chain())
+                .hint("stop Immich (`docker compose stop immich-server`) and run it again")
+        })?;
+        Ok(self.swap.take().map(|swap| swap.kept))
+    }
+}
+
+impl Drop for Place {
+    /// A database that took nobody's place goes.
+    fn drop(&mut self) {
+        if let Some(swap) = &self.swap
+            && let Err(error) =
+                postgres::ask(&swap.beside, &format!("DROP DATABASE IF EXISTS {};\n", quoted(&swap.draft)))
+        {
+            tracing::warn!("the database {} is left on the server: {}", swap.draft, error.chain());
+        }
+    }
+}
+
+fn create(access: &Access, name: &str) -> Result<()> {
+    let sql = format!("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8';\n", quoted(name));
+    postgres::ask(access, &sql).map(drop)
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// `name` with `end`, as long as a name may be.
+fn beside_name(name: &str, end: &str) -> String {
+    let room = LONGEST_NAME - end.len();
+    let cut = (0..=room.min(name.len())).rev().find(|&at| name.is_char_boundary(at)).unwrap_or(0);
+    format!("{}{end}", &name[..cut])
+}
