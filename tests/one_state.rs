@@ -13,8 +13,11 @@ use sha1::{Digest, Sha1};
 use shoebox::base::Problem;
 use shoebox::base::monitor::Collect;
 use shoebox::source::{Access, DumpRequest, Server};
+use shoebox::task::audit;
 use shoebox::task::backup::DumpSource;
 use shoebox::task::drill::{self, Fault, Servers};
+use shoebox::task::find::Query;
+use shoebox::task::restore as selected;
 use shoebox::task::restore::whole::{Options, Report, restore};
 use shoebox::task::status::{Limits, status};
 
@@ -545,6 +548,36 @@ fn files_and_database_of_a_migrated_library_fit_together_in_a_real_server() {
         assert!(to.join(path).exists(), "{path}");
     }
     assert_eq!(rows.iter().filter(|row| whole.contains(row)).count(), whole.len());
+}
+
+#[test]
+fn sidecars_of_rows_with_the_prefix_of_an_older_disk_are_found_beside_their_photos() {
+    let photos: Vec<Photo> = (1..=4).map(|number| uploaded(number).with_sidecar()).collect();
+    let home = library(&photos, &photos);
+    // Of one row both paths are old, of one that of the photo, of one that of the sidecar.
+    let old = |text: String, path: &str, end: &str| {
+        text.replace(&format!("\t/data/{path}{end}"), &format!("\t/mnt/olddisk/immich/{path}{end}"))
+    };
+    let text = old(dump(&photos), &photos[0].path, "");
+    let text = old(text, &photos[1].path, "\t");
+    home.write_dump(&old(text, &photos[2].path, ".xmp\n"));
+    home.backup();
+    let out = home.dir.path().join("out");
+    let selection = selected::Selection::Assets(Query { names: vec!["IMG_*".into()], ..Query::default() });
+    let options = selected::Options {
+        snapshot: "latest".into(),
+        selection,
+        to: out.clone(),
+        overwrite: false,
+        dry_run: false,
+        locked: false,
+    };
+    let report = selected::restore(&home.repository(), &options, &Collect::default()).unwrap();
+    assert_eq!(report.files, 8, "{:?}", report.planned);
+    // Nobody is told that they are of no photo.
+    let options = audit::Options { snapshot: "latest".into(), user: None, locked: false };
+    let found = audit::audit(&home.repository(), &options).unwrap().findings;
+    assert!(!found.iter().any(|finding| finding.class == audit::Class::NoRow), "{found:?}");
 }
 
 #[test]

@@ -128,6 +128,9 @@ pub struct Asset {
     /// The XMP sidecar, as the file list shows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<FilePath>,
+    /// The database has a sidecar at a path that is none of UPLOAD_LOCATION's.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub sidecar_elsewhere: bool,
     /// Immich holds edits of it in the database; the original is untouched.
     #[serde(default, skip_serializing_if = "is_false")]
     pub edited: bool,

@@ -215,6 +215,7 @@ fn user(library: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
 fn asset(library: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
     let (path, external) = (row.text()?, row.flag()?);
     let file = |path: String| library.paths.file(&path, external);
+    let mut is_elsewhere = false;
     Ok(Record::Asset(Box::new(Asset {
         id: row.id()?,
         owner: row.id()?,
@@ -232,7 +233,13 @@ fn asset(library: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
         library: row.maybe_id()?,
         offline: row.flag()?,
         edited: row.flag()?,
-        sidecar: row.filled()?.and_then(file),
+        sidecar: row.filled()?.and_then(|path| {
+            file(path).or_else(|| {
+                is_elsewhere = true;
+                None
+            })
+        }),
+        sidecar_elsewhere: is_elsewhere,
         size: row.next::<Option<i64>>()?.and_then(|size| size.try_into().ok()),
         make: row.next()?,
         model: row.next()?,

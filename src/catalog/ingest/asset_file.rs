@@ -80,7 +80,7 @@ fn other_forms(bytes: &[u8]) -> Vec<Vec<u8>> {
 
 /// By path: neighbours share folders, so the pages that are needed stay near. The plus keeps SQLite from choosing the
 /// index on `until`, which nearly all rows share.
-const LOOK_AGAIN: &str = "SELECT l.id, a.path, a.sidecar, a.sha1, a.owner FROM look l LEFT JOIN asset a ON a.id = l.id AND +a.until = ?1 ORDER BY a.path";
+const LOOK_AGAIN: &str = "SELECT l.id, a.path, a.sidecar, a.sha1, a.owner, a.sidecar IS NULL AND instr(a.line, '\"sidecar_elsewhere\":true') > 0 FROM look l LEFT JOIN asset a ON a.id = l.id AND +a.until = ?1 ORDER BY a.path";
 
 fn look_again(db: &Connection, time: i64) -> Result<()> {
     let mut statement = db.prepare(LOOK_AGAIN)?;
@@ -89,7 +89,12 @@ fn look_again(db: &Connection, time: i64) -> Result<()> {
         let id: Vec<u8> = row.get(0)?;
         let (path, sidecar): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(1)?, row.get(2)?);
         let (sha1, owner): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(3)?, row.get(4)?);
-        let named = Named { path: path.as_deref(), sidecar: sidecar.as_deref(), owner: owner.as_deref() };
+        let named = Named {
+            path: path.as_deref(),
+            sidecar: sidecar.as_deref(),
+            owner: owner.as_deref(),
+            sidecar_elsewhere: row.get::<_, Option<bool>>(5)?.unwrap_or(false),
+        };
         let original = original(db, &named, sha1.as_deref())?;
         let sidecar = of_sidecar(db, &named, original.as_ref())?;
         update(db, time, &id, 0, original)?;
@@ -103,6 +108,8 @@ struct Named<'a> {
     path: Option<&'a [u8]>,
     sidecar: Option<&'a [u8]>,
     owner: Option<&'a [u8]>,
+    /// It has a sidecar where none of ours can be.
+    sidecar_elsewhere: bool,
 }
 
 fn original(db: &Connection, named: &Named<'_>, sha1: Option<&[u8]>) -> Result<Option<Shown>> {
@@ -114,20 +121,20 @@ fn original(db: &Connection, named: &Named<'_>, sha1: Option<&[u8]>) -> Result<O
 
 fn of_sidecar(db: &Connection, named: &Named<'_>, original: Option<&Shown>) -> Result<Option<Shown>> {
     match (by_path(db, named.sidecar, None)?, original) {
-        (None, Some(original)) if original.moved => follow(db, named, original.file),
+        (None, Some(original)) if original.moved || named.sidecar_elsewhere => follow(db, named, original),
         (found, _) => Ok(found),
     }
 }
 
-/// The sidecar beside the photo in row `file`, which lies elsewhere than the database says. Nothing that another row names.
-fn follow(db: &Connection, named: &Named<'_>, file: i64) -> Result<Option<Shown>> {
-    let Some(found) = path_of(db, file)? else { return Ok(None) };
-    if is_named(db, &found)? {
+/// The sidecar beside `photo`, where one of them is not where the database says. Nothing that another row names.
+fn follow(db: &Connection, named: &Named<'_>, photo: &Shown) -> Result<Option<Shown>> {
+    let Some(found) = path_of(db, photo.file)? else { return Ok(None) };
+    if photo.moved && is_named(db, &found)? {
         return Ok(None);
     }
     for path in beside(named, &found) {
         let shown = by_path(db, Some(&path), None)?;
-        if let Some(shown) = shown.filter(|shown| shown.file != file)
+        if let Some(shown) = shown.filter(|shown| shown.file != photo.file)
             && !is_named(db, &path)?
         {
             return Ok(Some(Shown { moved: true, ..shown }));
@@ -255,7 +262,7 @@ fn likeness(db: &Connection, named: &Named<'_>, shown: &Shown) -> Result<[bool; 
         (Some(owner), Some(folder)) => is_folder_of(db, owner, folder)?,
         _ => false,
     };
-    let has_sidecar = named.sidecar.is_none() || follow(db, named, shown.file)?.is_some();
+    let has_sidecar = named.sidecar.is_none() || follow(db, named, shown)?.is_some();
     Ok([is_other, !is_own, !has_sidecar])
 }
 
@@ -324,7 +331,7 @@ mod tests {
     fn a_sidecar_is_looked_for_beside_its_photo() {
         let places = |path: &str, sidecar: &str, found: &str| -> Vec<String> {
             let (path, sidecar) = (Some(path.as_bytes()), Some(sidecar.as_bytes()));
-            let places = beside(&Named { path, sidecar, owner: None }, found.as_bytes());
+            let places = beside(&Named { path, sidecar, owner: None, sidecar_elsewhere: false }, found.as_bytes());
             places.into_iter().map(|place| String::from_utf8(place).unwrap()).collect()
         };
         let moved = places("upload/a/x.jpg", "upload/a/x.jpg.xmp", "library/ann/2024/IMG_1.jpg");
