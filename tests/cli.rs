@@ -276,3 +276,33 @@ fn every_command_has_help_with_an_example_and_completions_are_printed() {
     }
     Said::of(shoebox().arg("frobnicate")).ends(2);
 }
+
+#[test]
+fn settings_that_only_the_administrator_may_read_are_one_line_with_the_command_that_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("shoebox.toml");
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::write(&settings, "repository = \"/mnt/usb/photos\"\n").unwrap();
+    fs::set_permissions(&settings, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    let ask = |arguments: &[&str]| {
+        let program = shoebox().get_program().to_owned();
+        let mut command = match support::is_root() {
+            true => Command::new("setpriv"),
+            false => Command::new("env"),
+        };
+        if support::is_root() {
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        }
+        let said =
+            command.arg(program).args(arguments).env("XDG_CONFIG_HOME", folder.path()).env("SHOEBOX_LOG", "warn");
+        Said::of(said.env_remove("SHOEBOX_REPOSITORY").env_remove("SHOEBOX_CONFIG"))
+    };
+    let said = ask(&["status", "--max-age", "2 days"]).ends(1);
+    let told = format!(
+        "shoebox: the settings are in {}, which only the administrator may read\nhint: sudo shoebox status --max-age '2 days'\n",
+        settings.display()
+    );
+    assert_eq!(said.err, told);
+    let said = ask(&["-r", "/nowhere", "notify"]).ends(2);
+    assert!(said.err.contains("hint: sudo shoebox -r /nowhere notify"), "{}", said.err);
+}

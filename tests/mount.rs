@@ -500,11 +500,13 @@ fn a_mount_point_that_will_not_do_is_refused_with_a_way_out() {
     fs::create_dir(dir.join("full")).unwrap();
     fs::write(dir.join("full/file"), "x").unwrap();
     fs::create_dir(dir.join("empty")).unwrap();
+    let unmount = if rustix::process::geteuid().is_root() { "`sudo umount " } else { "`fusermount3 -u " };
     let cases = [
         (start(&dir.join("nothing"), None), Kind::NotFound, "mkdir -p"),
         (start(&dir.join("full/file"), None), Kind::Invalid, "empty folder"),
         (start(&dir.join("full"), None), Kind::Exists, "empty folder"),
-        (start(&mounted.point, None), Kind::Exists, "fusermount3 -u"),
+        (start(&mounted.point, None), Kind::Exists, unmount),
+        (start(Path::new("/proc"), None), Kind::Exists, "give an empty folder to mount at"),
         (start(&dir.join("empty"), Some(dir.to_owned())), Kind::Invalid, "somewhere else"),
     ];
     for (error, kind, hint) in cases {

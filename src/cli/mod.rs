@@ -43,6 +43,7 @@ mod thumbnails;
 mod value;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -167,12 +168,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn start(cli: Cli) -> ExitCode {
     log(&cli.global);
-    cli.global.settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let output = Output::new(cli.global.json, cli.global.quiet);
+    cli.global.settings.warnings.iter().for_each(|warning| output.note(format_args!("note: {warning}")));
+    let closed = cli.global.settings.closed.clone().filter(|_| cli.global.repository.is_some());
     match run(cli, &output) {
         Ok(done) => exit::of_done(done),
         Err(error) => {
             output.error(&error);
+            // What is not said may be said there.
+            if let (Some(file), Kind::Invalid) = (closed, error.kind()) {
+                output.error(&settings::closed(&file));
+            }
             exit::of_error(&error)
         }
     }
@@ -235,6 +241,9 @@ fn run(cli: Cli, output: &Output) -> Result<Done> {
 impl Global {
     fn repository_path(&self) -> Result<&PathBuf> {
         self.repository.as_ref().ok_or_else(|| {
+            if let Some(file) = &self.settings.closed {
+                return settings::closed(file);
+            }
             Error::new(Kind::Invalid, "which repository?")
                 .hint("say it with -r FOLDER, or once and for all: export SHOEBOX_REPOSITORY=FOLDER")
         })
@@ -267,6 +276,8 @@ fn log(global: &Global) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty()))
+        .with_target(global.verbose > 0)
         .without_time()
         .log_internal_errors(false)
         .try_init();

@@ -219,7 +219,8 @@ impl Args {
             child.wait().context(starting)?;
             return Ok(Done::Failed);
         }
-        output.note(greeting(point, &format!("`fusermount3 -u '{}'` unmounts", point.display())));
+        let real = point.canonicalize().unwrap_or_else(|_| point.to_owned());
+        output.note(greeting(point, &format!("`{}` unmounts", point::how_to_unmount(&real, false))));
         Ok(Done::Whole)
     }
 }

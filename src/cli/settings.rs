@@ -51,6 +51,8 @@ pub(super) struct Settings {
     pub wanted: Option<PathBuf>,
     /// What a person should know of it, one line each.
     pub warnings: Vec<String>,
+    /// A settings file that only the administrator may read.
+    pub closed: Option<PathBuf>,
     given: BTreeMap<String, Given>,
 }
 
@@ -134,7 +136,7 @@ impl Settings {
     /// Reads the file `named`, else the one at a usual place, if there is one, unless there is to be none; and the environment.
     fn read(command: &Command, named: Option<&Path>, no_file: bool) -> Result<Settings> {
         let keys = keys(command);
-        let file::Read { file, mut given, warnings } =
+        let file::Read { file, mut given, warnings, closed } =
             if no_file { file::Read::default() } else { file::read(&keys, named)? };
         let nearer = local::read(&|name| std::env::var(name).ok())?;
         // Only a command that was built knows its groups.
@@ -142,7 +144,7 @@ impl Settings {
         built.build();
         given.retain(|env, _| !excluded(&built, env, &nearer));
         given.extend(nearer);
-        Ok(Settings { file, wanted: None, warnings, given })
+        Ok(Settings { file, wanted: None, warnings, closed, given })
     }
 
     /// What is given for the setting of the variable `env`.
@@ -225,4 +227,16 @@ fn excluded(command: &Command, env: &str, nearer: &BTreeMap<String, Given>) -> b
             let rivals = rivals(command, arg.get_id().as_str());
             rivals.iter().filter_map(|id| env_of(command, id.as_str())).any(|env| nearer.contains_key(&env))
         })
+}
+
+/// That the settings are in `file`, and this person may not read it: with the command as it was typed.
+pub(super) fn closed(file: &Path) -> Error {
+    let words =
+        std::env::args().skip(1).map(|word| shlex::try_quote(&word).map_or(word.clone(), |word| word.into_owned()));
+    let typed: Vec<String> = ["sudo shoebox".to_owned()].into_iter().chain(words).collect();
+    Error::new(
+        crate::base::Kind::Permission,
+        format_args!("the settings are in {}, which only the administrator may read", file.display()),
+    )
+    .hint(typed.join(" "))
 }

@@ -13,6 +13,8 @@ use rustix::process::geteuid;
 
 use crate::base::{Context, Error, Kind, Result};
 
+/// How the source of a mount of ours begins.
+const OURS: &str = "shoebox:";
 /// KiB that the kernel reads ahead, where we may say so.
 const READ_AHEAD: &str = "2048";
 
@@ -21,8 +23,7 @@ pub(super) fn check(point: &Path, repository: Option<&Path>) -> Result<PathBuf> 
     is_empty_folder(point)?;
     let real = point.canonicalize().context(|| format!("looking at {}", point.display()))?;
     if is_mount(&real)? {
-        return Err(Error::new(Kind::Exists, format_args!("something is mounted at {} already", point.display()))
-            .hint(format_args!("`fusermount3 -u {}` unmounts it", point.display())));
+        return Err(occupied(&real, "is mounted there already"));
     }
     if let Some(repository) = repository.and_then(|path| path.canonicalize().ok())
         && real.starts_with(&repository)
@@ -39,8 +40,8 @@ fn is_empty_folder(point: &Path) -> Result<()> {
     let entries = match fs::read_dir(point) {
         Ok(mut entries) => entries.next().is_some(),
         Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
-            return Err(Error::new(Kind::Exists, format_args!("{name} is left over from a mount that ended badly"))
-                .hint(format_args!("`fusermount3 -u {name}` frees it")));
+            let point = std::path::absolute(point).unwrap_or_else(|_| point.to_owned());
+            return Err(occupied(&point, "is left over there from a mount that ended badly"));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(
@@ -61,17 +62,63 @@ fn is_empty_folder(point: &Path) -> Result<()> {
     }
 }
 
+/// Something is mounted at `point`, which is its real path. Only what is ours is told how to unmount: anything else may be the disk
+/// that the backup is on.
+fn occupied(point: &Path, how: &str) -> Error {
+    let source = source(point).ok().flatten().unwrap_or_else(|| "something".to_owned());
+    let error = Error::new(Kind::Exists, format_args!("{}: {source} {how}", point.display()));
+    match source.starts_with(OURS) {
+        true => error.hint(format_args!("`{}` unmounts it", how_to_unmount(point, false))),
+        false => error.hint("give an empty folder to mount at, such as /mnt/photos"),
+    }
+}
+
+/// The command by which this person unmounts `point`; `lazily` also where it is in use or its process is gone.
+pub fn how_to_unmount(point: &Path, lazily: bool) -> String {
+    // fuse(8): what a user mounted has their id among its options, and fusermount3 takes no other away.
+    let options = mounted(point).ok().flatten().map(|mounted| mounted.options).unwrap_or_default();
+    let owner = options.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok());
+    let is_mine = owner.is_none_or(|owner: u32| owner == geteuid().as_raw());
+    let program = match (geteuid().is_root(), lazily) {
+        (false, _) if is_mine => {
+            if lazily {
+                "fusermount3 -u -z"
+            } else {
+                "fusermount3 -u"
+            }
+        }
+        (_, true) => "sudo umount -l",
+        (_, false) => "sudo umount",
+    };
+    let name = point.to_string_lossy();
+    format!("{program} {}", shlex::try_quote(&name).unwrap_or_else(|_| name.clone()))
+}
+
+/// A line of the table of mounts.
+struct Line {
+    source: String,
+    /// Those of the file system.
+    options: String,
+}
+
 /// What is mounted at `point`, as the table of mounts calls it; `None` when nothing is. Asks nobody but the kernel.
 pub fn source(point: &Path) -> Result<Option<String>> {
+    Ok(mounted(point)?.map(|mounted| mounted.source))
+}
+
+fn mounted(point: &Path) -> Result<Option<Line>> {
     let table = fs::read("/proc/self/mountinfo").context(|| "reading the table of mounts")?;
     // proc(5): ID PARENT DEVICE ROOT POINT OPTIONS [TAGS…] - TYPE SOURCE OPTIONS. The last one is on top.
+    let text = |field: &[u8]| String::from_utf8_lossy(&unescape(field)).into_owned();
     let named = |line: &[u8]| {
         let mut fields = line.split(|&byte| byte == b' ');
-        let at = unescape(fields.nth(4)?);
-        (at == point.as_os_str().as_bytes()).then(|| fields.skip_while(|field| *field != b"-").nth(2).map(unescape))?
+        if unescape(fields.nth(4)?) != point.as_os_str().as_bytes() {
+            return None;
+        }
+        let mut fields = fields.skip_while(|field| *field != b"-").skip(2);
+        Some(Line { source: text(fields.next()?), options: text(fields.next().unwrap_or_default()) })
     };
-    let found = table.split(|&byte| byte == b'\n').filter_map(named).next_back();
-    Ok(found.map(|source| String::from_utf8_lossy(&source).into_owned()))
+    Ok(table.split(|&byte| byte == b'\n').filter_map(named).next_back())
 }
 
 /// A field of the table of mounts: `\\040` is a space.

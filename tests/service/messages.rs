@@ -76,7 +76,7 @@ fn who_cannot_be_told_changes_nothing_about_the_run() {
         receiver.url("status/500/topic")
     ));
     let said = place.shoebox(&["run", "--once"]).ends(0);
-    assert!(said.err.contains("webhook at 127.0.0.1 was not told"), "{}", said.err);
+    assert!(said.err.contains("webhook at 127.0.0.1 was not told") && !said.err.contains('\u{1b}'), "{:?}", said.err);
     assert!(!said.err.contains("secret"), "{}", said.err);
     assert_eq!(receiver.got().len(), 3, "what may pass by itself is tried three times");
 }

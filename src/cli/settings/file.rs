@@ -21,12 +21,14 @@ pub(super) struct Read {
     pub file: Option<PathBuf>,
     pub given: BTreeMap<String, Given>,
     pub warnings: Vec<String>,
+    /// One that is there and may not be read by this person.
+    pub closed: Option<PathBuf>,
 }
 
 /// Reads the file that is `named`, else the one at a usual place, if there is one.
 pub(super) fn read(keys: &[Key], named: Option<&Path>) -> Result<Read> {
     let mut read = Read::default();
-    let Some((path, text)) = found(named, &mut read.warnings)? else { return Ok(read) };
+    let Some((path, text)) = found(named, &mut read)? else { return Ok(read) };
     // Not its own words: they show the line, which may hold a secret.
     let unread = |error: toml::de::Error| {
         let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
@@ -46,7 +48,7 @@ pub(super) fn read(keys: &[Key], named: Option<&Path>) -> Result<Read> {
 }
 
 /// The file and its text.
-fn found(named: Option<&Path>, warnings: &mut Vec<String>) -> Result<Option<(PathBuf, String)>> {
+fn found(named: Option<&Path>, read: &mut Read) -> Result<Option<(PathBuf, String)>> {
     if let Some(path) = named {
         let reading = |error| {
             Error::io(format_args!("reading the settings file {}", path.display()), error)
@@ -58,8 +60,9 @@ fn found(named: Option<&Path>, warnings: &mut Vec<String>) -> Result<Option<(Pat
         match fs::read_to_string(&path) {
             Ok(text) => return Ok(Some((path, text))),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            // It is the administrator's, perhaps, and this is somebody else.
-            Err(error) => warnings.push(format!("the settings file {} is not used: {error}", path.display())),
+            // It is the administrator's, and this is somebody else.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => read.closed = Some(path),
+            Err(error) => read.warnings.push(format!("the settings file {} is not used: {error}", path.display())),
         }
     }
     Ok(None)

@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::num::NonZero;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -20,6 +20,9 @@ use crate::base::{Context, Error, FilePath, Kind, Result};
 /// File systems that keep whole (even) seconds only, such as FAT, are forgiven this many nanoseconds.
 const COARSE: i64 = 2_000_000_000;
 
+/// So many zeros in a row are worth a hole.
+const HOLE: usize = 64 << 10;
+
 /// So many folders are held open at a time, from the top; those below are opened anew each time.
 const OPEN: usize = 32;
 
@@ -27,6 +30,8 @@ const OPEN: usize = 32;
 pub(super) struct Target {
     root: OwnedFd,
     path: PathBuf,
+    /// Whom all that is made here belongs to, whatever was recorded.
+    heir: Option<Owner>,
     /// The folders that lead to the one that was used last, by name: neighbours share them.
     trail: Vec<(Vec<u8>, OwnedFd)>,
     /// The one that was used last, where it lies below all of these.
@@ -39,8 +44,11 @@ pub(super) struct Attributes {
     pub size: u64,
     pub mtime_ns: i64,
     pub mode: u32,
-    pub owner: Option<(u32, u32)>,
+    pub owner: Option<Owner>,
 }
+
+/// A user and a group.
+type Owner = (u32, u32);
 
 /// A file on a disk: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +72,28 @@ impl Target {
         std::fs::create_dir_all(path).context(making)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = sys::open(path, flags, Mode::empty()).context(|| format!("opening {}", path.display()))?;
-        Ok(Target { root, path: path.to_owned(), trail: Vec::new(), deepest: None })
+        Ok(Target { root, path: path.to_owned(), heir: None, trail: Vec::new(), deepest: None })
+    }
+
+    /// The same in a person's folder: what root makes there belongs to that person. No symlink below what is there is followed, for
+    /// the person may change it meanwhile.
+    pub fn create_for_its_owner(path: &Path) -> Result<Target> {
+        let making = || format!("making the folder {}", path.display());
+        let whole = std::path::absolute(path).context(making)?;
+        let there = whole.ancestors().find(|above| above.is_dir()).unwrap_or(Path::new("/"));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut root = sys::open(there, flags, Mode::empty()).context(|| format!("opening {}", there.display()))?;
+        let found = sys::fstat(&root).context(making)?;
+        let is_a_persons = rustix::process::geteuid().is_root() && found.st_uid != 0;
+        let heir = is_a_persons.then_some((found.st_uid, found.st_gid));
+        for part in whole.strip_prefix(there).unwrap_or(Path::new("")) {
+            root = open_folder(&root, part, true, heir).context(making)?;
+        }
+        Ok(Target { root, path: path.to_owned(), heir, trail: Vec::new(), deepest: None })
+    }
+
+    fn inherited(&self, attributes: &Attributes) -> Attributes {
+        Attributes { owner: self.heir.or(attributes.owner), ..*attributes }
     }
 
     /// What lies at `at`, compared with `wanted`.
@@ -131,12 +160,14 @@ impl Target {
         replace: bool,
         fill: impl FnOnce(&mut File) -> Result<()>,
     ) -> Result<()> {
+        let attributes = self.inherited(attributes);
         let folder = self.folder(at.parent_bytes())?;
         let part = part_name(at);
         let naming = || at.to_string();
         let mut file = create_part(folder, &part).context(naming)?;
         let written = fill(&mut file)
-            .and_then(|()| describe(&file, attributes).context(naming))
+            .and_then(|()| end_here(&mut file).context(naming))
+            .and_then(|()| describe(&file, &attributes).context(naming))
             .and_then(|()| publish(folder, &part, name(at), replace).context(naming));
         if written.is_err() {
             let _ = remove(folder, &part);
@@ -172,6 +203,7 @@ impl Target {
 
     /// Makes the symlink `at`, which is never followed here.
     pub fn link(&mut self, at: &FilePath, target: &[u8], attributes: &Attributes, replace: bool) -> Result<()> {
+        let attributes = self.inherited(attributes);
         let folder = self.folder(at.parent_bytes())?;
         let part = part_name(at);
         let naming = || at.to_string();
@@ -204,7 +236,8 @@ impl Target {
 
     /// Gives the folder `at`, which is made where it is not there, the time and rights that it had.
     pub fn finish_folder(&mut self, at: &FilePath, attributes: &Attributes) -> Result<()> {
-        describe(self.folder(Some(at.as_bytes()))?, attributes).context(|| at.to_string())
+        let attributes = self.inherited(attributes);
+        describe(self.folder(Some(at.as_bytes()))?, &attributes).context(|| at.to_string())
     }
 
     /// Waits until all that was written is on the disk.
@@ -230,7 +263,7 @@ impl Target {
         self.deepest = None;
         for part in &parts[known..] {
             let naming = || String::from_utf8_lossy(at.unwrap_or_default()).into_owned();
-            let next = match open_folder(self.last(), OsStr::from_bytes(part), make) {
+            let next = match open_folder(self.last(), OsStr::from_bytes(part), make, self.heir) {
                 Ok(next) => next,
                 Err(Errno::NOENT) => return Ok(None),
                 Err(Errno::LOOP | Errno::NOTDIR) => return Err(in_the_way(&naming(), part)),
@@ -251,7 +284,7 @@ impl Target {
 }
 
 /// Opens the folder `name` of `folder`, made where it is not there if `make`. Another thread may make it meanwhile.
-fn open_folder(folder: &OwnedFd, name: &OsStr, make: bool) -> std::result::Result<OwnedFd, Errno> {
+fn open_folder(folder: &OwnedFd, name: &OsStr, make: bool, heir: Option<Owner>) -> std::result::Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match sys::openat(folder, name, flags, Mode::empty()) {
         Err(Errno::NOENT) if make => {}
@@ -261,7 +294,12 @@ fn open_folder(folder: &OwnedFd, name: &OsStr, make: bool) -> std::result::Resul
     let opened = sys::openat(folder, name, flags, Mode::empty())?;
     match made {
         // For everybody to read, whatever the mask says; by the open folder, as its name may be something else by now.
-        Ok(()) => where_known(sys::fchmod(&opened, Mode::from_raw_mode(0o755)))?,
+        Ok(()) => {
+            if let Some((uid, gid)) = heir {
+                where_known(sys::fchown(&opened, Some(user(uid)), Some(group(gid))))?;
+            }
+            where_known(sys::fchmod(&opened, Mode::from_raw_mode(0o755)))?;
+        }
         Err(Errno::EXIST) => {}
         Err(error) => return Err(error),
     }
@@ -372,9 +410,26 @@ pub(super) fn continues_with(mut file: &File, bytes: &[u8]) -> bool {
     file.read_exact(&mut there).is_ok() && there == bytes
 }
 
-/// Writes all of `bytes`.
+/// Writes all of `bytes`; zeros become holes, as `cp --sparse=always` makes them.
 pub(super) fn append(file: &mut File, bytes: &[u8], at: &FilePath) -> Result<()> {
-    file.write_all(bytes).context(|| format!("writing {at}"))
+    let is_hole = |piece: &&[u8]| piece.len() == HOLE && piece.iter().all(|byte| *byte == 0);
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let holes = rest.chunks(HOLE).take_while(is_hole).count() * HOLE;
+        let (hole, after) = rest.split_at(holes);
+        let data = after.chunks(HOLE).take_while(|piece| !is_hole(piece)).map(<[u8]>::len).sum();
+        let (data, after) = after.split_at(data);
+        let skipped = if hole.is_empty() { Ok(0) } else { file.seek(SeekFrom::Current(hole.len() as i64)) };
+        skipped.and_then(|_| file.write_all(data)).context(|| format!("writing {at}"))?;
+        rest = after;
+    }
+    Ok(())
+}
+
+/// Ends the file where the next byte would go: it may end with a hole.
+fn end_here(file: &mut File) -> std::io::Result<()> {
+    let end = file.stream_position()?;
+    if file.metadata()?.len() < end { file.set_len(end) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -154,7 +154,7 @@ fn write(view: &View, plan: &Plan, options: &Options, report: Report, monitor: &
         failed: AtomicBool::new(false),
         report: Mutex::new(report),
     };
-    let mut target = Target::create(&options.to)?;
+    let mut target = Target::create_for_its_owner(&options.to)?;
     for (folder, _) in &plan.folders {
         if let Err(error) = target.make_folder(folder) {
             leave_out(monitor, folder.to_string(), error)?;
@@ -205,7 +205,7 @@ impl Work<'_> {
     }
 
     fn writer(&self) -> Result<()> {
-        let mut target = Target::create(&self.options.to)?;
+        let mut target = Target::create_for_its_owner(&self.options.to)?;
         while !self.failed.load(Ordering::Relaxed) {
             let Some(item) = self.plan.items.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
             let done = self.one(&mut target, item).map(|done| self.count(item, &done));
