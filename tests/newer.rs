@@ -349,7 +349,7 @@ fn repair_catalog_reads_such_a_night_again_and_a_reading_that_is_lost_is_made_ag
     let all = people(&home, view::Options::default());
     forget_people(&home);
     let repair = said(&shoebox(&home, &["repair", "catalog"]));
-    assert!(repair.contains("1 dump of which an older shoebox missed something read again"), "{repair}");
+    assert!(repair.contains("1 snapshot got what an older shoebox missed"), "{repair}");
     assert_eq!(people(&home, view::Options::default()), all);
     let reading = home.repo_path().join(format!("readings/{}.json", snapshots(&home)[0]));
     for harm in [None, Some("{"), Some("{\"snapshot\": 1}")] {

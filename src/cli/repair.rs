@@ -113,7 +113,7 @@ fn catalog(global: &Global, output: &Output) -> Result<Done> {
     let repair::Rebuilt { snapshots, archives, reread } = rebuilt?;
     let again = match reread {
         0 => String::new(),
-        many => format!("; {} of which an older shoebox missed something read again", plural(many, "dump", "dumps")),
+        many => format!("; {} got what an older shoebox missed in their dumps", plural(many, "snapshot", "snapshots")),
     };
     let text = format!(
         "the catalog is built anew: {} in {}{again}",

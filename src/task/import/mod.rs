@@ -30,7 +30,7 @@ use self::read::{Failure, Fingerprint, Taken};
 use super::backup::{info, line};
 use crate::base::dump::Verdict;
 use crate::base::library::Record;
-use crate::base::{Error, Hash, Kind, Monitor, Phase, Result, SnapshotId};
+use crate::base::{Error, Hash, Kind, Monitor, Phase, Problem, Result, SnapshotId};
 use crate::catalog::query;
 use crate::immich::{self, Dump};
 use crate::repo::{
@@ -258,6 +258,9 @@ impl<'a> Import<'a> {
         };
         if let Some(outcome) = self.judge_dump(&taken.dump) {
             return Ok(entry(time, source, outcome));
+        }
+        for lack in &taken.dump.lacks {
+            monitor.problem(Problem { subject: found.name.clone(), message: format!("{lack}: the views lack it") });
         }
         let Dated { time, source } = not_before(found.dated, &taken.dump, self.options.now);
         let id = match self.id(time, &taken)? {
