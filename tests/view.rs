@@ -229,6 +229,42 @@ fn what_was_deleted_is_found_under_each_snapshot_that_had_it() {
 }
 
 #[test]
+fn a_photo_that_was_given_back_under_a_new_id_is_not_deleted_and_keeps_its_name() {
+    let sha1 = |byte: u8| Some(shoebox::base::Sha1([byte; 20]));
+    let photo = |number: u8, bytes: u8| {
+        let mut photo = asset(number, 1, "IMG_12.JPG");
+        photo.sha1 = sha1(bytes);
+        photo
+    };
+    let (mut library, mut now) = (Library::new(), State::default());
+    now.user(user(1, "Ann")).asset(photo(10, 1)).asset(photo(12, 2));
+    library.snapshot(FIRST, true, &now);
+    // One is given back, the other one is gone; a third has the same bytes while the first is there.
+    now.delete(10).delete(12).asset(photo(14, 1));
+    library.snapshot(SECOND, true, &now);
+    now.asset(photo(16, 1));
+    library.snapshot("2026-11-23T030005Z", true, &now).publish();
+    let view = library.view(Options::default());
+    let month = |day: &str| names(&view, &format!("snapshots/{day} 03.00/users/Ann/by date/2024/2024-05"));
+    assert_eq!(month("2026-11-21"), ["IMG_12 (0c0c0c0c).JPG", "IMG_12.JPG"]);
+    assert_eq!(names(&view, "latest/users/Ann/deleted since"), ["2026-11-21 03.00"]);
+    assert_eq!(names(&view, "latest/users/Ann/deleted since/2026-11-21 03.00").len(), 1);
+    assert_eq!(month("2026-11-22").len(), 1);
+    assert_eq!(month("2026-11-23").len(), 2, "two that are there at once have two names");
+
+    let (mut library, mut now) = (Library::new(), State::default());
+    now.user(user(1, "Ann")).asset(photo(10, 1));
+    library.snapshot(FIRST, true, &now);
+    now.delete(10).asset(photo(14, 1));
+    library.snapshot(SECOND, true, &now).publish();
+    let view = library.view(Options::default());
+    for day in ["2026-11-21", "2026-11-22"] {
+        assert_eq!(names(&view, &format!("snapshots/{day} 03.00/users/Ann/by date/2024/2024-05")), ["IMG_12.JPG"]);
+    }
+    assert!(names(&view, "latest/users/Ann/deleted since").is_empty());
+}
+
+#[test]
 fn a_bad_snapshot_is_listed_with_its_flaw_and_is_never_latest() {
     let mut library = Library::new();
     library.snapshot(FIRST, true, &state()).snapshot(SECOND, false, &State::default()).publish();

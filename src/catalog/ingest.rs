@@ -19,12 +19,15 @@ pub use merge::{Change, merge};
 use rusqlite::{Connection, ErrorCode};
 
 use super::FOREVER;
+use super::query::snapshot::last_number;
 use crate::base::{Error, Result};
 
 /// Notes that the snapshot at `time` exists. `record` is its record, JSON.
 pub fn add_snapshot(db: &Connection, time: i64, number: u16, good: bool, record: &str) -> Result<()> {
-    let last = "INSERT INTO meta (key, value) VALUES ('number', ?1) ON CONFLICT (key) DO UPDATE SET value = ?1";
-    db.prepare_cached(last)?.execute([number])?;
+    if is_ahead(number, last_number(db)?) {
+        let last = "INSERT INTO meta (key, value) VALUES ('number', ?1) ON CONFLICT (key) DO UPDATE SET value = ?1";
+        db.prepare_cached(last)?.execute([number])?;
+    }
     let sql = "INSERT INTO snapshot (time, number, good, record) VALUES (?1, ?2, ?3, ?4)
                ON CONFLICT (time) DO UPDATE SET number = ?2, good = ?3, record = ?4";
     match db.prepare_cached(sql)?.execute((time, number, good, record)) {
@@ -40,6 +43,11 @@ pub fn set_meta(db: &Connection, key: &str, value: &str) -> Result<()> {
     let sql = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2";
     db.prepare_cached(sql)?.execute((key, value))?;
     Ok(())
+}
+
+/// True when `number` was given after `last`: numbers go round. Source: RFC 1982, serial number arithmetic.
+fn is_ahead(number: u16, last: u16) -> bool {
+    last == 0 || (1..=i16::MAX as u16).contains(&number.wrapping_sub(last))
 }
 
 /// Notes that there is a snapshot at `time` that cannot be read.

@@ -33,6 +33,7 @@ Marks of photos (several may stand together):
   -  deleted            U  back from the trash     A  archived     S  back in the timeline, or locked
   M  other bytes        F  made a favorite         D  dates, places, description, rating or the like
   R  renamed            f  a favorite no more      !  its file is missing    P  its file is there again
+  N  erased and uploaded again: the same photo with a new id
 A detail that changed alike on many photos, such as a country that Immich calls otherwise now, is one line; -v lists each photo.
 Marks of albums, people, tags, accounts and files: + - R as above; M changed.
 
@@ -148,6 +149,7 @@ fn describe(asset: &AssetChange, changes: &[Change]) -> String {
 fn more(change: &Change) -> Option<String> {
     Some(match change {
         Change::Added { size: Some(bytes) } | Change::Deleted { size: Some(bytes) } => size(*bytes),
+        Change::GivenBack { was } => format!("was {was}"),
         Change::Edited { from, to } => format!("{} -> {}", size(*from), size(*to)),
         Change::Renamed { from, .. } => format!("was {from}"),
         Change::Moved { from, to } => format!("files/{from} -> files/{to}"),
@@ -163,6 +165,7 @@ fn summary(all: &Summary) -> Vec<String> {
     let with_bytes =
         |number: u64, what: &str, bytes: u64| format!("{} {what} ({})", plural(number, "asset", "assets"), size(bytes));
     let counts = [
+        (all.given_back, "erased and uploaded again"),
         (all.edited, "with other bytes"),
         (all.trashed, "put into the trash"),
         (all.restored, "back from the trash"),

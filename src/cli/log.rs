@@ -76,6 +76,7 @@ fn words(change: &Change) -> String {
     match change {
         Change::Added { size } => format!("first seen{}", bytes(size)),
         Change::Deleted { size } => format!("deleted{}", bytes(size)),
+        Change::GivenBack { was } => format!("erased and uploaded again; it was {was}"),
         Change::Edited { from, to } => format!("other bytes: {} -> {}", size(*from), size(*to)),
         Change::Missing => "its file is missing".to_owned(),
         Change::Present { size: bytes } => format!("its file is there ({})", size(*bytes)),

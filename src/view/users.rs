@@ -9,7 +9,7 @@
 //! | archived | archived ones that are not in the trash |
 //! | trash | the trash, without locked ones |
 //! | locked | locked ones, in the trash or not; only where asked for |
-//! | deleted since/SNAPSHOT | what that earlier snapshot had and this one has not at all, by asset id |
+//! | deleted since/SNAPSHOT | what that earlier snapshot had and this one has not at all: neither its id nor, of that owner, its bytes |
 //! | changed on disk | of which the server's disk had other bytes than Immich recorded, or no file; only where there is one |
 //!
 //! An asset shows the bytes that Immich recorded wherever some archive holds them, whatever its file was; `files/` shows that.
@@ -246,7 +246,7 @@ impl At<'_> {
         spot: impl Fn(u64, Part) -> Spot,
     ) -> Result<()> {
         let mut all: HashMap<Id, Unit> = HashMap::new();
-        let mut shown = Vec::new();
+        let (mut shown, mut heirs) = (Vec::new(), Heirs::default());
         ask::members(self.db, source, at, self.view.options.locked, |member| {
             let new = || Unit { since: member.added, id: member.id, shapes: Vec::new() };
             let unit = all.entry(member.id).or_insert_with(new);
@@ -255,13 +255,16 @@ impl At<'_> {
             if !unit.shapes.contains(&shape) {
                 unit.shapes.push(shape.clone());
             }
+            heirs.add(&member);
             if member.original.is_some() {
                 shown.push((shape, member));
             }
         })?;
+        let first = heirs.first_of_each(&mut all);
         suffixes.decide(all.into_values().collect());
         for (shape, member) in shown {
-            self.add_asset(&shape, &member, suffixes.of(&member.id), entries, &spot);
+            let id = first.get(&member.id).unwrap_or(&member.id);
+            self.add_asset(&shape, &member, suffixes.of(id), entries, &spot);
         }
         Ok(())
     }
@@ -362,6 +365,39 @@ impl At<'_> {
     pub fn earlier(&self, number: u16) -> Result<i64> {
         let earlier = self.state.snapshot(self.db, number)?.time;
         (earlier < self.time()).then_some(earlier).ok_or_else(|| Error::not_found("snapshot"))
+    }
+}
+
+/// Assets that may be one photo, which was erased and given back under a new id: of one owner, with the same bytes.
+#[derive(Default)]
+struct Heirs(HashMap<(Id, [u8; 20]), Vec<(Id, (i64, i64))>>);
+
+impl Heirs {
+    fn add(&mut self, member: &Member) {
+        if let Some(sha1) = member.sha1 {
+            self.0.entry((member.owner, sha1)).or_default().push((member.id, member.range));
+        }
+    }
+
+    /// Makes one unit of `all` of those that are never there at the same time: they share a name. Which unit each is in.
+    fn first_of_each(self, all: &mut HashMap<Id, Unit>) -> HashMap<Id, Id> {
+        let mut first = HashMap::new();
+        for mut versions in self.0.into_values() {
+            versions.sort_unstable_by_key(|(id, range)| (*range, *id));
+            let id = versions[0].0;
+            let overlap = versions.windows(2).any(|pair| pair[0].0 != pair[1].0 && pair[0].1.1 > pair[1].1.0);
+            if overlap {
+                continue;
+            }
+            for (heir, _) in versions.into_iter().filter(|(heir, _)| *heir != id) {
+                let Some(unit) = all.remove(&heir) else { continue };
+                first.insert(heir, id);
+                if let Some(own) = all.get_mut(&id) {
+                    own.shapes.extend(unit.shapes);
+                }
+            }
+        }
+        first
     }
 }
 

@@ -212,6 +212,13 @@ pub fn photo_of(db: &Connection, id: &Id, at: i64) -> Result<Option<Version>> {
     one(db, &sql, (id, at), version)
 }
 
+/// The asset that has the owner and the bytes of the version in `row` at `at`, under another id: it was given back.
+pub fn given_back(db: &Connection, row: u64, at: i64) -> Result<Option<Id>> {
+    let sql = "SELECT n.id FROM asset a CROSS JOIN asset n ON n.sha1 = a.sha1 AND n.sha1 IS NOT NULL AND n.owner = a.owner AND n.id <> a.id
+               WHERE a.row = ?1 AND n.since <= ?2 AND n.until > ?2 ORDER BY n.added, n.id LIMIT 1";
+    one(db, sql, (row, at), |row| row.get(0))
+}
+
 /// From when to before when each version of the asset `id` holds, oldest first.
 pub fn ranges(db: &Connection, id: &Id) -> Result<Vec<(i64, i64)>> {
     many(db, "SELECT since, until FROM asset WHERE id = ?1 ORDER BY since", [id], |row| Ok((row.get(0)?, row.get(1)?)))

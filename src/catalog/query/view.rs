@@ -200,6 +200,11 @@ pub struct Member {
     pub row: u64,
     pub id: Id,
     pub name: String,
+    /// Whose it is, and its bytes, as Immich knows them.
+    pub owner: Id,
+    pub sha1: Option<[u8; 20]>,
+    /// From when to before when this version holds.
+    pub range: (i64, i64),
     /// Upload, milliseconds since 1970.
     pub added: i64,
     /// The instant it was taken, milliseconds since 1970.
@@ -254,7 +259,9 @@ pub fn members(db: &Connection, source: Source, at: i64, locked: bool, mut each:
         Source::Person { person } => tied("person_asset", "person", person),
         Source::Tag { tag } => tied("tag_asset", "tag", tag),
         Source::Gone { owner, now } => (
-            "a.row, NOT EXISTS (SELECT 1 FROM asset n WHERE n.id = a.id AND n.since <= ?3 AND n.until > ?3)",
+            "a.row, NOT EXISTS (SELECT 1 FROM asset n WHERE n.id = a.id AND n.since <= ?3 AND n.until > ?3)
+             AND NOT EXISTS (SELECT 1 FROM asset n WHERE n.sha1 = a.sha1 AND n.sha1 IS NOT NULL AND n.owner = a.owner
+                             AND n.since <= ?3 AND n.until > ?3)",
             format!(
                 "asset a WHERE a.id IN ({GONE}) AND a.since <= ?1 AND a.until > ?1 AND (a.visibility IN (0, 1) OR (a.visibility = 3 AND ?4))"
             ),
@@ -297,7 +304,7 @@ fn member_query(head: &str, from: &str) -> String {
          (SELECT v.name FROM asset v WHERE v.id = a.live ORDER BY v.since DESC LIMIT 1),
          {original}, {sidecar}, {moving},
          (SELECT v.created FROM asset v WHERE v.id = a.live AND v.since <= ?1 AND v.until > ?1
-          AND (v.visibility <> 3 OR ?4)), a.live
+          AND (v.visibility <> 3 OR ?4)), a.live, a.owner, a.sha1, a.since, a.until
          FROM {from}"
     )
 }
@@ -315,6 +322,9 @@ fn member(db: &Connection, row: &Row<'_>, at: i64) -> Result<Member> {
         row: row.get(0)?,
         id,
         name: row.get(3)?,
+        owner: row.get(12)?,
+        sha1: row.get(13)?,
+        range: (row.get(14)?, row.get(15)?),
         added: row.get(4)?,
         created: row.get(5)?,
         video: row.get(6)?,
@@ -357,10 +367,13 @@ pub fn next_month(db: &Connection, owner: &Id, from: i64, at: i64) -> Result<Opt
     }
 }
 
-/// From when to before when `owner` had assets (with bytes, locked ones only if asked for) that are gone at `at`.
+/// From when to before when `owner` had assets (with bytes, locked ones only if asked for) that are gone at `at`. What was
+/// given back is not: the same bytes under a new id.
 pub fn gone_ranges(db: &Connection, owner: &Id, at: i64, locked: bool) -> Result<Vec<(i64, i64)>> {
     let gone = "a.until <= ?2 AND a.owner = ?1 AND (a.visibility IN (0, 1) OR (a.visibility = 3 AND ?3))
-                AND NOT EXISTS (SELECT 1 FROM asset n WHERE n.id = a.id AND n.since <= ?2 AND n.until > ?2)";
+                AND NOT EXISTS (SELECT 1 FROM asset n WHERE n.id = a.id AND n.since <= ?2 AND n.until > ?2)
+                AND NOT EXISTS (SELECT 1 FROM asset n WHERE n.sha1 = a.sha1 AND n.sha1 IS NOT NULL AND n.owner = a.owner
+                                AND n.since <= ?2 AND n.until > ?2)";
     let sql = format!(
         "SELECT max(a.since, f.since), min(a.until, f.until) FROM asset a JOIN asset_file f
            ON f.asset = a.id AND f.part = 0 AND f.since < a.until AND f.until > a.since WHERE {gone}

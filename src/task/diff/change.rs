@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::base::library::Visibility;
 use crate::base::{Error, Result};
@@ -17,6 +18,8 @@ pub enum Change {
     Added { size: Option<u64> },
     /// It is gone, from the trash too.
     Deleted { size: Option<u64> },
+    /// It was erased, and the same bytes were uploaded again by the same owner: it has a new id.
+    GivenBack { was: Uuid },
     /// Other bytes.
     Edited { from: u64, to: u64 },
     /// Its file is not in the snapshot any more, while the asset is.
@@ -66,6 +69,7 @@ impl Change {
         match self {
             Change::Added { .. } => '+',
             Change::Deleted { .. } => '-',
+            Change::GivenBack { .. } => 'N',
             Change::Edited { .. } => 'M',
             Change::Missing => '!',
             Change::Present { .. } => 'P',

@@ -12,6 +12,8 @@ mod change;
 mod file;
 mod thing;
 
+use std::collections::{HashMap, HashSet};
+
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -75,6 +77,8 @@ pub struct Summary {
     pub added_bytes: u64,
     pub deleted: u64,
     pub deleted_bytes: u64,
+    /// Erased, and uploaded again.
+    pub given_back: u64,
     /// Other bytes.
     pub edited: u64,
     pub trashed: u64,
@@ -125,15 +129,21 @@ impl Comparing<'_> {
 
     fn assets(&self, places: &mut Places<'_>, summary: &mut Summary) -> Result<Vec<AssetChange>> {
         let mut changed = Vec::new();
-        for id in ask::changed_assets(&self.finder.db, self.pair)? {
-            if !self.is_shown(&id)? {
+        let ids = ask::changed_assets(&self.finder.db, self.pair)?;
+        let given_back = self.given_back(&ids)?;
+        let gone: HashSet<&Id> = given_back.values().collect();
+        for id in ids.iter().filter(|id| !gone.contains(id)) {
+            if !self.is_shown(id)? {
                 continue;
             }
-            let (old, new) = (self.version(&id, self.pair.old)?, self.version(&id, self.pair.new)?);
-            let changes = compare(
-                self.state(old.as_ref(), self.pair.old)?.as_ref(),
-                self.state(new.as_ref(), self.pair.new)?.as_ref(),
-            );
+            let (old, new) = (self.version(id, self.pair.old)?, self.version(id, self.pair.new)?);
+            let changes = match given_back.get(id) {
+                Some(was) => vec![Change::GivenBack { was: Uuid::from_bytes(*was) }],
+                None => compare(
+                    self.state(old.as_ref(), self.pair.old)?.as_ref(),
+                    self.state(new.as_ref(), self.pair.new)?.as_ref(),
+                ),
+            };
             summary.count(&changes);
             let only_moved = changes.iter().all(|change| matches!(change, Change::Moved { .. }));
             if changes.is_empty() || (only_moved && !self.options.moves) {
@@ -148,6 +158,22 @@ impl Comparing<'_> {
         }
         changed.sort_by(|a, b| (&a.owner, &a.path, &a.name, a.id).cmp(&(&b.owner, &b.path, &b.name, b.id)));
         Ok(changed)
+    }
+
+    /// Of `ids` the new ones that are old ones given back, each with the id that it had. Both must be shown.
+    fn given_back(&self, ids: &[Id]) -> Result<HashMap<Id, Id>> {
+        let mut found = HashMap::new();
+        for id in ids {
+            let Some(old) = self.version(id, self.pair.old)? else { continue };
+            if self.version(id, self.pair.new)?.is_some() {
+                continue;
+            }
+            let Some(heir) = search::given_back(&self.finder.db, old.row, self.pair.new)? else { continue };
+            if self.version(&heir, self.pair.old)?.is_none() && self.is_shown(id)? && self.is_shown(&heir)? {
+                found.entry(heir).or_insert(*id);
+            }
+        }
+        Ok(found)
     }
 
     fn told(&self, hit: Hit, changes: Vec<Change>, places: &mut Places<'_>) -> Result<AssetChange> {
@@ -189,6 +215,7 @@ impl Summary {
                 Change::Deleted { size } => {
                     (self.deleted, self.deleted_bytes) = (self.deleted + 1, self.deleted_bytes + size.unwrap_or(0))
                 }
+                Change::GivenBack { .. } => self.given_back += 1,
                 Change::Edited { .. } => self.edited += 1,
                 Change::Trashed => self.trashed += 1,
                 Change::Restored => self.restored += 1,

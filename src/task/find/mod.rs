@@ -13,7 +13,7 @@ mod place;
 mod range;
 mod record;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -201,6 +201,28 @@ impl Finder {
         let mut hits: Vec<Hit> = newest.into_values().collect();
         for hit in &mut hits {
             hit.range = self.snapshots_of(&hit.version.id)?;
+        }
+        self.join_given_back(hits)
+    }
+
+    /// Makes one hit of a photo that was erased and given back under a new id: it is not deleted.
+    fn join_given_back(&self, mut hits: Vec<Hit>) -> Result<Vec<Hit>> {
+        let Some(now) = self.times.last() else { return Ok(hits) };
+        let mut first: HashMap<Id, SnapshotId> = HashMap::new();
+        let (mut back, there) = (HashSet::new(), hits.iter().map(|hit| hit.version.id).collect::<HashSet<Id>>());
+        for hit in hits.iter().filter(|hit| hit.range.is_some_and(|range| range.deleted)) {
+            let Some(heir) = ask::given_back(&self.db, hit.version.row, *now)? else { continue };
+            if let (true, Some(range)) = (there.contains(&heir), hit.range) {
+                back.insert(hit.version.id);
+                let known = first.entry(heir).or_insert(range.first);
+                *known = range.first.min(*known);
+            }
+        }
+        hits.retain(|hit| !back.contains(&hit.version.id));
+        for hit in &mut hits {
+            if let (Some(first), Some(range)) = (first.get(&hit.version.id), hit.range.as_mut()) {
+                range.first = range.first.min(*first);
+            }
         }
         Ok(hits)
     }
