@@ -172,3 +172,31 @@ fn a_catalog_that_fails_is_built_anew_by_the_next_writer() {
         assert!(check(&repository, Extent::Structure, &Silent).unwrap().findings.is_empty(), "{case}");
     }
 }
+
+#[test]
+fn a_catalog_that_is_whole_and_says_other_things_than_the_lists_is_found_by_check() {
+    let (_dir, repository, right) = home();
+    assert!(check(&repository, Extent::Structure, &Silent).unwrap().findings.is_empty());
+    for change in [
+        "UPDATE file SET content = (SELECT max(content) FROM file) WHERE row = (SELECT min(row) FROM file WHERE kind = 0)",
+        "UPDATE file SET size = size - 1024 WHERE row = (SELECT min(row) FROM file WHERE size > 2000)",
+        "UPDATE asset_file SET size = size + 1 WHERE asset = (SELECT min(asset) FROM asset_file) AND part = 0",
+        "UPDATE file SET name = CAST('other.jpg' AS BLOB) WHERE row = (SELECT min(row) FROM file WHERE kind = 0)",
+        "UPDATE file SET until = since + 1 WHERE row = (SELECT min(row) FROM file WHERE kind = 0)",
+        "UPDATE folder SET name = CAST('elsewhere' AS BLOB) WHERE id = (SELECT max(id) FROM folder)",
+        "DELETE FROM album_asset WHERE row = (SELECT max(row) FROM album_asset)",
+        "UPDATE album SET line = replace(line, '\"name\":\"', '\"name\":\"x') WHERE row = 1",
+        "UPDATE asset SET since = until - 1 WHERE row = (SELECT min(row) FROM asset)",
+    ] {
+        put(&repository, &right);
+        let db = rusqlite::Connection::open(repository.catalog_path()).unwrap();
+        db.pragma_update(None, "foreign_keys", false).unwrap();
+        let changed = db.execute(change, []).unwrap_or_else(|error| panic!("{change}: {error}"));
+        assert_eq!(changed, 1, "{change}");
+        drop(db);
+        shoebox::catalog::seal(&repository.catalog_path()).unwrap();
+        let report = check(&repository, Extent::Structure, &Silent).unwrap();
+        let is_told = report.findings.iter().any(|finding| matches!(finding, Finding::Catalog { .. }));
+        assert!(is_told, "{change}: {:?}", report.findings);
+    }
+}

@@ -439,7 +439,10 @@ fn record_row(record: &Record, now: &mut Rows) {
         Record::AlbumUser(r) => vec![("album", blob(r.album)), ("user", blob(r.user)), ("role", int(r.role as i64))],
         Record::AlbumAsset(r) => vec![("album", blob(r.album)), ("asset", blob(r.asset))],
         Record::Person(r) => {
-            vec![("id", blob(r.id)), ("owner", blob(r.owner)), ("name", text(&r.name)), ("hidden", int(r.hidden))]
+            let grp = blob(r.group.unwrap_or(r.id));
+            let own =
+                [("id", blob(r.id)), ("owner", blob(r.owner)), ("name", text(&r.name)), ("hidden", int(r.hidden))];
+            own.into_iter().chain([("grp", grp), ("locked", int(r.locked))]).collect()
         }
         Record::PersonAsset(r) => vec![("person", blob(r.person)), ("asset", blob(r.asset))],
         Record::Stack(r) => vec![

@@ -67,6 +67,13 @@ pub fn files(db: &Connection, time: i64) -> Result<u64> {
     Ok(one(db, sql, [time], |row| row.get(0))?.unwrap_or(0))
 }
 
+/// How many rows say another size than the content that they show.
+pub fn wrong_sizes(db: &Connection) -> Result<u64> {
+    let sql = "SELECT (SELECT count(*) FROM file f CROSS JOIN content c ON c.id = f.content WHERE c.size <> f.size)
+                    + (SELECT count(*) FROM asset_file f CROSS JOIN content c ON c.id = f.content WHERE c.size <> f.size)";
+    Ok(one(db, sql, [], |row| row.get(0))?.unwrap_or(0))
+}
+
 /// The contents that the snapshot at `time` shows, with their sizes.
 pub fn contents_at(db: &Connection, time: i64) -> Result<Vec<(Hash, u64)>> {
     let sql = "SELECT DISTINCT c.hash, c.size FROM file f CROSS JOIN content c ON c.id = f.content WHERE f.since <= ?1 AND f.until > ?1";

@@ -1,6 +1,6 @@
 //! The lists of a snapshot, as the catalog remembers them: the lines that they had, byte for byte.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, Row};
 use uuid::Uuid;
@@ -13,18 +13,23 @@ use crate::base::{Error, FilePath, Hash, Kind, Result};
 
 /// The file list of the snapshot at `time`.
 pub fn files(db: &Connection, time: i64) -> Result<Vec<u8>> {
-    let folders: HashMap<i64, (i64, Vec<u8>)> =
-        whole::folders(db)?.into_iter().map(|folder| (folder.id, (folder.parent, folder.name))).collect();
-    let sql = "SELECT f.folder, f.name, f.kind, f.size, f.mtime, f.mode, f.uid, f.gid, c.hash, f.target, f.link
-               FROM file f LEFT JOIN content c ON c.id = f.content WHERE f.since <= ?1 AND f.until > ?1";
-    let rows = many(db, sql, [time], |row| Ok((row.get(0)?, row.get(1)?, entry(row)?)))?;
-    let mut entries = Vec::with_capacity(rows.len());
-    for (folder, name, mut entry) in rows {
-        entry.path = path(&folders, folder, name)?;
-        entries.push(entry);
-    }
+    let mut entries: Vec<FileEntry> = entries(db, Some(time))?.into_iter().map(|(entry, _)| entry).collect();
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     lines(&entries)
+}
+
+/// The entries of the snapshot at `time`, or of all, in no order: each with the times from and before which it holds.
+fn entries(db: &Connection, time: Option<i64>) -> Result<Vec<(FileEntry, (i64, i64))>> {
+    let folders: HashMap<i64, (i64, Vec<u8>)> =
+        whole::folders(db)?.into_iter().map(|folder| (folder.id, (folder.parent, folder.name))).collect();
+    let sql = "SELECT f.folder, f.name, f.kind, f.size, f.mtime, f.mode, f.uid, f.gid, c.hash, f.target, f.link, f.since, f.until
+               FROM file f LEFT JOIN content c ON c.id = f.content WHERE ?1 IS NULL OR (f.since <= ?1 AND f.until > ?1)";
+    let rows = many(db, sql, [time], |row| Ok((row.get(0)?, row.get(1)?, entry(row)?, (row.get(11)?, row.get(12)?))))?;
+    let made = |(folder, name, mut entry, range): (_, _, FileEntry, _)| {
+        entry.path = path(&folders, folder, name)?;
+        Ok((entry, range))
+    };
+    rows.into_iter().map(made).collect()
 }
 
 /// An entry without its path.
@@ -59,58 +64,116 @@ fn path(folders: &HashMap<i64, (i64, Vec<u8>)>, folder: i64, name: Vec<u8>) -> R
     FilePath::new(path)
 }
 
+const KINDS: [&str; 11] = [
+    "album",
+    "album_asset",
+    "album_user",
+    "asset",
+    "external_library",
+    "person",
+    "person_asset",
+    "stack",
+    "tag",
+    "tag_asset",
+    "user",
+];
+
 /// The library list of the snapshot at `time`.
 pub fn library(db: &Connection, time: i64) -> Result<Vec<u8>> {
     let mut list = Vec::new();
-    for kind in [
-        "album",
-        "album_asset",
-        "album_user",
-        "asset",
-        "external_library",
-        "person",
-        "person_asset",
-        "stack",
-        "tag",
-        "tag_asset",
-        "user",
-    ] {
-        list.extend(records(db, kind, time)?);
+    for kind in KINDS {
+        list.extend(records(db, kind, Some(time))?.into_iter().flat_map(|(line, _)| line));
     }
     Ok(list)
 }
 
-/// The records of one kind, sorted by their ids.
-fn records(db: &Connection, kind: &str, time: i64) -> Result<Vec<u8>> {
-    let pair = |first: &str, second: &str, third: &str| -> Result<Vec<(Uuid, Uuid, i64)>> {
-        let sql =
-            format!("SELECT {first}, {second}, {third} FROM {kind} WHERE since <= ?1 AND until > ?1 ORDER BY 1, 2");
-        many(db, &sql, [time], |row| Ok((Uuid::from_bytes(row.get(0)?), Uuid::from_bytes(row.get(1)?), row.get(2)?)))
+/// A line of a list, and the times from and before which it holds.
+type Held = (Vec<u8>, (i64, i64));
+
+/// The records of one kind in the snapshot at `time`, or in all, sorted by their ids.
+fn records(db: &Connection, kind: &str, time: Option<i64>) -> Result<Vec<Held>> {
+    const HOLDS: &str = "?1 IS NULL OR (since <= ?1 AND until > ?1)";
+    let pair = |first: &str, second: &str, third: &str, made: &dyn Fn(Uuid, Uuid, i64) -> Record| {
+        let sql = format!("SELECT {first}, {second}, {third}, since, until FROM {kind} WHERE {HOLDS} ORDER BY 1, 2");
+        let found = many(db, &sql, [time], |row| {
+            let record = made(Uuid::from_bytes(row.get(0)?), Uuid::from_bytes(row.get(1)?), row.get(2)?);
+            Ok((record, (row.get(3)?, row.get(4)?)))
+        })?;
+        found.into_iter().map(|(record, range)| Ok((lines(&[record])?, range))).collect()
     };
-    let made: Vec<Record> = match kind {
+    match kind {
         "album_asset" => {
-            let made = |(album, asset, _)| Record::AlbumAsset(AlbumAsset { album, asset });
-            pair("album", "asset", "0")?.into_iter().map(made).collect()
+            pair("album", "asset", "0", &|album, asset, _| Record::AlbumAsset(AlbumAsset { album, asset }))
         }
-        "album_user" => {
-            let made = |(album, user, number)| Record::AlbumUser(AlbumUser { album, user, role: role(number) });
-            pair("album", "user", "role")?.into_iter().map(made).collect()
-        }
+        "album_user" => pair("album", "user", "role", &|album, user, number| {
+            Record::AlbumUser(AlbumUser { album, user, role: role(number) })
+        }),
         "person_asset" => {
-            let made = |(person, asset, _)| Record::PersonAsset(PersonAsset { person, asset });
-            pair("person", "asset", "0")?.into_iter().map(made).collect()
+            pair("person", "asset", "0", &|person, asset, _| Record::PersonAsset(PersonAsset { person, asset }))
         }
-        "tag_asset" => {
-            let made = |(tag, asset, _)| Record::TagAsset(TagAsset { tag, asset });
-            pair("tag", "asset", "0")?.into_iter().map(made).collect()
-        }
+        "tag_asset" => pair("tag", "asset", "0", &|tag, asset, _| Record::TagAsset(TagAsset { tag, asset })),
         _ => {
-            let sql = format!("SELECT line FROM {kind} WHERE since <= ?1 AND until > ?1 ORDER BY id");
-            let kept: Vec<String> = many(db, &sql, [time], |row| row.get(0))?;
-            return Ok(kept.into_iter().flat_map(|line| (line + "\n").into_bytes()).collect());
+            let sql = format!("SELECT line, since, until FROM {kind} WHERE {HOLDS} ORDER BY id");
+            many(db, &sql, [time], |row| {
+                let line: String = row.get(0)?;
+                Ok(((line + "\n").into_bytes(), (row.get(1)?, row.get(2)?)))
+            })
         }
+    }
+}
+
+/// What lines amount to, whatever their order: the sum of their hashes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amount(u128);
+
+impl Amount {
+    /// Adds the line that `value` is.
+    pub fn add<T: serde::Serialize>(&mut self, value: &T) -> Result<()> {
+        *self = Amount(self.0.wrapping_add(Amount::of(&lines(std::slice::from_ref(value))?)));
+        Ok(())
+    }
+
+    /// What this and `other` amount to.
+    #[must_use]
+    pub fn with(self, other: Amount) -> Amount {
+        Amount(self.0.wrapping_add(other.0))
+    }
+
+    fn of(line: &[u8]) -> u128 {
+        let mut half = [0; 16];
+        half.copy_from_slice(&blake3::hash(line).as_bytes()[..16]);
+        u128::from_le_bytes(half)
+    }
+}
+
+/// What the rows amount to that are a list's, for each of the snapshots at `times`, which ascend. One pass over all rows,
+/// however many snapshots there are.
+pub fn amounts(db: &Connection, times: &[i64], is_library: bool) -> Result<Vec<Amount>> {
+    let mut turns: BTreeMap<i64, u128> = BTreeMap::new();
+    let mut note = |line: &[u8], (since, until): (i64, i64)| {
+        let value = Amount::of(line);
+        let begun = turns.entry(since).or_default();
+        *begun = begun.wrapping_add(value);
+        let ended = turns.entry(until).or_default();
+        *ended = ended.wrapping_sub(value);
     };
-    lines(&made)
+    if is_library {
+        for kind in KINDS {
+            records(db, kind, None)?.iter().for_each(|(line, range)| note(line, *range));
+        }
+    } else {
+        for (entry, range) in entries(db, None)? {
+            note(&lines(&[entry])?, range);
+        }
+    }
+    let (mut sum, mut turns) = (0_u128, turns.into_iter().peekable());
+    let amount = |time: &i64| {
+        while let Some((_, value)) = turns.next_if(|(turn, _)| turn <= time) {
+            sum = sum.wrapping_add(value);
+        }
+        Amount(sum)
+    };
+    Ok(times.iter().map(amount).collect())
 }
 
 fn role(number: i64) -> Role {

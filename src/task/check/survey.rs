@@ -7,10 +7,12 @@ use rusqlite::Connection;
 
 use super::finding::{Finding, Part};
 use crate::base::file::FileEntry;
+use crate::base::library::Record;
 use crate::base::stored::IndexLine;
 use crate::base::{Error, Hash, Kind, Monitor, Result, Sha1, SnapshotId};
 use crate::catalog::query;
 use crate::catalog::query::check as ask;
+use crate::catalog::query::list::{self, Amount};
 use crate::repo::shelf::Spot;
 use crate::repo::{Repository, Shelf, SnapshotRecord, Stream};
 
@@ -53,6 +55,15 @@ pub(in crate::task) struct Survey {
     pub findings: Vec<Finding>,
 }
 
+/// What a chunk of a list says.
+#[derive(Debug, Default)]
+struct Listed {
+    /// Who holds the contents that it names.
+    holders: HashSet<Holders>,
+    /// What its lines amount to; `None` when not all of them are understood.
+    amount: Option<Amount>,
+}
+
 impl Survey {
     /// Looks at everything but photos.
     pub fn of(repository: &Repository, monitor: &dyn Monitor) -> Result<Survey> {
@@ -91,6 +102,7 @@ impl Survey {
             }
             survey.look_at_streams(at, &mut lists)?;
         }
+        survey.compare_lists(&lists)?;
         Ok(survey)
     }
 
@@ -100,6 +112,32 @@ impl Survey {
         let all = self.records.len();
         Error::new(Kind::Interrupted, format_args!("stopped: {looked_at} of {all} snapshots looked at, {found}"))
             .hint("run it again: it begins anew")
+    }
+
+    /// The rows of a sound catalog against the lists: what a reader is shown against what was stored.
+    fn compare_lists(&mut self, lists: &HashMap<Hash, Option<Listed>>) -> Result<()> {
+        let Some(db) = self.catalog.as_ref().filter(|_| !self.is_catalog_bad) else { return Ok(()) };
+        let known: HashSet<SnapshotId> = query::snapshot::ids(db)?.into_iter().collect();
+        let records: Vec<&SnapshotRecord> = self.records.iter().filter(|record| known.contains(&record.id)).collect();
+        let times: Vec<i64> = records.iter().map(|record| record.id.seconds()).collect();
+        let mut wrong = Vec::new();
+        for (is_library, what) in [(false, "files"), (true, "library")] {
+            let shown = list::amounts(db, &times, is_library)?;
+            for (record, shown) in records.iter().zip(shown) {
+                let stream = if is_library { &record.streams.library } else { &record.streams.files };
+                let stored = stream.chunks.iter().try_fold(Amount::default(), |sum, chunk| {
+                    Some(sum.with(lists.get(&chunk.hash)?.as_ref()?.amount?))
+                });
+                if stored.is_some_and(|stored| stored != shown) {
+                    wrong.push(format!("its {what} of snapshot {} are not those of the archives", record.id));
+                }
+            }
+        }
+        if ask::wrong_sizes(db)? > 0 {
+            wrong.push("it says two sizes of one file".to_owned());
+        }
+        self.tell_of_catalog(wrong);
+        Ok(())
     }
 
     /// Takes back that the snapshot `id` is whole.
@@ -196,13 +234,17 @@ impl Survey {
                 }
             },
         };
-        self.is_catalog_bad = !complaints.is_empty();
+        self.tell_of_catalog(complaints);
+        Ok(())
+    }
+
+    fn tell_of_catalog(&mut self, complaints: Vec<String>) {
+        self.is_catalog_bad |= !complaints.is_empty();
         let more = complaints.len().saturating_sub(TOLD);
         self.findings.extend(complaints.into_iter().take(TOLD).map(|message| Finding::Catalog { message }));
         if more > 0 {
             self.findings.push(Finding::Catalog { message: format!("and {more} more of this kind") });
         }
-        Ok(())
     }
 
     /// What the catalog says against what archives and records say.
@@ -289,7 +331,7 @@ impl Survey {
 
     // Streams -------------------------------------------------------------------------------------------------
 
-    fn look_at_streams(&mut self, at: usize, lists: &mut HashMap<Hash, Option<HashSet<Holders>>>) -> Result<()> {
+    fn look_at_streams(&mut self, at: usize, lists: &mut HashMap<Hash, Option<Listed>>) -> Result<()> {
         let record = self.records[at].clone();
         let streams = &record.streams;
         for (part, stream) in
@@ -342,7 +384,7 @@ impl Survey {
         id: SnapshotId,
         part: Part,
         stream: &Stream,
-        lists: &mut HashMap<Hash, Option<HashSet<Holders>>>,
+        lists: &mut HashMap<Hash, Option<Listed>>,
     ) -> Result<bool> {
         let mut bad = BTreeSet::new();
         for chunk in &stream.chunks {
@@ -350,7 +392,7 @@ impl Survey {
                 unread.insert(self.read_chunk(chunk.hash, part)?);
             }
             match (lists.get(&chunk.hash), self.needs.get_mut(&id)) {
-                (Some(Some(holders)), Some(needs)) => needs.extend(holders.iter().cloned()),
+                (Some(Some(listed)), Some(needs)) => needs.extend(listed.holders.iter().cloned()),
                 (Some(Some(_)), None) => {}
                 _ => drop(bad.insert(chunk.hash)),
             }
@@ -365,20 +407,21 @@ impl Survey {
         Ok(is_whole)
     }
 
-    /// Who holds the contents that a chunk of a list names; `None` when it cannot be read.
-    fn read_chunk(&mut self, hash: Hash, part: Part) -> Result<Option<HashSet<Holders>>> {
+    /// What a chunk of a list says; `None` when it cannot be read.
+    fn read_chunk(&mut self, hash: Hash, part: Part) -> Result<Option<Listed>> {
         let plain = match self.shelf.chunk(hash) {
             Ok(plain) => plain,
             Err(error) if error.is_damage() => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut holders = HashSet::new();
+        let (mut listed, mut amount) = (Listed::default(), Amount::default());
         match part {
             Part::Files => {
                 for entry in serde_json::Deserializer::from_slice(&plain).into_iter::<FileEntry>() {
-                    let Ok(FileEntry { hash, size, .. }) = entry else { return Ok(None) };
-                    if let Some(hash) = hash {
-                        holders.insert(self.need_content(hash, size));
+                    let Ok(entry) = entry else { return Ok(None) };
+                    amount.add(&entry)?;
+                    if let Some(hash) = entry.hash {
+                        listed.holders.insert(self.need_content(hash, entry.size));
                     }
                 }
             }
@@ -386,13 +429,19 @@ impl Survey {
                 // What a dump names by its SHA-1 is needed, whatever lies at the path by now.
                 for named in serde_json::Deserializer::from_slice(&plain).into_iter::<Named>().flatten() {
                     for (hash, size) in named.sha1.map(|sha1| self.shelf.with_sha1(sha1)).unwrap_or_default() {
-                        holders.insert(self.need_content(hash, size));
+                        listed.holders.insert(self.need_content(hash, size));
                     }
+                }
+                for record in serde_json::Deserializer::from_slice(&plain).into_iter::<Record>() {
+                    // A kind that this shoebox does not know is not damage.
+                    let Ok(record) = record else { return Ok(Some(listed)) };
+                    amount.add(&record)?;
                 }
             }
             Part::Dump | Part::Record => {}
         }
-        Ok(Some(holders))
+        listed.amount = Some(amount);
+        Ok(Some(listed))
     }
 
     fn need_content(&mut self, hash: Hash, size: u64) -> Holders {
