@@ -192,7 +192,7 @@ fn a_catalog_that_is_whole_and_says_other_things_than_the_lists_is_found_by_chec
         let db = rusqlite::Connection::open(repository.catalog_path()).unwrap();
         db.pragma_update(None, "foreign_keys", false).unwrap();
         let changed = db.execute(change, []).unwrap_or_else(|error| panic!("{change}: {error}"));
-        assert_eq!(changed, 1, "{change}");
+        assert!(changed > 0, "{change}");
         drop(db);
         shoebox::catalog::seal(&repository.catalog_path()).unwrap();
         let report = check(&repository, Extent::Structure, &Silent).unwrap();

@@ -30,8 +30,8 @@ use crate::catalog::query::layout::Apart;
 use crate::immich;
 use crate::repo::notes::What;
 use crate::repo::{
-    self, Completeness, ContentSink, Contents, FORMAT_VERSION, FileCount, Reference, Repository, SKEW, Session,
-    SnapshotRecord, Staged, Stream, StreamWriter, Streams, Written, is_to_come,
+    self, Completeness, ContentSink, Contents, FORMAT_VERSION, FileCount, Reference, Repository, Session,
+    SnapshotRecord, Staged, Stream, StreamWriter, Streams, Written,
 };
 use crate::source::{Exclude, Places, Root, UploadLocation};
 use crate::task::audit::{self, Tallies};
@@ -79,9 +79,6 @@ pub struct Options {
     /// Threads that read files.
     pub readers: usize,
 }
-
-/// Nights follow on each other within so much.
-const USUAL_PAUSE: SignedDuration = SignedDuration::from_hours(48);
 
 /// What a backup did.
 #[derive(Debug)]
@@ -563,22 +560,10 @@ fn newest(db: &Connection, wanted: impl Fn(&SnapshotRecord) -> bool) -> Result<O
     Ok(None)
 }
 
-/// The id of a snapshot taken now. Ids ascend, but for those of a time to come, which wait for nothing. A clock that is slow
-/// now is an error and not a snapshot in the past.
+/// The id of a snapshot taken now. Ids ascend, but for those of a time to come, which wait for nothing.
 fn next_id(repository: &Repository, now: Timestamp) -> Result<SnapshotId> {
-    let (ahead, present): (Vec<_>, Vec<_>) =
-        repository.snapshot_ids()?.into_iter().partition(|id| is_to_come(*id, now));
-    if is_slow(&present, &ahead, repository.created(), now) {
-        let ids: Vec<String> = ahead.iter().map(SnapshotId::to_string).collect();
-        let newest = ids.last().map_or("", String::as_str);
-        let message = format!("the clock says {}, but the newest snapshot is of {newest}", SnapshotId::at(now));
-        return Err(Error::new(Kind::Refused, message).hint(format_args!(
-            "set this machine's clock right; if it is right now, it was wrong before: `shoebox forget {} --apply`",
-            ids.join(" ")
-        )));
-    }
     let now = SnapshotId::at(now);
-    match present.last().filter(|last| **last >= now) {
+    match repository.present_ids()?.pop().filter(|last| *last >= now) {
         None => Ok(now),
         Some(last) => SnapshotId::from_seconds(last.seconds() + 1),
     }
@@ -590,17 +575,6 @@ fn warn_of_the_last(snapshots: usize) {
         tracing::warn!(
             "the repository has {snapshots} snapshots, and no more are made at 65,535: `shoebox forget` makes room"
         );
-    }
-}
-
-/// True where the snapshots `ahead` of the clock are what follows on those that are `present`: then it is the clock of now
-/// that is wrong. One night alone, or nights far ahead, were made under a clock that was.
-fn is_slow(present: &[SnapshotId], ahead: &[SnapshotId], created: Timestamp, now: Timestamp) -> bool {
-    match (present.last(), ahead) {
-        (_, []) => false,
-        (None, _) => created.duration_since(now) > SKEW,
-        (Some(last), [first, _, ..]) => first.time().duration_since(last.time()) <= USUAL_PAUSE,
-        (Some(_), [_]) => false,
     }
 }
 
@@ -650,26 +624,5 @@ fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
     match monitor.stopped() {
         false => Ok(()),
         true => Err(Error::new(Kind::Interrupted, "stopped").hint("run it again: it goes on where it was")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_night_ahead_or_far_ahead_was_made_under_a_wrong_clock_and_several_that_follow_show_that_this_one_is() {
-        let ids = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SnapshotId>>();
-        let slow = |present: &[&str], ahead: &[&str], created: &str| {
-            is_slow(&ids(present), &ids(ahead), created.parse().unwrap(), "2026-11-20T03:00:00Z".parse().unwrap())
-        };
-        let before = ["2026-11-18T030000Z", "2026-11-19T030000Z"];
-        assert!(!slow(&before, &["2036-01-01T030000Z"], "2026-01-01T00:00:00Z"));
-        assert!(!slow(&before, &["2026-11-22T030000Z"], "2026-01-01T00:00:00Z"));
-        assert!(!slow(&before, &["2036-01-01T030000Z", "2036-01-02T030000Z"], "2026-01-01T00:00:00Z"));
-        assert!(slow(&before, &["2026-11-21T030000Z", "2026-11-22T030000Z"], "2026-01-01T00:00:00Z"));
-        assert!(slow(&[], &["2026-11-21T030000Z"], "2026-11-21T00:00:00Z"));
-        assert!(!slow(&[], &["2036-01-01T030000Z"], "2026-11-01T00:00:00Z"));
-        assert!(!slow(&before, &[], "2026-01-01T00:00:00Z") && !slow(&[], &[], "2026-11-20T00:00:00Z"));
     }
 }
