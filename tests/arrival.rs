@@ -174,3 +174,35 @@ fn whatever_a_database_sets_for_its_clients_the_library_is_the_same() {
         loads(&home, &one, &server);
     }
 }
+
+#[test]
+fn a_key_that_two_rows_have_is_told_with_both_and_counted_once() {
+    let server = Postgres::start(support::postgres::debian());
+    server.create_database("immich");
+    server.load("immich", &sample_library(1, Era::New).sql());
+    server.psql(
+        "immich",
+        "CREATE TABLE device (id int PRIMARY KEY, t text); INSERT INTO device VALUES (1, 'a'), (2, 'b')",
+    );
+    server.psql("immich", "CREATE TABLE mine (id int, t text); INSERT INTO mine VALUES (1, 'a'), (1, 'b')");
+    let home = Home::new();
+    let text = support::run(&mut server.client("pg_dump", "immich")).stdout;
+    let text = String::from_utf8(text).unwrap();
+    home.write_dump(&text);
+    let plain = home.backup();
+    assert!(plain.record.is_good() && plain.record.dump.duplicates.is_empty(), "{:?}", plain.record.dump.duplicates);
+    for table in ["asset", "\"user\"", "album", "tag", "asset_exif", "album_asset", "device"] {
+        let begin = text.find(&format!("COPY public.{table} (")).unwrap();
+        let first = begin + text[begin..].find('\n').unwrap() + 1;
+        let row = &text[first..first + text[first..].find('\n').unwrap() + 1];
+        let end = first + text[first..].find("\n\\.\n").unwrap() + 1;
+        let line = |at: usize| text[..at].lines().count() + 1;
+        home.write_dump(&format!("{}{row}{}", &text[..end], &text[end..]));
+        let report = home.backup();
+        let (told, duplicates) = (told(&report), &report.record.dump.duplicates);
+        assert!(report.record.is_good() && duplicates.len() == 1, "{table}: {duplicates:?}");
+        assert!(told.contains(&format!("lines {} and {} of the dump", line(first), line(end))), "{table}: {told}");
+        assert_eq!(report.record.census, plain.record.census, "{table}");
+        assert_eq!(report.record.streams.library, plain.record.streams.library, "{table}");
+    }
+}

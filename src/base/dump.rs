@@ -57,6 +57,9 @@ pub struct DumpInfo {
     /// When it was made, as well as that is known: what it says itself, the name and the time of its file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made: Option<Timestamp>,
+    /// Keys that two rows have: a broken index, on which a restore stops.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub duplicates: Vec<String>,
     /// Prefix of Immich's paths in the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_location: Option<String>,

@@ -1,6 +1,7 @@
 //! Which database of a dump is Immich's, and what the dump is once that is known.
 
 use super::database::Database;
+use super::duplicates;
 use super::library::Library;
 use super::scan::Scan;
 use super::tables::{REQUIRED, Table, VITAL};
@@ -16,6 +17,10 @@ pub fn choose(mut scan: Scan, wanted: Option<&str>) -> Result<Dump> {
     let verdict = verdict(&scan.databases[index], scan.line)?;
     let mut dump = describe(&scan, verdict);
     let database = scan.databases.swap_remove(index);
+    if let (Some(staging), true) = (&database.staging, dump.is_good()) {
+        staging.index()?;
+        dump.duplicates = duplicates::find(&database, staging)?;
+    }
     dump.is_foreign = database.fault.is_none() && database.missing().eq(REQUIRED);
     dump.database = database.name;
     dump.extensions = database.extensions.into_iter().collect();

@@ -64,9 +64,9 @@ impl Library {
 fn census(staging: &Staging) -> Result<Census> {
     let newest: Option<i64> = staging.first("SELECT max(added) FROM asset")?;
     Ok(Census {
-        users: staging.count("SELECT count(*) FROM user")?,
-        assets: staging.count("SELECT count(*) FROM asset")?,
-        albums: staging.count("SELECT count(*) FROM album")?,
+        users: staging.count("SELECT count(DISTINCT id) FROM user")?,
+        assets: staging.count("SELECT count(DISTINCT id) FROM asset")?,
+        albums: staging.count("SELECT count(DISTINCT id) FROM album")?,
         newest: newest.and_then(time::instant),
         accounts: accounts(staging)?,
     })
@@ -74,8 +74,8 @@ fn census(staging: &Staging) -> Result<Census> {
 
 fn accounts(staging: &Staging) -> Result<Vec<Account>> {
     let sql = "SELECT user.id, coalesce(user.name, ''), coalesce(owned.assets, 0) FROM user
-               LEFT JOIN (SELECT owner, count(*) AS assets FROM asset GROUP BY owner) owned ON owned.owner = user.id
-               ORDER BY user.id";
+               LEFT JOIN (SELECT owner, count(DISTINCT id) AS assets FROM asset GROUP BY owner) owned ON owned.owner = user.id
+               GROUP BY user.id ORDER BY user.id";
     let mut statement = staging.db().prepare(sql).staged()?;
     let rows = statement
         .query_map((), |row| Ok(Account { id: Uuid::from_bytes(row.get(0)?), name: row.get(1)?, assets: row.get(2)? }));

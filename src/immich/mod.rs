@@ -14,6 +14,7 @@ mod choose;
 mod copy;
 mod database;
 mod dump_name;
+mod duplicates;
 mod encoding;
 pub mod fit;
 mod input;
@@ -78,6 +79,8 @@ pub struct Dump {
     /// Plain bytes.
     pub bytes: u64,
     pub lines: u64,
+    /// Keys that two rows have, one lower-case line each.
+    pub duplicates: Vec<String>,
     /// What is odd about a dump that is otherwise good, one lower-case line each.
     pub warnings: Vec<String>,
     /// What this reader looked for and did not find, or found and does not know: views lack it. One lower-case line each.
@@ -117,6 +120,7 @@ impl Dump {
             rows: BTreeMap::new(),
             bytes: 0,
             lines: 0,
+            duplicates: Vec::new(),
             warnings: Vec::new(),
             lacks: Vec::new(),
             is_foreign: false,

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::copy::{self, Header};
 use super::database::{self, Database};
+use super::duplicates::Ids;
 use super::encoding::{self, Encoding};
 use super::input::MIXED;
 use super::lexer::Lexer;
@@ -69,6 +70,8 @@ struct Block {
     /// `None` where the header is not understood.
     columns: Option<usize>,
     plan: Option<Plan>,
+    /// Of a table that is not staged.
+    ids: Option<Ids>,
     rows: u64,
 }
 
@@ -411,17 +414,25 @@ impl<'a> Scan<'a> {
             Some(table) => self.plan(table, &header)?,
             None => None,
         };
+        let id = header.columns.iter().position(|column| column == "id");
+        let ids = id.filter(|_| public && plan.is_none() && self.is_meant()).map(Ids::new);
         let table = if public { header.table } else { format!("{}.{}", header.schema, header.table) };
-        self.block = Some(Block { table, columns: Some(header.columns.len()), plan, rows: 0 });
+        self.block = Some(Block { table, columns: Some(header.columns.len()), plan, ids, rows: 0 });
         Ok(())
+    }
+
+    /// False in a database that is not the one that is wanted.
+    fn is_meant(&self) -> bool {
+        let name = &self.databases[self.current].name;
+        self.wanted.is_none() || name.is_none() || name.as_deref() == self.wanted
     }
 
     /// How the rows of `table` are staged; `None` where they cannot be or need not be.
     fn plan(&mut self, table: &'static Table, header: &Header) -> Result<Option<Plan>> {
-        let database = &mut self.databases[self.current];
-        if self.wanted.is_some() && database.name.is_some() && database.name.as_deref() != self.wanted {
+        if !self.is_meant() {
             return Ok(None);
         }
+        let database = &mut self.databases[self.current];
         let plan = match Plan::new(table, header) {
             Ok(plan) => plan,
             Err(column) if VITAL.contains(&table.name) => {
@@ -478,6 +489,11 @@ impl<'a> Scan<'a> {
         if fields != columns {
             let reason = format!("a row of table {} has {fields} fields where its header names {columns}", block.table);
             return self.spoil(reason);
+        }
+        if let Some(first) = block.ids.as_mut().and_then(|ids| ids.add(line, self.line)) {
+            let repeated = &mut self.databases[self.current].repeated;
+            repeated.push((block.table.clone(), first, self.line));
+            repeated.truncate(100);
         }
         match &block.plan {
             Some(plan) => stage(&mut self.databases[self.current], plan, line, self.line),

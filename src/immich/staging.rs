@@ -52,7 +52,8 @@ impl Plan {
             Some((name, value)) => Some((header.columns.iter().position(|column| column == name).ok_or(name)?, value)),
             None => None,
         };
-        let places = vec!["?"; table.columns.len()].join(", ");
+        // The last is its line in the dump.
+        let places = vec!["?"; table.columns.len() + 1].join(", ");
         let insert = format!("INSERT INTO {} VALUES ({places})", table.name);
         Ok(Plan {
             table,
@@ -88,7 +89,7 @@ impl Staging {
         db.set_prepared_statement_cache_capacity(32);
         for table in TABLES {
             let columns: Vec<_> = table.columns.iter().map(|column| column.name).collect();
-            db.execute_batch(&format!("CREATE TABLE {} ({})", table.name, columns.join(", "))).staged()?;
+            db.execute_batch(&format!("CREATE TABLE {} ({}, line)", table.name, columns.join(", "))).staged()?;
         }
         db.create_scalar_function("person_id", 2, FunctionFlags::SQLITE_DETERMINISTIC, |context| {
             Ok(person_id(context.get(0)?, context.get(1)?).into_bytes())
@@ -132,6 +133,7 @@ impl Staging {
             }
             statement.raw_bind_parameter(index + 1, value.unwrap_or(Value::Null)).staged()?;
         }
+        statement.raw_bind_parameter(plan.table.columns.len() + 1, line).staged()?;
         statement.raw_execute().staged()?;
         Ok(None)
     }
@@ -156,14 +158,19 @@ impl Staging {
         &self.db
     }
 
-    /// Indexes the rows once all are in, and brings those of older versions to the newest shape.
-    pub fn settle(&self) -> Result<()> {
+    /// Indexes the rows once all are in.
+    pub fn index(&self) -> Result<()> {
         // Sorting for the indexes is what needs memory.
         self.db.execute_batch("PRAGMA cache_size = -65536").staged()?;
         for table in TABLES {
             let sql = format!("CREATE INDEX {0}_index ON {0} ({1})", table.name, table.index);
             self.db.execute_batch(&sql).staged()?;
         }
+        Ok(())
+    }
+
+    /// Brings the rows of older versions, which are indexed, to the newest shape.
+    pub fn settle(&self) -> Result<()> {
         if self.has("asset.stack_parent") {
             self.db.execute_batch(include_str!("adapt_stacks.sql")).staged()?;
         }

@@ -56,6 +56,11 @@ pub struct Table {
 }
 
 impl Table {
+    /// The table that staging calls `name`.
+    pub fn named(name: &str) -> Option<&'static Table> {
+        TABLES.iter().find(|table| table.name == name)
+    }
+
     /// The table that a dump calls `public.name`.
     pub fn find(name: &str) -> Option<&'static Table> {
         TABLES.iter().find(|table| table.from.contains(&name))

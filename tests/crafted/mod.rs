@@ -98,6 +98,7 @@ pub fn record(
             postgres: None,
             tool: None,
             extensions: Vec::new(),
+            duplicates: Vec::new(),
             made: None,
             media_location: None,
             rows: BTreeMap::new(),

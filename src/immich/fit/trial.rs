@@ -1,5 +1,6 @@
 //! The same fitting as a dump arrives: what a restore would refuse is known the night it is made.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use super::rule::{Fate, Rules};
@@ -18,11 +19,13 @@ pub struct Trial {
     text: String,
     began: u64,
     refused: Option<(u64, String)>,
+    /// Tables of the schema `public` whose key is their column `id`.
+    keyed: BTreeSet<String>,
 }
 
 impl Default for Trial {
     fn default() -> Self {
-        Trial { rules: Rules::new(&ANY), text: String::new(), began: 0, refused: None }
+        Trial { rules: Rules::new(&ANY), text: String::new(), began: 0, refused: None, keyed: BTreeSet::new() }
     }
 }
 
@@ -43,7 +46,11 @@ impl Trial {
         match whole_statement(&self.text, lexer.at_start()) {
             Ok(None) => return,
             Ok(Some(tokens)) => {
-                if let Fate::Refuse(reason) = self.rules.judge(&Statement::new(&self.text, &tokens)) {
+                let statement = Statement::new(&self.text, &tokens);
+                if statement.begins("ALTER TABLE ONLY public .") && statement.find("PRIMARY KEY ( id )").is_some() {
+                    self.keyed.extend(statement.name(5));
+                }
+                if let Fate::Refuse(reason) = self.rules.judge(&statement) {
                     self.refuse(self.began, reason);
                 }
             }
@@ -62,6 +69,11 @@ impl Trial {
     /// Notes that line `number` is refused, unless an earlier one is.
     pub fn refuse(&mut self, number: u64, reason: String) {
         self.refused.get_or_insert((number, reason));
+    }
+
+    /// True where the column `id` is the key of the table `public.table`.
+    pub fn is_key(&self, table: &str) -> bool {
+        self.keyed.contains(table)
     }
 
     /// The first line that a restore would refuse, and why.

@@ -166,7 +166,8 @@ fn keep_what_is_done(error: &Error, sink: &ContentSink) {
 }
 
 fn report(record: SnapshotRecord, pass: Pass, written: Written, worse: &[Worse], max_age: SignedDuration) -> Report {
-    let mut problems: Vec<Problem> = unfit(&record).into_iter().chain(pass.problems).collect();
+    let mut problems: Vec<Problem> =
+        unfit(&record).into_iter().chain(duplicates(&record)).chain(pass.problems).collect();
     let subject = "the database dump".to_owned();
     problems.extend(old_dump(&record, max_age).map(|message| Problem { subject, message }));
     problems.extend(worse::problems(worse));
@@ -222,6 +223,14 @@ fn views(session: &Session, staged: &Staged) -> Result<Vec<Problem>> {
         }
     }
     Ok(problems)
+}
+
+/// Keys that two rows have.
+fn duplicates(record: &SnapshotRecord) -> impl Iterator<Item = Problem> {
+    record.dump.duplicates.iter().map(|duplicate| Problem {
+        subject: "the database".to_owned(),
+        message: format!("{duplicate}: an index is broken, and a restore would stop there; see to it while the server is there (REINDEX)"),
+    })
 }
 
 /// Said every night: a backup without a photo is none.
@@ -525,6 +534,7 @@ pub(in crate::task) fn info(dump: &immich::Dump) -> DumpInfo {
         postgres: dump.postgres.clone(),
         tool: dump.tool.clone(),
         extensions: dump.extensions.clone(),
+        duplicates: dump.duplicates.clone(),
         made: None,
         media_location: dump.media_location.clone(),
         rows: dump.rows.clone(),
