@@ -144,6 +144,38 @@ fn total(repository: &Repository) -> u64 {
 }
 
 #[test]
+fn a_prune_after_a_prune_does_nothing_and_many_small_archives_become_one() {
+    let home = Home::new();
+    let quiet = |night: u64| {
+        home.write(format!("upload/{night}.xmp"), format!("a sidecar of night {night}").as_bytes());
+        home.write_dump(&dump(40, night));
+        home.backup();
+    };
+    let prunes = |now: bool| {
+        let grace = if now { SignedDuration::ZERO } else { SignedDuration::from_hours(24) };
+        let pruned = prune(&home.repository(), &pruning(grace), false, false, &Silent).unwrap().pruned.unwrap();
+        (pruned.retired.len(), pruned.written.len(), pruned.deleted.len())
+    };
+    (0..3).for_each(quiet);
+    assert_eq!([prunes(true), prunes(true)], [(0, 0, 0); 2], "small archives of quiet nights, each of which is needed");
+    (3..40).for_each(quiet);
+    let before = home.archives().len();
+    assert!(before >= 40, "{before}");
+    let (retired, written, _) = prunes(true);
+    assert_eq!((retired, written), (before, 1));
+    assert_eq!([prunes(true), prunes(true)], [(0, 0, 0); 2]);
+    let check = shoebox::task::check::check(&home.repository(), shoebox::task::check::Extent::All, &Silent).unwrap();
+    assert!(check.findings.is_empty() && check.passed.len() == 40, "{:?}", check.findings);
+
+    let nights = Nights::new(5);
+    nights.forget(&[1, 2, 3]);
+    assert!(!nights.prune(SignedDuration::ZERO).retired.is_empty());
+    let again = nights.prune(SignedDuration::ZERO);
+    assert!(again.retired.is_empty() && again.written.is_empty() && again.deleted.is_empty(), "{again:?}");
+    nights.assert_whole(&[0, 4]);
+}
+
+#[test]
 fn what_stays_is_whole_and_what_goes_gives_its_space_back() {
     let nights = Nights::new(5);
     let before = total(&nights.repository());
@@ -409,18 +441,29 @@ fn a_clock_that_jumped_stops_forgetting() {
 
 #[test]
 fn no_archive_gets_the_name_of_one_that_was_there_before() {
-    let nights = Nights::new(2);
+    let nights = Nights::new(5);
     let names = || {
         let listed = nights.repository().store().list("archives").unwrap();
         listed.into_iter().map(|listed| listed.name).collect::<BTreeSet<_>>()
     };
-    let mut known = names();
-    for _ in 0..3 {
-        // Padding is not needed: with nothing allowed to be unused, each prune writes everything anew.
+    let (mut ever, mut rewritten) = (names(), 0);
+    for night in 0..3 {
+        nights.forget(&[night]);
+        let before = names();
         let options = Options { max_unused: 0, ..pruning(SignedDuration::ZERO) };
         prune(&nights.repository(), &options, true, false, &Silent).unwrap();
-        assert!(names().is_disjoint(&known), "{:?} {known:?}", names());
-        known.extend(names());
+        nights.home.write(format!("upload/after-{night}.jpg"), &noise(night as u64 + 300, 50_000));
+        nights.home.backup();
+        let new: BTreeSet<_> = names().difference(&before).cloned().collect();
+        assert!(new.is_disjoint(&ever), "{new:?} {ever:?}");
+        rewritten += new.len();
+        ever.extend(new);
     }
-    nights.assert_whole(&[0, 1]);
+    assert!(rewritten > 3, "{rewritten}: a prune wrote some too");
+    assert!(findings(&nights).is_empty(), "{:?}", findings(&nights));
+}
+
+fn findings(nights: &Nights) -> Vec<shoebox::task::check::Finding> {
+    use shoebox::task::check::{Extent, check};
+    check(&nights.repository(), Extent::All, &Silent).unwrap().findings
 }

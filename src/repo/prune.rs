@@ -10,6 +10,8 @@
 //! Always holds: at every moment each remaining snapshot can be read from what is published. A prune that is cut short leaves at
 //! most copies, which the next one clears away. An archive of which something that is needed cannot be read is left alone.
 //!
+//! What was written anew is not written anew again: only what gets smaller is, and small archives where many can become one.
+//!
 //! Limits: the keys of patches are kept for as long as a patch that is needed names them, even where few do.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -49,14 +51,33 @@ pub struct Use {
     pub size: u64,
     /// Stored bytes of what is needed.
     pub needed: u64,
+    /// What headers, padding and index of it take at most.
+    overhead: u64,
 }
+
+impl Use {
+    /// Bytes that writing it anew gives back for certain: what was written so has none.
+    fn gain(&self) -> u64 {
+        self.size.saturating_sub(self.needed).saturating_sub(self.overhead).saturating_sub(ENDS)
+    }
+}
+
+/// What a member takes besides its bytes: a header, one of pax, padding, a line of the index.
+const MEMBER: u64 = 2560;
+/// The same of each MiB: its chaining value in the index.
+const MEMBER_PER_MIB: u64 = 48;
+/// The end of an archive, and what a gain should be worth.
+const ENDS: u64 = 8 << 10;
+/// An archive below that is small. So many small ones are merged, for each is a file to list and to open.
+const SMALL: u64 = 4 << 20;
+const MANY: usize = 32;
 
 /// What a prune will do.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// Archives that nothing needs.
     pub retire: Vec<Use>,
-    /// Archives of which too much is not needed.
+    /// Archives of which too much is not needed, and small ones where there are many.
     pub rewrite: Vec<Use>,
     /// Archives that stay as they are.
     pub keep: Vec<Use>,
@@ -104,24 +125,28 @@ impl Needs {
 
     /// How much of each archive that is.
     fn uses(&self, db: &Connection) -> Result<Vec<Use>> {
-        let mut needed: HashMap<i64, u64> = HashMap::new();
+        // Stored bytes, and what goes with them.
+        let mut needed: HashMap<i64, (u64, u64)> = HashMap::new();
+        let mut count = |archive: i64, stored: u64| {
+            let (bytes, overhead) = needed.entry(archive).or_default();
+            *bytes += stored;
+            *overhead += MEMBER + (stored >> 20) * MEMBER_PER_MIB;
+        };
         query::stored_contents(db, &mut |content, archive, stored| {
             if self.contents.contains(&content) {
-                *needed.entry(archive).or_default() += stored;
+                count(archive, stored);
             }
         })?;
         for hash in &self.chunks {
             match query::chunk(db, *hash) {
-                Ok(row) => *needed.entry(row.archive).or_default() += row.place.stored,
+                Ok(row) => count(row.archive, row.place.stored),
                 Err(error) if error.kind() == Kind::Damaged => {}
                 Err(error) => return Err(error),
             }
         }
-        let uses = query::archives(db)?.into_iter().map(|archive| Use {
-            id: archive.id,
-            needed: needed.get(&archive.id).copied().unwrap_or(0),
-            name: archive.name,
-            size: archive.size,
+        let uses = query::archives(db)?.into_iter().map(|archive| {
+            let (needed, overhead) = needed.get(&archive.id).copied().unwrap_or_default();
+            Use { id: archive.id, needed, overhead, name: archive.name, size: archive.size }
         });
         Ok(uses.collect())
     }
@@ -144,20 +169,21 @@ impl Session {
     fn plan_with(&self, db: &Connection, needs: &Needs, options: &Options) -> Result<Plan> {
         let mut plan = Plan::default();
         let unclaimed = query::unclaimed_archives(db)?;
+        let mut small = Vec::new();
         for archive in needs.uses(db)? {
-            let unused = archive.size.saturating_sub(archive.needed);
+            let most = u128::from(archive.size) * u128::from(options.max_unused) / 100;
             // The next backup goes on from what an interrupted one left.
             let young = unclaimed.contains(&archive.id) && !is_over(written_at(&archive.name), options);
             let place = match archive.needed {
                 _ if young => &mut plan.keep,
                 0 => &mut plan.retire,
-                _ if unused.saturating_mul(100) > archive.size.saturating_mul(options.max_unused.into()) => {
-                    &mut plan.rewrite
-                }
+                _ if u128::from(archive.gain()) > most => &mut plan.rewrite,
+                _ if archive.size < SMALL => &mut small,
                 _ => &mut plan.keep,
             };
             place.push(archive);
         }
+        if small.len() < MANY { &mut plan.keep } else { &mut plan.rewrite }.append(&mut small);
         let known: HashSet<&str> = [&plan.keep, &plan.retire, &plan.rewrite]
             .into_iter()
             .flatten()
