@@ -428,7 +428,7 @@ fn home_for_service() -> Home {
 }
 
 fn date(night: u64) -> String {
-    (jiff::civil::date(2026, 12, 1) + jiff::Span::new().days(night as i64)).to_string()
+    (jiff::civil::date(2025, 10, 1) + jiff::Span::new().days(night as i64)).to_string()
 }
 
 /// The exit code and what was said, at half past two of that night.
