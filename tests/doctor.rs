@@ -57,10 +57,13 @@ impl Machine {
     fn say_containers(&self, running: bool) {
         let labels = json!({ "com.docker.compose.project.working_dir": self.folder.path().join("my immich") });
         let container = |name: &str, image: &str, running: bool, mounts: Value| json!({ "Name": format!("/{name}"), "State": { "Running": running }, "Config": { "Image": image, "Labels": labels }, "Mounts": mounts });
-        let mounts = json!([
-            { "Source": self.library.upload_location(), "Destination": "/data" },
-            { "Source": self.library.external(), "Destination": "/mnt/external/family" },
-        ]);
+        let mut mounts = vec![
+            json!({ "Source": self.library.upload_location(), "Destination": "/data" }),
+            json!({ "Source": self.library.external(), "Destination": "/mnt/external/family" }),
+        ];
+        let ssd = self.folder.path().join("ssd");
+        mounts.extend(ssd.exists().then(|| json!({ "Source": ssd, "Destination": "/data/profile" })));
+        let mounts = json!(mounts);
         let all = json!([
             container("immich_server", "ghcr.io/immich-app/immich-server:v3.1.0", true, mounts),
             container("immich_postgres", "ghcr.io/immich-app/postgres:14-vectorchord0.4.3", running, json!([])),
@@ -175,6 +178,31 @@ fn a_photo_that_may_not_be_read_is_told() {
     } else {
         println!("skipped: only root can make a file that another one owns");
     }
+}
+
+#[test]
+fn a_folder_that_the_server_has_from_another_place_is_found_and_taken_by_the_guide() {
+    let machine = Machine::new();
+    let ssd = machine.folder.path().join("ssd");
+    fs::rename(machine.library.upload_location().join("profile"), &ssd).unwrap();
+    fs::create_dir(machine.library.upload_location().join("profile")).unwrap();
+    machine.say_containers(true);
+    let line = format!("folder = [\"profile={}\"]", ssd.display());
+    let said = machine.shoebox(&["doctor"]).ends(3);
+    tells(&said, "✗", "the server has profile from", &line);
+    let file = machine.settings().display().to_string();
+    Said::of(machine.command(&["init", "--guided"]).env("SHOEBOX_CONFIG", &file)).ends(0);
+    assert!(fs::read_to_string(&file).unwrap().contains(&line));
+    // A disk that is not mounted is told too: of such a folder, and of an external library.
+    let with = |arguments: &[&str]| Said::of(machine.command(arguments).env("SHOEBOX_CONFIG", &file));
+    with(&["doctor"]).ends(0);
+    fs::rename(&ssd, machine.folder.path().join("aside")).unwrap();
+    tells(&with(&["doctor"]).ends(3), "✗", "which is not there", "is its disk mounted?");
+    fs::rename(machine.folder.path().join("aside"), &ssd).unwrap();
+    fs::rename(machine.library.external(), machine.folder.path().join("nas")).unwrap();
+    tells(&with(&["doctor"]).ends(3), "✗", "which is not there", "is its disk mounted?");
+    fs::create_dir(machine.library.external()).unwrap();
+    tells(&with(&["doctor"]).ends(3), "✗", "which is empty", "is its disk mounted?");
 }
 
 #[test]

@@ -348,7 +348,7 @@ fn shown(found: &[Found]) -> Vec<FilePath> {
 #[test]
 fn the_walk_tells_what_the_standard_library_tells_in_the_order_of_a_file_list() {
     let library = sample_library(2, Era::New);
-    let location = UploadLocation::open(&library.upload_location()).unwrap();
+    let location = UploadLocation::open(&library.upload_location(), &[]).unwrap();
     let found = found(location.roots(true));
     assert!(shown(&found).is_sorted());
 
@@ -557,7 +557,7 @@ fn a_folder_that_is_a_symlink_to_another_disk_is_walked() {
     fs::write(folder.path().join("big disk/.immich"), "1").unwrap();
     fs::write(folder.path().join("big disk/x.jpg"), "x").unwrap();
     symlink("../big disk", folder.path().join("immich/library")).unwrap();
-    let location = UploadLocation::open(&folder.path().join("immich")).unwrap();
+    let location = UploadLocation::open(&folder.path().join("immich"), &[]).unwrap();
     let paths: Vec<_> = found(location.roots(false)).iter().map(|found| found.path.to_string()).collect();
     assert_eq!(paths, ["library", "library/.immich", "library/x.jpg", "upload", "upload/.immich"]);
 }

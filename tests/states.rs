@@ -74,6 +74,7 @@ fn back_up(shared: &Path, state: &Path) -> Backed {
         generated: true,
         paranoid: false,
         external: vec![External { server: "/mnt/external/family".into(), folder: external.clone() }],
+        folders: Vec::new(),
         exclude: Vec::new(),
         keep_bad_dump: false,
         accept_shrink: false,

@@ -9,10 +9,11 @@ use super::server::{ServerArgs, password};
 use super::value::percent;
 use super::{Done, Global};
 use crate::base::dump::Verdict;
-use crate::base::{Error, Kind, Monitor, Problem, Result};
+use crate::base::{Error, FilePath, Kind, Monitor, Problem, Result};
 use crate::immich;
 use crate::source::installation::Installation;
-use crate::source::{Access, DumpRequest, DumpTool, ImmichEnv, Server};
+use crate::source::location::FOLDERS;
+use crate::source::{Access, DumpRequest, DumpTool, ImmichEnv, Root, Server};
 use crate::task::audit::Class;
 use crate::task::backup::{self, DumpSource, External, Options, Report};
 use crate::task::doctor::Setup;
@@ -43,6 +44,10 @@ pub(super) struct Args {
     /// A folder of an external library: as the server sees it, =, where it is here (may be given several times)
     #[arg(long, env = "SHOEBOX_EXTERNAL", value_name = "SERVER_PATH[=FOLDER]", value_delimiter = ',', value_parser = external)]
     external: Vec<External>,
+    /// A folder of UPLOAD_LOCATION, or below it, that lies in another place: its path there, =, where it is here, such as
+    /// profile=/mnt/ssd/profile (may be given several times)
+    #[arg(long, env = "SHOEBOX_FOLDER", value_name = "PATH=FOLDER", value_delimiter = ',', value_parser = folder)]
+    folder: Vec<Root>,
     /// Thumbnails and transcoded videos too, which Immich can make again
     #[arg(long, env = "SHOEBOX_GENERATED")]
     generated: bool,
@@ -84,6 +89,7 @@ Examples:
   shoebox backup --upload-location /srv/immich/library --dump /srv/immich/library/backups
   docker exec immich_postgres pg_dump -U postgres immich | shoebox backup --upload-location /srv/immich/library --dump -
   shoebox backup --env-file /srv/immich --docker immich_postgres --external /mnt/family=/srv/family
+  shoebox backup --env-file /srv/immich --docker immich_postgres --folder encoded-video=/mnt/ssd/video
 
 JSON: the snapshot record (see FORMAT.md) without chunk lists, with \"unchanged\" (files not read), \"grown\" (bytes), \"problems\" and\n\"audit\" (numbers by class, as `shoebox audit` calls them)";
 
@@ -144,6 +150,7 @@ impl Args {
             database,
             generated: self.generated,
             paranoid: self.paranoid,
+            folders: with_env(self.folder, env.as_ref()),
             external: self.external,
             exclude: self.exclude,
             keep_bad_dump: self.keep_bad_dump,
@@ -174,6 +181,7 @@ impl Args {
             upload_location: location.or_else(|| installation.upload_location()),
             access,
             dump,
+            folders: with_env(self.folder.clone(), env),
             external: self.external.clone(),
             repository: global.repository.clone(),
         })
@@ -226,6 +234,26 @@ pub(super) fn external(text: &str) -> std::result::Result<External, String> {
         true => Ok(External { server: server.into(), folder: folder.into() }),
         false => Err(format!("`{server}` is not an absolute path as the Immich server sees it")),
     }
+}
+
+/// Reads `PATH=FOLDER`.
+fn folder(text: &str) -> std::result::Result<Root, String> {
+    let (path, folder) = text.split_once('=').ok_or("it is PATH=FOLDER, such as profile=/mnt/ssd/profile")?;
+    let shown = FilePath::new(path.trim_matches('/')).map_err(|error| error.to_string())?;
+    let is_known = FOLDERS.iter().chain([&"external"]).any(|name| shown.parts().next() == Some(name.as_bytes()));
+    if !is_known {
+        return Err(format!("`{path}` is none of {}, and lies in none", FOLDERS.join(", ")));
+    }
+    Ok(Root { folder: folder.into(), shown })
+}
+
+/// The folders that were told, and those of Immich's `.env` file that were not.
+fn with_env(mut told: Vec<Root>, env: Option<&ImmichEnv>) -> Vec<Root> {
+    let said = env.map(|env| env.folders.as_slice()).unwrap_or_default();
+    let other: Vec<Root> =
+        said.iter().filter(|said| told.iter().all(|root| root.shown != said.shown)).cloned().collect();
+    told.extend(other);
+    told
 }
 
 /// How the library shrank, and what became of its originals; or an older alarm that still stands.

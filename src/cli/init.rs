@@ -66,6 +66,7 @@ impl Args {
         write(&file, &text)?;
         setup.repository = Some(folder);
         setup.external.extend(diagnosis.uncovered);
+        setup.folders.extend(diagnosis.elsewhere);
         let done = doctor::tell(&examine(&installation, &setup).findings, output)?;
         output.note(format!(
             "the repository is in {}, the settings are in {}",
@@ -124,6 +125,14 @@ fn settings(folder: &Path, installation: &Installation, setup: &Setup, diagnosis
         all.map(|it| Value::String(format!("{}={}", it.server.display(), it.folder.display()))).collect();
     if !external.is_empty() {
         backup.insert("external".to_owned(), Value::Array(external));
+    }
+    // What the .env file says is read there.
+    let said = installation.env.as_ref().map(|(_, env)| env.folders.as_slice()).unwrap_or_default();
+    let folders = setup.folders.iter().filter(|root| !said.contains(root)).chain(&diagnosis.elsewhere);
+    let folders: Vec<Value> =
+        folders.map(|root| Value::String(format!("{}={}", root.shown, root.folder.display()))).collect();
+    if !folders.is_empty() {
+        backup.insert("folder".to_owned(), Value::Array(folders));
     }
     let mut all = Table::new();
     all.insert("repository".to_owned(), text(folder));

@@ -90,10 +90,12 @@ fn state(row: &Row) -> String {
 
 fn condition(row: &Row) -> String {
     let complete = &row.record.completeness;
-    let missing = complete.missing + complete.not_covered;
-    match (row.record.is_good(), row.alarming, missing, complete.unreadable) {
+    match (row.record.is_good(), row.alarming, complete.missing, complete.unreadable) {
         (false, _, _, _) => "bad dump".to_owned(),
         (true, true, _, _) => "ALARM".to_owned(),
+        (true, false, 0, 0) if complete.not_covered > 0 => {
+            format!("complete but for {} not covered", count(complete.not_covered))
+        }
         (true, false, 0, 0) => "complete".to_owned(),
         (true, false, 0, unreadable) => format!("{} unreadable", count(unreadable)),
         (true, false, missing, _) => format!("{} without a file", count(missing)),

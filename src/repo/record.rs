@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::reading::Listed;
 use crate::base::dump::{DumpInfo, Verdict};
 use crate::base::library::Census;
-use crate::base::{Hash, SnapshotId};
+use crate::base::{FilePath, Hash, SnapshotId};
 
 /// What is known of one snapshot. Written last, never changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,9 @@ pub struct SnapshotRecord {
     pub census: Census,
     pub files: FileCount,
     pub completeness: Completeness,
+    /// The folders of external libraries that were given, as the file list shows them: also those that were not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub external: Vec<FilePath>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
     /// How the library shrank since the snapshot before, where that is more than usual: nothing is forgotten until a person

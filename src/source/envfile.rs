@@ -9,10 +9,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::base::{Error, Result};
+use crate::base::{Error, FilePath, Result};
 
 use super::Secret;
 use super::dotenv::{self, Misread};
+use super::places::Root;
 
 /// What an Immich `.env` file says, with Immich's defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct ImmichEnv {
     pub file: PathBuf,
     /// UPLOAD_LOCATION; a relative one is taken from the folder of the `.env` file, as Compose does.
     pub upload_location: Option<PathBuf>,
+    /// The folders that lie in other places, by the names of Immich's guide (docs.immich.app, Custom file locations).
+    pub folders: Vec<Root>,
     /// DB_USERNAME, else `postgres`.
     pub user: String,
     /// DB_DATABASE_NAME, else `immich`.
@@ -50,6 +53,7 @@ impl ImmichEnv {
         let port = get("DB_PORT")?.map(|port| port.parse().map_err(|_| not_a_port(&port, &file))).transpose()?;
         Ok(ImmichEnv {
             upload_location: get("UPLOAD_LOCATION")?.map(|text| place(&text, folder)),
+            folders: folders(&get, folder)?,
             user: get("DB_USERNAME")?.unwrap_or_else(|| "postgres".into()),
             database: get("DB_DATABASE_NAME")?.unwrap_or_else(|| "immich".into()),
             password: get("DB_PASSWORD")?.map(Secret::new),
@@ -65,6 +69,20 @@ impl ImmichEnv {
         Error::invalid(format_args!("there is no UPLOAD_LOCATION in {}", self.file.display()))
             .hint("say where Immich's files are with --upload-location FOLDER, or name the file that does")
     }
+}
+
+/// What `.env` files call the folders of UPLOAD_LOCATION that lie in other places.
+const CUSTOM: [(&str, &str); 3] =
+    [("PROFILE_LOCATION", "profile"), ("THUMB_LOCATION", "thumbs"), ("ENCODED_VIDEO_LOCATION", "encoded-video")];
+
+fn folders(get: &dyn Fn(&str) -> Result<Option<String>>, folder: &Path) -> Result<Vec<Root>> {
+    let mut folders = Vec::new();
+    for (name, shown) in CUSTOM {
+        if let Some(text) = get(name)? {
+            folders.push(Root { folder: place(&text, folder), shown: FilePath::new(shown)? });
+        }
+    }
+    Ok(folders)
 }
 
 /// A path as Compose takes it: `~` is the home folder, a relative one starts at the compose file's folder.

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::ImmichEnv;
 use super::docker::{self, Container};
-use crate::base::{Error, Kind, Result};
+use super::location::FOLDERS;
+use super::places::Root;
+use crate::base::{Error, FilePath, Kind, Result};
 
 /// Where people put Immich's compose file, `~` being each home folder.
 const USUAL: [&str; 11] = [
@@ -75,7 +77,30 @@ impl Installation {
     pub fn upload_location(&self) -> Option<PathBuf> {
         let seen =
             self.server().and_then(|server| MEDIA.iter().find_map(|path| server.on_this_machine(Path::new(path))));
-        seen.or_else(|| self.env.as_ref()?.1.upload_location.clone())
+        let said = || self.env.as_ref()?.1.upload_location.clone();
+        // Each folder may be a mount of its own: theirs lie beside one another.
+        let beside = || self.mounted().find_map(|root| Some(root.folder.parent()?.to_owned()));
+        seen.or_else(said).or_else(beside)
+    }
+
+    /// Folders of UPLOAD_LOCATION that the server's container has from other places of this machine.
+    pub fn elsewhere(&self) -> Vec<Root> {
+        let location = self.upload_location();
+        let usual = |root: &Root| location.as_ref().map(|location| root.shown.below(location).canonicalize());
+        let is_usual =
+            |root: &Root| matches!((usual(root), root.folder.canonicalize()), (Some(Ok(a)), Ok(b)) if a == b);
+        self.mounted().filter(|root| !is_usual(root)).collect()
+    }
+
+    /// What the server's container has below the place of UPLOAD_LOCATION by a mount of its own.
+    fn mounted(&self) -> impl Iterator<Item = Root> {
+        let mounts = self.server().into_iter().flat_map(|server| &server.mounts);
+        let shown = |target: &Path| {
+            let rest = MEDIA.iter().find_map(|media| target.strip_prefix(media).ok())?;
+            let shown = FilePath::new(rest.as_os_str().as_encoded_bytes()).ok()?;
+            FOLDERS.iter().any(|name| shown.parts().next() == Some(name.as_bytes())).then_some(shown)
+        };
+        mounts.filter_map(move |bind| Some(Root { folder: bind.source.clone(), shown: shown(&bind.target)? }))
     }
 }
 

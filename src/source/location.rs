@@ -20,6 +20,8 @@ pub const ORIGINALS: [&str; 3] = ["library", "profile", "upload"];
 pub const GENERATED: [&str; 2] = ["encoded-video", "thumbs"];
 /// Where Immich keeps the dumps that it makes itself.
 pub const BACKUPS: &str = "backups";
+/// All folders of UPLOAD_LOCATION.
+pub const FOLDERS: [&str; 6] = ["library", "profile", "upload", "encoded-video", "thumbs", BACKUPS];
 /// The file that Immich writes into each of its folders.
 pub const MARKER: &str = ".immich";
 
@@ -28,11 +30,16 @@ const GUESSES: usize = 1000;
 
 /// A folder that was found to be Immich's UPLOAD_LOCATION.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UploadLocation(PathBuf);
+pub struct UploadLocation {
+    folder: PathBuf,
+    /// Folders of it, or below it, that lie in other places.
+    told: Vec<Root>,
+}
 
 impl UploadLocation {
-    /// Checks `folder`. A [`Kind::Refused`] says why it cannot be it, and which folder probably is.
-    pub fn open(folder: &Path) -> Result<UploadLocation> {
+    /// Checks `folder`, of which the folders `told` lie in other places. A [`Kind::Refused`] says why it cannot be it, and which
+    /// folder probably is.
+    pub fn open(folder: &Path, told: &[Root]) -> Result<UploadLocation> {
         let what = || format!("reading {}", folder.display());
         match fs::metadata(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(folder)),
@@ -43,7 +50,10 @@ impl UploadLocation {
         let absolute = fs::canonicalize(folder).context(what)?;
         fs::read_dir(&absolute).context(what)?;
         match judge(&absolute) {
-            Looks::Right => Ok(UploadLocation(absolute)),
+            Looks::Right => Ok(UploadLocation { folder: absolute, told: told.to_vec() }),
+            Looks::Other if told.iter().any(|root| holds_originals(&root.shown)) => {
+                Ok(UploadLocation { folder: absolute, told: told.to_vec() })
+            }
             Looks::Unmarked => Err(unmarked(folder, &absolute)),
             Looks::Other => Err(other(folder, &absolute)),
         }
@@ -51,34 +61,64 @@ impl UploadLocation {
 
     /// The folder, absolute.
     pub fn folder(&self) -> &Path {
-        &self.0
+        &self.folder
     }
 
     /// Where `path` of a file list is on this machine.
     pub fn place(&self, path: &FilePath) -> PathBuf {
-        path.below(&self.0)
+        path.below(&self.folder)
     }
 
-    /// The folders to walk: originals, and generated files too if asked for. What is not there is left out.
+    /// The folders to walk: originals, and generated files too if asked for. What is not there and was not told is left out.
     pub fn roots(&self, generated: bool) -> Vec<Root> {
-        let wanted = ORIGINALS.iter().chain(GENERATED.iter().filter(|_| generated));
-        wanted.filter_map(|name| self.root(name)).collect()
+        let wanted: Vec<&str> = ORIGINALS.iter().chain(GENERATED.iter().filter(|_| generated)).copied().collect();
+        let below = self.told.iter().filter(|root| is_below(root, &wanted) || is_below(root, &["external"]));
+        wanted.iter().filter_map(|name| self.root(name)).chain(below.cloned()).collect()
     }
 
     /// The folders that are not walked and of which single files are read.
     pub fn beside(&self, generated: bool) -> Vec<Root> {
-        GENERATED.iter().filter(|_| !generated).filter_map(|name| self.root(name)).collect()
+        let wanted: Vec<&str> = GENERATED.iter().filter(|_| !generated).copied().collect();
+        let below = self.told.iter().filter(|root| is_below(root, &wanted));
+        wanted.iter().filter_map(|name| self.root(name)).chain(below.cloned()).collect()
     }
 
     fn root(&self, name: &str) -> Option<Root> {
-        let folder = self.0.join(name);
         let shown = FilePath::new(name).ok()?;
-        folder.is_dir().then_some(Root { folder, shown })
+        if let Some(told) = self.told.iter().find(|root| root.shown == shown) {
+            return Some(told.clone());
+        }
+        let folder = self.folder.join(name);
+        // A link is followed to a folder of Immich's, and to no other: who may write here must not choose what is read.
+        let is_link = folder.is_symlink();
+        (folder.is_dir() && (!is_link || is_immichs(&folder))).then_some(Root { folder, shown })
+    }
+
+    /// Where the link leads that stands in the place of the folder `path`.
+    pub fn link(&self, path: &FilePath) -> Option<PathBuf> {
+        let target = fs::read_link(self.place(path)).ok()?;
+        let target = self.folder.join(target);
+        Some(target.canonicalize().unwrap_or(target))
+    }
+
+    /// A folder beside the place of `path` whose name is much like it, such as `uploads`.
+    pub fn alike(&self, path: &FilePath) -> Option<PathBuf> {
+        let wanted = path.as_str()?;
+        let near = |folder: &Path| {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let is_known = FOLDERS.contains(&name.as_str());
+            let is_part = name.len() > 4 && wanted.ends_with(&name);
+            if is_known { 0.0 } else { strsim::jaro_winkler(&name, wanted) + f64::from(u8::from(is_part)) }
+        };
+        let nearest = children(&self.folder).max_by(|a, b| near(a).total_cmp(&near(b)))?;
+        (near(&nearest) > 0.85).then_some(nearest)
     }
 
     /// Immich's own folder of dumps, if there is one.
     pub fn backups(&self) -> Option<PathBuf> {
-        Some(self.0.join(BACKUPS)).filter(|folder| folder.is_dir())
+        let told = self.told.iter().find(|root| root.shown.as_bytes() == BACKUPS.as_bytes());
+        let folder = told.map_or_else(|| self.folder.join(BACKUPS), |root| root.folder.clone());
+        Some(folder).filter(|folder| folder.is_dir())
     }
 }
 
@@ -96,9 +136,22 @@ fn judge(folder: &Path) -> Looks {
     if !ORIGINALS.iter().any(|name| here(&name)) {
         return Looks::Other;
     }
-    let folders: Vec<_> = ORIGINALS.iter().chain(&GENERATED).chain([&BACKUPS]).filter(here).collect();
-    let marked = folders.iter().any(|name| folder.join(name).join(MARKER).exists());
-    if marked || folders.iter().any(|name| holds_users(&folder.join(name))) { Looks::Right } else { Looks::Unmarked }
+    let mut folders = FOLDERS.iter().filter(here);
+    if folders.any(|name| is_immichs(&folder.join(name))) { Looks::Right } else { Looks::Unmarked }
+}
+
+/// True if the folder has Immich's marker, or one named by a user's id.
+fn is_immichs(folder: &Path) -> bool {
+    folder.join(MARKER).exists() || holds_users(folder)
+}
+
+fn holds_originals(shown: &FilePath) -> bool {
+    ORIGINALS.iter().any(|name| shown.as_bytes() == name.as_bytes())
+}
+
+/// True if the root lies inside of one of `folders`.
+fn is_below(root: &Root, folders: &[&str]) -> bool {
+    root.shown.parent().is_some() && folders.iter().any(|name| root.shown.parts().next() == Some(name.as_bytes()))
 }
 
 /// True if one of its folders is named by a user's id.
@@ -167,7 +220,7 @@ mod tests {
     }
 
     fn refusal(folder: &Path) -> (String, String) {
-        let error = UploadLocation::open(folder).unwrap_err();
+        let error = UploadLocation::open(folder, &[]).unwrap_err();
         assert_eq!(error.kind(), Kind::Refused);
         (error.to_string(), error.next_step().unwrap_or_default().to_owned())
     }
@@ -176,7 +229,7 @@ mod tests {
     fn a_marked_folder_is_opened_and_its_originals_are_its_roots() {
         let folder = tempfile::tempdir().unwrap();
         location(folder.path());
-        let opened = UploadLocation::open(folder.path()).unwrap();
+        let opened = UploadLocation::open(folder.path(), &[]).unwrap();
         let shown = |roots: Vec<Root>| roots.iter().map(|root| root.shown.to_string()).collect::<Vec<_>>();
         assert_eq!(shown(opened.roots(false)), ["library", "profile", "upload"]);
         assert_eq!(shown(opened.roots(true)).len(), 5);
@@ -187,7 +240,7 @@ mod tests {
     fn a_library_from_before_the_markers_is_known_by_its_users() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("upload/2287f06d-7279-476a-8155-ad81da1ffcce/55")).unwrap();
-        assert!(UploadLocation::open(folder.path()).is_ok());
+        assert!(UploadLocation::open(folder.path(), &[]).is_ok());
     }
 
     #[test]

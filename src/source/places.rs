@@ -4,9 +4,11 @@
 //! meanwhile. The kernel resolves each path beneath the descriptor and through no symlink (`openat2`, Linux 5.6); where a
 //! kernel or a container's filter lacks that, it is gone down one `O_NOFOLLOW` step at a time.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -76,8 +78,36 @@ impl Places {
 
     /// The place that `path` lies in, and its way from there.
     fn of<'a>(&'a self, path: &'a FilePath) -> Option<(&'a Place, &'a Path)> {
-        let below = |place: &'a Place| Some((place, path.as_path().strip_prefix(place.root.shown.as_path()).ok()?));
-        self.0.iter().find_map(below)
+        let rest = |place: &Place| match path.as_bytes().strip_prefix(place.root.shown.as_bytes())? {
+            [] => Some(&[][..]),
+            [b'/', rest @ ..] => Some(rest),
+            _ => None,
+        };
+        self.0.iter().find_map(|place| Some((place, Path::new(OsStr::from_bytes(rest(place)?)))))
+    }
+
+    /// The root that `path` lies in, as it is shown.
+    pub fn root_of<'a>(&'a self, path: &'a FilePath) -> Option<&'a FilePath> {
+        self.of(path).map(|(place, _)| &place.root.shown)
+    }
+
+    fn root(&self, shown: &FilePath) -> Option<&Place> {
+        self.0.iter().find(|place| place.root.shown == *shown)
+    }
+
+    /// Where the root that is shown as `shown` lies on this machine.
+    pub fn folder_of(&self, shown: &FilePath) -> Option<&Path> {
+        self.root(shown).map(|place| place.root.folder.as_path())
+    }
+
+    /// True when the root that is shown as `shown` is there.
+    pub fn is_open(&self, shown: &FilePath) -> bool {
+        self.root(shown).is_some_and(|place| place.opened.is_ok())
+    }
+
+    /// True when the root that is shown as `shown` is not there, is walked, or has no entry: nothing in it was overlooked.
+    pub fn is_bare(&self, shown: &FilePath) -> bool {
+        self.root(shown).is_none_or(|place| place.is_walked || matches!(place.first(), Ok(None) | Err(_)))
     }
 
     fn descend(&self, path: &FilePath, flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -107,7 +137,7 @@ impl Places {
             return Some(Error::io(format_args!("reading {path}"), again(error)));
         }
         let (place, _) = self.of(path).filter(|_| is_silence(error))?;
-        let is_dead = place.root.shown == *path || place.probe().is_err_and(|errno| is_silence(&errno.into()));
+        let is_dead = place.root.shown == *path || place.first().is_err_and(|errno| is_silence(&errno.into()));
         let message = format!("the disk of {} does not answer", place.root.folder.display());
         let error = Error::new(Kind::Io, message).caused_by(again(error));
         is_dead.then(|| error.hint("is it still connected and mounted? `dmesg` says what the system knows of it"))
@@ -127,11 +157,17 @@ impl Place {
         self.opened.as_ref().map(AsFd::as_fd).map_err(|errno| *errno)
     }
 
-    /// Asks the disk for a name.
-    fn probe(&self) -> Result<(), Errno> {
+    /// Asks the disk for the name of an entry; `None` where there is none.
+    fn first(&self) -> Result<Option<()>, Errno> {
         let again = openat(self.folder()?, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let mut buffer = [MaybeUninit::uninit(); 4096];
-        RawDir::new(again, &mut buffer).next().map_or(Ok(()), |entry| entry.map(drop))
+        let mut entries = RawDir::new(again, &mut buffer);
+        while let Some(entry) = entries.next() {
+            if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+                return Ok(Some(()));
+            }
+        }
+        Ok(None)
     }
 }
 

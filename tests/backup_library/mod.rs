@@ -77,6 +77,7 @@ impl Home {
             generated: false,
             paranoid: false,
             external: Vec::new(),
+            folders: Vec::new(),
             exclude: Vec::new(),
             keep_bad_dump: false,
             accept_shrink: false,

@@ -110,6 +110,7 @@ pub fn record(
         census: Census::default(),
         files: FileCount::default(),
         completeness: Completeness::default(),
+        external: Vec::new(),
         warnings: Vec::new(),
         alarm: Vec::new(),
         imported: None,

@@ -193,6 +193,7 @@ impl World {
             generated: false,
             paranoid: false,
             external: Vec::new(),
+            folders: Vec::new(),
             exclude: Vec::new(),
             keep_bad_dump: false,
             accept_shrink: true,

@@ -132,6 +132,7 @@ pub fn options(upload_location: PathBuf, dump: PathBuf, external: PathBuf) -> ba
         generated: false,
         paranoid: false,
         external: vec![External { server: "/mnt/external/family".into(), folder: external }],
+        folders: Vec::new(),
         exclude: Vec::new(),
         keep_bad_dump: false,
         accept_shrink: false,

@@ -8,7 +8,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::base::{FilePath, Result};
 use crate::catalog::FOREVER;
-use crate::catalog::query::kept::EXTERNAL;
+use crate::catalog::query::kept::{COVERED, EXTERNAL};
 use crate::catalog::query::{audit, check, unsigned};
 
 /// How many assets of a snapshot have their bytes in it.
@@ -17,11 +17,11 @@ pub struct AssetFiles {
     pub present: u64,
     /// Of these, found elsewhere than the database says.
     pub moved: u64,
-    /// Assets whose original is not in the snapshot, external libraries left aside.
+    /// Assets whose original is not in the snapshot, external libraries that were not given left aside.
     pub missing: u64,
     /// Names of the first few of these.
     pub missing_names: Vec<String>,
-    /// Assets of external libraries that are not in the snapshot.
+    /// Assets of external libraries that were not given.
     pub not_covered: u64,
     /// Assets whose file has other bytes than Immich recorded.
     pub changed: u64,
@@ -54,7 +54,7 @@ pub fn resolve_asset_files(db: &Connection, time: i64) -> Result<AssetFiles> {
     )?;
     look_again_where_names_are_composed_otherwise(db)?;
     look_again(db, time)?;
-    count(db)
+    count(db, time)
 }
 
 /// A path that changed concerns also the assets that name it in another normalization.
@@ -302,13 +302,18 @@ fn update(db: &Connection, time: i64, asset: &[u8], part: i64, wanted: Option<Sh
 }
 
 /// Counts in one pass over the assets: each of them takes a look into `asset_file`.
-fn count(db: &Connection) -> Result<AssetFiles> {
+fn count(db: &Connection, time: i64) -> Result<AssetFiles> {
     db.execute_batch("CREATE TEMP TABLE IF NOT EXISTS absent (row INTEGER PRIMARY KEY, external INTEGER NOT NULL); DELETE FROM absent;")?;
     let absent = format!(
-        "INSERT INTO absent SELECT a.row, {EXTERNAL} FROM asset a WHERE a.until = ?1 AND NOT EXISTS
-             (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.until = ?1)"
+        "WITH {COVERED} INSERT INTO absent SELECT a.row, {EXTERNAL} FROM asset a WHERE a.until = ?2 AND NOT EXISTS
+             (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.until = ?2)"
     );
-    db.execute(&absent, [FOREVER])?;
+    db.execute(&absent, (time, FOREVER))?;
+    // Immich knows that these are gone.
+    db.execute_batch(
+        "DELETE FROM absent WHERE NOT external AND EXISTS (SELECT 1 FROM asset a WHERE a.row = absent.row
+             AND instr(a.path, CAST('external/' AS BLOB)) = 1 AND json_extract(a.line, '$.offline'))",
+    )?;
     let mut names = db.prepare(
         "SELECT a.name FROM absent JOIN asset a ON a.row = absent.row WHERE NOT external ORDER BY a.added LIMIT 10",
     )?;

@@ -120,7 +120,7 @@ pub struct Worse {
 /// aside. Without `before`: those that have no file. By upload.
 pub fn worsened(db: &Connection, before: Option<i64>, at: i64) -> Result<Vec<Worse>> {
     let sql = format!(
-        "SELECT a.name, a.visibility = 3 OR EXISTS (SELECT 1 FROM asset h WHERE h.live = a.id AND h.live IS NOT NULL
+        "WITH {COVERED} SELECT a.name, a.visibility = 3 OR EXISTS (SELECT 1 FROM asset h WHERE h.live = a.id AND h.live IS NOT NULL
              AND h.visibility = 3 AND h.since <= ?1 AND h.until > ?1),
            n.asset IS NULL,
            n.asset IS NOT NULL AND p.asset IS NOT NULL AND p.differs = 0 AND EXISTS
@@ -150,7 +150,12 @@ pub fn worsened(db: &Connection, before: Option<i64>, at: i64) -> Result<Vec<Wor
     })
 }
 
-/// In SQL: asset `a` is of an external library.
+/// In SQL, before a query with [`EXTERNAL`]: the folders of external libraries that were given to the snapshot at ?1.
+pub(in crate::catalog) const COVERED: &str = "covered (root) AS MATERIALIZED
+    (SELECT CAST(e.value || '/' AS BLOB) FROM snapshot s, json_each(s.record, '$.external') e WHERE s.time = ?1)";
+
+/// In SQL: asset `a` is of an external library that was not given.
 pub(in crate::catalog) const EXTERNAL: &str =
     "CASE WHEN a.path IS NULL THEN json_extract(a.line, '$.library') IS NOT NULL
-          ELSE instr(a.path, CAST('external/' AS BLOB)) = 1 END";
+          ELSE instr(a.path, CAST('external/' AS BLOB)) = 1
+               AND NOT EXISTS (SELECT 1 FROM covered WHERE instr(a.path, covered.root) = 1) END";

@@ -83,6 +83,53 @@ pub fn seen(db: &Connection, path: &FilePath, size: u64, mtime: i64) -> Result<O
     Ok(hash.optional()?)
 }
 
+/// True when the snapshot at `time` shows a file below the folder at `path`.
+pub fn has_files_below(db: &Connection, time: i64, path: &FilePath) -> Result<bool> {
+    Ok(files_below(db, "SELECT EXISTS(SELECT 1", ")", time, path)? > 0)
+}
+
+/// How many files the snapshot at `time` shows below the folder at `path`.
+pub fn count_files_below(db: &Connection, time: i64, path: &FilePath) -> Result<u64> {
+    files_below(db, "SELECT count(*)", "", time, path)
+}
+
+fn files_below(db: &Connection, what: &str, end: &str, time: i64, path: &FilePath) -> Result<u64> {
+    let mut folder = 0;
+    for part in path.parts() {
+        let sql = "SELECT id FROM folder WHERE parent = ?1 AND name = ?2";
+        match db.prepare_cached(sql)?.query_row((folder, part), |row| row.get(0)).optional()? {
+            Some(id) => folder = id,
+            None => return Ok(0),
+        }
+    }
+    let sql = format!(
+        "WITH RECURSIVE below (id) AS (VALUES (?1) UNION ALL SELECT f.id FROM below b JOIN folder f ON f.parent = b.id)
+         {what} FROM below b JOIN file f ON f.folder = b.id WHERE f.kind = 0 AND f.since <= ?2 AND f.until > ?2 {end}"
+    );
+    Ok(db.prepare_cached(&sql)?.query_row((folder, time), |row| Ok(unsigned(row.get(0)?)))?)
+}
+
+/// The symlinks that the snapshot at `time` shows, with how many assets it lacks at or below each: path, target and number.
+pub fn links_in_the_way(db: &Connection, time: i64) -> Result<Vec<(Vec<u8>, Vec<u8>, u64)>> {
+    let mut links =
+        db.prepare("SELECT folder, name, target FROM file WHERE kind = 2 AND since <= ?1 AND until > ?1")?;
+    let lacked = "SELECT count(*) FROM asset a WHERE a.path IS NOT NULL AND (a.path = ?2 OR a.path > ?3 AND a.path < ?4)
+                  AND a.since <= ?1 AND a.until > ?1 AND NOT EXISTS
+                      (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND f.until > ?1)";
+    let mut found = Vec::new();
+    let mut rows = links.query([time])?;
+    while let Some(row) = rows.next()? {
+        let (folder, name): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        let path = super::check::path(db, folder, &name)?;
+        let (from, to) = ([&path[..], b"/"].concat(), [&path[..], b"0"].concat());
+        let number = db.prepare_cached(lacked)?.query_row((time, &path, from, to), |row| Ok(unsigned(row.get(0)?)))?;
+        if number > 0 {
+            found.push((path, row.get::<_, Option<Vec<u8>>>(2)?.unwrap_or_default(), number));
+        }
+    }
+    Ok(found)
+}
+
 /// Where the content `id` is: its archive, and the place in it.
 pub fn content_place(db: &Connection, id: i64) -> Result<(i64, ContentPlace)> {
     db.prepare_cached("SELECT archive, hash, size, offset, stored, frames, tree FROM content WHERE id = ?1")?

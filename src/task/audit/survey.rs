@@ -202,7 +202,8 @@ impl Survey<'_> {
 
     /// The import folders whose own folder the snapshot shows.
     fn covered_roots(&self) -> Result<Vec<Vec<u8>>> {
-        let mut covered = Vec::new();
+        let record = crate::repo::record_of(self.db, self.at)?;
+        let mut covered: Vec<Vec<u8>> = record.external.iter().map(|root| root.as_bytes().to_vec()).collect();
         for root in self.libraries.iter().flat_map(|(library, _)| &library.roots).map(|root| shown(root)) {
             if self.is_folder(&root)? {
                 covered.push(root);

@@ -52,6 +52,8 @@ pub(super) struct Pass {
     /// Files (folders and symlinks aside), and their bytes.
     pub files: u64,
     pub bytes: u64,
+    /// The files by the root that they lie in.
+    roots: HashMap<FilePath, u64>,
     /// Files that were not read.
     pub unchanged: u64,
     /// What could not be stored.
@@ -63,6 +65,12 @@ impl Pass {
     /// True when something changed or vanished under the reader's hands: a second look is due.
     pub fn is_unsettled(&self) -> bool {
         self.unsettled
+    }
+
+    /// How many files lie in the roots at and below `folder`.
+    pub fn files_in(&self, folder: &FilePath) -> u64 {
+        let below = self.roots.iter().filter(|(root, _)| root.as_path().starts_with(folder.as_path()));
+        below.map(|(_, files)| files).sum()
     }
 
     /// The list as a stream.
@@ -132,7 +140,7 @@ impl<'a> Files<'a> {
                     scope.spawn(move || self.read(shared, queue))
                 })
                 .collect();
-            let lister = scope.spawn(|| write_list(list, listed, &shared));
+            let lister = scope.spawn(|| write_list(list, listed, self.places, &shared));
             drop(queue);
             let walked = self.merge(before.as_ref(), &shared, &jobs).and_then(|merge| merge.run(walk, slots));
             drop(jobs);
@@ -392,9 +400,10 @@ fn other_entry(found: Found) -> std::result::Result<FileEntry, Problem> {
     }
 }
 
-fn write_list(list: File, slots: Receiver<Vec<Slot>>, shared: &Shared<'_>) -> Result<Pass> {
+fn write_list(list: File, slots: Receiver<Vec<Slot>>, places: &Places, shared: &Shared<'_>) -> Result<Pass> {
     let mut out = BufWriter::with_capacity(1 << 18, list);
     let mut pass = (0, 0);
+    let mut roots = HashMap::new();
     let mut linked: HashMap<FilePath, FileEntry> = HashMap::new();
     for Slot { content, has_links } in slots.into_iter().flatten() {
         let entry = match content {
@@ -405,6 +414,7 @@ fn write_list(list: File, slots: Receiver<Vec<Slot>>, shared: &Shared<'_>) -> Re
         let Some(entry) = entry else { continue };
         if entry.kind == FileKind::File {
             pass = (pass.0 + 1, pass.1 + entry.size);
+            count_in(&mut roots, places.root_of(&entry.path));
         }
         out.write_all(&line(&entry)?).context(|| "writing the list of files")?;
         if has_links {
@@ -412,7 +422,15 @@ fn write_list(list: File, slots: Receiver<Vec<Slot>>, shared: &Shared<'_>) -> Re
         }
     }
     let list = out.into_inner().map_err(|error| Error::io("writing the list of files", error.into_error()))?;
-    Ok(Pass { list, files: pass.0, bytes: pass.1, unchanged: 0, problems: Vec::new(), unsettled: false })
+    Ok(Pass { list, files: pass.0, bytes: pass.1, roots, unchanged: 0, problems: Vec::new(), unsettled: false })
+}
+
+fn count_in(roots: &mut HashMap<FilePath, u64>, root: Option<&FilePath>) {
+    let Some(root) = root else { return };
+    match roots.get_mut(root) {
+        Some(files) => *files += 1,
+        None => drop(roots.insert(root.clone(), 1)),
+    }
 }
 
 /// A hard link shows what its first name shows, as it was when that was read.

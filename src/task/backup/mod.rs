@@ -7,11 +7,14 @@
 mod alarm;
 mod dump;
 mod files;
+mod gone;
 mod read;
 mod worse;
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -20,6 +23,7 @@ use uuid::Uuid;
 
 pub use self::dump::DumpSource;
 use self::files::{Files, Pass};
+use self::gone::Pointed;
 use crate::base::amount::plural;
 use crate::base::dump::{DumpInfo, Verdict};
 use crate::base::library::{Asset, Record};
@@ -64,6 +68,8 @@ pub struct Options {
     /// Read every file again, whatever its time says.
     pub paranoid: bool,
     pub external: Vec<External>,
+    /// Folders of UPLOAD_LOCATION, or below it, that lie in other places.
+    pub folders: Vec<Root>,
     /// Patterns of paths that are left out.
     pub exclude: Vec<String>,
     /// Make a snapshot even when the dump is bad; it is marked, and never `latest`.
@@ -102,7 +108,7 @@ pub struct Report {
 
 /// Backs up the library into `repository`.
 pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) -> Result<Report> {
-    let location = UploadLocation::open(&options.upload_location)?;
+    let location = UploadLocation::open(&options.upload_location, &options.folders)?;
     refuse_nesting(repository, &roots(&location, &options)?)?;
     let mut session = Session::begin(repository, "backup", monitor)?;
     let reread = reread(repository, &mut session, monitor)?;
@@ -274,6 +280,8 @@ struct Taken {
 /// Where to look for files.
 struct Plan {
     places: Arc<Places>,
+    /// Folders that the database's rows point into.
+    pointed: Pointed,
     /// Files of assets outside the folders that are walked.
     extra: Vec<FilePath>,
 }
@@ -312,6 +320,7 @@ impl Work<'_> {
             is_due = !now.is_empty() && now != apart;
             apart = now;
         }
+        pass.problems.extend(self.in_the_way(&taken.plan, &pass, &staged)?);
         Ok((staged, pass))
     }
 
@@ -352,7 +361,7 @@ impl Work<'_> {
         match self.take() {
             Ok(later) if later.dump.is_good() || !taken.dump.is_good() => Ok(later),
             Ok(_) => Ok(taken),
-            Err(error) if matches!(error.kind(), Kind::Interrupted | Kind::NoSpace) => Err(error),
+            Err(error) if matches!(error.kind(), Kind::Interrupted | Kind::NoSpace | Kind::Exhausted) => Err(error),
             Err(error) => {
                 let warning =
                     format!("files moved while the backup ran, and the dump could not be taken again: {error}");
@@ -396,7 +405,7 @@ impl Work<'_> {
     fn library(&self, dump: &immich::Dump) -> Result<(Stream, Plan)> {
         let walked = roots(&self.location, &self.options)?;
         let places = Arc::new(Places::open(walked, self.location.beside(self.options.generated))?);
-        let mut plan = Plan { places, extra: Vec::new() };
+        let mut plan = Plan { places, pointed: Pointed::default(), extra: Vec::new() };
         if !dump.is_good() {
             return Ok((Stream::default(), plan));
         }
@@ -407,8 +416,15 @@ impl Work<'_> {
             StreamWriter::run(self.sink, self.session.generation(), self.contents, reference, |writer| {
                 dump.records(&mut |record| {
                     match &record {
-                        Record::User(user) => shared |= known.contains(&user.id),
-                        Record::Asset(asset) => plan.add_unwalked(asset),
+                        Record::User(user) => {
+                            shared |= known.contains(&user.id);
+                            plan.pointed.add_user(user, &plan.places);
+                        }
+                        Record::Asset(asset) => {
+                            plan.pointed.add_asset(asset, &plan.places);
+                            plan.add_unwalked(asset);
+                        }
+                        Record::ExternalLibrary(library) => plan.pointed.add_library(library),
                         _ => {}
                     }
                     writer.push(&line(&record)?)
@@ -447,10 +463,30 @@ impl Work<'_> {
         Ok(pass)
     }
 
-    /// An unmounted disk must never look like a library that lost everything.
+    /// What keeps photos from the snapshot that lie somewhere: whole folders that are gone, and links.
+    fn in_the_way(&self, plan: &Plan, pass: &Pass, staged: &Staged) -> Result<Vec<Problem>> {
+        let mut problems = plan.pointed.problems(&plan.places, pass, &self.location);
+        if staged.record().completeness.missing > 0 {
+            let links = query::links_in_the_way(staged.catalog(), staged.record().id.seconds())?;
+            problems
+                .extend(links.iter().filter_map(|(path, target, photos)| link(path, target, *photos, &plan.places)));
+        }
+        Ok(problems)
+    }
+
+    /// An unmounted disk must never look like a library that lost everything. That of an external library alone costs an
+    /// alarm and not the night.
     fn refuse_shrunk(&self, pass: &Pass) -> Result<()> {
-        let before = self.last.as_ref().map_or(0, |last| last.files.files);
-        let vanished = before >= 20 && pass.files < before / 10 || before > 0 && pass.files == 0;
+        let Some(last) = &self.last else { return Ok(()) };
+        let all = |files: u64, before: u64| before >= 20 && files < before / 10 || before > 0 && files == 0;
+        let is_less = all(pass.files, last.files.files);
+        let external = FilePath::new("external")?;
+        let of_others = match is_less {
+            true => query::count_files_below(&self.session.generation().connect()?, last.id.seconds(), &external)?,
+            false => 0,
+        };
+        let before = last.files.files - of_others.min(last.files.files);
+        let vanished = is_less && all(pass.files - pass.files_in(&external), before);
         match vanished && !self.options.accept_shrink {
             false => Ok(()),
             true => Err(Error::new(
@@ -467,6 +503,7 @@ impl Work<'_> {
 
     fn stage(&self, id: SnapshotId, taken: &Taken, pass: &Pass) -> Result<Staged> {
         let dump = &taken.dump;
+        let plan = &taken.plan;
         let reference = self.reference(|streams| &streams.files)?;
         let ((), list) = StreamWriter::run(self.sink, self.session.generation(), self.contents, reference, |writer| {
             pass.copy_list(writer)
@@ -496,6 +533,7 @@ impl Work<'_> {
             },
             completeness: Completeness { unreadable: pass.problems.len() as u64, ..Completeness::default() },
             warnings: dump.warnings.iter().chain(&taken.warning).cloned().collect(),
+            external: self.options.external.iter().map(|it| shown(&it.server)).collect::<Result<_>>()?,
             alarm: Vec::new(),
             imported: None,
             written: None,
@@ -505,6 +543,8 @@ impl Work<'_> {
             record.warnings.extend(old.map(|words| format!("the database dump: {words}")));
         }
         record.alarm = alarm::alarm(&self.before, &record, self.options.alarm_shrink);
+        let db = self.session.generation().connect()?;
+        record.alarm.extend(plan.pointed.alarm(&plan.places, pass, &self.before, &db)?);
         self.session.stage(record, &written)
     }
 
@@ -588,6 +628,29 @@ fn warn_of_the_last(snapshots: usize) {
     }
 }
 
+/// A link that stands where photos are looked for.
+fn link(path: &[u8], target: &[u8], photos: u64, places: &Places) -> Option<Problem> {
+    let path = FilePath::new(path).ok()?;
+    let above = places.folder_of(places.root_of(&path)?)?;
+    let rest = path.as_bytes().strip_prefix(places.root_of(&path)?.as_bytes())?;
+    let place = above.join(Path::new(OsStr::from_bytes(rest.strip_prefix(b"/")?)));
+    let target = place.parent()?.join(OsStr::from_bytes(target));
+    let lie = plural(photos, "photo lies", "photos lie");
+    let way_out = match target.canonicalize() {
+        Ok(folder) if folder.is_dir() => format!("--folder {path}={} takes it from there", folder.display()),
+        Ok(_) => "put the photo itself there; a hard link will do".to_owned(),
+        Err(_) => "and it leads nowhere: is its disk mounted?".to_owned(),
+    };
+    let message =
+        format!("it is a link to {}, which is not followed, and {lie} behind it; {way_out}", target.display());
+    Some(Problem { subject: path.to_string(), message })
+}
+
+/// Where the file list shows the folder of an external library that the server sees at `server`.
+fn shown(server: &Path) -> Result<FilePath> {
+    FilePath::new(format!("external/{}", server.to_string_lossy().trim_matches('/')))
+}
+
 /// The folders to walk.
 fn roots(location: &UploadLocation, options: &Options) -> Result<Vec<Root>> {
     let external = options.external.iter().map(external_root);
@@ -608,14 +671,7 @@ fn refuse_nesting(repository: &Repository, roots: &[Root]) -> Result<()> {
 }
 
 fn external_root(external: &External) -> Result<Root> {
-    let server = external.server.to_string_lossy();
-    let shown = FilePath::new(format!("external/{}", server.trim_matches('/')))?;
-    match external.folder.is_dir() {
-        true => Ok(Root { folder: external.folder.clone(), shown }),
-        false => Err(Error::new(Kind::Refused, format_args!("there is no folder {}", external.folder.display())).hint(
-            "--external takes SERVER_PATH=FOLDER: the folder on this machine that the server sees as SERVER_PATH",
-        )),
-    }
+    Ok(Root { folder: external.folder.clone(), shown: shown(&external.server)? })
 }
 
 fn is_external(file: &FilePath) -> bool {

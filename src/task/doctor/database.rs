@@ -1,5 +1,6 @@
 //! The database: is it reached, does the client fit, is it Immich's, what does it say of external libraries.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -146,8 +147,26 @@ fn dumps(path: &Path) -> Finding {
     }
 }
 
-fn is_covered(root: &Root, setup: &Setup) -> bool {
-    setup.external.iter().any(|external| root.path.starts_with(&external.server))
+/// The setting that covers a folder.
+fn cover<'a>(root: &Root, setup: &'a Setup) -> Option<&'a External> {
+    setup.external.iter().find(|external| root.path.starts_with(&external.server))
+}
+
+/// How a folder is that a setting covers.
+fn covered(root: &Root, external: &External) -> Finding {
+    let (path, library) = (root.path.display(), &root.library);
+    let below = root.path.strip_prefix(&external.server).unwrap_or(Path::new(""));
+    let folder = external.folder.join(below);
+    let is = match folder.read_dir().map(|mut entries| entries.next().is_some()) {
+        Ok(true) => return Finding::good(format!("the external library {library} at {path} is covered")),
+        Ok(false) => "is empty".to_owned(),
+        Err(error) if error.kind() == ErrorKind::NotFound => "is not there".to_owned(),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    Finding::bad(
+        format!("the external library {library} at {path} is to be read from {}, which {is}", folder.display()),
+        "is its disk mounted? `external` in [backup] of the settings file says where",
+    )
 }
 
 /// Where a folder of the server lies on this machine: as its container sees it, else at the same place.
@@ -158,7 +177,7 @@ fn here(root: &Root, installation: &Installation) -> Option<PathBuf> {
 
 /// Folders that no setting covers and that are on this machine.
 pub(super) fn uncovered(roots: &[Root], installation: &Installation, setup: &Setup) -> Vec<External> {
-    let open = roots.iter().filter(|root| !is_covered(root, setup));
+    let open = roots.iter().filter(|root| cover(root, setup).is_none());
     open.filter_map(|root| Some(External { server: root.path.clone(), folder: here(root, installation)? })).collect()
 }
 
@@ -166,8 +185,8 @@ pub(super) fn uncovered(roots: &[Root], installation: &Installation, setup: &Set
 pub(super) fn external(roots: &[Root], installation: &Installation, setup: &Setup) -> Vec<Finding> {
     let told = |root: &Root| {
         let (path, library) = (root.path.display(), &root.library);
-        if is_covered(root, setup) {
-            return Finding::good(format!("the external library {library} at {path} is covered"));
+        if let Some(external) = cover(root, setup) {
+            return covered(root, external);
         }
         let folder = here(root, installation).map_or_else(|| "FOLDER".to_owned(), |here| here.display().to_string());
         Finding::note(

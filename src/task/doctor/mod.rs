@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::base::Error;
 use crate::source::installation::Installation;
-use crate::source::{Access, Clients, DumpTool};
+use crate::source::{Access, Clients, DumpTool, Root};
 use crate::task::backup::External;
 
 /// What the settings say, completed by what was found.
@@ -24,6 +24,8 @@ pub struct Setup {
     /// Dumps come from here.
     pub dump: Option<PathBuf>,
     pub external: Vec<External>,
+    /// Folders of UPLOAD_LOCATION that lie in other places.
+    pub folders: Vec<Root>,
     pub repository: Option<PathBuf>,
 }
 
@@ -71,12 +73,16 @@ pub struct Diagnosis {
     pub findings: Vec<Finding>,
     /// Folders of external libraries that no setting covers and that are on this machine.
     pub uncovered: Vec<External>,
+    /// Folders of UPLOAD_LOCATION that lie in other places, which no setting says.
+    pub elsewhere: Vec<Root>,
 }
 
 /// Looks at everything.
 pub fn examine(installation: &Installation, setup: &Setup) -> Diagnosis {
     let mut found = place::immich(installation, setup);
     found.extend(place::upload_location(setup));
+    let elsewhere = place::elsewhere(installation, setup);
+    found.extend(elsewhere.iter().map(place::untold));
     let library = database::database(setup, &Clients::of_this_machine());
     found.extend(library.findings);
     found.extend(database::external(&library.roots, installation, setup));
@@ -84,5 +90,5 @@ pub fn examine(installation: &Installation, setup: &Setup) -> Diagnosis {
     found.push(machine::fuse());
     found.extend(machine::stale_mounts());
     found.push(machine::clock(setup, library.time));
-    Diagnosis { findings: found, uncovered: database::uncovered(&library.roots, installation, setup) }
+    Diagnosis { findings: found, uncovered: database::uncovered(&library.roots, installation, setup), elsewhere }
 }

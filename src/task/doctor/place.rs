@@ -62,10 +62,21 @@ pub(super) fn upload_location(setup: &Setup) -> Vec<Finding> {
             "shoebox backup --upload-location FOLDER; or upload-location in the settings file",
         )];
     };
-    let location = match UploadLocation::open(folder) {
+    let location = match UploadLocation::open(folder, &setup.folders) {
         Ok(location) => location,
         Err(error) => return vec![Finding::of(&error)],
     };
+    if let Some(gone) = setup.folders.iter().find(|root| !root.folder.is_dir()) {
+        let what = format!(
+            "{} of UPLOAD_LOCATION is to be read from {}, which is not there",
+            gone.shown,
+            gone.folder.display()
+        );
+        return vec![Finding::bad(
+            what,
+            "is its disk mounted? `folder` in the settings file, or Immich's .env file, says where",
+        )];
+    }
     let mut tried = 0;
     let mut closed: Vec<PathBuf> = Vec::new();
     for root in location.roots(false) {
@@ -89,6 +100,21 @@ pub(super) fn upload_location(setup: &Setup) -> Vec<Finding> {
             )]
         }
     }
+}
+
+/// Folders that the server has from other places, which no setting says. Those that Immich makes again are no loss.
+pub(super) fn elsewhere(installation: &Installation, setup: &Setup) -> Vec<Root> {
+    let is_told = |root: &Root| setup.folders.iter().any(|told| told.shown == root.shown);
+    let is_needed = |root: &Root| !matches!(root.shown.parts().next(), Some(b"thumbs" | b"backups"));
+    installation.elsewhere().into_iter().filter(|root| !is_told(root) && is_needed(root)).collect()
+}
+
+pub(super) fn untold(root: &Root) -> Finding {
+    let (shown, folder) = (&root.shown, root.folder.display());
+    Finding::bad(
+        format!("the server has {shown} from {folder}, and the backup does not take it from there"),
+        format!("folder = [\"{shown}={folder}\"] in [backup] of the settings file, or --folder {shown}={folder}"),
+    )
 }
 
 /// How many files and folders below `root` were tried, and those that may not be read.

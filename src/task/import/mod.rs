@@ -476,6 +476,7 @@ impl<'a> Import<'a> {
             census: dump.census.clone(),
             files,
             completeness,
+            external: Vec::new(),
             warnings: dump.warnings.clone(),
             alarm: Vec::new(),
             written: None,
