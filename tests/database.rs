@@ -425,3 +425,102 @@ fn an_emitted_file_has_the_name_and_the_form_that_immich_wants() {
     let error = database::emit(&home.repository(), "latest", None, &emitted.file, &Silent).unwrap_err();
     assert_eq!(error.kind(), Kind::Exists);
 }
+
+#[test]
+fn what_is_not_immichs_is_left_out_with_its_rows_and_rights_and_told() {
+    let server = Postgres::start(debian());
+    let others = "CREATE EXTENSION IF NOT EXISTS pg_cron WITH SCHEMA pg_catalog;
+CREATE EXTENSION IF NOT EXISTS postgis WITH SCHEMA public;
+CREATE FUNCTION public.note() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$;
+CREATE FUNCTION public.py() RETURNS integer LANGUAGE plpython3u AS $$ return 1 $$;
+ALTER FUNCTION public.py() OWNER TO postgres;
+CREATE SERVER nas FOREIGN DATA WRAPPER postgres_fdw OPTIONS (
+    host 'nas'
+);
+ALTER SERVER nas OWNER TO postgres;
+CREATE USER MAPPING FOR postgres SERVER nas;
+CREATE FOREIGN TABLE public.far (
+    id integer
+)
+SERVER nas;
+ALTER TABLE public.far OWNER TO postgres;
+CREATE TABLE public.my_places (
+    id integer NOT NULL,
+    spot public.geometry(Point,4326)
+);
+CREATE SUBSCRIPTION moved CONNECTION 'host=old dbname=immich' PUBLICATION all_tables WITH (connect = false, slot_name = 'moved');
+CREATE PUBLICATION all_tables FOR ALL TABLES WITH (publish = 'insert');
+CREATE DEFAULT CONVERSION public.c FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8;
+CREATE ACCESS METHOD heap2 TYPE TABLE HANDLER heap_tableam_handler;
+COPY cron.job (jobid, schedule) FROM stdin;
+1\t0 3 * * *
+\\.
+
+SELECT pg_catalog.setval('cron.jobid_seq', 1, true);
+COPY public.my_places (id, spot) FROM stdin;
+1\t0101
+\\.
+
+CREATE INDEX my_places_spot ON public.my_places USING gist (spot);
+CREATE EVENT TRIGGER note_ddl ON ddl_command_end
+   EXECUTE FUNCTION public.note();
+ALTER EVENT TRIGGER note_ddl OWNER TO postgres;
+GRANT SELECT ON TABLE cron.job TO postgres;
+GRANT USAGE ON FOREIGN SERVER nas TO postgres;
+GRANT SELECT ON TABLE public.far TO postgres;
+";
+    let end = "--\n-- PostgreSQL database dump complete";
+    let home = with_dump(&loadable(5).replacen(end, &format!("{others}{end}"), 1));
+    let report = restore(&home, &to(&server, "immich"));
+    let told: Vec<_> = report.plan.changes.iter().map(|change| change.what.as_str()).collect();
+    for what in
+        ["extension pg_cron", "extension postgis", "event triggers", "extensions of others", "language plpython3u"]
+    {
+        assert!(told.iter().any(|told| told.contains(what)), "{what}: {told:?}");
+    }
+    let tables = "SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'f')";
+    assert_eq!(server.psql("immich", tables), "album,asset,smart_search,user");
+}
+
+/// Immich's own change of a file that it restores: after `OWNER TO ` the user's name is written over what is there, byte by byte;
+/// what is left of it is put in at the `;`. It ends at the first rows.
+fn rewritten(dump: &str, user: &str) -> String {
+    let (head, rows) = dump.split_once("FROM stdin").unwrap_or((dump, ""));
+    let mut parts = head.split("OWNER TO ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_at(part.find(';').unwrap_or(part.len()));
+        let over = name.get(user.len()..).unwrap_or_default();
+        text += &format!("OWNER TO {user}{over}{rest}");
+    }
+    format!("{text}FROM stdin{rows}")
+}
+
+#[test]
+fn an_emitted_file_survives_immichs_change_of_owners_and_is_taken_again() {
+    assert_eq!(
+        rewritten("ALTER TABLE a OWNER TO CURRENT_USER;", "postgres"),
+        "ALTER TABLE a OWNER TO postgresUSER;FROM stdin"
+    );
+    let server = Postgres::start(debian());
+    let home = sample(&server, Era::New, DumpTool::PgDump);
+    let expected = contents(&server, "immich");
+    let folder = home.dir.path().join("backups");
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let file = folder.join("mine.sql");
+    database::emit(&home.repository(), "latest", None, &file, &Silent).unwrap();
+    let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&file).unwrap());
+    assert_eq!(mode & 0o777, 0o640);
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("FROM stdin") && !text.contains("OWNER TO"));
+    fs::write(home.dump_path(), rewritten(&text, "postgres")).unwrap();
+    server.create_database("again");
+    server.load("again", &home.dump_path());
+    assert_eq!(contents(&server, "again"), expected);
+    // It is a dump that is good, and restores.
+    let other = Home::new();
+    back_up(&other, DumpSource::File(file), None);
+    restore(&other, &to(&server, "third"));
+    assert_eq!(contents(&server, "third"), expected);
+}

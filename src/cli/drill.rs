@@ -57,7 +57,7 @@ Examples:
   shoebox drill --assets 2000 --postgres /usr/lib/postgresql/18/bin
   shoebox drill --docker
 
-JSON: {\"snapshot\", \"server\", \"no_server\", \"tables\", \"rows\", \"differences\": [{\"table\", \"expected\", \"found\"}], \"of\", \"assets\", \"bytes\", \"unhashed\", \"wrong\": [{\"asset\", \"path\",
+JSON: {\"snapshot\", \"server\", \"refused\", \"no_server\", \"tables\", \"rows\", \"differences\": [{\"table\", \"expected\", \"found\"}], \"of\", \"assets\", \"bytes\", \"unhashed\", \"wrong\": [{\"asset\", \"path\",
 \"fault\": \"damaged\"|\"checksum\"|\"size\"|\"unknown\"|\"missing\", …}], \"without_file\", \"seed\", \"failure\", \"remembered\"}. Exit code 3: it failed, or no server could be
 had and none was refused";
 
@@ -126,6 +126,7 @@ fn text(report: &Report) -> String {
         (None, false) => "as far as could be tried, it would come back",
     };
     let database = match &report.server {
+        Some(server) if report.refused => format!("nothing was loaded into {server}"),
         Some(server) => format!("{} rows in {} tables loaded into {server}", count(report.rows), count(report.tables)),
         None => format!("{} rows in {} tables read", count(report.rows), count(report.tables)),
     };

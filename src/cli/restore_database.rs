@@ -39,6 +39,9 @@ pub(super) struct Args {
     /// Make the roles of a cluster dump that are not there (without passwords), and leave everything with its owner
     #[arg(long, requires = "trust_dump")]
     roles: bool,
+    /// Load what is not Immich's as well (event triggers, foreign servers, other extensions and their tables, …), which is left out otherwise
+    #[arg(long, requires = "trust_dump")]
+    with_foreign_objects: bool,
     /// Load with the rights of the user who connects, and not as a role without power: what the dump's functions do, they do as that user
     #[arg(long)]
     trust_dump: bool,
@@ -103,6 +106,7 @@ impl Args {
             source_database: self.source_database.clone(),
             replace: self.replace,
             roles: self.roles,
+            foreign: self.with_foreign_objects,
             wait,
             rights: if self.trust_dump { Rights::Own } else { Rights::Borrowed },
         })

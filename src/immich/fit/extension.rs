@@ -51,6 +51,11 @@ impl<'a> Extensions<'a> {
         if self.found.len() < 1000 {
             self.found.insert(name.clone(), version);
         }
+        let is_needed = NEEDED.contains(&name.as_str()) || [VECTORS, VECTORCHORD, "plpgsql"].contains(&name.as_str());
+        if !is_needed && !self.target.foreign {
+            let why = "Immich does not need it; --with-foreign-objects keeps it";
+            return Fate::Omit(Reason::new(format!("extension {name} left out"), why));
+        }
         if self.target.offers(&name) {
             if name == VECTORCHORD && !self.target.preloads(VECTORCHORD) {
                 self.missing.insert("vchord in shared_preload_libraries".to_owned());

@@ -11,6 +11,7 @@
 
 mod change;
 mod extension;
+mod foreign;
 mod needs;
 mod role;
 mod rule;
@@ -20,7 +21,7 @@ mod token;
 mod trial;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read};
 
 use self::change::Changes;
@@ -66,6 +67,8 @@ pub struct Fitted {
     pub extensions: BTreeMap<String, Option<String>>,
     /// Extensions that the dump creates, and the schema of each.
     pub created: BTreeMap<String, String>,
+    /// Tables whose rows were left out, since they are not Immich's.
+    pub left_out: BTreeSet<String>,
     /// What the dump needs and the server has not.
     pub missing: Vec<String>,
     /// Rows of each table, named as in a snapshot's record.
@@ -167,6 +170,7 @@ struct Fitter<'a> {
     line: u64,
     rows: BTreeMap<String, u64>,
     tables: BTreeMap<String, String>,
+    left_out: BTreeSet<String>,
 }
 
 impl<'a> Fitter<'a> {
@@ -190,6 +194,7 @@ impl<'a> Fitter<'a> {
             comments: String::new(),
             line: 0,
             rows: BTreeMap::new(),
+            left_out: BTreeSet::new(),
             tables: BTreeMap::new(),
         }
     }
@@ -487,6 +492,14 @@ impl<'a> Fitter<'a> {
             "public" => header.table.clone(),
             schema => format!("{schema}.{}", header.table),
         };
+        let is_foreign = wanted && !self.target.foreign && self.rules.foreign.has_rows(&header);
+        if is_foreign {
+            self.comments.clear();
+            if self.left_out.len() < 1000 {
+                self.left_out.insert(table.clone());
+            }
+        }
+        let wanted = wanted && !is_foreign;
         if wanted {
             self.began = self.line;
             self.rows.entry(table.clone()).or_default();
@@ -515,6 +528,7 @@ impl<'a> Fitter<'a> {
             changes: self.changes.into_list(),
             missing: self.rules.extensions.missing.into_iter().collect(),
             extensions: self.rules.extensions.found,
+            left_out: self.left_out,
             created: self.rules.extensions.created,
             rows: self.rows,
             tables: self.tables,

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use super::change::Reason;
 use super::extension::Extensions;
+use super::foreign::Foreign;
 use super::needs::Needs;
 use super::role;
 use super::statement::Statement;
@@ -83,17 +84,27 @@ pub struct Rules<'a> {
     target: &'a Target,
     pub extensions: Extensions<'a>,
     pub needs: Needs,
+    pub foreign: Foreign,
     /// Owners of what the dump holds.
     owners: BTreeSet<String>,
 }
 
 impl<'a> Rules<'a> {
     pub fn new(target: &'a Target) -> Self {
-        Rules { target, extensions: Extensions::new(target), needs: Needs::default(), owners: BTreeSet::new() }
+        Rules {
+            target,
+            extensions: Extensions::new(target),
+            needs: Needs::default(),
+            foreign: Foreign::default(),
+            owners: BTreeSet::new(),
+        }
     }
 
     /// What becomes of `statement`, which belongs to the database that is restored.
     pub fn judge(&mut self, statement: &Statement) -> Fate {
+        if let Some(reason) = self.foreign.judge(statement).filter(|_| !self.target.foreign) {
+            return Fate::Omit(reason);
+        }
         match statement.word(0).to_ascii_uppercase().as_str() {
             "SET" => self.set(statement),
             "SELECT" => select(statement),
@@ -166,7 +177,10 @@ impl<'a> Rules<'a> {
             return database();
         }
         if statement.begins("CREATE EXTENSION") {
-            return self.extensions.create(statement);
+            let fate = self.extensions.create(statement);
+            let schema = statement.find("WITH SCHEMA").and_then(|at| statement.name(at + 2));
+            self.foreign.extension(schema.unwrap_or_else(|| "public".to_owned()), fate == Fate::Keep);
+            return fate;
         }
         if statement.begins("CREATE SCHEMA public") && statement.len() == 3 {
             let why = "every database has that schema already";
@@ -182,10 +196,10 @@ impl<'a> Rules<'a> {
                 Reason::new("schemas are made unless they are there", why),
             );
         }
-        if !CREATED.iter().chain(&CREATED_RARELY).any(|kind| statement.has_at(1, kind)) {
+        if !self.target.foreign && !CREATED.iter().chain(&CREATED_RARELY).any(|kind| statement.has_at(1, kind)) {
             return foreign(statement);
         }
-        if let Some(reason) = function_reason(statement) {
+        if let Some(reason) = function_reason(statement).filter(|_| !self.target.foreign) {
             return Fate::Refuse(reason);
         }
         if let Some(reason) = self.needs.create(statement, |name| self.extensions.found.contains_key(name)) {
@@ -201,7 +215,7 @@ impl<'a> Rules<'a> {
         if statement.begins("ALTER DEFAULT PRIVILEGES") {
             return role::privilege(statement, self.target, &self.extensions, &self.owners);
         }
-        if !ALTERED.iter().any(|kind| statement.has_at(1, kind)) {
+        if !self.target.foreign && !ALTERED.iter().any(|kind| statement.has_at(1, kind)) {
             return foreign(statement);
         }
         if statement.begins("ALTER SCHEMA public OWNER TO") {
@@ -244,13 +258,16 @@ fn foreign(statement: &Statement) -> Fate {
 fn select(statement: &Statement) -> Fate {
     if statement.begins("SELECT pg_catalog . set_config (") {
         return match (statement.word(5), statement.word(7), statement.word(9), statement.len()) {
-            ("'search_path'", "''", "false", 11) => Fate::Change(
-                "SELECT pg_catalog.set_config('search_path', 'public, pg_catalog', true);\n".to_owned(),
-                Reason::new(
-                    "search_path set to public, pg_catalog",
-                    "functions of earthdistance find their types no other way (as Immich's manual has it)",
-                ),
-            ),
+            // As the dump was made, as Immich's manual has it changed, and as `emit` writes it.
+            ("'search_path'", "''", "false", 11) | ("'search_path'", "'public, pg_catalog'", "true", 11) => {
+                Fate::Change(
+                    "SELECT pg_catalog.set_config('search_path', 'public, pg_catalog', true);\n".to_owned(),
+                    Reason::new(
+                        "search_path set to public, pg_catalog",
+                        "functions of earthdistance find their types no other way (as Immich's manual has it)",
+                    ),
+                )
+            }
             _ => foreign(statement),
         };
     }

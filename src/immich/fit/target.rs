@@ -18,6 +18,8 @@ pub struct Target {
     pub roles: BTreeSet<String>,
     /// Create the roles of a cluster dump that are not there, and leave everything with its owner.
     pub with_roles: bool,
+    /// Keep what is not Immich's.
+    pub foreign: bool,
 }
 
 /// What pg_dump sets and PostgreSQL 14, the oldest server that Immich runs on, knows.

@@ -88,6 +88,7 @@ impl Failure {
         let told = docker(text, &self.subject)
             .or_else(|| version(text))
             .or_else(|| login(text))
+            .or_else(|| locked(text))
             .or_else(|| busy(text))
             .or_else(|| gone(text))
             .or_else(|| reach(text))
@@ -200,6 +201,15 @@ fn login(text: &str) -> Option<Told> {
     } else {
         None
     }
+}
+
+/// pg_dump tells the statement in whatever language the server speaks.
+fn locked(text: &str) -> Option<Told> {
+    let table = text.split_once("Query was: LOCK TABLE ")?.1.split(" IN ACCESS SHARE MODE").next()?;
+    let refused = text.contains("permission denied");
+    let table: String = table.chars().take(60).collect();
+    let hint = "is Immich being updated, or a psql left open? `SELECT pid, query FROM pg_stat_activity` tells; try again later";
+    (!refused).then(|| (format!("another session held a lock for 5 minutes ({table})"), hint.to_owned()))
 }
 
 const STARTING: &[&str] = &["starting up", "shutting down", "recovery mode", "not yet accepting connections"];

@@ -74,10 +74,12 @@ impl DumpTool {
 }
 
 /// Immich's flags (`database-backup.service.ts`), and never a question at a terminal.
-const FLAGS: [&str; 3] = ["--clean", "--if-exists", "--no-password"];
+const FLAGS: [&str; 4] = ["--clean", "--if-exists", "--no-password", LOCK_WAIT];
 /// The server itself brings Immich's database into UTF-8, if it is in another encoding. Of a cluster it would have to bring all
 /// databases, and fails where another program's has no encoding at all.
-const FLAGS_OF_ONE: [&str; 4] = ["--clean", "--if-exists", "--no-password", "--encoding=UTF8"];
+const FLAGS_OF_ONE: [&str; 5] = ["--clean", "--if-exists", "--no-password", LOCK_WAIT, "--encoding=UTF8"];
+/// Milliseconds until a client gives up on a table that somebody else has locked, as a migration of Immich's does for moments.
+const LOCK_WAIT: &str = "--lock-wait-timeout=300000";
 
 fn client(program: &Path, tool: DumpTool) -> Client<'_> {
     let flags: &[&str] = match tool {

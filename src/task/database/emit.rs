@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -52,6 +53,7 @@ pub fn emit(
     let draft = draft.context(|| format!("writing into {}", folder.display()))?;
     let gzip = !name.ends_with(".sql");
     let (fitted, size) = write(&dump, source_database, draft.as_file(), gzip, monitor)?;
+    belong(draft.as_file(), folder).context(|| format!("writing into {}", folder.display()))?;
     draft.persist_noclobber(&file).map_err(|error| match error.error.kind() {
         std::io::ErrorKind::AlreadyExists => {
             Error::new(Kind::Exists, format_args!("{} is there already", file.display()))
@@ -63,6 +65,16 @@ pub fn emit(
     let rows = fitted.rows.values().sum();
     let (changes, tables, listed) = (fitted.changes, fitted.rows.len() as u64, is_listed(&name));
     Ok(Emitted { snapshot: dump.id, file, size, changes, tables, rows, listed })
+}
+
+/// Gives the file to whom its folder belongs, who may be Immich under another user, with the rights that the folder gives.
+fn belong(file: &File, folder: &Path) -> std::io::Result<()> {
+    let there = std::fs::metadata(folder)?;
+    let made = file.metadata()?;
+    if (there.uid(), there.gid()) != (made.uid(), made.gid()) && rustix::process::geteuid().is_root() {
+        fchown(file, Some(there.uid()), Some(there.gid()))?;
+    }
+    file.set_permissions(std::fs::Permissions::from_mode(0o600 | there.mode() & 0o640))
 }
 
 fn write(

@@ -41,6 +41,8 @@ pub struct Options {
     pub replace: bool,
     /// Create the roles of a cluster dump that are not there, and leave everything with its owner.
     pub roles: bool,
+    /// Load what is not Immich's as well.
+    pub foreign: bool,
     /// How long to wait until the server answers.
     pub wait: Duration,
     /// With whose rights the dump is loaded.
@@ -71,6 +73,7 @@ impl Options {
             roles: false,
             wait,
             rights,
+            foreign: false,
         }
     }
 }

@@ -124,6 +124,7 @@ fn target(probe: &Probe, options: &Options) -> Target {
         preloaded: probe.preloaded.clone(),
         roles: probe.roles.clone(),
         with_roles: options.roles,
+        foreign: options.foreign,
     }
 }
 

@@ -58,6 +58,8 @@ pub struct Report {
     pub snapshot: SnapshotId,
     /// The server that the dump was loaded into; `None` when none could be had.
     pub server: Option<String>,
+    /// The server did not take the dump.
+    pub refused: bool,
     /// Why there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_server: Option<String>,
@@ -114,7 +116,10 @@ fn rehearse(repository: &Repository, options: &Options, monitor: &dyn Monitor) -
     let (expected, failure) = expected(repository, &dump, options, &mut report, monitor)?;
     let mut reasons: Vec<String> = failure.into_iter().collect();
     if let Some(Expected { tables, rows, differences, sample }) = expected {
-        (report.tables, report.rows, report.differences) = (tables, rows, differences);
+        // What our own parser counted was not loaded.
+        if !report.refused {
+            (report.tables, report.rows, report.differences) = (tables, rows, differences);
+        }
         report.of = sample.seen();
         asset::compare(repository, &dump, sample, &mut report, monitor)?;
     }
@@ -127,6 +132,7 @@ fn report(dump: &SnapshotDump, options: &Options) -> Report {
     Report {
         snapshot: dump.id,
         server: None,
+        refused: false,
         no_server: None,
         tables: 0,
         rows: 0,
@@ -159,6 +165,7 @@ fn expected(
         }
         Tried::Failed { server, error } => {
             report.server = Some(format!("PostgreSQL {server}"));
+            report.refused = true;
             Some(error.chain())
         }
         Tried::None(why) => {

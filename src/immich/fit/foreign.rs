@@ -1,0 +1,192 @@
+//! What is not Immich's in its database: left out with its rows, since it would stop the restore of all the rest.
+//!
+//! Two kinds. What no Immich ever makes (event triggers, foreign servers and tables, subscriptions, …), by its kind; and what
+//! belongs to an extension that Immich does not need: all in a schema that nothing in the dump creates, tables with columns of
+//! its types, and whatever names one of these again. A table of Immich's is never left out.
+//!
+//! Limit: told by names. An index or a function that needs a left-out extension in another way is kept, and the server refuses it.
+
+use std::collections::BTreeSet;
+
+use super::change::Reason;
+use super::statement::Statement;
+use super::token::Kind;
+use crate::immich::copy::Header;
+use crate::immich::tables::Table;
+
+/// Kinds of objects that Immich never makes, as they stand after CREATE, ALTER, COMMENT ON or GRANT … ON.
+const KINDS: [&str; 15] = [
+    "EVENT TRIGGER",
+    "FOREIGN TABLE",
+    "FOREIGN DATA WRAPPER",
+    "FOREIGN SERVER",
+    "SERVER",
+    "USER MAPPING",
+    "SUBSCRIPTION",
+    "PUBLICATION",
+    "CONVERSION",
+    "DEFAULT CONVERSION",
+    "ACCESS METHOD",
+    "TRANSFORM",
+    "LANGUAGE",
+    "TRUSTED LANGUAGE",
+    "PROCEDURAL LANGUAGE",
+];
+const ALWAYS_THERE: [&str; 4] = ["public", "pg_catalog", "information_schema", "vectors"];
+/// Types of the extensions that Immich needs.
+const TYPES: [&str; 12] = [
+    "vector",
+    "halfvec",
+    "sparsevec",
+    "cube",
+    "earth",
+    "gtrgm",
+    "sphere_vector",
+    "sphere_halfvec",
+    "scalar8",
+    "rabitq4",
+    "rabitq8",
+    "bit",
+];
+/// Bounds what a hostile dump can ask for.
+const MOST: usize = 100_000;
+
+/// An object's schema and name.
+type Name = (String, String);
+
+/// What of the dump is not Immich's, so far.
+#[derive(Debug, Default)]
+pub struct Foreign {
+    schemas: BTreeSet<String>,
+    /// Types that the dump makes.
+    types: BTreeSet<Name>,
+    /// Schemas of the extensions that were left out.
+    without: BTreeSet<String>,
+    gone: BTreeSet<Name>,
+}
+
+impl Foreign {
+    /// Why `statement` is left out, if it is.
+    pub fn judge(&mut self, statement: &Statement) -> Option<Reason> {
+        if statement.begins("CREATE SCHEMA") && self.schemas.len() < MOST {
+            self.schemas.extend(statement.name(2));
+        }
+        let object = pairs(statement).next();
+        if is_of_a_kind(statement) {
+            self.lose(object.filter(|_| statement.has_at(1, "FOREIGN TABLE")));
+            return Some(reason(
+                "what Immich never makes left out (event triggers, foreign servers, subscriptions, …)",
+            ));
+        }
+        let creates = statement.begins("CREATE");
+        let called = setval(statement);
+        let of_others = called.as_ref().or(object.as_ref()).is_some_and(|name| self.is_of_others(name));
+        let uses =
+            pairs(statement).any(|name| self.gone.contains(&name)) || self.has_column(statement, object.as_ref());
+        let in_language = creates && language(statement).is_some();
+        if of_others || uses || in_language {
+            self.lose(object.filter(|_| creates));
+            return Some(match language(statement).filter(|_| in_language) {
+                Some(language) => reason(&format!("functions in the language {language} left out")),
+                None => reason("what belongs to extensions of others left out, with its rows"),
+            });
+        }
+        if creates
+            && ["TYPE", "DOMAIN", "TABLE"].iter().any(|kind| statement.has_at(1, kind))
+            && self.types.len() < MOST
+        {
+            self.types.extend(object);
+        }
+        None
+    }
+
+    /// An extension in `schema` was left out, or one that is kept may be in a schema of its own.
+    pub fn extension(&mut self, schema: String, kept: bool) {
+        if kept {
+            self.schemas.insert(schema)
+        } else {
+            self.without.insert(schema)
+        };
+    }
+
+    /// True if the rows of a table are left out.
+    pub fn has_rows(&self, header: &Header) -> bool {
+        let name = (header.schema.clone(), header.table.clone());
+        self.gone.contains(&name) || self.is_of_others(&name)
+    }
+
+    fn lose(&mut self, object: Option<Name>) {
+        if self.gone.len() < MOST {
+            self.gone.extend(object);
+        }
+    }
+
+    fn is_of_others(&self, name: &Name) -> bool {
+        !ALWAYS_THERE.contains(&name.0.as_str()) && !self.schemas.contains(&name.0)
+    }
+
+    /// True for a table of others that has a column of a left-out extension's type.
+    fn has_column(&self, statement: &Statement, table: Option<&Name>) -> bool {
+        let is_table = statement.begins("CREATE TABLE") || statement.begins("CREATE UNLOGGED TABLE");
+        if !is_table || self.without.is_empty() || table.is_some_and(is_immichs) {
+            return false;
+        }
+        let begins = |at: usize| statement.is(at, "(") || statement.is(at, ",");
+        (2..statement.len()).any(|at| {
+            let pair = || Some((statement.name(at)?, statement.name(at + 2)?));
+            let typed = begins(at - 2) && statement.is(at + 1, ".");
+            typed
+                && pair().is_some_and(|name| {
+                    self.without.contains(&name.0) && !self.types.contains(&name) && !TYPES.contains(&name.1.as_str())
+                })
+        })
+    }
+}
+
+fn is_immichs(name: &Name) -> bool {
+    name.0 == "public" && Table::find(&name.1).is_some()
+}
+
+fn reason(what: &str) -> Reason {
+    Reason::new(what, "it is not Immich's; `shoebox dump` prints it, --with-foreign-objects keeps it")
+}
+
+fn is_of_a_kind(statement: &Statement) -> bool {
+    let at = match statement.word(0).to_ascii_uppercase().as_str() {
+        "CREATE" if statement.has_at(1, "OR REPLACE") => 3,
+        "CREATE" | "ALTER" => 1,
+        "COMMENT" => 2,
+        "GRANT" | "REVOKE" => match statement.find("ON") {
+            Some(at) => at + 1,
+            None => return false,
+        },
+        _ => return false,
+    };
+    KINDS.iter().any(|kind| statement.has_at(at, kind))
+}
+
+/// The language of a function, if it is one that runs with power.
+fn language(statement: &Statement) -> Option<String> {
+    if !["FUNCTION", "PROCEDURE"].iter().any(|kind| statement.has_at(1, kind)) {
+        return None;
+    }
+    let language = statement.find("LANGUAGE").and_then(|at| statement.name(at + 1))?;
+    (!["sql", "plpgsql"].contains(&language.as_str())).then_some(language)
+}
+
+/// Names with a schema, in order.
+fn pairs<'a>(statement: &'a Statement) -> impl Iterator<Item = Name> + 'a {
+    let pair = |at: usize| {
+        let apart = !statement.is(at.wrapping_sub(1), ".");
+        (apart && statement.is(at + 1, ".")).then(|| Some((statement.name(at)?, statement.name(at + 2)?)))?
+    };
+    (1..statement.len()).filter_map(pair)
+}
+
+/// The sequence that `SELECT pg_catalog.setval('schema.name', …)` means.
+fn setval(statement: &Statement) -> Option<Name> {
+    let named = statement.begins("SELECT pg_catalog . setval (") && statement.kind(5) == Some(Kind::Text);
+    let (schema, name) = named.then(|| statement.word(5).trim_matches('\''))?.split_once('.')?;
+    let plain = |name: &str| name.trim_matches('"').to_owned();
+    Some((plain(schema), plain(name)))
+}
