@@ -13,6 +13,8 @@
 //! Always holds: no page is handed out that is not what was published, at that place, in this generation. SQLite's own tools
 //! open the file as they always did: what lies behind the pages that its header counts is nothing to them.
 //!
+//! Cost: a query that reads 25 MB out of the page cache takes 17 ms instead of 8; verifying as much by itself takes 22 ms.
+//!
 //! Limits: a seal is against decay and mistakes. Whoever makes up a catalog can seal it.
 
 use std::fs::{File, OpenOptions};
