@@ -36,6 +36,9 @@ pub struct SnapshotRecord {
     pub external: Vec<FilePath>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// When the files were looked at for the last time: what changed later by its ctime is read again. Absent: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub walked: Option<Timestamp>,
     /// How the library shrank since the snapshot before, where that is more than usual: nothing is forgotten until a person
     /// acknowledges it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

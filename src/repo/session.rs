@@ -152,11 +152,15 @@ pub(super) fn copies(repository: &Repository) -> Result<ContentSink> {
     Ok(ContentSink::new(repository.store().clone(), copy_time(repository)?))
 }
 
+/// When the backup began that made the archive `name`.
+pub fn time_of(name: &str) -> Option<SnapshotId> {
+    name.rsplit_once('/')?.1.rsplit_once('-')?.0.parse().ok()
+}
+
 /// What new archives are called by that are no backup's.
 pub(super) fn copy_time(repository: &Repository) -> Result<SnapshotId> {
     let listed = repository.store().list("archives")?;
-    let of_name = |name: &str| name.rsplit_once('/')?.1.rsplit_once('-')?.0.parse::<SnapshotId>().ok();
-    let archives = listed.iter().filter_map(|listed| of_name(&listed.name));
+    let archives = listed.iter().filter_map(|listed| time_of(&listed.name));
     let newest = archives.chain(repository.snapshot_ids()?).max();
     let now = SnapshotId::at(jiff::Timestamp::now());
     match newest.filter(|newest| *newest >= now) {

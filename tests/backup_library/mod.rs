@@ -33,7 +33,7 @@ impl Home {
         let home = Home { dir: tempfile::tempdir().unwrap() };
         for name in ["upload", "library", "profile"] {
             fs::create_dir_all(home.upload().join(name)).unwrap();
-            fs::write(home.upload().join(name).join(".immich"), "1700000000000").unwrap();
+            home.write(Path::new(name).join(".immich"), b"1700000000000");
         }
         home.write_dump(&dump(0, 0));
         Repository::create(&home.repo_path()).unwrap();
@@ -66,6 +66,7 @@ impl Home {
         let path = self.upload().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, bytes).unwrap();
+        lie_for_long(&path);
         path
     }
 
@@ -175,6 +176,12 @@ pub fn dump(rows: u64, night: u64) -> String {
     copy("\"user\"", "id, name, email", &mut std::iter::once(format!("{ANN}\tAnn Lee\tann@example.com")));
     text.push_str("--\n-- PostgreSQL database dump complete\n--\n\n");
     text
+}
+
+/// Lets a file be an hour older: one that changed just now is read a second time.
+fn lie_for_long(path: &Path) {
+    let time = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    fs::File::open(path).unwrap().set_modified(time).unwrap();
 }
 
 /// Sets an entry's time, nanoseconds since 1970; a symlink's own.

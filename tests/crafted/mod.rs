@@ -111,6 +111,7 @@ pub fn record(
         files: FileCount::default(),
         completeness: Completeness::default(),
         external: Vec::new(),
+        walked: None,
         warnings: Vec::new(),
         alarm: Vec::new(),
         imported: None,

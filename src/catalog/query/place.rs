@@ -76,11 +76,12 @@ pub fn lost_contents(db: &Connection) -> Result<HashSet<Hash>> {
     Ok(hashes.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The content of the file that an interrupted backup saw at `path` with this size and time.
-pub fn seen(db: &Connection, path: &FilePath, size: u64, mtime: i64) -> Result<Option<Hash>> {
-    let sql = "SELECT c.hash FROM seen s JOIN content c ON c.id = s.content WHERE s.path = ?1 AND s.size = ?2 AND s.mtime = ?3";
-    let hash = db.prepare_cached(sql)?.query_row((path.as_bytes(), size as i64, mtime), |row| Ok(Hash(row.get(0)?)));
-    Ok(hash.optional()?)
+/// The content of the file that an interrupted backup saw at `path` with this size and time, and the archive that holds it.
+pub fn seen(db: &Connection, path: &FilePath, size: u64, mtime: i64) -> Result<Option<(Hash, String)>> {
+    let sql = "SELECT c.hash, a.name FROM seen s JOIN content c ON c.id = s.content JOIN archive a ON a.id = c.archive
+               WHERE s.path = ?1 AND s.size = ?2 AND s.mtime = ?3";
+    let of_row = |row: &Row<'_>| Ok((Hash(row.get(0)?), row.get(1)?));
+    Ok(db.prepare_cached(sql)?.query_row((path.as_bytes(), size as i64, mtime), of_row).optional()?)
 }
 
 /// True when the snapshot at `time` shows a file below the folder at `path`.

@@ -43,6 +43,8 @@ pub struct Found {
     pub size: u64,
     /// Nanoseconds since 1970-01-01 UTC.
     pub mtime: i64,
+    /// When anything of it changed last, by the file system's clock; the same unit.
+    pub ctime: i64,
     /// Permission bits, `mode & 0o7777`.
     pub mode: u32,
     pub uid: u32,
@@ -131,6 +133,7 @@ impl Found {
             kind,
             size: u64::try_from(stat.st_size).unwrap_or(0),
             mtime: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
+            ctime: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,

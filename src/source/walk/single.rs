@@ -78,6 +78,7 @@ fn stand_in(shown: &FilePath) -> Found {
         kind: FoundKind::Folder,
         size: 0,
         mtime: 0,
+        ctime: 0,
         mode: 0o755,
         uid: 0,
         gid: 0,

@@ -13,8 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::certain::ReadTime;
 use super::read::{Outcome, Reader};
 use super::{line, stop_if_asked};
 use crate::base::file::{FileEntry, FileKind};
@@ -52,6 +55,7 @@ pub(super) struct Pass {
     /// Files (folders and symlinks aside), and their bytes.
     pub files: u64,
     pub bytes: u64,
+    pub begun: Timestamp,
     /// The files by the root that they lie in.
     roots: HashMap<FilePath, u64>,
     /// Files that were not read.
@@ -128,6 +132,7 @@ impl<'a> Files<'a> {
         before: Option<Pass>,
     ) -> Result<Pass> {
         self.monitor.begin(Phase::Store, None, None);
+        let begun = Timestamp::now();
         let shared =
             Shared { problems: Mutex::default(), unsettled: false.into(), failed: false.into(), monitor: self.monitor };
         let list = tempfile::tempfile_in(&self.scratch).context(|| "making the list of files")?;
@@ -149,7 +154,7 @@ impl<'a> Files<'a> {
                 reader.join().map_err(|_| ended("reads files"))??;
             }
             let pass = lister.join().map_err(|_| ended("lists files"))??;
-            walked.map(|unchanged| Pass { unchanged, ..pass })
+            walked.map(|unchanged| Pass { unchanged, begun, ..pass })
         })?;
         pass.problems = shared.problems.into_inner().unwrap_or_default();
         pass.unsettled = shared.unsettled.into_inner();
@@ -160,7 +165,8 @@ impl<'a> Files<'a> {
         let db = self.generation.connect()?;
         let lost = query::lost_contents(&db)?;
         let known = self.known(before)?.peekable();
-        Ok(Merge { files: self, db, known, lost, links: HashMap::new(), unchanged: 0, shared, jobs })
+        let reading = before.map(|pass| ReadTime::at(pass.begun)).or_else(|| self.last.map(ReadTime::of));
+        Ok(Merge { files: self, db, known, reading, lost, links: HashMap::new(), unchanged: 0, shared, jobs })
     }
 
     /// The entries of the pass before, else of the last snapshot.
@@ -250,6 +256,8 @@ struct Merge<'a> {
     files: &'a Files<'a>,
     db: rusqlite::Connection,
     known: Peekable<Box<dyn Iterator<Item = Result<FileEntry>> + 'a>>,
+    /// When those that are known were read.
+    reading: Option<ReadTime>,
     /// Contents that no archive holds any more: their files are read again.
     lost: HashSet<Hash>,
     /// First path of each file that has several: by device, inode, and (inodes alone wobble on NAS systems) size and time.
@@ -346,13 +354,22 @@ impl Merge<'_> {
         if self.files.paranoid {
             return Ok(None);
         }
-        // Inode and ctime wobble on NAS systems and are no evidence (restic#2499).
-        let same =
-            |last: &FileEntry| last.kind == FileKind::File && last.size == found.size && last.mtime == found.mtime;
+        let is_certain = |reading: &ReadTime| reading.holds_for(found);
+        // Inodes wobble on NAS systems and are no evidence (restic#2499).
+        let same = |last: &FileEntry| {
+            let is_alike = last.kind == FileKind::File && last.size == found.size && last.mtime == found.mtime;
+            is_alike && self.reading.as_ref().is_some_and(is_certain)
+        };
         let hash = last.filter(same).and_then(|last| last.hash).filter(|hash| !self.lost.contains(hash));
         match hash {
             Some(hash) => Ok(Some(hash)),
-            None => query::seen(&self.db, &found.path, found.size, found.mtime),
+            None => {
+                let seen = query::seen(&self.db, &found.path, found.size, found.mtime)?;
+                let is_certain = |(_, archive): &(Hash, String)| {
+                    repo::time_of(archive).is_some_and(|id| ReadTime::since(id).holds_for(found))
+                };
+                Ok(seen.filter(is_certain).map(|(hash, _)| hash))
+            }
         }
     }
 }
@@ -422,7 +439,16 @@ fn write_list(list: File, slots: Receiver<Vec<Slot>>, places: &Places, shared: &
         }
     }
     let list = out.into_inner().map_err(|error| Error::io("writing the list of files", error.into_error()))?;
-    Ok(Pass { list, files: pass.0, bytes: pass.1, roots, unchanged: 0, problems: Vec::new(), unsettled: false })
+    Ok(Pass {
+        list,
+        files: pass.0,
+        bytes: pass.1,
+        begun: Timestamp::MIN,
+        roots,
+        unchanged: 0,
+        problems: Vec::new(),
+        unsettled: false,
+    })
 }
 
 fn count_in(roots: &mut HashMap<FilePath, u64>, root: Option<&FilePath>) {

@@ -5,6 +5,7 @@
 //! a file stays as it is: then a recovery lays the files where it says ([`crate::task::restore::whole`]).
 
 mod alarm;
+mod certain;
 mod dump;
 mod files;
 mod gone;
@@ -534,6 +535,7 @@ impl Work<'_> {
             completeness: Completeness { unreadable: pass.problems.len() as u64, ..Completeness::default() },
             warnings: dump.warnings.iter().chain(&taken.warning).cloned().collect(),
             external: self.options.external.iter().map(|it| shown(&it.server)).collect::<Result<_>>()?,
+            walked: Some(pass.begun),
             alarm: Vec::new(),
             imported: None,
             written: None,

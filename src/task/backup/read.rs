@@ -7,6 +7,7 @@ use std::io::{self, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::stop_if_asked;
@@ -102,6 +103,10 @@ impl<'a> Reader<'a> {
 
     fn attempt(&mut self, found: &Found, identity: &mut Identity) -> Result<FileEntry, Failure> {
         let mut file = self.places.file(&found.path).map_err(Failure::Source)?;
+        if is_young(found) {
+            // What a program writes through a mapping moves the times again only after its pages were written out.
+            let _ = rustix::fs::fdatasync(&file);
+        }
         let before = file.metadata().map_err(Failure::Source)?;
         let walked = std::mem::replace(identity, Identity::opened(&before));
         if !before.is_file() || !walked.is_same(identity) {
@@ -186,6 +191,12 @@ impl Identity {
     fn is_same(&self, other: &Identity) -> bool {
         self.inode == other.inode || (self.size, self.mtime) == (other.size, other.mtime)
     }
+}
+
+/// True when it changed within the time that the kernel keeps written pages for itself (30 seconds), and some more.
+fn is_young(found: &Found) -> bool {
+    Timestamp::from_nanosecond(found.mtime.into())
+        .is_ok_and(|time| time.duration_until(Timestamp::now()).as_secs() < 90)
 }
 
 fn mtime(meta: &Metadata) -> i64 {

@@ -477,6 +477,7 @@ impl<'a> Import<'a> {
             files,
             completeness,
             external: Vec::new(),
+            walked: None,
             warnings: dump.warnings.clone(),
             alarm: Vec::new(),
             written: None,
