@@ -53,12 +53,14 @@ pub struct Use {
     pub needed: u64,
     /// What headers, padding and index of it take at most.
     overhead: u64,
+    /// Stored bytes of contents that the catalog knows there and nothing needs.
+    dead: u64,
 }
 
 impl Use {
     /// Bytes that writing it anew gives back for certain: what was written so has none.
     fn gain(&self) -> u64 {
-        self.size.saturating_sub(self.needed).saturating_sub(self.overhead).saturating_sub(ENDS)
+        self.size.saturating_sub(self.needed).saturating_sub(self.overhead).saturating_sub(ENDS).max(self.dead)
     }
 }
 
@@ -132,10 +134,10 @@ impl Needs {
             *bytes += stored;
             *overhead += MEMBER + (stored >> 20) * MEMBER_PER_MIB;
         };
-        query::stored_contents(db, &mut |content, archive, stored| {
-            if self.contents.contains(&content) {
-                count(archive, stored);
-            }
+        let mut dead: HashMap<i64, u64> = HashMap::new();
+        query::stored_contents(db, &mut |content, archive, stored| match self.contents.contains(&content) {
+            true => count(archive, stored),
+            false => *dead.entry(archive).or_default() += stored,
         })?;
         for hash in &self.chunks {
             match query::chunk(db, *hash) {
@@ -146,7 +148,8 @@ impl Needs {
         }
         let uses = query::archives(db)?.into_iter().map(|archive| {
             let (needed, overhead) = needed.get(&archive.id).copied().unwrap_or_default();
-            Use { id: archive.id, needed, overhead, name: archive.name, size: archive.size }
+            let dead = dead.get(&archive.id).copied().unwrap_or(0);
+            Use { id: archive.id, needed, overhead, dead, name: archive.name, size: archive.size }
         });
         Ok(uses.collect())
     }
