@@ -24,8 +24,8 @@ fn home() -> Home {
 
 fn latest(home: &Home) -> SnapshotRecord {
     let repository = home.repository();
-    let records = repository.snapshot_ids().unwrap().into_iter().map(|id| repository.record(id).unwrap());
-    records.filter(SnapshotRecord::is_good).last().unwrap()
+    let mut records = repository.snapshot_ids().unwrap().into_iter().map(|id| repository.record(id).unwrap());
+    records.rfind(SnapshotRecord::is_good).unwrap()
 }
 
 fn told(report: &Report) -> String {

@@ -26,7 +26,7 @@ mod backup_library;
 /// The problems of a report with files, and what they are.
 fn problems(report: &Report) -> Vec<(String, String)> {
     let named =
-        |problem: &&Problem| !problem.message.contains("the database names") && !problem.subject.starts_with("none of");
+        |problem: &&Problem| !problem.message.contains("the database names") && problem.subject != "this backup";
     let mut all: Vec<_> =
         report.problems.iter().filter(named).map(|p| (p.subject.clone(), p.message.clone())).collect();
     all.sort();

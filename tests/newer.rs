@@ -286,8 +286,9 @@ fn the_update_to_groups_changes_nothing_in_the_history() {
 fn nobody_sees_anothers_photos_of_a_person_whom_both_know_in_any_mode() {
     let home = home();
     night(&home, &Library::cluster().dump());
-    let (ann, bo): ([(&str, &[&str]); 2], [(&str, &[&str]); 1]) =
-        ([("Ann/Cat", &["3.jpg"]), ("Ann/Oma", &["1.jpg", "2.jpg"])], [("Bo/Elise", &["7.jpg"])]);
+    type Shown<'a> = (&'a str, &'a [&'a str]);
+    let ann: [Shown; 2] = [("Ann/Cat", &["3.jpg"]), ("Ann/Oma", &["1.jpg", "2.jpg"])];
+    let bo: [Shown; 1] = [("Bo/Elise", &["7.jpg"])];
     let all = expected(&[&ann[..], &bo[..]].concat());
     for locked in [false, true] {
         assert_eq!(people(&home, view::Options { locked, ..Default::default() }), all);

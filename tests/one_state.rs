@@ -230,7 +230,7 @@ fn one_file_that_two_rows_need_is_there_twice() {
     // The same photo of two people; of one the row is behind.
     let ann = Photo::new(1, "upload/ann/1.jpg").with_sidecar();
     let bob = Photo { owner: BOB, bytes: 1, ..Photo::new(2, "library/bob/1.jpg") };
-    let home = library(&[bob.clone()], &[ann.clone(), bob.clone()]);
+    let home = library(std::slice::from_ref(&bob), &[ann.clone(), bob.clone()]);
     home.backup();
     let (to, report, _) = restored(&home);
     assert_eq!(report.moved, 1);
@@ -597,10 +597,10 @@ fn a_drill_asks_for_the_path_as_well_as_for_the_bytes() {
         drill::drill(&home.repository(), &options, &Collect::default()).unwrap()
     };
     // What moved is laid right by a recovery, so nothing is wrong with it.
-    let moved = drilled(&library(&[mine.at("library/x.jpg")], &[mine.clone()]));
+    let moved = drilled(&library(&[mine.at("library/x.jpg")], std::slice::from_ref(&mine)));
     assert_eq!((moved.assets, moved.wrong), (1, vec![]));
     // Where a folder lies nothing can be laid.
-    let home = library(&[mine.at("library/x.jpg")], &[mine.clone()]);
+    let home = library(&[mine.at("library/x.jpg")], std::slice::from_ref(&mine));
     home.write("library/ann/1.jpg/inner.txt", b"inner");
     let wrong = drilled(&home).wrong;
     assert_eq!(wrong.len(), 1, "{wrong:?}");

@@ -62,7 +62,7 @@ fn nobody_gets_a_file_that_runs_as_somebody_else() {
     let to = |name: &str| home.dir.path().join(name);
     shoebox(&home, &["restore", "--all", "--to", to("all").to_str().unwrap()]).ends(0);
     recover(&home, &to("recovered"));
-    for entry in [to("all"), to("recovered")].iter().flat_map(|folder| walkdir::WalkDir::new(folder)).flatten() {
+    for entry in [to("all"), to("recovered")].iter().flat_map(walkdir::WalkDir::new).flatten() {
         let mode = entry.metadata().unwrap().permissions().mode() & 0o7777;
         match entry.file_name().to_str().unwrap() {
             "program.jpg" => assert_eq!(mode, 0o755, "{}", entry.path().display()),

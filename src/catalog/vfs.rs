@@ -40,7 +40,7 @@ pub(super) fn lend<T>(sealed: &Arc<Sealed>, open: impl FnOnce() -> rusqlite::Res
 #[repr(C)]
 struct SealedFile {
     base: ffi::sqlite3_file,
-    sealed: Option<Box<Arc<Sealed>>>,
+    sealed: Option<Arc<Sealed>>,
 }
 
 static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
@@ -108,7 +108,7 @@ unsafe extern "C" fn open(
             }
         };
     }
-    let sealed = LENT.take().map(Box::new);
+    let sealed = LENT.take();
     let code = if sealed.is_some() { ffi::SQLITE_OK } else { ffi::SQLITE_CANTOPEN };
     // SAFETY: `file` is room for `szOsFile` bytes, aligned for any type, which is ours until `close`. Without methods SQLite
     // takes it for not open. `out` is null or SQLite's.

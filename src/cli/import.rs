@@ -91,7 +91,7 @@ fn notes(report: &Report, dry_run: bool, output: &Output) {
             1 => "; 1 other file is not in the repository: keep it".to_owned(),
             number => format!("; {} other files are not in the repository: keep them", count(number)),
         };
-        output.note(&format!(
+        output.note(format!(
             "note: what was imported was read back out of the repository and is what its file was: those files are needed no more{rest}"
         ));
     }

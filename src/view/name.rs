@@ -165,12 +165,14 @@ impl Shape {
         fitting(&self.stem, &format!("{suffix}{}.xmp", self.extension))
     }
 
-    /// The name of the moving half. One that has no extension of its own, or the photo's, gets a word instead.
+    /// The name of the moving half. One that has no extension of its own, or the photo's or its sidecar's, gets a word instead.
     pub fn video(&self, suffix: &str) -> String {
         let extension = self.video.as_deref().unwrap_or_default();
-        match fold(extension) == fold(&self.extension) {
-            true => fitting(&self.stem, &format!("{suffix} video{extension}")),
-            false => fitting(&self.stem, &format!("{suffix}{extension}")),
+        let taken = [self.extension.clone(), format!("{}.xmp", self.extension)];
+        if taken.iter().any(|taken| fold(taken) == fold(extension)) {
+            fitting(&self.stem, &format!("{suffix} video{extension}"))
+        } else {
+            fitting(&self.stem, &format!("{suffix}{extension}"))
         }
     }
 
@@ -248,8 +250,9 @@ impl Suffixes {
 
     fn claim(&mut self, unit: &Unit, suffix: &str) -> bool {
         let names: HashSet<String> = unit.shapes.iter().flat_map(|shape| shape.folded(suffix)).collect();
-        let free = unit.shapes.iter().all(|shape| shape.is_sound(suffix))
-            && names.iter().all(|name| !self.taken.contains(name));
+        // With a suffix the names of one thing differ, wherever they are cut.
+        let is_sound = !suffix.is_empty() || unit.shapes.iter().all(|shape| shape.is_sound(suffix));
+        let free = is_sound && names.iter().all(|name| !self.taken.contains(name));
         if free {
             self.taken.extend(names);
         }
@@ -311,6 +314,8 @@ mod tests {
         assert!(shape.name(&suffix).ends_with(&suffix) && shape.sidecar("").ends_with(".xmp"));
         // Cut for its sidecar it would be called as it is itself.
         let own = unit(1, &format!("{}.xmp.xmp", "a".repeat(247)), None);
+        let half = Shape::asset("b", Some("x.xmp"));
+        assert_eq!((half.sidecar(""), half.video("")), ("b.xmp".to_owned(), "b video.xmp".to_owned()));
         let mut suffixes = Suffixes::default();
         suffixes.decide(vec![own.clone()]);
         assert_eq!(suffixes.of(&own.id), " (01010101)");

@@ -370,7 +370,10 @@ impl At<'_> {
 
 /// Assets that may be one photo, which was erased and given back under a new id: of one owner, with the same bytes.
 #[derive(Default)]
-struct Heirs(HashMap<(Id, [u8; 20]), Vec<(Id, (i64, i64))>>);
+struct Heirs(HashMap<(Id, [u8; 20]), Vec<Version>>);
+
+/// An asset, and from when until when it was there.
+type Version = (Id, (i64, i64));
 
 impl Heirs {
     fn add(&mut self, member: &Member) {

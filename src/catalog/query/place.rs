@@ -110,8 +110,17 @@ fn files_below(db: &Connection, what: &str, end: &str, time: i64, path: &FilePat
     Ok(db.prepare_cached(&sql)?.query_row((folder, time), |row| Ok(unsigned(row.get(0)?)))?)
 }
 
-/// The symlinks that the snapshot at `time` shows, with how many assets it lacks at or below each: path, target and number.
-pub fn links_in_the_way(db: &Connection, time: i64) -> Result<Vec<(Vec<u8>, Vec<u8>, u64)>> {
+/// A symlink that lies where a folder or a photo should be.
+#[derive(Debug)]
+pub struct LinkInTheWay {
+    pub path: Vec<u8>,
+    pub target: Vec<u8>,
+    /// Assets that are lacking at it or below it.
+    pub assets: u64,
+}
+
+/// The symlinks that the snapshot at `time` shows and at or below which it lacks assets.
+pub fn links_in_the_way(db: &Connection, time: i64) -> Result<Vec<LinkInTheWay>> {
     let mut links =
         db.prepare("SELECT folder, name, target FROM file WHERE kind = 2 AND since <= ?1 AND until > ?1")?;
     let lacked = "SELECT count(*) FROM asset a WHERE a.path IS NOT NULL AND (a.path = ?2 OR a.path > ?3 AND a.path < ?4)
@@ -123,9 +132,10 @@ pub fn links_in_the_way(db: &Connection, time: i64) -> Result<Vec<(Vec<u8>, Vec<
         let (folder, name): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
         let path = super::check::path(db, folder, &name)?;
         let (from, to) = ([&path[..], b"/"].concat(), [&path[..], b"0"].concat());
-        let number = db.prepare_cached(lacked)?.query_row((time, &path, from, to), |row| Ok(unsigned(row.get(0)?)))?;
-        if number > 0 {
-            found.push((path, row.get::<_, Option<Vec<u8>>>(2)?.unwrap_or_default(), number));
+        let assets = db.prepare_cached(lacked)?.query_row((time, &path, from, to), |row| Ok(unsigned(row.get(0)?)))?;
+        if assets > 0 {
+            let target = row.get::<_, Option<Vec<u8>>>(2)?.unwrap_or_default();
+            found.push(LinkInTheWay { path, target, assets });
         }
     }
     Ok(found)

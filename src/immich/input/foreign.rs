@@ -52,12 +52,12 @@ pub(super) fn kind(head: &[u8]) -> Option<&'static str> {
 ///
 /// Source: RFC 4880 and RFC 9580, sections on packet headers and on tags 1 and 3.
 fn is_openpgp(head: &[u8]) -> bool {
-    match head {
+    matches!(
+        head,
         [0x84, _, 2..=6, ..]
-        | [0x85, _, _, 2..=6, ..]
-        | [0xc1, 0..=191, 3 | 6, ..]
-        | [0xc1, 192..=223, _, 3 | 6, ..] => true,
-        [0x8c | 0xc3, 4..=191, 4..=6, ..] => true,
-        _ => false,
-    }
+            | [0x85, _, _, 2..=6, ..]
+            | [0xc1, 0..=191, 3 | 6, ..]
+            | [0xc1, 192..=223, _, 3 | 6, ..]
+            | [0x8c | 0xc3, 4..=191, 4..=6, ..]
+    )
 }

@@ -242,12 +242,12 @@ fn duplicates(record: &SnapshotRecord) -> impl Iterator<Item = Problem> {
 
 /// Said every night: a backup without a photo is none.
 fn nothing_in_it(record: &SnapshotRecord) -> Problem {
-    let subject = format!("none of {}", plural(record.census.assets, "photo", "photos"));
-    let message = match record.completeness.not_covered {
-        0 => "is in this backup: is UPLOAD_LOCATION the right folder, and is its disk mounted?",
-        _ => "is in this backup: those of external libraries are with --external SERVER_PATH=FOLDER",
+    let photos = plural(record.census.assets, "photo", "photos");
+    let next = match record.completeness.not_covered {
+        0 => "look whether UPLOAD_LOCATION is the right folder and its disk is mounted",
+        _ => "--external SERVER_PATH=FOLDER takes those of external libraries",
     };
-    Problem { subject, message: message.to_owned() }
+    Problem { subject: "this backup".to_owned(), message: format!("none of {photos} is in it; {next}") }
 }
 
 /// A backup at work.
@@ -469,8 +469,7 @@ impl Work<'_> {
         let mut problems = plan.pointed.problems(&plan.places, pass, &self.location);
         if staged.record().completeness.missing > 0 {
             let links = query::links_in_the_way(staged.catalog(), staged.record().id.seconds())?;
-            problems
-                .extend(links.iter().filter_map(|(path, target, photos)| link(path, target, *photos, &plan.places)));
+            problems.extend(links.iter().filter_map(|found| link(found, &plan.places)));
         }
         Ok(problems)
     }
@@ -631,13 +630,13 @@ fn warn_of_the_last(snapshots: usize) {
 }
 
 /// A link that stands where photos are looked for.
-fn link(path: &[u8], target: &[u8], photos: u64, places: &Places) -> Option<Problem> {
-    let path = FilePath::new(path).ok()?;
+fn link(found: &query::LinkInTheWay, places: &Places) -> Option<Problem> {
+    let path = FilePath::new(&*found.path).ok()?;
     let above = places.folder_of(places.root_of(&path)?)?;
     let rest = path.as_bytes().strip_prefix(places.root_of(&path)?.as_bytes())?;
     let place = above.join(Path::new(OsStr::from_bytes(rest.strip_prefix(b"/")?)));
-    let target = place.parent()?.join(OsStr::from_bytes(target));
-    let lie = plural(photos, "photo lies", "photos lie");
+    let target = place.parent()?.join(OsStr::from_bytes(&found.target));
+    let lie = plural(found.assets, "photo lies", "photos lie");
     let way_out = match target.canonicalize() {
         Ok(folder) if folder.is_dir() => format!("--folder {path}={} takes it from there", folder.display()),
         Ok(_) => "put the photo itself there; a hard link will do".to_owned(),

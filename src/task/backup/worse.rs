@@ -7,9 +7,12 @@ use crate::catalog::query::kept::Worse;
 /// So many of a kind are named.
 const NAMED: usize = 10;
 
+/// True of one kind.
+type IsKind = fn(&Worse) -> bool;
+
 /// Problems by name: the first few of each kind, and how many more.
 pub(super) fn problems(worse: &[Worse]) -> Vec<Problem> {
-    let kinds: [(fn(&Worse) -> bool, &str); 3] = [
+    let kinds: [(IsKind, &str); 3] = [
         (|it| it.missing, "the database names this photo, but its file is not there"),
         (|it| it.rotten, "rotten on the disk: its bytes changed, and size and time of the file did not"),
         (|it| !it.missing && !it.rotten, "its file is not what was uploaded any more"),

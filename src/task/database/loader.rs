@@ -51,7 +51,7 @@ impl Loader {
             _ => format!("shoebox_{}", Uuid::new_v4().simple()),
         };
         let password = Uuid::new_v4().simple().to_string();
-        let installed = |name: &&String| made.plan.into_new() || !made.probe.installed.contains(*name);
+        let installed = |name: &&String| made.plan.makes_database() || !made.probe.installed.contains(*name);
         let extensions = made.fitted.created.keys().filter(installed).cloned().collect();
         let role = Role { admin: admin.clone(), name: name.clone(), database: database.to_owned(), heir, extensions };
         postgres::ask(&admin, &role.begin(&password, made))?;

@@ -259,7 +259,7 @@ fn lacking(plan: &mut Plan, fitted: &Fitted, dumps: Option<u32>) {
 
 impl Plan {
     /// The database that is loaded is made for it.
-    pub(super) fn into_new(&self) -> bool {
+    pub(super) fn makes_database(&self) -> bool {
         self.create || self.replaces
     }
 

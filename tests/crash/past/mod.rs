@@ -75,6 +75,10 @@ impl Past {
         for number in 0..3 {
             past.home.write(format!("upload/{ANN}/stays-{number}.jpg"), &noise(number + 1, 20_000));
         }
+        // What the dump names.
+        for number in 1..=2 {
+            past.home.write(format!("upload/{ANN}/{number}.jpg"), &noise(number + 10, 1000));
+        }
         for night in 0..nights {
             past.change(night);
             let id = past.home.backup().record.id;
