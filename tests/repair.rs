@@ -331,6 +331,7 @@ fn what_a_retired_archive_still_has_is_taken_from_there() {
     let home = nights();
     // A night of which little is needed after the next one.
     let goes = home.write("library/goes.bin", &noise(77, 300_000));
+    home.write("library/stays.bin", &noise(78, 100_000));
     home.backup();
     fs::remove_file(goes).unwrap();
     home.backup();

@@ -35,7 +35,7 @@ pub struct Asset {
     /// Where the file is, below UPLOAD_LOCATION; and where the database says that it is.
     place: String,
     named: String,
-    sha1: String,
+    pub sha1: String,
     pub trashed: bool,
     pub favorite: bool,
     pub visibility: Visibility,
@@ -66,6 +66,7 @@ pub enum Change {
         month: u8,
         bytes: usize,
     },
+    /// The file and what the database records of it: what becomes of a photo where the two differ is in `tests/kept.rs`.
     Edit {
         asset: usize,
         bytes: usize,
@@ -164,8 +165,11 @@ impl Library {
     fn change_asset(&mut self, change: &Change) {
         match *change {
             Change::Edit { asset, bytes } => {
+                let is_there = self.asset(asset).is_some_and(|asset| self.root.join(&asset.place).exists());
                 self.file(asset, |path| fs::write(path, content(bytes)).unwrap());
-                self.forget_bytes(asset);
+                if is_there {
+                    self.row(asset, |asset| asset.sha1 = hex::encode(Sha1::digest(content(bytes))));
+                }
             }
             Change::Touch(asset) => self.file(asset, |_| ()),
             Change::Mode(asset, mode) => {
@@ -173,7 +177,8 @@ impl Library {
             }
             Change::Lose(asset) => {
                 self.file(asset, |path| fs::remove_file(path).unwrap());
-                self.forget_bytes(asset);
+                let unknown = hex::encode(Sha1::digest(format!("unknown {}", self.ticks)));
+                self.row(asset, |asset| asset.sha1 = unknown);
             }
             Change::Rename(asset, name) => self.row(asset, |asset| asset.name = NAMES[name]),
             Change::Trash(asset) => self.row(asset, |asset| asset.trashed = true),
@@ -260,12 +265,6 @@ impl Library {
 
     fn asset(&self, number: usize) -> Option<&Asset> {
         self.rows.assets.get(&pick(&self.rows.assets, number)?)
-    }
-
-    /// The database names bytes that no backup has: what is kept of those that one has is a matter of `tests/kept.rs`.
-    fn forget_bytes(&mut self, number: usize) {
-        let unknown = hex::encode(Sha1::digest(format!("unknown {}", self.ticks)));
-        self.row(number, |asset| asset.sha1 = unknown);
     }
 
     fn row(&mut self, number: usize, change: impl FnOnce(&mut Asset)) {

@@ -329,7 +329,7 @@ impl World {
             to: to.join("all"),
             external: Vec::new(),
             accept_non_empty: false,
-            as_on_disk: false,
+            as_on_disk: true,
             overwrite: false,
             dry_run: false,
         };

@@ -86,7 +86,9 @@ impl<'a> Shown<'a> {
     fn deleted_since(&mut self, user: usize, when: &str, then: &Copy, now: &Copy, locked: bool) {
         let is_gone = |(id, asset): &(&u32, &Asset)| {
             let may = asset.visibility != Visibility::Hidden && (locked || asset.visibility != Visibility::Locked);
-            asset.owner == user && may && !now.rows.assets.contains_key(id) && asset.bytes(&then.files).is_some()
+            let is_there = |other: &Asset| other.owner == asset.owner && other.sha1 == asset.sha1;
+            let is_gone = !now.rows.assets.contains_key(id) && !now.rows.assets.values().any(is_there);
+            asset.owner == user && may && is_gone && asset.bytes(&then.files).is_some()
         };
         let gone: Vec<u32> = then.rows.assets.iter().filter(is_gone).map(|(id, _)| *id).collect();
         if !gone.is_empty() {
@@ -104,13 +106,33 @@ impl<'a> Shown<'a> {
             let Some(bytes) = asset.bytes(&copy.files) else { continue };
             let name = safe(asset.name, "unnamed");
             let (stem, extension) = split(&name);
-            let path = self.one_of(folder, [format!("{stem} ({}){extension}", &uuid(*id)[..8]), name.clone()]);
+            let own = format!("{stem} ({}){extension}", &uuid(*id)[..8]);
+            let before = self.called_before(folder, [stem, extension], (bytes, asset.taken()), copy);
+            let path = match before {
+                Some(before) if !self.left.contains_key(&format!("{folder}/{own}")) => before,
+                _ => self.one_of(folder, [own, name.clone()]),
+            };
             self.file(&path, bytes, asset.taken());
             if let Some(sidecar) = asset.sidecar(&copy.files) {
                 self.file(&format!("{path}.xmp"), sidecar, asset.taken());
             }
             assert!(names.insert(path), "{}: {id} takes another's name", self.what);
         }
+    }
+
+    /// What is in `folder` with these bytes and this time under an id that is gone: a photo that was given back keeps its name.
+    fn called_before(&self, folder: &str, name: [&str; 2], like: (&[u8], i64), copy: &Copy) -> Option<String> {
+        let [stem, extension] = name;
+        let (start, end) = (format!("{folder}/{stem} ("), format!("){extension}"));
+        let there = copy.rows.assets.iter().filter(|(_, asset)| asset.bytes(&copy.files).is_some());
+        let there: BTreeSet<String> = there.map(|(id, _)| uuid(*id)[..8].to_owned()).collect();
+        let is_gone = |path: &str| {
+            let id = path.strip_prefix(&start).and_then(|rest| rest.strip_suffix(&end));
+            id.is_some_and(|id| id.len() == 8 && !there.contains(id))
+        };
+        let mut found =
+            self.left.iter().filter(|(path, entry)| is_gone(path) && (&entry.bytes[..], entry.mtime) == like);
+        found.next().map(|(path, _)| path.clone())
     }
 
     /// The first of these names that is in `folder`.
