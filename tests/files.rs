@@ -135,7 +135,8 @@ fn a_file_that_keeps_changing_is_named_and_never_stored_half() {
         scope.spawn(|| {
             let mut file = OpenOptions::new().append(true).open(&grows).unwrap();
             let mut size = 14 << 20;
-            while !stop.load(Ordering::Relaxed) {
+            // It ends by itself, also when the backup has failed.
+            while !stop.load(Ordering::Relaxed) && size > 0 {
                 file.write_all(b"more").unwrap();
                 size -= 1;
                 OpenOptions::new().write(true).open(&shrinks).unwrap().set_len(size).unwrap();
@@ -297,15 +298,16 @@ fn a_folder_that_is_swapped_for_a_link_while_the_backup_reads_brings_nothing_fro
     photos(&outside.path().join("secrets"), "secret");
     std::os::unix::fs::symlink(outside.path().join("secrets"), &link).unwrap();
     let stop = AtomicBool::new(false);
+    let begun = Instant::now();
     let swap = || {
-        while !stop.load(Ordering::Relaxed) {
+        // It ends by itself, also when the backup has failed.
+        while !stop.load(Ordering::Relaxed) && begun.elapsed() < Duration::from_secs(120) {
             fs::rename(&real, &aside).unwrap();
             fs::rename(&link, &real).unwrap();
             fs::rename(&real, &link).unwrap();
             fs::rename(&aside, &real).unwrap();
         }
     };
-    let begun = Instant::now();
     let mut reports = Vec::new();
     std::thread::scope(|scope| {
         scope.spawn(swap);
