@@ -554,13 +554,19 @@ fn files_and_database_of_a_migrated_library_fit_together_in_a_real_server() {
 fn sidecars_of_rows_with_the_prefix_of_an_older_disk_are_found_beside_their_photos() {
     let photos: Vec<Photo> = (1..=4).map(|number| uploaded(number).with_sidecar()).collect();
     let home = library(&photos, &photos);
-    // Of one row both paths are old, of one that of the photo, of one that of the sidecar.
+    // Of one row both paths are old, of one that of the photo, of one that of the sidecar; of the last as well, and the sidecar
+    // was uploaded under a name of its own.
     let old = |text: String, path: &str, end: &str| {
         text.replace(&format!("\t/data/{path}{end}"), &format!("\t/mnt/olddisk/immich/{path}{end}"))
     };
     let text = old(dump(&photos), &photos[0].path, "");
     let text = old(text, &photos[1].path, "\t");
-    home.write_dump(&old(text, &photos[2].path, ".xmp\n"));
+    let text = old(text, &photos[2].path, ".xmp\n");
+    let uploaded = format!("upload/{ANN}/bb/own.xmp");
+    fs::remove_file(home.upload().join(format!("{}.xmp", photos[3].path))).unwrap();
+    home.write(&uploaded, &photos[3].xmp());
+    let named = format!("\t/data/{}.xmp\n", photos[3].path);
+    home.write_dump(&text.replace(&named, &format!("\t/mnt/olddisk/immich/{uploaded}\n")));
     home.backup();
     let out = home.dir.path().join("out");
     let selection = selected::Selection::Assets(Query { names: vec!["IMG_*".into()], ..Query::default() });

@@ -215,10 +215,11 @@ fn user(library: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
 fn asset(library: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
     let (path, external) = (row.text()?, row.flag()?);
     let file = |path: String| library.paths.file(&path, external);
+    let (id, owner) = (row.id()?, row.id()?);
     let mut is_elsewhere = false;
     Ok(Record::Asset(Box::new(Asset {
-        id: row.id()?,
-        owner: row.id()?,
+        id,
+        owner,
         kind: kind(&row.text()?),
         name: library.name(row.text()?, &path),
         sha1: sha1(row.next()?, row.next()?, external),
@@ -234,10 +235,9 @@ fn asset(library: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
         offline: row.flag()?,
         edited: row.flag()?,
         sidecar: row.filled()?.and_then(|path| {
-            file(path).or_else(|| {
-                is_elsewhere = true;
-                None
-            })
+            let found = file(path.clone()).or_else(|| paths::of_owner(&path, &owner.to_string()));
+            is_elsewhere = found.is_none();
+            found
         }),
         sidecar_elsewhere: is_elsewhere,
         size: row.next::<Option<i64>>()?.and_then(|size| size.try_into().ok()),

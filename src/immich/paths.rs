@@ -56,6 +56,13 @@ pub fn location<'a>(path: &'a str, owner: [&str; 2]) -> Option<&'a str> {
     None
 }
 
+/// Where a file of the account `owner` lies below UPLOAD_LOCATION that an older mount named: Immich's folder and the account's
+/// follow one another in its path.
+pub fn of_owner(path: &str, owner: &str) -> Option<FilePath> {
+    let old = location(path, [owner, owner])?;
+    FilePath::new(below(old, path)?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +113,13 @@ mod tests {
         assert_eq!(location("/upload/u1/x.jpg", ["u1", "ann"]), Some(""));
         assert_eq!(location("/mnt/x.jpg", ["u1", "ann"]), None);
         assert_eq!(location("upload/u1/x.jpg", ["u1", "ann"]), None);
+    }
+
+    #[test]
+    fn a_path_of_an_older_mount_lies_in_the_folder_of_its_account() {
+        let of_u1 = |path| of_owner(path, "u1").map(|path| path.to_string());
+        assert_eq!(of_u1("/mnt/old/upload/u1/aa/bb/x.xmp").as_deref(), Some("upload/u1/aa/bb/x.xmp"));
+        assert_eq!(of_u1("/mnt/old/upload/u2/aa/bb/x.xmp"), None);
+        assert_eq!(of_u1("/mnt/old/photos/u1/x.xmp"), None);
     }
 }
