@@ -61,7 +61,8 @@ fn programs(major: u32) -> Servers {
 }
 
 fn options(servers: Servers) -> Options {
-    Options { snapshot: "latest".to_owned(), servers, sandbox: true, require_server: false, assets: 1000, seed: 7 }
+    let (snapshot, accepted) = ("latest".to_owned(), Vec::new());
+    Options { snapshot, servers, sandbox: true, require_server: false, accepted, assets: 1000, seed: 7 }
 }
 
 /// Its report, and what it told on the way.

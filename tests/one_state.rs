@@ -597,6 +597,7 @@ fn a_drill_asks_for_the_path_as_well_as_for_the_bytes() {
             servers,
             sandbox: true,
             require_server: false,
+            accepted: Vec::new(),
             assets: 9,
             seed: 1,
         };

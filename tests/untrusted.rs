@@ -121,6 +121,7 @@ fn nothing_that_a_hostile_dump_holds_gets_out_of_a_drill() {
             servers,
             sandbox: true,
             require_server: true,
+            accepted: Vec::new(),
             assets: 1,
             seed: 1,
         };

@@ -41,6 +41,9 @@ pub(super) struct Args {
     /// Do nothing where no server can be had
     #[arg(long, conflicts_with = "no_server")]
     require_server: bool,
+    /// Code in the database that is known and yours, as it was reported ("trigger t on public.asset"): not reported again
+    #[arg(long, env = "SHOEBOX_ACCEPT_CODE", value_name = "CODE")]
+    accept_code: Vec<String>,
     /// The program that stands for docker, such as podman
     #[arg(long, env = "SHOEBOX_DOCKER_PROGRAM", value_name = "PROGRAM", default_value = "docker")]
     docker_program: OsString,
@@ -57,9 +60,12 @@ Examples:
   shoebox drill --assets 2000 --postgres /usr/lib/postgresql/18/bin
   shoebox drill --docker
 
-JSON: {\"snapshot\", \"server\", \"refused\", \"no_server\", \"tables\", \"rows\", \"differences\": [{\"table\", \"expected\", \"found\"}], \"of\", \"assets\", \"bytes\", \"unhashed\", \"wrong\": [{\"asset\", \"path\",
+JSON: {\"snapshot\", \"server\", \"refused\", \"no_server\", \"tables\", \"rows\", \"differences\": [{\"table\", \"expected\", \"found\"}], \"code\": [{\"kind\", \"name\", \"why\"}], \"of\", \"assets\", \"bytes\", \"unhashed\", \"wrong\": [{\"asset\", \"path\",
 \"fault\": \"damaged\"|\"checksum\"|\"size\"|\"unknown\"|\"missing\", …}], \"without_file\", \"seed\", \"failure\", \"remembered\"}. Exit code 3: it failed, or no server could be
-had and none was refused";
+had and none was refused, or something runs in the database that is not Immich's (`code`)";
+
+pub(super) const CODE: &str = "hint: find out who made it before Immich starts on such a database, where it runs with the rights of Immich's user; \
+                               what is yours: --accept-code";
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
@@ -74,7 +80,8 @@ impl Args {
         }
         notes(&report).iter().for_each(|note| output.note(note));
         output.answer(&report, text(&report))?;
-        Ok(if report.is_success() || is_without && report.failure.is_none() { Done::Whole } else { Done::Partly })
+        let is_well = report.is_success() || is_without && report.failure.is_none();
+        Ok(if is_well && report.code.is_empty() { Done::Whole } else { Done::Partly })
     }
 
     /// The same for a run of the service. That no server can be had is told, and is no finding of each month.
@@ -95,7 +102,8 @@ impl Args {
         };
         let seed = self.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().1 >> 32);
         let (sandbox, require_server) = (!self.no_sandbox, self.require_server);
-        Options { snapshot: self.snapshot, servers, sandbox, require_server, assets: self.assets, seed }
+        let (snapshot, accepted) = (self.snapshot, self.accept_code);
+        Options { snapshot, servers, sandbox, require_server, accepted, assets: self.assets, seed }
     }
 }
 
@@ -104,6 +112,9 @@ fn notes(report: &Report) -> Vec<String> {
     if report.without_file > 0 {
         let photos = plural(report.without_file, "photo that was drawn has", "photos that were drawn have");
         notes.push(format!("note: {photos} no file in this snapshot, as it says itself"));
+    }
+    if !report.code.is_empty() {
+        notes.push(CODE.to_owned());
     }
     if let Some(reason) = &report.no_server {
         notes.push(format!("note: the dump was read and not loaded: {}", printable(reason)));
@@ -121,6 +132,7 @@ fn text(report: &Report) -> String {
     let outcome = match (&report.failure, report.is_success()) {
         (Some(_), _) => "FAILED: it would not all come back",
         (None, true) if report.without_file > 0 => "what is in it would come back",
+        (None, true) if !report.code.is_empty() => "it would come back, with code that is not Immich's",
         (None, true) => "it would come back",
         (None, false) if report.without_file > 0 => "as far as could be tried, what is in it would come back",
         (None, false) => "as far as could be tried, it would come back",

@@ -45,6 +45,9 @@ pub(super) struct Args {
     /// Load with the rights of the user who connects, and not as a role without power: what the dump's functions do, they do as that user
     #[arg(long)]
     trust_dump: bool,
+    /// Code in the database that is known and yours, as it was reported ("trigger t on public.asset"): not reported again
+    #[arg(long, env = "SHOEBOX_ACCEPT_CODE", value_name = "CODE")]
+    accept_code: Vec<String>,
     /// How long to wait until the server answers
     #[arg(long, value_name = "TIME", default_value = "60s")]
     wait_for: jiff::SignedDuration,
@@ -67,8 +70,9 @@ Examples:
   shoebox restore-database --emit /srv/immich/library/backups
 
 JSON: the plan: {\"snapshot\", \"kind\", \"dump_postgres\", \"immich\", \"server\", \"database\", \"user\", \"create\", \"replace\", \"extensions\": [], \"changes\": [{\"what\", \"why\",
-\"statements\", \"line\"}], \"tables\", \"rows\", \"bytes\", \"warnings\": [], \"obstacles\": [{\"what\", \"next\"}]}; without --plan {\"plan\", \"tables\", \"rows\", \"kept\", \"differences\": []}.
-Exit code 3: the number of rows of a table differs; it is named";
+\"statements\", \"line\"}], \"tables\", \"rows\", \"bytes\", \"warnings\": [], \"obstacles\": [{\"what\", \"next\"}]}; without --plan {\"plan\", \"tables\", \"rows\", \"kept\", \"differences\": [],
+\"code\": [{\"kind\", \"name\", \"why\"}]}.
+Exit code 3: the number of rows of a table differs, or something runs in the database that is not Immich's (`code`); it is named";
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
@@ -108,6 +112,7 @@ impl Args {
             roles: self.roles,
             foreign: self.with_foreign_objects,
             wait,
+            accepted: self.accept_code.clone(),
             rights: if self.trust_dump { Rights::Own } else { Rights::Borrowed },
         })
     }
@@ -160,6 +165,9 @@ fn lines(plan: &Plan) -> Vec<String> {
 fn restored(report: &Report, output: &Output) -> Result<Done> {
     let plan = &report.plan;
     plan.warnings.iter().for_each(|warning| output.note(format_args!("note: {}", printable(warning))));
+    if !report.code.is_empty() {
+        output.note(super::drill::CODE);
+    }
     if let Some(kept) = &report.kept {
         output.note(format_args!(
             "note: the database that was there is kept as {0}; when all is well: psql -c 'DROP DATABASE \"{0}\"'",
@@ -176,7 +184,7 @@ fn restored(report: &Report, output: &Output) -> Result<Done> {
         plan.immich.as_deref().map(|version| format!(" {} or newer", printable(&named(version)))).unwrap_or_default(),
     );
     output.answer(report, text)?;
-    Ok(if report.differences.is_empty() { Done::Whole } else { Done::Partly })
+    Ok(if report.is_as_expected() { Done::Whole } else { Done::Partly })
 }
 
 /// A version as Immich calls its images.

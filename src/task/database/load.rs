@@ -9,6 +9,7 @@ use super::place::Place;
 use super::plan::{self, Made};
 use super::{Difference, Options, Report};
 use crate::base::{Error, Kind, Monitor, Phase, Problem, Result};
+use crate::immich::{self, PlantedCode};
 use crate::source::Access;
 use crate::source::postgres::{self, Feed};
 use crate::task::dump::SnapshotDump;
@@ -23,6 +24,9 @@ pub(super) fn load(dump: &SnapshotDump, made: Made, options: &Options, monitor: 
         Some(_) => &made.fitted.rows,
     };
     let found = count(&loader.access, &made.fitted.tables)?;
+    let mut code = planted(dump, &loader.access)?;
+    code.retain(|found| !options.accepted.contains(&found.to_string()));
+    tell(&code, monitor);
     loader.hand_over()?;
     let kept = place.finish()?;
     let mut differences = compare(expected, &found);
@@ -31,7 +35,22 @@ pub(super) fn load(dump: &SnapshotDump, made: Made, options: &Options, monitor: 
         let message = format!("{found} rows are in the database, {expected} were in the dump");
         monitor.problem(Problem { subject: format!("table {table}"), message });
     }
-    Ok(Report { tables: found.len() as u64, rows: found.values().sum(), kept, differences, plan: made.plan })
+    let (tables, rows) = (found.len() as u64, found.values().sum());
+    Ok(Report { tables, rows, kept, differences, code, plan: made.plan })
+}
+
+/// What runs by itself in the database, and is not Immich's. Asked as the role that loaded it.
+fn planted(dump: &SnapshotDump, access: &Access) -> Result<Vec<PlantedCode>> {
+    let answer = postgres::ask(access, &format!("SET search_path = pg_catalog;\n{}", immich::QUESTION))?;
+    let newer = immich::newer_than_known(dump.record.dump.schema.as_deref()).is_some();
+    immich::planted(&answer, newer)
+}
+
+fn tell(code: &[PlantedCode], monitor: &dyn Monitor) {
+    for found in code {
+        let message = format!("not Immich's, and it runs by itself: {}", found.why);
+        monitor.problem(Problem { subject: found.to_string(), message });
+    }
 }
 
 /// The transaction, as psql is told it.

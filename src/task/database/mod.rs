@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use super::dump::SnapshotDump;
 use crate::base::{Error, Kind, Monitor, Result};
+use crate::immich::PlantedCode;
 use crate::repo::Repository;
 use crate::source::Access;
 
@@ -47,6 +48,8 @@ pub struct Options {
     pub wait: Duration,
     /// With whose rights the dump is loaded.
     pub rights: Rights,
+    /// Code that is not Immich's and is known, as it is displayed.
+    pub accepted: Vec<String>,
 }
 
 /// Whose rights the statements of a dump have while it is loaded, and who owns what they make.
@@ -74,6 +77,7 @@ impl Options {
             wait,
             rights,
             foreign: false,
+            accepted: Vec::new(),
         }
     }
 }
@@ -90,6 +94,15 @@ pub struct Report {
     pub kept: Option<String>,
     /// Tables with another number of rows than the dump.
     pub differences: Vec<Difference>,
+    /// What runs by itself in the database, and Immich's schema does not have.
+    pub code: Vec<PlantedCode>,
+}
+
+impl Report {
+    /// True when the database is what was backed up, and nothing but Immich's.
+    pub fn is_as_expected(&self) -> bool {
+        self.differences.is_empty() && self.code.is_empty()
+    }
 }
 
 /// A table that has not as many rows as the dump.

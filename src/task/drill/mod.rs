@@ -29,6 +29,7 @@ use self::server::Tried;
 use super::database::Difference;
 use super::dump::SnapshotDump;
 use crate::base::{Error, Kind, Monitor, Result, SnapshotId};
+use crate::immich::PlantedCode;
 use crate::repo::notes::{Drill, What};
 use crate::repo::{Completeness, Repository};
 
@@ -46,6 +47,8 @@ pub struct Options {
     pub sandbox: bool,
     /// Where none can be had, nothing is done.
     pub require_server: bool,
+    /// Code that is not Immich's and is known, as it is displayed.
+    pub accepted: Vec<String>,
     /// How many assets are read.
     pub assets: u64,
     /// The same seed draws the same assets.
@@ -67,6 +70,8 @@ pub struct Report {
     pub tables: u64,
     pub rows: u64,
     pub differences: Vec<Difference>,
+    /// What runs by itself in the database that was loaded, and Immich's schema does not have.
+    pub code: Vec<PlantedCode>,
     /// Assets that the database has: of these some are drawn.
     pub of: u64,
     /// Assets that were read and are right, and their bytes.
@@ -137,6 +142,7 @@ fn report(dump: &SnapshotDump, options: &Options) -> Report {
         tables: 0,
         rows: 0,
         differences: Vec::new(),
+        code: Vec::new(),
         of: 0,
         assets: 0,
         bytes: 0,
@@ -161,6 +167,7 @@ fn expected(
     let failure = match server::load(repository, dump, options, monitor)? {
         Tried::Loaded { server, report: loaded } => {
             report.server = Some(format!("PostgreSQL {}", server.version()));
+            report.code.clone_from(&loaded.code);
             return Ok((Some(rows::of_server(&server, *loaded, sample, monitor)?), None));
         }
         Tried::Failed { server, error } => {

@@ -133,7 +133,8 @@ fn attempt(
     let (database, user) = (Some(DATABASE.to_owned()), Some(SUPERUSER.to_owned()));
     let target = Access { database, user, ..Access::new(server.server()) };
     let rights = Rights::Kept(OWNER.to_owned());
-    let options = database::Options { snapshot: dump.id.to_string(), rights, ..database::Options::new(target) };
+    let (snapshot, accepted) = (dump.id.to_string(), options.accepted.clone());
+    let options = database::Options { snapshot, rights, accepted, ..database::Options::new(target) };
     match database::attempt(repository, &options, monitor) {
         Ok(Ok(report)) => Ok(Ok(Tried::Loaded { server, report: Box::new(report) })),
         Ok(Err(obstacle)) => {
