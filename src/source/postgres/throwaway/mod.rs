@@ -39,11 +39,13 @@ const IN_CONTAINER: &str = include_str!("container.sh");
 const LONGEST_FOLDER: usize = 70;
 
 /// What makes loading quick, all of it without a thought for a crash.
-const SETTINGS: [(&str, &str); 12] = [
+const SETTINGS: [(&str, &str); 13] = [
     ("autovacuum", "off"),
     ("checkpoint_timeout", "1h"),
     ("fsync", "off"),
     ("full_page_writes", "off"),
+    // Writes code and runs it, which a service in a cage may not.
+    ("jit", "off"),
     ("maintenance_work_mem", "128MB"),
     // Needs shared memory, of which containers have little.
     ("max_parallel_maintenance_workers", "0"),

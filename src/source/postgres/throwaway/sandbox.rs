@@ -120,15 +120,7 @@ fn walls(folder: &Path, bin: &Path, hidden: &Path) -> Result<Vec<OsString>> {
     let mut words: Vec<OsString> = Vec::new();
     let mut add = |flags: &[&OsStr]| words.extend(flags.iter().map(|&flag| flag.to_owned()));
     let flag = OsStr::new;
-    for word in [
-        "bwrap",
-        "--unshare-net",
-        "--unshare-pid",
-        "--unshare-ipc",
-        "--unshare-cgroup-try",
-        "--die-with-parent",
-        "--new-session",
-    ] {
+    for word in ["bwrap", "--unshare-net", "--unshare-pid", "--unshare-ipc", "--die-with-parent", "--new-session"] {
         add(&[flag(word)]);
     }
     add(&[flag("--ro-bind"), flag("/usr"), flag("/usr")]);
