@@ -5,7 +5,7 @@ mod backup_library;
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
@@ -278,6 +278,34 @@ fn a_folder_where_a_photo_belongs_keeps_its_place_and_the_photo_is_told() {
     assert_eq!(problems.len(), 2, "{problems:?}");
     holds(&to, &disk);
     assert_eq!(tree(&to.join("library/ann")), tree(&home.upload().join("library/ann")));
+}
+
+#[test]
+fn a_photo_that_became_a_link_or_a_folder_comes_back_from_the_night_before() {
+    let database = [
+        Photo::new(1, "library/ann/1.jpg"),
+        Photo::new(2, "library/ann/2.jpg"),
+        Photo::new(3, "library/bob/3.jpg").with_sidecar(),
+        Photo::new(4, "library/bob/a/4.jpg"),
+    ];
+    let home = library(&database, &database);
+    home.backup();
+    let library = home.upload().join("library");
+    fs::remove_file(library.join("ann/1.jpg")).unwrap();
+    symlink("/dev/null", library.join("ann/1.jpg")).unwrap();
+    fs::remove_file(library.join("ann/2.jpg")).unwrap();
+    home.write("library/ann/2.jpg/inner.txt", b"inner");
+    fs::rename(library.join("bob"), home.dir.path().join("other disk")).unwrap();
+    symlink(home.dir.path().join("other disk"), library.join("bob")).unwrap();
+    home.backup();
+    let (to, report, problems) = restored(&home);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].subject, "library/ann/2.jpg");
+    assert_eq!(report.earlier, 5);
+    holds(&to, &[&database[..1], &database[2..], &[database[1].at("library/ann/2.jpg.as-found")]].concat());
+    assert_eq!(fs::read(to.join("library/ann/2.jpg/inner.txt")).unwrap(), b"inner");
+    assert_eq!(fs::read_link(to.join("library/ann/1.jpg.as-found")).unwrap(), Path::new("/dev/null"));
+    assert!(to.join("library/bob.as-found").is_symlink());
 }
 
 #[test]

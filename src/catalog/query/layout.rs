@@ -70,7 +70,7 @@ pub fn apart(db: &Connection, at: i64) -> Result<HashMap<Uuid, Apart>> {
     };
     let mut apart: HashMap<Uuid, Apart> = many(db, sql, [at], row)?.into_iter().collect();
     for (user, picture) in pictures(db, at)? {
-        if occupant(db, &picture, at)? == Occupant::Nothing {
+        if occupant(db, &picture, at)?.is_free() {
             apart.insert(user, (picture.as_bytes().to_vec(), None));
         }
     }
@@ -90,20 +90,38 @@ pub enum Occupant {
     Nothing,
     /// A file: its row and content.
     File(u64, i64),
-    /// What no file can be laid over: a folder, a symlink, or something other than a folder above it.
-    Fixed,
+    /// A symlink, there or above it: its row and path.
+    Symlink(u64, FilePath),
+    Folder,
+    /// Something that is no folder lies above it.
+    Below,
+}
+
+impl Occupant {
+    /// True where a file can be laid, and no other one leaves its place for it.
+    pub fn is_free(&self) -> bool {
+        match self {
+            Occupant::Nothing | Occupant::Symlink(..) => true,
+            Occupant::File(..) | Occupant::Folder | Occupant::Below => false,
+        }
+    }
 }
 
 /// What lies at `path` at `at`.
 pub fn occupant(db: &Connection, path: &FilePath, at: i64) -> Result<Occupant> {
-    let mut folder = 0;
+    let (mut folder, mut above) = (0, Vec::new());
     let mut parts = path.parts().peekable();
     while let Some(part) = parts.next() {
         let Some(found) = view::file_by_name(db, folder, part, at)? else { return Ok(Occupant::Nothing) };
+        above.push(part);
         match (parts.peek(), found.child, found.content) {
             (Some(_), Some(child), _) => folder = child,
+            (None, Some(_), _) => return Ok(Occupant::Folder),
             (None, None, Some(content)) => return Ok(Occupant::File(found.row, content)),
-            _ => return Ok(Occupant::Fixed),
+            (_, None, None) if found.kind == 2 => {
+                return Ok(Occupant::Symlink(found.row, FilePath::new(above.join(&b'/'))?));
+            }
+            (_, None, _) => return Ok(Occupant::Below),
         }
     }
     Ok(Occupant::Nothing)

@@ -5,7 +5,7 @@
 //! content, its sidecar that lay beside it, bytes that Immich recorded and that only an earlier snapshot has in a file.
 //!
 //! Always holds: a file that no row names stays at its own path; where one is laid over another, the other gets a name beside it
-//! ([`BESIDE`]), so no bytes are lost; of two rows with one path the one whose bytes lie there has it, else the first by id.
+//! ([`BESIDE`]), so no bytes are lost, and a symlink that is in a photo's way likewise; of two rows with one path the one whose bytes lie there has it, else the first by id.
 //!
 //! Limits: external libraries come back as they lay.
 
@@ -129,8 +129,15 @@ impl Layout {
             return refused(&path, "the database has it where another file's folder is: it stays where it was found");
         }
         match ask::occupant(db, &path, at)? {
-            Occupant::Nothing => {}
-            Occupant::Fixed => {
+            Occupant::Symlink(..) if is_guess => return Ok(None),
+            Occupant::Nothing | Occupant::Symlink(..) => {}
+            Occupant::Folder if laid.from.is_none() && !is_guess => {
+                let beside = self.name_beside(db, &path, at)?;
+                let message = format!("a folder is there: what belongs there is laid beside it, as {beside}");
+                self.laid.insert(beside, laid);
+                return refused(&path, &message);
+            }
+            Occupant::Folder | Occupant::Below => {
                 return refused(&path, "another thing than a file is there: it stays where it was found");
             }
             Occupant::File(_, found) if content(&laid.entry) == Some(found) => return Ok(None),
@@ -167,13 +174,14 @@ impl Layout {
             }
         }
         for path in self.laid.keys() {
-            if let Occupant::File(row, _) = ask::occupant(db, path, at)?
-                && !self.leaving.contains(&row)
-            {
-                let beside = self.name_beside(db, path, at)?;
-                self.renamed.insert(path.clone(), beside.clone());
-                self.beside.insert(row, beside);
-            }
+            let (row, taken) = match ask::occupant(db, path, at)? {
+                Occupant::File(row, _) if !self.leaving.contains(&row) => (row, path.clone()),
+                Occupant::Symlink(row, link) => (row, link),
+                Occupant::Nothing | Occupant::File(..) | Occupant::Folder | Occupant::Below => continue,
+            };
+            let beside = self.name_beside(db, &taken, at)?;
+            self.renamed.insert(taken, beside.clone());
+            self.beside.insert(row, beside);
         }
         self.new_folders(db, at)
     }
@@ -288,7 +296,7 @@ fn pictures(db: &Connection, at: i64) -> Result<Vec<Wish>> {
     let mut wishes = Vec::new();
     for (_, path) in ask::pictures(db, at)? {
         if !is_external(&path)
-            && ask::occupant(db, &path, at)? == Occupant::Nothing
+            && ask::occupant(db, &path, at)?.is_free()
             && let Some(entry) = ask::last_at(db, &path, at)?
         {
             wishes.push(Wish { path, laid: earlier(entry), is_guess: false });
