@@ -176,6 +176,31 @@ fn whatever_a_database_sets_for_its_clients_the_library_is_the_same() {
 }
 
 #[test]
+fn a_cluster_with_an_encoding_for_its_clients_is_dumped_whatever_it_is_set_on() {
+    let server = Postgres::start(support::postgres::debian());
+    server.create_database("immich");
+    server.load("immich", &sample_library(1, Era::New).sql());
+    let home = Home::new();
+    let dump = || from(&home, &server, support::postgres::debian(), DumpTool::PgDumpall);
+    let plain = back_up(&home, dump()).record;
+    let is_the_same = |what: &str| {
+        let record = back_up(&home, dump()).record;
+        assert!(record.is_good(), "{what}: {:?}", record.dump.verdict);
+        assert_eq!(record.streams.library, plain.streams.library, "{what}");
+    };
+    server.psql("postgres", "CREATE DATABASE other TEMPLATE template0 ENCODING 'LATIN1'");
+    for on in ["DATABASE immich", "ROLE postgres"] {
+        server.psql("postgres", &format!("ALTER {on} SET client_encoding = 'LATIN1'"));
+        is_the_same(on);
+        server.psql("postgres", &format!("ALTER {on} RESET client_encoding"));
+    }
+    // One that has no encoding at all is written as it is, as long as nobody asks for another.
+    server.psql("postgres", "CREATE DATABASE bytes TEMPLATE template0 ENCODING 'SQL_ASCII'");
+    server.psql("bytes", "CREATE TABLE t (a text); INSERT INTO t VALUES (E'\\\\xff')".replace("\\\\", "\\").as_str());
+    is_the_same("a database without an encoding");
+}
+
+#[test]
 fn a_key_that_two_rows_have_is_told_with_both_and_counted_once() {
     let server = Postgres::start(support::postgres::debian());
     server.create_database("immich");

@@ -75,18 +75,28 @@ impl DumpTool {
 
 /// Immich's flags (`database-backup.service.ts`), and never a question at a terminal.
 const FLAGS: [&str; 4] = ["--clean", "--if-exists", "--no-password", LOCK_WAIT];
-/// The server itself brings Immich's database into UTF-8, if it is in another encoding. Of a cluster it would have to bring all
-/// databases, and fails where another program's has no encoding at all.
-const FLAGS_OF_ONE: [&str; 5] = ["--clean", "--if-exists", "--no-password", LOCK_WAIT, "--encoding=UTF8"];
+/// The server itself brings Immich's database into UTF-8, if it is in another encoding. Of a cluster it
+/// would have to bring all databases, and fails where another program's has no encoding at all.
+const FLAGS_IN_UTF8: [&str; 5] = ["--clean", "--if-exists", "--no-password", LOCK_WAIT, "--encoding=UTF8"];
 /// Milliseconds until a client gives up on a table that somebody else has locked, as a migration of Immich's does for moments.
 const LOCK_WAIT: &str = "--lock-wait-timeout=300000";
 
-fn client(program: &Path, tool: DumpTool) -> Client<'_> {
-    let flags: &[&str] = match tool {
-        DumpTool::PgDump => &FLAGS_OF_ONE,
-        DumpTool::PgDumpall => &FLAGS,
-    };
-    Client { program, flags }
+/// True where a database or a role has an encoding for its clients, in which not every row of it can be
+/// written, and each database has an encoding that can be brought into UTF-8.
+const IS_REENCODED: &str = "SELECT (current_setting('client_encoding') <> getdatabaseencoding()
+    OR EXISTS (SELECT FROM pg_catalog.pg_db_role_setting, unnest(setconfig) s WHERE s LIKE 'client_encoding=%'))
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datallowconn AND pg_encoding_to_char(encoding) = 'SQL_ASCII');\n";
+
+/// The flags of the client that makes this dump.
+fn flags(request: &DumpRequest) -> &'static [&'static str] {
+    match request.tool {
+        DumpTool::PgDump => &FLAGS_IN_UTF8,
+        // Who cannot be asked is dumped as it is, and says itself what is wrong.
+        DumpTool::PgDumpall => match ask(&request.access().at("postgres"), IS_REENCODED) {
+            Ok(answer) if answer.trim() == "t" => &FLAGS_IN_UTF8,
+            Ok(_) | Err(_) => &FLAGS,
+        },
+    }
 }
 
 /// Who asks which database, and where. What is `None` is taken from the server's description, else Immich's defaults.
@@ -102,6 +112,11 @@ impl Access {
     /// Immich's database on `server`.
     pub fn new(server: Server) -> Self {
         Access { server, database: None, user: None, password: None }
+    }
+
+    /// The same server, asked in another database.
+    pub fn at(&self, database: &str) -> Self {
+        Access { database: Some(database.to_owned()), ..self.clone() }
     }
 }
 
@@ -143,30 +158,35 @@ pub fn start<'m>(request: &DumpRequest, monitor: &'m dyn Monitor) -> Result<Runn
 
 /// The same with other places for the clients.
 pub fn start_among<'m>(request: &DumpRequest, clients: &Clients, monitor: &'m dyn Monitor) -> Result<RunningDump<'m>> {
+    let flags = flags(request);
     if let Server::Docker { container, docker } = &request.server {
-        let client = client(Path::new(request.tool.program()), request.tool);
+        let client = Client { program: Path::new(request.tool.program()), flags };
         let command = command::in_container(&request.access(), container, docker, client, false)?;
         return open(command, request, monitor)?.map_err(Failure::into_error);
     }
     let program =
         clients.first(request.tool.program()).ok_or_else(|| failure::client_missing(request.tool.program()))?;
-    match open(command::on_this_machine(&request.access(), client(&program, request.tool))?, request, monitor)? {
-        Err(failure) if failure.client_is_too_old() => retry(request, clients, &program, failure, monitor),
+    let command = command::on_this_machine(&request.access(), Client { program: &program, flags })?;
+    match open(command, request, monitor)? {
+        Err(failure) if failure.client_is_too_old() => {
+            let newest = clients.newest(request.tool.program()).filter(|newest| *newest != program);
+            retry(request, newest.as_deref(), flags, failure, monitor)
+        }
         outcome => outcome.map_err(Failure::into_error),
     }
 }
 
-/// Tries the newest client in place of `tried`, which was too old.
+/// Tries the newest client in place of the one that failed, which was too old.
 fn retry<'m>(
     request: &DumpRequest,
-    clients: &Clients,
-    tried: &Path,
+    newest: Option<&Path>,
+    flags: &[&str],
     failure: Failure,
     monitor: &'m dyn Monitor,
 ) -> Result<RunningDump<'m>> {
-    match clients.newest(request.tool.program()).filter(|newest| newest != tried) {
-        Some(newest) => {
-            let command = command::on_this_machine(&request.access(), client(&newest, request.tool))?;
+    match newest {
+        Some(program) => {
+            let command = command::on_this_machine(&request.access(), Client { program, flags })?;
             open(command, request, monitor)?.map_err(Failure::into_error)
         }
         None => Err(failure.into_error()),
