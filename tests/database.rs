@@ -471,7 +471,9 @@ GRANT SELECT ON TABLE public.far TO postgres;
 ";
     let end = "--\n-- PostgreSQL database dump complete";
     let home = with_dump(&loadable(5).replacen(end, &format!("{others}{end}"), 1));
-    let report = restore(&home, &to(&server, "immich"));
+    // Nothing calls it, now that the event trigger is left out.
+    let accepted = vec!["function public.note()".to_owned()];
+    let report = restore(&home, &Options { accepted, ..to(&server, "immich") });
     let told: Vec<_> = report.plan.changes.iter().map(|change| change.what.as_str()).collect();
     for what in
         ["extension pg_cron", "extension postgis", "event triggers", "extensions of others", "language plpython3u"]

@@ -71,6 +71,14 @@ impl Machine {
         fs::write(self.docker.folder().join("inspected"), all.to_string()).unwrap();
     }
 
+    /// The psql in the container says that it is of this version.
+    fn say_psql(&self, version: u32) {
+        let program = self.docker.folder().join("psql");
+        let real = format!("/usr/lib/postgresql/{}/bin/psql", support::postgres::debian());
+        fs::write(&program, format!("#!/bin/sh\nexec {real} -v VERSION_NUM={version} \"$@\"\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
     fn repository(&self) -> PathBuf {
         self.folder.path().join("repository")
     }
@@ -100,6 +108,7 @@ impl Machine {
 #[test]
 fn a_machine_that_is_well_is_told_to_be() {
     let machine = Machine::new();
+    machine.say_psql(150019);
     machine.shoebox(&["init"]).ends(0);
     let said = machine.shoebox(&["doctor"]).ends(0);
     let folder = machine.folder.path().canonicalize().unwrap();
@@ -120,6 +129,9 @@ fn a_machine_that_is_well_is_told_to_be() {
         "{}",
         said.err
     );
+    machine.say_psql(150018);
+    let said = machine.shoebox(&["doctor"]).ends(0);
+    tells(&said, "!", "psql 15.18 has a flaw in what keeps commands in a dump from being run", "compose pull");
     let json = machine.shoebox(&["doctor", "--json"]).ends(0);
     assert!(json.out.lines().all(|line| serde_json::from_str::<Value>(line).unwrap()["state"].is_string()));
 }

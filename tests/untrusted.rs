@@ -6,7 +6,9 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use assert_cmd::prelude::*;
 use backup_library::{Home, dump as bare_dump};
 use shoebox::base::Kind;
 use shoebox::base::monitor::Silent;
@@ -14,8 +16,8 @@ use shoebox::immich::fit;
 use shoebox::source::{Access, Server};
 use shoebox::task::database::{self, Options, Rights};
 use shoebox::task::drill::{self, Servers};
-use support::Postgres;
 use support::postgres::debian;
+use support::{Docker, Postgres};
 use tempfile::TempDir;
 
 const ROWS: &str = "COPY public.evil (a) FROM stdin;\nx\n\\.\n\n";
@@ -152,4 +154,65 @@ fn a_nul_byte_in_a_row_or_a_statement_is_refused_before_psql_sees_it() {
         let error = fitted(&text).unwrap_err();
         assert!(error.kind() == Kind::Refused && error.to_string().contains("NUL"), "{error}");
     }
+}
+
+/// A folder with a psql of another version: the real one that says so, and does not know `\\restrict` if `ignorant`.
+fn psql_of(version: u32, ignorant: bool) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let real = format!("/usr/lib/postgresql/{}/bin/psql -v VERSION_NUM={version}", debian());
+    let script = if ignorant {
+        format!("#!/bin/sh\necho 'invalid command \\\\restrict' >&2\nsed -u '/^.restrict /d' | {real} \"$@\"\n")
+    } else {
+        format!("#!/bin/sh\nexec {real} \"$@\"\n")
+    };
+    let program = folder.path().join("psql");
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// What `restore-database` says and how it ends, with that folder before all others on PATH.
+fn restored_by(psql: &Path, home: &Home, arguments: &[&str]) -> (Option<i32>, String) {
+    let path = format!("{}:{}", psql.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::cargo_bin("shoebox").unwrap();
+    command.env("PATH", path).env("SHOEBOX_REPOSITORY", home.repo_path()).arg("restore-database").args(arguments);
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+#[test]
+fn a_psql_that_is_too_old_is_told_and_one_that_obeys_commands_of_a_dump_reads_none_here() {
+    let server = Postgres::start(debian());
+    let home = repository("", "", Path::new("/nothing")).unwrap();
+    for (version, ignorant, code, words) in [
+        (150019, false, 0, ""),
+        (
+            150018,
+            false,
+            0,
+            "note: psql 15.18 has a flaw in what keeps commands in a dump from being run (CVE-2026-18408)",
+        ),
+        (150013, true, 1, "psql 15.13 is too old to keep commands in a dump from being run (CVE-2025-8714)"),
+    ] {
+        let (psql, name) = (psql_of(version, ignorant), format!("d{version}"));
+        let (found, said) = restored_by(psql.path(), &home, &["--database-url", &server.url(&name)]);
+        assert_eq!(found, Some(code), "{version}: {said}");
+        assert_eq!(said.contains("apt install --only-upgrade postgresql-client-15"), !words.is_empty(), "{said}");
+        assert!(said.contains(words) && said.contains("CVE") != words.is_empty(), "{version}: {said}");
+        let made = server.psql("postgres", &format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'"));
+        assert_eq!(made == "1", code == 0, "{version}: {said}");
+    }
+    let (psql, url) = (psql_of(150013, true), server.url("trusted"));
+    let (code, said) = restored_by(psql.path(), &home, &["--database-url", &url, "--trust-dump"]);
+    assert!(code == Some(0) && said.contains("note: psql 15.13 is too old"), "{said}");
+    // Inside of the database's container it runs nothing here.
+    let docker = Docker::new().container(
+        "immich_postgres",
+        &[("PGHOST", &server.socket_folder().display().to_string()), ("PGPORT", &server.port().to_string())],
+    );
+    let program = docker.program().into_string().unwrap();
+    let inside = ["--docker", "immich_postgres", "--docker-program", &program, "--database-name", "inside"];
+    let (code, said) = restored_by(psql.path(), &home, &inside);
+    assert!(code == Some(0) && said.contains("15.13 is too old") && said.contains("a newer PostgreSQL"), "{said}");
 }

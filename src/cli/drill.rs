@@ -60,7 +60,7 @@ Examples:
   shoebox drill --assets 2000 --postgres /usr/lib/postgresql/18/bin
   shoebox drill --docker
 
-JSON: {\"snapshot\", \"server\", \"refused\", \"no_server\", \"tables\", \"rows\", \"differences\": [{\"table\", \"expected\", \"found\"}], \"code\": [{\"kind\", \"name\", \"why\"}], \"of\", \"assets\", \"bytes\", \"unhashed\", \"wrong\": [{\"asset\", \"path\",
+JSON: {\"snapshot\", \"server\", \"client\", \"refused\", \"no_server\", \"tables\", \"rows\", \"differences\": [{\"table\", \"expected\", \"found\"}], \"code\": [{\"kind\", \"name\", \"why\"}], \"of\", \"assets\", \"bytes\", \"unhashed\", \"wrong\": [{\"asset\", \"path\",
 \"fault\": \"damaged\"|\"checksum\"|\"size\"|\"unknown\"|\"missing\", …}], \"without_file\", \"seed\", \"failure\", \"remembered\"}. Exit code 3: it failed, or no server could be
 had and none was refused, or something runs in the database that is not Immich's (`code`)";
 
@@ -112,6 +112,9 @@ fn notes(report: &Report) -> Vec<String> {
     if report.without_file > 0 {
         let photos = plural(report.without_file, "photo that was drawn has", "photos that were drawn have");
         notes.push(format!("note: {photos} no file in this snapshot, as it says itself"));
+    }
+    if let Some(client) = &report.client {
+        notes.push(format!("note: {client}"));
     }
     if !report.code.is_empty() {
         notes.push(CODE.to_owned());

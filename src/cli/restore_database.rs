@@ -70,7 +70,7 @@ Examples:
   shoebox restore-database --emit /srv/immich/library/backups
 
 JSON: the plan: {\"snapshot\", \"kind\", \"dump_postgres\", \"immich\", \"server\", \"database\", \"user\", \"create\", \"replace\", \"extensions\": [], \"changes\": [{\"what\", \"why\",
-\"statements\", \"line\"}], \"tables\", \"rows\", \"bytes\", \"warnings\": [], \"obstacles\": [{\"what\", \"next\"}]}; without --plan {\"plan\", \"tables\", \"rows\", \"kept\", \"differences\": [],
+\"statements\", \"line\"}], \"tables\", \"rows\", \"bytes\", \"warnings\": [], \"client\", \"obstacles\": [{\"what\", \"next\"}]}; without --plan {\"plan\", \"tables\", \"rows\", \"kept\", \"differences\": [],
 \"code\": [{\"kind\", \"name\", \"why\"}]}.
 Exit code 3: the number of rows of a table differs, or something runs in the database that is not Immich's (`code`); it is named";
 

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -57,6 +58,52 @@ pub fn client_version(name: &str, clients: &Clients) -> Option<u32> {
     clients.first(name).into_iter().chain(clients.newest(name)).filter_map(major).max()
 }
 
+/// The first version of each major one whose `\unrestrict` runs nothing (CVE-2026-18408).
+const REPAIRED: [(u32, u32); 5] = [(14, 24), (15, 19), (16, 15), (17, 11), (18, 6)];
+
+/// True where the psql of that number, such as 150019, has the flaw no more.
+pub(super) fn is_repaired(number: u32) -> bool {
+    let (major, minor) = (number / 10_000, number % 10_000);
+    let since = REPAIRED.iter().find(|(it, _)| *it == major).map(|(_, since)| *since);
+    since.map_or(major > 18, |since| minor >= since)
+}
+
+/// What is known against a psql that reads dumps, and its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weakness {
+    /// It does not know `\restrict`: commands in what it reads are obeyed.
+    Obedient(Option<u32>),
+    /// Its guard against them has a flaw.
+    Flawed(Option<u32>),
+}
+
+impl Weakness {
+    fn number(self) -> Option<u32> {
+        match self {
+            Weakness::Obedient(number) | Weakness::Flawed(number) => number,
+        }
+    }
+
+    /// How to get another one on this machine.
+    pub fn cure(self) -> String {
+        let package = self.number().map(|number| format!("-{}", number / 10_000)).unwrap_or_default();
+        format!("apt update && apt install --only-upgrade postgresql-client{package}")
+    }
+}
+
+impl fmt::Display for Weakness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.number() {
+            Some(number) => write!(f, "psql {}.{}", number / 10_000, number % 10_000)?,
+            None => f.write_str("psql")?,
+        }
+        f.write_str(match self {
+            Weakness::Obedient(_) => " is too old to keep commands in a dump from being run (CVE-2025-8714)",
+            Weakness::Flawed(_) => " has a flaw in what keeps commands in a dump from being run (CVE-2026-18408)",
+        })
+    }
+}
+
 fn is_program(path: &Path) -> bool {
     path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
@@ -72,6 +119,20 @@ mod tests {
         fs::write(&path, "").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path
+    }
+
+    #[test]
+    fn a_version_is_repaired_from_the_minor_one_of_its_major_on() {
+        for number in [140024, 150019, 160015, 170011, 180006, 180007, 190000, 200001] {
+            assert!(is_repaired(number), "{number}");
+        }
+        for number in [90624, 130023, 140023, 150018, 160014, 170010, 180005, 180000] {
+            assert!(!is_repaired(number), "{number}");
+        }
+        let old = Weakness::Flawed(Some(150018));
+        assert!(old.to_string().starts_with("psql 15.18 has a flaw"), "{old}");
+        assert!(old.cure().ends_with(" postgresql-client-15"), "{}", old.cure());
+        assert!(Weakness::Obedient(None).cure().ends_with(" postgresql-client"));
     }
 
     #[test]

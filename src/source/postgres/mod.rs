@@ -25,7 +25,7 @@ use std::process::Command;
 use crate::base::{Error, Monitor, Result};
 use crate::source::Secret;
 
-pub use clients::{Clients, client_version};
+pub use clients::{Clients, Weakness, client_version};
 use command::Client;
 use failure::Failure;
 use process::Process;

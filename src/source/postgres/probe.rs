@@ -8,6 +8,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Access;
+use super::clients::{Weakness, is_repaired};
 use super::failure::Failure;
 use super::psql::{self, Answer};
 use crate::base::{Error, Kind, Result};
@@ -59,12 +60,23 @@ pub struct Probe {
     /// psql knows `\restrict`.
     #[serde(skip)]
     pub restricts: bool,
+    /// The psql that asked, as the number that it has for its version: 150018 is 15.18.
+    #[serde(skip)]
+    pub client: Option<u32>,
 }
 
 impl Probe {
     /// The server's major version.
     pub fn major(&self) -> u32 {
         self.number / 10_000
+    }
+
+    /// What is known against the psql that would read a dump.
+    pub fn weakness(&self) -> Option<Weakness> {
+        if !self.restricts {
+            return Some(Weakness::Obedient(self.client));
+        }
+        Some(Weakness::Flawed(self.client)).filter(|_| !self.client.is_some_and(is_repaired))
     }
 }
 
@@ -116,11 +128,12 @@ fn elsewhere(access: &Access, failure: Failure) -> Result<Probe> {
 
 fn question(access: &Access) -> Result<Result<Probe, Failure>> {
     let key = Uuid::new_v4().simple();
-    let sql = format!("\\restrict {key}\n{QUESTION}\\unrestrict {key}\n");
+    let sql = format!("\\echo :VERSION_NUM\n\\restrict {key}\n{QUESTION}");
     let Answer { text, complaint } = match psql::ask_leniently(access, &sql)? {
         Ok(answer) => answer,
         Err(failure) => return Ok(Err(failure)),
     };
+    let (client, text) = text.split_once('\n').unwrap_or_default();
     let mut probe: Probe = serde_json::from_str(text.trim()).map_err(|error| {
         Error::new(Kind::Program, "the database does not say what it is like").caused_by(if complaint.is_empty() {
             error.to_string()
@@ -128,6 +141,7 @@ fn question(access: &Access) -> Result<Result<Probe, Failure>> {
             complaint.trim().to_owned()
         })
     })?;
+    probe.client = client.trim().parse().ok();
     probe.restricts = !complaint.contains("invalid command \\restrict");
     Ok(Ok(probe))
 }

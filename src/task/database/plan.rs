@@ -4,13 +4,14 @@ use std::io::Read;
 
 use serde::Serialize;
 
-use super::Options;
+use super::{Options, Rights};
 use crate::base::amount::plural;
 use crate::base::dump::DumpKind;
 use crate::base::{Error, Kind, Monitor, Phase, Result, SnapshotId};
 use crate::immich::fit::{self, Change, Fitted, Target};
 use crate::repo::SnapshotRecord;
-use crate::source::postgres::{self, Probe, Reached};
+use crate::source::Server;
+use crate::source::postgres::{self, Probe, Reached, Weakness};
 use crate::task::dump::SnapshotDump;
 
 /// What a restore would do.
@@ -43,6 +44,8 @@ pub struct Plan {
     /// Plain bytes of the dump.
     pub bytes: u64,
     pub warnings: Vec<String>,
+    /// What is known against the psql that loads it; one of the warnings.
+    pub client: Option<String>,
     /// What stands in the way.
     pub obstacles: Vec<Obstacle>,
 }
@@ -102,6 +105,7 @@ pub(super) fn make(dump: &SnapshotDump, options: &Options, monitor: &dyn Monitor
         rows: fitted.rows.values().sum(),
         bytes: dump.record.streams.dump.size,
         warnings: Vec::new(),
+        client: None,
         obstacles: Vec::new(),
     };
     plan.warnings.extend(apart(&dump.record));
@@ -208,6 +212,29 @@ fn judge(plan: &mut Plan, probe: &Probe, fitted: &Fitted, options: &Options) {
         }
     }
     lacking(plan, fitted, dumps);
+    if let Some(weakness) = probe.weakness() {
+        client(plan, weakness, options);
+    }
+}
+
+/// What is to be said of a psql that is too old; what it runs, it runs where it is.
+fn client(plan: &mut Plan, weakness: Weakness, options: &Options) {
+    let here = match &options.target.server {
+        Server::Url(_) | Server::Environment => true,
+        Server::Docker { .. } | Server::Private(_) => false,
+    };
+    let is_trusted = options.rights == Rights::Own;
+    if here && !is_trusted && matches!(weakness, Weakness::Obedient(_)) {
+        let next = format!(
+            "{}; or let the one in the database's container load it: --docker; --trust-dump takes it as it is, for a dump whose \
+             database nobody else had in hand",
+            weakness.cure()
+        );
+        return plan.obstacle(weakness.to_string(), next);
+    }
+    let cure = if here { weakness.cure() } else { "use a newer PostgreSQL there".to_owned() };
+    plan.client = Some(format!("{weakness}: {cure}"));
+    plan.warnings.extend(plan.client.clone());
 }
 
 fn occupied(plan: &mut Plan, probe: &Probe, options: &Options) {

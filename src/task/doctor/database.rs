@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{Finding, Setup};
 use crate::immich;
 use crate::source::installation::Installation;
-use crate::source::postgres::{Probe, Reached, ask, client_version, probe};
+use crate::source::postgres::{Probe, Reached, Weakness, ask, client_version, probe};
 use crate::source::{Access, Clients, DumpTool, Server};
 use crate::task::backup::External;
 
@@ -63,6 +63,7 @@ pub(super) fn database(setup: &Setup, clients: &Clients) -> Library {
     let told = format!("the database {} answers: PostgreSQL {}", reached.database, reached.version);
     library.findings.push(Finding::good(told));
     library.findings.extend(client(access, *tool, &reached, clients));
+    library.findings.extend(reached.weakness().map(|weakness| old(access, weakness)));
     facts(access, &reached, &mut library);
     library
 }
@@ -87,6 +88,16 @@ fn client(access: &Access, tool: DumpTool, server: &Probe, clients: &Clients) ->
             ),
         ),
     })
+}
+
+/// A psql that is too old to read a dump that somebody else may have written.
+fn old(access: &Access, weakness: Weakness) -> Finding {
+    let in_container = || "pull a newer image of the database (`docker compose pull database`)".to_owned();
+    let fix = match access.server {
+        Server::Docker { .. } => in_container(),
+        Server::Url(_) | Server::Environment | Server::Private(_) => weakness.cure(),
+    };
+    Finding::note(format!("{weakness}: `restore-database` reads dumps by it"), fix)
 }
 
 fn facts(access: &Access, probe: &Probe, library: &mut Library) {

@@ -61,6 +61,9 @@ pub struct Report {
     pub snapshot: SnapshotId,
     /// The server that the dump was loaded into; `None` when none could be had.
     pub server: Option<String>,
+    /// What is known against the psql that loaded it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
     /// The server did not take the dump.
     pub refused: bool,
     /// Why there was none.
@@ -137,6 +140,7 @@ fn report(dump: &SnapshotDump, options: &Options) -> Report {
     Report {
         snapshot: dump.id,
         server: None,
+        client: None,
         refused: false,
         no_server: None,
         tables: 0,
@@ -167,6 +171,7 @@ fn expected(
     let failure = match server::load(repository, dump, options, monitor)? {
         Tried::Loaded { server, report: loaded } => {
             report.server = Some(format!("PostgreSQL {}", server.version()));
+            report.client.clone_from(&loaded.plan.client);
             report.code.clone_from(&loaded.code);
             return Ok((Some(rows::of_server(&server, *loaded, sample, monitor)?), None));
         }
