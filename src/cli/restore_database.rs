@@ -33,7 +33,8 @@ pub(super) struct Args {
     /// Only say what would be done, and why
     #[arg(long)]
     plan: bool,
-    /// Put what is loaded into the place of a database that has Immich's tables; that one is kept under another name
+    /// Put what is loaded into the place of a database that has Immich's tables; that one is kept under another name, and its
+    /// owner, rights and settings are taken over
     #[arg(long)]
     replace: bool,
     /// Make the roles of a cluster dump that are not there (without passwords), and leave everything with its owner

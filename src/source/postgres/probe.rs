@@ -1,6 +1,7 @@
 //! What a server is like: asked once, before anything is sent to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,11 @@ const QUESTION: &str = "SELECT json_build_object(
   'may_create', (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user),
   'superuser', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
   'installed', (SELECT coalesce(json_agg(extname), '[]') FROM pg_extension),
-  'sessions', (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'),
+  'owns', (SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = current_database()),
+  'sessions', (SELECT coalesce(json_agg(s), '[]') FROM (
+    SELECT coalesce(nullif(application_name, ''), usename::text) AS application, coalesce(host(client_addr), 'a local socket') AS client, count(*)
+    FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND coalesce(backend_type, 'client backend') = 'client backend'
+    GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2) s),
   'preloaded', (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'),
   'extensions', (SELECT coalesce(json_object_agg(name, default_version), '{}') FROM pg_available_extensions),
   'settings', (SELECT coalesce(json_agg(name), '[]') FROM pg_settings),
@@ -47,8 +52,10 @@ pub struct Probe {
     pub superuser: bool,
     /// Extensions that the database has.
     pub installed: BTreeSet<String>,
+    /// The user has the rights of the database's owner.
+    pub owns: bool,
     /// Other clients that are connected to the database.
-    pub sessions: u64,
+    pub sessions: Vec<Sessions>,
     /// `shared_preload_libraries`, where the user may see it.
     pub preloaded: Option<String>,
     /// Extensions that can be created, and their version.
@@ -63,6 +70,23 @@ pub struct Probe {
     /// The psql that asked, as the number that it has for its version: 150018 is 15.18.
     #[serde(skip)]
     pub client: Option<u32>,
+}
+
+/// Clients of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Sessions {
+    /// As it calls itself, else its user.
+    pub application: String,
+    /// Its address.
+    pub client: String,
+    pub count: u64,
+}
+
+impl fmt::Display for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.application, self.client)?;
+        if self.count > 1 { write!(f, " ({} times)", self.count) } else { Ok(()) }
+    }
 }
 
 impl Probe {

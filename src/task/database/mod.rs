@@ -10,6 +10,7 @@
 //! Limit: a database that is not there, and extensions, are made before, outside of the transaction.
 
 mod emit;
+mod inherit;
 mod load;
 mod loader;
 mod place;

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::Options;
 use super::plan::Made;
+use super::{Options, inherit};
 use crate::base::{Error, Kind, Result};
 use crate::immich::fit::quoted;
 use crate::source::Access;
@@ -26,6 +26,8 @@ struct Swap {
     draft: String,
     name: String,
     kept: String,
+    /// Statements that give it what the other one is set up with.
+    inheritance: String,
 }
 
 impl Place {
@@ -51,27 +53,35 @@ impl Place {
         let draft = beside_name(&name, &format!("_shoebox_{}", &Uuid::new_v4().simple().to_string()[..12]));
         let kept = beside_name(&name, &Timestamp::now().strftime("_before_%Y%m%dT%H%M%SZ").to_string());
         create(&beside, &draft)?;
-        Ok(Place { database: draft.clone(), swap: Some(Swap { beside, draft, name, kept }) })
+        let swap = Swap { beside, draft, name, kept, inheritance: String::new() };
+        let mut place = Place { database: swap.draft.clone(), swap: Some(swap) };
+        place.swap.as_mut().map_or(Ok(()), Swap::inherit)?;
+        Ok(place)
     }
 
     /// Puts what was loaded into the place of what was there, which is kept under the name that this returns.
     pub fn finish(mut self) -> Result<Option<String>> {
         let Some(swap) = &self.swap else { return Ok(None) };
         let (draft, name, kept) = (quoted(&swap.draft), quoted(&swap.name), quoted(&swap.kept));
-        let owner = format!(
-            "SELECT rolname FROM pg_roles, pg_database WHERE datname = {} AND pg_roles.oid = datdba;\n",
-            literal(&swap.name)
-        );
-        let owner = quoted(postgres::ask(&swap.beside, &owner)?.trim());
         let sql = format!(
-            "BEGIN;\nALTER DATABASE {draft} OWNER TO {owner};\nALTER DATABASE {name} RENAME TO {kept};\nALTER DATABASE {draft} RENAME TO {name};\nCOMMIT;\n"
+            "BEGIN;\n{}ALTER DATABASE {name} RENAME TO {kept};\nALTER DATABASE {draft} RENAME TO {name};\nCOMMIT;\n",
+            swap.inheritance
         );
         postgres::ask(&swap.beside, &sql).map_err(|error| {
-            Error::new(Kind::Refused, format_args!("the database {} is in use: nothing was replaced", swap.name))
+            Error::new(Kind::Refused, format_args!("the database {} was not replaced, and is as it was", swap.name))
                 .caused_by(error.chain())
-                .hint("stop Immich (`docker compose stop immich-server`) and run it again")
+                .hint("if it is in use: stop Immich (`docker compose stop immich-server`), and run it again")
         })?;
         Ok(self.swap.take().map(|swap| swap.kept))
+    }
+}
+
+impl Swap {
+    /// Reads what is to be taken over, before anything is loaded. It takes effect at the end: what is set
+    /// for Immich is not for a restore.
+    fn inherit(&mut self) -> Result<()> {
+        self.inheritance = inherit::statements(&self.beside, &self.name, &self.draft)?;
+        inherit::attempt(&self.beside, &self.name, &self.inheritance)
     }
 }
 
@@ -90,10 +100,6 @@ impl Drop for Place {
 fn create(access: &Access, name: &str) -> Result<()> {
     let sql = format!("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8';\n", quoted(name));
     postgres::ask(access, &sql).map(drop)
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// `name` with `end`, as long as a name may be.

@@ -255,17 +255,26 @@ fn occupied(plan: &mut Plan, probe: &Probe, options: &Options) {
 
 /// What keeps the database from being replaced.
 fn replaced(plan: &mut Plan, probe: &Probe) {
-    if probe.sessions > 0 {
-        let (count, name) = (probe.sessions, &plan.database);
+    if !probe.sessions.is_empty() {
+        let count = plural(probe.sessions.iter().map(|it| it.count).sum(), "other session", "other sessions");
+        let who: Vec<_> = probe.sessions.iter().map(ToString::to_string).collect();
         plan.obstacle(
-            format!("the database {name} is in use by {count} other sessions"),
+            format!("the database {} is in use by {count}: {}", plan.database, who.join(", ")),
             "stop Immich first: `docker compose stop immich-server` (and whatever else uses its database)",
         );
     }
     if !probe.may_create {
         plan.obstacle(
             format!("user {} may not make a database, and what is there is only replaced by a new one", plan.user),
-            "connect as a superuser",
+            format_args!(
+                "have a superuser allow it: ALTER ROLE {} CREATEDB; or connect as a superuser",
+                fit::quoted(&plan.user)
+            ),
+        );
+    } else if !probe.owns {
+        plan.obstacle(
+            format!("the database {} does not belong to user {}, who cannot rename it", plan.database, plan.user),
+            "connect as its owner, or as a superuser",
         );
     }
 }
