@@ -29,7 +29,7 @@ pub(super) struct Args {
     /// The server's programs: a folder with initdb, postgres and psql
     #[arg(long, env = "SHOEBOX_DRILL_POSTGRES", value_name = "FOLDER", group = "server")]
     postgres: Option<PathBuf>,
-    /// A container of this image, or of Immich's own that fits the dump
+    /// A container of this image, or of that of Immich's own database
     #[arg(long, value_name = "IMAGE", num_args = 0..=1, default_missing_value = "", group = "server")]
     docker: Option<String>,
     /// Put no walls around the server: what the dump runs has your rights on this machine; for a dump that is trusted
@@ -50,8 +50,8 @@ pub(super) struct Args {
 }
 
 const EXAMPLES: &str = "\
-Which server: the best of this machine's that has the extensions which the dump needs; else a container, if docker answers (its
-image is fetched). It stands behind walls (bubblewrap, or the container): no network, no repository, and the dump is loaded by a
+Which server: the best of this machine's that has the extensions which the dump needs; else a container, if docker answers, of
+the image that Immich's own database has here, else of one of Immich's that fits (it is fetched). It stands behind walls (bubblewrap, or the container): no network, no repository, and the dump is loaded by a
 role without power. It listens to nobody else, and its data lies in TMPDIR: about twice the dump's size. Without one the dump
 is only read and its rows are counted: that is no success, and is said.
 
@@ -60,7 +60,7 @@ Examples:
   shoebox drill --assets 2000 --postgres /usr/lib/postgresql/18/bin
   shoebox drill --docker
 
-JSON: {\"snapshot\", \"server\", \"client\", \"refused\", \"no_server\", \"tables\", \"rows\", \"differences\": [{\"table\", \"expected\", \"found\"}], \"code\": [{\"kind\", \"name\", \"why\"}], \"of\", \"assets\", \"bytes\", \"unhashed\", \"wrong\": [{\"asset\", \"path\",
+JSON: {\"snapshot\", \"server\", \"client\", \"refused\", \"no_server\", \"next\", \"tables\", \"rows\", \"differences\": [{\"table\", \"expected\", \"found\"}], \"code\": [{\"kind\", \"name\", \"why\"}], \"of\", \"assets\", \"bytes\", \"unhashed\", \"wrong\": [{\"asset\", \"path\",
 \"fault\": \"damaged\"|\"checksum\"|\"size\"|\"unknown\"|\"missing\", …}], \"without_file\", \"seed\", \"failure\", \"remembered\"}. Exit code 3: it failed, or no server could be
 had and none was refused, or something runs in the database that is not Immich's (`code`)";
 
@@ -121,9 +121,9 @@ fn notes(report: &Report) -> Vec<String> {
     }
     if let Some(reason) = &report.no_server {
         notes.push(format!("note: the dump was read and not loaded: {}", printable(reason)));
-        notes.push(
-            "hint: `apt install postgresql` with what Immich needs, or docker, makes it a whole drill".to_owned(),
-        );
+    }
+    if let Some(next) = &report.next {
+        notes.push(format!("hint: {}", printable(next)));
     }
     if !report.remembered {
         notes.push("note: the repository is read-only: this drill is not remembered".to_owned());

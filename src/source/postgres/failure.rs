@@ -154,6 +154,9 @@ fn docker(text: &str, subject: &Subject) -> Option<Told> {
         told(format_args!("{docker} may not be used by this user"), hint)
     } else if any(text, &["Cannot connect to the Docker daemon", "failed to connect to the docker API"]) {
         told("the Docker daemon does not answer", "start it (`systemctl start docker`) and try again")
+    } else if any(text, &["Unable to find image", "No such image", "manifest unknown", "pull access denied"]) {
+        let hint = format!("`{docker} pull {container}` says why; `--docker IMAGE` takes another one");
+        told(format_args!("the image {container} is not on this machine, and cannot be fetched"), hint)
     } else if any(text, &["executable file not found", ": not found", "no such file or directory: unknown"]) {
         let hint =
             "name the container of the database, not the server's; Immich's compose file calls it immich_postgres";

@@ -69,6 +69,9 @@ pub struct Report {
     /// Why there was none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_server: Option<String>,
+    /// How to get one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
     /// Tables and rows that were loaded, or read.
     pub tables: u64,
     pub rows: u64,
@@ -143,6 +146,7 @@ fn report(dump: &SnapshotDump, options: &Options) -> Report {
         client: None,
         refused: false,
         no_server: None,
+        next: None,
         tables: 0,
         rows: 0,
         differences: Vec::new(),
@@ -180,8 +184,9 @@ fn expected(
             report.refused = true;
             Some(error.chain())
         }
-        Tried::None(why) => {
+        Tried::None { why, next } => {
             report.no_server = Some(why);
+            report.next = Some(next);
             None
         }
     };

@@ -1,12 +1,13 @@
 //! The server that a drill loads the dump into.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::{Options, stop_if_asked};
 use crate::base::{Error, Kind, Monitor, Result};
 use crate::repo::Repository;
 use crate::source::Access;
+use crate::source::installation::Installation;
 use crate::source::postgres::throwaway::{Programs, ThrowAway, Walls, Wanted, docker_answers, image};
 use crate::task::database::{self, Report, Rights};
 use crate::task::dump::SnapshotDump;
@@ -17,6 +18,9 @@ const SUPERUSER: &str = "postgres";
 /// Whose database it is there: nobody with power.
 pub(super) const OWNER: &str = "immich";
 const NEXT: &str = "install PostgreSQL (`apt install postgresql`) with what Immich needs, or docker";
+const NEXT_IN_CONTAINER: &str = "this is a container without docker: run `shoebox drill` on the machine itself; or put a PostgreSQL server \
+    with what Immich needs, and bubblewrap, into the image, and name its programs: \
+    SHOEBOX_DRILL_POSTGRES=/usr/lib/postgresql/17/bin";
 
 /// Which server to load the dump into.
 #[derive(Debug, Clone)]
@@ -25,7 +29,7 @@ pub enum Servers {
     Any { docker: OsString },
     /// The programs in this folder.
     Programs(PathBuf),
-    /// A container of this image; else of Immich's own that fits.
+    /// A container of this image; else of that of Immich's own database as it runs here; else of one that fits.
     Container { docker: OsString, image: Option<String> },
     /// None.
     None,
@@ -43,7 +47,10 @@ pub(super) enum Tried {
         error: Error,
     },
     /// None, and why.
-    None(String),
+    None {
+        why: String,
+        next: String,
+    },
 }
 
 /// A server that can be had.
@@ -66,13 +73,18 @@ pub(super) fn load(
     let info = &dump.record.dump;
     let wanted = Wanted { major: info.postgres.as_deref().and_then(major), extensions: info.extensions.clone() };
     let named = matches!(options.servers, Servers::Programs(_) | Servers::Container { .. });
-    let mut reasons = Vec::new();
+    let (mut reasons, mut next) = (Vec::new(), None);
     for candidate in options.servers.candidates(&wanted)? {
         stop_if_asked(monitor)?;
         match attempt(repository, dump, &candidate, &wanted, options, monitor)? {
             Ok(tried) => return Ok(tried),
             Err(error) if named => return Err(error),
-            Err(error) => reasons.push(error.chain()),
+            Err(error) => {
+                reasons.push(error.chain());
+                // What is to be done about a server of this machine is said for all of them.
+                let hint = error.next_step().filter(|_| matches!(candidate, Candidate::Container(..)));
+                next = next.or(hint.map(str::to_owned));
+            }
         }
     }
     let why = match (&options.servers, reasons.is_empty()) {
@@ -80,16 +92,40 @@ pub(super) fn load(
         (_, true) => "this machine has no PostgreSQL server, and docker does not answer".to_owned(),
         (_, false) => reasons.join("; "),
     };
-    match options.require_server {
-        true => Err(Error::new(Kind::NotFound, format_args!("no server can be had: {why}")).hint(NEXT)),
-        false => Ok(Tried::None(why)),
+    let next = next.unwrap_or_else(|| if is_in_container() { NEXT_IN_CONTAINER } else { NEXT }.to_owned());
+    if options.require_server {
+        return Err(Error::new(Kind::NotFound, format_args!("no server can be had: {why}")).hint(next));
     }
+    Ok(Tried::None { why, next })
+}
+
+/// True inside of docker's containers, podman's and systemd's.
+fn is_in_container() -> bool {
+    let is_said = std::env::var_os("container").is_some_and(|name| !name.is_empty());
+    is_said || ["/.dockerenv", "/run/.containerenv"].iter().any(|file| Path::new(file).exists())
+}
+
+/// The image that Immich's own database has here, since the dump came out of it; else one of Immich's own
+/// that fits.
+fn suitable_image(docker: &OsStr, wanted: &Wanted) -> String {
+    let installation = Installation::find(None, docker).ok();
+    let running = installation.as_ref().and_then(Installation::database).map(|container| container.image.clone());
+    let is_older = |image: &String| image_major(image).zip(wanted.major).is_some_and(|(has, wants)| has < wants);
+    running.filter(|image| !is_older(image)).unwrap_or_else(|| image(wanted))
+}
+
+/// The major version in a tag such as `14-vectorchord0.4.3` or `pg14-v0.2.0`.
+fn image_major(image: &str) -> Option<u32> {
+    let (_, tag) = image.split('@').next()?.rsplit_once(':')?;
+    let digits = tag.trim_start_matches("pg").split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
 }
 
 impl Servers {
     fn candidates(&self, wanted: &Wanted) -> Result<Vec<Candidate>> {
         let container = |docker: &OsString, chosen: Option<&String>| {
-            Candidate::Container(docker.clone(), chosen.cloned().unwrap_or_else(|| image(wanted)))
+            let image = chosen.cloned().unwrap_or_else(|| suitable_image(docker, wanted));
+            Candidate::Container(docker.clone(), image)
         };
         Ok(match self {
             Servers::None => Vec::new(),
@@ -165,4 +201,22 @@ fn is_of_the_dump(kind: Kind) -> bool {
 
 fn major(version: &str) -> Option<u32> {
     version.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_images_tag_says_which_postgresql_is_in_it() {
+        for (image, major) in [
+            ("ghcr.io/immich-app/postgres:14-vectorchord0.4.3-pgvectors0.2.0@sha256:bcf63357191b", Some(14)),
+            ("tensorchord/pgvecto-rs:pg16-v0.2.1", Some(16)),
+            ("registry:5000/postgres:17", Some(17)),
+            ("postgres:latest", None),
+            ("postgres", None),
+        ] {
+            assert_eq!(image_major(image), major, "{image}");
+        }
+    }
 }
