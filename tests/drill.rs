@@ -260,12 +260,13 @@ fn a_drill_that_is_told_to_end_takes_its_server_with_it_and_does_not_count() {
     let mut command = Command::cargo_bin("shoebox").unwrap();
     command.env("SHOEBOX_REPOSITORY", home.repo_path()).env("TMPDIR", &temporary);
     command.args(["drill", "--postgres", &format!("/usr/lib/postgresql/{}/bin", debian())]);
-    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let serves = || {
         let folders = fs::read_dir(&temporary).unwrap().flatten();
         folders.into_iter().any(|folder| folder.path().join("data/postmaster.pid").exists())
     };
     while !serves() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended without a server");
         std::thread::sleep(Duration::from_millis(5));
     }
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
