@@ -200,6 +200,10 @@ fn compose(text: &str, count: usize) -> std::process::Output {
     fs::write(folder.path().join(".env"), text).unwrap();
     let mut command = Command::new("docker-compose");
     command.arg("config").current_dir(&folder).env(OUTSIDE.0, OUTSIDE.1);
+    // Which is YAML too. In its own YAML version 2.26 loses a value that is a line's end alone.
+    if !is_version_1() {
+        command.args(["--format", "json"]);
+    }
     command.output().expect("docker-compose; `scripts/setup` installs it")
 }
 
