@@ -70,6 +70,10 @@ fn planted() -> Vec<(String, Vec<&'static str>)> {
             vec!["default public.evil.a: it calls pg_read_file"],
         ),
         (
+            "CREATE TABLE public.evil (a tsquery DEFAULT ts_rewrite('a'::tsquery, 'SELECT 1'));\n".into(),
+            vec!["default public.evil.a: it calls ts_rewrite"],
+        ),
+        (
             "CREATE TABLE public.evil (a text DEFAULT query_to_xml('SELECT 1', true, true, ''));\n".into(),
             vec!["default public.evil.a: it calls query_to_xml"],
         ),

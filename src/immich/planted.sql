@@ -6,7 +6,7 @@ WITH extended AS (
   -- Everybody may call them, and none of them runs SQL out of a text, ends sessions or writes anything but its result.
   SELECT proname FROM pg_proc WHERE oid < 16384 GROUP BY proname
   HAVING bool_and(has_function_privilege('public', oid, 'EXECUTE'))
-     AND proname !~ '_to_xml|^lo_|^lo(read|write)$|^ts_stat|^set_config|^pg_(notify|sleep|logical|replication|terminate|cancel|try_advisory|advisory|create)'
+     AND proname !~ '_to_xml|^lo_|^lo(read|write)$|^ts_(stat|rewrite)|^set_config|^pg_(notify|sleep|logical|replication|drop|copy|terminate|cancel|try_advisory|advisory|create)'
   UNION
   SELECT proname FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
     JOIN pg_extension e ON e.oid = d.refobjid
