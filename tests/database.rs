@@ -85,6 +85,26 @@ fn the_database_comes_back_on_the_same_and_on_newer_servers() {
     }
 }
 
+#[test]
+fn however_pg_dump_was_asked_to_write_it_the_database_comes_back() {
+    let server = Postgres::start(debian());
+    server.create_database("immich");
+    server.load("immich", &sample_library(1, Era::New).sql());
+    let expected = contents(&server, "immich");
+    let asked: [&[&str]; 4] = [
+        &["--clean"],
+        &["--clean", "--create", "--no-owner", "--no-privileges"],
+        &["--quote-all-identifiers"],
+        &["--quote-all-identifiers", "--clean", "--use-set-session-authorization"],
+    ];
+    for (number, arguments) in asked.into_iter().enumerate() {
+        let dump = run(server.client("pg_dump", "immich").args(arguments)).stdout;
+        let name = format!("immich{number}");
+        restore(&with_dump(&String::from_utf8(dump).unwrap()), &to(&server, &name));
+        assert_eq!(contents(&server, &name), expected, "{arguments:?}");
+    }
+}
+
 /// The rows that a dump's COPY blocks have, by table and columns.
 fn rows(dump: &str) -> BTreeMap<String, Vec<&str>> {
     let (mut all, mut open): (BTreeMap<String, Vec<&str>>, Option<String>) = Default::default();

@@ -109,8 +109,9 @@ impl<'a> Rules<'a> {
             "SET" => self.set(statement),
             "SELECT" => select(statement),
             "CREATE" => self.create(statement),
+            "ALTER" if is_drop(statement) => dropped(),
             "ALTER" => self.alter(statement),
-            "DROP" => Fate::Omit(Reason::new("DROP left out", "nothing of Immich is there before the restore begins")),
+            "DROP" => dropped(),
             "COMMENT" => comment(statement),
             "GRANT" | "REVOKE" => role::privilege(statement, self.target, &self.extensions, &self.owners),
             "SECURITY" if statement.begins("SECURITY LABEL") => {
@@ -240,6 +241,17 @@ impl<'a> Rules<'a> {
 /// True for the settings that pg_dump writes.
 fn is_dumps_own(name: &str) -> bool {
     Target::file().settings.contains(name) || matches!(name, "transaction_timeout" | "default_transaction_read_only")
+}
+
+fn dropped() -> Fate {
+    Fate::Omit(Reason::new("DROP left out", "nothing of Immich is there before the restore begins"))
+}
+
+/// True for what `pg_dump --clean` writes before its DROP statements.
+fn is_drop(statement: &Statement) -> bool {
+    let taken = ["DROP CONSTRAINT", "DROP DEFAULT", "DISABLE ROW LEVEL SECURITY"];
+    let of = ["ALTER TABLE", "ALTER DOMAIN", "ALTER MATERIALIZED VIEW", "ALTER VIEW"];
+    of.iter().any(|kind| statement.begins(kind)) && taken.iter().any(|phrase| statement.find(phrase).is_some())
 }
 
 fn database() -> Fate {

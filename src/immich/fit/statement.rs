@@ -27,9 +27,14 @@ impl<'a> Statement<'a> {
         self.tokens.get(index).map(|token| token.kind)
     }
 
-    /// True if token `index` is the bare word or the symbol `expected`.
+    /// True if token `index` is the bare word or the symbol `expected`; of a name, which is written in small letters, also
+    /// where it is quoted (`pg_dump --quote-all-identifiers`).
     pub fn is(&self, index: usize, expected: &str) -> bool {
-        matches!(self.kind(index), Some(Kind::Word | Kind::Symbol)) && self.word(index).eq_ignore_ascii_case(expected)
+        match self.kind(index) {
+            Some(Kind::Word | Kind::Symbol) => self.word(index).eq_ignore_ascii_case(expected),
+            Some(Kind::Name) => self.name(index).as_deref() == Some(expected) && is_name(expected),
+            _ => false,
+        }
     }
 
     /// True if the words from `index` on are those of `phrase`.
@@ -77,4 +82,8 @@ impl<'a> Statement<'a> {
 /// `name` as an identifier in quotes.
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+/// True for what cannot be one of SQL's own words in a phrase of ours: those have capital letters.
+fn is_name(word: &str) -> bool {
+    !word.chars().any(|letter| letter.is_ascii_uppercase())
 }
