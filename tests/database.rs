@@ -472,6 +472,23 @@ CREATE SUBSCRIPTION moved CONNECTION 'host=old dbname=immich' PUBLICATION all_ta
 CREATE PUBLICATION all_tables FOR ALL TABLES WITH (publish = 'insert');
 CREATE DEFAULT CONVERSION public.c FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8;
 CREATE ACCESS METHOD heap2 TYPE TABLE HANDLER heap_tableam_handler;
+CREATE TEXT SEARCH PARSER public.words (
+    START = prsd_start,
+    GETTOKEN = prsd_nexttoken,
+    END = prsd_end,
+    LEXTYPES = prsd_lextype );
+CREATE TEXT SEARCH CONFIGURATION public.plain (
+    PARSER = public.words );
+CREATE TEXT SEARCH TEMPLATE public.stems (
+    LEXIZE = dsimple_lexize );
+CREATE OPERATOR FAMILY public.backwards USING btree;
+CREATE OPERATOR CLASS public.backwards_ops
+    FOR TYPE integer USING btree FAMILY public.backwards AS
+    OPERATOR 1 >(integer,integer);
+CREATE TABLE public.far_away (
+    id integer
+);
+CREATE INDEX far_away_id ON public.far_away USING btree (id public.backwards_ops);
 COPY cron.job (jobid, schedule) FROM stdin;
 1\t0 3 * * *
 \\.
@@ -501,7 +518,10 @@ GRANT SELECT ON TABLE public.far TO postgres;
         assert!(told.iter().any(|told| told.contains(what)), "{what}: {told:?}");
     }
     let tables = "SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'f')";
-    assert_eq!(server.psql("immich", tables), "album,asset,smart_search,user");
+    assert_eq!(server.psql("immich", tables), "album,asset,far_away,smart_search,user");
+    let kinds = "SELECT (SELECT count(*) FROM pg_index WHERE indrelid = 'far_away'::regclass)
+        + (SELECT count(*) FROM pg_opfamily WHERE opfname = 'backwards') + (SELECT count(*) FROM pg_ts_config WHERE cfgname = 'plain')";
+    assert_eq!(server.psql("immich", kinds), "0");
 }
 
 /// Immich's own change of a file that it restores: after `OWNER TO ` the user's name is written over what is there, byte by byte;

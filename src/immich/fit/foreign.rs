@@ -15,7 +15,7 @@ use crate::immich::copy::Header;
 use crate::immich::tables::Table;
 
 /// Kinds of objects that Immich never makes, as they stand after CREATE, ALTER, COMMENT ON or GRANT … ON.
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 19] = [
     "EVENT TRIGGER",
     "FOREIGN TABLE",
     "FOREIGN DATA WRAPPER",
@@ -31,7 +31,14 @@ const KINDS: [&str; 15] = [
     "LANGUAGE",
     "TRUSTED LANGUAGE",
     "PROCEDURAL LANGUAGE",
+    "TEXT SEARCH PARSER",
+    "TEXT SEARCH TEMPLATE",
+    "OPERATOR FAMILY",
+    "OPERATOR CLASS",
 ];
+/// Those of them that lie in a schema, and that other objects name.
+const NAMED: [&str; 5] =
+    ["FOREIGN TABLE", "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE", "OPERATOR FAMILY", "OPERATOR CLASS"];
 const ALWAYS_THERE: [&str; 4] = ["public", "pg_catalog", "information_schema", "vectors"];
 /// Types of the extensions that Immich needs.
 const TYPES: [&str; 12] = [
@@ -73,7 +80,7 @@ impl Foreign {
         }
         let object = pairs(statement).next();
         if is_of_a_kind(statement) {
-            self.lose(object.filter(|_| statement.has_at(1, "FOREIGN TABLE")));
+            self.lose(object.filter(|_| NAMED.iter().any(|kind| statement.has_at(1, kind))));
             return Some(reason(
                 "what Immich never makes left out (event triggers, foreign servers, subscriptions, …)",
             ));
@@ -117,7 +124,7 @@ impl Foreign {
 
     fn lose(&mut self, object: Option<Name>) {
         if self.gone.len() < MOST {
-            self.gone.extend(object);
+            self.gone.extend(object.filter(|name| !is_immichs(name)));
         }
     }
 
