@@ -365,6 +365,46 @@ fn repair_catalog_reads_such_a_night_again_and_a_reading_that_is_lost_is_made_ag
     }
 }
 
+/// The names of people in what `scripts/recover` makes of the newest snapshot; its exit code and what it says.
+fn recovered_people(home: &Home) -> (BTreeSet<String>, i32, String) {
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/recover");
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(script).arg(home.repo_path()).arg(folder.path()).output().unwrap();
+    let list = fs::read_to_string(folder.path().join("database/library.jsonl")).unwrap();
+    let names = list.lines().filter_map(|line| match serde_json::from_str(line).unwrap() {
+        Record::Person(person) => Some(person.name),
+        _ => None,
+    });
+    (names.collect(), output.status.code().unwrap(), said(&output))
+}
+
+#[test]
+fn a_recovery_without_shoebox_takes_the_list_that_was_read_again_and_else_the_records_own() {
+    let home = home();
+    night(&home, &Library::new().dump());
+    forget_people(&home);
+    assert_eq!(recovered_people(&home).0, BTreeSet::new());
+    shoebox(&home, &["repair", "catalog"]);
+    let (names, code, said) = recovered_people(&home);
+    assert_eq!((names, code), (["Cat", "Oma"].map(str::to_owned).into(), 0), "{said}");
+
+    let reading = home.repo_path().join(format!("readings/{}.json", snapshots(&home)[0]));
+    let whole = fs::read_to_string(&reading).unwrap();
+    let mut lost: Value = serde_json::from_str(&whole).unwrap();
+    lost["library"]["chunks"][0]["hash"] = "0".repeat(64).into();
+    let mut older: Value = serde_json::from_str(&whole).unwrap();
+    older["reader"] = 1.into();
+    let mut anothers: Value = serde_json::from_str(&whole).unwrap();
+    anothers["snapshot"] = "2020-01-01T000000Z".into();
+    for (text, code) in [(lost.to_string(), 3), ("{".to_owned(), 3), (older.to_string(), 0), (anothers.to_string(), 0)]
+    {
+        fs::write(&reading, &text).unwrap();
+        let (names, found, said) = recovered_people(&home);
+        assert_eq!((names, found), (BTreeSet::new(), code), "{text}: {said}");
+        assert_eq!(said.contains("readings/"), code == 3, "{said}");
+    }
+}
+
 #[test]
 fn what_was_read_again_stays_through_a_prune_and_goes_with_its_snapshot() {
     let home = home();

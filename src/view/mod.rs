@@ -236,7 +236,7 @@ impl View {
         let state = self.state_of(&found);
         state.with(|db| {
             let bytes = state.bytes(ino, || match found {
-                Found::Top(Place::Readme) => Ok(Bytes::Text(top::README)),
+                Found::Top(Place::Readme) => top::readme(&state, db).map(Bytes::Text),
                 Found::Top(_) => Err(Error::invalid("not a file")),
                 Found::In(number, spot) => self.snapshot_at(&state, db, number)?.bytes(spot),
             })?;

@@ -140,7 +140,7 @@ impl At<'_> {
                 let file = self.file(row)?;
                 match (file.kind, file.content) {
                     (0, Some(content)) => self.content(content, file.size),
-                    (0, None) if file.size == 0 => Ok(Bytes::Text("")),
+                    (0, None) if file.size == 0 => Ok(Bytes::Text("".into())),
                     (0, None) => Err(Error::damaged(format_args!("{} has no content", file.name.escape_ascii()))),
                     _ => Err(Error::invalid("not a file")),
                 }

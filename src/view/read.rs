@@ -37,7 +37,7 @@ impl Source for Contents {
 pub(super) enum Bytes {
     Content(i64, u64),
     Stream(Arc<Stream>),
-    Text(&'static str),
+    Text(Arc<str>),
 }
 
 impl Bytes {

@@ -48,6 +48,8 @@ pub(super) struct State {
     /// By time and place: the row of the folder.
     pub places: Mutex<LruCache<(i64, i64), u64>>,
     pub snapshots: OnceLock<Vec<Named>>,
+    /// What `README.txt` says.
+    pub readme: OnceLock<Arc<str>>,
     pub totals: OnceLock<(u64, u64)>,
 }
 
@@ -79,6 +81,7 @@ impl State {
             folders: Mutex::new(LruCache::new(OPENED)),
             places: Mutex::new(LruCache::new(NUMBERS)),
             snapshots: OnceLock::new(),
+            readme: OnceLock::new(),
             totals: OnceLock::new(),
         })
     }

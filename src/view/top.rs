@@ -4,6 +4,9 @@
 //! summer time ends, has its seconds and its offset from UTC too: `2026-11-22 03.00.41 +01`. So a name depends on no other
 //! snapshot but those of its minute, and none is used twice.
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
 use jiff::tz::TimeZone;
 use rusqlite::Connection;
 
@@ -11,13 +14,14 @@ use super::ino::{Ino, Place, ROOT, Spot};
 use super::state::State;
 use super::{Entry, Node, View};
 use crate::base::{Error, Result, SnapshotId};
+use crate::catalog::query::snapshot::newest_schema;
 use crate::catalog::query::view::{self as ask, Snapshot};
-use std::ops::ControlFlow;
+use crate::immich;
 
 const MINUTE: i64 = 60;
 
-/// What `README.txt` says.
-pub(super) const README: &str = "\
+/// What `README.txt` says of every repository.
+const README: &str = "\
 This folder shows the snapshots of a photo library (Immich), read-only. Nothing here can be changed or deleted.
 
 latest/                      the newest snapshot
@@ -37,6 +41,22 @@ same name, the later one has a few letters of its id in brackets.
 A photo that was damaged on the backup disk cannot be opened (input/output error): it is never shown wrongly.
 Photos of the locked folder are only shown when the backup was opened with --locked.
 ";
+
+/// What `README.txt` says: also that the newest snapshot is of an Immich that is newer than this shoebox.
+pub(super) fn readme(state: &State, db: &Connection) -> Result<Arc<str>> {
+    if let Some(known) = state.readme.get() {
+        return Ok(known.clone());
+    }
+    let newer = immich::newer_than_known(newest_schema(db)?.as_deref());
+    let text = newer.map_or_else(|| README.to_owned(), |newer| format!("{README}\n{}\n", sentence(&newer)));
+    Ok(state.readme.get_or_init(|| text.into()).clone())
+}
+
+/// The words with a capital letter and a stop.
+fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).chain(['.']).collect()
+}
 
 /// A snapshot and its name.
 #[derive(Debug, Clone)]
@@ -109,7 +129,7 @@ impl View {
     pub(super) fn top_node(&self, state: &State, db: &Connection, place: Place, ino: Ino) -> Result<Node> {
         let mtime = self.top_mtime(db)?;
         match place {
-            Place::Readme => Ok(Node::file(ino, README.len() as u64, mtime)),
+            Place::Readme => Ok(Node::file(ino, readme(state, db)?.len() as u64, mtime)),
             Place::Latest(number) => Ok(Node::symlink(ino, self.latest_target(db, number)?.len() as u64, mtime)),
             // Who keeps a listing sees by the time that a snapshot was forgotten, too.
             _ => Ok(Node::folder(ino, state.generation.published())),

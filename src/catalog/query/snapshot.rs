@@ -26,6 +26,12 @@ pub fn newest_good(db: &Connection) -> Result<Option<i64>> {
     Ok(db.prepare_cached("SELECT max(time) FROM snapshot WHERE good = 1")?.query_row((), |row| row.get(0))?)
 }
 
+/// The newest migration that the database of the newest good snapshot has had.
+pub fn newest_schema(db: &Connection) -> Result<Option<String>> {
+    let sql = "SELECT json_extract(record, '$.dump.schema') FROM snapshot WHERE good = 1 ORDER BY time DESC LIMIT 1";
+    Ok(db.prepare_cached(sql)?.query_row((), |row| row.get(0)).optional()?.flatten())
+}
+
 /// The number that was given last, as far as this catalog knows; 0 where there was none.
 pub fn last_number(db: &Connection) -> Result<u16> {
     let sql = "SELECT coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'number'), 0)";
