@@ -9,8 +9,10 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use shoebox::base::monitor::Silent;
 use shoebox::base::{Kind, SnapshotId};
+use shoebox::repo::notes::What;
 use shoebox::repo::prune::Options as Pruning;
 use shoebox::repo::{Repository, Session, SnapshotRecord};
+use shoebox::task::acknowledge::acknowledge;
 use shoebox::task::check::{Extent, check};
 use shoebox::task::forget::{self, Choice, Policy};
 use shoebox::task::prune::prune;
@@ -50,6 +52,10 @@ fn forgetting(choice: Choice) -> forget::Options {
     forget::Options { choice, zone: TimeZone::UTC, now: Timestamp::now(), accept_clock: false, apply: true }
 }
 
+fn last_one() -> Policy {
+    Policy { keep: vec![(forget::policy::Every::Snapshot, forget::policy::Count::Of(1))], ..Policy::default() }
+}
+
 fn known(repository: &Repository) -> Vec<SnapshotId> {
     let db = repository.catalog().unwrap().connect().unwrap();
     shoebox::catalog::query::snapshot::ids(&db).unwrap()
@@ -68,10 +74,12 @@ fn one_night_under_a_clock_that_was_ahead_stops_no_backup_and_is_forgotten_by_na
     let red = told.iter().find(|finding| finding.what.contains("still to come")).unwrap();
     assert!(red.red && red.next.contains(&format!("shoebox forget {AHEAD} --apply")), "{red:?}");
 
-    // Retention leaves it alone, and nothing that it needs is given back while it is there.
-    let policy =
-        Policy { keep: vec![(forget::policy::Every::Snapshot, forget::policy::Count::Of(1))], ..Policy::default() };
-    let report = forget::forget(&repository, &forgetting(Choice::ByPolicy(policy)), &Silent).unwrap();
+    // No rule forgets until a person says that the clock is right, and nothing that it needs is given back while it is there.
+    let by_rule = forgetting(Choice::ByPolicy(last_one()));
+    let refused = forget::forget(&repository, &by_rule, &Silent).unwrap_err();
+    assert!(refused.next_step().unwrap().contains(&format!("shoebox forget {AHEAD} --apply")), "{refused:?}");
+    let accepted = forget::Options { accept_clock: true, ..by_rule };
+    let report = forget::forget(&repository, &accepted, &Silent).unwrap();
     let gone: Vec<_> = report.fates.iter().filter(|fate| fate.reasons.is_empty()).map(|fate| fate.record.id).collect();
     assert_eq!(gone, [first]);
     let pruning = Pruning { max_unused: 0, grace: SignedDuration::ZERO, now: Timestamp::now() };
@@ -94,6 +102,109 @@ fn a_snapshot_whose_time_came_is_taken_in_like_any_other() {
     drop(Session::begin(&home.repository(), "look", &Silent).unwrap());
     assert_eq!(known(&home.repository()), [then, first, third]);
     assert!(check(&home.repository(), Extent::All, &Silent).unwrap().findings.is_empty());
+}
+
+/// Two nights of the past, and after them `nights` that the clock dated to `ahead` from now and later, each with a photo of its own.
+fn nights_ahead(nights: u8, ahead: SignedDuration) -> (Home, Vec<SnapshotId>) {
+    let (home, now) = (Home::new(), SnapshotId::at(Timestamp::now()).seconds());
+    let day = 86_400;
+    let past = [now - 2 * day, now - day];
+    let future = (0..i64::from(nights)).map(|night| now + ahead.as_secs() + night * day);
+    for (number, time) in past.into_iter().chain(future).enumerate() {
+        home.write(format!("upload/{number}.jpg"), format!("the photo of night {number}").as_bytes());
+        let made = home.backup().record.id;
+        let id = SnapshotId::from_seconds(time).unwrap();
+        rewrite(&home.repository(), made, |record| record.id = id);
+    }
+    let ids = home.repository().ids_to_come().unwrap();
+    (home, ids)
+}
+
+#[test]
+fn no_number_of_nights_under_any_clock_stops_a_backup_and_nothing_is_forgotten_until_a_person_looks() {
+    let hours = SignedDuration::from_hours;
+    let offsets = [hours(2), hours(47), hours(24 * 10), hours(24 * 365 * 50)];
+    for (nights, ahead) in (1..=5).flat_map(|nights| offsets.map(|ahead| (nights, ahead))) {
+        let case = format!("{nights} nights, {ahead} ahead");
+        let (home, aside) = nights_ahead(nights, ahead);
+        let repository = home.repository();
+        assert_eq!(aside.len(), usize::from(nights), "{case}");
+        for night in 0..2 {
+            home.write(format!("upload/after-{night}.jpg"), format!("a photo after it, {night}").as_bytes());
+            let report = home.backup();
+            assert!(!aside.contains(&report.record.id) && report.record.is_good(), "{case}");
+            assert!(report.problems.iter().any(|problem| problem.subject == "the clock"), "{case}");
+            assert_eq!(known(&repository).last(), Some(&report.record.id), "{case}");
+            assert_eq!(report.record.files.new_contents, 1, "{case}: what is stored is not stored twice");
+        }
+        assert!(findings(&repository).iter().any(|finding| finding.red && finding.what.contains("still to come")));
+        let by_rule = forgetting(Choice::ByPolicy(last_one()));
+        let refused = forget::forget(&repository, &by_rule, &Silent).unwrap_err();
+        assert_eq!(refused.kind(), Kind::Refused, "{case}");
+        let pruning = Pruning { max_unused: 0, grace: SignedDuration::ZERO, now: Timestamp::now() };
+        assert_eq!(prune(&repository, &pruning, false, false, &Silent).unwrap_err().kind(), Kind::Refused, "{case}");
+        assert!(check(&repository, Extent::All, &Silent).unwrap().findings.is_empty(), "{case}");
+
+        // It was the clock before: they go by name. It is that of now: their time comes, and all of them are there.
+        if nights % 2 == 1 {
+            let named = Choice::Named(aside.iter().map(ToString::to_string).collect());
+            forget::forget(&repository, &forgetting(named), &Silent).unwrap();
+            assert_eq!(known(&repository).len(), 4, "{case}");
+            prune(&repository, &pruning, true, false, &Silent).unwrap();
+        } else {
+            for (day, id) in (10..).zip(&aside) {
+                let then = Timestamp::now() - SignedDuration::from_hours(24 * day);
+                rewrite(&repository, *id, |record| record.id = SnapshotId::at(then));
+            }
+            drop(Session::begin(&repository, "look", &Silent).unwrap());
+            assert_eq!(known(&repository).len(), 4 + usize::from(nights), "{case}");
+        }
+        assert!(home.backup().problems.iter().all(|problem| problem.subject != "the clock"), "{case}");
+        assert!(!findings(&repository).iter().any(|finding| finding.what.contains("still to come")), "{case}");
+        assert!(check(&repository, Extent::All, &Silent).unwrap().findings.is_empty(), "{case}");
+    }
+}
+
+#[test]
+fn an_alarm_that_was_acknowledged_under_a_clock_ahead_silences_none_of_now() {
+    let home = Home::new();
+    let photos: Vec<_> =
+        (0..10).map(|n| home.write(format!("upload/{n}.jpg"), format!("photo {n}").as_bytes())).collect();
+    let repository = home.repository();
+    home.backup();
+    tick();
+    let ahead = home.backup().record.id;
+    rewrite(&repository, ahead, |record| {
+        record.id = AHEAD.parse().unwrap();
+        record.alarm = vec!["fewer files".to_owned()];
+    });
+    repository.add_note(What::Acknowledgement { snapshot: AHEAD.parse().unwrap() }).unwrap();
+    photos.iter().for_each(|photo| fs::remove_file(photo).unwrap());
+    let record = home.backup().record;
+    assert!(!record.alarm.is_empty());
+    let alarming = repository.alarming(&repository.notes().unwrap()).unwrap();
+    assert_eq!(alarming.map(|record| record.id), Some(record.id));
+    assert_eq!(acknowledge(&repository, "latest").unwrap().snapshot, record.id);
+    assert!(repository.alarming(&repository.notes().unwrap()).unwrap().is_none());
+}
+
+#[test]
+fn sixty_thousand_snapshots_are_warned_of_long_before_there_can_be_no_more() {
+    let home = Home::new();
+    home.backup();
+    let repository = home.repository();
+    let warned = || findings(&repository).into_iter().find(|finding| finding.what.contains("at 65,535 no more"));
+    // What is in the records does not matter to their number.
+    let place = |seconds: i64| {
+        let id = SnapshotId::from_seconds(seconds).unwrap();
+        fs::write(repository.root().join(format!("snapshots/{id}.json")), "{}").unwrap();
+    };
+    (1..59_999).for_each(place);
+    assert_eq!(repository.snapshot_ids().unwrap().len(), 59_999);
+    assert_eq!(warned(), None);
+    place(59_999);
+    let warning = warned().unwrap();
+    assert!(!warning.red && warning.what.contains("60000 snapshots") && warning.next.contains("shoebox forget"));
 }
 
 #[test]

@@ -64,7 +64,8 @@ fn told(error: &Error) -> String {
 #[test]
 fn the_database_comes_back_on_the_same_and_on_newer_servers() {
     let source = Postgres::start(debian());
-    for (era, tool) in [(Era::New, DumpTool::PgDump), (Era::Old, DumpTool::PgDumpall)] {
+    for (era, tool) in [(Era::Groups, DumpTool::PgDump), (Era::New, DumpTool::PgDump), (Era::Old, DumpTool::PgDumpall)]
+    {
         let home = sample(&source, era, tool);
         let expected = contents(&source, "immich");
         assert!(expected.len() > 10, "{expected:?}");
@@ -102,6 +103,27 @@ fn however_pg_dump_was_asked_to_write_it_the_database_comes_back() {
         let name = format!("immich{number}");
         restore(&with_dump(&String::from_utf8(dump).unwrap()), &to(&server, &name));
         assert_eq!(contents(&server, &name), expected, "{arguments:?}");
+    }
+}
+
+/// What Immich's manual has people send a dump through before they load it.
+const RECIPE: &str = r"s/SELECT pg_catalog.set_config('search_path', '', false);/SELECT pg_catalog.set_config('search_path', 'public, pg_catalog', true);/g";
+
+#[test]
+fn a_dump_that_went_through_the_sed_of_immichs_manual_comes_back() {
+    let source = Postgres::start(debian());
+    let home = sample(&source, Era::Groups, DumpTool::PgDump);
+    let expected = contents(&source, "immich");
+    for tool in ["pg_dump", "pg_dumpall"] {
+        let dump = run(source.client(tool, "immich").args(["--clean", "--if-exists"])).stdout;
+        fs::write(home.dump_path(), dump).unwrap();
+        let rewritten = run(Command::new("sed").arg(RECIPE).arg(home.dump_path())).stdout;
+        assert!(String::from_utf8_lossy(&rewritten).contains("'public, pg_catalog', true"));
+        fs::write(home.dump_path(), rewritten).unwrap();
+        back_up(&home, DumpSource::File(home.dump_path()), Some("immich"));
+        let server = Postgres::start(debian());
+        restore(&home, &to(&server, "immich"));
+        assert_eq!(contents(&server, "immich"), expected, "{tool}");
     }
 }
 

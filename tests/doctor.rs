@@ -137,6 +137,16 @@ fn a_machine_that_is_well_is_told_to_be() {
 }
 
 #[test]
+fn an_immich_that_is_newer_than_this_shoebox_is_told_and_is_nothing_wrong() {
+    let machine = Machine::new();
+    machine.shoebox(&["init"]).ends(0);
+    machine.database.psql("immich", "INSERT INTO kysely_migrations VALUES ('1899999999999-Future', '2030-03-17')");
+    let said = machine.shoebox(&["doctor"]).ends(0);
+    let words = "this Immich is newer than this shoebox (its newest migration is 1899999999999-Future): photos and database are safe";
+    tells(&said, "!", words, "install the newest shoebox");
+}
+
+#[test]
 fn what_is_wrong_is_named_with_what_mends_it() {
     let machine = Machine::new();
     machine.say_containers(false);

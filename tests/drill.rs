@@ -25,14 +25,13 @@ use support::{Era, Postgres, SampleLibrary, sample_library, shared};
 
 /// What pg_dump and pg_dumpall print of the sample library's database in that era. Made once: servers take their time.
 fn dumped(era: Era) -> &'static [u8] {
-    static DUMPS: [OnceLock<Vec<u8>>; 2] = [const { OnceLock::new() }; 2];
-    let at = usize::from(era == Era::Old);
-    DUMPS[at].get_or_init(|| {
+    static DUMPS: [OnceLock<Vec<u8>>; 3] = [const { OnceLock::new() }; 3];
+    DUMPS[era as usize].get_or_init(|| {
         let server = Postgres::start(debian());
         server.create_database("immich");
         server.load("immich", &sample_library(1, era).sql());
         let mut client = match era {
-            Era::New => server.client("pg_dump", "immich"),
+            Era::Groups | Era::New => server.client("pg_dump", "immich"),
             Era::Old => server.client("pg_dumpall", "immich"),
         };
         support::run(client.args(["--clean", "--if-exists"])).stdout

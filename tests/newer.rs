@@ -1,6 +1,9 @@
 //! An Immich that is newer than shoebox: people of cluster groups, nights whose people an older reader missed, and what is not known.
 
 mod backup_library;
+#[path = "service/receiver.rs"]
+#[allow(dead_code)]
+mod receiver;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -426,6 +429,41 @@ fn what_was_read_again_stays_through_a_prune_and_goes_with_its_snapshot() {
     assert_eq!(people(&home, view::Options::default()), all);
 }
 
+#[test]
+fn an_immich_that_is_newer_is_in_the_message_of_a_night_that_went_well() {
+    let (home, receiver) = (home(), receiver::Receiver::start());
+    home.write_dump(&Library { migration: "1899999999999-Future", ..Library::new() }.dump());
+    let settings = home.dir.path().join("shoebox.toml");
+    let text = format!(
+        "repository = {:?}\n[backup]\nupload-location = {:?}\ndump = {:?}\n[run]\ndrill-every = \"never\"\n[notify]\non = [\"success\"]\nwebhook-url = {:?}\nntfy-url = {:?}\n",
+        home.repo_path(),
+        home.upload(),
+        home.dump_path(),
+        receiver.url("hook"),
+        receiver.url("topic"),
+    );
+    fs::write(&settings, text).unwrap();
+    fs::set_permissions(&settings, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let run = shoebox(&home, &["--config", settings.to_str().unwrap(), "run", "--once"]);
+    assert!(run.status.success(), "{}", said(&run));
+    for path in ["/hook", "/"] {
+        let told = receiver.to(path).remove(0).json()["message"].to_string();
+        assert!(
+            told.contains("this Immich is newer than this shoebox (its newest migration is 18999"),
+            "{path}: {told}"
+        );
+    }
+}
+
+/// What the README of a mount says.
+fn readme(home: &Home) -> String {
+    let view = open(home, view::Options { time_zone: TimeZone::UTC, ..Default::default() });
+    let node = view.resolve(ROOT, b"README.txt").unwrap();
+    let text = view.read(node.ino, 0, 1 << 20, <[u8]>::to_vec).unwrap();
+    assert_eq!(text.len() as u64, node.size);
+    String::from_utf8(text).unwrap()
+}
+
 /// What a night says of a dump that is not as known: exit code, and all that was printed by backup and status.
 fn told(home: &Home, dump: &str) -> (i32, String, String) {
     home.write_dump(dump);
@@ -449,6 +487,11 @@ fn an_immich_that_is_newer_than_known_is_said_to_be_so_and_its_night_is_good() {
     assert!(backup.contains(words), "{backup}");
     assert!(status.contains(words), "{status}");
     assert!(said(&shoebox(&home, &["snapshots"])).contains(words));
+    let sentence = format!("\nThis{}.\n", &words[4..]);
+    assert!(readme(&home).ends_with(&sentence), "{}", readme(&home));
+    wait_for_the_next_second();
+    night(&home, &Library::new().dump());
+    assert!(!readme(&home).contains("newer"), "the newest snapshot counts");
 }
 
 #[test]

@@ -22,7 +22,7 @@ use shoebox::task::restore::whole::{Options, Report, restore};
 use shoebox::task::status::{Limits, status};
 
 use support::postgres::debian;
-use support::{Era, Postgres, sample_library};
+use support::{Era, Postgres, sample_library, whole_restore as options};
 
 use backup_library::{ANN, Home, noise, set_mtime, tree};
 
@@ -106,18 +106,6 @@ fn library(disk: &[Photo], database: &[Photo]) -> Home {
     home.write(format!("profile/{ANN}/ann.webp"), b"Ann");
     home.write_dump(&dump(database));
     home
-}
-
-fn options(to: &Path) -> Options {
-    Options {
-        snapshot: "latest".into(),
-        to: to.to_owned(),
-        external: Vec::new(),
-        accept_non_empty: false,
-        overwrite: false,
-        as_on_disk: false,
-        dry_run: false,
-    }
 }
 
 fn restored(home: &Home) -> (PathBuf, Report, Vec<Problem>) {

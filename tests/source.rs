@@ -72,7 +72,9 @@ fn both_clients_dump_the_sample_library_by_url() {
 #[test]
 fn both_states_and_eras_of_the_sample_library_load_and_dump() {
     let server = Postgres::start(debian());
-    for (state, era, table) in [(2, Era::New, "asset"), (1, Era::Old, "assets"), (2, Era::Old, "assets")] {
+    for (state, era, table) in
+        [(2, Era::Groups, "asset"), (2, Era::New, "asset"), (1, Era::Old, "assets"), (2, Era::Old, "assets")]
+    {
         let library = sample_library(state, era);
         let name = format!("immich {state} {era:?}");
         server.create_database(&name);

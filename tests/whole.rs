@@ -1,6 +1,7 @@
 //! Everything back: UPLOAD_LOCATION as a snapshot holds it, into a new folder.
 
 mod backup_library;
+mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -16,20 +17,9 @@ use shoebox::base::{Kind, Monitor, Phase, Problem};
 use shoebox::repo::Repository;
 use shoebox::task::backup::{External, backup};
 use shoebox::task::restore::whole::{Options, Report, restore};
+use support::whole_restore as options;
 
 const FOLDERS: [&str; 6] = ["backups", "encoded-video", "library", "profile", "thumbs", "upload"];
-
-fn options(to: &Path) -> Options {
-    Options {
-        snapshot: "latest".into(),
-        to: to.to_owned(),
-        external: Vec::new(),
-        accept_non_empty: false,
-        overwrite: false,
-        as_on_disk: false,
-        dry_run: false,
-    }
-}
 
 /// Restores; nothing may be left out.
 #[track_caller]

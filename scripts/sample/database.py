@@ -4,10 +4,10 @@ import re
 from datetime import datetime, timezone
 
 from .story import EXTERNAL_ROOT, USERS, Asset, Story, ident
-from .tables import ENUMS, tables
+from .tables import ENUMS, GROUPS_KEYS, tables
 
 PLACES = {"Roma": (41.8919, 12.5113, "Lazio", "Italy", "IT"), "Berlin": (52.52437, 13.41053, "Berlin", "Germany", "DE")}
-VERSIONS = {"new": "3.1.0", "old": "1.132.3"}
+VERSIONS = {"groups": "3.3.1", "new": "3.1.0", "old": "1.132.3"}
 PREFIX = {"new": "/data/", "old": "upload/"}
 BORN = datetime(2026, 4, 1, 12, 0, 0, 123456, tzinfo=timezone.utc)
 
@@ -37,9 +37,11 @@ class Database:
     """The rows by table. A row names its columns; what it does not name is null, and what its table lacks is dropped."""
 
     def __init__(self, story: Story, era: str):
-        self.story, self.era, self.tables = story, era, tables(era)
+        self.story, self.tables, self.enums, self.version = story, tables(era), ENUMS[era], VERSIONS[era]
+        # With groups, all else is as in the new era.
+        self.era, self.has_groups = "new" if era == "groups" else era, era == "groups"
         self.rows = {table: [] for table in self.tables}
-        self.paths = {key: PREFIX[era] + path for key, path in story.paths().items()}
+        self.paths = {key: PREFIX[self.era] + path for key, path in story.paths().items()}
         self.assets = {asset.key: asset for asset in story.assets}
         for fill in (self._users, self._assets, self._albums, self._tags, self._people, self._server):
             fill()
@@ -65,10 +67,12 @@ class Database:
 
     def _users(self) -> None:
         for user in USERS:
+            if self.has_groups:
+                self.add("cluster_group", id=ident("cluster", user.key))
             self.add(
                 self.name("user", "users"), id=user.id, email=user.email, password="$2b$10$not.a.real.hash", profileImagePath=self.picture(user),
                 isAdmin=user.admin, shouldChangePassword=False, oauthId="", storageLabel=user.label, name=user.name, quotaUsageInBytes=0,
-                status="active", profileChangedAt=BORN,
+                status="active", profileChangedAt=BORN, clusterGroupId=ident("cluster", user.key),
             )
             token = bytes.fromhex(ident("session", user.key).replace("-", "") * 2)
             self.add(self.name("session", "sessions"), id=ident("session", user.key), token=token, userId=user.id, deviceType="", deviceOS="", isPendingSyncReset=False)
@@ -149,15 +153,30 @@ class Database:
         for name, keys in self.story.people.items():
             person = ident("person", name)
             faces = [(ident("face", name, key), self.assets[key]) for key in keys]
+            if self.has_groups:
+                self.add("person_group", id=person, clusterGroupId=ident("cluster", USERS[0].key))
             self.add(
-                "person", id=person, ownerId=USERS[0].id, name=name, thumbnailPath="", isHidden=not name, isFavorite=name == "Bo",
+                "person", id=person, personGroupId=person, ownerId=USERS[0].id, name=name, thumbnailPath="", isHidden=not name, isFavorite=name == "Bo",
                 birthDate="1940-02-29" if name.startswith("Grand") else None, faceAssetId=faces[0][0] if faces else None,
             )
             for face, asset in faces:
                 self.add(
-                    self.name("asset_face", "asset_faces"), assetId=asset.id, personId=person, imageWidth=192, imageHeight=192, boundingBoxX1=20,
+                    self.name("asset_face", "asset_faces"), assetId=asset.id, personId=person, personGroupId=person, imageWidth=192, imageHeight=192, boundingBoxX1=20,
                     boundingBoxY1=20, boundingBoxX2=80, boundingBoxY2=90, id=face, sourceType="machine-learning", isVisible=True,
                 )
+
+        if self.has_groups:
+            self._share(ident("person", "Bo"))
+
+    def _share(self, group: str) -> None:
+        """The first user shares a person with the second, who has a row of the same group by that."""
+        giver, receiver = USERS[0].id, USERS[1].id
+        self.add("person_user", personGroupId=group, sharedById=giver, sharedWithId=receiver, role="read")
+        later = BORN.replace(month=5)
+        self.add(
+            "person", personGroupId=group, ownerId=receiver, name="Bo of mine", thumbnailPath="", isHidden=False, isFavorite=False,
+            createdAt=later, updatedAt=later,
+        )
 
     def _server(self) -> None:
         folders = ("thumbs", "upload", "backups", "library", "profile", "encoded-video")
@@ -166,8 +185,11 @@ class Database:
             self.add("system_metadata", key="MediaLocation", value={"location": "/data"})
         if self.story.state == 2:
             self.add("system_metadata", key="system-config", value={"storageTemplate": {"enabled": True}})
-        self.add("version_history", id=ident("version"), createdAt=BORN, version=VERSIONS[self.era])
+        self.add("version_history", id=ident("version"), createdAt=BORN, version=self.version)
         self.add("kysely_migrations", name="1744910873969-InitialMigration", timestamp="2026-04-01T12:00:00.000Z")
+        if self.has_groups:
+            newest = "1790693088454-AddPersonUserTableSharedBySharedWithConstraint"
+            self.add("kysely_migrations", name=newest, timestamp="2026-11-01T12:00:00.000Z")
         if self.era == "new":
             self.add("kysely_migrations", name="1777667825574-Sample", timestamp="2026-04-01T12:00:01.000Z")
         else:
@@ -187,7 +209,7 @@ class Database:
         """Everything: types, tables, rows, keys."""
         parts = ["-- A sample library for shoebox. Load it into an empty database: psql --set ON_ERROR_STOP=on -f THIS_FILE\n"]
         parts.append("SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\n")
-        for name, values in ENUMS[self.era].items():
+        for name, values in self.enums.items():
             parts.append(f"CREATE TYPE public.{name} AS ENUM ({', '.join(repr(value) for value in values)});\n")
         for table, definition in self.tables.items():
             columns = ",\n    ".join(definition.split(", "))
@@ -197,6 +219,7 @@ class Database:
             f'ALTER TABLE ONLY public."{table}" ADD CONSTRAINT "{table}_pkey" PRIMARY KEY (id);\n'
             for table, definition in self.tables.items() if column_names(definition)[0] == "id"
         ]
+        parts += [GROUPS_KEYS] if self.has_groups else []
         return "\n".join(parts)
 
     def _copy(self, table: str) -> str:

@@ -1,4 +1,4 @@
-"""The tables of both eras, reduced: names and columns as Immich's dumps have them (v3.1.0 and v1.132.3).
+"""The tables of each era, reduced: names and columns as Immich's dumps have them (v1.132.3, v3.1.0 and, with groups, v3.3.1).
 
 Vector columns, triggers and most indexes are left out, so that the SQL loads into any Postgres.
 """
@@ -14,6 +14,7 @@ ENUMS = {
     },
     "old": {"assets_status_enum": ("active", "trashed", "deleted")},
 }
+ENUMS["groups"] = ENUMS["new"] | {"person_user_role_enum": ("read", "write", "admin")}
 
 EXIF = (
     '"assetId" uuid NOT NULL, make text, model text, "exifImageWidth" integer, "exifImageHeight" integer, "fileSizeInByte" bigint, '
@@ -125,6 +126,33 @@ NEW_NAMES = {
 }
 
 
+GROUPS = {
+    "album": NEW["album"].replace("description text NOT NULL", "description text"),
+    "asset_face": NEW["asset_face"].replace('"personId"', '"personGroupId"'),
+    "cluster_group": f'id uuid NOT NULL, {STAMPS}, "updateId" uuid',
+    "cluster_group_request": f'id uuid NOT NULL, "clusterGroupId" uuid NOT NULL, "userId" uuid NOT NULL, "createdAt" {TIME}',
+    "person": COMMON["person"].replace("id uuid NOT NULL", '"personGroupId" uuid NOT NULL', 1),
+    "person_group": f'id uuid NOT NULL, "clusterGroupId" uuid NOT NULL, {STAMPS}, "updateId" uuid',
+    "person_group_audit": f'id uuid NOT NULL, "personGroupId" uuid NOT NULL, "deletedAt" {TIME}',
+    "person_user": (
+        '"personGroupId" uuid NOT NULL, "sharedById" uuid NOT NULL, "sharedWithId" uuid NOT NULL, '
+        f'role public.person_user_role_enum NOT NULL, {STAMPS}, "updateId" uuid'
+    ),
+    "user": NEW["user"].replace("password text NOT NULL", "password text") + ', "clusterGroupId" uuid NOT NULL',
+    "workflow_log": f'id uuid NOT NULL, "createdAt" {TIME}, message text',
+}
+
+GROUPS_KEYS = """\
+ALTER TABLE ONLY public.person ADD CONSTRAINT person_pkey PRIMARY KEY ("ownerId", "personGroupId");
+ALTER TABLE ONLY public.person_user ADD CONSTRAINT person_user_pkey PRIMARY KEY ("personGroupId", "sharedById", "sharedWithId");
+ALTER TABLE ONLY public.person_user ADD CONSTRAINT person_user_shared_check CHECK ("sharedById" <> "sharedWithId");
+ALTER TABLE ONLY public."user" ADD CONSTRAINT user_group_fkey FOREIGN KEY ("clusterGroupId") REFERENCES public.cluster_group(id);
+ALTER TABLE ONLY public.person_group ADD CONSTRAINT person_group_fkey FOREIGN KEY ("clusterGroupId") REFERENCES public.cluster_group(id);
+ALTER TABLE ONLY public.person ADD CONSTRAINT person_person_group_fkey FOREIGN KEY ("personGroupId") REFERENCES public.person_group(id);
+ALTER TABLE ONLY public.asset_face ADD CONSTRAINT face_person_group_fkey FOREIGN KEY ("personGroupId") REFERENCES public.person_group(id);
+"""
+
+
 def tables(era: str) -> dict[str, str]:
     """The tables of `era` with their column definitions, by name."""
-    return dict(sorted((COMMON | (NEW if era == "new" else OLD)).items()))
+    return dict(sorted((COMMON | {"old": OLD, "new": NEW, "groups": NEW | GROUPS}[era]).items()))

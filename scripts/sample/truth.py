@@ -1,5 +1,5 @@
 """What a reader of the sample library must find: truth.json."""
-from .database import VERSIONS, Database
+from .database import Database
 from .story import USERS, Album, Asset
 
 
@@ -13,7 +13,7 @@ def truth(database: Database) -> dict:
     story = database.story
     return {
         "label": f"sample, state {story.state}, {database.era} era",
-        "server": VERSIONS[database.era],
+        "server": database.version,
         "mediaLocation": "/data" if database.era == "new" else None,
         "counts": {"assets": len(story.assets), "albums": len(story.albums), "users": len(USERS)},
         "users": [_user(database, user) for user in USERS],

@@ -132,7 +132,10 @@ impl Args {
             return Err(bad_dump(*line, reason));
         }
         let problems: Vec<Problem> = report.problems.iter().cloned().chain(alarm(&report)).collect();
-        Ok(Told { text: summary(&report), notes: notes(&report), problems, done: Done::Whole })
+        // Messages have the first line only.
+        let newer = immich::newer_than_known(report.record.dump.schema.as_deref());
+        let text = [summary(&report)].into_iter().chain(newer).collect::<Vec<_>>().join("; ");
+        Ok(Told { text, notes: notes(&report), problems, done: Done::Whole })
     }
 
     fn backup(self, global: &Global, monitor: &dyn Monitor) -> Result<Report> {

@@ -8,7 +8,6 @@ use super::output::{Output, Told, plural, size};
 use super::progress::Progress;
 use super::{Done, Global};
 use crate::base::{Monitor, Result};
-use crate::repo::Repository;
 use crate::task::forget::policy::{Count, Every, Within};
 use crate::task::forget::{self, Choice, Fate, Options, Policy, Report};
 
@@ -91,12 +90,16 @@ impl Args {
         Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
     }
 
-    /// The same for a run of the service, applied; nothing where an alarm stops it, which the backup has told.
+    /// The same for a run of the service, applied; nothing where an alarm or the clock stops it, which the
+    /// backup has told.
     pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
         let repository = global.open()?;
         let told = |text: String| Ok(Told { text, notes: Vec::new(), problems: Vec::new(), done: Done::Whole });
-        if is_alarming(&repository)? {
+        if repository.alarming(&repository.notes()?)?.is_some() {
             return told("nothing is forgotten while a snapshot has an alarm".to_owned());
+        }
+        if !self.accept_clock && !repository.ids_to_come()?.is_empty() {
+            return told("nothing is forgotten while a snapshot is of a time to come".to_owned());
         }
         let options = Options { apply: true, ..self.options() };
         let report = forget::forget(&repository, &options, monitor)?;
@@ -152,12 +155,6 @@ fn print(report: &Report, options: &Options, output: &Output) -> Result<()> {
     }
     let (value, text) = summary(report, options);
     output.answer(&value, text)
-}
-
-fn is_alarming(repository: &Repository) -> Result<bool> {
-    let notes = repository.notes()?;
-    let records = repository.snapshot_ids()?.into_iter().rev().map(|id| repository.record(id));
-    Ok(records.filter_map(Result::ok).any(|record| notes.is_alarming(&record)))
 }
 
 fn summary(report: &Report, options: &Options) -> (serde_json::Value, String) {

@@ -53,10 +53,13 @@ impl Args {
         Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
     }
 
-    /// The same for a run of the service.
+    /// The same for a run of the service; nothing where the clock stops it, which the backup has told.
     pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
-        let report = self.prune(global, monitor)?;
-        Ok(Told { text: text(&report), notes: Vec::new(), problems: Vec::new(), done: Done::Whole })
+        let told = |text: String| Told { text, notes: Vec::new(), problems: Vec::new(), done: Done::Whole };
+        if !global.open()?.ids_to_come()?.is_empty() {
+            return Ok(told("nothing is pruned while a snapshot is of a time to come".to_owned()));
+        }
+        Ok(told(text(&self.prune(global, monitor)?)))
     }
 
     fn prune(&self, global: &Global, monitor: &dyn Monitor) -> Result<Report> {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::record::SnapshotRecord;
-use super::repository::Repository;
+use super::repository::{Repository, is_to_come};
 use crate::base::{Error, Kind, Problem, Result, SnapshotId};
 use crate::store;
 
@@ -209,13 +209,15 @@ impl Notes {
         newest
     }
 
-    /// The newest snapshot that a person acknowledged: its alarm, and those before it, count no more.
+    /// The newest snapshot that a person acknowledged: its alarm, and those before it, count no more. One of a time to come would
+    /// silence all that is made until then, and does not count before.
     pub fn acknowledged(&self) -> Option<SnapshotId> {
+        let now = Timestamp::now();
         let acknowledged = self.list.iter().filter_map(|(_, note)| match &note.what {
             What::Acknowledgement { snapshot } => Some(*snapshot),
             _ => None,
         });
-        acknowledged.max()
+        acknowledged.filter(|id| !is_to_come(*id, now)).max()
     }
 
     /// True when the snapshot has an alarm that nobody acknowledged.
@@ -335,7 +337,7 @@ impl Repository {
     /// elsewhere.
     pub fn alarming(&self, notes: &Notes) -> Result<Option<SnapshotRecord>> {
         let acknowledged = notes.acknowledged();
-        for id in self.snapshot_ids()?.into_iter().rev().take_while(|id| Some(*id) > acknowledged) {
+        for id in self.present_ids()?.into_iter().rev().take_while(|id| Some(*id) > acknowledged) {
             match self.record(id) {
                 Ok(record) if notes.is_alarming(&record) => return Ok(Some(record)),
                 Err(error) if !matches!(error.kind(), Kind::Damaged | Kind::NotFound) => return Err(error),

@@ -49,8 +49,6 @@ const DAMAGED: &str = "damaged";
 const SCRATCH: [&str; 4] = ["draft-", "catalog-", "dump-", ".tmp"];
 /// Clocks of two machines differ by less: what is later than now by more is of a time to come.
 pub const SKEW: SignedDuration = SignedDuration::from_hours(1);
-/// Nights follow on each other within so much.
-const USUAL_PAUSE: SignedDuration = SignedDuration::from_hours(48);
 /// No record is larger: that of a dump of two terabytes has 50 MB.
 const RECORD_LIMIT: u64 = 64 << 20;
 
@@ -283,27 +281,18 @@ impl Repository {
         Ok(ids)
     }
 
-    /// Stops a writer whose clock is slow: what it did would be in the past, and newer snapshots would be kept aside.
-    pub(super) fn refuse_slow_clock(&self) -> Result<()> {
-        let now = Timestamp::now();
-        let (ahead, present): (Vec<_>, Vec<_>) = self.snapshot_ids()?.into_iter().partition(|id| is_to_come(*id, now));
-        if !is_slow(&present, &ahead, self.created(), now) {
-            return Ok(());
-        }
-        let ids: Vec<String> = ahead.iter().map(SnapshotId::to_string).collect();
-        let newest = ids.last().map_or("", String::as_str);
-        let message = format!("the clock says {}, but the newest snapshot is of {newest}", SnapshotId::at(now));
-        Err(Error::new(Kind::Refused, message).hint(format_args!(
-            "set this machine's clock right; if it is right now, it was wrong before: move the files of {} out of snapshots/",
-            ids.join(", ")
-        )))
-    }
-
     /// Those of [`Repository::snapshot_ids`] that count: what a clock that was wrong dated to a time to come is kept aside until
     /// that time, or until it is forgotten by name. Nothing waits for it meanwhile.
     pub fn present_ids(&self) -> Result<Vec<SnapshotId>> {
         let now = Timestamp::now();
         Ok(self.snapshot_ids()?.into_iter().filter(|id| !is_to_come(*id, now)).collect())
+    }
+
+    /// The others, oldest first. Nobody can tell which clock was wrong: the one that they were made under, or that of now. So they
+    /// stop no backup, and while there are any, nothing is forgotten by rules and nothing is pruned.
+    pub fn ids_to_come(&self) -> Result<Vec<SnapshotId>> {
+        let now = Timestamp::now();
+        Ok(self.snapshot_ids()?.into_iter().filter(|id| is_to_come(*id, now)).collect())
     }
 
     /// The record of snapshot `id`; with what its dump was found to say when it was read again.
@@ -328,17 +317,6 @@ impl Repository {
 /// True for the id of a snapshot that cannot have been made yet: a clock is or was wrong.
 pub fn is_to_come(id: SnapshotId, now: Timestamp) -> bool {
     id.time().duration_since(now) > SKEW
-}
-
-/// True where the snapshots `ahead` of the clock are what follows on those that are `present`: then it is the clock of now
-/// that is wrong. One night alone, or nights far ahead, were made under a clock that was.
-fn is_slow(present: &[SnapshotId], ahead: &[SnapshotId], created: Timestamp, now: Timestamp) -> bool {
-    match (present.last(), ahead) {
-        (_, []) => false,
-        (None, _) => created.duration_since(now) > SKEW,
-        (Some(last), [first, _, ..]) => first.time().duration_since(last.time()) <= USUAL_PAUSE,
-        (Some(_), [_]) => false,
-    }
 }
 
 fn encode(description: &Description) -> Result<Vec<u8>> {
@@ -466,25 +444,4 @@ fn take_back(root: &Path, missing: &[&Path]) {
 fn set_private(root: &Path) -> Result<()> {
     fs::set_permissions(root, fs::Permissions::from_mode(0o700))
         .context(|| format!("making {} private", root.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_night_ahead_or_far_ahead_was_made_under_a_wrong_clock_and_several_that_follow_show_that_this_one_is() {
-        let ids = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SnapshotId>>();
-        let slow = |present: &[&str], ahead: &[&str], created: &str| {
-            is_slow(&ids(present), &ids(ahead), created.parse().unwrap(), "2026-11-20T03:00:00Z".parse().unwrap())
-        };
-        let before = ["2026-11-18T030000Z", "2026-11-19T030000Z"];
-        assert!(!slow(&before, &["2036-01-01T030000Z"], "2026-01-01T00:00:00Z"));
-        assert!(!slow(&before, &["2026-11-22T030000Z"], "2026-01-01T00:00:00Z"));
-        assert!(!slow(&before, &["2036-01-01T030000Z", "2036-01-02T030000Z"], "2026-01-01T00:00:00Z"));
-        assert!(slow(&before, &["2026-11-21T030000Z", "2026-11-22T030000Z"], "2026-01-01T00:00:00Z"));
-        assert!(slow(&[], &["2026-11-21T030000Z"], "2026-11-21T00:00:00Z"));
-        assert!(!slow(&[], &["2036-01-01T030000Z"], "2026-11-01T00:00:00Z"));
-        assert!(!slow(&before, &[], "2026-01-01T00:00:00Z") && !slow(&[], &[], "2026-11-20T00:00:00Z"));
-    }
 }

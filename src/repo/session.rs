@@ -200,7 +200,6 @@ pub(super) fn encode(record: &SnapshotRecord) -> Result<String> {
 
 pub(super) fn prepare(repository: &Repository, doing: &str, monitor: &dyn Monitor) -> Result<Lock> {
     let lock = Lock::wait(&repository.lock_path(), doing, repository.patience(), monitor)?;
-    repository.refuse_slow_clock()?;
     // What follows leans on what is there.
     repository.store().settle()?;
     let tmp = repository.root().join("tmp");

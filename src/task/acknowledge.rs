@@ -15,7 +15,7 @@ pub struct Report {
 
 /// Acknowledges the alarm of `snapshot` (an id, or `latest`: the newest one), and those of all before it.
 pub fn acknowledge(repository: &Repository, snapshot: &str) -> Result<Report> {
-    let ids = repository.snapshot_ids()?;
+    let ids = repository.present_ids()?;
     let snapshot = chosen(&ids, snapshot)?;
     let notes = repository.notes()?;
     let records = ids.into_iter().filter(|id| *id <= snapshot).filter_map(|id| repository.record(id).ok());

@@ -104,7 +104,8 @@ fn damage_and_a_snapshot_of_the_future_are_red_until_they_are_mended() {
     later.env("SHOEBOX_CONFIG", place.settings()).env("TZ", "UTC");
     // By that clock its dump is old.
     crate::support::Said::of(&mut later).ends(3);
-    place.shoebox(&["run", "--once"]).ends(0);
+    let told = place.shoebox(&["run", "--once"]).ends(3);
+    assert!(told.err.contains("the clock: 1 snapshot is of a time to come"), "{}", told.err);
     let red = place.shoebox(&["status"]).ends(3);
     assert!(red.out.contains("which is still to come") && red.out.contains("shoebox forget 2"), "{}", red.out);
 }

@@ -265,7 +265,8 @@ fn judge(fault: Fault, said: &Said, told: &[String]) {
             is(0, &["success"]) || is(1, &["failure"]) && said.err.contains("backup: hint: ")
         }
         Fault::Unmounted => is(1, &["failure"]) && said.err.contains("is empty"),
-        Fault::ClockBack => is(1, &["failure"]) && said.err.contains("the clock says"),
+        // The first night's snapshots are ahead of such a clock: the backup is made, and said to need a look.
+        Fault::ClockBack => is(3, &["warning"]) && said.err.contains("of a time to come"),
         // Before it listens to signals nothing has begun.
         Fault::Stopped(_) => {
             is(0, &["success"]) || is(130, &[]) && said.err.contains("stopped") || is(-1, &[]) && said.err.is_empty()
@@ -291,11 +292,15 @@ fn fifty_nights_with_all_that_goes_wrong_lose_nothing() {
         let after = world.snapshots();
         // A backup that failed forgets nothing; one that did not adds one.
         match said.code {
-            0 => assert_eq!(after.difference(&before).count(), 1, "{fault:?}: {}", said.err),
+            0 | 3 => assert_eq!(after.difference(&before).count(), 1, "{fault:?}: {}", said.err),
             _ => assert!(before.is_subset(&after), "{fault:?}: {}", said.err),
         }
         let kind = format!("{fault:?}").split('(').next().unwrap().to_owned();
         *ended.entry((kind, said.code)).or_default() += 1;
+        if matches!(fault, Fault::ClockBack) {
+            // By that clock all else was of a time to come. The next backup would take it in by itself.
+            Said::of(&mut world.command(&["repair", "catalog"])).ends(0);
+        }
         let checked = Said::of(&mut world.command(&["check"]));
         assert_eq!(checked.code, 0, "after {fault:?}: {}{}", checked.out, checked.err);
     }

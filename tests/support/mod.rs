@@ -13,8 +13,10 @@ pub use postgres::Postgres;
 pub use said::Said;
 pub use sample::{Era, SampleLibrary, sample_library};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use shoebox::task::restore::whole;
 
 /// The project's folder.
 pub fn project() -> PathBuf {
@@ -29,6 +31,19 @@ pub fn shared() -> Option<PathBuf> {
     }
     println!("skipped: {} holds no real Immich data", folder.display());
     None
+}
+
+/// A restore of all of the newest snapshot to the folder `to`, which must be empty.
+pub fn whole_restore(to: &Path) -> whole::Options {
+    whole::Options {
+        snapshot: "latest".into(),
+        to: to.to_owned(),
+        external: Vec::new(),
+        accept_non_empty: false,
+        overwrite: false,
+        as_on_disk: false,
+        dry_run: false,
+    }
 }
 
 /// True for root, who may do what a test wants to see refused.

@@ -11,6 +11,8 @@ use super::{project, run};
 /// Which names the tables have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Era {
+    /// v3.3.1: people of groups, and one whom two users know.
+    Groups,
     /// v3.1.0.
     New,
     /// v1.132.3.
@@ -33,7 +35,11 @@ pub fn sample_library(state: u32, era: Era) -> SampleLibrary {
 impl SampleLibrary {
     /// Changes files and SQL in place, as the living library does between two nights.
     pub fn become_state(&self, state: u32) {
-        let era = if self.era == Era::New { "new" } else { "old" };
+        let era = match self.era {
+            Era::Groups => "groups",
+            Era::New => "new",
+            Era::Old => "old",
+        };
         let mut command = Command::new(project().join("scripts/sample-library"));
         command
             .arg("--out")

@@ -152,6 +152,7 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     let standing = repository.alarming(&repository.notes()?)?.filter(|alarming| alarming.id != record.id);
     let mut report = report(record, pass, written, &worse, max_age);
     report.problems.extend(views);
+    report.problems.extend(of_clock(&repository.ids_to_come()?));
     Ok(Report { is_acknowledged: is_accepted, audit: tallies, standing, reread, ..report })
 }
 
@@ -618,6 +619,16 @@ fn next_id(repository: &Repository, now: Timestamp) -> Result<SnapshotId> {
         None => Ok(now),
         Some(last) => SnapshotId::from_seconds(last.seconds() + 1),
     }
+}
+
+/// Said every night: which clock was wrong is for a person to say, and until then nothing is forgotten by itself.
+fn of_clock(ahead: &[SnapshotId]) -> Option<Problem> {
+    let first = ahead.first()?;
+    let many = plural(ahead.len() as u64, "snapshot is", "snapshots are");
+    let message = format!(
+        "{many} of a time to come, the first of {first}: nothing is forgotten or pruned; set it right, or see `shoebox status`"
+    );
+    Some(Problem { subject: "the clock".to_owned(), message })
 }
 
 /// More snapshots than a repository can have are far away, but not for ever.

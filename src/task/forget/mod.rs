@@ -4,7 +4,8 @@
 //! An imported snapshot lists the files that were left of its day: it never takes the place of one that was made then, in these and in
 //! every rule of a policy. It is kept where a rule would keep it if all were alike.
 //! Snapshots with a bad dump use up no rule: they are kept by [`Policy::within`] alone. Nothing is forgotten while a snapshot
-//! has an alarm that nobody acknowledged, or a record that cannot be read, or while the clock looks wrong.
+//! has an alarm that nobody acknowledged, or a record that cannot be read, or while the clock looks wrong
+//! or a snapshot is of a time to come.
 
 pub mod policy;
 
@@ -86,6 +87,7 @@ fn plan(repository: &Repository, db: &rusqlite::Connection, options: &Options) -
     let notes = repository.notes()?;
     refuse_alarm(&records, &notes)?;
     if !options.accept_clock {
+        refuse_ahead(&ahead, &options.choice)?;
         refuse_clock(&times(&records))?;
     }
     let always = always_kept(&records, &notes);
@@ -105,6 +107,15 @@ fn plan(repository: &Repository, db: &rusqlite::Connection, options: &Options) -
     fates.extend(kept_aside);
     let freed = freed(db, &fates)?;
     Ok(Report { fates, freed })
+}
+
+/// Rules count from the newest snapshot, and which one that is depends on the clock that is right: that of now, or the one before.
+fn refuse_ahead(ahead: &[SnapshotRecord], choice: &Choice) -> Result<()> {
+    let (Choice::ByPolicy(_), Some(first)) = (choice, ahead.first()) else { return Ok(()) };
+    let ids: Vec<String> = ahead.iter().map(|record| record.id.to_string()).collect();
+    let message = format!("nothing is forgotten while snapshot {} is of a time to come", first.id);
+    Err(Error::new(Kind::Refused, message)
+        .hint(format_args!("set this machine's clock right; if it is right: shoebox forget {} --apply", ids.join(" "))))
 }
 
 /// What becomes of snapshots of a time to come: no rule counts them, none forgets them; they go by name.

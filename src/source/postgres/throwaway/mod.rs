@@ -1,9 +1,10 @@
 //! A PostgreSQL server that is thrown away: made for one rehearsal, in a temporary folder or in a container, and gone with it.
 //!
 //! Always holds: no server, folder or container that was there before is touched. What is loaded into it is untrusted: the server
-//! and its clients run inside of walls ([`sandbox`]), or inside a container without a network, and are reached by a socket in the
-//! server's own folder and by nothing else. It ends and its data is removed when the value is dropped, and also when shoebox is killed: a keeper, a small shell script, waits for the end of its input, which comes
-//! with the end of shoebox in whatever way.
+//! and its clients run inside of walls ([`sandbox`]), or inside a container without a network, and are reached by a
+//! socket in the server's own folder and by nothing else. It ends and its data is removed when the value is dropped,
+//! and also when shoebox is killed: a keeper, a small shell script, waits for the end of its input, which comes with
+//! the end of shoebox in whatever way.
 //!
 //! PostgreSQL refuses to run as root: root starts it as the user `postgres`, else `nobody`. Nothing is synced to the disk, which
 //! makes it quick and of no use after a power cut. Limits: the data lies in TMPDIR and takes about twice the dump's size; a
