@@ -9,8 +9,11 @@ use shoebox::base::FilePath;
 use shoebox::base::monitor::Silent;
 use shoebox::source::Root;
 use shoebox::task::backup::{External, Options, Report, backup};
+use shoebox::task::restore::whole::{Outside, restore};
+use support::whole_restore;
 
 mod backup_library;
+mod support;
 
 const FAMILY: &str = "f1111111-1111-4111-8111-111111111111";
 /// Every file is as old as this.
@@ -115,6 +118,43 @@ fn dump(rows: &[String]) -> String {
 
 fn told(shown: &str, folder: &Path) -> Root {
     Root { folder: folder.to_owned(), shown: FilePath::new(shown).unwrap() }
+}
+
+#[test]
+fn photos_that_the_database_has_outside_of_upload_location_come_back_with_what_to_mount_where() {
+    let library = Library::new();
+    // Immich's container has the folder library/ under another name; one more disk of it nobody backs up.
+    let mut rows: Vec<String> = (40..43).map(|n| library.put(n, &format!("library/ann/{n}.jpg"))).collect();
+    rows.iter_mut().for_each(|row| *row = row.replace("/data/library/", "/photos/lib/"));
+    rows.push(row(50, "/mnt/old disk/50.jpg", false));
+    rows.push(library.put(60, &format!("upload/{ANN}/aa/60.jpg")));
+    library.home.write_dump(&dump(&rows));
+    let place = library.move_away("library", "ssd");
+    let report = library.backup_with(vec![told("library", &place)]);
+    assert_eq!((report.record.completeness.present, report.record.completeness.missing), (4, 1));
+
+    let to = library.home.dir.path().join("new");
+    let restored = restore(&library.home.repository(), &whole_restore(&to), &Silent).unwrap();
+    let outside = |server: &str, folder: Option<&str>, photos| Outside {
+        server: server.to_owned(),
+        folder: folder.map(str::to_owned),
+        photos,
+    };
+    assert_eq!(restored.outside, [outside("/mnt/old disk", None, 1), outside("/photos/lib", Some("library"), 3)]);
+    let said = restored.notes.join("\n");
+    let wanted = format!(
+        "3 photos lie in /photos/lib by the database, outside of UPLOAD_LOCATION: laid in {}; let Immich's containers have that folder at /photos/lib",
+        to.join("library").display()
+    );
+    assert!(said.contains(&wanted), "{said}");
+    assert!(
+        said.contains("1 photo lies in /mnt/old disk by the database") && said.contains("no file of that name"),
+        "{said}"
+    );
+    // So mounted, each photo is where the database says.
+    for number in 40..43 {
+        assert_eq!(fs::read(to.join(format!("library/ann/{number}.jpg"))).unwrap(), noise(number, 1000));
+    }
 }
 
 /// The problems, one a line.

@@ -15,7 +15,7 @@ use crate::task::forget::{self, Choice, Fate, Options, Policy, Report};
 ///
 /// What no rule keeps is forgotten. The newest snapshot, the newest good one, and the last one that passed a check are always
 /// kept. `shoebox prune` then gives back the space. Nothing is forgotten while a snapshot has an alarm that nobody
-/// acknowledged, or while a clock looks wrong.
+/// acknowledged, while a clock looks wrong, or while one is of a time to come.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {

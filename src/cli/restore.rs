@@ -80,7 +80,8 @@ Examples:
 
 JSON: {\"snapshot\", \"to\", \"dry_run\", \"files\", \"bytes\": selected, \"restored\", \"restored_bytes\", \"already_there\", \"left_out\", \"notes\": []}; before it,
 with --dry-run or -v, one object a file: {\"to\", \"from\", \"size\"}. With --all one object only, with \"as_uploaded\" (photos that the disk had
-not so), and \"folders\" and \"without_folder\": [{\"folder\", \"files\", \"bytes\"}]. Exit code 3: something was left out; it is named";
+not so), \"folders\" and \"without_folder\": [{\"folder\", \"files\", \"bytes\"}], and
+\"outside\" (photos whose path in the database is outside of UPLOAD_LOCATION): [{\"server\", \"folder\", \"photos\"}]. Exit code 3: something was left out; it is named";
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {

@@ -53,6 +53,20 @@ pub fn misplaced(db: &Connection, at: i64, mut each: impl FnMut(Misplaced) -> Re
     Ok(())
 }
 
+/// Runs through the assets at `at` whose path is neither UPLOAD_LOCATION's nor an external library's: the path as the database has
+/// it, and the file that shows the asset's bytes.
+pub fn outside(db: &Connection, at: i64, mut each: impl FnMut(String, Option<u64>) -> Result<()>) -> Result<()> {
+    let sql = "SELECT coalesce(json_extract(a.line, '$.path'), ''), f.file FROM asset a
+               LEFT JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND f.until > ?1
+               WHERE a.since <= ?1 AND +a.until > ?1 AND a.path IS NULL";
+    let mut ask = db.prepare_cached(sql)?;
+    let mut rows = ask.query([at])?;
+    while let Some(row) = rows.next()? {
+        each(row.get(0)?, row.get(1)?)?;
+    }
+    Ok(())
+}
+
 /// Where the database has a file, and the folder and name where it was found.
 pub type Apart = (Vec<u8>, Option<(i64, Vec<u8>)>);
 

@@ -16,6 +16,7 @@
 
 mod claim;
 pub(in crate::task) mod layout;
+mod outside;
 mod plan;
 mod space;
 mod write;
@@ -27,6 +28,7 @@ use uuid::Uuid;
 
 use self::claim::{Claim, State, Ticket};
 use self::layout::Layout;
+pub use self::outside::Outside;
 use self::plan::Plan;
 use super::refuse_repository;
 use crate::base::amount::plural;
@@ -95,6 +97,8 @@ pub struct Report {
     pub folders: Vec<Part>,
     /// External libraries that go nowhere.
     pub without_folder: Vec<Part>,
+    /// Photos that Immich looks for outside of UPLOAD_LOCATION.
+    pub outside: Vec<Outside>,
     /// What a person should know.
     pub notes: Vec<String>,
 }
@@ -114,7 +118,8 @@ pub fn restore(repository: &Repository, options: &Options, monitor: &dyn Monitor
         false => Layout::of_snapshot(&db, snapshot.seconds())?,
     };
     let plan = plan::of_snapshot(&db, snapshot.seconds(), &layout, &options.external, monitor)?;
-    let mut report = report(&record, &plan, options);
+    let outside = outside::of_snapshot(&db, snapshot.seconds(), &layout)?;
+    let mut report = report(&record, &plan, outside, options);
     match (space::check(&plan, &roots), options.dry_run) {
         (Err(error), false) => Err(error),
         (enough, true) => {
@@ -181,7 +186,7 @@ impl Ticket {
     }
 }
 
-fn report(record: &SnapshotRecord, plan: &Plan, options: &Options) -> Report {
+fn report(record: &SnapshotRecord, plan: &Plan, outside: Vec<Outside>, options: &Options) -> Report {
     let mut folders: Vec<Part> = Vec::new();
     for ((root, top), sum) in &plan.sums {
         let folder = match root.checked_sub(1) {
@@ -197,6 +202,7 @@ fn report(record: &SnapshotRecord, plan: &Plan, options: &Options) -> Report {
         |(folder, sum): (&String, &plan::Sum)| Part { folder: folder.clone(), files: sum.files, bytes: sum.bytes };
     let mut notes = plan.notes.clone();
     notes.extend(laid(plan));
+    notes.extend(to_mount(&outside, &options.to));
     if !rustix::process::geteuid().is_root() {
         notes.push("files belong to the user who restores; only root can give them back their owners".to_owned());
     }
@@ -213,6 +219,7 @@ fn report(record: &SnapshotRecord, plan: &Plan, options: &Options) -> Report {
         earlier: plan.earlier,
         folders,
         without_folder: plan.without_folder.iter().map(without).collect(),
+        outside,
         notes,
     }
 }
@@ -231,6 +238,27 @@ fn laid(plan: &Plan) -> Vec<String> {
         told(plan.beside, "file lay", "files lay", beside),
     ];
     all.into_iter().flatten().collect()
+}
+
+/// No more folders are told one by one.
+const MANY_FOLDERS: usize = 10;
+
+/// What Immich must see at other places than below UPLOAD_LOCATION.
+fn to_mount(outside: &[Outside], to: &Path) -> Vec<String> {
+    let told = |one: &Outside| {
+        let (photos, server) = (plural(one.photos, "photo lies", "photos lie"), &one.server);
+        let where_to = match &one.folder {
+            Some(folder) => {
+                format!("laid in {}; let Immich's containers have that folder at {server}", to.join(folder).display())
+            }
+            None => "no file of that name is in this snapshot".to_owned(),
+        };
+        format!("{photos} in {server} by the database, outside of UPLOAD_LOCATION: {where_to}")
+    };
+    let more = outside.len().saturating_sub(MANY_FOLDERS);
+    let rest = (more > 0)
+        .then(|| format!("and so in {} (--json has them all)", plural(more as u64, "more folder", "more folders")));
+    outside.iter().take(MANY_FOLDERS).map(told).chain(rest).collect()
 }
 
 #[allow(clippy::too_many_arguments, reason = "one call, of what was just worked out")]
