@@ -171,13 +171,13 @@ fn a_repository_may_be_named_from_the_current_folder() {
 fn errors_say_what_to_do_next() {
     let home = Home::new();
     let dump = home.dump();
-    Said::of(shoebox().arg("snapshots")).fails("which repository?", "SHOEBOX_REPOSITORY");
+    Said::of(shoebox().arg("snapshots")).fails("no repository given", "SHOEBOX_REPOSITORY");
     Said::of(shoebox().args(["-r", "/nowhere/at/all", "snapshots"]))
         .fails("there is no repository in /nowhere/at/all", "shoebox init");
     home.shoebox(&["init"]).fails("is a repository already", "shoebox backup");
     Said::of(shoebox().arg("-r").arg(home.library.upload_location()).arg("init"))
         .fails("is not empty", "a new folder of its own");
-    home.shoebox(&["backup"]).fails("where are Immich's files?", "--upload-location");
+    home.shoebox(&["backup"]).fails("no UPLOAD_LOCATION given", "--upload-location");
     home.shoebox(&["backup", "--upload-location", "/nowhere", "--dump", "-"])
         .fails("there is no folder /nowhere", "is its disk mounted?");
     let empty = tempfile::tempdir().unwrap();

@@ -221,8 +221,8 @@ fn which_location(env: Option<&ImmichEnv>) -> Error {
     if let Some(env) = env {
         return env.without_location();
     }
-    Error::new(Kind::Invalid, "where are Immich's files?")
-        .hint("say it with --upload-location FOLDER, or --env-file FILE with Immich's .env file")
+    Error::new(Kind::Invalid, "no UPLOAD_LOCATION given")
+        .hint("give --upload-location FOLDER, or --env-file FILE with Immich's .env file")
 }
 
 fn bad_dump(line: u64, reason: &str) -> Error {

@@ -101,7 +101,7 @@ pub(super) fn mounts_folder() -> Result<PathBuf> {
         return Ok(run.join("shoebox"));
     }
     let cache = cache_folder().map(|cache| cache.join("shoebox/mounts"));
-    cache.ok_or_else(|| Error::invalid("where is it to be mounted?").hint("give an empty folder as MOUNTPOINT"))
+    cache.ok_or_else(|| Error::invalid("no mount point given").hint("give an empty folder as MOUNTPOINT"))
 }
 
 /// The user's cache folder, as the XDG Base Directory Specification has it.

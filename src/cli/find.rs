@@ -97,7 +97,9 @@ impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
         let query = self.filters.query(self.patterns.clone());
         if query.is_empty() {
-            return Err(Error::new(Kind::Invalid, "find what?").hint("shoebox find IMG_1234, or '*' for everything"));
+            return Err(
+                Error::new(Kind::Invalid, "no name or flag given").hint("shoebox find IMG_1234, or '*' for everything")
+            );
         }
         let finder = Finder::open(&global.open()?, self.filters.locked)?;
         let span = if self.all_snapshots { Span::All } else { Span::Snapshot(self.snapshot.clone()) };

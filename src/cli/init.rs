@@ -93,7 +93,7 @@ fn free_place(global: &Global) -> Result<PathBuf> {
         .wanted
         .clone()
         .or_else(usual)
-        .ok_or_else(|| Error::invalid("where is the settings file to go?").hint("--config FILE"))
+        .ok_or_else(|| Error::invalid("no place for the settings file given").hint("--config FILE"))
 }
 
 /// The settings file for what was found.

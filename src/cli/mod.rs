@@ -244,7 +244,7 @@ impl Global {
             if let Some(file) = &self.settings.closed {
                 return settings::closed(file);
             }
-            Error::new(Kind::Invalid, "which repository?")
+            Error::new(Kind::Invalid, "no repository given")
                 .hint("say it with -r FOLDER, or once and for all: export SHOEBOX_REPOSITORY=FOLDER")
         })
     }

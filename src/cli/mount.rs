@@ -87,7 +87,7 @@ impl Args {
         if self.open {
             return self.mount_and_open(global, output);
         }
-        let point = self.mountpoint.clone().ok_or_else(|| Error::invalid("where is it to be mounted?"))?;
+        let point = self.mountpoint.clone().ok_or_else(|| Error::invalid("no mount point given"))?;
         match self.background {
             true => self.start_in_background(&point, output),
             false => self.serve(&point, false, global, output),

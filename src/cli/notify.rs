@@ -158,7 +158,7 @@ impl Args {
         }
         if let Some(url) = &self.email_url {
             let to = self.email_to.as_ref().ok_or_else(|| {
-                Error::invalid("who is to get mail?")
+                Error::invalid("no recipient of mail given")
                     .hint("SHOEBOX_EMAIL_TO, or email-to in the settings file, says it")
             })?;
             let password = global.settings.secret("SHOEBOX_EMAIL_PASSWORD")?;

@@ -136,7 +136,7 @@ impl Args {
             (false, true) => Selection::Paths(paths),
             (true, false) => Selection::Assets(query),
             (true, true) => {
-                return Err(Error::new(Kind::Invalid, "restore what?")
+                return Err(Error::new(Kind::Invalid, "nothing to restore given")
                     .hint("give paths (`shoebox ls latest` shows the tree), or --asset, --album, --user, --taken, --name, --person, or --all"));
             }
             (false, false) => {

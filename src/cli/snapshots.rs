@@ -117,10 +117,22 @@ fn drill(notes: &Notes, now: Timestamp) -> String {
 }
 
 fn alarms(rows: &[Row], output: &Output) {
+    let mut alarms: Vec<(String, Vec<&Row>)> = Vec::new();
     for row in rows.iter().filter(|row| row.alarming) {
-        output.note(format!("alarm of {}: {}", row.record.id, row.record.alarm.join("; ")));
+        let alarm = row.record.alarm.join("; ");
+        match alarms.last_mut().filter(|(last, _)| *last == alarm) {
+            Some((_, same)) => same.push(row),
+            None => alarms.push((alarm, vec![row])),
+        }
     }
-    if rows.iter().any(|row| row.alarming) {
+    for (alarm, rows) in &alarms {
+        let of = match rows.as_slice() {
+            [first, .., last] => format!("{} to {} ({} snapshots)", first.record.id, last.record.id, rows.len()),
+            rows => rows.iter().map(|row| row.record.id.to_string()).collect(),
+        };
+        output.note(format!("alarm of {of}: {alarm}"));
+    }
+    if !alarms.is_empty() {
         output.note("nothing is forgotten meanwhile; if the library is right as it is: shoebox acknowledge latest");
     }
 }

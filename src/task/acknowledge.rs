@@ -33,7 +33,7 @@ pub fn acknowledge(repository: &Repository, snapshot: &str) -> Result<Report> {
 fn chosen(ids: &[SnapshotId], snapshot: &str) -> Result<SnapshotId> {
     let missing = |what: String| Error::not_found(what).hint("`shoebox snapshots` lists them");
     if snapshot == "latest" {
-        return ids.last().copied().ok_or_else(|| missing("a snapshot".to_owned()));
+        return ids.last().copied().ok_or_else(|| missing("snapshot `latest`".to_owned()));
     }
     let id: SnapshotId = snapshot.parse()?;
     match ids.contains(&id) {

@@ -208,8 +208,8 @@ fn by_policy(
     zone: &TimeZone,
 ) -> Result<BTreeMap<SnapshotId, Vec<String>>> {
     if policy.is_empty() {
-        return Err(Error::new(Kind::Invalid, "keep which snapshots?")
-            .hint("say it by rules, such as --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --keep-yearly 10; or name the snapshots that go"));
+        return Err(Error::new(Kind::Invalid, "no rule given that says which snapshots to keep")
+            .hint("give rules, such as --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --keep-yearly 10; or name the snapshots that go"));
     }
     let kept = |policy: &Policy, records: &[&SnapshotRecord]| -> Result<Vec<(SnapshotId, Vec<String>)>> {
         let ids: Vec<SnapshotId> = records.iter().rev().map(|record| record.id).collect();
