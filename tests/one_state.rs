@@ -304,7 +304,9 @@ fn pictures_and_sidecars_that_are_gone_come_from_the_snapshot_before() {
     fs::remove_file(home.upload().join(format!("profile/{ANN}/ann.webp"))).unwrap();
     home.write(format!("profile/{ANN}/new.webp"), b"Ann today");
     fs::remove_file(home.upload().join(format!("{}.xmp", database[0].path))).unwrap();
-    home.backup();
+    let problems = home.backup().problems;
+    assert!(problems.iter().any(|problem| problem.subject == "1 sidecar gone"), "{problems:?}");
+    assert_eq!(home.backup().problems, []);
     let (to, report, _) = restored(&home);
     assert_eq!(report.earlier, 2);
     holds(&to, &database);

@@ -150,6 +150,15 @@ pub fn worsened(db: &Connection, before: Option<i64>, at: i64) -> Result<Vec<Wor
     })
 }
 
+/// How many sidecars the database names at `at` that are not there, and were at `before`.
+pub fn sidecars_gone(db: &Connection, before: i64, at: i64) -> Result<u64> {
+    let sql = "SELECT count(*) FROM asset a
+         JOIN asset_file p ON p.asset = a.id AND p.part = 1 AND p.since <= ?2 AND p.until > ?2
+         WHERE a.sidecar IS NOT NULL AND a.since <= ?1 AND +a.until > ?1 AND NOT EXISTS
+             (SELECT 1 FROM asset_file n WHERE n.asset = a.id AND n.part = 1 AND n.since <= ?1 AND n.until > ?1)";
+    Ok(one(db, sql, (at, before), |row| row.get::<_, i64>(0))?.map_or(0, unsigned))
+}
+
 /// In SQL, before a query with [`EXTERNAL`]: the folders of external libraries that were given to the snapshot at ?1.
 pub(in crate::catalog) const COVERED: &str = "covered (root) AS MATERIALIZED
     (SELECT CAST(e.value || '/' AS BLOB) FROM snapshot s, json_each(s.record, '$.external') e WHERE s.time = ?1)";

@@ -39,7 +39,7 @@ use crate::repo::{
     SnapshotRecord, Staged, Stream, StreamWriter, Streams, Written,
 };
 use crate::source::{Exclude, Places, Root, UploadLocation};
-use crate::task::audit::{self, Tallies};
+use crate::task::audit::{self, Class, Tallies};
 use crate::task::reread::reread;
 use crate::task::status::{MANY, ago};
 
@@ -144,6 +144,7 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
         false => Tallies::new(),
     };
     let views = views(&session, &staged)?;
+    let sidecars = worse::sidecars(&staged, last_good.filter(|_| tallies.contains_key(&Class::NoSidecar)))?;
     let written = sink.finish()?;
     let record = session.commit(staged)?;
     if is_accepted && !record.alarm.is_empty() {
@@ -151,7 +152,7 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     }
     let standing = repository.alarming(&repository.notes()?)?.filter(|alarming| alarming.id != record.id);
     let mut report = report(record, pass, written, &worse, max_age);
-    report.problems.extend(views);
+    report.problems.extend(views.into_iter().chain(sidecars));
     report.problems.extend(of_clock(&repository.ids_to_come()?));
     Ok(Report { is_acknowledged: is_accepted, audit: tallies, standing, reread, ..report })
 }

@@ -1,8 +1,10 @@
 //! What is said of originals that the disk has worse than it had them: by asset, so that one that is gone does not hide behind
 //! another one that came back.
 
-use crate::base::Problem;
-use crate::catalog::query::kept::Worse;
+use crate::base::amount::plural;
+use crate::base::{Problem, Result};
+use crate::catalog::query::kept::{Worse, sidecars_gone};
+use crate::repo::Staged;
 
 /// So many of a kind are named.
 const NAMED: usize = 10;
@@ -18,6 +20,15 @@ pub(super) fn problems(worse: &[Worse]) -> Vec<Problem> {
         (|it| !it.missing && !it.rotten, "its file is not what was uploaded any more"),
     ];
     kinds.into_iter().flat_map(|(is_kind, message)| of_kind(worse.iter().filter(|it| is_kind(it)), message)).collect()
+}
+
+/// The problem that sidecars are gone that were there at `before`.
+pub(super) fn sidecars(staged: &Staged, before: Option<i64>) -> Result<Option<Problem>> {
+    let Some(before) = before else { return Ok(None) };
+    let gone = sidecars_gone(staged.catalog(), before, staged.record().id.seconds())?;
+    let message = "the database names them, and they were there the night before; `shoebox audit` tells which, and that snapshot has them";
+    let subject = plural(gone, "sidecar", "sidecars");
+    Ok((gone > 0).then(|| Problem { subject: format!("{subject} gone"), message: message.to_owned() }))
 }
 
 fn of_kind<'a>(worse: impl Iterator<Item = &'a Worse>, message: &str) -> Vec<Problem> {
