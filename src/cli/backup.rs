@@ -82,7 +82,7 @@ An alarm freezes `shoebox forget`, and is exit code 3 and red in `shoebox status
 the library shrank by more than --alarm-shrink since the largest of 30 days; when more than 1% of the originals, or more than 100, and
 3 at least, are missing or have other bytes than Immich recorded that were right in the last good snapshot, or in one of the last 30
 days (in the first backup: are missing); and when any file rotted: other bytes, the same size and time (only --paranoid reads those).
-Fewer are named each night, with exit code 3. Photos that were deleted in Immich, and sidecars, do not count.
+Fewer are named each night, with exit code 3, and so are sidecars that are gone. Photos that were deleted in Immich do not count.
 
 Examples:
   shoebox backup --env-file /srv/immich/.env --docker immich_postgres

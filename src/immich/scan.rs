@@ -522,7 +522,10 @@ fn stage(database: &mut Database, plan: &Plan, row: &str, line: u64) -> Result<(
 fn head(line: &str) -> String {
     match is_message(line) {
         true => format!("this is not a dump but a message: {}", start_of(line)),
-        false => "this is not the beginning of a pg_dump or pg_dumpall dump".to_owned(),
+        false => format!(
+            "this is not the beginning of a pg_dump or pg_dumpall dump: {}; what a shell or a tool says must not be in the file",
+            start_of(line)
+        ),
     }
 }
 

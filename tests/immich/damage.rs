@@ -87,6 +87,7 @@ fn the_verdict_names_the_line_and_the_reason() {
     says(b"\xff\xfe-\0-\0", 1, "cut short");
     says(b"pg_dump: error: connection refused\n", 1, "connection refused");
     says(b"some row\tof a photo\n", 1, "not the beginning");
+    says(b"Defaulted container \"postgres\" out of: postgres, metrics\n--\n-- Post", 1, "must not be in the file");
     let text = whole(true).0;
     let lines = text.lines().count() as u64;
     let line = |words: &str| 1 + text.lines().position(|line| line.contains(words)).unwrap() as u64;
