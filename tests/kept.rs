@@ -3,7 +3,8 @@
 
 mod backup_library;
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -13,7 +14,10 @@ use std::process::Command;
 use assert_cmd::prelude::*;
 use backup_library::{ANN, Home, noise, reads, set_mtime, sha1_of};
 use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestRunner};
 use sha1::{Digest, Sha1};
+use shoebox::base::SnapshotId;
 use shoebox::base::monitor::{Collect, Silent};
 use shoebox::mount::{self, Mount};
 use shoebox::repo::{Session, prune};
@@ -176,6 +180,152 @@ fn what_immich_recorded_outlives_whatever_becomes_of_its_file() {
         forget_and_prune(&home);
         assert_eq!(shown(&home), uploaded(), "{name}, pruned again");
     }
+}
+
+/// What happens to a library of a few photos.
+#[derive(Debug, Clone)]
+enum Step {
+    /// Something becomes of the file of a photo; its row stays.
+    Harm(u64, usize),
+    /// The file is there again as it was uploaded; the row too, where it was deleted.
+    Upload(u64),
+    /// Row and file go.
+    Delete(u64),
+    Backup,
+    /// Which of the older snapshots stay, by the bits.
+    Forget(u8),
+    Prune,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    // Nothing becomes of the first photo: a library without any is refused.
+    let number = 2..6u64;
+    prop_oneof![
+        6 => (number.clone(), 0..FATES.len()).prop_map(|(number, fate)| Step::Harm(number, fate)),
+        2 => number.clone().prop_map(Step::Upload),
+        1 => number.prop_map(Step::Delete),
+        6 => Just(Step::Backup),
+        2 => any::<u8>().prop_map(Step::Forget),
+        3 => Just(Step::Prune),
+    ]
+}
+
+/// A night: the photos that its database names, and the files that lay on the disk, by name.
+struct Night {
+    id: SnapshotId,
+    named: BTreeSet<u64>,
+    disk: BTreeMap<String, String>,
+}
+
+/// A library, its nights, and the photos whose uploaded bytes must be kept.
+struct Model {
+    home: Home,
+    named: BTreeSet<u64>,
+    nights: Vec<Night>,
+    kept: BTreeSet<u64>,
+}
+
+impl Model {
+    fn new() -> Model {
+        let mut model = Model { home: Home::new(), named: BTreeSet::new(), nights: Vec::new(), kept: BTreeSet::new() };
+        (1..6).for_each(|number| model.take(&Step::Upload(number)));
+        model.take(&Step::Backup);
+        model
+    }
+
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Harm(number, fate) => {
+                let path = place(&self.home, number);
+                if path.exists() {
+                    (FATES[fate].1)(&path);
+                }
+            }
+            Step::Upload(number) => {
+                self.home.write(format!("upload/{ANN}/{number}.jpg"), &photo(number));
+                self.named.insert(number);
+            }
+            Step::Delete(number) => {
+                let _ = fs::remove_file(place(&self.home, number));
+                self.named.remove(&number);
+            }
+            Step::Backup => self.backup(),
+            Step::Forget(bits) => self.forget(bits),
+            Step::Prune => {
+                let options = prune::Options { max_unused: 0, grace: SignedDuration::ZERO, now: Timestamp::now() };
+                Session::begin(&self.home.repository(), "prune", &Silent).unwrap().prune(&options, &Silent).unwrap();
+            }
+        }
+    }
+
+    fn backup(&mut self) {
+        self.home.write_dump(&dump(self.named.iter().copied()));
+        let id = self.home.backup().record.id;
+        let files = fs::read_dir(self.home.upload().join(format!("upload/{ANN}"))).unwrap().map(Result::unwrap);
+        let disk: BTreeMap<_, _> =
+            files.map(|file| (file.file_name().into_string().unwrap(), sha1_of(&file.path()))).collect();
+        let stored = self.named.iter().filter(|number| disk.get(&named(**number)) == Some(&uploaded_sha1(**number)));
+        self.kept.extend(stored);
+        self.nights.push(Night { id, named: self.named.clone(), disk });
+    }
+
+    fn forget(&mut self, bits: u8) {
+        let newest = self.nights.len() - 1;
+        let stays = |index: usize| index == newest || bits >> (index % 8) & 1 == 1;
+        let gone: Vec<SnapshotId> =
+            self.nights.iter().enumerate().filter(|(index, _)| !stays(*index)).map(|(_, night)| night.id).collect();
+        Session::begin(&self.home.repository(), "forget", &Silent).unwrap().forget(&gone, &Silent).unwrap();
+        self.nights.retain(|night| !gone.contains(&night.id));
+        self.kept.retain(|number| self.nights.iter().any(|night| night.named.contains(number)));
+    }
+
+    /// Each night gives back each photo that it names as it was uploaded, and its disk as it was. How many its disk had not.
+    fn verify(&self) -> usize {
+        let mut pinned = 0;
+        for night in &self.nights {
+            let snapshot = night.id.to_string();
+            let back = restored_of(&self.home, &snapshot, false);
+            for number in night.named.intersection(&self.kept) {
+                assert_eq!(back.get(&named(*number)), Some(&uploaded_sha1(*number)), "{snapshot}: photo {number}");
+                pinned += usize::from(night.disk.get(&named(*number)) != Some(&uploaded_sha1(*number)));
+            }
+            let photos = night.disk.iter().filter(|(name, _)| name.ends_with(".jpg"));
+            let photos = photos.map(|(name, sha1)| (name.clone(), sha1.clone())).collect();
+            assert_eq!(restored_of(&self.home, &snapshot, true), photos, "{snapshot}: as on the disk");
+        }
+        let checked = check::check(&self.home.repository(), Extent::All, &Silent).unwrap();
+        assert!(checked.findings.is_empty(), "{:?}", checked.findings);
+        pinned
+    }
+}
+
+fn named(number: u64) -> String {
+    format!("{number}.jpg")
+}
+
+fn uploaded_sha1(number: u64) -> String {
+    hex::encode(Sha1::digest(photo(number)))
+}
+
+#[test]
+fn after_any_sequence_of_harm_and_retention_each_night_gives_back_what_immich_recorded() {
+    let config = Config {
+        cases: 32,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(1),
+        max_shrink_iters: 100,
+        ..Config::default()
+    };
+    let pinned = Cell::new(0);
+    let ran = TestRunner::new(config).run(&prop::collection::vec(step(), 1..30), |steps| {
+        let mut model = Model::new();
+        steps.iter().for_each(|step| model.take(step));
+        pinned.set(pinned.get() + model.verify());
+        Ok(())
+    });
+    ran.unwrap_or_else(|error| panic!("{error}"));
+    println!("{} photos came back of which the disk had not the bytes", pinned.get());
+    assert!(pinned.get() > 100);
 }
 
 #[test]

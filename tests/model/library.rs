@@ -66,7 +66,8 @@ pub enum Change {
         month: u8,
         bytes: usize,
     },
-    /// The file and what the database records of it: what becomes of a photo where the two differ is in `tests/kept.rs`.
+    /// The file and what the database records of it: what becomes of a photo where the two differ is in
+    /// `tests/kept.rs`, in random nights too.
     Edit {
         asset: usize,
         bytes: usize,
