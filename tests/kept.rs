@@ -2,6 +2,7 @@
 //! its file, and are what is shown and restored.
 
 mod backup_library;
+mod support;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ use shoebox::task::check::{self, Extent};
 use shoebox::task::open::open_view;
 use shoebox::task::restore::whole;
 use shoebox::view;
+use support::whole_restore;
 
 /// So many photos.
 const PHOTOS: u64 = 40;
@@ -115,15 +117,7 @@ fn restored(home: &Home, as_on_disk: bool) -> BTreeMap<String, String> {
 
 fn restored_of(home: &Home, snapshot: &str, as_on_disk: bool) -> BTreeMap<String, String> {
     let to = home.dir.path().join("restored");
-    let options = whole::Options {
-        snapshot: snapshot.to_owned(),
-        to: to.clone(),
-        external: Vec::new(),
-        accept_non_empty: false,
-        overwrite: false,
-        as_on_disk,
-        dry_run: false,
-    };
+    let options = whole::Options { snapshot: snapshot.to_owned(), as_on_disk, ..whole_restore(&to) };
     let problems = Collect::default();
     let report = whole::restore(&home.repository(), &options, &problems).unwrap();
     assert_eq!((problems.problems().len(), report.left_out), (0, 0));

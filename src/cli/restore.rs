@@ -6,7 +6,7 @@ use super::find::Filters;
 use super::output::{Output, count, plural, printable, size};
 use super::progress::Progress;
 use super::{Done, Global};
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, Kind, Result, SnapshotId};
 use crate::task::restore::whole::{self, External, Part};
 use crate::task::restore::{self, Options, Report, Selection};
 
@@ -173,18 +173,24 @@ fn whole_summary(report: &whole::Report, options: &whole::Options) -> String {
         let lines: String = report.folders.iter().map(line).collect();
         return format!("{lines}{all} of {} would be restored to {to}", report.snapshot);
     }
-    let restored = format!("{} ({})", plural(report.restored, "file", "files"), size(report.restored_bytes));
-    let mut text = format!("restored {restored} of {} to {to}", report.snapshot);
-    if report.already_there > 0 {
-        text += &format!(", {} there already", count(report.already_there));
-    }
-    if report.left_out > 0 {
-        text += &format!(", {} left out", count(report.left_out));
-    }
+    let done = [report.restored, report.restored_bytes, report.already_there, report.left_out];
+    let mut text = restored(done, report.snapshot, to);
     text +=
         &format!("\nnext: the database: shoebox restore-database --snapshot {} --docker CONTAINER", report.snapshot);
     if !report.generated {
         text += "\nthen, in Immich: Administration, Jobs: generate thumbnails and transcode videos for ALL (MISSING makes none)";
+    }
+    text
+}
+
+/// How many files were written and their bytes, how many were there already, and how many were left out.
+fn restored([files, bytes, there, left_out]: [u64; 4], snapshot: SnapshotId, to: std::path::Display<'_>) -> String {
+    let mut text = format!("restored {} ({}) of {snapshot} to {to}", plural(files, "file", "files"), size(bytes));
+    if there > 0 {
+        text += &format!(", {} there already", count(there));
+    }
+    if left_out > 0 {
+        text += &format!(", {} left out", count(left_out));
     }
     text
 }
@@ -202,13 +208,6 @@ fn summary(report: &Report, options: &Options) -> String {
     if options.dry_run {
         return format!("{all} of {} would be restored to {to}", report.snapshot);
     }
-    let restored = format!("{} ({})", plural(report.restored, "file", "files"), size(report.restored_bytes));
-    let mut text = format!("restored {restored} of {} to {to}", report.snapshot);
-    if report.already_there > 0 {
-        text += &format!(", {} there already", count(report.already_there));
-    }
-    if report.left_out > 0 {
-        text += &format!(", {} left out", count(report.left_out));
-    }
-    text
+    let done = [report.restored, report.restored_bytes, report.already_there, report.left_out];
+    restored(done, report.snapshot, to)
 }

@@ -71,22 +71,7 @@ impl Home {
     }
 
     pub fn options(&self) -> Options {
-        Options {
-            upload_location: self.upload(),
-            dump: DumpSource::File(self.dump_path()),
-            database: None,
-            generated: false,
-            paranoid: false,
-            external: Vec::new(),
-            folders: Vec::new(),
-            exclude: Vec::new(),
-            keep_bad_dump: false,
-            accept_shrink: false,
-            accept_other_library: false,
-            alarm_shrink: 10,
-            max_age: jiff::SignedDuration::from_hours(48),
-            readers: 2,
-        }
+        plain_backup(self.upload(), self.dump_path())
     }
 
     pub fn backup(&self) -> Report {
@@ -117,6 +102,26 @@ impl Home {
     /// How many contents of `size` bytes the archives hold.
     pub fn copies(&self, size: u64) -> usize {
         self.lines().iter().filter(|(_, line)| matches!(line, IndexLine::Content(line) if line.size == size)).count()
+    }
+}
+
+/// A backup of what lies at `upload_location`, with the dump in a file, and all else as it is without flags.
+pub fn plain_backup(upload_location: PathBuf, dump: PathBuf) -> Options {
+    Options {
+        upload_location,
+        dump: DumpSource::File(dump),
+        database: None,
+        generated: false,
+        paranoid: false,
+        external: Vec::new(),
+        folders: Vec::new(),
+        exclude: Vec::new(),
+        keep_bad_dump: false,
+        accept_shrink: false,
+        accept_other_library: false,
+        alarm_shrink: 10,
+        max_age: jiff::SignedDuration::from_hours(48),
+        readers: 2,
     }
 }
 

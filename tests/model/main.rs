@@ -7,6 +7,8 @@
 mod backup_library;
 mod library;
 mod shown;
+#[path = "../support/mod.rs"]
+mod support;
 mod tree;
 
 use std::collections::BTreeSet;
@@ -27,7 +29,7 @@ use shoebox::mount::{self, Mount};
 use shoebox::repo::notes::What;
 use shoebox::repo::prune::Options as Pruning;
 use shoebox::repo::{Repository, Session, StreamReader};
-use shoebox::task::backup::{self, DumpSource};
+use shoebox::task::backup;
 use shoebox::task::check::{Extent, check};
 use shoebox::task::forget::policy::{Count, Every, Policy};
 use shoebox::task::forget::{self, Choice};
@@ -35,8 +37,10 @@ use shoebox::task::restore::{self, Selection, whole};
 use shoebox::task::{prune, repair};
 use shoebox::view::{self, View};
 
+use backup_library::plain_backup;
 use library::{Change, Library};
 use shown::{Copy, Shown};
+use support::whole_restore;
 use tree::{Tree, assert_same, hard_links, tree_of_folder, tree_of_view};
 
 /// What happens.
@@ -186,22 +190,8 @@ impl World {
         let (files, rows, dump) = (self.library.copy(), self.library.rows.clone(), self.library.dump());
         let path = self.dir.path().join("immich.sql");
         fs::write(&path, &dump).unwrap();
-        let options = backup::Options {
-            upload_location: self.library.root.clone(),
-            dump: DumpSource::File(path),
-            database: None,
-            generated: false,
-            paranoid: false,
-            external: Vec::new(),
-            folders: Vec::new(),
-            exclude: Vec::new(),
-            keep_bad_dump: false,
-            accept_shrink: true,
-            accept_other_library: false,
-            alarm_shrink: 100,
-            max_age: jiff::SignedDuration::from_hours(48),
-            readers: 2,
-        };
+        let plain = plain_backup(self.library.root.clone(), path);
+        let options = backup::Options { accept_shrink: true, alarm_shrink: 100, ..plain };
         let repository = self.repository();
         match backup::backup(&repository, options, monitor) {
             Ok(report) => {
@@ -324,15 +314,8 @@ impl World {
     /// Restores all of a snapshot, and what its people see.
     fn verify_restored(&self, repository: &Repository, copy: &Copy, number: usize) {
         let (to, snapshot) = (self.dir.path().join(format!("restored-{number}")), copy.id.to_string());
-        let options = whole::Options {
-            snapshot: snapshot.clone(),
-            to: to.join("all"),
-            external: Vec::new(),
-            accept_non_empty: false,
-            as_on_disk: true,
-            overwrite: false,
-            dry_run: false,
-        };
+        let all = whole_restore(&to.join("all"));
+        let options = whole::Options { snapshot: snapshot.clone(), as_on_disk: true, ..all };
         let problems = Collect::default();
         whole::restore(repository, &options, &problems).unwrap();
         let mut found = tree_of_folder(&to.join("all"));
