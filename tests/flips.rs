@@ -182,11 +182,11 @@ fn a_catalog_that_is_whole_and_says_other_things_than_the_lists_is_found_by_chec
         "UPDATE file SET size = size - 1024 WHERE row = (SELECT min(row) FROM file WHERE size > 2000)",
         "UPDATE asset_file SET size = size + 1 WHERE asset = (SELECT min(asset) FROM asset_file) AND part = 0",
         "UPDATE file SET name = CAST('other.jpg' AS BLOB) WHERE row = (SELECT min(row) FROM file WHERE kind = 0)",
-        "UPDATE file SET until = since + 1 WHERE row = (SELECT min(row) FROM file WHERE kind = 0)",
+        "UPDATE file SET until = since + 1 WHERE row = (SELECT min(row) FROM file WHERE kind = 0 AND until > since + 1)",
         "UPDATE folder SET name = CAST('elsewhere' AS BLOB) WHERE id = (SELECT max(id) FROM folder)",
         "DELETE FROM album_asset WHERE row = (SELECT max(row) FROM album_asset)",
         "UPDATE album SET line = replace(line, '\"name\":\"', '\"name\":\"x') WHERE row = 1",
-        "UPDATE asset SET since = until - 1 WHERE row = (SELECT min(row) FROM asset)",
+        "UPDATE asset SET since = until - 1 WHERE row = (SELECT min(row) FROM asset WHERE since < until - 1)",
     ] {
         put(&repository, &right);
         let db = rusqlite::Connection::open(repository.catalog_path()).unwrap();
