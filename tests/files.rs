@@ -589,7 +589,9 @@ fn eventful(home: &Home) {
     home.write_dump(&dump(10_000, 1).replace("\tRome", "\tRoma").replace("Ann Lee", "Ann Li"));
     home.backup();
     fs::remove_file(upload.join(format!("upload/{ANN}/2.jpg"))).unwrap();
-    fs::remove_dir_all(upload.join(format!("library/{}", "d".repeat(200)))).unwrap();
+    let long = upload.join(format!("library/{}", "d".repeat(200)));
+    fs::set_permissions(&long, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::remove_dir_all(&long).unwrap();
     home.write(format!("library/{}", "d".repeat(200)), b"a file now");
     set_mtime(&upload.join("library/ann/old.jpg"), 5);
     let text = dump(10_000, 2);
