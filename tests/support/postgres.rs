@@ -40,12 +40,17 @@ pub struct Postgres {
 impl Postgres {
     /// A server of `major` that trusts everybody.
     pub fn start(major: u32) -> Postgres {
-        Self::launch(major, None)
+        Self::launch(major, None, None)
+    }
+
+    /// A server of Debian's version whose messages are German.
+    pub fn speaking_german() -> Postgres {
+        Self::launch(debian(), None, Some("de_DE"))
     }
 
     /// A server of Debian's version that asks for `password` (scram), by socket and by TCP.
     pub fn with_password(password: &str) -> Postgres {
-        Self::launch(debian(), Some(password))
+        Self::launch(debian(), Some(password), None)
     }
 
     /// True if a server of `major` is installed; else says how to get it.
@@ -57,10 +62,10 @@ impl Postgres {
         found
     }
 
-    fn launch(major: u32, password: Option<&str>) -> Postgres {
+    fn launch(major: u32, password: Option<&str>, language: Option<&str>) -> Postgres {
         let programs =
             programs(major).unwrap_or_else(|| panic!("there is no PostgreSQL {major}; `scripts/setup` installs it"));
-        let folder = data_folder(&programs, password);
+        let folder = data_folder(&programs, password, language);
         for _ in 0..5 {
             let port = free_port();
             let mut child = serve(&programs, folder.path(), port);
@@ -175,7 +180,7 @@ fn programs(major: u32) -> Option<PathBuf> {
 }
 
 /// Makes the data folder. It belongs to `postgres` when we are root, since the server refuses to run as root.
-fn data_folder(programs: &Path, password: Option<&str>) -> TempDir {
+fn data_folder(programs: &Path, password: Option<&str>, language: Option<&str>) -> TempDir {
     let folder = tempfile::Builder::new().prefix("shoebox-pg").tempdir().expect("a temporary folder");
     let secret = folder.path().join("secret");
     std::fs::write(&secret, password.unwrap_or_default()).expect("writing into the temporary folder");
@@ -187,6 +192,11 @@ fn data_folder(programs: &Path, password: Option<&str>) -> TempDir {
         }
     }
     let mut initdb = as_server(programs.join("initdb"));
+    if let Some(language) = language {
+        let locale = folder.path().join(format!("{language}.UTF-8"));
+        run(Command::new("localedef").args(["-i", language, "-f", "UTF-8"]).arg(locale));
+        initdb.arg(format!("--lc-messages={language}.UTF-8")).env("LOCPATH", folder.path());
+    }
     initdb
         .args(["--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "--pgdata"])
         .arg(folder.path().join("data"));
@@ -201,6 +211,7 @@ fn data_folder(programs: &Path, password: Option<&str>) -> TempDir {
 fn serve(programs: &Path, folder: &Path, port: u16) -> Child {
     let log = std::fs::File::create(folder.join("log")).expect("a log file");
     as_server(programs.join("postgres"))
+        .env("LOCPATH", folder)
         .arg("-D")
         .arg(folder.join("data"))
         .arg("-k")
@@ -239,7 +250,7 @@ fn answers(child: &mut Child, folder: &Path, port: u16) -> bool {
     let socket = folder.join(format!(".s.PGSQL.{port}"));
     while started.elapsed() < Duration::from_secs(30) && matches!(child.try_wait(), Ok(None)) {
         let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
-        let ready = log.contains("ready to accept connections");
+        let ready = log.contains("ready to accept connections") || log.contains("bereit, um Verbindungen anzunehmen");
         if ready && socket.exists() && TcpStream::connect(("127.0.0.1", port)).is_ok() {
             return true;
         }

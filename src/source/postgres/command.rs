@@ -7,8 +7,9 @@ use std::process::Command;
 
 use crate::base::{Error, Result};
 
+use super::failure;
 use super::url::ConnectionUrl;
-use super::{Access, Server};
+use super::{Access, Clients, Server};
 
 /// What Immich's compose file calls its database (DB_DATABASE_NAME).
 const IMMICH_DATABASE: &str = "immich";
@@ -56,6 +57,34 @@ pub(super) fn on_this_machine(access: &Access, client: Client) -> Result<Command
     };
     command.envs(access.password.as_ref().or(password.as_ref()).map(|secret| ("PGPASSWORD", secret.expose())));
     Ok(command)
+}
+
+/// The client `program`, wherever `access` has it; `fed` when it reads what is written to it.
+pub(super) fn of(access: &Access, program: &'static str, flags: &[&str], fed: bool) -> Result<Command> {
+    let client = Client { program: Path::new(program), flags };
+    match &access.server {
+        Server::Docker { container, docker } => in_container(access, container, docker, client, fed),
+        Server::Private(private) => Ok(private.client(access, &client)),
+        Server::Url(_) | Server::Environment => {
+            let found = Clients::of_this_machine().first(program).ok_or_else(|| failure::client_missing(program))?;
+            on_this_machine(access, Client { program: &found, flags })
+        }
+    }
+}
+
+/// The database that a client on this machine asks for, unless it stands in a service file.
+pub(super) fn database(access: &Access) -> Option<String> {
+    let variable = || env::var("PGDATABASE").ok().filter(|name| !name.is_empty());
+    match &access.server {
+        Server::Url(text) => {
+            let (mut url, _) = ConnectionUrl::parse(text).ok()?;
+            fit(&mut url, access);
+            url.database().map(str::to_owned).or_else(variable)
+        }
+        Server::Environment | Server::Docker { .. } | Server::Private(_) => {
+            database_variable(access).map(str::to_owned).or_else(variable)
+        }
+    }
 }
 
 /// Puts what is named apart from it into the URL.

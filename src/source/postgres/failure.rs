@@ -1,7 +1,8 @@
 //! What a client's complaint means, in one line, and what to do next.
 //!
-//! The texts are those of PostgreSQL 13 to 18 (`LC_ALL=C`) and of Docker 20 to 28. What is not recognised is told as it
-//! came. The server's own words are in its own language; then the general message is all there is.
+//! The texts are those of the clients of PostgreSQL 13 to 18 (`LC_ALL=C`) and of Docker 20 to 28. What is not recognised
+//! is told as it came. The server's own words are in its own language: nothing is decided by them (`diagnosis` asks), and
+//! only the message is better where they are English.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -51,6 +52,9 @@ pub(super) struct Failure {
     ended: Ended,
 }
 
+/// How psql ends when a statement of its input fails (PostgreSQL manual, psql, "Exit Status").
+const SCRIPT_FAILED: i32 = 3;
+
 /// A one-line message and the next step.
 type Told = (String, String);
 
@@ -69,12 +73,18 @@ impl Failure {
         let text = self.ended.complaint.as_str();
         let restarting = self.subject.docker.is_some() && any(text, &["is restarting"]);
         let unknown_host = text.contains("could not translate host name");
-        restarting || (!unknown_host && (any(text, STARTING) || reach(text).is_some()))
+        restarting || (!unknown_host && reach(text).is_some())
     }
 
-    /// The database that is not on the server, if that is the complaint.
-    pub(super) fn missing_database(&self) -> Option<&str> {
-        between(&self.ended.complaint, "FATAL:  database \"", "\" does not exist")
+    /// True if a server answered and let the client in nowhere: its words stand after a severity and two spaces.
+    pub(super) fn was_turned_away(&self) -> bool {
+        let is_script = self.subject.program == "psql" && self.ended.status.code() == Some(SCRIPT_FAILED);
+        !is_script && turned_away(&self.ended.complaint)
+    }
+
+    /// The query of pg_dump that failed; before version 15 it begins with a small letter.
+    pub(super) fn query(&self) -> Option<&str> {
+        self.ended.complaint.split_once("uery was: ").map(|(_, query)| query)
     }
 
     /// The end of what the client wrote to stderr.
@@ -92,12 +102,20 @@ impl Failure {
             .or_else(|| busy(text))
             .or_else(|| gone(text))
             .or_else(|| reach(text))
-            .or_else(|| rights(text));
-        let words = last_words(text);
-        let error = match told {
-            Some((message, hint)) => Error::new(Kind::Program, message).hint(hint),
-            None => self.unrecognised(),
-        };
+            .or_else(|| if self.was_turned_away() { refused() } else { None });
+        match told {
+            Some((message, hint)) => self.told(message, hint),
+            None => self.over_its_words(self.unrecognised()),
+        }
+    }
+
+    /// The error `message`, with the client's last words underneath.
+    pub(super) fn told(&self, message: String, hint: impl fmt::Display) -> Error {
+        self.over_its_words(Error::new(Kind::Program, message).hint(hint))
+    }
+
+    fn over_its_words(&self, error: Error) -> Error {
+        let words = last_words(&self.ended.complaint);
         if words.is_empty() { error } else { error.caused_by(words) }
     }
 
@@ -195,9 +213,6 @@ fn login(text: &str) -> Option<Told> {
     } else if any(text, &["Peer authentication failed", "Ident authentication failed", "no pg_hba.conf entry"]) {
         let hint = "name another user, connect by TCP with a password, or allow it in pg_hba.conf";
         told(format_args!("the database does not let this connection in{user}"), hint)
-    } else if let Some(name) = between(text, "FATAL:  database \"", "\" does not exist") {
-        let hint = "name it with `--database-name` (DB_DATABASE_NAME in Immich's .env file, usually immich)";
-        told(format_args!("there is no database {name} on the server"), hint)
     } else if let Some(name) = between(text, "FATAL:  role \"", "\" does not exist") {
         let hint = "it is DB_USERNAME in Immich's .env file, usually postgres";
         told(format_args!("the server knows no user {name}"), hint)
@@ -209,22 +224,28 @@ fn login(text: &str) -> Option<Told> {
 /// pg_dump tells the statement in whatever language the server speaks.
 fn locked(text: &str) -> Option<Told> {
     let table = text.split_once("Query was: LOCK TABLE ")?.1.split(" IN ACCESS SHARE MODE").next()?;
-    let refused = text.contains("permission denied");
     let table: String = table.chars().take(60).collect();
     let hint = "is Immich being updated, or a psql left open? `SELECT pid, query FROM pg_stat_activity` tells; try again later";
-    (!refused).then(|| (format!("another session held a lock for 5 minutes ({table})"), hint.to_owned()))
+    told(format_args!("another session held a lock for 5 minutes ({table})"), hint)
 }
 
-const STARTING: &[&str] = &["starting up", "shutting down", "recovery mode", "not yet accepting connections"];
-
 fn busy(text: &str) -> Option<Told> {
-    if any(text, STARTING) {
-        told("the database server is just starting or stopping", "try again in a minute")
-    } else if any(text, &["too many clients", "remaining connection slots"]) {
+    if any(text, &["too many clients", "remaining connection slots"]) {
         told("the database server has no connection left", "try again later, or raise max_connections")
     } else {
         None
     }
+}
+
+/// True if words of a server stand in it, such as `failed: FATAL:  …`; libpq's own have no two spaces.
+fn turned_away(text: &str) -> bool {
+    text.lines().any(|line| line.contains("error: ") && line.contains(":  "))
+}
+
+fn refused() -> Option<Told> {
+    let hint = "user and password are DB_USERNAME and DB_PASSWORD in Immich's .env file (--env-file reads them); \
+                the server's own words say which it refused";
+    told("the database server let nobody in", hint)
 }
 
 const GONE: &[&str] = &[
@@ -258,16 +279,6 @@ fn reach(text: &str) -> Option<Told> {
     let place = place.map_or(String::new(), |place| format!(" at {}", place.replace('"', "")));
     let hint = "is it running? Immich's compose file publishes no port: use `--docker immich_postgres`, or publish it";
     told(format_args!("the database server{place} does not answer"), hint)
-}
-
-fn rights(text: &str) -> Option<Told> {
-    let object = text.split_once("permission denied for ")?.1.lines().next()?;
-    let hint = if text.contains("pg_authid") {
-        "`pg_dumpall` needs a superuser; `pg_dump` of the one database does not"
-    } else {
-        "dump as the user that Immich itself uses (DB_USERNAME in its .env file)"
-    };
-    told(format_args!("the database user may not read {}", object.trim()), hint)
 }
 
 /// What stands between `start` and `end`.

@@ -2,14 +2,15 @@
 //!
 //! The commands are those of Immich: `pg_dump --clean --if-exists`, or `pg_dumpall` with the same flags, run on this
 //! machine or inside the database's container. What always holds: a password goes to the client by its environment and
-//! never by a command line; the client never asks at a terminal (`--no-password`); its messages are English (`LC_ALL=C`), since
-//! `failure` reads them; a [`RunningDump`] that is dropped takes its client with it.
+//! never by a command line; the client never asks at a terminal (`--no-password`); its own messages are English (`LC_ALL=C`), since
+//! `failure` reads them, and what the server says in whatever language decides nothing (`diagnosis`); a [`RunningDump`] that is dropped takes its client with it.
 //!
 //! Limit: when a `docker exec` is cut short, Docker leaves the `pg_dump` in the container running until its next write
 //! fails (moby#9098).
 
 mod clients;
 mod command;
+mod diagnosis;
 mod failure;
 mod probe;
 mod process;
@@ -159,10 +160,11 @@ pub fn start<'m>(request: &DumpRequest, monitor: &'m dyn Monitor) -> Result<Runn
 /// The same with other places for the clients.
 pub fn start_among<'m>(request: &DumpRequest, clients: &Clients, monitor: &'m dyn Monitor) -> Result<RunningDump<'m>> {
     let flags = flags(request);
+    let explained = |failure| diagnosis::explain(&request.access(), failure);
     if let Server::Docker { container, docker } = &request.server {
         let client = Client { program: Path::new(request.tool.program()), flags };
         let command = command::in_container(&request.access(), container, docker, client, false)?;
-        return open(command, request, monitor)?.map_err(Failure::into_error);
+        return open(command, request, monitor)?.map_err(explained);
     }
     let program =
         clients.first(request.tool.program()).ok_or_else(|| failure::client_missing(request.tool.program()))?;
@@ -172,7 +174,7 @@ pub fn start_among<'m>(request: &DumpRequest, clients: &Clients, monitor: &'m dy
             let newest = clients.newest(request.tool.program()).filter(|newest| *newest != program);
             retry(request, newest.as_deref(), flags, failure, monitor)
         }
-        outcome => outcome.map_err(Failure::into_error),
+        outcome => outcome.map_err(explained),
     }
 }
 
@@ -184,10 +186,11 @@ fn retry<'m>(
     failure: Failure,
     monitor: &'m dyn Monitor,
 ) -> Result<RunningDump<'m>> {
+    let explained = |failure| diagnosis::explain(&request.access(), failure);
     match newest {
         Some(program) => {
             let command = command::on_this_machine(&request.access(), Client { program, flags })?;
-            open(command, request, monitor)?.map_err(Failure::into_error)
+            open(command, request, monitor)?.map_err(explained)
         }
         None => Err(failure.into_error()),
     }
@@ -206,7 +209,13 @@ fn open<'m>(
     let filled = process.read_patiently(&mut head, monitor).map_err(reading)?;
     head.truncate(filled);
     if filled > 0 {
-        return Ok(Ok(RunningDump { process, head: io::Cursor::new(head), subject, monitor }));
+        return Ok(Ok(RunningDump {
+            process,
+            head: io::Cursor::new(head),
+            subject,
+            access: request.access(),
+            monitor,
+        }));
     }
     let ended = process.end().map_err(|error| Error::io(format_args!("waiting for {subject}"), error))?;
     Ok(Err(Failure::new(subject, ended)))
@@ -217,15 +226,16 @@ pub struct RunningDump<'m> {
     process: Process,
     head: io::Cursor<Vec<u8>>,
     subject: failure::Subject,
+    access: Access,
     monitor: &'m dyn Monitor,
 }
 
 impl RunningDump<'_> {
     /// Waits for the client and tells whether it succeeded. Without a success the bytes read are no dump.
     pub fn finish(self) -> Result<()> {
-        let RunningDump { process, subject, .. } = self;
+        let RunningDump { process, subject, access, .. } = self;
         let ended = process.end().map_err(|error| Error::io(format_args!("waiting for {subject}"), error))?;
-        if ended.status.success() { Ok(()) } else { Err(Failure::new(subject, ended).into_error()) }
+        if ended.status.success() { Ok(()) } else { Err(diagnosis::explain(&access, Failure::new(subject, ended))) }
     }
 }
 

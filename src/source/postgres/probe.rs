@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::Access;
 use super::clients::{Weakness, is_repaired};
+use super::diagnosis::{self, Refusal};
 use super::failure::Failure;
 use super::psql::{self, Answer};
 use crate::base::{Error, Kind, Result};
@@ -125,29 +126,22 @@ pub fn probe(access: &Access, wait: Duration, stopped: &dyn Fn() -> bool) -> Res
             Ok(probe) => return Ok(Reached::Database(probe)),
             Err(failure) => failure,
         };
-        if let Some(name) = failure.missing_database() {
-            let name = name.to_owned();
-            return elsewhere(access, failure).map(|probe| Reached::NoDatabase { name, probe });
+        let refusal = diagnosis::diagnose(access, &failure);
+        if let Some(Refusal::NoDatabase { name, other }) = refusal {
+            return match question(&other)? {
+                Ok(probe) => Ok(Reached::NoDatabase { name, probe }),
+                Err(failure) => Err(failure.into_error()),
+            };
         }
-        if !failure.may_pass() || started.elapsed() >= wait {
-            return Err(failure.into_error());
+        let may_pass = failure.may_pass() || matches!(refusal, Some(Refusal::NotNow));
+        if !may_pass || started.elapsed() >= wait {
+            return Err(diagnosis::explain(access, failure));
         }
         if stopped() {
             return Err(Error::new(Kind::Interrupted, "stopped while waiting for the database"));
         }
         thread::sleep(PAUSE);
     }
-}
-
-/// The server by another of its databases, since the one that is meant is not there.
-fn elsewhere(access: &Access, failure: Failure) -> Result<Probe> {
-    for database in ["postgres", "template1"] {
-        let other = Access { database: Some(database.to_owned()), ..access.clone() };
-        if let Ok(probe) = question(&other)? {
-            return Ok(probe);
-        }
-    }
-    Err(failure.into_error())
 }
 
 fn question(access: &Access) -> Result<Result<Probe, Failure>> {

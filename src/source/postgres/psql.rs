@@ -7,29 +7,39 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use rustix::net::{SendFlags, send};
 
-use super::command::{self, Client};
 use super::failure::{self, Failure, Subject};
 use super::process::Process;
-use super::{Access, Clients, Server};
+use super::{Access, command, diagnosis};
 use crate::base::{Error, Kind, Result};
 
 const PSQL: &str = "psql";
 /// No start-up file, no ornament, no question at a terminal; `-f -` makes psql say on which line an error is.
 const FLAGS: [&str; 8] = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "--no-password", "--file=-"];
-/// For what is fed: nobody reads its answers.
-const FEED: [&str; 9] =
-    ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "--no-password", "--output=/dev/null", "--file=-"];
+/// For what is fed: nobody reads its answers, and an error has its SQLSTATE.
+const FEED: [&str; 11] = [
+    "-X",
+    "-q",
+    "-A",
+    "-t",
+    "-v",
+    "ON_ERROR_STOP=1",
+    "-v",
+    "VERBOSITY=verbose",
+    "--no-password",
+    "--output=/dev/null",
+    "--file=-",
+];
 /// For a question that begins with a command that an older psql may not know.
 const LENIENT: [&str; 6] = ["-X", "-q", "-A", "-t", "--no-password", "--file=-"];
 
 /// Runs `sql` and hands back what psql printed: a line a row, fields joined by `|`.
 pub fn ask(access: &Access, sql: &str) -> Result<String> {
-    converse(access, sql, &FLAGS)?.map(|answer| answer.text).map_err(Failure::into_error)
+    let answer = converse(access, sql, &FLAGS)?;
+    answer.map(|answer| answer.text).map_err(|failure| diagnosis::explain(access, failure))
 }
 
 /// What psql printed, and what it complained of while it succeeded.
@@ -72,7 +82,7 @@ impl Child {
         let subject = Subject::new(PSQL, &access.server);
         let (input, theirs) =
             UnixStream::pair().map_err(|error| Error::io(format_args!("starting {subject}"), error))?;
-        let command = command(access, flags)?;
+        let command = command::of(access, PSQL, flags, true)?;
         let process = Process::start_reading(command, Stdio::from(OwnedFd::from(theirs)));
         let process = process.map_err(|error| failure::not_started(&subject, error))?;
         Ok(Child { process, input: Some(input), subject })
@@ -89,18 +99,6 @@ impl Child {
         }
         Ok(())
     }
-}
-
-fn command(access: &Access, flags: &[&str]) -> Result<Command> {
-    if let Server::Docker { container, docker } = &access.server {
-        let client = Client { program: Path::new(PSQL), flags };
-        return command::in_container(access, container, docker, client, true);
-    }
-    if let Server::Private(private) = &access.server {
-        return Ok(private.client(access, &Client { program: Path::new(PSQL), flags }));
-    }
-    let program = Clients::of_this_machine().first(PSQL).ok_or_else(|| failure::client_missing(PSQL))?;
-    command::on_this_machine(access, Client { program: &program, flags })
 }
 
 /// Where something that is fed comes from.
@@ -183,46 +181,78 @@ fn refusal(failure: Failure, origins: &[(u64, Origin)]) -> Error {
     let error = match place {
         None => Error::new(Kind::Program, format_args!("the database refused to begin: {}", told.message)),
         Some((_, origin)) => {
-            let line = origin.line + told.row.filter(|_| origin.table.is_some()).unwrap_or(0);
-            let origin = Origin { line, ..origin.clone() };
+            let row = origin.table.as_ref().and_then(|table| told.row(table)).unwrap_or(0);
+            let origin = Origin { line: origin.line + row, ..origin.clone() };
             Error::new(Kind::Program, format_args!("the database refused {origin}: {}", told.message))
         }
     };
-    error.hint(hint(&told.message))
+    let error = error.hint(hint(&told.code, &told.message));
+    if told.detail.is_empty() { error } else { error.caused_by(told.detail) }
 }
 
-/// psql's words about an error.
+/// psql's words about an error; only its labels are English, the texts are in the server's language.
 #[derive(Debug, PartialEq, Eq)]
 struct Complaint {
     /// Line of what was fed, from 1.
     line: u64,
+    /// SQLSTATE.
+    code: String,
     message: String,
-    /// Row of a COPY block, from 1.
-    row: Option<u64>,
+    /// Such as the key that two rows have.
+    detail: String,
+    /// Such as the row of a COPY block.
+    context: String,
 }
 
-/// Reads `psql:<stdin>:12: ERROR:  …` and the `CONTEXT:  COPY asset, line 3` after it.
+/// Reads `psql:<stdin>:12: ERROR:  42P07: …`, and the `DETAIL:  …` and `CONTEXT:  …` after it (psql's VERBOSITY verbose).
 fn complaint(text: &str) -> Option<Complaint> {
-    let (before, after) = text.rsplit_once(": ERROR:  ")?;
-    let line = before.rsplit_once(':')?.1.parse().ok()?;
-    let context = after.lines().find_map(|line| line.strip_prefix("CONTEXT:  COPY "));
-    let number = |rest: &str| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok();
-    let row = context.and_then(|context| number(context.split_once(", line ")?.1));
-    Some(Complaint { line, message: after.lines().next().unwrap_or_default().trim().to_owned(), row })
+    let starts = text.match_indices("psql:<stdin>:").map(|(at, _)| &text[at..]);
+    starts.filter_map(one_complaint).last()
 }
 
-fn hint(message: &str) -> &'static str {
-    if message.contains("shared_preload_libraries") {
-        "the server's settings must name the library in shared_preload_libraries, as Immich's image ghcr.io/immich-app/postgres does; \
-         nothing was changed"
-    } else if message.contains("permission denied to create extension") || message.contains("must be superuser") {
-        "only a superuser may do that: connect as the user that the server was set up with; nothing was changed"
-    } else if message.contains("already exists") {
-        "the database is not empty: begin with a fresh one, or use --replace; nothing was changed"
-    } else if message.contains("No space left") {
-        "make room on the server's disk and run it again; nothing was changed"
-    } else {
-        "nothing was changed: it was one transaction"
+fn one_complaint(text: &str) -> Option<Complaint> {
+    let (line, rest) = text.strip_prefix("psql:<stdin>:")?.split_once(": ")?;
+    let (_severity, rest) = rest.split_once(":  ")?;
+    let (code, rest) = rest.split_once(": ")?;
+    if code.len() != 5 || !code.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase()) {
+        return None;
+    }
+    let labelled = |label: &str| rest.lines().find_map(|line| line.strip_prefix(label)).unwrap_or_default();
+    Some(Complaint {
+        line: line.parse().ok()?,
+        code: code.to_owned(),
+        message: rest.lines().next().unwrap_or_default().trim().to_owned(),
+        detail: labelled("DETAIL:  ").to_owned(),
+        context: rest.split_once("\nCONTEXT:  ").map_or("", |(_, context)| context).to_owned(),
+    })
+}
+
+impl Complaint {
+    /// The row of the COPY block of `table`, from 1: the first number after its name, in whatever language.
+    fn row(&self, table: &str) -> Option<u64> {
+        let name = table.rsplit('.').next().unwrap_or(table);
+        let mut lines = self.context.lines().filter_map(|line| line.strip_prefix("COPY "));
+        let (_, after) = lines.find_map(|line| line.split_once(name))?;
+        let digits = after.trim_start_matches(|c: char| !c.is_ascii_digit());
+        digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    }
+}
+
+/// The next step for a SQLSTATE (PostgreSQL manual, appendix A); of what libraries themselves say, the name of the setting.
+fn hint(code: &str, message: &str) -> &'static str {
+    match code {
+        _ if message.contains("shared_preload_libraries") => {
+            "the server's settings must name the library in shared_preload_libraries, as Immich's image \
+             ghcr.io/immich-app/postgres does; nothing was changed"
+        }
+        "42501" => {
+            "only a superuser may do that: connect as the user that the server was set up with; nothing was changed"
+        }
+        "42P06" | "42P07" | "42710" | "42723" => {
+            "the database is not empty: begin with a fresh one, or use --replace; nothing was changed"
+        }
+        "53100" => "make room on the server's disk and run it again; nothing was changed",
+        _ => "nothing was changed: it was one transaction",
     }
 }
 
@@ -231,13 +261,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn psqls_words_are_understood() {
-        let text = "psql:<stdin>:12: ERROR:  invalid input syntax for type uuid: \"x\"\nCONTEXT:  COPY asset, line 3, column id: \"x\"\n";
+    fn psqls_words_are_understood_in_whatever_language() {
+        for (severity, context) in [("ERROR", "line 3, column id: \"x\""), ("FEHLER", "Zeile 3, Spalte id: »x«")] {
+            let text = format!(
+                "psql:<stdin>:12: {severity}:  22P02: no uuid\nCONTEXT:  JSON data, line 1\nCOPY asset, {context}\n"
+            );
+            let told = complaint(&text).unwrap();
+            assert_eq!((told.line, told.code.as_str(), told.row("asset")), (12, "22P02", Some(3)));
+            assert_eq!(told.message, "no uuid");
+        }
+        let text = "psql:<stdin>:3: NOTE:  00000: a\npsql:<stdin>:7: ERROR:  42P07: b\nDETAIL:  c\n";
         let told = complaint(text).unwrap();
-        assert_eq!((told.line, told.row), (12, Some(3)));
-        assert_eq!(told.message, "invalid input syntax for type uuid: \"x\"");
-        let text = "psql:<stdin>:7: ERROR:  relation \"a\" already exists\n";
-        assert_eq!(complaint(text).unwrap().row, None);
+        assert_eq!((told.line, told.detail.as_str(), told.row("a")), (7, "c", None));
         assert_eq!(complaint("psql: error: connection to server failed"), None);
     }
 

@@ -70,6 +70,11 @@ impl ConnectionUrl {
         self.database = Some(database.to_owned());
     }
 
+    /// The database that it names.
+    pub fn database(&self) -> Option<&str> {
+        self.database.as_deref()
+    }
+
     /// True if it says which database is meant.
     pub fn names_database(&self) -> bool {
         self.database.is_some() || self.parameters.iter().any(|parameter| parameter.starts_with("service="))

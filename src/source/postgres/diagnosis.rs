@@ -1,0 +1,112 @@
+//! Why a server refused a client: asked, and not read from its words, which are in the server's own language.
+//!
+//! libpq hands on no SQLSTATE of a connection that failed. So `pg_isready`, which knows it, says whether the server is only
+//! starting, and another database of the server whether the one that is meant is there.
+//!
+//! Limit: who is let in nowhere cannot ask; what the server said then stands under a general message.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use super::command::{self, Client};
+use super::failure::Failure;
+use super::{Access, Server, psql};
+use crate::base::{Error, Result};
+
+/// Databases that every server has.
+pub(super) const ALWAYS_THERE: [&str; 2] = ["postgres", "template1"];
+/// How `pg_isready` ends where the server answers that nobody can connect now (PostgreSQL manual, pg_isready).
+const REJECTS: i32 = 1;
+
+/// What is not readable, as a query names it and as a person reads it.
+const UNREADABLE: &str = "SET search_path = pg_catalog;
+SELECT CASE nspname WHEN 'pg_catalog' THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname),
+  CASE relkind WHEN 'S' THEN 'sequence ' ELSE 'table ' END || relname
+FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+WHERE relkind IN ('r', 'p', 'm', 'S') AND (nspname !~ '^pg_' OR relname = 'pg_authid') AND nspname <> 'information_schema'
+  AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))
+ORDER BY length(relname) DESC LIMIT 10000;\n";
+
+/// What a server has against a client.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// It starts or stops: SQLSTATE 57P03.
+    NotNow,
+    /// It has no database `name`; `other` is one that it has.
+    NoDatabase { name: String, other: Access },
+    /// The user may not read this.
+    Unreadable(String),
+}
+
+/// Asks for the reason of `failure`; `None` where it is another, or nobody answers.
+pub(super) fn diagnose(access: &Access, failure: &Failure) -> Option<Refusal> {
+    if let Some(query) = failure.query() {
+        return unreadable(access, query).map(Refusal::Unreadable);
+    }
+    if !failure.was_turned_away() {
+        return None;
+    }
+    if rejects(access) { Some(Refusal::NotNow) } else { missing(access) }
+}
+
+/// The error of `failure`, with its reason if that can be found out.
+pub(super) fn explain(access: &Access, failure: Failure) -> Error {
+    let (message, hint) = match diagnose(access, &failure) {
+        None => return failure.into_error(),
+        Some(Refusal::NotNow) => {
+            ("the database server is just starting or stopping".to_owned(), "try again in a minute")
+        }
+        Some(Refusal::NoDatabase { name, .. }) => (
+            format!("there is no database {name} on the server"),
+            "name it with `--database-name` (DB_DATABASE_NAME in Immich's .env file, usually immich)",
+        ),
+        Some(Refusal::Unreadable(what)) if what.ends_with("pg_authid") => (
+            format!("the database user may not read {what}"),
+            "`pg_dumpall` needs a superuser; `pg_dump` of the one database does not",
+        ),
+        Some(Refusal::Unreadable(what)) => (
+            format!("the database user may not read {what}"),
+            "dump as the user that Immich itself uses (DB_USERNAME in its .env file)",
+        ),
+    };
+    failure.told(message, hint)
+}
+
+fn rejects(access: &Access) -> bool {
+    let ready = command::of(access, "pg_isready", &["--quiet"], true);
+    let ended = ready.and_then(|mut command| run(&mut command));
+    ended.is_ok_and(|output| output.status.code() == Some(REJECTS))
+}
+
+fn run(command: &mut std::process::Command) -> Result<std::process::Output> {
+    command.stdin(Stdio::null()).output().map_err(|error| Error::io("asking the database server", error))
+}
+
+/// The database that is meant, if the server says that it has none of that name.
+fn missing(access: &Access) -> Option<Refusal> {
+    let name = meant(access)?;
+    let sql = format!("SELECT count(*) FROM pg_catalog.pg_database WHERE datname = '{}';\n", name.replace('\'', "''"));
+    ALWAYS_THERE.iter().map(|other| access.at(other)).find_map(|other| {
+        let answer = psql::ask_leniently(&other, &sql).ok()?.ok()?;
+        (answer.text.trim() == "0").then(|| Refusal::NoDatabase { name: name.clone(), other })
+    })
+}
+
+/// The database that clients ask for; `None` where only libpq or the container knows, and does not say.
+fn meant(access: &Access) -> Option<String> {
+    match &access.server {
+        Server::Docker { container, docker } => {
+            let client = Client { program: Path::new("sh"), flags: &["-c", "printf %s \"$PGDATABASE\""] };
+            let output = run(&mut command::in_container(access, container, docker, client, false).ok()?).ok()?;
+            Some(String::from_utf8_lossy(&output.stdout).into_owned()).filter(|name| !name.is_empty())
+        }
+        Server::Url(_) | Server::Environment => command::database(access),
+        Server::Private(_) => access.database.clone(),
+    }
+}
+
+fn unreadable(access: &Access, query: &str) -> Option<String> {
+    let answer = psql::ask_leniently(access, UNREADABLE).ok()?.ok()?;
+    let rows = answer.text.lines().filter_map(|row| row.rsplit_once('|'));
+    rows.into_iter().find(|(name, _)| query.contains(name)).map(|(_, what)| what.to_owned())
+}
