@@ -1,6 +1,6 @@
 //! shoebox keeps backups of an Immich photo library that open like a folder.
 //!
-//! The rooms, by floor; a room uses only rooms on lower floors (`tests/layers.rs` holds it):
+//! The rooms, by floor; a room uses only rooms on lower floors (`tests/program/layers.rs` holds it):
 //!
 //! ```text
 //! 6  main.rs · cli/          one file a subcommand: flags in, a task, words out

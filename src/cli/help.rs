@@ -1,7 +1,7 @@
 //! `shoebox help`: the manual's pages, and what `--help` says.
 //!
 //! The pages are for people in a bad hour, so nothing that may be broken is asked for them: no settings file, no repository.
-//! `tests/manual/` executes each indented block of them, word for word.
+//! `tests/program/manual/` executes each indented block of them, word for word.
 
 use std::fmt::Write;
 

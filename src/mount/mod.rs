@@ -2,7 +2,7 @@
 //!
 //! A thin translation. [`fs`] asks the view and replies, [`point`] looks at the mount point before anything happens and
 //! says in our own words why it does not work, [`errno`] is the total map from errors. `SEMANTICS.md` says what every
-//! reader of the mount may rely on; `tests/mount.rs` and `tests/desktop.rs` hold it line by line. [`preview`] is a question beside
+//! reader of the mount may rely on; `tests/kernel/mount.rs` and `tests/kernel/desktop.rs` hold it line by line. [`preview`] is a question beside
 //! those of a file system, [`idle`] the end of a mount that nobody needs.
 //!
 //! Always holds: nothing here panics; every mount that was made is unmounted when its [`Mount`] goes away.

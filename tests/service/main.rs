@@ -6,7 +6,6 @@ mod endpoint;
 mod messages;
 mod nights;
 mod place;
-mod receiver;
 mod runs;
 mod settings;
 #[path = "../support/mod.rs"]

@@ -5,9 +5,9 @@ use std::io::BufRead;
 use std::process::{Child, Command, Stdio};
 
 use crate::place::{Place, wait};
-use crate::receiver::Receiver;
 use crate::support::Said;
 use crate::support::postgres::free_port;
+use crate::support::receiver::Receiver;
 
 /// Settings that name every kind of web target at `receiver`.
 fn everybody(receiver: &Receiver, on: &str) -> String {

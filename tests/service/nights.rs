@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::place::bare;
-use crate::receiver::Receiver;
+use crate::support::receiver::Receiver;
 use crate::support::{self, Era, Postgres, Said, SampleLibrary, is_root, sample_library};
 
 const NIGHTS: u64 = 50;

@@ -5,6 +5,7 @@
 
 pub mod docker;
 pub mod postgres;
+pub mod receiver;
 pub mod said;
 pub mod sample;
 
@@ -49,6 +50,12 @@ pub fn whole_restore(to: &Path) -> whole::Options {
 /// True for root, who may do what a test wants to see refused.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// What the test runner calls the test `name` of `module`, which is `module_path!()`.
+pub fn test_name(module: &str, name: &str) -> String {
+    let (_, module) = module.split_once("::").unwrap();
+    format!("{module}::{name}")
 }
 
 /// Runs a command to its end; a failure ends the test with what it said.

@@ -1,0 +1,17 @@
+//! With real PostgreSQL servers and clients: dumps on arrival, loading them, drills, the living Immich.
+
+mod arrival;
+#[path = "../backup_library/mod.rs"]
+mod backup_library;
+mod database;
+mod drill;
+mod drill_server;
+mod immich;
+mod newer;
+mod planted;
+mod replaced;
+mod source;
+#[path = "../support/mod.rs"]
+mod support;
+mod throwaway;
+mod untrusted;
