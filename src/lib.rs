@@ -11,6 +11,8 @@
 //! 1  catalog/ · archive/ · store/ · immich/
 //! 0  base/                   errors, hashes, paths, records, progress
 //! ```
+//!
+//! `ARCHITECTURE.md` follows a photo, a read, a dump, a setting and a night through them.
 
 #![forbid(unsafe_op_in_unsafe_fn)]
 // The documentation is for those who work on it: `cargo doc --document-private-items`.

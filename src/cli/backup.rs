@@ -66,6 +66,9 @@ pub(super) struct Args {
     /// Accept that files are gone since the last snapshot, and acknowledge the alarm if there is one
     #[arg(long)]
     accept_shrink: bool,
+    /// Begin a first backup that does not seem to fit on the repository's disk
+    #[arg(long)]
+    accept_little_space: bool,
     /// The library may shrink by this share before its snapshot gets an alarm (see below)
     #[arg(long, env = "SHOEBOX_ALARM_SHRINK", value_name = "PERCENT", default_value = "10%", value_parser = percent)]
     alarm_shrink: u8,
@@ -158,6 +161,7 @@ impl Args {
             exclude: self.exclude,
             keep_bad_dump: self.keep_bad_dump,
             accept_shrink: self.accept_shrink,
+            accept_little_space: self.accept_little_space,
             accept_other_library: self.accept_other_library,
             alarm_shrink: self.alarm_shrink,
             max_age: super::run::limits(global)?.snapshot,

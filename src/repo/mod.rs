@@ -31,7 +31,7 @@ pub use notes::{Note, Notes};
 pub use past::Past;
 pub use reading::{Listed, Reading};
 pub use record::{ArchiveInfo, Completeness, FileCount, Imported, SnapshotRecord, Stream, StreamChunk, Streams};
-pub use repository::{Repository, SKEW, is_to_come};
+pub use repository::{Repository, SKEW, free_space, is_to_come};
 pub use session::{Session, Staged, time_of};
 pub use shelf::Shelf;
 pub use stream::{Reference, StreamReader, StreamWriter, lines};

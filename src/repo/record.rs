@@ -145,6 +145,11 @@ fn is_zero(number: &u64) -> bool {
 }
 
 impl SnapshotRecord {
+    /// Bytes of the archives that its backup wrote.
+    pub fn stored_bytes(&self) -> u64 {
+        self.archives.iter().map(|archive| archive.size).sum()
+    }
+
     /// The record without the chunk lists, which say nothing to people.
     pub fn without_chunks(mut self) -> Self {
         for stream in [&mut self.streams.dump, &mut self.streams.files, &mut self.streams.library] {

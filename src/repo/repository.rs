@@ -52,6 +52,12 @@ pub const SKEW: SignedDuration = SignedDuration::from_hours(1);
 /// No record is larger: that of a dump of two terabytes has 50 MB.
 const RECORD_LIMIT: u64 = 64 << 20;
 
+/// Bytes that are free on the disk of `folder` for whoever asks.
+pub fn free_space(folder: &Path) -> Result<u64> {
+    let disk = rustix::fs::statvfs(folder).context(|| format!("asking for the space of {}", folder.display()))?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 impl Repository {
     /// Makes a repository in the folder `root`, which must be empty or not there. What fails leaves it so.
     pub fn create(root: &Path) -> Result<Repository> {
@@ -227,9 +233,7 @@ impl Repository {
 
     /// Bytes that are free on its disk for whoever asks.
     pub fn free_space(&self) -> Result<u64> {
-        let disk =
-            rustix::fs::statvfs(&self.root).context(|| format!("asking for the space of {}", self.root.display()))?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        free_space(&self.root)
     }
 
     /// What tells this repository from others.

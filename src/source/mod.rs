@@ -17,4 +17,4 @@ pub use location::UploadLocation;
 pub use places::{Places, Root};
 pub use postgres::{Access, Clients, DumpRequest, DumpTool, RunningDump, Server};
 pub use secret::Secret;
-pub use walk::{Exclude, Found, FoundKind, Obstacle, walk};
+pub use walk::{Exclude, Found, FoundKind, Obstacle, Walk, walk};

@@ -264,7 +264,10 @@ mod tests {
                         swaps.fetch_add(1, Ordering::Relaxed);
                     }
                 });
-                while (swaps.load(Ordering::Relaxed) < 1000 || inside + refused < 1000) && begun.elapsed() < limit {
+                let is_enough = |swaps: u32, inside: u32, refused: u32| {
+                    swaps >= 1000 && inside + refused >= 1000 && inside.min(refused) > 0
+                };
+                while !is_enough(swaps.load(Ordering::Relaxed), inside, refused) && begun.elapsed() < limit {
                     match way(root.as_fd(), Path::new("zz/photo"), OFlags::RDONLY | OFlags::CLOEXEC) {
                         Ok(opened) => {
                             let mut text = String::new();

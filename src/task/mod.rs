@@ -22,5 +22,6 @@ pub mod repair;
 pub mod reread;
 pub mod restore;
 pub mod snapshots;
+pub mod space;
 pub mod status;
 pub mod thumbnail;

@@ -6,11 +6,12 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::base::amount::{plural, size};
+use crate::base::amount::plural;
 use crate::base::{Kind, Result, SnapshotId};
 use crate::immich;
 use crate::repo::notes::{Drill, Job, Outcome, Run};
 use crate::repo::{Notes, Repository, SKEW, SnapshotRecord, is_to_come};
+use crate::task::space::{DiskSpace, SpaceVerdict};
 
 /// Growth is told of this time, and an archive counts as checked that was read within it.
 const MONTH: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -142,6 +143,7 @@ pub fn status(repository: &Repository, limits: Limits, now: Timestamp) -> Result
     status.findings = of_catalog(repository).into_iter().collect();
     status.findings.extend(of_clock(&all, now));
     status.findings.extend(of_number(all.len()));
+    status.findings.extend(of_space(DiskSpace::of(repository, &records, now)?));
     status.findings.extend(findings(&status, &records, alarming.as_ref(), &notes, limits, now, repository.created()));
     status.healthy = !status.findings.iter().any(|finding| finding.red);
     Ok(status)
@@ -170,7 +172,7 @@ impl Snapshot {
 }
 
 /// The records of the last 30 days and back to the newest good one, the newest first.
-fn recent(repository: &Repository, ids: &[SnapshotId], now: Timestamp) -> Result<Vec<SnapshotRecord>> {
+pub(super) fn recent(repository: &Repository, ids: &[SnapshotId], now: Timestamp) -> Result<Vec<SnapshotRecord>> {
     let mut records: Vec<SnapshotRecord> = Vec::new();
     for id in ids.iter().rev() {
         let is_old = now.duration_since(id.time()) > MONTH;
@@ -205,7 +207,7 @@ fn coverage(notes: &Notes, archives: &[(String, u64)], now: Timestamp) -> u64 {
 
 fn growth(records: &[SnapshotRecord], now: Timestamp) -> u64 {
     let recent = records.iter().filter(|record| now.duration_since(record.id.time()) <= MONTH);
-    recent.flat_map(|record| &record.archives).map(|archive| archive.size).sum()
+    recent.map(SnapshotRecord::stored_bytes).sum()
 }
 
 fn findings(
@@ -279,7 +281,6 @@ fn findings(
         all.push(amber(what, "the next backup reads it again, and so does `shoebox repair catalog`"));
     }
     all.extend(of_drills(notes, status).map(|(is_red, what, next)| Finding { red: is_red, ..red(what, next) }));
-    all.extend(of_space(status).map(|(is_red, what, next)| Finding { red: is_red, ..red(what, next) }));
     all.extend(of_run(status));
     if !notes.problems.is_empty() {
         let many = plural(notes.problems.len() as u64, "note is", "notes are");
@@ -370,17 +371,14 @@ fn of_run(status: &Status) -> Option<Finding> {
     })
 }
 
-fn of_space(status: &Status) -> Option<(bool, String, &'static str)> {
-    let next = "free some, use a larger disk, or keep less: `shoebox forget`, `shoebox prune`";
-    match status.free {
-        free if free < 1 << 30 => Some((true, format!("only {} are free on the repository's disk", size(free)), next)),
-        free if free < status.growth => Some((
-            false,
-            format!("{} are free on the repository's disk; 30 days took {}", size(free), size(status.growth)),
-            next,
-        )),
-        _ => None,
-    }
+fn of_space(space: DiskSpace) -> Option<Finding> {
+    let next = "free some, use a larger disk, or keep less: `shoebox forget`, `shoebox prune`".to_owned();
+    let red = match space.verdict() {
+        SpaceVerdict::Enough => return None,
+        SpaceVerdict::Scarce => false,
+        SpaceVerdict::Lacking => true,
+    };
+    Some(Finding { red, what: space.to_string(), next })
 }
 
 /// A length of time in the unit that a person would use.

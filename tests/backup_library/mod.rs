@@ -79,6 +79,8 @@ impl Home {
     }
 
     pub fn try_backup(&self, monitor: &dyn Monitor) -> Result<Report> {
+        // What was touched less than a tick of the kernel's clock before it was read is read once more by the next one.
+        std::thread::sleep(Duration::from_millis(20));
         backup(&self.repository(), self.options(), monitor)
     }
 
@@ -118,6 +120,7 @@ pub fn plain_backup(upload_location: PathBuf, dump: PathBuf) -> Options {
         exclude: Vec::new(),
         keep_bad_dump: false,
         accept_shrink: false,
+        accept_little_space: false,
         accept_other_library: false,
         alarm_shrink: 10,
         max_age: jiff::SignedDuration::from_hours(48),

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::backup_library::{ANN, Home, dump, noise, odd_tree, set_mtime, text};
+use jiff::{SignedDuration, Timestamp};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use shoebox::base::file::FileEntry;
 use shoebox::base::monitor::Silent;
@@ -20,6 +21,7 @@ use shoebox::base::{FilePath, Kind, Monitor, Phase, Problem};
 use shoebox::catalog::query;
 use shoebox::repo::{Repository, Session, SnapshotRecord, StreamReader};
 use shoebox::task::backup::{Options, Report, backup};
+use shoebox::task::status::{Limits, status};
 
 /// The problems of a report with files, and what they are.
 fn problems(report: &Report) -> Vec<(String, String)> {
@@ -370,8 +372,6 @@ fn a_file_that_changed_and_kept_its_size_and_time_is_read_again_and_others_are_n
     // As `touch -r`, `rsync -t` and `exiftool -P` leave it.
     fs::write(&place, noise(3, 1000)).unwrap();
     set_mtime(&place, 1_700_000_000_000_000_000);
-    // What was touched less than a tick of the kernel's clock before it was read is read once more.
-    std::thread::sleep(Duration::from_millis(50));
     let report = home.backup();
     assert!(stored(&home, &report.record, &path) == noise(3, 1000));
     assert_eq!(report.unchanged, 4, "the markers and the other photo");
@@ -482,6 +482,48 @@ fn a_full_disk_harms_nothing_and_the_next_run_goes_on() {
     assert_eq!((problems(&second), second.record.files.new_contents), (vec![], 41));
     assert!(stored(&home, &second.record, &format!("upload/{ANN}/large.mov")) == noise(99, 20 << 20));
     assert!(stored(&home, &first, &path) == noise(1, 3 << 20));
+}
+
+#[test]
+fn a_first_backup_that_cannot_fit_is_refused_before_it_writes_and_doctor_and_status_say_it_too() {
+    let home = Home::new();
+    for number in 0..6 {
+        home.write(format!("upload/{ANN}/{number}.jpg"), &noise(number, 4 << 20));
+    }
+    let one = home.upload().join(format!("upload/{ANN}/0.jpg"));
+    fs::hard_link(&one, home.upload().join("library/linked.jpg")).unwrap();
+    fs::remove_dir_all(home.repo_path()).unwrap();
+    let Some(disk) = Tmpfs::mount(&home.repo_path(), "16m") else { return };
+    Repository::create(&home.repo_path()).unwrap();
+    let free = home.repository().free_space().unwrap();
+    let error = home.try_backup(&Silent).unwrap_err();
+    assert_eq!(error.kind(), Kind::NoSpace, "{error:?}");
+    let text = error.to_string();
+    assert!(text.ends_with("free on the repository's disk; the next backup needs up to 25.17 MB"), "{text}");
+    assert!(error.next_step().unwrap().contains("--accept-little-space"));
+    assert_eq!(fs::read_dir(home.repo_path().join("archives")).map_or(0, Iterator::count), 0);
+    assert!(home.repository().free_space().unwrap() + (1 << 20) > free);
+
+    // Who insists gets what fits, and the next run has less to store.
+    let insisting = || Options { accept_little_space: true, ..home.options() };
+    assert_eq!(backup(&home.repository(), insisting(), &Silent).unwrap_err().kind(), Kind::NoSpace);
+    disk.resize("28m");
+    let first = home.backup();
+    assert_eq!(problems(&first), []);
+
+    // Later nights are measured by those before them.
+    home.write(format!("upload/{ANN}/second.jpg"), &noise(60, 200_000));
+    home.backup();
+    let red = || {
+        let limits = Limits { snapshot: SignedDuration::from_hours(48), verified: SignedDuration::from_hours(9000) };
+        let found = status(&home.repository(), limits, Timestamp::now()).unwrap().findings;
+        found.into_iter().filter(|it| it.what.contains("free on the repository's disk")).map(|it| it.red).next()
+    };
+    assert_eq!(red(), None);
+    let left = home.repository().free_space().unwrap();
+    let other = File::create(home.repo_path().join("other")).unwrap();
+    rustix::fs::fallocate(&other, rustix::fs::FallocateFlags::empty(), 0, left - 8192).unwrap();
+    assert_eq!(red(), Some(true));
 }
 
 #[test]

@@ -78,6 +78,7 @@ fn back_up(shared: &Path, state: &Path) -> Backed {
         exclude: Vec::new(),
         keep_bad_dump: false,
         accept_shrink: false,
+        accept_little_space: false,
         accept_other_library: false,
         alarm_shrink: 10,
         max_age: jiff::SignedDuration::from_hours(48),

@@ -136,6 +136,7 @@ pub fn options(upload_location: PathBuf, dump: PathBuf, external: PathBuf) -> ba
         exclude: Vec::new(),
         keep_bad_dump: false,
         accept_shrink: false,
+        accept_little_space: false,
         accept_other_library: false,
         alarm_shrink: 10,
         max_age: jiff::SignedDuration::from_hours(48),

@@ -33,6 +33,11 @@ pub fn chunk(db: &Connection, hash: Hash) -> Result<ChunkRow> {
         .ok_or_else(|| Error::damaged(format_args!("no archive holds chunk {hash}")))
 }
 
+/// Bytes of all contents that some archive holds, as they are unpacked.
+pub fn stored_bytes(db: &Connection) -> Result<u64> {
+    Ok(db.query_row("SELECT coalesce(sum(size), 0) FROM content", (), |row| row.get(0))?)
+}
+
 /// True when some archive holds the chunk called `hash`.
 pub fn has_chunk(db: &Connection, hash: Hash) -> Result<bool> {
     Ok(db.prepare_cached("SELECT 1 FROM chunk WHERE hash = ?1")?.exists([hash.0])?)

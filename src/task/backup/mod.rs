@@ -41,6 +41,7 @@ use crate::repo::{
 use crate::source::{Exclude, Places, Root, UploadLocation};
 use crate::task::audit::{self, Class, Tallies};
 use crate::task::reread::reread;
+use crate::task::space::{self, DiskSpace, SpaceVerdict};
 use crate::task::status::{MANY, ago};
 
 /// How often database and files are looked at, at most.
@@ -77,6 +78,8 @@ pub struct Options {
     pub keep_bad_dump: bool,
     /// Accept that the library lost most of its files since the last snapshot.
     pub accept_shrink: bool,
+    /// Begin a first backup that does not seem to fit on the repository's disk.
+    pub accept_little_space: bool,
     /// Accept that this is another library than the last snapshot's.
     pub accept_other_library: bool,
     /// The library may shrink by so many percent before the snapshot gets an alarm.
@@ -135,6 +138,7 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
         monitor,
     };
     let last_good = last_good(&session)?;
+    work.refuse_overfull()?;
     let (mut staged, pass) = work.run(id, last_good).inspect_err(|error| keep_what_is_done(error, &sink))?;
     let worse = worse_since(&staged, last_good)?;
     staged.add_alarm(alarm::lost(&staged, &work.before)?.into_iter().collect());
@@ -474,6 +478,22 @@ impl Work<'_> {
             problems.extend(links.iter().filter_map(|found| link(found, &plan.places)));
         }
         Ok(problems)
+    }
+
+    /// A first backup that cannot fit is refused before it takes an hour to find out. What an interrupted one has stored counts.
+    fn refuse_overfull(&self) -> Result<()> {
+        if self.last.is_some() || self.options.accept_little_space {
+            return Ok(());
+        }
+        let places = Arc::new(Places::open(roots(&self.location, &self.options)?, Vec::new())?);
+        let library = space::bytes_of(crate::source::walk(&places, Vec::new(), Exclude::new(&self.options.exclude)?));
+        let stored = query::stored_bytes(&self.session.generation().connect()?)?;
+        let space = DiskSpace::before_the_first(self.repository.root(), library.saturating_sub(stored))?;
+        if space.verdict() != SpaceVerdict::Lacking {
+            return Ok(());
+        }
+        Err(Error::new(Kind::NoSpace, space)
+            .hint("use a larger disk; --accept-little-space begins all the same, for photos that compress well"))
     }
 
     /// An unmounted disk must never look like a library that lost everything. That of an external library alone costs an

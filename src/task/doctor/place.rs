@@ -4,14 +4,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Access as Rights, access, statvfs};
+use jiff::Timestamp;
+use rustix::fs::{Access as Rights, access};
 
 use super::{Finding, Setup};
-use crate::base::amount::{plural, size};
+use crate::base::amount::plural;
 use crate::base::{FilePath, Kind, Result};
 use crate::repo::Repository;
 use crate::source::installation::Installation;
 use crate::source::{Exclude, FoundKind, Obstacle, Places, Root, UploadLocation, walk};
+use crate::task::space::{DiskSpace, SpaceVerdict};
+use crate::task::status;
 
 /// So many files are tried for permission to read.
 const TRIED: usize = 5000;
@@ -164,7 +167,7 @@ pub(super) fn repository(setup: &Setup, library: Option<u64>) -> Vec<Finding> {
     };
     let Some(disk) = disk else { return found };
     found.extend(same_disk(&disk, setup));
-    found.extend(space(&disk, &opened, library));
+    found.push(space(&disk, &opened, library).unwrap_or_else(|error| Finding::of(&error)));
     found
 }
 
@@ -191,18 +194,23 @@ fn same_disk(disk: &Path, setup: &Setup) -> Option<Finding> {
     })
 }
 
-fn space(disk: &Path, opened: &crate::base::Result<Repository>, library: Option<u64>) -> Option<Finding> {
-    let found = statvfs(disk).ok()?;
-    let free = found.f_bavail.saturating_mul(found.f_frsize);
-    let is_first = opened.as_ref().map_or(true, |repository| repository.snapshot_ids().is_ok_and(|ids| ids.is_empty()));
-    let told = format!("{} are free on the repository's disk", size(free));
-    Some(match library {
-        Some(library) if is_first && free < library => Finding::bad(
-            format!("{told}, and the photos have {}", size(library)),
+/// The room on `disk`; `library`: bytes of the photos, where the database says it.
+fn space(disk: &Path, opened: &Result<Repository>, library: Option<u64>) -> Result<Finding> {
+    let later = opened.as_ref().ok().filter(|it| it.snapshot_ids().is_ok_and(|ids| !ids.is_empty()));
+    let now = Timestamp::now();
+    let (space, fix) = match later {
+        None => (
+            DiskSpace::before_the_first(disk, library.unwrap_or(0))?,
             "use a larger disk: the first backup holds every photo once",
         ),
-        Some(library) if is_first => Finding::good(format!("{told}; the photos have {}", size(library))),
-        _ if free < 5 << 30 => Finding::note(told, "make room, or keep less: shoebox forget, shoebox prune"),
-        _ => Finding::good(told),
+        Some(repository) => (
+            DiskSpace::of(repository, &status::recent(repository, &repository.snapshot_ids()?, now)?, now)?,
+            "make room, or keep less: shoebox forget, shoebox prune",
+        ),
+    };
+    Ok(match space.verdict() {
+        SpaceVerdict::Enough => Finding::good(space.to_string()),
+        SpaceVerdict::Scarce => Finding::note(space.to_string(), fix),
+        SpaceVerdict::Lacking => Finding::bad(space.to_string(), fix),
     })
 }
