@@ -1,6 +1,6 @@
 //! `shoebox restore-database`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::output::{Output, plural, printable, size};
@@ -40,9 +40,12 @@ pub(super) struct Args {
     /// Make the roles of a cluster dump that are not there (without passwords), and leave everything with its owner
     #[arg(long, requires = "trust_dump")]
     roles: bool,
-    /// Load what is not Immich's as well (event triggers, foreign servers, other extensions and their tables, …), which is left out otherwise
+    /// Load what is not Immich's as well (event triggers, foreign servers, other extensions and their tables, …)
     #[arg(long, requires = "trust_dump")]
     with_foreign_objects: bool,
+    /// Where what is not Immich's, and is left out, is kept for psql: a file, or a folder for one
+    #[arg(long, value_name = "FILE", default_value = ".")]
+    left_out: PathBuf,
     /// Load with the rights of the user who connects, and not as a role without power: what the dump's functions do, they do as that user
     #[arg(long)]
     trust_dump: bool,
@@ -71,7 +74,7 @@ Examples:
   shoebox restore-database --emit /srv/immich/library/backups
 
 JSON: the plan: {\"snapshot\", \"kind\", \"dump_postgres\", \"immich\", \"server\", \"database\", \"user\", \"create\", \"replace\", \"extensions\": [], \"changes\": [{\"what\", \"why\",
-\"statements\", \"line\"}], \"tables\", \"rows\", \"bytes\", \"warnings\": [], \"client\", \"obstacles\": [{\"what\", \"next\"}]}; without --plan {\"plan\", \"tables\", \"rows\", \"kept\", \"differences\": [],
+\"statements\", \"line\"}], \"left_out\": [], \"left_out_file\", \"tables\", \"rows\", \"bytes\", \"warnings\": [], \"client\", \"obstacles\": [{\"what\", \"next\"}]}; without --plan {\"plan\", \"tables\", \"rows\", \"kept\", \"differences\": [],
 \"code\": [{\"kind\", \"name\", \"why\"}]}.
 Exit code 3: the number of rows of a table differs, or something runs in the database that is not Immich's (`code`); it is named";
 
@@ -80,7 +83,8 @@ impl Args {
         let repository = global.open()?;
         let progress = Progress::new(output)?;
         if let Some(file) = &self.emit {
-            let done = database::emit(&repository, &self.snapshot, self.source_database.as_deref(), file, &progress);
+            let (database, left_out) = (self.source_database.as_deref(), Some(self.left_out.as_path()));
+            let done = database::emit(&repository, &self.snapshot, database, file, left_out, &progress);
             output.problems(&progress.finish());
             return emitted(&done?, output);
         }
@@ -114,6 +118,7 @@ impl Args {
             foreign: self.with_foreign_objects,
             wait,
             accepted: self.accept_code.clone(),
+            left_out: Some(self.left_out.clone()),
             rights: if self.trust_dump { Rights::Own } else { Rights::Borrowed },
         })
     }
@@ -155,6 +160,8 @@ fn lines(plan: &Plan) -> Vec<String> {
             change.why
         ));
     }
+    lines.extend(plan.left_out.iter().map(|object| format!("left out: {object}")));
+    lines.extend(plan.left_out_file.iter().map(|file| format!("left out is kept in: {}", file.display())));
     lines.extend(plan.warnings.iter().map(|warning| format!("note: {warning}")));
     for obstacle in &plan.obstacles {
         lines.push(format!("in the way: {}", obstacle.what));
@@ -175,6 +182,7 @@ fn restored(report: &Report, output: &Output) -> Result<Done> {
             printable(kept)
         ));
     }
+    left_out(&plan.left_out, plan.left_out_file.as_deref(), output);
     let text = format!(
         "loaded {} in {} of {} into database {} of PostgreSQL {}\nnext: the files (`shoebox restore --all`), if they are not there; then start Immich{}",
         plural(report.rows, "row", "rows"),
@@ -186,6 +194,20 @@ fn restored(report: &Report, output: &Output) -> Result<Done> {
     );
     output.answer(report, text)?;
     Ok(if report.is_as_expected() { Done::Whole } else { Done::Partly })
+}
+
+/// Says what was left out, and where it is.
+fn left_out(objects: &[String], file: Option<&Path>, output: &Output) {
+    if let Some(file) = file {
+        let what = plural(objects.len() as u64, "object", "objects");
+        let names: Vec<_> = objects.iter().take(5).map(|object| printable(object).to_string()).collect();
+        let more = if objects.len() > names.len() { ", …" } else { "" };
+        output.note(format_args!(
+            "note: {what} that are not Immich's left out, and kept in {} ({}{more})",
+            printable(&file.display().to_string()),
+            names.join(", ")
+        ));
+    }
 }
 
 /// A version as Immich calls its images.
@@ -201,6 +223,7 @@ fn emitted(emitted: &Emitted, output: &Output) -> Result<Done> {
     if emitted.listed && !name.contains("-v") {
         output.note("note: Immich's page marks a file as fit by the version in its name, and this name has none; give a folder and it is named so from v2.5 on");
     }
+    left_out(&emitted.left_out, emitted.left_out_file.as_deref(), output);
     let text = format!(
         "wrote {} ({}, {} in {}) of {}",
         emitted.file.display(),

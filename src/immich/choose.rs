@@ -40,7 +40,24 @@ pub fn choose(mut scan: Scan, wanted: Option<&str>) -> Result<Dump> {
         dump.is_unfit = true;
         dump.library = None;
     }
+    dump.warnings.extend(others(database.trial.into_apart()));
     Ok(dump)
+}
+
+/// Objects that are named in a note.
+const NAMED: usize = 5;
+
+/// What is said where the database has what a restore leaves out.
+fn others(mut objects: Vec<String>) -> Option<String> {
+    let more = objects.len().saturating_sub(NAMED);
+    objects.truncate(NAMED);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!objects.is_empty()).then(|| {
+        format!(
+            "the database has what is not Immich's ({}{rest}): `restore-database` leaves it out and keeps it in a file",
+            objects.join(", ")
+        )
+    })
 }
 
 /// What a scan saw of the dump as a whole.

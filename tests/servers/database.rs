@@ -452,7 +452,7 @@ fn an_emitted_file_has_the_name_and_the_form_that_immich_wants() {
     let expected = contents(&server, "immich");
     let folder = home.dir.path().join("backups");
     fs::create_dir(&folder).unwrap();
-    let emitted = database::emit(&home.repository(), "latest", None, &folder, &Silent).unwrap();
+    let emitted = database::emit(&home.repository(), "latest", None, &folder, None, &Silent).unwrap();
     let name = emitted.file.file_name().unwrap().to_str().unwrap();
     assert!(emitted.listed && name.starts_with("immich-db-backup-2") && name.ends_with(".sql.gz"), "{name}");
     load_as_immich(&server, "again", &emitted.file);
@@ -461,7 +461,7 @@ fn an_emitted_file_has_the_name_and_the_form_that_immich_wants() {
     for word in ["\\connect", "CREATE ROLE", "\\restrict", "DROP DATABASE"] {
         assert!(!text.contains(word), "{word}");
     }
-    let error = database::emit(&home.repository(), "latest", None, &emitted.file, &Silent).unwrap_err();
+    let error = database::emit(&home.repository(), "latest", None, &emitted.file, None, &Silent).unwrap_err();
     assert_eq!(error.kind(), Kind::Exists);
 }
 
@@ -570,7 +570,7 @@ fn an_emitted_file_survives_immichs_change_of_owners_and_is_taken_again() {
     fs::create_dir(&folder).unwrap();
     fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let file = folder.join("mine.sql");
-    database::emit(&home.repository(), "latest", None, &file, &Silent).unwrap();
+    database::emit(&home.repository(), "latest", None, &file, None, &Silent).unwrap();
     let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&file).unwrap());
     assert_eq!(mode & 0o777, 0o640);
     let text = fs::read_to_string(&file).unwrap();

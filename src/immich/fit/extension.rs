@@ -53,8 +53,8 @@ impl<'a> Extensions<'a> {
         }
         let is_needed = NEEDED.contains(&name.as_str()) || [VECTORS, VECTORCHORD, "plpgsql"].contains(&name.as_str());
         if !is_needed && !self.target.foreign {
-            let why = "Immich does not need it; --with-foreign-objects keeps it";
-            return Fate::Omit(Reason::new(format!("extension {name} left out"), why));
+            let why = "Immich does not need it: it is kept in a file; --with-foreign-objects loads it";
+            return Fate::Apart(Reason::new(format!("extension {name} left out"), why));
         }
         if self.target.offers(&name) {
             if name == VECTORCHORD && !self.target.preloads(VECTORCHORD) {
@@ -73,7 +73,7 @@ impl<'a> Extensions<'a> {
                 self.missing.insert(name);
                 Fate::Keep
             }
-            _ => Fate::Omit(Reason::new(
+            _ => Fate::Apart(Reason::new(
                 format!("extension {name} left out"),
                 "the server has it not, and Immich does not need it",
             )),

@@ -1,4 +1,5 @@
-//! What is not Immich's in its database: left out with its rows, since it would stop the restore of all the rest.
+//! What is not Immich's in its database: left out with its rows (and kept apart),
+//! since it would stop the restore of all the rest.
 //!
 //! Two kinds. What no Immich ever makes (event triggers, foreign servers and tables, subscriptions, …), by its kind; and what
 //! belongs to an extension that Immich does not need: all in a schema that nothing in the dump creates, tables with columns of
@@ -15,7 +16,7 @@ use crate::immich::copy::Header;
 use crate::immich::tables::Table;
 
 /// Kinds of objects that Immich never makes, as they stand after CREATE, ALTER, COMMENT ON or GRANT … ON.
-const KINDS: [&str; 19] = [
+pub(super) const KINDS: [&str; 19] = [
     "EVENT TRIGGER",
     "FOREIGN TABLE",
     "FOREIGN DATA WRAPPER",
@@ -155,7 +156,7 @@ fn is_immichs(name: &Name) -> bool {
 }
 
 fn reason(what: &str) -> Reason {
-    Reason::new(what, "it is not Immich's; `shoebox dump` prints it, --with-foreign-objects keeps it")
+    Reason::new(what, "it is not Immich's: it is kept in a file; --with-foreign-objects loads it")
 }
 
 fn is_of_a_kind(statement: &Statement) -> bool {

@@ -9,6 +9,7 @@
 //! Limits: CR LF is mended between statements only. The reader refuses dumps that a Windows shell rewrote, since nobody
 //! can tell which ends of lines inside of their texts were there before; so does this, where rows have a CR.
 
+mod apart;
 mod change;
 mod extension;
 mod foreign;
@@ -24,6 +25,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read};
 
+use self::apart::Apart;
 use self::change::Changes;
 use self::rule::{Fate, Rules};
 use self::statement::Statement;
@@ -69,6 +71,8 @@ pub struct Fitted {
     pub created: BTreeMap<String, String>,
     /// Tables whose rows were left out, since they are not Immich's.
     pub left_out: BTreeSet<String>,
+    /// What is not Immich's and was left out, such as `event trigger note` or `table notes (3 rows)`.
+    pub apart: Vec<String>,
     /// What the dump needs and the server has not.
     pub missing: Vec<String>,
     /// Rows of each table, named as in a snapshot's record.
@@ -90,7 +94,21 @@ pub fn fit(
     target: &Target,
     each: &mut dyn FnMut(Piece) -> Result<()>,
 ) -> Result<Fitted> {
-    let mut fitter = Fitter::new(database, target);
+    fit_apart(dump, database, target, each, &mut |_| Ok(()))
+}
+
+/// The same, and what is left out since it is not Immich's goes to `beside`: statements and rows in the order of the dump.
+///
+/// # Errors
+/// As [`fit`].
+pub fn fit_apart(
+    dump: &mut dyn Read,
+    database: Option<&str>,
+    target: &Target,
+    each: &mut dyn FnMut(Piece) -> Result<()>,
+    beside: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<Fitted> {
+    let mut fitter = Fitter::new(database, target, beside);
     let mut lines = Lines::new();
     loop {
         let got = match dump.read(lines.space()) {
@@ -142,6 +160,8 @@ struct Block {
     /// As the record names it.
     table: String,
     wanted: bool,
+    /// Not Immich's.
+    apart: bool,
 }
 
 struct Fitter<'a> {
@@ -171,10 +191,12 @@ struct Fitter<'a> {
     rows: BTreeMap<String, u64>,
     tables: BTreeMap<String, String>,
     left_out: BTreeSet<String>,
+    apart: Apart,
+    beside: &'a mut dyn FnMut(&[u8]) -> Result<()>,
 }
 
 impl<'a> Fitter<'a> {
-    fn new(database: Option<&'a str>, target: &'a Target) -> Self {
+    fn new(database: Option<&'a str>, target: &'a Target, beside: &'a mut dyn FnMut(&[u8]) -> Result<()>) -> Self {
         Fitter {
             database,
             target,
@@ -196,6 +218,8 @@ impl<'a> Fitter<'a> {
             rows: BTreeMap::new(),
             left_out: BTreeSet::new(),
             tables: BTreeMap::new(),
+            apart: Apart::default(),
+            beside,
         }
     }
 
@@ -268,7 +292,12 @@ impl<'a> Fitter<'a> {
             return Err(self.refused(first + before, "a row has a carriage return: the dump was rewritten"));
         }
         self.line += count;
-        *self.rows.entry(block.table.clone()).or_default() += count - u64::from(done);
+        let counted = count - u64::from(done);
+        if block.apart {
+            self.apart.count(&block.table, counted);
+        } else {
+            *self.rows.entry(block.table.clone()).or_default() += counted;
+        }
         let rows = match self.encoding {
             Encoding::Utf8 => Cow::Borrowed(&bytes[..at]),
             encoding => match encoding.decode(&bytes[..at]) {
@@ -276,7 +305,11 @@ impl<'a> Fitter<'a> {
                 None => return Err(self.refused(first, "these rows are not in the encoding that the dump names")),
             },
         };
-        each(Piece { bytes: &rows, line: first, table: Some(&block.table) })?;
+        if block.apart {
+            (self.beside)(&rows)?;
+        } else {
+            each(Piece { bytes: &rows, line: first, table: Some(&block.table) })?;
+        }
         if done {
             self.close(each)?;
         }
@@ -284,7 +317,7 @@ impl<'a> Fitter<'a> {
     }
 
     fn close(&mut self, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
-        let Some(block) = self.block.take().filter(|block| block.wanted) else { return Ok(()) };
+        let Some(block) = self.block.take().filter(|block| block.wanted && !block.apart) else { return Ok(()) };
         match self.rules.extensions.after_rows(&block.header.schema, &block.header.table) {
             Some(sql) => each(Piece { bytes: sql.as_bytes(), line: self.line, table: Some(&block.table) }),
             None => Ok(()),
@@ -394,8 +427,20 @@ impl<'a> Fitter<'a> {
                 self.comments.clear();
                 Ok(())
             }
+            Fate::Apart(reason) => {
+                self.changes.add(reason, self.began);
+                self.apart.add(&statement);
+                self.put_beside(&text)
+            }
             Fate::Refuse(reason) => Err(self.refused(self.began, reason)),
         }
+    }
+
+    /// Hands out what is not Immich's, after its comments.
+    fn put_beside(&mut self, text: &str) -> Result<()> {
+        let comments = std::mem::take(&mut self.comments);
+        (self.beside)(comments.as_bytes())?;
+        (self.beside)(text.as_bytes())
     }
 
     /// Hands out a statement, after its comments.
@@ -479,7 +524,7 @@ impl<'a> Fitter<'a> {
             if self.is_passed_over() {
                 let header = Header { schema: String::new(), table: String::new(), columns: Vec::new() };
                 let rows = line.trim_end().ends_with("FROM stdin;");
-                self.block = rows.then(|| Block { header, table: String::new(), wanted: false });
+                self.block = rows.then(|| Block { header, table: String::new(), wanted: false, apart: false });
                 return Ok(());
             }
             return Err(self.refused(self.line, "a COPY statement is not of the form that pg_dump writes"));
@@ -492,24 +537,22 @@ impl<'a> Fitter<'a> {
             "public" => header.table.clone(),
             schema => format!("{schema}.{}", header.table),
         };
-        let is_foreign = wanted && !self.target.foreign && self.rules.foreign.has_rows(&header);
-        if is_foreign {
-            self.comments.clear();
+        let apart = wanted && !self.target.foreign && self.rules.foreign.has_rows(&header);
+        let text = format!("{line}\n");
+        if apart {
             if self.left_out.len() < 1000 {
                 self.left_out.insert(table.clone());
             }
-        }
-        let wanted = wanted && !is_foreign;
-        if wanted {
+            self.put_beside(&text)?;
+        } else if wanted {
             self.began = self.line;
             self.rows.entry(table.clone()).or_default();
             let name = format!("{}.{}", quoted(&header.schema), quoted(&header.table));
             self.tables.insert(table.clone(), name);
             self.put("", each)?;
-            let text = format!("{line}\n");
             each(Piece { bytes: text.as_bytes(), line: self.line, table: Some(&table) })?;
         }
-        self.block = Some(Block { header, table, wanted });
+        self.block = Some(Block { header, table, wanted, apart });
         Ok(())
     }
 
@@ -529,6 +572,7 @@ impl<'a> Fitter<'a> {
             missing: self.rules.extensions.missing.into_iter().collect(),
             extensions: self.rules.extensions.found,
             left_out: self.left_out,
+            apart: self.apart.into_list(),
             created: self.rules.extensions.created,
             rows: self.rows,
             tables: self.tables,

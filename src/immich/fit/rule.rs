@@ -24,10 +24,12 @@ pub enum Fate {
     Keep,
     Change(String, Reason),
     Omit(Reason),
+    /// Left out since it is not Immich's.
+    Apart(Reason),
     Refuse(String),
 }
 
-const CREATED: [&str; 21] = [
+pub(super) const CREATED: [&str; 21] = [
     "SCHEMA",
     "TYPE",
     "DOMAIN",
@@ -50,7 +52,7 @@ const CREATED: [&str; 21] = [
     "STATISTICS",
     "RULE",
 ];
-const CREATED_RARELY: [&str; 4] = ["POLICY", "PUBLICATION", "TEXT SEARCH", "UNLOGGED SEQUENCE"];
+pub(super) const CREATED_RARELY: [&str; 4] = ["POLICY", "PUBLICATION", "TEXT SEARCH", "UNLOGGED SEQUENCE"];
 const ALTERED: [&str; 20] = [
     "SCHEMA",
     "TYPE",
@@ -102,16 +104,17 @@ impl<'a> Rules<'a> {
 
     /// What becomes of `statement`, which belongs to the database that is restored.
     pub fn judge(&mut self, statement: &Statement) -> Fate {
+        if statement.begins("DROP") || is_drop(statement) {
+            return dropped();
+        }
         if let Some(reason) = self.foreign.judge(statement).filter(|_| !self.target.foreign) {
-            return Fate::Omit(reason);
+            return Fate::Apart(reason);
         }
         match statement.word(0).to_ascii_uppercase().as_str() {
             "SET" => self.set(statement),
             "SELECT" => select(statement),
             "CREATE" => self.create(statement),
-            "ALTER" if is_drop(statement) => dropped(),
             "ALTER" => self.alter(statement),
-            "DROP" => dropped(),
             "COMMENT" => comment(statement),
             "GRANT" | "REVOKE" => role::privilege(statement, self.target, &self.extensions, &self.owners),
             "SECURITY" if statement.begins("SECURITY LABEL") => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use super::apart::Apart;
 use super::rule::{Fate, Rules};
 use super::statement::Statement;
 use super::{Target, whole_statement};
@@ -21,11 +22,19 @@ pub struct Trial {
     refused: Option<(u64, String)>,
     /// Tables of the schema `public` whose key is their column `id`.
     keyed: BTreeSet<String>,
+    apart: Apart,
 }
 
 impl Default for Trial {
     fn default() -> Self {
-        Trial { rules: Rules::new(&ANY), text: String::new(), began: 0, refused: None, keyed: BTreeSet::new() }
+        Trial {
+            rules: Rules::new(&ANY),
+            text: String::new(),
+            began: 0,
+            refused: None,
+            keyed: BTreeSet::new(),
+            apart: Apart::default(),
+        }
     }
 }
 
@@ -50,8 +59,10 @@ impl Trial {
                 if statement.begins("ALTER TABLE ONLY public .") && statement.find("PRIMARY KEY ( id )").is_some() {
                     self.keyed.extend(statement.name(5));
                 }
-                if let Fate::Refuse(reason) = self.rules.judge(&statement) {
-                    self.refuse(self.began, reason);
+                match self.rules.judge(&statement) {
+                    Fate::Refuse(reason) => self.refuse(self.began, reason),
+                    Fate::Apart(_) => self.apart.add(&statement),
+                    Fate::Keep | Fate::Change(..) | Fate::Omit(_) => {}
                 }
             }
             Err(reason) => self.refuse(self.began, reason.to_owned()),
@@ -64,6 +75,15 @@ impl Trial {
         if let Some(reason) = self.rules.needs.rows(header) {
             self.refuse(number, reason);
         }
+        if self.rules.foreign.has_rows(header) {
+            let schema = if header.schema == "public" { String::new() } else { format!("{}.", header.schema) };
+            self.apart.mention(&format!("{schema}{}", header.table));
+        }
+    }
+
+    /// What is not Immich's, and a restore leaves out, such as `event trigger note`.
+    pub fn into_apart(self) -> Vec<String> {
+        self.apart.into_list()
     }
 
     /// Notes that line `number` is refused, unless an earlier one is.

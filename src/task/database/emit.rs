@@ -14,7 +14,8 @@ use flate2::write::GzEncoder;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::plan;
+use super::beside::{self, Draft};
+use super::plan::{self, Sinks};
 use crate::base::durable::{sync, sync_folder};
 use crate::base::{Context, Error, Kind, Monitor, Phase, Result, SnapshotId};
 use crate::immich::fit::{Change, Target};
@@ -31,18 +32,22 @@ pub struct Emitted {
     pub changes: Vec<Change>,
     pub tables: u64,
     pub rows: u64,
+    /// What is not Immich's and was left out, and the file that keeps it.
+    pub left_out: Vec<String>,
+    pub left_out_file: Option<PathBuf>,
     /// Immich lists only files with names of a certain form; `false` if this is none.
     pub listed: bool,
 }
 
 /// Writes the dump of `snapshot` to `to`, or under the right name if that is a folder. What is there is never overwritten.
 ///
-/// `source_database` says which database of a cluster dump, as in [`super::Options`].
+/// `source_database` says which database of a cluster dump, and `left_out` where what is not Immich's goes, as in [`super::Options`].
 pub fn emit(
     repository: &Repository,
     snapshot: &str,
     source_database: Option<&str>,
     to: &Path,
+    left_out: Option<&Path>,
     monitor: &dyn Monitor,
 ) -> Result<Emitted> {
     let dump = super::open(repository, snapshot)?;
@@ -52,7 +57,9 @@ pub fn emit(
     let draft = tempfile::Builder::new().prefix(".shoebox-").tempfile_in(folder);
     let draft = draft.context(|| format!("writing into {}", folder.display()))?;
     let gzip = !name.ends_with(".sql");
-    let (fitted, size) = write(&dump, source_database, draft.as_file(), gzip, monitor)?;
+    let left_out_file = left_out.map(|to| beside::place(to, dump.id));
+    let mut beside = left_out_file.as_deref().map(|file| Draft::new(file, dump.id));
+    let (fitted, size) = write(&dump, source_database, draft.as_file(), gzip, beside.as_mut(), monitor)?;
     belong(draft.as_file(), folder).context(|| format!("writing into {}", folder.display()))?;
     draft.persist_noclobber(&file).map_err(|error| match error.error.kind() {
         std::io::ErrorKind::AlreadyExists => {
@@ -62,9 +69,11 @@ pub fn emit(
         _ => Error::io(format_args!("writing {}", file.display()), error.error),
     })?;
     sync_folder(folder).context(|| format!("writing {}", file.display()))?;
-    let rows = fitted.rows.values().sum();
+    beside.map_or(Ok(()), Draft::finish)?;
+    let left_out_file = left_out_file.filter(|_| !fitted.apart.is_empty());
+    let (left_out, rows) = (fitted.apart, fitted.rows.values().sum());
     let (changes, tables, listed) = (fitted.changes, fitted.rows.len() as u64, is_listed(&name));
-    Ok(Emitted { snapshot: dump.id, file, size, changes, tables, rows, listed })
+    Ok(Emitted { snapshot: dump.id, file, size, changes, tables, rows, left_out, left_out_file, listed })
 }
 
 /// Gives the file to whom its folder belongs, who may be Immich under another user, with the rights that the folder gives.
@@ -82,6 +91,7 @@ fn write(
     database: Option<&str>,
     file: &File,
     gzip: bool,
+    mut beside: Option<&mut Draft>,
     monitor: &dyn Monitor,
 ) -> Result<(crate::immich::fit::Fitted, u64)> {
     let failed = |error| Error::io("writing the dump", error);
@@ -90,9 +100,11 @@ fn write(
         false => Box::new(BufWriter::new(file)),
     };
     out.write_all(head(&dump.record).as_bytes()).map_err(failed)?;
-    let fitted = plan::read(dump, database, &Target::file(), monitor, Phase::Restore, &mut |piece| {
-        out.write_all(piece.bytes).map_err(failed)
-    })?;
+    let sinks = Sinks {
+        each: &mut |piece| out.write_all(piece.bytes).map_err(failed),
+        beside: &mut |bytes| beside.as_mut().map_or(Ok(()), |draft| draft.write(bytes)),
+    };
+    let fitted = plan::read(dump, database, &Target::file(), monitor, Phase::Restore, sinks)?;
     out.write_all(TAIL.as_bytes()).map_err(failed)?;
     out.finish().and_then(|()| sync(file)).map_err(failed)?;
     Ok((fitted, file.metadata().map_err(failed)?.len()))

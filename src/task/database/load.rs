@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use super::beside::Draft;
 use super::loader::Loader;
 use super::place::Place;
-use super::plan::{self, Made};
+use super::plan::{self, Made, Sinks};
 use super::{Difference, Options, Report};
 use crate::base::{Error, Kind, Monitor, Phase, Problem, Result};
 use crate::immich::{self, PlantedCode};
@@ -18,7 +19,8 @@ use crate::task::dump::SnapshotDump;
 pub(super) fn load(dump: &SnapshotDump, made: Made, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
     let place = Place::prepare(&made, options)?;
     let loader = Loader::prepare(&place.database, &made, options)?;
-    feed(dump, &made, &loader.access, options, monitor)?;
+    let mut beside = made.plan.left_out_file.as_deref().map(|file| Draft::new(file, dump.id));
+    feed(dump, &made, &loader.access, options, beside.as_mut(), monitor)?;
     let expected = match options.source_database {
         None => &dump.record.dump.rows,
         Some(_) => &made.fitted.rows,
@@ -28,6 +30,7 @@ pub(super) fn load(dump: &SnapshotDump, made: Made, options: &Options, monitor: 
     code.retain(|found| !options.accepted.contains(&found.to_string()));
     loader.hand_over()?;
     let kept = place.finish()?;
+    beside.map_or(Ok(()), Draft::finish)?;
     let mut differences = compare(expected, &found);
     differences.retain(|difference| !made.fitted.left_out.contains(&difference.table));
     for Difference { table, expected, found } in &differences {
@@ -54,9 +57,16 @@ fn tell(code: &[PlantedCode], monitor: &dyn Monitor) {
 }
 
 /// The transaction, as psql is told it.
-fn feed(dump: &SnapshotDump, made: &Made, access: &Access, options: &Options, monitor: &dyn Monitor) -> Result<()> {
+fn feed(
+    dump: &SnapshotDump,
+    made: &Made,
+    access: &Access,
+    options: &Options,
+    beside: Option<&mut Draft>,
+    monitor: &dyn Monitor,
+) -> Result<()> {
     let mut feed = Feed::start(access)?;
-    match send(dump, made, &mut feed, options, monitor) {
+    match send(dump, made, &mut feed, options, beside, monitor) {
         Ok(()) => feed.finish(),
         // When psql stopped listening it says why; else the reason is ours, and without a COMMIT nothing has happened.
         Err(error) if feed.is_deaf() => feed.finish().and(Err(error)),
@@ -64,15 +74,24 @@ fn feed(dump: &SnapshotDump, made: &Made, access: &Access, options: &Options, mo
     }
 }
 
-fn send(dump: &SnapshotDump, made: &Made, feed: &mut Feed, options: &Options, monitor: &dyn Monitor) -> Result<()> {
+fn send(
+    dump: &SnapshotDump,
+    made: &Made,
+    feed: &mut Feed,
+    options: &Options,
+    mut beside: Option<&mut Draft>,
+    monitor: &dyn Monitor,
+) -> Result<()> {
     if made.probe.restricts {
         feed.say(&format!("\\restrict {}\n", Uuid::new_v4().simple()))?;
     }
     feed.say("BEGIN;\n")?;
     let database = options.source_database.as_deref();
-    plan::read(dump, database, &made.target, monitor, Phase::Load, &mut |piece| {
-        feed.write(piece.bytes, piece.line, piece.table)
-    })?;
+    let sinks = Sinks {
+        each: &mut |piece| feed.write(piece.bytes, piece.line, piece.table),
+        beside: &mut |bytes| beside.as_mut().map_or(Ok(()), |draft| draft.write(bytes)),
+    };
+    plan::read(dump, database, &made.target, monitor, Phase::Load, sinks)?;
     // Not lifted again: it is in lifting that psql had a flaw, and nothing follows.
     feed.say("COMMIT;\n")
 }

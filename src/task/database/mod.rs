@@ -9,6 +9,7 @@
 //!
 //! Limit: a database that is not there, and extensions, are made before, outside of the transaction.
 
+mod beside;
 mod emit;
 mod inherit;
 mod load;
@@ -16,6 +17,7 @@ mod loader;
 mod place;
 mod plan;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -51,6 +53,8 @@ pub struct Options {
     pub rights: Rights,
     /// Code that is not Immich's and is known, as it is displayed.
     pub accepted: Vec<String>,
+    /// A file for what is not Immich's and is left out, or a folder for one; `None` keeps nothing of it.
+    pub left_out: Option<PathBuf>,
 }
 
 /// Whose rights the statements of a dump have while it is loaded, and who owns what they make.
@@ -79,6 +83,7 @@ impl Options {
             rights,
             foreign: false,
             accepted: Vec::new(),
+            left_out: None,
         }
     }
 }

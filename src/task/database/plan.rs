@@ -1,10 +1,11 @@
 //! What a restore would do, and why.
 
 use std::io::Read;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Options, Rights};
+use super::{Options, Rights, beside};
 use crate::base::amount::plural;
 use crate::base::dump::DumpKind;
 use crate::base::{Error, Kind, Monitor, Phase, Result, SnapshotId};
@@ -39,6 +40,10 @@ pub struct Plan {
     pub(super) replaces: bool,
     pub extensions: Vec<Extension>,
     pub changes: Vec<Change>,
+    /// What is not Immich's and is left out, such as `event trigger note` or `table notes (3 rows)`.
+    pub left_out: Vec<String>,
+    /// The file that keeps it.
+    pub left_out_file: Option<PathBuf>,
     pub tables: u64,
     pub rows: u64,
     /// Plain bytes of the dump.
@@ -84,7 +89,14 @@ pub(super) fn make(dump: &SnapshotDump, options: &Options, monitor: &dyn Monitor
         Reached::NoDatabase { name, probe } => (probe, Some(name)),
     };
     let target = target(&probe, options);
-    let fitted = read(dump, options.source_database.as_deref(), &target, monitor, Phase::Dump, &mut |_| Ok(()))?;
+    let fitted = read(
+        dump,
+        options.source_database.as_deref(),
+        &target,
+        monitor,
+        Phase::Dump,
+        Sinks { each: &mut |_| Ok(()), beside: &mut |_| Ok(()) },
+    )?;
     let info = &dump.record.dump;
     let tables = if missing.is_some() { 0 } else { probe.tables.len() as u64 };
     let mut plan = Plan {
@@ -101,6 +113,12 @@ pub(super) fn make(dump: &SnapshotDump, options: &Options, monitor: &dyn Monitor
         replaces: options.replace && missing.is_none(),
         extensions: fitted.extensions.iter().map(|(name, version)| extension(name, version)).collect(),
         changes: fitted.changes.clone(),
+        left_out: fitted.apart.clone(),
+        left_out_file: options
+            .left_out
+            .as_deref()
+            .filter(|_| !fitted.apart.is_empty())
+            .map(|to| beside::place(to, dump.id)),
         tables: fitted.rows.len() as u64,
         rows: fitted.rows.values().sum(),
         bytes: dump.record.streams.dump.size,
@@ -144,20 +162,29 @@ pub(super) fn read(
     target: &Target,
     monitor: &dyn Monitor,
     phase: Phase,
-    each: &mut dyn FnMut(fit::Piece) -> Result<()>,
+    sinks: Sinks,
 ) -> Result<Fitted> {
     let stream = &dump.record.streams.dump;
     monitor.begin(phase, None, Some(stream.size));
     let mut reader = Counted { inner: dump.reader(), monitor, bytes: 0 };
-    let fitted =
-        fit::fit(&mut reader, source_database(dump, database), target, &mut |piece| match monitor.stopped() {
-            true => Err(Error::new(Kind::Interrupted, "stopped; the database is as it was")),
-            false => each(piece),
-        })?;
+    let Sinks { each, beside } = sinks;
+    let mut each = |piece: fit::Piece| match monitor.stopped() {
+        true => Err(Error::new(Kind::Interrupted, "stopped; the database is as it was")),
+        false => each(piece),
+    };
+    let fitted = fit::fit_apart(&mut reader, source_database(dump, database), target, &mut each, beside)?;
     match reader.bytes == stream.size {
         true => Ok(fitted),
         false => Err(Error::damaged(format_args!("the dump of {} has not its size", dump.id))),
     }
+}
+
+/// Where a dump goes while it is read.
+pub(super) struct Sinks<'a> {
+    /// Takes what is run.
+    pub each: &'a mut dyn FnMut(fit::Piece) -> Result<()>,
+    /// Takes what is not Immich's.
+    pub beside: &'a mut dyn FnMut(&[u8]) -> Result<()>,
 }
 
 /// Tells the monitor how much was read.
@@ -212,6 +239,10 @@ fn judge(plan: &mut Plan, probe: &Probe, fitted: &Fitted, options: &Options) {
         }
     }
     lacking(plan, fitted, dumps);
+    if let Some(file) = plan.left_out_file.as_ref().filter(|file| file.exists()).map(|file| file.display().to_string())
+    {
+        plan.obstacle(format!("{file} is there already"), "give another name for what is left out: --left-out FILE");
+    }
     if let Some(weakness) = probe.weakness() {
         client(plan, weakness, options);
     }

@@ -1,19 +1,16 @@
 //! A server that does not speak English: what it refuses is understood all the same.
 
-mod backup_library;
-mod support;
-
 use std::io::Read;
 
-use backup_library::Home;
+use crate::backup_library::Home;
+use crate::support::postgres::{Postgres, debian};
+use crate::support::{Docker, Era, sample_library};
 use shoebox::base::Error;
 use shoebox::base::monitor::Silent;
 use shoebox::source::postgres;
 use shoebox::source::{Access, DumpRequest, DumpTool, Server};
 use shoebox::task::backup::DumpSource;
 use shoebox::task::database::{self, Options};
-use support::postgres::{Postgres, debian};
-use support::{Docker, Era, sample_library};
 
 fn servers() -> [Postgres; 2] {
     let german = Postgres::speaking_german();

@@ -1,0 +1,132 @@
+//! What is not Immich's in its database: left out of a restore, kept in a file, and brought back by psql.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::backup_library::Home;
+use crate::support::postgres::{Postgres, debian};
+use crate::support::{Era, sample_library};
+use shoebox::base::monitor::Silent;
+use shoebox::source::{Access, DumpRequest, Server};
+use shoebox::task::backup::{self, DumpSource, backup};
+use shoebox::task::database::{self, Options, Rights};
+
+const OTHERS: &str = "CREATE EXTENSION hstore; CREATE EXTENSION postgres_fdw; CREATE ROLE reader;
+CREATE TABLE notes (id int PRIMARY KEY, what hstore);
+INSERT INTO notes VALUES (1, 'a=>1'), (2, NULL);
+GRANT SELECT ON notes TO reader;
+COMMENT ON TABLE notes IS 'mine';
+CREATE SERVER nas FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host 'nas');
+CREATE FOREIGN TABLE far (id int) SERVER nas;
+CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$;
+CREATE EVENT TRIGGER note_ddl ON sql_drop EXECUTE FUNCTION note();";
+
+/// All that the statements above made.
+const FOUND: &str = "SELECT (SELECT string_agg(extname, ',' ORDER BY extname) FROM pg_extension WHERE extname IN ('hstore', 'postgres_fdw')),
+    (SELECT string_agg(srvname, ',') FROM pg_foreign_server), (SELECT string_agg(evtname, ',') FROM pg_event_trigger),
+    (SELECT string_agg(relname || relkind::text, ',' ORDER BY relname) FROM pg_class WHERE relname IN ('notes', 'far', 'notes_pkey'))";
+const ALL: &str = "hstore,postgres_fdw|nas|note_ddl|farf,notesr,notes_pkeyi";
+
+/// A snapshot of the sample library's database with `more` in it.
+fn backed_up(server: &Postgres, more: &str) -> (Home, backup::Report) {
+    server.create_database("immich");
+    server.load("immich", &sample_library(1, Era::New).sql());
+    server.psql("immich", more);
+    let home = Home::new();
+    let dump = DumpSource::Server(DumpRequest::new(Server::Url(server.url("immich"))));
+    let report = backup(&home.repository(), backup::Options { dump, ..home.options() }, &Silent).unwrap();
+    (home, report)
+}
+
+fn to(server: &Postgres, database: &str, home: &Home) -> Options {
+    let left_out = Some(home.dir.path().join("left out"));
+    fs::create_dir_all(left_out.as_ref().unwrap()).unwrap();
+    let accepted = vec!["function public.note()".to_owned()];
+    Options { left_out, accepted, ..Options::new(Access::new(Server::Url(server.url(database)))) }
+}
+
+#[test]
+fn what_is_left_out_is_said_at_backup_kept_in_a_private_file_and_comes_back_by_psql() {
+    let server = Postgres::start(debian());
+    let (home, night) = backed_up(&server, OTHERS);
+    assert_eq!(server.psql("immich", FOUND), ALL);
+    let note = night.record.warnings.iter().find(|warning| warning.contains("not Immich's")).unwrap();
+    assert!(note.contains("extension hstore") && note.contains("leaves it out and keeps it in a file"), "{note}");
+    assert!(!night.problems.iter().any(|problem| problem.message.contains("not Immich's")), "{:?}", night.problems);
+
+    let options = to(&server, "again", &home);
+    let plan = database::plan(&home.repository(), &options, &Silent).unwrap();
+    let expected = [
+        "event trigger note_ddl",
+        "extension hstore",
+        "extension postgres_fdw",
+        "foreign table far",
+        "server nas",
+        "table notes (2 rows)",
+    ];
+    let mut listed = plan.left_out.clone();
+    listed.sort();
+    assert_eq!(listed, expected);
+    let file = plan.left_out_file.unwrap();
+    assert!(!file.exists(), "a plan writes nothing");
+
+    let report = database::restore(&home.repository(), &options, &Silent).unwrap();
+    assert!(report.is_as_expected(), "{report:?}");
+    assert_eq!((report.plan.left_out_file.as_ref(), server.psql("again", FOUND).as_str()), (Some(&file), "|||"));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    server.load("again", &file);
+    assert_eq!(server.psql("again", FOUND), ALL);
+    let rows = "SELECT id, what, has_table_privilege('reader', 'notes', 'SELECT'), obj_description('notes'::regclass) FROM notes ORDER BY id";
+    assert_eq!(server.psql("again", rows), server.psql("immich", rows));
+
+    // A second one goes under another name.
+    let report = database::restore(&home.repository(), &Options { replace: true, ..options.clone() }, &Silent).unwrap();
+    assert_ne!(report.plan.left_out_file.unwrap(), file);
+    let named = Options { left_out: Some(file), replace: true, ..options };
+    let error = database::restore(&home.repository(), &named, &Silent).unwrap_err();
+    assert!(error.to_string().ends_with("is there already"), "{error}");
+}
+
+#[test]
+fn what_is_not_immichs_is_loaded_where_that_is_wanted() {
+    let server = Postgres::start(debian());
+    let (home, _) = backed_up(&server, OTHERS);
+    let options = Options { foreign: true, rights: Rights::Own, ..to(&server, "again", &home) };
+    let report = database::restore(&home.repository(), &options, &Silent).unwrap();
+    assert!(report.plan.left_out.is_empty() && report.differences.is_empty(), "{report:?}");
+    assert_eq!(server.psql("again", FOUND), ALL);
+}
+
+#[test]
+fn an_emitted_dump_leaves_the_same_out() {
+    let server = Postgres::start(debian());
+    let (home, _) = backed_up(&server, OTHERS);
+    let options = to(&server, "again", &home);
+    let file = home.dir.path().join("mine.sql");
+    let emitted =
+        database::emit(&home.repository(), "latest", None, &file, options.left_out.as_deref(), &Silent).unwrap();
+    server.create_database("again");
+    server.load("again", &file);
+    assert_eq!(server.psql("again", FOUND), "|||");
+    server.load("again", &emitted.left_out_file.unwrap());
+    assert_eq!(server.psql("again", FOUND), ALL);
+}
+
+#[test]
+fn nothing_is_written_where_nothing_is_left_out() {
+    let server = Postgres::start(debian());
+    let (home, night) = backed_up(&server, "CREATE TABLE diary (id int)");
+    assert!(
+        !night.record.warnings.iter().any(|warning| warning.contains("not Immich's")),
+        "{:?}",
+        night.record.warnings
+    );
+    let options = to(&server, "again", &home);
+    let report = database::restore(&home.repository(), &options, &Silent).unwrap();
+    assert!(report.plan.left_out.is_empty() && report.plan.left_out_file.is_none());
+    let file = home.dir.path().join("mine.sql");
+    let folder = options.left_out.unwrap();
+    database::emit(&home.repository(), "latest", None, &file, Some(&folder), &Silent).unwrap();
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
+    assert_eq!(server.psql("again", "SELECT count(*) FROM diary"), "0");
+}
