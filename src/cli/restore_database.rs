@@ -8,6 +8,7 @@ use super::progress::Progress;
 use super::server::{ServerArgs, password};
 use super::{Done, Global};
 use crate::base::{Error, Result};
+use crate::immich::fit::Duplicate;
 use crate::source::Access;
 use crate::task::database::{self, Emitted, Options, Plan, Report, Rights};
 
@@ -43,6 +44,9 @@ pub(super) struct Args {
     /// Load what is not Immich's as well (event triggers, foreign servers, other extensions and their tables, …)
     #[arg(long, requires = "trust_dump")]
     with_foreign_objects: bool,
+    /// Go on without a row whose key an earlier row has, which a broken index lets in; each is listed
+    #[arg(long, conflicts_with = "emit")]
+    skip_duplicates: bool,
     /// Where what is not Immich's, and is left out, is kept for psql: a file, or a folder for one
     #[arg(long, value_name = "FILE", default_value = ".")]
     left_out: PathBuf,
@@ -74,7 +78,7 @@ Examples:
   shoebox restore-database --emit /srv/immich/library/backups
 
 JSON: the plan: {\"snapshot\", \"kind\", \"dump_postgres\", \"immich\", \"server\", \"database\", \"user\", \"create\", \"replace\", \"extensions\": [], \"changes\": [{\"what\", \"why\",
-\"statements\", \"line\"}], \"left_out\": [], \"left_out_file\", \"tables\", \"rows\", \"bytes\", \"warnings\": [], \"client\", \"obstacles\": [{\"what\", \"next\"}]}; without --plan {\"plan\", \"tables\", \"rows\", \"kept\", \"differences\": [],
+\"statements\", \"line\"}], \"left_out\": [], \"left_out_file\", \"duplicates\": [{\"table\", \"key\", \"line\", \"first\"}], \"tables\", \"rows\", \"bytes\", \"warnings\": [], \"client\", \"obstacles\": [{\"what\", \"next\"}]}; without --plan {\"plan\", \"tables\", \"rows\", \"kept\", \"differences\": [],
 \"code\": [{\"kind\", \"name\", \"why\"}]}.
 Exit code 3: the number of rows of a table differs, or something runs in the database that is not Immich's (`code`); it is named";
 
@@ -118,6 +122,7 @@ impl Args {
             foreign: self.with_foreign_objects,
             wait,
             accepted: self.accept_code.clone(),
+            skip_duplicates: self.skip_duplicates,
             left_out: Some(self.left_out.clone()),
             rights: if self.trust_dump { Rights::Own } else { Rights::Borrowed },
         })
@@ -162,6 +167,7 @@ fn lines(plan: &Plan) -> Vec<String> {
     }
     lines.extend(plan.left_out.iter().map(|object| format!("left out: {object}")));
     lines.extend(plan.left_out_file.iter().map(|file| format!("left out is kept in: {}", file.display())));
+    lines.extend(plan.duplicates.iter().map(duplicate));
     lines.extend(plan.warnings.iter().map(|warning| format!("note: {warning}")));
     for obstacle in &plan.obstacles {
         lines.push(format!("in the way: {}", obstacle.what));
@@ -182,6 +188,7 @@ fn restored(report: &Report, output: &Output) -> Result<Done> {
             printable(kept)
         ));
     }
+    plan.duplicates.iter().for_each(|it| output.note(format_args!("note: {}", printable(&duplicate(it)))));
     left_out(&plan.left_out, plan.left_out_file.as_deref(), output);
     let text = format!(
         "loaded {} in {} of {} into database {} of PostgreSQL {}\nnext: the files (`shoebox restore --all`), if they are not there; then start Immich{}",
@@ -194,6 +201,11 @@ fn restored(report: &Report, output: &Output) -> Result<Done> {
     );
     output.answer(report, text)?;
     Ok(if report.is_as_expected() { Done::Whole } else { Done::Partly })
+}
+
+fn duplicate(it: &Duplicate) -> String {
+    let Duplicate { table, key, line, first } = it;
+    format!("left out: a row of table {table}, line {line} of the dump: line {first} has its key {key}")
 }
 
 /// Says what was left out, and where it is.

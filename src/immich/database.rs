@@ -22,8 +22,8 @@ pub struct Database {
     pub warnings: Vec<String>,
     /// See [`super::Dump::lacks`].
     pub lacks: Vec<String>,
-    /// Tables that are not staged in which two rows have one id, and their lines.
-    pub repeated: Vec<(String, u64, u64)>,
+    /// Tables that are not staged in which two rows have one id, with it and their lines.
+    pub repeated: Vec<(String, String, u64, u64)>,
     /// What a restore would say of it.
     pub trial: Trial,
 }

@@ -32,6 +32,9 @@ const NAMED: usize = 10;
 /// Ids of one table that are compared while it streams by: some 32 MB.
 const MOST: usize = 1 << 20;
 
+/// Characters of an id that are shown.
+const LONGEST: usize = 64;
+
 /// The ids of a table that is not staged, while its rows pass.
 pub struct Ids {
     /// Where the id stands in a row.
@@ -45,13 +48,14 @@ impl Ids {
         Ids { at, hasher: RandomState::new(), lines: HashMap::new() }
     }
 
-    /// Takes the row on `line`; the earlier line that has the same id.
-    pub fn add(&mut self, row: &str, line: u64) -> Option<u64> {
+    /// Takes the row on `line`; its id and the earlier line that has the same.
+    pub fn add(&mut self, row: &str, line: u64) -> Option<(String, u64)> {
         if self.lines.len() == MOST {
             return None;
         }
         let id = row.split('\t').nth(self.at)?;
-        self.lines.insert(self.hasher.hash_one(id), line).filter(|_| id != r"\N")
+        let first = self.lines.insert(self.hasher.hash_one(id), line).filter(|_| id != r"\N")?;
+        Some((id.chars().take(LONGEST).collect::<String>().replace(char::is_control, "?"), first))
     }
 }
 
@@ -74,8 +78,8 @@ pub fn find(database: &Database, staging: &Staging) -> Result<Vec<String>> {
         }
     }
     let keyed = database.repeated.iter().filter(|(table, ..)| database.trial.is_key(table));
-    found.extend(keyed.map(|(table, first, second)| {
-        format!("table {table} has a key twice: lines {first} and {second} of the dump")
+    found.extend(keyed.map(|(table, id, first, second)| {
+        format!("table {table} has the key {id} twice: lines {first} and {second} of the dump")
     }));
     found.truncate(NAMED);
     Ok(found)

@@ -490,9 +490,9 @@ impl<'a> Scan<'a> {
             let reason = format!("a row of table {} has {fields} fields where its header names {columns}", block.table);
             return self.spoil(reason);
         }
-        if let Some(first) = block.ids.as_mut().and_then(|ids| ids.add(line, self.line)) {
+        if let Some((id, first)) = block.ids.as_mut().and_then(|ids| ids.add(line, self.line)) {
             let repeated = &mut self.databases[self.current].repeated;
-            repeated.push((block.table.clone(), first, self.line));
+            repeated.push((block.table.clone(), id, first, self.line));
             repeated.truncate(100);
         }
         match &block.plan {

@@ -13,6 +13,7 @@ mod apart;
 mod change;
 mod extension;
 mod foreign;
+mod keys;
 mod needs;
 mod role;
 mod rule;
@@ -27,6 +28,7 @@ use std::io::{ErrorKind, Read};
 
 use self::apart::Apart;
 use self::change::Changes;
+use self::keys::Sieve;
 use self::rule::{Fate, Rules};
 use self::statement::Statement;
 use self::token::Token;
@@ -39,6 +41,7 @@ use super::scan::{is_message, message_reason};
 use crate::base::{Error, Kind, Result};
 
 pub use change::Change;
+pub use keys::{Duplicate, Keys};
 pub use statement::quoted;
 pub use target::Target;
 pub use trial::Trial;
@@ -73,6 +76,10 @@ pub struct Fitted {
     pub left_out: BTreeSet<String>,
     /// What is not Immich's and was left out, such as `event trigger note` or `table notes (3 rows)`.
     pub apart: Vec<String>,
+    /// Keys of its tables.
+    pub keys: Keys,
+    /// Rows that were left out since an earlier one has their key; the first thousand.
+    pub duplicates: Vec<Duplicate>,
     /// What the dump needs and the server has not.
     pub missing: Vec<String>,
     /// Rows of each table, named as in a snapshot's record.
@@ -162,6 +169,8 @@ struct Block {
     wanted: bool,
     /// Not Immich's.
     apart: bool,
+    /// Holds rows back whose key is there already.
+    sieve: Option<Sieve>,
 }
 
 struct Fitter<'a> {
@@ -192,6 +201,8 @@ struct Fitter<'a> {
     tables: BTreeMap<String, String>,
     left_out: BTreeSet<String>,
     apart: Apart,
+    keys: Keys,
+    duplicates: Vec<Duplicate>,
     beside: &'a mut dyn FnMut(&[u8]) -> Result<()>,
 }
 
@@ -219,6 +230,8 @@ impl<'a> Fitter<'a> {
             left_out: BTreeSet::new(),
             tables: BTreeMap::new(),
             apart: Apart::default(),
+            keys: Keys::default(),
+            duplicates: Vec::new(),
             beside,
         }
     }
@@ -276,13 +289,13 @@ impl<'a> Fitter<'a> {
             at = end;
         }
         let first = self.line + 1;
-        let Some(block) = self.block.as_ref().filter(|block| block.wanted) else {
+        if self.block.as_ref().is_none_or(|block| !block.wanted) {
             self.line += count;
             if done {
                 self.block = None;
             }
             return Ok(at);
-        };
+        }
         if let Some(nul) = memchr::memchr(0, &bytes[..at]) {
             let before = memchr::memchr_iter(b'\n', &bytes[..nul]).count() as u64;
             return Err(self.refused(first + before, NUL));
@@ -292,12 +305,6 @@ impl<'a> Fitter<'a> {
             return Err(self.refused(first + before, "a row has a carriage return: the dump was rewritten"));
         }
         self.line += count;
-        let counted = count - u64::from(done);
-        if block.apart {
-            self.apart.count(&block.table, counted);
-        } else {
-            *self.rows.entry(block.table.clone()).or_default() += counted;
-        }
         let rows = match self.encoding {
             Encoding::Utf8 => Cow::Borrowed(&bytes[..at]),
             encoding => match encoding.decode(&bytes[..at]) {
@@ -305,9 +312,17 @@ impl<'a> Fitter<'a> {
                 None => return Err(self.refused(first, "these rows are not in the encoding that the dump names")),
             },
         };
+        let rows = match self.block.as_mut().and_then(|block| block.sieve.as_mut().map(|sieve| (&block.table, sieve))) {
+            Some((table, sieve)) => Cow::Owned(sieve.pass(&rows, first, table, &mut self.duplicates)),
+            None => rows,
+        };
+        let Some(block) = &self.block else { return Ok(at) };
+        let counted = memchr::memchr_iter(b'\n', &rows).count() as u64 - u64::from(done);
         if block.apart {
+            self.apart.count(&block.table, counted);
             (self.beside)(&rows)?;
         } else {
+            *self.rows.entry(block.table.clone()).or_default() += counted;
             each(Piece { bytes: &rows, line: first, table: Some(&block.table) })?;
         }
         if done {
@@ -412,6 +427,9 @@ impl<'a> Fitter<'a> {
         };
         let text = std::mem::take(&mut self.text);
         let statement = Statement::new(&text, &tokens);
+        if self.is_wanted() {
+            self.keys.add(&statement);
+        }
         let fate = match self.is_wanted() {
             true => self.rules.judge(&statement),
             false => role::global(&statement, self.target),
@@ -524,7 +542,8 @@ impl<'a> Fitter<'a> {
             if self.is_passed_over() {
                 let header = Header { schema: String::new(), table: String::new(), columns: Vec::new() };
                 let rows = line.trim_end().ends_with("FROM stdin;");
-                self.block = rows.then(|| Block { header, table: String::new(), wanted: false, apart: false });
+                self.block =
+                    rows.then(|| Block { header, table: String::new(), wanted: false, apart: false, sieve: None });
                 return Ok(());
             }
             return Err(self.refused(self.line, "a COPY statement is not of the form that pg_dump writes"));
@@ -538,6 +557,8 @@ impl<'a> Fitter<'a> {
             schema => format!("{schema}.{}", header.table),
         };
         let apart = wanted && !self.target.foreign && self.rules.foreign.has_rows(&header);
+        let keys = self.target.keys.as_ref().filter(|_| wanted && !apart);
+        let sieve = keys.and_then(|keys| keys.sieve(&header));
         let text = format!("{line}\n");
         if apart {
             if self.left_out.len() < 1000 {
@@ -552,7 +573,7 @@ impl<'a> Fitter<'a> {
             self.put("", each)?;
             each(Piece { bytes: text.as_bytes(), line: self.line, table: Some(&table) })?;
         }
-        self.block = Some(Block { header, table, wanted, apart });
+        self.block = Some(Block { header, table, wanted, apart, sieve });
         Ok(())
     }
 
@@ -572,6 +593,8 @@ impl<'a> Fitter<'a> {
             missing: self.rules.extensions.missing.into_iter().collect(),
             extensions: self.rules.extensions.found,
             left_out: self.left_out,
+            keys: self.keys,
+            duplicates: self.duplicates,
             apart: self.apart.into_list(),
             created: self.rules.extensions.created,
             rows: self.rows,

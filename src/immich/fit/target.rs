@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::keys::Keys;
+
 /// Where the dump goes.
 #[derive(Debug, Clone, Default)]
 pub struct Target {
@@ -20,6 +22,8 @@ pub struct Target {
     pub with_roles: bool,
     /// Keep what is not Immich's.
     pub foreign: bool,
+    /// Hold back rows that have one of these keys a second time.
+    pub keys: Option<Keys>,
 }
 
 /// What pg_dump sets and PostgreSQL 14, the oldest server that Immich runs on, knows.

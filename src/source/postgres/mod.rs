@@ -32,7 +32,7 @@ use failure::Failure;
 use process::Process;
 
 pub use probe::{Probe, Reached, probe};
-pub use psql::{Feed, ask};
+pub use psql::{Feed, Rejection, ask};
 
 /// Where the database is.
 #[derive(Debug, Clone)]

@@ -118,6 +118,20 @@ impl fmt::Display for Origin {
     }
 }
 
+/// What became of SQL that was not taken.
+#[derive(Debug)]
+pub struct Rejection {
+    pub error: Error,
+    /// Two rows have one key (SQLSTATE 23505).
+    pub is_duplicate: bool,
+}
+
+impl From<Error> for Rejection {
+    fn from(error: Error) -> Self {
+        Rejection { error, is_duplicate: false }
+    }
+}
+
 /// SQL on its way into a database.
 pub struct Feed {
     child: Child,
@@ -162,7 +176,7 @@ impl Feed {
     }
 
     /// Waits for psql: `Ok` if everything that was sent is done.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(self) -> std::result::Result<(), Rejection> {
         let Feed { mut child, origins, .. } = self;
         child.input = None;
         let subject = child.subject;
@@ -175,8 +189,8 @@ impl Feed {
 }
 
 /// What the server refused, and where in the dump that stands.
-fn refusal(failure: Failure, origins: &[(u64, Origin)]) -> Error {
-    let Some(told) = complaint(failure.complaint()) else { return failure.into_error() };
+fn refusal(failure: Failure, origins: &[(u64, Origin)]) -> Rejection {
+    let Some(told) = complaint(failure.complaint()) else { return failure.into_error().into() };
     let place = origins.iter().rev().find(|(first, _)| *first <= told.line);
     let error = match place {
         None => Error::new(Kind::Program, format_args!("the database refused to begin: {}", told.message)),
@@ -187,8 +201,12 @@ fn refusal(failure: Failure, origins: &[(u64, Origin)]) -> Error {
         }
     };
     let error = error.hint(hint(&told.code, &told.message));
-    if told.detail.is_empty() { error } else { error.caused_by(told.detail) }
+    let error = if told.detail.is_empty() { error } else { error.caused_by(told.detail) };
+    Rejection { error, is_duplicate: told.code == DUPLICATE }
 }
+
+/// SQLSTATE unique_violation.
+const DUPLICATE: &str = "23505";
 
 /// psql's words about an error; only its labels are English, the texts are in the server's language.
 #[derive(Debug, PartialEq, Eq)]

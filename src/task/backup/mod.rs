@@ -242,7 +242,7 @@ fn views(session: &Session, staged: &Staged) -> Result<Vec<Problem>> {
 fn duplicates(record: &SnapshotRecord) -> impl Iterator<Item = Problem> {
     record.dump.duplicates.iter().map(|duplicate| Problem {
         subject: "the database".to_owned(),
-        message: format!("{duplicate}: an index is broken, and a restore would stop there; see to it while the server is there (REINDEX)"),
+        message: format!("{duplicate}: an index is broken, and a restore stops there, unless `restore-database --skip-duplicates` leaves the later row out; repair it while the server is there (REINDEX)"),
     })
 }
 

@@ -8,7 +8,7 @@ use super::beside::Draft;
 use super::loader::Loader;
 use super::place::Place;
 use super::plan::{self, Made, Sinks};
-use super::{Difference, Options, Report};
+use super::{Difference, Options, Report, twice};
 use crate::base::{Error, Kind, Monitor, Phase, Problem, Result};
 use crate::immich::{self, PlantedCode};
 use crate::source::Access;
@@ -22,8 +22,8 @@ pub(super) fn load(dump: &SnapshotDump, made: Made, options: &Options, monitor: 
     let mut beside = made.plan.left_out_file.as_deref().map(|file| Draft::new(file, dump.id));
     feed(dump, &made, &loader.access, options, beside.as_mut(), monitor)?;
     let expected = match options.source_database {
-        None => &dump.record.dump.rows,
-        Some(_) => &made.fitted.rows,
+        None if made.plan.duplicates.is_empty() => &dump.record.dump.rows,
+        None | Some(_) => &made.fitted.rows,
     };
     let found = count(&loader.access, &made.fitted.tables)?;
     let mut code = planted(dump, &loader.access)?;
@@ -69,9 +69,13 @@ fn feed(
     match send(dump, made, &mut feed, options, beside, monitor) {
         Ok(()) => feed.finish(),
         // When psql stopped listening it says why; else the reason is ours, and without a COMMIT nothing has happened.
-        Err(error) if feed.is_deaf() => feed.finish().and(Err(error)),
-        Err(error) => Err(error),
+        Err(error) if feed.is_deaf() => feed.finish().and(Err(error.into())),
+        Err(error) => Err(error.into()),
     }
+    .map_err(|rejection| match rejection.is_duplicate {
+        true => twice::explain(rejection.error, dump, made, options, monitor),
+        false => rejection.error,
+    })
 }
 
 fn send(

@@ -16,6 +16,7 @@ mod load;
 mod loader;
 mod place;
 mod plan;
+mod twice;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub struct Options {
     pub rights: Rights,
     /// Code that is not Immich's and is known, as it is displayed.
     pub accepted: Vec<String>,
+    /// Go on without a row whose key an earlier one has.
+    pub skip_duplicates: bool,
     /// A file for what is not Immich's and is left out, or a folder for one; `None` keeps nothing of it.
     pub left_out: Option<PathBuf>,
 }
@@ -83,6 +86,7 @@ impl Options {
             rights,
             foreign: false,
             accepted: Vec::new(),
+            skip_duplicates: false,
             left_out: None,
         }
     }

@@ -9,7 +9,7 @@ use super::{Options, Rights, beside};
 use crate::base::amount::plural;
 use crate::base::dump::DumpKind;
 use crate::base::{Error, Kind, Monitor, Phase, Result, SnapshotId};
-use crate::immich::fit::{self, Change, Fitted, Target};
+use crate::immich::fit::{self, Change, Duplicate, Fitted, Target};
 use crate::repo::SnapshotRecord;
 use crate::source::Server;
 use crate::source::postgres::{self, Probe, Reached, Weakness};
@@ -44,6 +44,8 @@ pub struct Plan {
     pub left_out: Vec<String>,
     /// The file that keeps it.
     pub left_out_file: Option<PathBuf>,
+    /// Rows that are left out since an earlier one has their key.
+    pub duplicates: Vec<Duplicate>,
     pub tables: u64,
     pub rows: u64,
     /// Plain bytes of the dump.
@@ -88,15 +90,16 @@ pub(super) fn make(dump: &SnapshotDump, options: &Options, monitor: &dyn Monitor
         Reached::Database(probe) => (probe, None),
         Reached::NoDatabase { name, probe } => (probe, Some(name)),
     };
-    let target = target(&probe, options);
-    let fitted = read(
-        dump,
-        options.source_database.as_deref(),
-        &target,
-        monitor,
-        Phase::Dump,
-        Sinks { each: &mut |_| Ok(()), beside: &mut |_| Ok(()) },
-    )?;
+    let mut target = target(&probe, options);
+    let pass = |target: &Target| {
+        let sinks = Sinks { each: &mut |_| Ok(()), beside: &mut |_| Ok(()) };
+        read(dump, options.source_database.as_deref(), target, monitor, Phase::Dump, sinks)
+    };
+    let mut fitted = pass(&target)?;
+    if options.skip_duplicates {
+        target.keys = Some(std::mem::take(&mut fitted.keys));
+        fitted = pass(&target)?;
+    }
     let info = &dump.record.dump;
     let tables = if missing.is_some() { 0 } else { probe.tables.len() as u64 };
     let mut plan = Plan {
@@ -114,6 +117,7 @@ pub(super) fn make(dump: &SnapshotDump, options: &Options, monitor: &dyn Monitor
         extensions: fitted.extensions.iter().map(|(name, version)| extension(name, version)).collect(),
         changes: fitted.changes.clone(),
         left_out: fitted.apart.clone(),
+        duplicates: fitted.duplicates.clone(),
         left_out_file: options
             .left_out
             .as_deref()
@@ -147,6 +151,7 @@ fn target(probe: &Probe, options: &Options) -> Target {
         roles: probe.roles.clone(),
         with_roles: options.roles,
         foreign: options.foreign,
+        keys: None,
     }
 }
 
