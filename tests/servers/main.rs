@@ -16,4 +16,5 @@ mod source;
 #[path = "../support/mod.rs"]
 mod support;
 mod throwaway;
+mod twice;
 mod untrusted;
