@@ -23,15 +23,23 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 /// Gives the file `draft` the name `target`, which must be free. Disks that know neither a rename that replaces nothing nor hard
 /// links (exFAT, rclone, some NAS) have it looked up first: the one writer holds the lock, and no two writers mean one name.
 pub fn give_name(draft: &Path, target: &Path) -> io::Result<()> {
-    match renameat_with(CWD, draft, CWD, target, RenameFlags::NOREPLACE) {
-        Err(Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP) => {}
+    let refused = match renameat_with(CWD, draft, CWD, target, RenameFlags::NOREPLACE) {
+        // They say in many ways that they do not know it. Of a disk that fails in truth the plain rename tells.
+        Err(Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOTTY) => None,
+        Err(error @ (Errno::PERM | Errno::IO)) => Some(error),
         done => return Ok(done?),
+    };
+    match (fs::symlink_metadata(draft), refused) {
+        // It was done, and failed in the answer.
+        (Err(_), Some(error)) => return Err(error.into()),
+        (Err(error), None) => return Err(error),
+        (Ok(_), _) => {}
     }
     match fs::hard_link(draft, target) {
         // A second name in `tmp/` is cleared away by the next writer.
         Ok(()) => return fs::remove_file(draft).or(Ok(())),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
-        // They say so in many ways: EPERM, EOPNOTSUPP, EMLINK, and EIO (NFS, rclone).
+        // EPERM, EOPNOTSUPP, EMLINK, and EIO (NFS, rclone).
         Err(_) => {}
     }
     match fs::symlink_metadata(target) {

@@ -9,6 +9,7 @@ pub mod file;
 pub mod hash;
 pub mod library;
 pub mod monitor;
+pub mod mounted;
 pub mod object;
 pub mod path;
 pub mod patient;

@@ -17,6 +17,7 @@ use signal_hook::iterator::Signals;
 use super::desktop::{self, Opener};
 use super::output::{Output, aside, printable};
 use super::{Done, Global, signal, value};
+use crate::base::mounted::how_to_unmount;
 use crate::base::{Context, Error, Result};
 use crate::mount::{self, Mount, Unmounter, point};
 use crate::repo::Repository;
@@ -220,7 +221,7 @@ impl Args {
             return Ok(Done::Failed);
         }
         let real = point.canonicalize().unwrap_or_else(|_| point.to_owned());
-        output.note(greeting(point, &format!("`{}` unmounts", point::how_to_unmount(&real, false))));
+        output.note(greeting(point, &format!("`{}` unmounts", how_to_unmount(&real, false))));
         Ok(Done::Whole)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,10 +10,9 @@ use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount as unmount2};
 use rustix::process::geteuid;
 
+use crate::base::mounted::{self, how_to_unmount};
 use crate::base::{Context, Error, Kind, Result};
 
-/// How the source of a mount of ours begins.
-const OURS: &str = "shoebox:";
 /// KiB that the kernel reads ahead, where we may say so.
 const READ_AHEAD: &str = "2048";
 
@@ -23,7 +21,7 @@ pub(super) fn check(point: &Path, repository: Option<&Path>) -> Result<PathBuf> 
     is_empty_folder(point)?;
     let real = point.canonicalize().context(|| format!("looking at {}", point.display()))?;
     if is_mount(&real)? {
-        return Err(occupied(&real, "is mounted there already"));
+        return Err(occupied(&real, "is mounted there already", false));
     }
     if let Some(repository) = repository.and_then(|path| path.canonicalize().ok())
         && real.starts_with(&repository)
@@ -41,7 +39,7 @@ fn is_empty_folder(point: &Path) -> Result<()> {
         Ok(mut entries) => entries.next().is_some(),
         Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => {
             let point = std::path::absolute(point).unwrap_or_else(|_| point.to_owned());
-            return Err(occupied(&point, "is left over there from a mount that ended badly"));
+            return Err(occupied(&point, "is left over there from a mount that ended badly", true));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(
@@ -62,80 +60,22 @@ fn is_empty_folder(point: &Path) -> Result<()> {
     }
 }
 
-/// Something is mounted at `point`, which is its real path. Only what is ours is told how to unmount: anything else may be the disk
-/// that the backup is on.
-fn occupied(point: &Path, how: &str) -> Error {
-    let source = source(point).ok().flatten().unwrap_or_else(|| "something".to_owned());
+/// Something is mounted at `point`, which is its real path. Only of what is ours it is said how to unmount it: anything else may be
+/// the disk that the backup is on.
+fn occupied(point: &Path, how: &str, lazily: bool) -> Error {
+    let line = mounted::at(point).ok().flatten();
+    let source = line.as_ref().map_or("something", |line| &line.source);
     let error = Error::new(Kind::Exists, format_args!("{}: {source} {how}", point.display()));
-    match source.starts_with(OURS) {
-        true => error.hint(format_args!("`{}` unmounts it", how_to_unmount(point, false))),
-        false => error.hint("give an empty folder to mount at, such as /mnt/photos"),
+    if line.is_some_and(|line| line.is_ours()) {
+        error.hint(format_args!("`{}` unmounts it", how_to_unmount(point, lazily)))
+    } else {
+        error.hint("give an empty folder to mount at, such as /mnt/photos")
     }
-}
-
-/// The command by which this person unmounts `point`; `lazily` also where it is in use or its process is gone.
-pub fn how_to_unmount(point: &Path, lazily: bool) -> String {
-    // fuse(8): what a user mounted has their id among its options, and fusermount3 takes no other away.
-    let options = mounted(point).ok().flatten().map(|mounted| mounted.options).unwrap_or_default();
-    let owner = options.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok());
-    let is_mine = owner.is_none_or(|owner: u32| owner == geteuid().as_raw());
-    let program = match (geteuid().is_root(), lazily) {
-        (false, _) if is_mine => {
-            if lazily {
-                "fusermount3 -u -z"
-            } else {
-                "fusermount3 -u"
-            }
-        }
-        (_, true) => "sudo umount -l",
-        (_, false) => "sudo umount",
-    };
-    let name = point.to_string_lossy();
-    format!("{program} {}", shlex::try_quote(&name).unwrap_or_else(|_| name.clone()))
-}
-
-/// A line of the table of mounts.
-struct Line {
-    source: String,
-    /// Those of the file system.
-    options: String,
 }
 
 /// What is mounted at `point`, as the table of mounts calls it; `None` when nothing is. Asks nobody but the kernel.
 pub fn source(point: &Path) -> Result<Option<String>> {
-    Ok(mounted(point)?.map(|mounted| mounted.source))
-}
-
-fn mounted(point: &Path) -> Result<Option<Line>> {
-    let table = fs::read("/proc/self/mountinfo").context(|| "reading the table of mounts")?;
-    // proc(5): ID PARENT DEVICE ROOT POINT OPTIONS [TAGS…] - TYPE SOURCE OPTIONS. The last one is on top.
-    let text = |field: &[u8]| String::from_utf8_lossy(&unescape(field)).into_owned();
-    let named = |line: &[u8]| {
-        let mut fields = line.split(|&byte| byte == b' ');
-        if unescape(fields.nth(4)?) != point.as_os_str().as_bytes() {
-            return None;
-        }
-        let mut fields = fields.skip_while(|field| *field != b"-").skip(2);
-        Some(Line { source: text(fields.next()?), options: text(fields.next().unwrap_or_default()) })
-    };
-    Ok(table.split(|&byte| byte == b'\n').filter_map(named).next_back())
-}
-
-/// A field of the table of mounts: `\\040` is a space.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, after @ ..] = rest {
-        let code = match (first, after) {
-            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', ..]) => {
-                Some((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'))
-            }
-            _ => None,
-        };
-        plain.push(code.unwrap_or(*first));
-        rest = if code.is_some() { after.get(3..).unwrap_or_default() } else { after };
-    }
-    plain
+    Ok(mounted::at(point)?.map(|line| line.source))
 }
 
 /// True when what is mounted at `point` can be listed: it is not left over from a process that died.
@@ -227,17 +167,5 @@ pub(super) fn raise_read_ahead(point: &Path) {
     let path = format!("/sys/class/bdi/{}:{}/read_ahead_kb", found.stx_dev_major, found.stx_dev_minor);
     if let Err(error) = fs::write(&path, READ_AHEAD) {
         tracing::debug!(%path, %error, "read-ahead stays as it is");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_table_of_mounts_is_read_with_its_spaces() {
-        assert_eq!(unescape(br"/mnt/Ann\040Lee\134x\"), br"/mnt/Ann Lee\x\");
-        assert!(matches!(source(Path::new("/proc")), Ok(Some(_))));
-        assert!(matches!(source(Path::new("/proc/self/nothing")), Ok(None)));
     }
 }

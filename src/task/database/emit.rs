@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use super::beside::{self, Draft};
 use super::plan::{self, Sinks};
-use crate::base::durable::{sync, sync_folder};
+use crate::base::durable::{give_name, sync, sync_folder};
 use crate::base::{Context, Error, Kind, Monitor, Phase, Result, SnapshotId};
 use crate::immich::fit::{Change, Target};
 use crate::repo::{Repository, SnapshotRecord};
@@ -61,13 +61,16 @@ pub fn emit(
     let mut beside = left_out_file.as_deref().map(|file| Draft::new(file, dump.id));
     let (fitted, size) = write(&dump, source_database, draft.as_file(), gzip, beside.as_mut(), monitor)?;
     belong(draft.as_file(), folder).context(|| format!("writing into {}", folder.display()))?;
-    draft.persist_noclobber(&file).map_err(|error| match error.error.kind() {
+    let draft = draft.into_temp_path();
+    give_name(&draft, &file).map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => {
             Error::new(Kind::Exists, format_args!("{} is there already", file.display()))
                 .hint("give another name, or a folder: the file is then named as Immich wants it")
         }
-        _ => Error::io(format_args!("writing {}", file.display()), error.error),
+        _ => Error::io(format_args!("writing {}", file.display()), error),
     })?;
+    // It lies under its name now: there is nothing to clear away.
+    let _ = draft.keep();
     sync_folder(folder).context(|| format!("writing {}", file.display()))?;
     beside.map_or(Ok(()), Draft::finish)?;
     let left_out_file = left_out_file.filter(|_| !fitted.apart.is_empty());

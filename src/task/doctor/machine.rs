@@ -1,11 +1,11 @@
 //! This machine: FUSE, mounts that died, the clock.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Finding, Setup};
+use crate::base::mounted;
 use crate::repo::Repository;
 
 /// Two clocks that differ by more are not both right.
@@ -24,32 +24,14 @@ pub(super) fn fuse() -> Finding {
     }
 }
 
-/// Mounts of ours whose process is gone: everything in them says "Transport endpoint is not connected".
+/// Mounts of ours whose process is gone.
 pub(super) fn stale_mounts() -> Vec<Finding> {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let ours = mounts.lines().filter_map(|line| {
-        let mut words = line.split(' ');
-        let point = words.nth(1)?;
-        (words.next()? == "fuse.shoebox").then(|| unescaped(point))
-    });
-    let is_stale =
-        |point: &PathBuf| fs::metadata(point).is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN));
-    let told = |point: PathBuf| {
-        Finding::bad(
-            format!("the mount at {} ended badly and is still there", point.display()),
-            format!("fusermount3 -u -z {}", point.display()),
-        )
+    let stale = mounted::all().unwrap_or_default().into_iter().filter(|line| line.is_ours() && line.is_stale());
+    let told = |point: &Path| {
+        let what = format!("the mount at {} ended badly and is still there", point.display());
+        Finding::bad(what, mounted::how_to_unmount(point, true))
     };
-    ours.filter(is_stale).map(told).collect()
-}
-
-/// A path as `/proc/self/mounts` has it: blanks and the like as `\040` (proc(5), getmntent(3)).
-fn unescaped(text: &str) -> PathBuf {
-    let mut path = text.to_owned();
-    for (code, plain) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
-        path = path.replace(code, plain);
-    }
-    path.into()
+    stale.map(|line| told(&line.point)).collect()
 }
 
 /// The clock, beside the database's and the newest snapshot's. `there` is what the database said.
@@ -67,15 +49,5 @@ pub(super) fn clock(setup: &Setup, there: Option<Timestamp>) -> Finding {
             Finding::bad(format!("the clock says {}, and the database's {}", shown(now), shown(there)), fix)
         }
         _ => Finding::good(format!("the clock says {}", shown(now))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mount_point_with_a_blank_is_read_back() {
-        assert_eq!(unescaped("/mnt/my\\040photos\\134x"), PathBuf::from("/mnt/my photos\\x"));
     }
 }

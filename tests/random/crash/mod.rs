@@ -21,6 +21,7 @@ mod mounted;
 mod past;
 mod poor_disk;
 mod power;
+mod stale;
 mod two_at_once;
 
 /// The places that are tried, of `count` that there are: every so many, or all where that is asked for.
