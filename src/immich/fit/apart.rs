@@ -10,6 +10,9 @@ use crate::base::amount::plural;
 /// Objects that are named; bounds what a hostile dump can ask for.
 const MOST: usize = 1000;
 
+/// Kinds that the other lists have not, or shorter.
+const OTHER_KINDS: [&str; 3] = ["EXTENSION", "TEXT SEARCH CONFIGURATION", "TEXT SEARCH DICTIONARY"];
+
 /// Objects of others so far.
 #[derive(Debug, Default)]
 pub struct Apart {
@@ -63,7 +66,7 @@ impl Apart {
 /// The object that a `CREATE` makes.
 fn named(statement: &Statement) -> Option<String> {
     let first = if statement.has_at(1, "OR REPLACE") { 3 } else { 1 };
-    let kinds = rule::CREATED.iter().chain(&rule::CREATED_RARELY).chain(&foreign::KINDS).chain(&["EXTENSION"]);
+    let kinds = rule::CREATED.iter().chain(&rule::CREATED_RARELY).chain(&foreign::KINDS).chain(&OTHER_KINDS);
     let kind = kinds.filter(|kind| statement.has_at(first, kind)).max_by_key(|kind| kind.len());
     let kind = kind.filter(|_| statement.begins("CREATE"))?;
     let mut at = first + kind.split(' ').count();

@@ -14,6 +14,25 @@ use super::token::Kind;
 
 /// What Immich cannot do without.
 const NEEDED: [&str; 6] = ["cube", "earthdistance", "pg_trgm", "unaccent", "uuid-ossp", "vector"];
+/// What any owner of a database may make: PostgreSQL itself calls them trusted (`trusted = true` in their control files,
+/// since version 13). Tables and indexes of Immich's may have come to use them, so they are made where the server offers them.
+const TRUSTED: [&str; 15] = [
+    "btree_gin",
+    "btree_gist",
+    "citext",
+    "dict_int",
+    "fuzzystrmatch",
+    "hstore",
+    "intarray",
+    "isn",
+    "ltree",
+    "pgcrypto",
+    "seg",
+    "tablefunc",
+    "tcn",
+    "tsm_system_rows",
+    "tsm_system_time",
+];
 const VECTORS: &str = "vectors";
 const VECTORCHORD: &str = "vchord";
 
@@ -52,7 +71,7 @@ impl<'a> Extensions<'a> {
             self.found.insert(name.clone(), version);
         }
         let is_needed = NEEDED.contains(&name.as_str()) || [VECTORS, VECTORCHORD, "plpgsql"].contains(&name.as_str());
-        if !is_needed && !self.target.foreign {
+        if !is_needed && !TRUSTED.contains(&name.as_str()) && !self.target.foreign {
             let why = "Immich does not need it: it is kept in a file; --with-foreign-objects loads it";
             return Fate::Apart(Reason::new(format!("extension {name} left out"), why));
         }

@@ -56,6 +56,69 @@ const TYPES: [&str; 12] = [
     "rabitq8",
     "bit",
 ];
+/// Types of the extensions that are made where the server offers them.
+const TYPES_OF_OTHERS: [(&str, &str); 15] = [
+    ("citext", "citext"),
+    ("hstore", "hstore"),
+    ("intarray", "query_int"),
+    ("isn", "ean13"),
+    ("isn", "isbn13"),
+    ("isn", "isbn"),
+    ("isn", "ismn13"),
+    ("isn", "ismn"),
+    ("isn", "issn13"),
+    ("isn", "issn"),
+    ("isn", "upc"),
+    ("ltree", "lquery"),
+    ("ltree", "ltree"),
+    ("ltree", "ltxtquery"),
+    ("seg", "seg"),
+];
+/// Settings that only a superuser may set (`context` superuser in `pg_settings`) and that a function can have.
+const POWERFUL: [&str; 24] = [
+    "backtrace_functions",
+    "commit_delay",
+    "deadlock_timeout",
+    "dynamic_library_path",
+    "ignore_checksum_failure",
+    "jit_provider",
+    "lc_messages",
+    "lo_compat_privileges",
+    "log_duration",
+    "log_error_verbosity",
+    "log_lock_waits",
+    "log_min_duration_statement",
+    "log_min_error_statement",
+    "log_min_messages",
+    "log_replication_commands",
+    "log_statement",
+    "log_temp_files",
+    "max_stack_depth",
+    "session_preload_libraries",
+    "session_replication_role",
+    "temp_file_limit",
+    "track_activities",
+    "track_functions",
+    "zero_damaged_pages",
+];
+/// Lists of stop words that every PostgreSQL brings.
+const STOP_WORDS: [&str; 15] = [
+    "danish",
+    "dutch",
+    "english",
+    "finnish",
+    "french",
+    "german",
+    "hungarian",
+    "italian",
+    "nepali",
+    "norwegian",
+    "portuguese",
+    "russian",
+    "spanish",
+    "swedish",
+    "turkish",
+];
 /// Bounds what a hostile dump can ask for.
 const MOST: usize = 100_000;
 
@@ -92,6 +155,14 @@ impl Foreign {
         let uses =
             pairs(statement).any(|name| self.gone.contains(&name)) || self.has_column(statement, object.as_ref());
         let in_language = creates && language(statement).is_some();
+        if creates && needs_power(statement) {
+            self.lose(object);
+            return Some(reason("functions with settings that only a superuser may set left out"));
+        }
+        if creates && needs_file(statement) {
+            self.lose(object);
+            return Some(reason("dictionaries with files of another server left out"));
+        }
         if of_others || uses || in_language {
             self.lose(object.filter(|_| creates));
             return Some(match language(statement).filter(|_| in_language) {
@@ -109,8 +180,10 @@ impl Foreign {
     }
 
     /// An extension in `schema` was left out, or one that is kept may be in a schema of its own.
-    pub fn extension(&mut self, schema: String, kept: bool) {
+    pub fn extension(&mut self, name: &str, schema: String, kept: bool) {
         if kept {
+            let types = TYPES_OF_OTHERS.iter().filter(|(extension, _)| *extension == name);
+            self.types.extend(types.map(|(_, kind)| (schema.clone(), (*kind).to_owned())));
             self.schemas.insert(schema)
         } else {
             self.without.insert(schema)
@@ -180,6 +253,22 @@ fn language(statement: &Statement) -> Option<String> {
     }
     let language = statement.find("LANGUAGE").and_then(|at| statement.name(at + 1))?;
     (!["sql", "plpgsql"].contains(&language.as_str())).then_some(language)
+}
+
+/// True for a function that sets what only a superuser may set.
+fn needs_power(statement: &Statement) -> bool {
+    let is_function = ["FUNCTION", "PROCEDURE"].iter().any(|kind| statement.has_at(1, kind));
+    let sets = |at: usize| statement.is(at, "SET") && POWERFUL.iter().any(|name| statement.is(at + 1, name));
+    is_function && (2..statement.len()).any(sets)
+}
+
+/// True for a dictionary that reads a file of the server which PostgreSQL does not bring.
+fn needs_file(statement: &Statement) -> bool {
+    let option = |name: &&str| statement.find(name).filter(|at| statement.is(at + 1, "="));
+    let own = ["dictfile", "afffile", "synonyms", "rules"].iter().any(|name| option(name).is_some());
+    let words = option(&"stopwords").map(|at| statement.word(at + 2).trim_matches('\''));
+    statement.begins("CREATE TEXT SEARCH DICTIONARY")
+        && (own || words.is_some_and(|words| !STOP_WORDS.contains(&words)))
 }
 
 /// Names with a schema, in order.

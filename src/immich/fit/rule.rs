@@ -183,7 +183,9 @@ impl<'a> Rules<'a> {
         if statement.begins("CREATE EXTENSION") {
             let fate = self.extensions.create(statement);
             let schema = statement.find("WITH SCHEMA").and_then(|at| statement.name(at + 2));
-            self.foreign.extension(schema.unwrap_or_else(|| "public".to_owned()), fate == Fate::Keep);
+            let name = statement.name(if statement.has_at(2, "IF NOT EXISTS") { 5 } else { 2 });
+            let schema = schema.unwrap_or_else(|| "public".to_owned());
+            self.foreign.extension(&name.unwrap_or_default(), schema, fate == Fate::Keep);
             return fate;
         }
         if statement.begins("CREATE SCHEMA public") && statement.len() == 3 {
@@ -213,7 +215,8 @@ impl<'a> Rules<'a> {
     }
 
     fn alter(&mut self, statement: &Statement) -> Fate {
-        if statement.begins("ALTER DATABASE") {
+        let is_of_role = statement.begins("ALTER ROLE") && statement.find("IN DATABASE").is_some();
+        if statement.begins("ALTER DATABASE") || is_of_role {
             return database();
         }
         if statement.begins("ALTER DEFAULT PRIVILEGES") {
