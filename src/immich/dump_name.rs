@@ -12,6 +12,9 @@ pub enum DumpName {
 /// What lies beside dumps: sums, signatures, notes.
 const BESIDE: [&str; 9] = ["md5", "sha1", "sha256", "sha512", "asc", "sig", "log", "json", "txt"];
 
+/// How the name of a file begins that has what a restore left out of a dump.
+pub const LEFT_OUT: &str = "left-out-of-";
+
 impl DumpName {
     /// What `name` says: `immich.sql`, `immich.sql.gz`, `immich-20261128.sql.zst`, `immich.dump`.
     pub fn of(name: &str) -> DumpName {
@@ -19,7 +22,7 @@ impl DumpName {
         let last = name.rsplit('.').next().unwrap_or_default();
         let is_named = name.contains(".sql") || [".dump", ".backup", ".pgsql"].iter().any(|part| name.contains(part));
         match last {
-            _ if !is_named || name.starts_with('.') => DumpName::Other,
+            _ if !is_named || name.starts_with('.') || name.starts_with(LEFT_OUT) => DumpName::Other,
             "tmp" | "part" | "partial" => DumpName::Unfinished,
             beside if BESIDE.contains(&beside) => DumpName::Other,
             _ => DumpName::Dump,
@@ -41,7 +44,9 @@ mod tests {
         for name in ["a.sql.gz.tmp", "b.dump.part"] {
             assert_eq!(DumpName::of(name), DumpName::Unfinished, "{name}");
         }
-        for name in ["notes.txt", "a.sql.gz.sha256", "b.dump.asc", ".a.sql.gz.swp", "IMG_1.jpg", ""] {
+        for name in
+            ["notes.txt", "a.sql.gz.sha256", "b.dump.asc", ".a.sql.gz.swp", "left-out-of-x.sql", "IMG_1.jpg", ""]
+        {
             assert_eq!(DumpName::of(name), DumpName::Other, "{name}");
         }
     }

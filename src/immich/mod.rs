@@ -35,7 +35,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-pub use self::dump_name::DumpName;
+pub use self::dump_name::{DumpName, LEFT_OUT};
 use self::input::{Input, Lines};
 use self::library::Library;
 pub use self::newness::{READER, is_worth_rereading, newer_than_known};

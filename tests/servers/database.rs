@@ -466,6 +466,27 @@ fn an_emitted_file_has_the_name_and_the_form_that_immich_wants() {
 }
 
 #[test]
+fn an_emitted_copy_of_an_older_night_is_not_the_newest_dump_of_its_folder() {
+    let home = with_dump(&loadable(3));
+    let night = home.repository().snapshot_ids().unwrap()[0].to_string();
+    let folder = home.dir.path().join("backups");
+    fs::create_dir(&folder).unwrap();
+    let newer = folder.join("immich.sql");
+    fs::write(&newer, loadable(7)).unwrap();
+    let emitted = database::emit(&home.repository(), &night, None, &folder, None, &Silent).unwrap();
+    let times = [&emitted.file, &newer].map(|file| fs::metadata(file).unwrap().modified().unwrap());
+    assert!(times[0] <= times[1], "{times:?}");
+    // The same where somebody copied it, so that the file is of now.
+    for _ in 0..2 {
+        let options = backup::Options { dump: DumpSource::File(folder.clone()), ..home.options() };
+        let report = backup(&home.repository(), options, &Silent).unwrap();
+        assert_eq!(report.record.dump.rows["smart_search"], 7);
+        let copied = folder.join("immich-db-backup-20240101T020000-v3.1.0-pg15.sql.gz");
+        fs::copy(&emitted.file, copied).unwrap();
+    }
+}
+
+#[test]
 fn what_is_not_immichs_is_left_out_with_its_rows_and_rights_and_told() {
     let server = Postgres::start(debian());
     let others = "CREATE EXTENSION IF NOT EXISTS pg_cron WITH SCHEMA pg_catalog;

@@ -117,12 +117,19 @@ fn newest(path: &Path) -> Result<PathBuf> {
         walkdir::WalkDir::new(path).max_depth(3).into_iter().flatten().filter(|entry| entry.file_type().is_file());
     let dumps = files.filter(|entry| DumpName::of(&entry.file_name().to_string_lossy()) == DumpName::Dump);
     let dated = dumps.filter_map(|entry| {
-        Some((entry.metadata().ok()?.modified().unwrap_or(SystemTime::UNIX_EPOCH), entry.into_path()))
+        let modified = entry.metadata().ok()?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        Some((age(entry.path(), modified), modified, entry.into_path()))
     });
-    dated.max().map(|(_, path)| path).ok_or_else(|| {
+    dated.max().map(|(.., path)| path).ok_or_else(|| {
         Error::new(Kind::NotFound, format_args!("no dump (*.sql, *.sql.gz, …) in {}", path.display()))
             .hint("Immich writes its own into UPLOAD_LOCATION/backups at 02:00 if that is switched on")
     })
+}
+
+/// What counts for the newest: the time that a name tells, as of a copy of an older dump; a file is never newer than its own time.
+fn age(path: &Path, modified: SystemTime) -> Timestamp {
+    let modified = Timestamp::try_from(modified).unwrap_or(Timestamp::UNIX_EPOCH);
+    Stamp::of(path).dated(modified, &TimeZone::system()).time.min(modified)
 }
 
 #[cfg(test)]
@@ -138,6 +145,13 @@ mod tests {
             let file = File::create(path).unwrap();
             file.set_modified(SystemTime::now() - std::time::Duration::from_secs(age)).unwrap();
         }
+        assert_eq!(newest(dir.path()).unwrap(), dir.path().join("daily/b.sql.gz"));
+        // A copy of an older dump, one that claims to be of the future, and what a restore left out.
+        for name in ["immich-20200101T020000.sql.gz", "left-out-of-2026-11-28T020000Z.sql"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let future = File::create(dir.path().join("immich-20990101T020000.sql.gz")).unwrap();
+        future.set_modified(SystemTime::now() - std::time::Duration::from_secs(40)).unwrap();
         assert_eq!(newest(dir.path()).unwrap(), dir.path().join("daily/b.sql.gz"));
         assert_eq!(newest(&dir.path().join("none")).unwrap_err().kind(), Kind::NotFound);
         assert!(newest(tempfile::tempdir().unwrap().path()).unwrap_err().to_string().starts_with("no dump"));

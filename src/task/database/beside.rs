@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 
 use crate::base::durable::{sync, sync_folder};
 use crate::base::{Context, Error, Result, SnapshotId};
+use crate::immich::LEFT_OUT;
 
 /// Names that are tried in one folder.
 const MOST: u32 = 1000;
@@ -22,8 +23,8 @@ pub(super) fn place(wanted: &Path, snapshot: SnapshotId) -> PathBuf {
     }
     let folder = if wanted == Path::new(".") { Path::new("") } else { wanted };
     let named = |number: u32| match number {
-        1 => folder.join(format!("left-out-of-{snapshot}.sql")),
-        _ => folder.join(format!("left-out-of-{snapshot}-{number}.sql")),
+        1 => folder.join(format!("{LEFT_OUT}{snapshot}.sql")),
+        _ => folder.join(format!("{LEFT_OUT}{snapshot}-{number}.sql")),
     };
     (1..MOST).map(named).find(|file| !file.exists()).unwrap_or_else(|| named(MOST))
 }

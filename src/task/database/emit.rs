@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
@@ -60,6 +61,11 @@ pub fn emit(
     let left_out_file = left_out.map(|to| beside::place(to, dump.id));
     let mut beside = left_out_file.as_deref().map(|file| Draft::new(file, dump.id));
     let (fitted, size) = write(&dump, source_database, draft.as_file(), gzip, beside.as_mut(), monitor)?;
+    // A copy of an older state is no newer dump than the one that was made after it.
+    draft
+        .as_file()
+        .set_modified(state(&dump.record).into())
+        .context(|| format!("writing into {}", folder.display()))?;
     belong(draft.as_file(), folder).context(|| format!("writing into {}", folder.display()))?;
     let draft = draft.into_temp_path();
     give_name(&draft, &file).map_err(|error| match error.kind() {
@@ -146,9 +152,14 @@ fn head(record: &SnapshotRecord) -> String {
 
 const TAIL: &str = "--\n-- PostgreSQL database dump complete\n--\n\n";
 
+/// When the database was as the dump has it.
+fn state(record: &SnapshotRecord) -> Timestamp {
+    record.dump.made.unwrap_or(record.id.time())
+}
+
 /// The name that Immich gives its own backups, in local time.
 fn name(record: &SnapshotRecord) -> String {
-    let time = record.id.time().to_zoned(TimeZone::system()).strftime("%Y%m%dT%H%M%S");
+    let time = state(record).to_zoned(TimeZone::system()).strftime("%Y%m%dT%H%M%S");
     let version = record.dump.immich.as_deref().map(|version| clean(version.trim_start_matches('v')));
     let version = version.filter(|version| is_new(version)).map(|version| format!("-v{version}")).unwrap_or_default();
     let postgres = record.dump.postgres.as_deref().map(|version| format!("-pg{}", clean(version))).unwrap_or_default();
