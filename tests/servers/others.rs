@@ -196,3 +196,36 @@ fn functions_with_power_and_dictionaries_with_files_of_another_server_stop_no_re
     let found = "SELECT string_agg(dictname, ',') FROM pg_ts_dict WHERE dictnamespace = 'public'::regnamespace AND dictname <> 'unaccent'";
     assert_eq!(server.psql("again", found), "plain");
 }
+
+/// A column of an extension of others in Immich's own table, with what hangs on it.
+const COLUMN: &str = "CREATE EXTENSION dblink;
+ALTER TABLE album ADD COLUMN spot dblink_pkey_results, ADD COLUMN after_it text DEFAULT 'x',
+    ADD CONSTRAINT spot_is_near CHECK ((spot).position < 100);
+UPDATE album SET spot = ROW(7, \"albumName\")::dblink_pkey_results WHERE id = (SELECT min(id::text)::uuid FROM album);
+CREATE INDEX album_spot ON album (((spot).position));
+COMMENT ON COLUMN album.spot IS 'where';";
+
+#[test]
+fn a_column_of_another_extension_in_immichs_table_is_left_out_and_comes_back_by_psql() {
+    let server = Postgres::start(debian());
+    let (home, night) = backed_up(&server, COLUMN);
+    assert!(night.record.is_good(), "{:?}", night.problems);
+    let report = database::restore(&home.repository(), &to(&server, "again", &home), &Silent).unwrap();
+    assert!(report.differences.is_empty(), "{report:?}");
+    let mut listed = report.plan.left_out.clone();
+    listed.sort();
+    assert_eq!(listed, ["column spot of table album", "extension dblink", "index album_spot"]);
+    let rest = "SELECT json_agg(to_jsonb(a) - 'spot' ORDER BY id) FROM album a";
+    assert_eq!(server.psql("again", rest), server.psql("immich", rest));
+    server.load("again", &report.plan.left_out_file.unwrap());
+    for question in [
+        rest,
+        "SELECT json_agg(to_jsonb(a) ORDER BY id) FROM album a",
+        "SELECT indexdef FROM pg_indexes WHERE indexname = 'album_spot'",
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'spot_is_near'",
+        "SELECT col_description('album'::regclass, attnum) FROM pg_attribute WHERE attname = 'spot'",
+    ] {
+        let answer = server.psql("again", question);
+        assert!(!answer.is_empty() && answer == server.psql("immich", question), "{question}: {answer}");
+    }
+}

@@ -53,7 +53,8 @@ impl Apart {
         self.objects.iter().map(counted).collect()
     }
 
-    fn extend(&mut self, objects: impl IntoIterator<Item = String>) {
+    /// Takes objects by their names.
+    pub fn extend(&mut self, objects: impl IntoIterator<Item = String>) {
         for object in objects {
             let object = object.replace(char::is_control, "?");
             if self.objects.len() < MOST && self.known.insert(object.clone()) {

@@ -3,13 +3,14 @@
 //!
 //! Two kinds. What no Immich ever makes (event triggers, foreign servers and tables, subscriptions, …), by its kind; and what
 //! belongs to an extension that Immich does not need: all in a schema that nothing in the dump creates, tables with columns of
-//! its types, and whatever names one of these again. A table of Immich's is never left out.
+//! its types, and whatever names one of these again. A table of Immich's is never left out; a column of it may be ([`super::column`]).
 //!
 //! Limit: told by names. An index or a function that needs a left-out extension in another way is kept, and the server refuses it.
 
 use std::collections::BTreeSet;
 
 use super::change::Reason;
+use super::column::{Columns, SplitTable};
 use super::statement::Statement;
 use super::token::Kind;
 use crate::immich::copy::Header;
@@ -134,6 +135,8 @@ pub struct Foreign {
     /// Schemas of the extensions that were left out.
     without: BTreeSet<String>,
     gone: BTreeSet<Name>,
+    /// Columns that were taken out of Immich's tables.
+    pub columns: Columns,
 }
 
 impl Foreign {
@@ -152,8 +155,9 @@ impl Foreign {
         let creates = statement.begins("CREATE");
         let called = setval(statement);
         let of_others = called.as_ref().or(object.as_ref()).is_some_and(|name| self.is_of_others(name));
-        let uses =
-            pairs(statement).any(|name| self.gone.contains(&name)) || self.has_column(statement, object.as_ref());
+        let uses = pairs(statement).any(|name| self.gone.contains(&name))
+            || self.has_column(statement, object.as_ref())
+            || self.columns.are_used(statement, pairs(statement));
         let in_language = creates && language(statement).is_some();
         if creates && needs_power(statement) {
             self.lose(object);
@@ -208,19 +212,33 @@ impl Foreign {
 
     /// True for a table of others that has a column of a left-out extension's type.
     fn has_column(&self, statement: &Statement, table: Option<&Name>) -> bool {
+        !table.is_some_and(is_immichs) && !self.typed(statement).is_empty()
+    }
+
+    /// A table of Immich's with columns of a left-out extension's type, without them.
+    pub fn split(&mut self, statement: &Statement) -> Option<(SplitTable, Reason)> {
+        let table = pairs(statement).next().filter(is_immichs)?;
+        let typed = self.typed(statement);
+        let split = self.columns.split(statement, table, &typed).filter(|_| !typed.is_empty())?;
+        Some((split, reason("columns of extensions of others left out of Immich's tables")))
+    }
+
+    /// The tokens of a table's columns whose type is a left-out extension's.
+    fn typed(&self, statement: &Statement) -> BTreeSet<usize> {
         let is_table = statement.begins("CREATE TABLE") || statement.begins("CREATE UNLOGGED TABLE");
-        if !is_table || self.without.is_empty() || table.is_some_and(is_immichs) {
-            return false;
+        if !is_table || self.without.is_empty() {
+            return BTreeSet::new();
         }
         let begins = |at: usize| statement.is(at, "(") || statement.is(at, ",");
-        (2..statement.len()).any(|at| {
-            let pair = || Some((statement.name(at)?, statement.name(at + 2)?));
-            let typed = begins(at - 2) && statement.is(at + 1, ".");
-            typed
+        let is_typed = |at: &usize| {
+            let pair = || Some((statement.name(*at)?, statement.name(at + 2)?));
+            begins(at - 2)
+                && statement.is(at + 1, ".")
                 && pair().is_some_and(|name| {
                     self.without.contains(&name.0) && !self.types.contains(&name) && !TYPES.contains(&name.1.as_str())
                 })
-        })
+        };
+        (2..statement.len()).filter(is_typed).map(|at| at - 1).collect()
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod apart;
 mod change;
+mod column;
 mod extension;
 mod foreign;
 mod keys;
@@ -28,6 +29,7 @@ use std::io::{ErrorKind, Read};
 
 use self::apart::Apart;
 use self::change::Changes;
+use self::column::SplitRows;
 use self::keys::Sieve;
 use self::rule::{Fate, Rules};
 use self::statement::Statement;
@@ -171,6 +173,8 @@ struct Block {
     apart: bool,
     /// Holds rows back whose key is there already.
     sieve: Option<Sieve>,
+    /// Takes columns out that are not Immich's.
+    split: Option<SplitRows>,
 }
 
 struct Fitter<'a> {
@@ -323,6 +327,13 @@ impl<'a> Fitter<'a> {
             (self.beside)(&rows)?;
         } else {
             *self.rows.entry(block.table.clone()).or_default() += counted;
+            let rows = match &block.split {
+                Some(split) => {
+                    (self.beside)(&rows)?;
+                    Cow::Owned(split.cut(&rows))
+                }
+                None => rows,
+            };
             each(Piece { bytes: &rows, line: first, table: Some(&block.table) })?;
         }
         if done {
@@ -333,6 +344,9 @@ impl<'a> Fitter<'a> {
 
     fn close(&mut self, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
         let Some(block) = self.block.take().filter(|block| block.wanted && !block.apart) else { return Ok(()) };
+        if let Some(split) = &block.split {
+            (self.beside)(split.after.as_bytes())?;
+        }
         match self.rules.extensions.after_rows(&block.header.schema, &block.header.table) {
             Some(sql) => each(Piece { bytes: sql.as_bytes(), line: self.line, table: Some(&block.table) }),
             None => Ok(()),
@@ -450,6 +464,12 @@ impl<'a> Fitter<'a> {
                 self.apart.add(&statement);
                 self.put_beside(&text)
             }
+            Fate::Split(split, reason) => {
+                self.changes.add(reason, self.began);
+                self.apart.extend(split.named);
+                (self.beside)(split.added.as_bytes())?;
+                self.put(&split.rest, each)
+            }
             Fate::Refuse(reason) => Err(self.refused(self.began, reason)),
         }
     }
@@ -542,8 +562,14 @@ impl<'a> Fitter<'a> {
             if self.is_passed_over() {
                 let header = Header { schema: String::new(), table: String::new(), columns: Vec::new() };
                 let rows = line.trim_end().ends_with("FROM stdin;");
-                self.block =
-                    rows.then(|| Block { header, table: String::new(), wanted: false, apart: false, sieve: None });
+                self.block = rows.then(|| Block {
+                    header,
+                    table: String::new(),
+                    wanted: false,
+                    apart: false,
+                    sieve: None,
+                    split: None,
+                });
                 return Ok(());
             }
             return Err(self.refused(self.line, "a COPY statement is not of the form that pg_dump writes"));
@@ -559,6 +585,7 @@ impl<'a> Fitter<'a> {
         let apart = wanted && !self.target.foreign && self.rules.foreign.has_rows(&header);
         let keys = self.target.keys.as_ref().filter(|_| wanted && !apart);
         let sieve = keys.and_then(|keys| keys.sieve(&header));
+        let split = self.rules.foreign.columns.rows(&header).filter(|_| wanted && !apart);
         let text = format!("{line}\n");
         if apart {
             if self.left_out.len() < 1000 {
@@ -571,9 +598,13 @@ impl<'a> Fitter<'a> {
             let name = format!("{}.{}", quoted(&header.schema), quoted(&header.table));
             self.tables.insert(table.clone(), name);
             self.put("", each)?;
+            if let Some(split) = &split {
+                (self.beside)(split.before.as_bytes())?;
+            }
+            let text = split.as_ref().map_or(text, |split| split.header.clone());
             each(Piece { bytes: text.as_bytes(), line: self.line, table: Some(&table) })?;
         }
-        self.block = Some(Block { header, table, wanted, apart, sieve });
+        self.block = Some(Block { header, table, wanted, apart, sieve, split });
         Ok(())
     }
 

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use super::change::Reason;
+use super::column::SplitTable;
 use super::extension::Extensions;
 use super::foreign::Foreign;
 use super::needs::Needs;
@@ -19,13 +20,15 @@ use super::token::Kind;
 use crate::immich::encoding::Encoding;
 
 /// What becomes of a statement.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Fate {
     Keep,
     Change(String, Reason),
     Omit(Reason),
     /// Left out since it is not Immich's.
     Apart(Reason),
+    /// A table of Immich's without columns that are not.
+    Split(SplitTable, Reason),
     Refuse(String),
 }
 
@@ -185,7 +188,7 @@ impl<'a> Rules<'a> {
             let schema = statement.find("WITH SCHEMA").and_then(|at| statement.name(at + 2));
             let name = statement.name(if statement.has_at(2, "IF NOT EXISTS") { 5 } else { 2 });
             let schema = schema.unwrap_or_else(|| "public".to_owned());
-            self.foreign.extension(&name.unwrap_or_default(), schema, fate == Fate::Keep);
+            self.foreign.extension(&name.unwrap_or_default(), schema, matches!(fate, Fate::Keep));
             return fate;
         }
         if statement.begins("CREATE SCHEMA public") && statement.len() == 3 {
@@ -211,7 +214,12 @@ impl<'a> Rules<'a> {
         if let Some(reason) = self.needs.create(statement, |name| self.extensions.found.contains_key(name)) {
             return Fate::Refuse(reason);
         }
-        self.extensions.create_other(statement)
+        match self.extensions.create_other(statement) {
+            Fate::Keep if !self.target.foreign => {
+                self.foreign.split(statement).map_or(Fate::Keep, |(split, reason)| Fate::Split(split, reason))
+            }
+            fate => fate,
+        }
     }
 
     fn alter(&mut self, statement: &Statement) -> Fate {

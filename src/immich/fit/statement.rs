@@ -66,6 +66,11 @@ impl<'a> Statement<'a> {
         }
     }
 
+    /// The text of the tokens `range`.
+    pub fn slice(&self, range: std::ops::Range<usize>) -> &'a str {
+        &self.text[self.tokens[range.start].start..self.tokens[range.end - 1].end]
+    }
+
     /// The text with other words in place of single tokens; `changes` are sorted by token.
     pub fn with(&self, changes: &[(std::ops::Range<usize>, String)]) -> String {
         let mut text = String::with_capacity(self.text.len());

@@ -62,6 +62,7 @@ impl Trial {
                 match self.rules.judge(&statement) {
                     Fate::Refuse(reason) => self.refuse(self.began, reason),
                     Fate::Apart(_) => self.apart.add(&statement),
+                    Fate::Split(split, _) => self.apart.extend(split.named),
                     Fate::Keep | Fate::Change(..) | Fate::Omit(_) => {}
                 }
             }
