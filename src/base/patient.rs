@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -25,7 +26,7 @@ impl<'m, R: Read + AsFd> Patient<'m, R> {
 
 impl<R: Read + AsFd> Read for Patient<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        wait(self.inner.as_fd(), self.monitor)?;
+        wait(self.inner.as_fd(), self.monitor, Duration::MAX)?;
         self.inner.read(buffer)
     }
 }
@@ -33,9 +34,14 @@ impl<R: Read + AsFd> Read for Patient<'_, R> {
 /// Waits until `fd` has something to read, or its end.
 ///
 /// # Errors
-/// When the monitor is asked to stop. It is no `Interrupted`, which many a reader takes for "try again".
-pub fn wait(fd: BorrowedFd<'_>, monitor: &dyn Monitor) -> io::Result<()> {
+/// When the monitor is asked to stop. It is no `Interrupted`, which many a reader takes for "try again". `TimedOut` when nothing
+/// comes for as long as `most`.
+pub fn wait(fd: BorrowedFd<'_>, monitor: &dyn Monitor, most: Duration) -> io::Result<()> {
+    let begun = Instant::now();
     loop {
+        if begun.elapsed() > most {
+            return Err(io::Error::from(io::ErrorKind::TimedOut));
+        }
         if monitor.stopped() {
             return Err(io::Error::other("stopped"));
         }

@@ -40,7 +40,8 @@ What is no finding: checksums of external libraries (Immich hashes their paths),
 thumbnails and transcoded videos, markers and litter of file systems, profile pictures, photos of external libraries that Immich knows
 to be gone, files that came while the backup ran (the next snapshot tells).
 
-Rot is noticed when a file is read again although its size and time are the same: `shoebox backup --paranoid`.
+Rot is noticed when a file is read again although its size and time are the same: in its share of `shoebox run`
+(reread-cycle), or by `shoebox backup --paranoid`.
 
 JSON: one object a finding: {\"finding\": \"no_file\"|\"no_live_video\"|\"rotten\"|\"edited\"|\"differs\"|\"no_sidecar\"|\"elsewhere\"|\"no_row\"|\"not_covered\",
 \"owner\", \"owner_name\", \"asset\", \"name\", \"taken\", \"path\", \"found\", \"of\", \"snapshot\", \"kept\": the uploaded bytes are, \"count\",

@@ -3,17 +3,19 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
+use jiff::SignedDuration;
+
 use super::output::{Output, Told, count, plural, size};
 use super::progress::Progress;
 use super::server::{ServerArgs, password};
-use super::value::percent;
+use super::value::{duration, percent};
 use super::{Done, Global};
 use crate::base::dump::Verdict;
 use crate::base::{Error, FilePath, Kind, Monitor, Problem, Result};
 use crate::immich;
 use crate::source::installation::Installation;
 use crate::source::location::FOLDERS;
-use crate::source::{Access, DumpRequest, DumpTool, ImmichEnv, Root, Server};
+use crate::source::{Access, DumpPatience, DumpRequest, DumpTool, ImmichEnv, Root, Server};
 use crate::task::audit::Class;
 use crate::task::backup::{self, DumpSource, External, Options, Report};
 use crate::task::doctor::Setup;
@@ -57,9 +59,18 @@ pub(super) struct Args {
     /// Read every file again, whatever its time says, and what is stored of it; damaged photos are stored anew
     #[arg(long)]
     paranoid: bool,
+    /// Read every file again within this time, a share a day, so that rot is found; 0s: never. In `shoebox run` 30d, if not given
+    #[arg(long, env = "SHOEBOX_REREAD_CYCLE", value_name = "TIME", value_parser = duration)]
+    reread_cycle: Option<SignedDuration>,
     /// Threads that read files
     #[arg(long, env = "SHOEBOX_READERS", value_name = "N", default_value_t = 2)]
     readers: usize,
+    /// How long to wait for a table that another session has locked
+    #[arg(long, env = "SHOEBOX_LOCK_WAIT_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration)]
+    lock_wait_timeout: SignedDuration,
+    /// How long the database may send nothing before the dump is ended
+    #[arg(long, env = "SHOEBOX_DUMP_IDLE_TIMEOUT", value_name = "TIME", default_value = "30m", value_parser = duration)]
+    dump_idle_timeout: SignedDuration,
     /// Make a snapshot even when the dump is bad, for inspection: it never becomes `latest`, and the exit code is 1
     #[arg(long)]
     keep_bad_dump: bool,
@@ -84,7 +95,7 @@ A password comes by PGPASSWORD or SHOEBOX_DATABASE_PASSWORD (or ..._FILE), by --
 An alarm freezes `shoebox forget`, and is exit code 3 and red in `shoebox status`, until `shoebox acknowledge latest`. It is raised when
 the library shrank by more than --alarm-shrink since the largest of 30 days; when more than 1% of the originals, or more than 100, and
 3 at least, are missing or have other bytes than Immich recorded that were right in the last good snapshot, or in one of the last 30
-days (in the first backup: are missing); and when any file rotted: other bytes, the same size and time (only --paranoid reads those).
+days (in the first backup: are missing); and when any file rotted: other bytes, the same size and time (--reread-cycle and --paranoid read those).
 Fewer are named each night, with exit code 3, and so are sidecars that are gone. Photos that were deleted in Immich do not count.
 
 Examples:
@@ -118,6 +129,11 @@ impl Args {
             _ if problems.is_empty() => Ok(Done::Whole),
             _ => Ok(Done::Partly),
         }
+    }
+
+    /// With what a service does unless it is set otherwise: files are read again within a month.
+    pub fn for_a_night(self) -> Args {
+        Args { reread_cycle: self.reread_cycle.or(Some(SignedDuration::from_hours(30 * 24))), ..self }
     }
 
     /// Refuses standard input, which a service has no one at.
@@ -156,6 +172,7 @@ impl Args {
             database,
             generated: self.generated,
             paranoid: self.paranoid,
+            reread_days: self.reread_cycle.map(days),
             folders: with_env(self.folder, env.as_ref()),
             external: self.external,
             exclude: self.exclude,
@@ -217,8 +234,17 @@ impl Args {
             database: self.database_name.clone().or_else(|| env.map(|env| env.database.clone())),
             user: env.map(|env| env.user.clone()),
             password: password(global, env)?,
+            patience: DumpPatience {
+                lock: self.lock_wait_timeout.unsigned_abs(),
+                idle: self.dump_idle_timeout.unsigned_abs(),
+            },
         }))
     }
+}
+
+/// Whole days, and one at least of any time at all.
+fn days(time: SignedDuration) -> u32 {
+    u32::try_from(time.as_hours().max(0).unsigned_abs().div_ceil(24)).unwrap_or(u32::MAX)
 }
 
 fn which_location(env: Option<&ImmichEnv>) -> Error {

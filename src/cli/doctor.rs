@@ -2,16 +2,21 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+
 use super::output::{Output, plural, printable};
-use super::{Done, Global, backup};
+use super::{Done, Global, backup, run};
 use crate::base::Result;
+use crate::repo::Repository;
+use crate::service::journal::{self, Last};
+use crate::service::notify::Event;
 use crate::source::installation::Installation;
-use crate::task::doctor::{self, Finding, State};
+use crate::task::doctor::{self, Finding, ServiceFacts, State};
 
 /// Look at all that a backup, a restore and a mount need, and say how to mend what is not right
 ///
 /// It finds Immich's .env file and containers, and looks at: the photos and whether they may be read, the database and its client,
-/// external libraries that are not covered, the repository, its disk and space, FUSE, mounts that died, the clock. What the
+/// external libraries that are not covered, the repository, its disk and space, FUSE, mounts that died, the clock, the service and its last run. What the
 /// settings say counts; what they do not say is what was found. It changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -31,11 +36,23 @@ JSON: one object a thing: {\"state\": \"good\"|\"note\"|\"bad\", \"what\", \"fix
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
-        let backup: backup::Args = super::run::backup_settings(global)?;
+        let backup: backup::Args = run::backup_settings(global)?;
         let installation = Installation::find(self.immich.as_deref(), backup.docker_program())?;
         let setup = backup.setup(global, &installation)?;
-        tell(&doctor::examine(&installation, &setup).findings, output)
+        let mut found = doctor::examine(&installation, &setup).findings;
+        // Why it does not open is among the findings.
+        if let Ok(repository) = global.open() {
+            found.extend(doctor::service(&repository, facts(global, &repository)?)?);
+        }
+        tell(&found, output)
     }
+}
+
+fn facts(global: &Global, repository: &Repository) -> Result<ServiceFacts> {
+    let (is_served, now) = (journal::is_served(repository), Timestamp::now());
+    let next = run::next(global, Last::of(repository)?.began, now).filter(|_| is_served);
+    let is_told = run::targets(global)?.iter().any(|target| target.wants(Event::Failure));
+    Ok(ServiceFacts { is_served, next, is_told })
 }
 
 /// Prints what was found.

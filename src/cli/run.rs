@@ -14,6 +14,7 @@ use super::{Cli, Command, Done, Global, backup, check, drill, forget, prune, sig
 use crate::base::{Error, Kind, Monitor, Phase, Problem, Result};
 use crate::repo::Repository;
 use crate::repo::notes::{Job, Outcome};
+use crate::service::notify::Target;
 use crate::service::{Jobs, Plan, Schedule, Service, Stop, Told, endpoint, run};
 
 /// The flags of one command.
@@ -38,6 +39,9 @@ pub(super) struct Args {
     /// Begin up to so much later, at random
     #[arg(long, env = "SHOEBOX_JITTER", value_name = "TIME", default_value = "5m", value_parser = duration)]
     jitter: SignedDuration,
+    /// End a run that takes longer; it counts as failed, and the next one goes on from there
+    #[arg(long, env = "SHOEBOX_TIMEOUT", value_name = "TIME", default_value = "3d", value_parser = duration)]
+    timeout: SignedDuration,
     /// Make a run at the start, too
     #[arg(long, env = "SHOEBOX_ON_START", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = BoolishValueParser::new())]
     on_start: bool,
@@ -83,13 +87,13 @@ impl Args {
         // Somebody who backs up by hand does not fail the night.
         let global = &Global { retry_lock: global.retry_lock.or(Some(1.hour())), ..global.clone() };
         let work = Work::new(global, &self)?;
-        let notify = settings(global, "notify", |it| if let Command::Notify(args) = it { Some(*args) } else { None })?;
         let plan = Plan {
             schedule: self.schedule.clone(),
             jitter: self.jitter,
+            limit: self.timeout.unsigned_abs(),
             on_start: self.on_start,
             zone: zone.clone(),
-            targets: notify.targets(global)?,
+            targets: targets(global)?,
             repository: global.repository_path()?.display().to_string(),
             patience,
         };
@@ -142,6 +146,12 @@ pub(super) fn backup_settings(global: &Global) -> Result<backup::Args> {
     settings(global, "backup", |it| if let Command::Backup(args) = it { Some(*args) } else { None })
 }
 
+/// Who is told of runs, as the settings have it.
+pub(super) fn targets(global: &Global) -> Result<Vec<Box<dyn Target>>> {
+    let notify = settings(global, "notify", |it| if let Command::Notify(args) = it { Some(*args) } else { None })?;
+    notify.targets(global)
+}
+
 /// When the next run is due by the settings, jitter aside.
 pub(super) fn next(global: &Global, last: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
     let args = settings(global, "run", of!(Run)).ok()?;
@@ -186,7 +196,7 @@ struct Work<'a> {
 
 impl<'a> Work<'a> {
     fn new(global: &'a Global, args: &Args) -> Result<Work<'a>> {
-        let backup = backup_settings(global)?;
+        let backup = backup_settings(global)?.for_a_night();
         backup.refuse_input()?;
         // What is wrong with the settings is told now, and not in the night. A file that is not there may come.
         if let Err(error) = backup.clone().options(global)

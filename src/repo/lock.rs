@@ -68,6 +68,15 @@ impl Lock {
         held
     }
 
+    /// Since when somebody holds the lock at `path`. Makes nothing there.
+    pub fn held_since(path: &Path) -> Option<Timestamp> {
+        if !Lock::is_held(path) {
+            return None;
+        }
+        let holder: Holder = serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
+        Some(holder.since)
+    }
+
     /// Takes the lock, and waits up to `patience` while another process has it.
     pub fn wait(path: &Path, doing: &str, patience: Duration, monitor: &dyn Monitor) -> Result<Lock> {
         let begun = Instant::now();

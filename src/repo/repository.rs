@@ -251,6 +251,16 @@ impl Repository {
         self.root.join("catalog.sqlite")
     }
 
+    /// The lock of the one run at a time, of a service or of `run --once`.
+    pub fn run_lock_path(&self) -> PathBuf {
+        self.root.join("tmp").join("run.lock")
+    }
+
+    /// Since when a run is under way.
+    pub fn run_since(&self) -> Option<Timestamp> {
+        super::Lock::held_since(&self.run_lock_path())
+    }
+
     pub(super) fn lock_path(&self) -> PathBuf {
         self.root.join("lock")
     }

@@ -30,12 +30,12 @@ pub fn lock_service(repository: &Repository) -> Result<Lock> {
 
 /// Takes the place of the repository's one run until the lock is dropped.
 pub fn lock_run(repository: &Repository) -> Result<Lock> {
-    Lock::take(&path(repository, "run.lock"), "run")
+    Lock::take(&run_path(repository), "run")
 }
 
 /// The same, and waits up to `patience` for another run.
 pub fn wait_for_run(repository: &Repository, patience: Duration, monitor: &dyn Monitor) -> Result<Lock> {
-    Lock::wait(&path(repository, "run.lock"), "run", patience, monitor)
+    Lock::wait(&run_path(repository), "run", patience.max(MOMENT), monitor)
 }
 
 /// True when a service runs.
@@ -48,6 +48,11 @@ fn path(repository: &Repository, name: &str) -> PathBuf {
     // Many a program that copies folders leaves the empty ones out.
     let _ = std::fs::create_dir(&folder);
     folder.join(name)
+}
+
+fn run_path(repository: &Repository) -> PathBuf {
+    path(repository, "run.lock");
+    repository.run_lock_path()
 }
 
 /// When the newest run began that made a snapshot, and when each job was done last, well or with findings.

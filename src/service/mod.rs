@@ -8,6 +8,7 @@
 //! the service.
 
 pub mod endpoint;
+mod guard;
 pub mod journal;
 pub mod notify;
 pub mod run;
@@ -15,7 +16,7 @@ pub mod schedule;
 mod systemd;
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -28,6 +29,7 @@ use self::systemd::Pulse;
 use crate::base::{Kind, Monitor, Phase, Problem, Result};
 use crate::repo::Repository;
 use crate::repo::notes::{Job, Outcome, Trigger};
+use crate::task::status::ago;
 
 /// The clock is looked at this often while nothing is due: it may be set, and machines sleep.
 const LOOK: Duration = Duration::from_secs(20);
@@ -64,6 +66,8 @@ pub struct Plan {
     pub schedule: Schedule,
     /// A run begins up to so much later than it is due.
     pub jitter: SignedDuration,
+    /// A run that takes longer is ended.
+    pub limit: Duration,
     /// A run is made when the service starts.
     pub on_start: bool,
     pub zone: TimeZone,
@@ -146,7 +150,7 @@ impl Service<'_> {
     /// Makes one run now. How it ended.
     pub fn once(&self) -> Result<Outcome> {
         let pulse = Pulse::start();
-        let watch = Watch { stop: &self.stop, pulse: &pulse };
+        let watch = Watch::new(&self.stop, &pulse, Duration::MAX);
         let place = self.jobs.repository().and_then(|it| journal::wait_for_run(&it, self.plan.patience, &watch));
         match place {
             Ok(_place) => Ok(self.work(Trigger::Once, &pulse)),
@@ -252,8 +256,10 @@ impl Service<'_> {
     fn work(&self, trigger: Trigger, pulse: &Pulse) -> Outcome {
         self.tell(Event::Start, "backup begins".to_owned(), String::new(), Vec::new());
         let last = self.jobs.repository().and_then(|repository| Last::of(&repository)).unwrap_or_default();
-        let watch = Watch { stop: &self.stop, pulse };
-        let done = run::run(self.jobs, &last, trigger, &self.plan.zone, &watch, self.say);
+        let watch = Watch::new(&self.stop, pulse, self.plan.limit);
+        let done = guard::guarded(self, trigger, &watch, || {
+            run::run(self.jobs, &last, trigger, &self.plan.zone, &watch, self.say)
+        });
         let outcome = done.run.outcome();
         if done.run.steps.is_empty() {
             (self.say)("stopped before anything was done");
@@ -301,10 +307,31 @@ impl Service<'_> {
     }
 }
 
-/// Hears how a run goes.
+/// Hears how a run goes, and how long it takes.
 struct Watch<'a> {
     stop: &'a Stop,
     pulse: &'a Pulse,
+    began: Instant,
+    limit: Duration,
+}
+
+impl<'a> Watch<'a> {
+    fn new(stop: &'a Stop, pulse: &'a Pulse, limit: Duration) -> Watch<'a> {
+        Watch { stop, pulse, began: Instant::now(), limit }
+    }
+
+    /// True when the run takes longer than it may.
+    fn is_overdue(&self) -> bool {
+        self.began.elapsed() > self.limit
+    }
+
+    /// What is said of it then.
+    fn overdue(&self) -> String {
+        let limit = ago(SignedDuration::try_from(self.limit).unwrap_or(SignedDuration::MAX));
+        format!(
+            "the run took longer than {limit} and was ended\nhint: see what it waited for; `timeout` in [run] sets the limit"
+        )
+    }
 }
 
 impl Monitor for Watch<'_> {
@@ -321,6 +348,6 @@ impl Monitor for Watch<'_> {
     fn problem(&self, _: Problem) {}
 
     fn stopped(&self) -> bool {
-        self.stop.is_asked()
+        self.stop.is_asked() || self.is_overdue()
     }
 }

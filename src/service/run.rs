@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::journal::Last;
-use super::{Jobs, Told};
+use super::{Jobs, Told, Watch};
 use crate::base::{Error, Kind, Monitor, Problem};
 use crate::repo::notes::{Job, Outcome, Run, Step, Trigger};
 
@@ -28,12 +28,12 @@ pub struct Done {
 }
 
 /// Does what is due of `jobs` since `last`. `say` hears each line as it comes.
-pub fn run(
+pub(super) fn run(
     jobs: &dyn Jobs,
     last: &Last,
     trigger: Trigger,
     zone: &TimeZone,
-    monitor: &dyn Monitor,
+    watch: &Watch<'_>,
     say: &dyn Fn(&str),
 ) -> Done {
     let began = Timestamp::now();
@@ -41,11 +41,11 @@ pub fn run(
     for job in [Job::Backup, Job::Forget, Job::Prune, Job::Check, Job::Drill] {
         let is_due = job == Job::Backup || jobs.schedule(job).is_due(last.of_job(job), began, zone);
         let is_safe = !matches!(job, Job::Forget | Job::Prune) || !done.has_failed(Job::Backup);
-        if monitor.stopped() || done.has_failed(Job::Backup) && is_empty(jobs) {
+        if watch.stopped() || done.has_failed(Job::Backup) && is_empty(jobs) {
             break;
         }
         if is_due && is_safe {
-            done.step(job, jobs, monitor, say);
+            done.step(job, jobs, watch, say);
         }
     }
     done
@@ -61,9 +61,12 @@ impl Done {
         self.run.steps.iter().any(|step| step.job == job && step.outcome >= Outcome::Interrupted)
     }
 
-    fn step(&mut self, job: Job, jobs: &dyn Jobs, monitor: &dyn Monitor, say: &dyn Fn(&str)) {
+    fn step(&mut self, job: Job, jobs: &dyn Jobs, watch: &Watch<'_>, say: &dyn Fn(&str)) {
         let begun = Instant::now();
-        let Told { outcome, text, lines } = jobs.perform(job, monitor).unwrap_or_else(|error| failed(&error));
+        let told = jobs.perform(job, watch).unwrap_or_else(|error| failed(&error));
+        let is_cut = told.outcome >= Outcome::Interrupted && watch.is_overdue();
+        let Told { outcome, text, lines } =
+            if is_cut { Told { outcome: Outcome::Failed, text: watch.overdue(), lines: told.lines } } else { told };
         for line in lines.iter().map(String::as_str).chain(text.lines()) {
             let line = format!("{}: {line}", job.name());
             say(&line);

@@ -15,6 +15,6 @@ pub mod walk;
 pub use envfile::ImmichEnv;
 pub use location::UploadLocation;
 pub use places::{Places, Root};
-pub use postgres::{Access, Clients, DumpRequest, DumpTool, RunningDump, Server};
+pub use postgres::{Access, Clients, DumpPatience, DumpRequest, DumpTool, RunningDump, Server};
 pub use secret::Secret;
 pub use walk::{Exclude, Found, FoundKind, Obstacle, Walk, walk};

@@ -115,6 +115,7 @@ pub fn plain_backup(upload_location: PathBuf, dump: PathBuf) -> Options {
         database: None,
         generated: false,
         paranoid: false,
+        reread_days: None,
         external: Vec::new(),
         folders: Vec::new(),
         exclude: Vec::new(),

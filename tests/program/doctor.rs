@@ -122,8 +122,9 @@ fn a_machine_that_is_well_is_told_to_be() {
     tells(&said, "✓", "the repository in", "");
     tells(&said, "!", "on the same disk as the photos", "rsync");
     tells(&said, "✓", "the clock says", "");
+    tells(&said, "!", "no service makes backups every night", "systemctl enable --now shoebox");
     assert!(
-        !said.out.contains('✗') && said.err.starts_with("nothing is wrong; 2 things could be better"),
+        !said.out.contains('✗') && said.err.starts_with("nothing is wrong; 3 things could be better"),
         "{}",
         said.err
     );

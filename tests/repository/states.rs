@@ -73,6 +73,7 @@ fn back_up(shared: &Path, state: &Path) -> Backed {
         database: None,
         generated: true,
         paranoid: false,
+        reread_days: None,
         external: vec![External { server: "/mnt/external/family".into(), folder: external.clone() }],
         folders: Vec::new(),
         exclude: Vec::new(),

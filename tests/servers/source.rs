@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::support::postgres::{debian, free_port, newer_versions};
 use crate::support::{Docker, Era, Postgres, sample_library};
@@ -37,6 +38,38 @@ fn refusal(request: &DumpRequest) -> (Kind, String, String) {
 
 fn url(text: impl Into<String>) -> DumpRequest {
     DumpRequest::new(Server::Url(text.into()))
+}
+
+/// Somebody's psql, ended when dropped.
+struct Session {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Session {
+    fn open(server: &Postgres) -> Session {
+        let mut psql = server.client("psql", "postgres");
+        psql.args(["-X", "-q", "-A", "-t"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = psql.spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Session { child, input, output }
+    }
+
+    /// Sends `sql`; the first line of the answer.
+    fn ask(&mut self, sql: &str) -> String {
+        writeln!(self.input, "{sql}").unwrap();
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 fn in_docker(docker: &Docker, container: &str) -> DumpRequest {
@@ -174,6 +207,60 @@ fn a_server_a_database_a_user_or_a_host_that_is_not_there_is_named() {
         assert_eq!(kind, Kind::Program);
         assert!(said.contains(message), "{said}");
         assert!(next.contains(hint), "{next}");
+    }
+}
+
+#[test]
+fn a_table_that_somebody_holds_locked_ends_the_dump_and_names_the_process() {
+    let server = Postgres::start(debian());
+    server.psql("postgres", "CREATE TABLE album (id int); CREATE TABLE \"asset file\" (id int)");
+    let mut holder = Session::open(&server);
+    let pid = holder.ask("SELECT pg_backend_pid();");
+    holder.ask("BEGIN; LOCK TABLE \"asset file\" IN ACCESS EXCLUSIVE MODE; SELECT 1;");
+    for tool in [DumpTool::PgDump, DumpTool::PgDumpall] {
+        let mut request = DumpRequest { tool, ..url(server.url("postgres")) };
+        request.patience.lock = Duration::from_millis(200);
+        let (kind, message, hint) = refusal(&request);
+        assert_eq!((kind, message.as_str()), (Kind::Program, "another session holds a lock on table asset file"));
+        assert!(hint.contains(&format!("process {pid} ")) && hint.contains("idle in transaction since 20"), "{hint}");
+        assert!(hint.contains(&format!("`SELECT pg_terminate_backend({pid})`")), "{hint}");
+    }
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pg_dump%'";
+    assert_eq!(server.psql("postgres", waiting), "0", "no dump is left behind");
+    drop(holder);
+    assert!(read(&url(server.url("postgres"))).unwrap().contains("dump complete"));
+}
+
+#[test]
+fn a_client_that_sends_nothing_is_ended_with_its_children() {
+    for words in ["", "echo '-- PostgreSQL database dump';"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (program, pid) = (folder.path().join("pg_dump"), folder.path().join("pid"));
+        fs::write(&program, format!("#!/bin/sh\n{words} sleep 1000 & echo $! > {}; wait\n", pid.display())).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let clients = Clients { path: folder.path().into(), versions: "/nowhere".into() };
+        let mut request = url("postgresql://localhost/immich");
+        request.patience.idle = Duration::from_secs(1);
+        let error = match start_among(&request, &clients, &Silent) {
+            Err(error) => error,
+            Ok(mut dump) => {
+                dump.read_to_string(&mut String::new()).unwrap_err();
+                dump.given_up().expect("it says why")
+            }
+        };
+        assert_eq!(error.to_string(), "pg_dump sent nothing for 1 second and was ended");
+        let child = fs::read_to_string(&pid).unwrap();
+        let is_there = || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+            !stat.is_empty() && !stat.contains(") Z ")
+        };
+        let ended = (0..500).any(|_| {
+            !is_there() || {
+                std::thread::sleep(Duration::from_millis(10));
+                false
+            }
+        });
+        assert!(ended, "the client's child {child} goes on");
     }
 }
 

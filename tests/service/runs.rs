@@ -9,6 +9,8 @@ use rustix::process::Signal;
 use shoebox::repo::notes::{Job, Outcome, Trigger};
 
 use crate::place::{Place, wait};
+use crate::support::Said;
+use crate::support::receiver::Receiver;
 
 fn jobs(run: &shoebox::repo::notes::Run) -> Vec<Job> {
     run.steps.iter().map(|step| step.job).collect()
@@ -253,4 +255,101 @@ fn a_stop_in_the_middle_of_a_backup_is_clean_and_the_next_start_goes_on() {
     again.stop();
     assert!(place.snapshots() > 0);
     place.shoebox(&["check", "--read-data"]).ends(0);
+}
+
+/// A stand-in for a program of the database that says nothing: its folder for PATH, and the file that gets its child's id.
+fn silent(place: &Place, name: &str) -> (std::path::PathBuf, std::path::PathBuf) {
+    let folder = place.home.dir.path().join("bin");
+    fs::create_dir_all(&folder).unwrap();
+    let (program, child) = (folder.join(name), folder.join("child"));
+    fs::write(&program, format!("#!/bin/sh\nsleep 1000 & echo $! > {}; wait\n", child.display())).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    (folder, child)
+}
+
+#[test]
+fn a_run_that_hangs_is_ended_with_its_children_and_counts_as_failed() {
+    // The first stops when it is asked to. The second does not, and the whole process is ended.
+    for (program, more) in [("pg_dump", ""), ("psql", "cluster = true\n")] {
+        let (place, receiver) = (Place::new(), Receiver::start());
+        place.shoebox(&["run", "--once"]).ends(0);
+        let (folder, child) = silent(&place, program);
+        let settings = fs::read_to_string(place.settings()).unwrap();
+        let settings = settings.lines().map(|line| match line.starts_with("dump = ") {
+            true => format!("database-url = \"postgresql://localhost/immich\"\n{more}"),
+            false => line.to_owned() + "\n",
+        });
+        let settings =
+            settings.collect::<String>() + "timeout = \"1s\"\ncheck-every = \"never\"\nprune-every = \"never\"\n";
+        let hook = format!("[notify]\nwebhook-url = {:?}\n", receiver.url("hook"));
+        fs::write(place.settings(), settings + &hook).unwrap();
+        let mut path = vec![folder];
+        path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
+        let path = std::env::join_paths(path).unwrap();
+        let said = Said::of(place.command(&["run", "--once"]).env("PATH", path)).ends(1);
+        assert!(said.err.contains("the run took longer than"), "{}", said.err);
+        let id = fs::read_to_string(child).unwrap();
+        let stat = format!("/proc/{}/stat", id.trim());
+        let is_ended = || fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
+        wait("the end of the children", is_ended, || id.clone());
+        let run = place.runs().pop().unwrap();
+        assert_eq!((run.outcome(), jobs(&run)), (Outcome::Failed, vec![Job::Backup]));
+        let told = receiver.to("/hook").remove(0).json();
+        assert!(told["message"].as_str().unwrap().contains("the run took longer than"), "{told}");
+        let status = place.shoebox(&["status"]).ends(3);
+        assert!(status.out.contains("RED   the last run failed: backup"), "{}", status.out);
+    }
+}
+
+#[test]
+fn the_doctor_looks_at_the_service_its_last_run_and_who_is_told() {
+    let place = Place::new();
+    let says = |what: &str| {
+        let said = Said::of(&mut place.command(&["doctor"]));
+        assert!(said.out.lines().any(|line| line.starts_with(what)), "no `{what}`: {}", said.out);
+        said.out
+    };
+    place.shoebox(&["backup"]).ends(0);
+    let none = says("! no service makes backups every night");
+    assert!(none.contains("shoebox run --once") && !none.contains("nobody is told"), "{none}");
+    place.shoebox(&["run", "--once"]).ends(0);
+    says("✓ backups are made by a scheduler, the last one 0 minutes ago");
+    says("! nobody is told when a backup fails");
+    let serving = place.serve(&["--schedule", "0 0 1 1 *"]);
+    serving.says("the next run is due", 1);
+    says("✓ the service runs; the next run is due 20");
+    serving.stop();
+    place.write_settings("[notify]\nntfy-url = \"http://127.0.0.1:1/photos\"\n");
+    assert!(!says("✓ backups are made").contains("nobody is told"));
+    fs::remove_file(place.home.dump_path()).unwrap();
+    place.shoebox(&["run", "--once"]).ends(1);
+    says("✗ the last run of the service failed");
+}
+
+#[test]
+fn rot_in_a_file_that_nobody_touched_is_found_by_the_service_within_its_cycle() {
+    let place = Place::new();
+    place.write_settings("check-every = \"never\"\nprune-every = \"never\"\n");
+    // What Immich recorded of "a photo".
+    let recorded = "f3cd736ccd6fe2ed3ae72e7546678919ab519b8d";
+    let dump =
+        (1..=2).fold(crate::backup_library::dump(3, 0), |dump, it| dump.replace(&format!("{it:040x}"), recorded));
+    place.home.write_dump(&dump);
+    let on_day = |day: &str| {
+        let command = place.command(&["run", "--once"]);
+        let mut later = std::process::Command::new("faketime");
+        later.args(["-f", day]).arg(command.get_program()).args(command.get_args());
+        later.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("SHOEBOX_CONFIG", place.settings()).env("TZ", "UTC");
+        Said::of(&mut later)
+    };
+    // A disk that forgets moves no time of the file; here the kernel's times are older than the backup's.
+    on_day("+1d").ends(0);
+    let photo = place.home.upload().join(format!("upload/{}/1.jpg", crate::backup_library::ANN));
+    let file = fs::File::options().write(true).open(&photo).unwrap();
+    let time = file.metadata().unwrap().modified().unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"A", 0).unwrap();
+    file.set_modified(time).unwrap();
+    assert!(!on_day("+1d").err.contains("rotten"), "a share is read once a day");
+    let said = on_day("+31d").ends(3);
+    assert!(said.err.contains("IMG_1.jpg: rotten on the disk"), "{}", said.err);
 }

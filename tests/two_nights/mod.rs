@@ -131,6 +131,7 @@ pub fn options(upload_location: PathBuf, dump: PathBuf, external: PathBuf) -> ba
         database: None,
         generated: false,
         paranoid: false,
+        reread_days: None,
         external: vec![External { server: "/mnt/external/family".into(), folder: external }],
         folders: Vec::new(),
         exclude: Vec::new(),

@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::base::{Error, Result};
 
 use super::failure;
-use super::url::ConnectionUrl;
+use super::url::{ConnectionUrl, KEEPALIVES};
 use super::{Access, Clients, Server};
 
 /// What Immich's compose file calls its database (DB_DATABASE_NAME).
@@ -46,10 +46,12 @@ pub(super) fn on_this_machine(access: &Access, client: Client) -> Result<Command
         Server::Url(text) => {
             let (mut url, password) = ConnectionUrl::parse(text)?;
             fit(&mut url, access);
+            url.keep_alive();
             command.arg(format!("--dbname={}", url.without_password()));
             password
         }
         Server::Environment | Server::Docker { .. } | Server::Private(_) => {
+            command.arg(format!("--dbname={}", KEEPALIVES.join(" ")));
             command.envs(access.user.as_ref().map(|user| ("PGUSER", user)));
             command.envs(database_variable(access).map(|name| ("PGDATABASE", name)));
             None
@@ -157,7 +159,9 @@ mod tests {
         let mut request = Access::new(Server::Url(url));
         let client = || Client { program: Path::new("pg_dump"), flags: &["--clean"] };
         let command = on_this_machine(&request, client()).unwrap();
-        assert_eq!(words(&command), ["--clean", "--dbname=postgresql://ann@db/immich"]);
+        let database =
+            "--dbname=postgresql://ann@db/immich?keepalives_idle=60&keepalives_interval=10&keepalives_count=6";
+        assert_eq!(words(&command), ["--clean", database]);
         assert_eq!(variable(&command, "PGPASSWORD").as_deref(), Some("hunter2"));
 
         request.password = Some(Secret::new("hunter3"));

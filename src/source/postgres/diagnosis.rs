@@ -27,6 +27,15 @@ WHERE relkind IN ('r', 'p', 'm', 'S') AND (nspname !~ '^pg_' OR relname = 'pg_au
   AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))
 ORDER BY length(relname) DESC LIMIT 10000;\n";
 
+/// Who holds a lock in which a dump cannot read: the table as a query names it and as a person reads it, the process, and what is
+/// known of it. Not its statement, which has words of the library in it.
+const BLOCKING: &str = "SET search_path = pg_catalog;
+SELECT quote_ident(nspname) || '.' || quote_ident(relname), relname, pid, concat_ws(', ', nullif(application_name, ''), 'user ' || usename,
+  state || ' since ' || to_char(state_change AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC'))
+FROM pg_locks l JOIN pg_class c ON c.oid = relation JOIN pg_namespace n ON n.oid = relnamespace JOIN pg_stat_activity a USING (pid)
+WHERE l.mode = 'AccessExclusiveLock' AND granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+ORDER BY length(relname) DESC LIMIT 10000;\n";
+
 /// What a server has against a client.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -34,6 +43,8 @@ pub(super) enum Refusal {
     NotNow,
     /// It has no database `name`; `other` is one that it has.
     NoDatabase { name: String, other: Access },
+    /// Another session holds a lock on `table`.
+    Blocked { table: String, pid: String, who: String },
     /// The user may not read this.
     Unreadable(String),
 }
@@ -41,7 +52,7 @@ pub(super) enum Refusal {
 /// Asks for the reason of `failure`; `None` where it is another, or nobody answers.
 pub(super) fn diagnose(access: &Access, failure: &Failure) -> Option<Refusal> {
     if let Some(query) = failure.query() {
-        return unreadable(access, query).map(Refusal::Unreadable);
+        return blocked(access, query).or_else(|| unreadable(access, query).map(Refusal::Unreadable));
     }
     if !failure.was_turned_away() {
         return None;
@@ -55,6 +66,13 @@ pub(super) fn explain(access: &Access, failure: Failure) -> Error {
         None => return failure.into_error(),
         Some(Refusal::NotNow) => {
             ("the database server is just starting or stopping".to_owned(), "try again in a minute")
+        }
+        Some(Refusal::Blocked { table, pid, who }) => {
+            let message = format!("another session holds a lock on table {table}");
+            let hint = format!(
+                "it is process {pid} of the database server ({who}); try again when it is done, or end it: `SELECT pg_terminate_backend({pid})`"
+            );
+            return failure.told(message, hint);
         }
         Some(Refusal::NoDatabase { name, .. }) => (
             format!("there is no database {name} on the server"),
@@ -103,6 +121,19 @@ fn meant(access: &Access) -> Option<String> {
         Server::Url(_) | Server::Environment => command::database(access),
         Server::Private(_) => access.database.clone(),
     }
+}
+
+fn blocked(access: &Access, query: &str) -> Option<Refusal> {
+    if !query.trim_start().starts_with("LOCK TABLE ") {
+        return None;
+    }
+    let answer = psql::ask_leniently(access, BLOCKING).ok()?.ok()?;
+    let mut rows = answer.text.lines().filter_map(|row| {
+        let mut fields = row.splitn(4, '|');
+        Some((fields.next()?, fields.next()?, fields.next()?, fields.next()?))
+    });
+    let (_, table, pid, who) = rows.find(|(name, ..)| query.contains(name))?;
+    Some(Refusal::Blocked { table: table.to_owned(), pid: pid.to_owned(), who: who.to_owned() })
 }
 
 fn unreadable(access: &Access, query: &str) -> Option<String> {

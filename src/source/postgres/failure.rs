@@ -225,8 +225,8 @@ fn login(text: &str) -> Option<Told> {
 fn locked(text: &str) -> Option<Told> {
     let table = text.split_once("Query was: LOCK TABLE ")?.1.split(" IN ACCESS SHARE MODE").next()?;
     let table: String = table.chars().take(60).collect();
-    let hint = "is Immich being updated, or a psql left open? `SELECT pid, query FROM pg_stat_activity` tells; try again later";
-    told(format_args!("another session held a lock for 5 minutes ({table})"), hint)
+    let hint = "is Immich being updated, or a psql left open? `SELECT pid, state FROM pg_stat_activity` lists the sessions; try again later";
+    told(format_args!("another session holds a lock on {table}"), hint)
 }
 
 fn busy(text: &str) -> Option<Told> {

@@ -22,8 +22,10 @@ use std::ffi::OsString;
 use std::io::{self, Read};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use crate::base::{Error, Monitor, Result};
+use crate::base::amount::plural;
+use crate::base::{Error, Kind, Monitor, Result};
 use crate::source::Secret;
 
 pub use clients::{Clients, Weakness, client_version};
@@ -32,7 +34,7 @@ use failure::Failure;
 use process::Process;
 
 pub use probe::{Probe, Reached, probe};
-pub use psql::{Feed, Rejection, ask};
+pub use psql::{Feed, Rejection, ask, ask_soon};
 
 /// Where the database is.
 #[derive(Debug, Clone)]
@@ -75,12 +77,10 @@ impl DumpTool {
 }
 
 /// Immich's flags (`database-backup.service.ts`), and never a question at a terminal.
-const FLAGS: [&str; 4] = ["--clean", "--if-exists", "--no-password", LOCK_WAIT];
+const FLAGS: [&str; 3] = ["--clean", "--if-exists", "--no-password"];
 /// The server itself brings Immich's database into UTF-8, if it is in another encoding. Of a cluster it
 /// would have to bring all databases, and fails where another program's has no encoding at all.
-const FLAGS_IN_UTF8: [&str; 5] = ["--clean", "--if-exists", "--no-password", LOCK_WAIT, "--encoding=UTF8"];
-/// Milliseconds until a client gives up on a table that somebody else has locked, as a migration of Immich's does for moments.
-const LOCK_WAIT: &str = "--lock-wait-timeout=300000";
+const IN_UTF8: &str = "--encoding=UTF8";
 
 /// True where a database or a role has an encoding for its clients, in which not every row of it can be
 /// written, and each database has an encoding that can be brought into UTF-8.
@@ -88,15 +88,45 @@ const IS_REENCODED: &str = "SELECT (current_setting('client_encoding') <> getdat
     OR EXISTS (SELECT FROM pg_catalog.pg_db_role_setting, unnest(setconfig) s WHERE s LIKE 'client_encoding=%'))
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datallowconn AND pg_encoding_to_char(encoding) = 'SQL_ASCII');\n";
 
-/// The flags of the client that makes this dump.
-fn flags(request: &DumpRequest) -> &'static [&'static str] {
-    match request.tool {
-        DumpTool::PgDump => &FLAGS_IN_UTF8,
+/// The flags of the client that makes this dump, of which the last is `lock_wait`.
+fn flags<'a>(request: &DumpRequest, lock_wait: &'a str) -> Vec<&'a str> {
+    let is_in_utf8 = match request.tool {
+        DumpTool::PgDump => true,
         // Who cannot be asked is dumped as it is, and says itself what is wrong.
-        DumpTool::PgDumpall => match ask(&request.access().at("postgres"), IS_REENCODED) {
-            Ok(answer) if answer.trim() == "t" => &FLAGS_IN_UTF8,
-            Ok(_) | Err(_) => &FLAGS,
-        },
+        DumpTool::PgDumpall => {
+            ask_soon(&request.access().at("postgres"), IS_REENCODED).is_ok_and(|answer| answer.trim() == "t")
+        }
+    };
+    FLAGS.into_iter().chain(is_in_utf8.then_some(IN_UTF8)).chain([lock_wait]).collect()
+}
+
+/// How long a dump waits for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DumpPatience {
+    /// For a table that another session has locked, as a migration of Immich's does for moments.
+    pub lock: Duration,
+    /// For a client that sends nothing.
+    pub idle: Duration,
+}
+
+impl Default for DumpPatience {
+    fn default() -> Self {
+        DumpPatience { lock: Duration::from_secs(300), idle: Duration::from_secs(1800) }
+    }
+}
+
+impl DumpPatience {
+    /// The client's flag. No time at all would be no limit.
+    fn flag(self) -> String {
+        format!("--lock-wait-timeout={}", self.lock.as_millis().clamp(1, i32::MAX as u128))
+    }
+
+    fn too_silent(self, subject: &failure::Subject) -> Error {
+        let text =
+            format!("{subject} sent nothing for {} and was ended", plural(self.idle.as_secs(), "second", "seconds"));
+        Error::new(Kind::Program, text).hint(
+            "is the database server, or the way to it, busy or gone? its log tells (`docker logs immich_postgres`); --dump-idle-timeout sets the limit",
+        )
     }
 }
 
@@ -130,19 +160,21 @@ pub struct DumpRequest {
     pub database: Option<String>,
     pub user: Option<String>,
     pub password: Option<Secret>,
+    pub patience: DumpPatience,
 }
 
 impl DumpRequest {
     /// A `pg_dump` of Immich's database on `server`.
     pub fn new(server: Server) -> Self {
-        DumpRequest { server, tool: DumpTool::default(), database: None, user: None, password: None }
+        let patience = DumpPatience::default();
+        DumpRequest { server, tool: DumpTool::default(), database: None, user: None, password: None, patience }
     }
 }
 
 impl DumpRequest {
     /// Where the dump comes from; `pg_dumpall` takes every database, and connects as it is used to.
     fn access(&self) -> Access {
-        let DumpRequest { server, tool, database, user, password } = self.clone();
+        let DumpRequest { server, tool, database, user, password, patience: _ } = self.clone();
         let in_container = matches!(server, Server::Docker { .. });
         let database = database.filter(|_| tool == DumpTool::PgDump || !in_container);
         Access { server, database, user, password }
@@ -159,7 +191,8 @@ pub fn start<'m>(request: &DumpRequest, monitor: &'m dyn Monitor) -> Result<Runn
 
 /// The same with other places for the clients.
 pub fn start_among<'m>(request: &DumpRequest, clients: &Clients, monitor: &'m dyn Monitor) -> Result<RunningDump<'m>> {
-    let flags = flags(request);
+    let lock_wait = request.patience.flag();
+    let flags = &*flags(request, &lock_wait);
     let explained = |failure| diagnosis::explain(&request.access(), failure);
     if let Server::Docker { container, docker } = &request.server {
         let client = Client { program: Path::new(request.tool.program()), flags };
@@ -205,8 +238,11 @@ fn open<'m>(
     let subject = failure::Subject::new(request.tool.program(), &request.server);
     let mut process = Process::start(command).map_err(|error| failure::not_started(&subject, error))?;
     let mut head = vec![0; 64 * 1024];
-    let reading = |error| Error::io(format_args!("reading from {subject}"), error);
-    let filled = process.read_patiently(&mut head, monitor).map_err(reading)?;
+    let reading = |error: io::Error| match error.kind() {
+        io::ErrorKind::TimedOut => request.patience.too_silent(&subject),
+        _ => Error::io(format_args!("reading from {subject}"), error),
+    };
+    let filled = process.read_patiently(&mut head, monitor, request.patience.idle).map_err(reading)?;
     head.truncate(filled);
     if filled > 0 {
         return Ok(Ok(RunningDump {
@@ -214,6 +250,8 @@ fn open<'m>(
             head: io::Cursor::new(head),
             subject,
             access: request.access(),
+            patience: request.patience,
+            is_silent: false,
             monitor,
         }));
     }
@@ -227,10 +265,17 @@ pub struct RunningDump<'m> {
     head: io::Cursor<Vec<u8>>,
     subject: failure::Subject,
     access: Access,
+    patience: DumpPatience,
+    is_silent: bool,
     monitor: &'m dyn Monitor,
 }
 
 impl RunningDump<'_> {
+    /// Why the client was given up, if it was because it sent nothing for too long.
+    pub fn given_up(&self) -> Option<Error> {
+        self.is_silent.then(|| self.patience.too_silent(&self.subject))
+    }
+
     /// Waits for the client and tells whether it succeeded. Without a success the bytes read are no dump.
     pub fn finish(self) -> Result<()> {
         let RunningDump { process, subject, access, .. } = self;
@@ -242,7 +287,11 @@ impl RunningDump<'_> {
 impl Read for RunningDump<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.head.read(buffer)? {
-            0 => self.process.read_patiently(buffer, self.monitor),
+            0 => {
+                let read = self.process.read_patiently(buffer, self.monitor, self.patience.idle);
+                self.is_silent |= read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
+                read
+            }
             filled => Ok(filled),
         }
     }

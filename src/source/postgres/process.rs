@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -57,10 +58,15 @@ impl Process {
 }
 
 impl Process {
-    /// Reads what the child printed; gives up when the monitor is asked to stop.
-    pub(super) fn read_patiently(&mut self, buffer: &mut [u8], monitor: &dyn Monitor) -> io::Result<usize> {
+    /// Reads what the child printed; gives up when the monitor is asked to stop, or nothing comes for as long as `most`.
+    pub(super) fn read_patiently(
+        &mut self,
+        buffer: &mut [u8],
+        monitor: &dyn Monitor,
+        most: Duration,
+    ) -> io::Result<usize> {
         let Some(stdout) = self.stdout.as_mut() else { return Ok(0) };
-        patient::wait(stdout.as_fd(), monitor)?;
+        patient::wait(stdout.as_fd(), monitor, most)?;
         stdout.read(buffer)
     }
 }

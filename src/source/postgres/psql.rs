@@ -42,6 +42,11 @@ pub fn ask(access: &Access, sql: &str) -> Result<String> {
     answer.map(|answer| answer.text).map_err(|failure| diagnosis::explain(access, failure))
 }
 
+/// The same, of a living database: gives up where another session holds a lock on what is asked, or the answer takes long.
+pub fn ask_soon(access: &Access, sql: &str) -> Result<String> {
+    ask(access, &format!("SET lock_timeout = '30s'; SET statement_timeout = '5min'; {sql}"))
+}
+
 /// What psql printed, and what it complained of while it succeeded.
 pub(super) struct Answer {
     pub(super) text: String,

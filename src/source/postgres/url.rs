@@ -11,6 +11,10 @@ use crate::source::Secret;
 
 const SCHEMES: [&str; 2] = ["postgresql://", "postgres://"];
 
+/// Seconds of silence until the other end is asked, and between questions; and how many may stay without an answer.
+/// Source: PostgreSQL manual, 34.1.2 "Parameter Key Words".
+pub const KEEPALIVES: [&str; 3] = ["keepalives_idle=60", "keepalives_interval=10", "keepalives_count=6"];
+
 /// The parts of a connection URL that shoebox has to know; the rest goes to libpq as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionUrl {
@@ -78,6 +82,16 @@ impl ConnectionUrl {
     /// True if it says which database is meant.
     pub fn names_database(&self) -> bool {
         self.database.is_some() || self.parameters.iter().any(|parameter| parameter.starts_with("service="))
+    }
+
+    /// Lets a connection whose other end is gone without a word end after two minutes, unless the URL says otherwise.
+    pub fn keep_alive(&mut self) {
+        for wanted in KEEPALIVES {
+            let name = wanted.split('=').next().unwrap_or(wanted);
+            if self.parameters.iter().all(|given| given.split('=').next() != Some(name)) {
+                self.parameters.push(wanted.to_owned());
+            }
+        }
     }
 
     /// The URL again; it holds no password.

@@ -5,7 +5,7 @@
 //! with it.
 //!
 //! Limits: whether bytes rotted or were changed on purpose is told by an earlier snapshot; of a photo that was never right
-//! nobody can say. A backup reads a file again when its size or time changed, so rot is noticed by `backup --paranoid` only.
+//! nobody can say. A backup reads a file again when its size or time changed, or in its share of `reread-cycle`: rot is noticed then, or by `backup --paranoid`.
 //! What Immich calls a file outside UPLOAD_LOCATION is judged by its SHA-1 alone.
 
 mod finding;

@@ -91,6 +91,7 @@ fn read_server(
     // A client that failed says more than what is wrong with the half dump that it left. But when the reader was
     // the first to give up, the client only fails because nobody listens.
     match &dump {
+        Err(_) if let Some(error) = running.given_up() => Err(error),
         Ok(_) => running.finish().and(dump),
         Err(_) => dump,
     }

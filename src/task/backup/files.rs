@@ -19,6 +19,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::certain::ReadTime;
 use super::read::{Outcome, Reader};
+use super::share::ReadShare;
 use super::{line, stop_if_asked};
 use crate::base::file::{FileEntry, FileKind};
 use crate::base::{Context, Error, FilePath, Hash, Kind, Monitor, Phase, Problem, Result};
@@ -43,7 +44,8 @@ pub(super) struct Files<'a> {
     pub last: Option<&'a SnapshotRecord>,
     /// Folder for the list while it is made.
     pub scratch: PathBuf,
-    pub paranoid: bool,
+    /// What is read again though it seems unchanged.
+    pub reread: ReadShare,
     pub readers: usize,
     pub monitor: &'a dyn Monitor,
 }
@@ -187,7 +189,7 @@ impl<'a> Files<'a> {
 
     fn read(&self, shared: &Shared<'_>, queue: Receiver<Job>) -> Result<()> {
         let alarm = Alarm { failed: &shared.failed, armed: true };
-        let verify = self.paranoid.then_some(self.contents);
+        let verify = (self.reread == ReadShare::Everything).then_some(self.contents);
         let mut reader = Reader::new(self.sink, self.places, self.generation.connect()?, verify, self.monitor);
         for job in queue {
             let outcome = reader.store(&job.found)?;
@@ -351,7 +353,7 @@ impl Merge<'_> {
     /// The content of a file that need not be read: as the last snapshot had it, or an interrupted backup.
     fn unchanged(&mut self, found: &Found) -> Result<Option<Hash>> {
         let last = self.last(&found.path)?;
-        if self.files.paranoid {
+        if self.files.reread.includes(&found.path) {
             return Ok(None);
         }
         let is_certain = |reading: &ReadTime| reading.holds_for(found);

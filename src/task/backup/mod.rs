@@ -10,6 +10,7 @@ mod dump;
 mod files;
 mod gone;
 mod read;
+mod share;
 mod worse;
 
 use std::collections::{HashMap, HashSet};
@@ -25,6 +26,7 @@ use uuid::Uuid;
 pub use self::dump::DumpSource;
 use self::files::{Files, Pass};
 use self::gone::Pointed;
+use self::share::ReadShare;
 use crate::base::amount::plural;
 use crate::base::dump::{DumpInfo, Verdict};
 use crate::base::library::{Asset, Record};
@@ -69,6 +71,8 @@ pub struct Options {
     pub generated: bool,
     /// Read every file again, whatever its time says.
     pub paranoid: bool,
+    /// Read every file again within so many days, a share of them at a time.
+    pub reread_days: Option<u32>,
     pub external: Vec<External>,
     /// Folders of UPLOAD_LOCATION, or below it, that lie in other places.
     pub folders: Vec<Root>,
@@ -452,6 +456,16 @@ impl Work<'_> {
         }
     }
 
+    fn reread(&self) -> ReadShare {
+        match self.options.paranoid {
+            true => ReadShare::Everything,
+            false => {
+                let last = self.last.as_ref().map(|last| last.id.time());
+                ReadShare::of(self.options.reread_days, last, Timestamp::now())
+            }
+        }
+    }
+
     fn files(&self, plan: &Plan, before: Option<Pass>) -> Result<Pass> {
         let files = Files {
             sink: self.sink,
@@ -460,7 +474,7 @@ impl Work<'_> {
             places: &plan.places,
             last: self.last.as_ref(),
             scratch: self.repository.root().join("tmp"),
-            paranoid: self.options.paranoid,
+            reread: self.reread(),
             readers: self.options.readers.max(1),
             monitor: self.monitor,
         };

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{Finding, Setup};
 use crate::immich;
 use crate::source::installation::Installation;
-use crate::source::postgres::{Probe, Reached, Weakness, ask, client_version, probe};
+use crate::source::postgres::{Probe, Reached, Weakness, ask_soon, client_version, probe};
 use crate::source::{Access, Clients, DumpTool, Server};
 use crate::task::backup::External;
 
@@ -131,7 +131,7 @@ fn facts(access: &Access, probe: &Probe, library: &mut Library) {
     let sql = format!(
         "SELECT json_build_object('now', extract(epoch FROM now())::bigint, 'bytes', {bytes}, 'version', {version}, 'schema', {schema}, 'roots', {roots});"
     );
-    match ask(access, &sql).map(|text| serde_json::from_str::<Facts>(text.trim())) {
+    match ask_soon(access, &sql).map(|text| serde_json::from_str::<Facts>(text.trim())) {
         Ok(Ok(facts)) => {
             library.bytes = facts.bytes;
             library.roots = facts.roots;

@@ -5,8 +5,11 @@
 mod database;
 mod machine;
 mod place;
+mod service;
 
 use std::path::PathBuf;
+
+pub use service::{ServiceFacts, service};
 
 use serde::Serialize;
 
