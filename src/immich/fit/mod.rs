@@ -316,11 +316,26 @@ impl<'a> Fitter<'a> {
                 None => return Err(self.refused(first, "these rows are not in the encoding that the dump names")),
             },
         };
+        self.hand_out(rows, done, first, each)?;
+        if done {
+            self.close(each)?;
+        }
+        Ok(at)
+    }
+
+    /// Hands out the whole lines `rows`, of which the last ends the block if it is `done`, to where they belong.
+    fn hand_out(
+        &mut self,
+        rows: Cow<[u8]>,
+        done: bool,
+        first: u64,
+        each: &mut dyn FnMut(Piece) -> Result<()>,
+    ) -> Result<()> {
         let rows = match self.block.as_mut().and_then(|block| block.sieve.as_mut().map(|sieve| (&block.table, sieve))) {
             Some((table, sieve)) => Cow::Owned(sieve.pass(&rows, first, table, &mut self.duplicates)),
             None => rows,
         };
-        let Some(block) = &self.block else { return Ok(at) };
+        let Some(block) = &self.block else { return Ok(()) };
         let counted = memchr::memchr_iter(b'\n', &rows).count() as u64 - u64::from(done);
         if block.apart {
             self.apart.count(&block.table, counted);
@@ -336,10 +351,7 @@ impl<'a> Fitter<'a> {
             };
             each(Piece { bytes: &rows, line: first, table: Some(&block.table) })?;
         }
-        if done {
-            self.close(each)?;
-        }
-        Ok(at)
+        Ok(())
     }
 
     fn close(&mut self, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
