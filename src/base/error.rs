@@ -165,10 +165,25 @@ impl From<rusqlite::Error> for Error {
             Some(ErrorCode::OutOfMemory) => Kind::Exhausted,
             _ => Kind::Damaged,
         };
-        Error::new(kind, "the catalog could not be read")
-            .caused_by(source)
-            .hint("`shoebox repair catalog` rebuilds it from the archives")
-            .if_full()
+        let error = Error::new(kind, doing(&source)).caused_by(source);
+        if kind == Kind::Damaged {
+            error.hint("`shoebox repair catalog` rebuilds it from the archives")
+        } else {
+            error.hint("look at the disk: is it mounted, writable, and its cable in place?").if_full()
+        }
+    }
+}
+
+/// What SQLite could not do. Source: <https://sqlite.org/rescode.html>.
+fn doing(error: &rusqlite::Error) -> &'static str {
+    use rusqlite::ffi::{
+        SQLITE_FULL, SQLITE_IOERR_DELETE, SQLITE_IOERR_FSYNC, SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_WRITE,
+    };
+    match error.sqlite_error().map(|error| error.extended_code) {
+        Some(SQLITE_FULL | SQLITE_IOERR_WRITE | SQLITE_IOERR_FSYNC | SQLITE_IOERR_TRUNCATE | SQLITE_IOERR_DELETE) => {
+            "the catalog could not be written"
+        }
+        _ => "the catalog could not be read",
     }
 }
 
