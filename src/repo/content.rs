@@ -59,6 +59,11 @@ impl Contents {
         }
     }
 
+    /// The same contents, for a catalog of another lineage: what is cached here goes by the ids of one alone.
+    pub fn with_other_ids(&self) -> Contents {
+        Contents::new(self.store.clone(), self.newest.clone())
+    }
+
     /// Segment `index` (of [`SEGMENT`] plain bytes, the last may be shorter) of content `id`, verified against its
     /// hash. `Damaged` when the bytes are not what was written.
     pub fn segment(&self, catalog: &Connection, id: i64, index: u64) -> Result<Arc<Vec<u8>>> {

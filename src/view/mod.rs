@@ -120,7 +120,6 @@ pub struct Totals {
 /// The tree of one repository. Shared by threads.
 pub struct View {
     catalog: PathBuf,
-    source: Arc<dyn Source>,
     options: Options,
     user: Option<ask::Id>,
     shown: RwLock<Shown>,
@@ -131,6 +130,9 @@ struct Shown {
     now: Arc<State>,
     /// Newest first.
     past: Vec<Arc<State>>,
+    /// The last state of each catalog that was rebuilt since, the oldest first. The kernel knows the nodes of their snapshots by
+    /// numbers which mean others in a rebuilt one: so they are shown out of them for as long as the mount lasts.
+    rebuilt: Vec<Arc<State>>,
 }
 
 /// Older generations that are kept.
@@ -139,14 +141,13 @@ const PAST: usize = 4;
 impl View {
     /// The view of the catalog file `catalog`, whose bytes come from `source`. `NotFound` when there is no such user.
     pub fn open(catalog: &Path, source: Arc<dyn Source>, options: Options) -> Result<View> {
-        let state = State::open(catalog)?;
+        let state = State::open(catalog, source)?;
         let user = options.user.as_deref().map(|user| state.with(|db| find_user(db, user))).transpose()?;
         Ok(View {
             catalog: catalog.to_owned(),
-            source,
             options,
             user,
-            shown: RwLock::new(Shown { now: Arc::new(state), past: Vec::new() }),
+            shown: RwLock::new(Shown { now: Arc::new(state), past: Vec::new(), rebuilt: Vec::new() }),
         })
     }
 
@@ -156,10 +157,9 @@ impl View {
         if !old.generation.is_outdated() {
             return Ok(false);
         }
-        let new = State::open(&self.catalog)?;
+        let new = State::open(&self.catalog, old.source.clone())?;
         if new.lineage != old.lineage {
-            return Err(Error::damaged("the catalog was rebuilt; what is shown is the one before")
-                .hint("unmount and mount again to see the new one"));
+            return self.take_over_rebuilt(old, new).map(|()| true);
         }
         let is_needed = old.has_more_than(&new)?;
         let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
@@ -169,9 +169,24 @@ impl View {
             shown.past.insert(0, old);
             shown.past.truncate(PAST);
         }
-        drop(shown);
-        self.source.renew();
+        shown.now.source.renew();
         Ok(true)
+    }
+
+    /// Shows `new`, of which the ids are others, beside `old`.
+    fn take_over_rebuilt(&self, old: Arc<State>, mut new: State) -> Result<()> {
+        let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
+        let source = old.source.for_rebuilt().filter(|_| shown.rebuilt.len() < PAST);
+        let Some(source) = source else {
+            return Err(Error::damaged("the catalog was rebuilt; what is shown is the one before")
+                .hint("unmount and mount again to see the new one"));
+        };
+        old.shrink();
+        old.source.renew();
+        shown.rebuilt.push(old);
+        new.source = source;
+        shown.now = Arc::new(new);
+        Ok(())
     }
 
     /// The repository's id, as the catalog says.
@@ -240,7 +255,7 @@ impl View {
                 Found::Top(_) => Err(Error::invalid("not a file")),
                 Found::In(number, spot) => self.snapshot_at(&state, db, number)?.bytes(spot),
             })?;
-            bytes.read(&*self.source, db, offset, len, take)
+            bytes.read(&*state.source, db, offset, len, take)
         })
     }
 
@@ -259,7 +274,7 @@ impl View {
         let state = self.state_of(&found);
         state.with(|db| {
             let Some(bytes) = self.snapshot_at(&state, db, number)?.preview(spot, edge)? else { return Ok(None) };
-            bytes.read(&*self.source, db, offset, len, |read| take(bytes.size(), read)).map(Some)
+            bytes.read(&*state.source, db, offset, len, |read| take(bytes.size(), read)).map(Some)
         })
     }
 
@@ -333,11 +348,16 @@ impl View {
         self.shown.read().unwrap_or_else(PoisonError::into_inner).now.clone()
     }
 
-    /// The newest generation that has what was found.
+    /// The newest generation that has what was found; of a catalog that was rebuilt meanwhile, if it was shown out of that.
     fn state_of(&self, found: &Found) -> Arc<State> {
         let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
-        let (now, past) = (shown.now.clone(), shown.past.clone());
+        let (now, past, rebuilt) = (shown.now.clone(), shown.past.clone(), shown.rebuilt.clone());
         drop(shown);
+        if let Found::In(number, _) = *found
+            && let Some(state) = rebuilt.into_iter().find(|state| state.has(number))
+        {
+            return state;
+        }
         match *found {
             Found::In(number, _) if !past.is_empty() && !now.has(number) => {
                 past.into_iter().find(|state| state.has(number)).unwrap_or(now)

@@ -16,6 +16,10 @@ pub trait Source: Send + Sync {
     fn chunk_at(&self, catalog: &Connection, stream: &Stream, offset: u64) -> Result<(u64, Arc<Vec<u8>>)>;
     /// A newer catalog is used from now on: places may have changed.
     fn renew(&self) {}
+    /// The same bytes, asked for by the ids of a catalog that was rebuilt; `None` where it cannot.
+    fn for_rebuilt(&self) -> Option<Arc<dyn Source>> {
+        None
+    }
 }
 
 impl Source for Contents {
@@ -29,6 +33,10 @@ impl Source for Contents {
 
     fn renew(&self) {
         Contents::clear(self);
+    }
+
+    fn for_rebuilt(&self) -> Option<Arc<dyn Source>> {
+        Some(Arc::new(self.with_other_ids()))
     }
 }
 

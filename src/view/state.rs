@@ -13,7 +13,7 @@ use rusqlite::Connection;
 
 use super::ino::Ino;
 use super::listing::Listing;
-use super::read::Bytes;
+use super::read::{Bytes, Source};
 use super::top::Named;
 use crate::base::{Error, Kind, Result};
 use crate::catalog::Generation;
@@ -37,6 +37,8 @@ const PRIVATE: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 pub(super) struct State {
     pub generation: Generation,
     pub lineage: Option<String>,
+    /// Hands out bytes by the ids of this lineage.
+    pub source: Arc<dyn Source>,
     pool: Mutex<Pool>,
     returned: Condvar,
     listings: Mutex<Listings>,
@@ -65,13 +67,14 @@ struct Listings {
 
 impl State {
     /// The generation at `path` as it is now.
-    pub fn open(path: &Path) -> Result<State> {
+    pub fn open(path: &Path, source: Arc<dyn Source>) -> Result<State> {
         let generation = Generation::open(path)?;
         let connection = generation.connect()?;
         let lineage = ask::meta(&connection, "lineage")?;
         Ok(State {
             generation,
             lineage,
+            source,
             pool: Mutex::new(Pool { idle: vec![connection], open: 1 }),
             returned: Condvar::new(),
             listings: Mutex::new(Listings { cache: LruCache::unbounded(), entries: 0 }),

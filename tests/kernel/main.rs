@@ -10,4 +10,5 @@ mod support;
 mod desktop;
 mod mount;
 mod mount_memory;
+mod rebuilt;
 mod view;
