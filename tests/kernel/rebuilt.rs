@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Advice, fadvise};
 use shoebox::base::monitor::Silent;
 use shoebox::mount::{self, Mount};
 use shoebox::repo::Session;
+use shoebox::task::backup::{Options, backup};
 use shoebox::view::{self, View};
 
 use crate::backup_library::{ANN, Home, noise, tick};
@@ -46,10 +48,18 @@ fn a_mount_takes_over_a_rebuilt_catalog_and_what_is_open_reads_on() {
         return println!("skipped: no /dev/fuse");
     }
     let home = Home::new();
-    // What comes later stands before them in the folder, and a rebuild numbers all in one go.
+    // A night that is forgotten: a rebuilt catalog gives its numbers to others.
+    (90..93).for_each(|number| write_photo(&home, number));
+    let forgotten = home.backup().record.id;
+    (90..93).for_each(|number| fs::remove_file(home.upload().join(format!("upload/{ANN}/{number}.jpg"))).unwrap());
     let mut photos: Vec<u64> = (40..44).collect();
     photos.iter().for_each(|number| write_photo(&home, *number));
-    home.backup();
+    tick();
+    let shrunk = Options { accept_shrink: true, ..home.options() };
+    backup(&home.repository(), shrunk, &Silent).unwrap();
+    let mut session = Session::begin(&home.repository(), "forget", &Silent).unwrap();
+    session.forget(&[forgotten], &Silent).unwrap();
+    drop(session);
     let repository = home.repository();
     let view = View::open(&repository.catalog_path(), Arc::new(repository.contents()), view::Options::default());
     let point = home.dir.path().join("point");
@@ -76,6 +86,7 @@ fn a_mount_takes_over_a_rebuilt_catalog_and_what_is_open_reads_on() {
         assert_eq!(nights[0], first);
         for (number, file, ino) in &open {
             let mut bytes = vec![0; 3 << 20];
+            fadvise(file, 0, None, Advice::DontNeed).unwrap();
             file.read_exact_at(&mut bytes, 0).unwrap();
             assert!(bytes == noise(*number, 3 << 20), "{number}, which was open");
             assert_eq!(photo(&first, *number).metadata().unwrap().ino(), *ino);
