@@ -14,5 +14,6 @@ mod restore;
 mod support;
 #[path = "../two_nights/mod.rs"]
 mod two_nights;
+mod unfit;
 mod whole;
 mod written_out;
