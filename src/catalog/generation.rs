@@ -11,7 +11,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempPath;
 
-use super::seal::{Sealed, not_a_catalog, seal};
+use super::seal::{Sealed, not_a_catalog, of_another_version, seal};
 use super::{APPLICATION, VERSION, vfs};
 use crate::base::durable::sync_folder;
 use crate::base::{Context, Error, Result};
@@ -193,7 +193,7 @@ fn check_schema(connection: &Connection, path: &Path) -> Result<()> {
     let problem = match (number("application_id")?, number("user_version")?) {
         (APPLICATION, VERSION) if has_our_schema(connection)? => return Ok(()),
         (APPLICATION, VERSION) => "has another schema than shoebox gave it".to_owned(),
-        (APPLICATION, version) => format!("has schema version {version}, this shoebox uses {VERSION}"),
+        (APPLICATION, version) => return Err(of_another_version(version)),
         _ => "is not a readable catalog".to_owned(),
     };
     Err(not_a_catalog(path, &problem))

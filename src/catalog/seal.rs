@@ -217,13 +217,19 @@ fn unsealed(file: &File, what: &Path) -> Error {
         && application == super::APPLICATION
         && version != super::VERSION
     {
-        let versions = format!("has schema version {version}, this shoebox uses {}", super::VERSION);
-        return not_a_catalog(what, &versions);
+        return of_another_version(version);
     }
     not_a_catalog(what, "is not a readable catalog")
 }
 
-/// `what` is no catalog that can be used.
+/// A catalog that another version of shoebox made: every writer rebuilds it before it does anything else.
+pub(super) fn of_another_version(version: i64) -> Error {
+    let message = format!("the catalog has schema version {version}, this shoebox uses {}", super::VERSION);
+    Error::new(Kind::Unsupported, message)
+        .hint("the next backup rebuilds it; `shoebox repair catalog` does so now, and no photo is lost")
+}
+
+/// `what` is not a catalog that can be used.
 pub(super) fn not_a_catalog(what: &Path, problem: &str) -> Error {
     Error::new(Kind::Damaged, format_args!("{} {problem}", what.display()))
         .hint("`shoebox repair catalog` builds a new one from the archives; no photo is lost")

@@ -38,7 +38,7 @@ impl Session {
     pub fn begin(repository: &Repository, doing: &str, monitor: &dyn Monitor) -> Result<Session> {
         let lock = prepare(repository, doing, monitor)?;
         let generation = up_to_date(repository, monitor).or_else(|error| match error.kind() {
-            Kind::NotFound | Kind::Damaged => catch_up(repository, None, monitor),
+            Kind::NotFound | Kind::Damaged | Kind::Unsupported => catch_up(repository, None, monitor),
             _ => Err(error),
         })?;
         Ok(Session { repository: repository.clone(), generation, _lock: lock })

@@ -293,7 +293,8 @@ fn findings(
 fn of_catalog(repository: &Repository) -> Option<Finding> {
     let error = repository.catalog().and_then(|generation| generation.verify()).err()?;
     let next = error.next_step().unwrap_or("`shoebox check` says what is wrong").to_owned();
-    Some(Finding { red: true, what: error.chain(), next })
+    // One of another version is what an update of shoebox leaves.
+    Some(Finding { red: error.kind() != Kind::Unsupported, what: error.chain(), next })
 }
 
 /// Snapshots that a clock which was wrong dated to a time to come: they are kept aside.

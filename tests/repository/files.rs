@@ -669,6 +669,34 @@ fn a_missing_or_broken_catalog_is_built_anew_by_the_next_backup() {
 }
 
 #[test]
+fn a_catalog_that_an_update_left_behind_is_no_alarm_and_the_next_backup_rebuilds_it() {
+    let home = Home::new();
+    home.write(format!("upload/{ANN}/1.jpg"), &noise(1, 1000));
+    home.backup();
+    let before = answers(&home);
+    // Version 2 had no seal; one after it has.
+    for is_sealed in [false, true] {
+        let catalog = home.repo_path().join("catalog.sqlite");
+        let db = rusqlite::Connection::open(&catalog).unwrap();
+        db.pragma_update(None, "user_version", 2).unwrap();
+        let pages: u64 = db.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+        drop(db);
+        File::options().write(true).open(&catalog).unwrap().set_len(pages * 4096).unwrap();
+        if is_sealed {
+            shoebox::catalog::seal(&catalog).unwrap();
+        }
+        let limits = Limits { snapshot: SignedDuration::from_hours(48), verified: SignedDuration::from_hours(9000) };
+        let found = status(&home.repository(), limits, Timestamp::now()).unwrap().findings;
+        let found: Vec<_> = found.into_iter().filter(|it| it.what.contains("catalog")).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(!found[0].red && found[0].what.ends_with("schema version 2, this shoebox uses 3"), "{found:?}");
+        assert!(found[0].next.starts_with("the next backup rebuilds it"), "{found:?}");
+        drop(Session::begin(&home.repository(), "backup", &Silent).unwrap());
+        assert!(answers(&home) == before);
+    }
+}
+
+#[test]
 fn a_very_long_line_of_a_list_does_not_stop_a_backup() {
     let home = Home::new();
     let long = "x".repeat(5 << 20);
