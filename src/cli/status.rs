@@ -34,7 +34,7 @@ Examples:
 
 JSON: {\"healthy\", \"findings\": [{\"red\", \"what\", \"next\"}], \"repository\", \"snapshots\", \"last\": {\"id\", \"good\", \"assets\", \"files\", \"bytes\", \"as_of\", \"moved\", \"missing\", \"not_covered\",
 \"unreadable\", \"alarm\", \"immich\"}, \"good\", \"verified\", \"verified_at\", \"checked\", \"coverage\": percent, \"drilled\", \"size\", \"growth\", \"free\": bytes, \"run\": {\"ended\",
-\"outcome\", \"began\", \"trigger\", \"steps\"}, \"served\", \"next_run\"}. Exit code 3: it is red";
+\"outcome\", \"began\", \"trigger\", \"steps\"}, \"running_since\", \"served\", \"next_run\"}. Exit code 3: it is red";
 
 /// What JSON has besides.
 #[derive(Serialize)]
@@ -101,6 +101,9 @@ fn text(row: &Row<'_>, now: Timestamp) -> String {
         let bad = last.run.steps.iter().filter(|step| step.outcome != Outcome::Done);
         let first = |text: &str| printable(text.lines().next().unwrap_or_default());
         lines.extend(bad.map(|step| format!("               {}: {}", step.job.name(), first(&step.text))));
+    }
+    if let Some(since) = status.running_since {
+        lines.push(format!("running        since {} ({})", local(since), ago(now.duration_since(since))));
     }
     lines.push(match (row.served, row.next_run) {
         (true, Some(next)) => format!("next run       {}", local(next)),

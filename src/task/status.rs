@@ -58,6 +58,8 @@ pub struct Status {
     /// Bytes that are free on the repository's disk.
     pub free: u64,
     pub run: Option<LastRun>,
+    /// Since when a run is under way.
+    pub running_since: Option<Timestamp>,
 }
 
 /// A snapshot in short.
@@ -137,10 +139,12 @@ pub fn status(repository: &Repository, limits: Limits, now: Timestamp) -> Result
             outcome: run.outcome(),
             run: run.clone(),
         }),
+        running_since: repository.run_since(),
     };
+    status.findings.extend(of_long_run(&notes, status.running_since, now));
     let alarming = repository.alarming(&notes)?;
     status.alarm = alarming.as_ref().map(|record| record.id);
-    status.findings = of_catalog(repository).into_iter().collect();
+    status.findings.extend(of_catalog(repository));
     status.findings.extend(of_clock(&all, now));
     status.findings.extend(of_number(all.len()));
     status.findings.extend(of_space(DiskSpace::of(repository, &records, now)?));
@@ -380,6 +384,22 @@ fn of_space(space: DiskSpace) -> Option<Finding> {
         SpaceVerdict::Lacking => true,
     };
     Some(Finding { red, what: space.to_string(), next })
+}
+
+/// A run that takes far longer than any before it: it may wait for something that never comes.
+fn of_long_run(notes: &Notes, since: Option<Timestamp>, now: Timestamp) -> Option<Finding> {
+    let since = since?;
+    let lasted = |run: &Run| run.steps.iter().map(|step| step.seconds).sum::<u64>();
+    let longest = SignedDuration::from_secs(notes.runs().map(|(_, run)| lasted(run)).max()?.cast_signed());
+    if now.duration_since(since) <= longest.saturating_mul(2).saturating_add(SignedDuration::from_hours(1)) {
+        return None;
+    }
+    let began = since.strftime("%Y-%m-%d %H:%M UTC");
+    Some(Finding {
+        red: false,
+        what: format!("a backup is under way since {began}, longer than ever before ({} at most)", ago(longest)),
+        next: "see what it waits for; SIGTERM ends it cleanly, and the next one goes on from there".to_owned(),
+    })
 }
 
 /// A length of time in the unit that a person would use.

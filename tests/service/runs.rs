@@ -302,6 +302,29 @@ fn a_run_that_hangs_is_ended_with_its_children_and_counts_as_failed() {
 }
 
 #[test]
+fn a_run_that_is_under_way_is_seen_and_one_that_takes_far_longer_than_ever_is_a_finding() {
+    let place = Place::new();
+    place.shoebox(&["run", "--once"]).ends(0);
+    let repository = place.home.repository();
+    assert!(!place.shoebox(&["status"]).ends(0).out.contains("running"));
+    let lock = shoebox::service::journal::lock_run(&repository).unwrap();
+    let path = repository.run_lock_path();
+    let now = place.shoebox(&["status"]).ends(0);
+    assert!(now.out.contains("\nrunning        since ") && !now.out.contains("longer than ever"), "{}", now.out);
+    let mut holder: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    holder["since"] = "2026-01-01T03:00:00Z".into();
+    fs::write(&path, holder.to_string()).unwrap();
+    let long = place.shoebox(&["status"]).ends(0);
+    let finding = "note  a backup is under way since 2026-01-01 03:00 UTC, longer than ever before (0 minutes at most)";
+    assert!(long.out.contains(finding), "{}", long.out);
+    let json = place.shoebox(&["status", "--json"]).ends(0).json().remove(0);
+    assert_eq!(json["running_since"], "2026-01-01T03:00:00Z");
+    drop(lock);
+    let after = place.shoebox(&["status"]).ends(0);
+    assert!(!after.out.contains("running  ") && !after.out.contains("longer than ever"), "{}", after.out);
+}
+
+#[test]
 fn the_doctor_looks_at_the_service_its_last_run_and_who_is_told() {
     let place = Place::new();
     let says = |what: &str| {
