@@ -20,6 +20,12 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder).and_then(|file| sync(&file))
 }
 
+/// Copies the file at `from` front to back into `to`, which is new: durable on return.
+pub fn copy_over(from: &Path, mut to: &File) -> io::Result<()> {
+    io::copy(&mut File::open(from)?, &mut to)?;
+    sync(to)
+}
+
 /// Gives the file `draft` the name `target`, which must be free. Disks that know neither a rename that replaces nothing nor hard
 /// links (exFAT, rclone, some NAS) have it looked up first: the one writer holds the lock, and no two writers mean one name.
 pub fn give_name(draft: &Path, target: &Path) -> io::Result<()> {

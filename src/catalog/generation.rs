@@ -13,7 +13,7 @@ use tempfile::TempPath;
 
 use super::seal::{Sealed, not_a_catalog, of_another_version, seal};
 use super::{APPLICATION, VERSION, vfs};
-use crate::base::durable::sync_folder;
+use crate::base::durable::{copy_over, sync_folder};
 use crate::base::{Context, Error, Result};
 
 const SCHEMA: &str = include_str!("schema.sql");
@@ -141,6 +141,7 @@ impl Draft {
         connection.close().map_err(|(_, error)| error)?;
         let publishing = || format!("publishing {}", target.display());
         seal(&path)?;
+        let path = beside(path, target)?;
         path.persist(target).map_err(|error| Error::io(publishing(), error.error))?;
         if let Some(folder) = target.parent() {
             sync_folder(folder).context(|| format!("writing {}", folder.display()))?;
@@ -153,6 +154,21 @@ impl Draft {
 fn new_file(path: &Path) -> Result<File> {
     let creating = || format!("creating {}", path.display());
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).context(creating)
+}
+
+/// The draft at `path`, on the disk of `target`: what was made on another is copied, front to back, to the `tmp/` beside `target`.
+fn beside(path: TempPath, target: &Path) -> Result<TempPath> {
+    let writing = || format!("writing {}", target.display());
+    let folder = target.parent().unwrap_or(Path::new("."));
+    let disk = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev()).context(writing);
+    if disk(&path)? == disk(folder)? {
+        return Ok(path);
+    }
+    let there = folder.join("tmp").join(path.file_name().unwrap_or_default());
+    let file = new_file(&there)?;
+    let there = own(&there)?;
+    copy_over(&path, &file).context(writing)?;
+    Ok(there)
 }
 
 fn own(path: &Path) -> Result<TempPath> {

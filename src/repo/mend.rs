@@ -55,7 +55,7 @@ impl Mending {
     /// Brings up to date what the catalog says of archives, and nothing else: it knows snapshots whose lists are lost.
     pub fn refresh_catalog(&self, monitor: &dyn Monitor) -> Result<()> {
         let generation = self.repository.catalog()?;
-        let mut draft = Draft::copy_of(&generation, &self.repository.scratch("catalog"))?;
+        let mut draft = Draft::copy_of(&generation, &self.repository.scratch("catalog")?)?;
         let claimed = archive_names(&self.repository)?.into_iter().collect();
         let needed = query::archive_names(draft.connection())?.into_keys().collect();
         in_transaction(draft.connection(), |db| {

@@ -55,7 +55,7 @@ impl Session {
         let db = self.generation.connect()?;
         let contents = self.repository.contents();
         self.refuse_lost_lists(&db, &contents)?;
-        let mut draft = new_draft(&self.repository, &self.repository.scratch("catalog"))?;
+        let mut draft = new_draft(&self.repository, &self.repository.scratch("catalog")?)?;
         in_transaction(draft.connection(), |draft| ingest::copy_streams(&db, draft))?;
         let known = self.scratch(draft)?;
         Ok(Past {
@@ -92,7 +92,7 @@ impl Session {
     }
 
     fn scratch(&self, draft: Draft) -> Result<Scratch> {
-        let path = self.repository.scratch("catalog");
+        let path = self.repository.scratch("catalog")?;
         let generation = draft.publish(&path)?;
         Ok(Scratch { generation, path })
     }
@@ -135,7 +135,7 @@ impl Past<'_> {
 
     fn learn(&mut self, written: &Written) -> Result<()> {
         let repository = &self.session.repository;
-        let mut draft = Draft::copy_of(&self.known.generation, &repository.scratch("catalog"))?;
+        let mut draft = Draft::copy_of(&self.known.generation, &repository.scratch("catalog")?)?;
         in_transaction(draft.connection(), |db| {
             for archive in &written.archives {
                 let (mut lines, size, hash) = index_of(repository, &archive.name)?;

@@ -255,7 +255,7 @@ impl Session {
         written: &HashSet<String>,
         monitor: &dyn Monitor,
     ) -> Result<Vec<(String, u64)>> {
-        let mut draft = Draft::copy_of(&self.generation, &self.repository.scratch("catalog"))?;
+        let mut draft = Draft::copy_of(&self.generation, &self.repository.scratch("catalog")?)?;
         let retired = in_transaction(draft.connection(), |db| {
             ingest::remove_dead_rows(db)?;
             add_archives(&self.repository, db, written, written, monitor)?;

@@ -200,7 +200,8 @@ impl Repository {
     /// Puts `json` in the place of the record of snapshot `id`; a damaged one that is there is kept in `damaged/`. At no time
     /// is there none where one was: whoever looks meanwhile must not take it for forgotten.
     pub(super) fn put_record(&self, id: SnapshotId, json: &[u8]) -> Result<()> {
-        let (target, scratch) = (self.root.join(record_name(id)), self.scratch("draft"));
+        let target = self.root.join(record_name(id));
+        let scratch = self.root.join("tmp").join(format!("draft-{}", Uuid::new_v4().simple()));
         if !target.exists() {
             return store::write_all(&*self.store, &record_name(id), json);
         }
@@ -266,8 +267,8 @@ impl Repository {
     }
 
     /// A fresh name for a file of work in progress.
-    pub(super) fn scratch(&self, what: &str) -> PathBuf {
-        self.root.join("tmp").join(format!("{what}-{}", Uuid::new_v4().simple()))
+    pub(super) fn scratch(&self, what: &str) -> Result<PathBuf> {
+        Ok(self.store.work_folder()?.join(format!("{what}-{}", Uuid::new_v4().simple())))
     }
 
     /// The newest generation of the catalog. An error says how to get a missing or damaged one back.

@@ -98,7 +98,7 @@ impl Session {
     /// Tries the snapshot `record`, whose archives are all published: fills in how complete it is. Nothing shows of it
     /// until [`Session::commit`].
     pub fn stage(&self, mut record: SnapshotRecord, written: &Written) -> Result<Staged> {
-        let mut draft = Draft::copy_of(&self.generation, &self.repository.scratch("catalog"))?;
+        let mut draft = Draft::copy_of(&self.generation, &self.repository.scratch("catalog")?)?;
         let claimed = written.archives.iter().map(|archive| archive.name.clone()).collect();
         let unreadable = Collect::default();
         in_transaction(draft.connection(), |db| {
@@ -335,7 +335,7 @@ fn catch_up_without_retired(
     monitor: &dyn Monitor,
 ) -> Result<Generation> {
     monitor.begin(Phase::Catalog, None, None);
-    let path = repository.scratch("catalog");
+    let path = repository.scratch("catalog")?;
     let known = match known {
         Some(generation) if extends(repository, generation)? => Some(generation),
         _ => None,

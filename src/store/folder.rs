@@ -4,11 +4,14 @@ use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{Advice, fadvise};
+use tempfile::TempPath;
 
+use super::spool::WorkFolder;
 use super::{Draft, Listed, Object, Store};
-use crate::base::durable::{give_name, sync, sync_folder};
+use crate::base::durable::{copy_over, give_name, sync, sync_folder};
 use crate::base::{Context, Error, FilePath, Result};
 
 /// Where drafts are, below the folder.
@@ -18,12 +21,14 @@ const DRAFTS: &str = "tmp";
 #[derive(Debug, Clone)]
 pub struct Folder {
     root: PathBuf,
+    /// Chosen when something is first written.
+    work: Arc<OnceLock<WorkFolder>>,
 }
 
 impl Folder {
     /// The store in the folder `root`.
     pub fn new(root: &Path) -> Folder {
-        Folder { root: root.to_owned() }
+        Folder { root: root.to_owned(), work: Arc::default() }
     }
 
     /// Makes the folder `name` and those above it, private.
@@ -73,14 +78,13 @@ impl Store for Folder {
     }
 
     fn draft(&self) -> Result<Box<dyn Draft>> {
-        let folder = self.root.join(DRAFTS);
-        self.refuse_links(&folder)?;
-        self.make(&folder)?;
-        let file = tempfile::Builder::new()
-            .prefix("draft-")
-            .tempfile_in(&folder)
-            .context(|| format!("writing in {}", folder.display()))?;
+        self.drafts()?;
+        let file = draft_in(self.work()?.path())?;
         Ok(Box::new(FileDraft { file, written: 0, waiting: Vec::new(), begun: 0, store: self.clone() }))
+    }
+
+    fn work_folder(&self) -> Result<PathBuf> {
+        Ok(self.work()?.path().to_owned())
     }
 
     fn delete(&self, name: &str) -> Result<()> {
@@ -110,6 +114,33 @@ impl Store for Folder {
 }
 
 impl Folder {
+    fn work(&self) -> Result<&WorkFolder> {
+        if let Some(chosen) = self.work.get() {
+            return Ok(chosen);
+        }
+        let chosen = WorkFolder::choose(&self.drafts()?)?;
+        Ok(self.work.get_or_init(|| chosen))
+    }
+
+    /// The folder of drafts, which is there.
+    fn drafts(&self) -> Result<PathBuf> {
+        let folder = self.root.join(DRAFTS);
+        self.refuse_links(&folder)?;
+        self.make(&folder)?;
+        Ok(folder)
+    }
+
+    /// The finished `file` as a draft on the disk of the store.
+    fn on_its_disk(&self, file: tempfile::NamedTempFile) -> Result<TempPath> {
+        if !self.work()?.is_local() {
+            return Ok(file.into_temp_path());
+        }
+        let copy = draft_in(&self.drafts()?)?;
+        let copying = || format!("writing {}", copy.path().display());
+        copy_over(file.path(), copy.as_file()).context(copying)?;
+        Ok(copy.into_temp_path())
+    }
+
     /// Refuses to write below `folder` where a symlink leads out of the store: somebody else put it there.
     fn refuse_links(&self, folder: &Path) -> Result<()> {
         let ours = folder.ancestors().take_while(|above| *above != self.root);
@@ -247,12 +278,18 @@ impl Draft for FileDraft {
         self.store.refuse_links(folder)?;
         self.store.make(folder)?;
         sync(self.file.as_file()).context(saving)?;
-        let draft = self.file.into_temp_path();
+        let draft = self.store.on_its_disk(self.file)?;
         give_name(&draft, &target).context(saving)?;
         // It lies under its name now: there is nothing to clear away.
         let _ = draft.keep();
         sync_folder(folder).context(|| format!("saving {}", folder.display()))
     }
+}
+
+/// A new file in the folder `drafts`.
+fn draft_in(drafts: &Path) -> Result<tempfile::NamedTempFile> {
+    let file = tempfile::Builder::new().prefix("draft-").tempfile_in(drafts);
+    file.context(|| format!("writing in {}", drafts.display()))
 }
 
 fn not_ours(path: &Path) -> Error {

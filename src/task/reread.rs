@@ -60,7 +60,7 @@ fn again(
     monitor: &dyn Monitor,
 ) -> Result<Reading> {
     let (generation, contents) = (session.generation(), repository.contents());
-    let staging = repository.root().join("tmp");
+    let staging = repository.store().work_folder()?;
     let options = immich::Options { database: record.dump.database.as_deref(), staging: &staging };
     // What keeps it from being read is why, and not that reading failed.
     let mut input = StreamReader::new(generation.connect()?, &contents, &record.streams.dump);

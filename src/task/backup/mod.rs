@@ -383,7 +383,7 @@ impl Work<'_> {
 
     fn dump(&self, origin: &dump::Origin) -> Result<(immich::Dump, Stream)> {
         self.monitor.begin(Phase::Dump, None, None);
-        let staging = self.repository.root().join("tmp");
+        let staging = self.repository.store().work_folder()?;
         let options = immich::Options { database: self.options.database.as_deref(), staging: &staging };
         let source = &self.options.dump;
         let reference = self.reference(|streams| &streams.dump)?;
@@ -473,7 +473,7 @@ impl Work<'_> {
             contents: self.contents,
             places: &plan.places,
             last: self.last.as_ref(),
-            scratch: self.repository.root().join("tmp"),
+            scratch: self.repository.store().work_folder()?,
             reread: self.reread(),
             readers: self.options.readers.max(1),
             monitor: self.monitor,

@@ -120,7 +120,7 @@ pub fn import(repository: &Repository, options: &Options, monitor: &dyn Monitor)
     let mut session = Session::begin(repository, "import", monitor)?;
     let report = {
         let db = session.generation().connect()?;
-        let staging = repository.root().join("tmp");
+        let staging = repository.store().work_folder()?;
         Import::new(repository, &db, options, &staging, Some(session.past()?), monitor)?.run(finds)
     };
     // Who was stopped keeps what is done. Where something failed, the next writer sees to it.

@@ -7,7 +7,8 @@
 //! | a system call fails | `inject`, with strace on a real disk | `SHOEBOX_CUTS=all` |
 //! | the power is cut | `power`, on a disk that forgets what was not synced | `SHOEBOX_CUTS=all` |
 //! | processes are killed at any moment | `kills`, with a mount that is read all the while | `SHOEBOX_KILLS=1000` |
-//! | the disk has no hard links and no safe rename | `poor_disk`, as exFAT and rclone have it | |
+//! | the disk has no hard links, no safe rename, no random writes | `poor_disk`, as exFAT and rclone have it | |
+//! | the process of a mount is killed | `stale`, as root and as anybody | |
 //! | two at once | `two_at_once` | |
 //!
 //! The usual run tries a sample.

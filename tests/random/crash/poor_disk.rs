@@ -1,4 +1,5 @@
-//! Disks that know neither a rename that replaces nothing nor hard links: exFAT, rclone, some NAS.
+//! Disks that know neither a rename that replaces nothing nor hard links, as exFAT, rclone and some NAS; and such that take
+//! a file from front to back alone, as rclone without a cache for writes.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,8 +12,10 @@ use crate::crash::faulty::{Disk, Lack, Links, Mounted};
 /// What it said, and its exit code.
 fn shoebox(repository: &Path, arguments: &[&str]) -> (i32, String) {
     let mut command = Command::cargo_bin("shoebox").unwrap();
-    command.arg("-r").arg(repository).args(arguments).env("SHOEBOX_CONFIG", "/dev/null");
+    let spool = tempfile::tempdir().unwrap();
+    command.arg("-r").arg(repository).args(arguments).env("SHOEBOX_CONFIG", "/dev/null").env("TMPDIR", spool.path());
     let output = command.output().unwrap();
+    assert_eq!(std::fs::read_dir(spool.path()).unwrap().count(), 0, "{arguments:?}");
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.code().unwrap(), said)
 }
@@ -26,13 +29,13 @@ fn on_disk(lack: Lack, work: impl FnOnce(&Path)) {
 }
 
 #[test]
-fn every_command_that_writes_works_without_hard_links_and_without_a_rename_that_replaces_nothing() {
-    for links in [Links::Eperm, Links::Eio] {
-        on_disk(Lack::Names(links), |disk| {
+fn every_command_that_writes_works_without_hard_links_a_rename_that_replaces_nothing_and_random_writes() {
+    for lack in [Lack::Names(Links::Eperm), Lack::Names(Links::Eio), Lack::RandomWrites] {
+        on_disk(lack, |disk| {
             let (home, repository) = (Home::new(), disk.join("photos"));
             let does = |arguments: &[&str]| {
                 let (code, said) = shoebox(&repository, arguments);
-                assert_eq!(code, 0, "{links:?}, {arguments:?}: {said}");
+                assert_eq!(code, 0, "{lack:?}, {arguments:?}: {said}");
                 said
             };
             does(&["init"]);
@@ -54,6 +57,9 @@ fn every_command_that_writes_works_without_hard_links_and_without_a_rename_that_
             does(&["repair", "--apply"]);
             does(&["repair", "catalog"]);
             does(&["check", "--read-data"]);
+            std::fs::create_dir(disk.join("emitted")).unwrap();
+            does(&["restore-database", "--emit", disk.join("emitted").to_str().unwrap()]);
+            assert_eq!(std::fs::read_dir(disk.join("emitted")).unwrap().count(), 1);
             let back = disk.join("back");
             does(&["restore", "--all", "--to", back.to_str().unwrap()]);
             assert_eq!(std::fs::read(back.join(format!("upload/{ANN}/1.jpg"))).unwrap(), b"photo 1");

@@ -47,6 +47,8 @@ pub enum Lack {
     Names(Links),
     /// No rename either: nothing can be published.
     Renames,
+    /// No names as above, and a file is written from front to back or not at all, and not read by whoever writes it (rclone).
+    RandomWrites,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,6 +194,13 @@ impl Change {
 
 struct Served(Arc<Mutex<State>>);
 
+/// The handle of whoever may write.
+const WRITER: FileHandle = FileHandle(1);
+
+fn handle(flags: i32) -> FileHandle {
+    if flags & libc::O_ACCMODE == libc::O_RDONLY { FileHandle(0) } else { WRITER }
+}
+
 const TTL: Duration = Duration::from_secs(3600);
 
 impl Served {
@@ -248,6 +257,10 @@ impl Filesystem for Served {
     ) {
         let mut state = self.state();
         let mut changed = Ok(());
+        let now = state.attr(ino.0).map_or(0, |attr| attr.size);
+        if size.is_some_and(|size| size > 0 && size != now) && state.lack == Lack::RandomWrites {
+            return reply.error(Errno::EIO);
+        }
         if let Some(size) = size {
             changed = state.change(Change::Resize { node: ino.0, size }, request.pid());
         }
@@ -285,7 +298,9 @@ impl Filesystem for Served {
     ) {
         let mut state = self.state();
         match state.lack {
-            Lack::Names(_) | Lack::Renames if !flags.is_empty() => return reply.error(Errno::EINVAL),
+            Lack::Names(_) | Lack::Renames | Lack::RandomWrites if !flags.is_empty() => {
+                return reply.error(Errno::EINVAL);
+            }
             Lack::Renames => return reply.error(Errno::EIO),
             _ => {}
         }
@@ -299,25 +314,28 @@ impl Filesystem for Served {
     }
 
     fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
-        let is_eio = matches!(self.state().lack, Lack::Names(Links::Eio));
+        let is_eio = matches!(self.state().lack, Lack::Names(Links::Eio) | Lack::RandomWrites);
         reply.error(if is_eio { Errno::EIO } else { Errno::EPERM });
     }
 
-    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        reply.opened(FileHandle(0), FopenFlags::empty());
+    fn open(&self, _: &Request, _: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        reply.opened(handle(flags.0), FopenFlags::empty());
     }
 
     fn read(
         &self,
         _: &Request,
         ino: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         offset: u64,
         size: u32,
         _: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        if handle == WRITER && self.state().lack == Lack::RandomWrites {
+            return reply.error(Errno::EPERM);
+        }
         match self.state().disk.node(ino.0).map(|node| &node.body) {
             Some(Body::File(bytes)) => {
                 let begin = bytes.len().min(offset as usize);
@@ -340,6 +358,9 @@ impl Filesystem for Served {
         reply: ReplyWrite,
     ) {
         let mut state = self.state();
+        if state.lack == Lack::RandomWrites && !state.attr(ino.0).is_ok_and(|attr| attr.size == offset) {
+            return reply.error(Errno::EIO);
+        }
         let fits = state.fits(data.len());
         let change = Change::Write { node: ino.0, offset, bytes: Arc::new(data[..fits].to_vec()) };
         if fits < data.len() {
@@ -389,11 +410,11 @@ impl Filesystem for Served {
         name: &OsStr,
         mode: u32,
         umask: u32,
-        _: i32,
+        flags: i32,
         reply: ReplyCreate,
     ) {
         match self.state().create(parent.0, name, mode & !umask, false, request.pid()) {
-            Ok(attr) => reply.created(&TTL, &attr, Generation(0), FileHandle(0), FopenFlags::empty()),
+            Ok(attr) => reply.created(&TTL, &attr, Generation(0), handle(flags), FopenFlags::empty()),
             Err(errno) => reply.error(errno),
         }
     }
