@@ -359,16 +359,16 @@ impl Repository {
         let note = Note { time: Timestamp::now(), host: Repository::host(), what };
         let json = serde_json::to_vec_pretty(&note).map_err(|error| unwritten().caused_by(error))?;
         let begin = format!("notes/{}-{kind}", SnapshotId::at(note.time));
+        let mut last = unwritten();
         for number in 1..NAMES {
             let name = if number == 1 { format!("{begin}.json") } else { format!("{begin}-{number}.json") };
             match store::write_all(&**self.store(), &name, &json) {
-                Err(error) if error.kind() == Kind::Exists => {}
-                // A writer that began just now cleared its draft away.
-                Err(error) if error.kind() == Kind::NotFound && number == 1 => {}
+                // Each writer that begins clears the drafts away that it finds, this note's too.
+                Err(error) if matches!(error.kind(), Kind::Exists | Kind::NotFound) => last = error,
                 done => return done.map(|()| name),
             }
         }
-        Err(unwritten())
+        Err(last)
     }
 
     /// Forgets the note called `name`.
