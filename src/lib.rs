@@ -1,6 +1,7 @@
 //! shoebox keeps backups of an Immich photo library that open like a folder.
 //!
-//! The rooms, by floor; a room uses only rooms on lower floors (`tests/program/layers.rs` holds it):
+//! The rooms, by floor; a room uses only rooms on lower floors (`tests/program/layers.rs` holds
+//! it):
 //!
 //! ```text
 //! 6  main.rs · cli/          one file a subcommand: flags in, a task, words out
@@ -13,10 +14,6 @@
 //! ```
 //!
 //! `ARCHITECTURE.md` follows a photo, a read, a dump, a setting and a night through them.
-
-#![forbid(unsafe_op_in_unsafe_fn)]
-// The documentation is for those who work on it: `cargo doc --document-private-items`.
-#![allow(rustdoc::private_intra_doc_links)]
 
 pub mod archive;
 pub mod base;

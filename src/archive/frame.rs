@@ -1,7 +1,7 @@
 //! zstd frames: what shrinks is stored in them, one frame a segment or chunk.
 //!
-//! The sizes of plain data are always known beforehand, so a crafted frame cannot make the reader allocate more
-//! than the index promised and the format allows.
+//! The sizes of plain data are always known beforehand, so a crafted frame cannot make the reader
+//! allocate more than the index promised and the format allows.
 
 use std::cell::RefCell;
 
@@ -64,7 +64,10 @@ pub fn decompress_patch(frame: &[u8], prefix: &[u8], size: usize) -> Result<Vec<
 }
 
 fn reset(context: &mut CCtx<'static>) -> Result<()> {
-    context.reset(ResetDirective::SessionAndParameters).map(drop).map_err(|code| failed("compressing", code))
+    context
+        .reset(ResetDirective::SessionAndParameters)
+        .map(drop)
+        .map_err(|code| failed("compressing", code))
 }
 
 fn set(context: &mut CCtx<'_>, parameter: CParameter) -> Result<()> {
@@ -108,7 +111,8 @@ mod tests {
 
     #[test]
     fn a_patch_needs_its_prefix() {
-        let old: Vec<u8> = (0..3_000_000u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let old: Vec<u8> =
+            (0..3_000_000u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         let mut new = old[1000..].to_vec();
         new[2_000_000] ^= 0x55;
         let patch = compress_patch(&new, &old).unwrap();

@@ -1,6 +1,8 @@
 //! Hashing contents: BLAKE3, its segments and SHA-1 in one pass.
 
-use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
+use blake3::hazmat::{
+    ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root,
+};
 use sha1::Digest;
 
 use super::SEGMENT;
@@ -30,7 +32,13 @@ pub struct Hasher {
 
 impl Default for Hasher {
     fn default() -> Self {
-        Hasher { sha1: sha1::Sha1::new(), segment: blake3::Hasher::new(), filled: 0, done: Vec::new(), size: 0 }
+        Hasher {
+            sha1: sha1::Sha1::new(),
+            segment: blake3::Hasher::new(),
+            filled: 0,
+            done: Vec::new(),
+            size: 0,
+        }
     }
 }
 
@@ -93,7 +101,9 @@ pub fn tree_matches(tree: &[u8], hash: Hash) -> bool {
 
 /// True when `bytes` are segment `index` of the content whose verified tree is `tree`.
 pub fn segment_matches(tree: &[u8], index: u64, bytes: &[u8]) -> bool {
-    let Some(expected) = usize::try_from(index).ok().and_then(|index| tree.chunks_exact(32).nth(index)) else {
+    let Some(expected) =
+        usize::try_from(index).ok().and_then(|index| tree.chunks_exact(32).nth(index))
+    else {
         return false;
     };
     let mut hasher = blake3::Hasher::new();
@@ -103,11 +113,13 @@ pub fn segment_matches(tree: &[u8], index: u64, bytes: &[u8]) -> bool {
 }
 
 fn values(tree: &[u8]) -> Vec<ChainingValue> {
-    tree.chunks_exact(32).map(|value| value.try_into().expect("holds because chunks_exact gives 32 bytes")).collect()
+    tree.chunks_exact(32)
+        .map(|value| value.try_into().expect("holds because chunks_exact gives 32 bytes"))
+        .collect()
 }
 
-/// The hash that two or more segments make. Source: the BLAKE3 paper, section 2.1: the left subtree is the largest
-/// power of two that leaves something for the right one.
+/// The hash that two or more segments make. Source: the BLAKE3 paper, section 2.1: the left subtree
+/// is the largest power of two that leaves something for the right one.
 fn root(segments: &[ChainingValue]) -> Hash {
     let (left, right) = halves(segments);
     Hash(*merge_subtrees_root(&subtree(left), &subtree(right), Mode::Hash).as_bytes())
@@ -137,16 +149,27 @@ mod tests {
 
     #[test]
     fn the_tree_of_segments_has_the_ordinary_hash() {
-        for len in
-            [0, 1, SEGMENT - 1, SEGMENT, SEGMENT + 1, 2 * SEGMENT, 2 * SEGMENT + 1, 3 * SEGMENT, 5 * SEGMENT + 77]
-        {
+        for len in [
+            0,
+            1,
+            SEGMENT - 1,
+            SEGMENT,
+            SEGMENT + 1,
+            2 * SEGMENT,
+            2 * SEGMENT + 1,
+            3 * SEGMENT,
+            5 * SEGMENT + 77,
+        ] {
             let data = bytes(len);
             let mut hasher = Hasher::default();
             data.chunks(300_007).for_each(|piece| hasher.update(piece));
             let digests = hasher.finish();
             assert_eq!(digests.hash, hash(&data), "{len}");
             assert_eq!(digests.sha1.0, <[u8; 20]>::from(sha1::Sha1::digest(&data)));
-            assert_eq!(digests.tree.len(), if len > SEGMENT { len.div_ceil(SEGMENT) * 32 } else { 0 });
+            assert_eq!(
+                digests.tree.len(),
+                if len > SEGMENT { len.div_ceil(SEGMENT) * 32 } else { 0 }
+            );
             if len > SEGMENT {
                 assert!(tree_matches(&digests.tree, digests.hash));
             }
@@ -158,8 +181,11 @@ mod tests {
         let mut data = bytes(3 * SEGMENT + 5);
         let digests = digest(&data);
         data[SEGMENT + 9] ^= 1;
-        let good: Vec<bool> =
-            data.chunks(SEGMENT).enumerate().map(|(i, s)| segment_matches(&digests.tree, i as u64, s)).collect();
+        let good: Vec<bool> = data
+            .chunks(SEGMENT)
+            .enumerate()
+            .map(|(i, s)| segment_matches(&digests.tree, i as u64, s))
+            .collect();
         assert_eq!(good, [true, false, true, true]);
         assert!(!segment_matches(&digests.tree, 4, b"x"));
     }

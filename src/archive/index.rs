@@ -13,10 +13,11 @@ pub const INDEX_NAME: &str = ".shoebox/index.jsonl.zst";
 pub const TAIL_NAME: &str = ".shoebox/tail";
 /// Bytes of the tail's data.
 pub const TAIL_LEN: u64 = 512;
-/// Where the tail's data begins, counted from the end of the archive: its block and the two blocks that end a tar.
+/// Where the tail's data begins, counted from the end of the archive: its block and the two blocks
+/// that end a tar.
 pub const TAIL_FROM_END: u64 = TAIL_LEN + 1024;
-/// No index is larger, compressed or plain: a crafted archive cannot exhaust memory. Of an archive full of empty files it would
-/// be 100 MB, of a file of a terabyte 75 MB.
+/// No index is larger, compressed or plain: a crafted archive cannot exhaust memory. Of an archive
+/// full of empty files it would be 100 MB, of a file of a terabyte 75 MB.
 const MAX_INDEX: u64 = 256 << 20;
 
 /// An index as the bytes of its member.
@@ -27,7 +28,11 @@ pub fn encode(lines: &[IndexLine]) -> Result<Encoded> {
             .map_err(|error| Error::new(Kind::Io, "writing an archive's index").caused_by(error))?;
         plain.push(b'\n');
     }
-    Ok(Encoded { hash: hasher::hash(&plain), size: plain.len() as u64, frame: frame::compress(&plain)? })
+    Ok(Encoded {
+        hash: hasher::hash(&plain),
+        size: plain.len() as u64,
+        frame: frame::compress(&plain)?,
+    })
 }
 
 /// An index, ready to be written.
@@ -59,8 +64,11 @@ impl Tail {
     pub fn encode(&self) -> Vec<u8> {
         let mut text = format!("shoebox archive {FORMAT_VERSION}\n");
         let Tail { offset, stored, size, hash } = self;
-        write!(text, "index-offset {offset}\nindex-stored {stored}\nindex-size {size}\nindex-blake3 {hash}\n")
-            .expect("holds because writing to a String does not fail");
+        write!(
+            text,
+            "index-offset {offset}\nindex-stored {stored}\nindex-size {size}\nindex-blake3 {hash}\n"
+        )
+        .expect("holds because writing to a String does not fail");
         let mut bytes = text.into_bytes();
         bytes.resize(TAIL_LEN as usize, b'\n');
         bytes
@@ -70,13 +78,22 @@ impl Tail {
     pub fn decode(bytes: &[u8]) -> Result<Tail> {
         let text = std::str::from_utf8(bytes).map_err(|_| not_a_tail())?;
         let mut fields = text.lines();
-        let version = fields.next().and_then(|line| line.strip_prefix("shoebox archive ")).ok_or_else(not_a_tail)?;
+        let version = fields
+            .next()
+            .and_then(|line| line.strip_prefix("shoebox archive "))
+            .ok_or_else(not_a_tail)?;
         if version.parse::<u32>().map_err(|_| not_a_tail())? > FORMAT_VERSION {
-            return Err(Error::new(Kind::Unsupported, format_args!("the archive is of format {version}"))
-                .hint("a newer shoebox wrote it; use that version to read it"));
+            return Err(Error::new(
+                Kind::Unsupported,
+                format_args!("the archive is of format {version}"),
+            )
+            .hint("a newer shoebox wrote it; use that version to read it"));
         }
         let mut field = |name: &str| {
-            fields.next().and_then(|line| line.strip_prefix(name)?.strip_prefix(' ')).ok_or_else(not_a_tail)
+            fields
+                .next()
+                .and_then(|line| line.strip_prefix(name)?.strip_prefix(' '))
+                .ok_or_else(not_a_tail)
         };
         let number = |text: &str| text.parse::<u64>().map_err(|_| not_a_tail());
         Ok(Tail {
@@ -94,8 +111,8 @@ impl Tail {
             && self.offset.checked_add(self.stored).is_some_and(|end| end <= len)
     }
 
-    /// The lines of the index whose frame is `frame`. `Damaged` when it is not the one that the tail names, or a
-    /// line points outside the archive.
+    /// The lines of the index whose frame is `frame`. `Damaged` when it is not the one that the
+    /// tail names, or a line points outside the archive.
     pub fn lines(&self, frame: &[u8]) -> Result<Vec<IndexLine>> {
         let plain = frame::decompress(frame, self.size as usize)?;
         if hasher::hash(&plain) != self.hash {
@@ -107,14 +124,17 @@ impl Tail {
         let mut end = 0;
         for line in &lines {
             end = self.end_of(line, end).ok_or_else(|| {
-                Error::damaged("an archive's index points outside the archive, or twice to one place")
+                Error::damaged(
+                    "an archive's index points outside the archive, or twice to one place",
+                )
             })?;
         }
         Ok(lines)
     }
 
-    /// Where the member of `line` ends, if it has a place of its own behind the one that ends at `before`, and its numbers
-    /// agree: so an index has no more lines than its archive has room for members.
+    /// Where the member of `line` ends, if it has a place of its own behind the one that ends at
+    /// `before`, and its numbers agree: so an index has no more lines than its archive has room for
+    /// members.
     fn end_of(&self, line: &IndexLine, before: u64) -> Option<u64> {
         let (offset, stored) = line.place();
         let end = offset.checked_add(stored).filter(|end| *end <= self.offset)?;
@@ -125,7 +145,9 @@ impl Tail {
 /// True when the line's own numbers agree: what a reader relies on before it allocates.
 fn is_consistent(line: &IndexLine) -> bool {
     match line {
-        IndexLine::Chunk(line) => line.size <= super::MAX_CHUNK && line.keys.len() <= super::MAX_KEYS,
+        IndexLine::Chunk(line) => {
+            line.size <= super::MAX_CHUNK && line.keys.len() <= super::MAX_KEYS
+        }
         IndexLine::Content(line) => {
             let segments = line.size.div_ceil(SEGMENT as u64);
             let tree = if segments > 1 { segments * 32 } else { 0 };
@@ -180,10 +202,20 @@ mod tests {
 
     #[test]
     fn a_line_that_points_outside_is_damage() {
-        let line =
-            IndexLine::Chunk(ChunkLine { chunk: hasher::hash(b"x"), size: 1, offset: 900, stored: 200, keys: vec![] });
+        let line = IndexLine::Chunk(ChunkLine {
+            chunk: hasher::hash(b"x"),
+            size: 1,
+            offset: 900,
+            stored: 200,
+            keys: vec![],
+        });
         let encoded = encode(&[line]).unwrap();
-        let tail = Tail { offset: 1024, stored: encoded.frame.len() as u64, size: encoded.size, hash: encoded.hash };
+        let tail = Tail {
+            offset: 1024,
+            stored: encoded.frame.len() as u64,
+            size: encoded.size,
+            hash: encoded.hash,
+        };
         assert_eq!(tail.lines(&encoded.frame).unwrap_err().kind(), Kind::Damaged);
         let roomy = Tail { offset: 1100, ..tail };
         assert_eq!(roomy.lines(&encoded.frame).unwrap().len(), 1);

@@ -33,8 +33,9 @@ impl<'a> MemberHeader<'a> {
         MemberHeader { name: name.as_bytes(), mtime: 0, mode: 0o600, uid: 0, gid: 0 }
     }
 
-    /// The blocks before `size` bytes of data. The length depends on the name and the time only when `wide` is set
-    /// or the size fits ustar, so a header can be written again in the same place when the size is known.
+    /// The blocks before `size` bytes of data. The length depends on the name and the time only
+    /// when `wide` is set or the size fits ustar, so a header can be written again in the same
+    /// place when the size is known.
     pub fn blocks(&self, size: u64, wide: bool) -> Result<Vec<u8>> {
         let seconds = self.mtime.div_euclid(1_000_000_000);
         let mut header = Header::new_ustar();
@@ -60,7 +61,9 @@ impl<'a> MemberHeader<'a> {
             }
             records.push(("path", self.name.to_vec()));
         }
-        if self.mtime % 1_000_000_000 != 0 || !(0..=USTAR_TIME_MAX).contains(&self.mtime.div_euclid(1_000_000_000)) {
+        if self.mtime % 1_000_000_000 != 0
+            || !(0..=USTAR_TIME_MAX).contains(&self.mtime.div_euclid(1_000_000_000))
+        {
             records.push(("mtime", seconds(self.mtime).into_bytes()));
         }
         if wide {
@@ -112,7 +115,8 @@ pub struct FoundHeader {
 }
 
 impl FoundHeader {
-    /// What a ustar block says; `None` when it is no header of a member as shoebox writes them, or its checksum is wrong.
+    /// What a ustar block says; `None` when it is no header of a member as shoebox writes them, or
+    /// its checksum is wrong.
     pub fn of_block(block: &[u8]) -> Option<FoundHeader> {
         let header = Header::from_byte_slice(block.get(..BLOCK as usize)?);
         let kind = header.entry_type();
@@ -124,7 +128,15 @@ impl FoundHeader {
         if kind == EntryType::XHeader {
             // Of a pax header only the size says something.
             let size = header.size().ok()?;
-            return Some(FoundHeader { name: vec![], mtime: 0, mode: 0, uid: 0, gid: 0, size, is_extension: true });
+            return Some(FoundHeader {
+                name: vec![],
+                mtime: 0,
+                mode: 0,
+                uid: 0,
+                gid: 0,
+                size,
+                is_extension: true,
+            });
         }
         Some(FoundHeader {
             name: name[..memchr::memchr(0, name).unwrap_or(name.len())].to_vec(),
@@ -154,13 +166,17 @@ impl FoundHeader {
     }
 }
 
-/// The sum of a header's bytes, its own field taken as spaces. POSIX.1-2017, pax, "ustar Interchange Format".
+/// The sum of a header's bytes, its own field taken as spaces. POSIX.1-2017, pax, "ustar
+/// Interchange Format".
 fn checksum(block: &[u8]) -> u32 {
     let bytes = block.iter().take(BLOCK as usize).enumerate();
-    bytes.map(|(at, byte)| if (148..156).contains(&at) { u32::from(b' ') } else { u32::from(*byte) }).sum()
+    bytes
+        .map(|(at, byte)| if (148..156).contains(&at) { u32::from(b' ') } else { u32::from(*byte) })
+        .sum()
 }
 
-/// The records of a pax header: each is its own length, a space, key `=` value and a line feed. Values may hold any bytes.
+/// The records of a pax header: each is its own length, a space, key `=` value and a line feed.
+/// Values may hold any bytes.
 fn pax_records(mut data: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let mut records = Vec::new();
     while !data.is_empty() {
@@ -179,7 +195,11 @@ fn nanos(text: &str) -> Option<i64> {
     let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
     let (seconds, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let fraction: String = fraction.chars().chain("000000000".chars()).take(9).collect();
-    let nanos = seconds.parse::<i64>().ok()?.checked_mul(1_000_000_000)?.checked_add(fraction.parse().ok()?)?;
+    let nanos = seconds
+        .parse::<i64>()
+        .ok()?
+        .checked_mul(1_000_000_000)?
+        .checked_add(fraction.parse().ok()?)?;
     Some(sign * nanos)
 }
 
@@ -209,8 +229,10 @@ mod tests {
     #[test]
     fn a_header_can_be_written_again_with_another_size() {
         let name = "n".repeat(300);
-        let header = MemberHeader { name: name.as_bytes(), mtime: 1, mode: 0o644, uid: 1 << 30, gid: 0 };
-        let lens: Vec<_> = [0, 1 << 20, 1 << 40].map(|size| header.blocks(size, true).unwrap().len()).into();
+        let header =
+            MemberHeader { name: name.as_bytes(), mtime: 1, mode: 0o644, uid: 1 << 30, gid: 0 };
+        let lens: Vec<_> =
+            [0, 1 << 20, 1 << 40].map(|size| header.blocks(size, true).unwrap().len()).into();
         assert_eq!(lens, [lens[0]; 3]);
         assert_eq!(lens[0] % 512, 0);
     }
@@ -235,7 +257,10 @@ mod tests {
             if first.is_extension {
                 found.extend(&blocks[512..512 + first.size as usize]).unwrap();
             }
-            assert_eq!(found, FoundHeader { name, mtime, mode: 0o640, uid, gid: 5, size, is_extension: false });
+            assert_eq!(
+                found,
+                FoundHeader { name, mtime, mode: 0o640, uid, gid: 5, size, is_extension: false }
+            );
         }
     }
 
@@ -259,7 +284,9 @@ mod tests {
         let record = |header: MemberHeader<'_>, size, key: &str| {
             let blocks = header.blocks(size, false).unwrap();
             let text = String::from_utf8_lossy(&blocks[..blocks.len() - 512]).into_owned();
-            text.lines().find_map(|line| line.split_once(&format!(" {key}=")).map(|(_, value)| value.to_owned()))
+            text.lines().find_map(|line| {
+                line.split_once(&format!(" {key}=")).map(|(_, value)| value.to_owned())
+            })
         };
         assert_eq!(plain.blocks(8 << 30, false).unwrap().len(), 3 * 512);
         assert_eq!(plain.blocks((8 << 30) - 1, false).unwrap().len(), 512);

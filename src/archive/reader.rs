@@ -1,4 +1,5 @@
-//! Reading archives: the index from the end, and single segments and chunks from the middle, each verified.
+//! Reading archives: the index from the end, and single segments and chunks from the middle, each
+//! verified.
 
 use super::index::{TAIL_FROM_END, TAIL_LEN, Tail};
 use super::member::{BLOCK, FoundHeader};
@@ -15,16 +16,20 @@ pub struct ArchiveReader {
 }
 
 impl ArchiveReader {
-    /// Reads the tail. `Damaged` when there is none: the archive was cut short, or it is none of ours.
+    /// Reads the tail. `Damaged` when there is none: the archive was cut short, or it is none of
+    /// ours.
     pub fn open(object: Box<dyn Object>) -> Result<Self> {
         let size = object.size();
-        let at = size.checked_sub(TAIL_FROM_END).ok_or_else(|| Error::damaged("the archive is too short to be one"))?;
+        let at = size
+            .checked_sub(TAIL_FROM_END)
+            .ok_or_else(|| Error::damaged("the archive is too short to be one"))?;
         let mut bytes = [0; TAIL_LEN as usize];
         object.read_at(at, &mut bytes)?;
         let tail = Tail::decode(&bytes)?;
-        match tail.fits(size) {
-            true => Ok(ArchiveReader { object, tail }),
-            false => Err(Error::damaged("the archive's tail points outside it")),
+        if tail.fits(size) {
+            Ok(ArchiveReader { object, tail })
+        } else {
+            Err(Error::damaged("the archive's tail points outside it"))
         }
     }
 
@@ -57,7 +62,10 @@ impl ArchiveReader {
 /// Where the stored bytes of segment `index` begin, and how many they are.
 fn stored_at(place: &ContentPlace, index: u64) -> Option<(u64, usize)> {
     match &place.frames {
-        None => Some((place.offset.checked_add(index.checked_mul(SEGMENT as u64)?)?, place.segment_len(index))),
+        None => Some((
+            place.offset.checked_add(index.checked_mul(SEGMENT as u64)?)?,
+            place.segment_len(index),
+        )),
         Some(frames) => {
             let at = usize::try_from(index).ok()?;
             let before: u64 = frames.get(..at)?.iter().map(|&len| u64::from(len)).sum();
@@ -67,14 +75,15 @@ fn stored_at(place: &ContentPlace, index: u64) -> Option<(u64, usize)> {
 }
 
 fn matches(place: &ContentPlace, index: u64, plain: &[u8]) -> bool {
-    match place.tree.is_empty() {
-        true => index == 0 && hasher::hash(plain) == place.hash,
-        false => hasher::segment_matches(&place.tree, index, plain),
+    if place.tree.is_empty() {
+        index == 0 && hasher::hash(plain) == place.hash
+    } else {
+        hasher::segment_matches(&place.tree, index, plain)
     }
 }
 
-/// The plain bytes of segment `index` of the content at `place`, verified. `Damaged` when they are not what was
-/// written, whatever the reason.
+/// The plain bytes of segment `index` of the content at `place`, verified. `Damaged` when they are
+/// not what was written, whatever the reason.
 pub fn read_segment(object: &dyn Object, place: &ContentPlace, index: u64) -> Result<Vec<u8>> {
     let (stored, plain) = stored_segment(object, place, index)?;
     Ok(plain.unwrap_or(stored))
@@ -95,25 +104,33 @@ pub(super) fn stored_segment(
     object.read_at(offset, &mut bytes)?;
     let plain = match place.frames {
         None => None,
-        Some(_) => {
-            Some(frame::decompress(&bytes, place.segment_len(index)).map_err(|error| damaged().caused_by(error))?)
-        }
+        Some(_) => Some(
+            frame::decompress(&bytes, place.segment_len(index))
+                .map_err(|error| damaged().caused_by(error))?,
+        ),
     };
-    match matches(place, index, plain.as_deref().unwrap_or(&bytes)) {
-        true => Ok((bytes, plain)),
-        false => Err(damaged()),
+    if matches(place, index, plain.as_deref().unwrap_or(&bytes)) {
+        Ok((bytes, plain))
+    } else {
+        Err(damaged())
     }
 }
 
-/// The plain bytes of the chunk at `place`, verified; `prefix` is what its key chunks make, empty for a key chunk.
+/// The plain bytes of the chunk at `place`, verified; `prefix` is what its key chunks make, empty
+/// for a key chunk.
 pub fn read_chunk(object: &dyn Object, place: &ChunkPlace, prefix: &[u8]) -> Result<Vec<u8>> {
     Ok(stored_chunk(object, place, prefix)?.1)
 }
 
 /// The frame of the chunk at `place` and its plain bytes, verified.
-pub(super) fn stored_chunk(object: &dyn Object, place: &ChunkPlace, prefix: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
+pub(super) fn stored_chunk(
+    object: &dyn Object,
+    place: &ChunkPlace,
+    prefix: &[u8],
+) -> Result<(Vec<u8>, Vec<u8>)> {
     let damaged = || Error::damaged(format_args!("chunk {}", place.hash));
-    if place.size > MAX_CHUNK || place.stored > zstd_safe::compress_bound(MAX_CHUNK as usize) as u64 {
+    if place.size > MAX_CHUNK || place.stored > zstd_safe::compress_bound(MAX_CHUNK as usize) as u64
+    {
         return Err(damaged());
     }
     let mut bytes = vec![0; place.stored as usize];
@@ -138,7 +155,11 @@ pub(super) fn header_before(object: &dyn Object, offset: u64) -> Option<FoundHea
     let mut found = FoundHeader::of_block(&blocks[own..]).filter(|found| !found.is_extension)?;
     // A pax header in front of it ends where it begins.
     for at in (0..own).step_by(BLOCK as usize).rev() {
-        let Some(before) = FoundHeader::of_block(&blocks[at..]).filter(|before| before.is_extension) else { continue };
+        let Some(before) =
+            FoundHeader::of_block(&blocks[at..]).filter(|before| before.is_extension)
+        else {
+            continue;
+        };
         let data = at + BLOCK as usize;
         if before.size.next_multiple_of(BLOCK) == (own - data) as u64 {
             found.extend(&blocks[data..data + before.size as usize])?;

@@ -1,10 +1,12 @@
 //! Finding the members of an archive whose index is lost: by their tar headers, past any damage.
 //!
-//! A block that is no header is passed over, so after damage the next member with a right checksum is found again. Nothing
-//! found here is believed until its bytes hash to a name that is known from elsewhere.
+//! A block that is no header is passed over, so after damage the next member with a right checksum
+//! is found again. Nothing found here is believed until its bytes hash to a name that is known from
+//! elsewhere.
 //!
-//! Limits: a member whose header is damaged is not found. A content may itself be a tar: of what looks like members inside
-//! it nothing is lost, since the scan only jumps over data that end where another header, or zeros, begin.
+//! Limits: a member whose header is damaged is not found. A content may itself be a tar: of what
+//! looks like members inside it nothing is lost, since the scan only jumps over data that end where
+//! another header, or zeros, begin.
 
 use super::index::{INDEX_NAME, TAIL_NAME};
 use super::member::{BLOCK, FoundHeader};
@@ -40,7 +42,8 @@ pub fn scan(object: &dyn Object) -> Result<Vec<Member>> {
             Some(end) => end,
             None => member.offset,
         };
-        if member.header.name != INDEX_NAME.as_bytes() && member.header.name != TAIL_NAME.as_bytes() {
+        if member.header.name != INDEX_NAME.as_bytes() && member.header.name != TAIL_NAME.as_bytes()
+        {
             members.push(member);
         }
     }
@@ -54,7 +57,9 @@ fn next_header(object: &dyn Object, mut at: u64) -> Result<Option<(FoundHeader, 
         let mut window = vec![0; len as usize];
         object.read_at(at, &mut window)?;
         let blocks = window.chunks_exact(BLOCK as usize).enumerate();
-        let mut found = blocks.filter_map(|(index, block)| Some((FoundHeader::of_block(block)?, index as u64 * BLOCK)));
+        let mut found = blocks.filter_map(|(index, block)| {
+            Some((FoundHeader::of_block(block)?, index as u64 * BLOCK))
+        });
         if let Some((found, offset)) = found.next() {
             return Ok(Some((found, at + offset)));
         }
@@ -75,16 +80,21 @@ fn member_at(object: &dyn Object, found: FoundHeader, start: u64) -> Result<Opti
     let mut bytes = vec![0; (own + BLOCK - start - BLOCK) as usize];
     object.read_at(start + BLOCK, &mut bytes)?;
     let (records, header) = bytes.split_at(bytes.len() - BLOCK as usize);
-    let header = FoundHeader::of_block(header).filter(|header| !header.is_extension).and_then(|mut header| {
-        header.extend(&records[..found.size as usize])?;
-        Some(header)
-    });
+    let header = FoundHeader::of_block(header).filter(|header| !header.is_extension).and_then(
+        |mut header| {
+            header.extend(&records[..found.size as usize])?;
+            Some(header)
+        },
+    );
     Ok(header.map(|header| Member { header, offset: own + BLOCK }))
 }
 
-/// Where the member ends, if what follows there is a header, the end of the tar or the end of the object.
+/// Where the member ends, if what follows there is a header, the end of the tar or the end of the
+/// object.
 fn end_of(object: &dyn Object, member: &Member) -> Result<Option<u64>> {
-    let Some(end) = member.offset.checked_add(member.header.size.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX))
+    let Some(end) = member
+        .offset
+        .checked_add(member.header.size.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX))
     else {
         return Ok(None);
     };
@@ -100,8 +110,13 @@ fn end_of(object: &dyn Object, member: &Member) -> Result<Option<u64>> {
     Ok(is_end.then_some(end))
 }
 
-/// The content that `member` is, if its plain bytes have a name that is `wanted`: taken as they are, or as zstd frames.
-pub fn content(object: &dyn Object, member: &Member, wanted: &dyn Fn(Hash) -> bool) -> Result<Option<ContentLine>> {
+/// The content that `member` is, if its plain bytes have a name that is `wanted`: taken as they
+/// are, or as zstd frames.
+pub fn content(
+    object: &dyn Object,
+    member: &Member,
+    wanted: &dyn Fn(Hash) -> bool,
+) -> Result<Option<ContentLine>> {
     if member.offset.checked_add(member.header.size).is_none_or(|end| end > object.size()) {
         return Ok(None);
     }
@@ -130,7 +145,12 @@ pub fn content_line(sha1: Sha1, place: &ContentPlace, path: FilePath, mtime: i64
     ContentLine { content: hash, sha1, size, offset, stored, frames, tree, path, mtime }
 }
 
-fn line(member: &Member, name: &[u8], digests: Digests, frames: Option<Vec<u32>>) -> Option<ContentLine> {
+fn line(
+    member: &Member,
+    name: &[u8],
+    digests: Digests,
+    frames: Option<Vec<u32>>,
+) -> Option<ContentLine> {
     Some(ContentLine {
         content: digests.hash,
         sha1: digests.sha1,
@@ -156,7 +176,8 @@ fn plain(object: &dyn Object, member: &Member) -> Result<Digests> {
     Ok(hasher.finish())
 }
 
-/// The digests of what the frames of `member` hold, and their sizes; `None` when they are no frames of a segment each.
+/// The digests of what the frames of `member` hold, and their sizes; `None` when they are no frames
+/// of a segment each.
 fn framed(object: &dyn Object, member: &Member) -> Result<Option<(Digests, Vec<u32>)>> {
     let (mut hasher, mut frames, mut at) = (Hasher::default(), Vec::new(), 0);
     while at < member.header.size {
@@ -181,19 +202,25 @@ fn first_frame(bytes: &[u8], most: u64) -> Option<(usize, Vec<u8>)> {
     frame::decompress(frame, size as usize).ok().map(|plain| (len, plain))
 }
 
-/// The chunk that `member` says it is: its name and its plain size, not yet verified. `None` when it is no chunk.
+/// The chunk that `member` says it is: its name and its plain size, not yet verified. `None` when
+/// it is no chunk.
 pub fn chunk(object: &dyn Object, member: &Member) -> Result<Option<ChunkLine>> {
     let name = std::str::from_utf8(&member.header.name).unwrap_or_default();
-    let hash =
-        name.strip_prefix("chunks/").and_then(|name| name.strip_suffix(".zst")).and_then(|hash| hash.parse().ok());
-    let (Some(chunk), offset, stored) = (hash, member.offset, member.header.size) else { return Ok(None) };
+    let hash = name
+        .strip_prefix("chunks/")
+        .and_then(|name| name.strip_suffix(".zst"))
+        .and_then(|hash| hash.parse().ok());
+    let (Some(chunk), offset, stored) = (hash, member.offset, member.header.size) else {
+        return Ok(None);
+    };
     let is_inside = offset.checked_add(stored).is_some_and(|end| end <= object.size());
     if !is_inside || stored > zstd_safe::compress_bound(MAX_CHUNK as usize) as u64 {
         return Ok(None);
     }
     let mut frame = vec![0; stored as usize];
     object.read_at(offset, &mut frame)?;
-    let size = zstd_safe::get_frame_content_size(&frame).ok().flatten().filter(|size| *size <= MAX_CHUNK);
+    let size =
+        zstd_safe::get_frame_content_size(&frame).ok().flatten().filter(|size| *size <= MAX_CHUNK);
     Ok(size.map(|size| ChunkLine { chunk, size, offset, stored, keys: Vec::new() }))
 }
 
@@ -204,7 +231,8 @@ mod tests {
     use crate::archive::memory::Memory;
     use crate::archive::{ArchiveWriter, NewContent, Stored};
 
-    /// An archive of three photos, a compressible file and a chunk; its bytes, and the hashes in order.
+    /// An archive of three photos, a compressible file and a chunk; its bytes, and the hashes in
+    /// order.
     fn archive() -> (Vec<u8>, Vec<Hash>) {
         let memory = Memory::default();
         let mut writer = ArchiveWriter::new(memory.draft());
@@ -214,8 +242,16 @@ mod tests {
             if number < 3 {
                 blake3::Hasher::new_derive_key(&number.to_string()).finalize_xof().fill(&mut plain);
             }
-            let path = FilePath::new(format!("upload/{}{number}", "n".repeat(60 * usize::from(number)))).unwrap();
-            let seen = NewContent { path: &path, mtime: 1_600_000_000_000_000_001, mode: 0o640, uid: 1, gid: 2 };
+            let path =
+                FilePath::new(format!("upload/{}{number}", "n".repeat(60 * usize::from(number))))
+                    .unwrap();
+            let seen = NewContent {
+                path: &path,
+                mtime: 1_600_000_000_000_000_001,
+                mode: 0o640,
+                uid: 1,
+                gid: 2,
+            };
             let digests = hasher::digest(&plain);
             hashes.push(digests.hash);
             writer.add_content(&seen, &digests, Stored::choose(&path, plain).unwrap()).unwrap();
@@ -236,7 +272,9 @@ mod tests {
         let members = scan(&*object).unwrap();
         let one = |member: &Member| match chunk(&*object, member).unwrap() {
             Some(line) => Some(number(line.chunk)),
-            None => content(&*object, member, &|hash| hashes.contains(&hash)).unwrap().map(|line| number(line.content)),
+            None => content(&*object, member, &|hash| hashes.contains(&hash))
+                .unwrap()
+                .map(|line| number(line.content)),
         };
         members.iter().filter_map(one).collect()
     }
@@ -271,7 +309,13 @@ mod tests {
     fn a_size_that_lies_hides_nothing() {
         let (bytes, hashes) = archive();
         let path = b"upload/0".as_slice();
-        let liar = super::super::member::MemberHeader { name: path, mtime: 0, mode: 0o600, uid: 0, gid: 0 };
+        let liar = super::super::member::MemberHeader {
+            name: path,
+            mtime: 0,
+            mode: 0o600,
+            uid: 0,
+            gid: 0,
+        };
         let mut lying = liar.blocks(90_000, false).unwrap();
         lying.extend(bytes);
         assert_eq!(found(&lying, &hashes), [0, 1, 2, 3, 4]);

@@ -1,9 +1,11 @@
-//! Verifying a whole archive: every byte of it, not only those that a reader of the catalog would come to.
+//! Verifying a whole archive: every byte of it, not only those that a reader of the catalog would
+//! come to.
 //!
-//! Always holds: an archive without a flaw is, byte for byte, one that the writer could have written from its index; its
-//! contents and chunks hash as they are called.
+//! Always holds: an archive without a flaw is, byte for byte, one that the writer could have
+//! written from its index; its contents and chunks hash as they are called.
 //!
-//! Limits: of an owner over 0o7777777, which stands in a pax record without a checksum, only the form is verified.
+//! Limits: of an owner over 0o7777777, which stands in a pax record without a checksum, only the
+//! form is verified.
 
 use super::index::{INDEX_NAME, TAIL_LEN, TAIL_NAME, Tail};
 use super::member::{BLOCK, MemberHeader, content_name, padding};
@@ -36,8 +38,13 @@ pub trait Helper {
     fn advance(&mut self, bytes: u64) -> bool;
 }
 
-/// Reads all of `archive`, whose index says `lines`. The flaws found; `None` when the helper stopped it.
-pub fn verify(archive: &ArchiveReader, lines: &[IndexLine], helper: &mut dyn Helper) -> Result<Option<Vec<Flaw>>> {
+/// Reads all of `archive`, whose index says `lines`. The flaws found; `None` when the helper
+/// stopped it.
+pub fn verify(
+    archive: &ArchiveReader,
+    lines: &[IndexLine],
+    helper: &mut dyn Helper,
+) -> Result<Option<Vec<Flaw>>> {
     let (object, mut flaws, mut at) = (archive.object(), Vec::new(), 0);
     for line in lines {
         let (offset, stored) = line.place();
@@ -61,7 +68,8 @@ pub fn verify(archive: &ArchiveReader, lines: &[IndexLine], helper: &mut dyn Hel
     Ok(Some(flaws))
 }
 
-/// True when the bytes from `at` to the data of `line` are the header that the writer writes for it.
+/// True when the bytes from `at` to the data of `line` are the header that the writer writes for
+/// it.
 fn has_header(object: &dyn Object, at: u64, line: &IndexLine) -> Result<bool> {
     let (offset, stored) = line.place();
     let Some(found) = header_before(object, offset) else { return Ok(false) };
@@ -69,11 +77,18 @@ fn has_header(object: &dyn Object, at: u64, line: &IndexLine) -> Result<bool> {
         return Ok(false);
     }
     let blocks = match line {
-        IndexLine::Chunk(line) => MemberHeader::own(&format!("chunks/{}.zst", line.chunk)).blocks(stored, false)?,
+        IndexLine::Chunk(line) => {
+            MemberHeader::own(&format!("chunks/{}.zst", line.chunk)).blocks(stored, false)?
+        }
         IndexLine::Content(line) => {
             let name = content_name(&line.path, line.frames.is_some());
-            let header =
-                MemberHeader { name: &name, mtime: line.mtime, mode: found.mode, uid: found.uid, gid: found.gid };
+            let header = MemberHeader {
+                name: &name,
+                mtime: line.mtime,
+                mode: found.mode,
+                uid: found.uid,
+                gid: found.gid,
+            };
             header.blocks(stored, line.frames.is_some() && line.size >= WIDE)?
         }
     };
@@ -83,7 +98,9 @@ fn has_header(object: &dyn Object, at: u64, line: &IndexLine) -> Result<bool> {
 /// False when the helper stopped it.
 fn verify_member(object: &dyn Object, line: &IndexLine, helper: &mut dyn Helper) -> Result<bool> {
     match line {
-        IndexLine::Content(line) => verify_content(object, line, &mut |bytes| helper.advance(bytes)),
+        IndexLine::Content(line) => {
+            verify_content(object, line, &mut |bytes| helper.advance(bytes))
+        }
         IndexLine::Chunk(line) => {
             let prefix = if line.keys.is_empty() { Vec::new() } else { helper.prefix(line)? };
             read_chunk(object, &line.into(), &prefix)?;
@@ -92,8 +109,13 @@ fn verify_member(object: &dyn Object, line: &IndexLine, helper: &mut dyn Helper)
     }
 }
 
-/// Reads the content that `line` says is in `object`. `advance` hears of stored bytes and may stop it: false then.
-pub fn verify_content(object: &dyn Object, line: &ContentLine, advance: &mut dyn FnMut(u64) -> bool) -> Result<bool> {
+/// Reads the content that `line` says is in `object`. `advance` hears of stored bytes and may stop
+/// it: false then.
+pub fn verify_content(
+    object: &dyn Object,
+    line: &ContentLine,
+    advance: &mut dyn FnMut(u64) -> bool,
+) -> Result<bool> {
     let place = ContentPlace::from(line);
     if !place.tree.is_empty() && !hasher::tree_matches(&place.tree, place.hash) {
         return Err(Error::damaged(format_args!("content {}", place.hash)));
@@ -107,7 +129,8 @@ pub fn verify_content(object: &dyn Object, line: &ContentLine, advance: &mut dyn
     Ok(true)
 }
 
-/// True when from `at` on there are the index's header, the index, the tail and the end of a tar, and nothing else.
+/// True when from `at` on there are the index's header, the index, the tail and the end of a tar,
+/// and nothing else.
 fn ends(object: &dyn Object, at: u64, tail: &Tail) -> Result<bool> {
     let header = MemberHeader::own(INDEX_NAME).blocks(tail.stored, false)?;
     let mut rest = vec![0; padding(tail.stored)];
@@ -115,7 +138,8 @@ fn ends(object: &dyn Object, at: u64, tail: &Tail) -> Result<bool> {
     rest.extend(tail.encode());
     rest.extend([0; 1024]);
     let after = tail.offset + tail.stored;
-    let is_whole = at + header.len() as u64 == tail.offset && after + rest.len() as u64 == object.size();
+    let is_whole =
+        at + header.len() as u64 == tail.offset && after + rest.len() as u64 == object.size();
     Ok(is_whole && is(object, at, &header)? && is(object, after, &rest)?)
 }
 

@@ -1,6 +1,7 @@
 //! Writing one archive.
 //!
-//! A member is in the index only when all of its bytes are in the draft; what fails on the way is taken back.
+//! A member is in the index only when all of its bytes are in the draft; what fails on the way is
+//! taken back.
 
 use super::index::{self, Tail};
 use super::member::{MemberHeader, content_name, may_be_compressed, padding};
@@ -25,7 +26,8 @@ pub struct NewContent<'a> {
     pub gid: u32,
 }
 
-/// A small content in the form that it will be stored in: the work that readers do before they take the writer.
+/// A small content in the form that it will be stored in: the work that readers do before they take
+/// the writer.
 #[derive(Debug)]
 pub enum Stored {
     /// As it is.
@@ -101,7 +103,12 @@ impl ArchiveWriter {
     }
 
     /// Adds a content whose bytes are at hand.
-    pub fn add_content(&mut self, seen: &NewContent<'_>, digests: &Digests, stored: Stored) -> Result<()> {
+    pub fn add_content(
+        &mut self,
+        seen: &NewContent<'_>,
+        digests: &Digests,
+        stored: Stored,
+    ) -> Result<()> {
         let (bytes, frames) = stored.parts();
         let name = content_name(seen.path, frames.is_some());
         let offset = self.add_member(&header(seen, &name), &bytes)?;
@@ -113,13 +120,25 @@ impl ArchiveWriter {
     pub fn add_chunk(&mut self, chunk: Hash, size: u64, frame: &[u8], keys: &[Hash]) -> Result<()> {
         let offset = self.add_member(&MemberHeader::own(&format!("chunks/{chunk}.zst")), frame)?;
         let stored = frame.len() as u64;
-        self.lines.push(IndexLine::Chunk(ChunkLine { chunk, size, offset, stored, keys: keys.to_vec() }));
+        self.lines.push(IndexLine::Chunk(ChunkLine {
+            chunk,
+            size,
+            offset,
+            stored,
+            keys: keys.to_vec(),
+        }));
         Ok(())
     }
 
-    /// Begins a content that is too large to be at hand whole: `size` plain bytes, of which `first` is the first
-    /// segment. Give it the segments in order, then [`LargeContent::finish`]; dropped before that, it leaves nothing.
-    pub fn large_content<'a>(&'a mut self, seen: NewContent<'a>, size: u64, first: &[u8]) -> Result<LargeContent<'a>> {
+    /// Begins a content that is too large to be at hand whole: `size` plain bytes, of which `first`
+    /// is the first segment. Give it the segments in order, then [`LargeContent::finish`]; dropped
+    /// before that, it leaves nothing.
+    pub fn large_content<'a>(
+        &'a mut self,
+        seen: NewContent<'a>,
+        size: u64,
+        first: &[u8],
+    ) -> Result<LargeContent<'a>> {
         let compressed = pays(seen.path, first, size)?;
         let name = content_name(seen.path, compressed);
         let start = self.draft.size();
@@ -139,9 +158,10 @@ impl ArchiveWriter {
         Ok(large)
     }
 
-    /// Adds a copy of the content that `line` says is in the archive `from`, as it is stored there: with its name, time, mode
-    /// and owner (those of a member whose header is damaged are 0600, 0 and 0). Each segment is verified before it is
-    /// written. `Damaged` when one is not what was written; nothing of it stays then.
+    /// Adds a copy of the content that `line` says is in the archive `from`, as it is stored there:
+    /// with its name, time, mode and owner (those of a member whose header is damaged are 0600, 0
+    /// and 0). Each segment is verified before it is written. `Damaged` when one is not what was
+    /// written; nothing of it stays then.
     pub fn copy_content(&mut self, from: &dyn Object, line: &ContentLine) -> Result<()> {
         let start = self.draft.size();
         let copied = self.append_copy(from, line);
@@ -152,8 +172,9 @@ impl ArchiveWriter {
         Ok(())
     }
 
-    /// Adds a copy of the chunk that `line` says is in the archive `from`, as it is stored there; `prefix` is what its key
-    /// chunks make, empty for a key chunk. `Damaged` when it is not what was written.
+    /// Adds a copy of the chunk that `line` says is in the archive `from`, as it is stored there;
+    /// `prefix` is what its key chunks make, empty for a key chunk. `Damaged` when it is not what
+    /// was written.
     pub fn copy_chunk(&mut self, from: &dyn Object, line: &ChunkLine, prefix: &[u8]) -> Result<()> {
         let frame = stored_chunk(from, &line.into(), prefix)?.0;
         self.add_chunk(line.chunk, line.size, &frame, &line.keys)
@@ -170,7 +191,8 @@ impl ArchiveWriter {
         if let Some(old) = header_before(from, line.offset) {
             (header.mode, header.uid, header.gid) = (old.mode, old.uid, old.gid);
         }
-        self.draft.append(&header.blocks(line.stored, line.frames.is_some() && line.size >= WIDE)?)?;
+        self.draft
+            .append(&header.blocks(line.stored, line.frames.is_some() && line.size >= WIDE)?)?;
         let offset = self.draft.size();
         for index in 0..place.segments() {
             self.draft.append(&stored_segment(from, &place, index)?.0)?;
@@ -183,7 +205,12 @@ impl ArchiveWriter {
     pub fn finish(mut self, name: &str) -> Result<Finished> {
         let encoded = index::encode(&self.lines)?;
         let offset = self.add_member(&MemberHeader::own(index::INDEX_NAME), &encoded.frame)?;
-        let tail = Tail { offset, stored: encoded.frame.len() as u64, size: encoded.size, hash: encoded.hash };
+        let tail = Tail {
+            offset,
+            stored: encoded.frame.len() as u64,
+            size: encoded.size,
+            hash: encoded.hash,
+        };
         self.add_member(&MemberHeader::own(index::TAIL_NAME), &tail.encode())?;
         self.draft.append(&[0; 1024])?;
         let size = self.draft.size();
@@ -263,7 +290,8 @@ impl LargeContent<'_> {
 impl Drop for LargeContent<'_> {
     fn drop(&mut self) {
         if !self.done {
-            // The failure that led here is already on its way up; a draft that cannot even shrink fails at the next write.
+            // The failure that led here is already on its way up; a draft that cannot even shrink
+            // fails at the next write.
             let _ = self.writer.draft.truncate(self.start);
         }
     }
@@ -312,15 +340,27 @@ mod tests {
         let store = Memory::default();
         let long = FilePath::new(format!("upload/{}.jpg", "n".repeat(200))).unwrap();
         let mut writer = ArchiveWriter::new(store.draft());
-        for (plain, uid) in [(noise(3_000_000), 7), (vec![b'a'; 2_500_000], 1 << 30), (Vec::new(), 0)] {
-            let seen = NewContent { path: &long, mtime: 1_600_000_000_123_456_789, mode: 0o640, uid, gid: 9 };
+        for (plain, uid) in
+            [(noise(3_000_000), 7), (vec![b'a'; 2_500_000], 1 << 30), (Vec::new(), 0)]
+        {
+            let seen = NewContent {
+                path: &long,
+                mtime: 1_600_000_000_123_456_789,
+                mode: 0o640,
+                uid,
+                gid: 9,
+            };
             let digests = hasher::digest(&plain);
             writer.add_content(&seen, &digests, Stored::choose(&long, plain).unwrap()).unwrap();
         }
         let (key, patched) = (b"one line\n".repeat(9000), b"one line!\n".repeat(9000));
-        writer.add_chunk(hasher::hash(&key), key.len() as u64, &frame::compress(&key).unwrap(), &[]).unwrap();
+        writer
+            .add_chunk(hasher::hash(&key), key.len() as u64, &frame::compress(&key).unwrap(), &[])
+            .unwrap();
         let patch = frame::compress_patch(&patched, &key).unwrap();
-        writer.add_chunk(hasher::hash(&patched), patched.len() as u64, &patch, &[hasher::hash(&key)]).unwrap();
+        writer
+            .add_chunk(hasher::hash(&patched), patched.len() as u64, &patch, &[hasher::hash(&key)])
+            .unwrap();
         let old = writer.finish("old.tar").unwrap();
 
         let from = store.open("old.tar");
@@ -329,7 +369,9 @@ mod tests {
         for line in &old.lines {
             match line {
                 IndexLine::Content(line) => copy.copy_content(&*from, line).unwrap(),
-                IndexLine::Chunk(line) if line.keys.is_empty() => copy.copy_chunk(&*from, line, b"").unwrap(),
+                IndexLine::Chunk(line) if line.keys.is_empty() => {
+                    copy.copy_chunk(&*from, line, b"").unwrap()
+                }
                 IndexLine::Chunk(line) => copy.copy_chunk(&*from, line, &key).unwrap(),
             }
         }
@@ -337,7 +379,10 @@ mod tests {
         let to = store.open("new.tar");
         assert_eq!(ArchiveReader::open(store.open("new.tar")).unwrap().lines().unwrap(), new.lines);
         for (a, b) in old.lines.iter().zip(&new.lines[1..]) {
-            assert_eq!(header_before(&*from, a.place().0).unwrap(), header_before(&*to, b.place().0).unwrap());
+            assert_eq!(
+                header_before(&*from, a.place().0).unwrap(),
+                header_before(&*to, b.place().0).unwrap()
+            );
             let bytes = |object: &dyn Object, (at, len): (u64, u64)| {
                 let mut bytes = vec![0; len as usize];
                 object.read_at(at, &mut bytes).unwrap();

@@ -1,5 +1,5 @@
-//! Byte strings that are nearly always text, as JSON: a string where they are UTF-8, else `{"hex": "…"}`.
-//! For `#[serde(with = "…")]`.
+//! Byte strings that are nearly always text, as JSON: a string where they are UTF-8, else
+//! `{"hex": "…"}`. For `#[serde(with = "…")]`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -27,7 +27,8 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>
     deserializer.deserialize_any(Bytes)
 }
 
-/// Takes either form as it comes: an untagged enum would keep whatever else stands there in memory first.
+/// Takes either form as it comes: an untagged enum would keep whatever else stands there in memory
+/// first.
 struct Bytes;
 
 impl<'de> Visitor<'de> for Bytes {
@@ -55,12 +56,17 @@ pub mod option {
     struct Wrap(#[serde(with = "super")] Vec<u8>);
 
     /// Writes `null` or what [`super::serialize`] writes.
-    pub fn serialize<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(
+        bytes: &Option<Vec<u8>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         bytes.clone().map(Wrap).serialize(serializer)
     }
 
     /// Reads what [`serialize`] wrote.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Vec<u8>>, D::Error> {
         Ok(Option::<Wrap>::deserialize(deserializer)?.map(|wrap| wrap.0))
     }
 }

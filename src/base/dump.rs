@@ -54,7 +54,8 @@ pub struct DumpInfo {
     pub tool: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<String>,
-    /// When it was made, as well as that is known: what it says itself, the name and the time of its file.
+    /// When it was made, as well as that is known: what it says itself, the name and the time of
+    /// its file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made: Option<Timestamp>,
     /// Keys that two rows have: a broken index, on which a restore stops.
@@ -65,7 +66,8 @@ pub struct DumpInfo {
     pub media_location: Option<String>,
     /// Rows of each table.
     pub rows: BTreeMap<String, u64>,
-    /// The number of the reader that made the library list: a higher one understands more. Absent: the first.
+    /// The number of the reader that made the library list: a higher one understands more. Absent:
+    /// the first.
     #[serde(default = "first")]
     pub reader: u32,
     /// What that reader missed in the dump: the library list lacks it.

@@ -10,7 +10,14 @@ use rustix::io::Errno;
 /// fsync, where the file system has it: network shares may answer that they do not (restic#2395).
 pub fn sync(file: &File) -> io::Result<()> {
     match file.sync_all() {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTSUP | libc::ENOTTY | libc::EINVAL)) => Ok(()),
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(libc::ENOTSUP | libc::ENOTTY | libc::EINVAL)
+            ) =>
+        {
+            Ok(())
+        }
         other => other,
     }
 }
@@ -26,11 +33,13 @@ pub fn copy_over(from: &Path, mut to: &File) -> io::Result<()> {
     sync(to)
 }
 
-/// Gives the file `draft` the name `target`, which must be free. Disks that know neither a rename that replaces nothing nor hard
-/// links (exFAT, rclone, some NAS) have it looked up first: the one writer holds the lock, and no two writers mean one name.
+/// Gives the file `draft` the name `target`, which must be free. Disks that know neither a rename
+/// that replaces nothing nor hard links (exFAT, rclone, some NAS) have it looked up first: the one
+/// writer holds the lock, and no two writers mean one name.
 pub fn give_name(draft: &Path, target: &Path) -> io::Result<()> {
     let refused = match renameat_with(CWD, draft, CWD, target, RenameFlags::NOREPLACE) {
-        // They say in many ways that they do not know it. Of a disk that fails in truth the plain rename tells.
+        // They say in many ways that they do not know it. Of a disk that fails in truth the plain
+        // rename tells.
         Err(Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOTTY) => None,
         Err(error @ (Errno::PERM | Errno::IO)) => Some(error),
         done => return Ok(done?),

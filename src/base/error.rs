@@ -1,8 +1,8 @@
 //! The one error of the crate: what went wrong, and what to do next.
 //!
 //! An error is divided by what the caller does about it ([`Kind`]), not by which library raised it.
-//! A message is one lower-case line that names the thing; the source's words are not repeated in it.
-//! The hint, if any, is the next step for the person at the terminal.
+//! A message is one lower-case line that names the thing; the source's words are not repeated in
+//! it. The hint, if any, is the next step for the person at the terminal.
 
 use std::fmt::Display;
 
@@ -66,7 +66,10 @@ impl Error {
 
     /// Adds the error underneath.
     #[must_use]
-    pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub fn caused_by(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
         self.source = Some(source.into());
         self
     }
@@ -90,7 +93,8 @@ impl Error {
         text
     }
 
-    /// True when bytes on disk cannot be had: they are not what was written, or the disk does not give them.
+    /// True when bytes on disk cannot be had: they are not what was written, or the disk does not
+    /// give them.
     pub fn is_damage(&self) -> bool {
         matches!(self.kind, Kind::Damaged | Kind::Io)
     }
@@ -107,8 +111,10 @@ impl Error {
 
     /// Bytes that are not what was written.
     pub fn damaged(what: impl Display) -> Self {
-        Error::new(Kind::Damaged, format_args!("damaged: {what}"))
-            .hint("other photos are not affected; `shoebox backup --paranoid` stores it again while the original is still on the server")
+        Error::new(Kind::Damaged, format_args!("damaged: {what}")).hint(
+            "other photos are not affected; `shoebox backup --paranoid` stores it again \
+                while the original is still on the server",
+        )
     }
 
     /// Input that cannot be used as it is.
@@ -130,15 +136,18 @@ impl Error {
         Error::new(kind, what).caused_by(source).if_full()
     }
 
-    /// Adds what to do about a disk that is full, or a limit that is reached, if that is what it is.
+    /// Adds what to do about a disk that is full, or a limit that is reached, if that is what it
+    /// is.
     #[must_use]
     pub fn if_full(self) -> Self {
         match self.kind {
-            Kind::NoSpace => {
-                self.hint("free some space or use a larger disk, then run it again: it goes on where it was")
-            }
+            Kind::NoSpace => self.hint(
+                "free some space or use a larger disk, then run it again: it goes on \
+                    where it was",
+            ),
             Kind::Exhausted => self.hint(
-                "allow more open files (`ulimit -n`, LimitNOFILE= of the service) or memory; what else runs here and holds them?",
+                "allow more open files (`ulimit -n`, LimitNOFILE= of the service) or memory; what \
+                    else runs here and holds them?",
             ),
             _ => self,
         }
@@ -153,13 +162,20 @@ pub fn is_exhausted(error: &std::io::Error) -> bool {
 impl From<rusqlite::Error> for Error {
     fn from(source: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode;
-        if source.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_DATA) {
+        if source
+            .sqlite_error()
+            .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_DATA)
+        {
             return Error::new(Kind::Damaged, "a page of the catalog is not what was written")
-                .hint("`shoebox repair catalog` builds a new one from the archives; no photo is lost");
+                .hint(
+                    "`shoebox repair catalog` builds a new one from the archives; no photo is lost",
+                );
         }
         let kind = match source.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Kind::NoSpace,
-            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => Kind::Permission,
+            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+                Kind::Permission
+            }
             // The file may be as good as ever: nothing is built anew because a cable is loose.
             Some(ErrorCode::SystemIoFailure) => Kind::Io,
             Some(ErrorCode::OutOfMemory) => Kind::Exhausted,
@@ -169,7 +185,9 @@ impl From<rusqlite::Error> for Error {
         if kind == Kind::Damaged {
             error.hint("`shoebox repair catalog` rebuilds it from the archives")
         } else {
-            error.hint("look at the disk: is it mounted, writable, and its cable in place?").if_full()
+            error
+                .hint("look at the disk: is it mounted, writable, and its cable in place?")
+                .if_full()
         }
     }
 }
@@ -177,12 +195,17 @@ impl From<rusqlite::Error> for Error {
 /// What SQLite could not do. Source: <https://sqlite.org/rescode.html>.
 fn doing(error: &rusqlite::Error) -> &'static str {
     use rusqlite::ffi::{
-        SQLITE_FULL, SQLITE_IOERR_DELETE, SQLITE_IOERR_FSYNC, SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_WRITE,
+        SQLITE_FULL, SQLITE_IOERR_DELETE, SQLITE_IOERR_FSYNC, SQLITE_IOERR_TRUNCATE,
+        SQLITE_IOERR_WRITE,
     };
     match error.sqlite_error().map(|error| error.extended_code) {
-        Some(SQLITE_FULL | SQLITE_IOERR_WRITE | SQLITE_IOERR_FSYNC | SQLITE_IOERR_TRUNCATE | SQLITE_IOERR_DELETE) => {
-            "the catalog could not be written"
-        }
+        Some(
+            SQLITE_FULL
+            | SQLITE_IOERR_WRITE
+            | SQLITE_IOERR_FSYNC
+            | SQLITE_IOERR_TRUNCATE
+            | SQLITE_IOERR_DELETE,
+        ) => "the catalog could not be written",
         _ => "the catalog could not be read",
     }
 }

@@ -37,7 +37,8 @@ macro_rules! hash_type {
             fn from_str(text: &str) -> Result<Self, Error> {
                 let mut bytes = [0; $len];
                 hex::decode_to_slice(text, &mut bytes)
-                    .map_err(|_| Error::invalid(format_args!("`{text}` is not a hash of {} hex digits", $len * 2)))?;
+                    .map_err(|_| Error::invalid(format_args!("`{text}` is not a hash of {} hex \
+                        digits", $len * 2)))?;
                 Ok($name(bytes))
             }
         }

@@ -1,7 +1,7 @@
 //! What a library holds, in our own words: the records of a library list.
 //!
-//! A library list is JSON Lines, one [`Record`] a line, sorted by [`Record::key`]. It is made from a dump
-//! ([`crate::immich`]) and read by the catalog; neither knows the other.
+//! A library list is JSON Lines, one [`Record`] a line, sorted by [`Record::key`]. It is made from
+//! a dump ([`crate::immich`]) and read by the catalog; neither knows the other.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -94,11 +94,12 @@ pub struct Asset {
     pub name: String,
     /// `originalPath` as Immich wrote it.
     pub path: String,
-    /// Where the file list shows it: below UPLOAD_LOCATION, or `external/…` for an external library's file.
-    /// `None` when `path` cannot be mapped safely.
+    /// Where the file list shows it: below UPLOAD_LOCATION, or `external/…` for an external
+    /// library's file. `None` when `path` cannot be mapped safely.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FilePath>,
-    /// SHA-1 of the bytes as Immich recorded it; absent where Immich hashes the path only (external libraries).
+    /// SHA-1 of the bytes as Immich recorded it; absent where Immich hashes the path only (external
+    /// libraries).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha1: Option<Sha1>,
     /// Wall-clock time where it was taken (`localDateTime`).
@@ -265,8 +266,8 @@ pub struct ExternalLibrary {
 }
 
 impl Record {
-    /// What a library list is sorted by, and what stays the same while the rest of a record changes:
-    /// the kind's name, then the ids.
+    /// What a library list is sorted by, and what stays the same while the rest of a record
+    /// changes: the kind's name, then the ids.
     pub fn key(&self) -> (&'static str, Uuid, Uuid) {
         let none = Uuid::nil();
         match self {

@@ -1,4 +1,5 @@
-//! The words that every room shares: errors, hashes, safe paths, records, progress. Knows no other room.
+//! The words that every room shares: errors, hashes, safe paths, records, progress. Knows no other
+//! room.
 
 pub mod amount;
 pub mod bytes;

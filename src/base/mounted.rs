@@ -25,9 +25,11 @@ pub struct MountLine {
 }
 
 impl MountLine {
-    /// True of a mount that shoebox made. One out of /etc/fstab has the repository as its source (mount(8)).
+    /// True of a mount that shoebox made. One out of /etc/fstab has the repository as its source
+    /// (mount(8)).
     pub fn is_ours(&self) -> bool {
-        let is_repository = || self.kind == "fuse" && Path::new(&self.source).join("shoebox.json").is_file();
+        let is_repository =
+            || self.kind == "fuse" && Path::new(&self.source).join("shoebox.json").is_file();
         self.source.starts_with(OURS) || self.kind == "fuse.shoebox" || is_repository()
     }
 
@@ -36,7 +38,8 @@ impl MountLine {
         fs::metadata(&self.point).is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN))
     }
 
-    /// fuse(8): what a user mounted has their id among its options, and fusermount3 takes no other away.
+    /// fuse(8): what a user mounted has their id among its options, and fusermount3 takes no other
+    /// away.
     fn owner(&self) -> Option<u32> {
         self.options.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok())
     }
@@ -53,7 +56,8 @@ pub fn all() -> Result<Vec<MountLine>> {
     Ok(table.split(|&byte| byte == b'\n').filter_map(line).collect())
 }
 
-/// The command by which the reader unmounts `point`, as a shell takes it; `lazily` also where it is in use or its process is gone.
+/// The command by which the reader unmounts `point`, as a shell takes it; `lazily` also where it is
+/// in use or its process is gone.
 pub fn how_to_unmount(point: &Path, lazily: bool) -> String {
     let owner = at(point).ok().flatten().and_then(|line| line.owner());
     let is_mine = owner.is_none_or(|owner| owner == geteuid().as_raw());

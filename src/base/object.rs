@@ -1,4 +1,5 @@
-//! The seam between what is read and written and where it lies: an object to read by range, a draft to write front to back.
+//! The seam between what is read and written and where it lies: an object to read by range, a draft
+//! to write front to back.
 
 use std::fmt::Debug;
 

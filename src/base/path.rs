@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Error, Result};
 
-/// A file's path below UPLOAD_LOCATION: components joined by `/`, never empty, never absolute, no component
-/// empty, `.` or `..`, no NUL. Joining it to a folder therefore stays below that folder (as long as
-/// no symlink stands in the way).
+/// A file's path below UPLOAD_LOCATION: components joined by `/`, never empty, never absolute, no
+/// component empty, `.` or `..`, no NUL. Joining it to a folder therefore stays below that folder
+/// (as long as no symlink stands in the way).
 ///
-/// Ordered component by component, each as bytes, so that a folder comes right before what it holds:
-/// the order of a file list.
+/// Ordered component by component, each as bytes, so that a folder comes right before what it
+/// holds: the order of a file list.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct FilePath(Vec<u8>);
 
@@ -23,9 +23,13 @@ impl FilePath {
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self> {
         let bytes = bytes.into();
         let safe =
-            bytes.split(|&byte| byte == b'/').all(|part| !matches!(part, b"" | b"." | b"..")) && !bytes.contains(&0);
+            bytes.split(|&byte| byte == b'/').all(|part| !matches!(part, b"" | b"." | b".."))
+                && !bytes.contains(&0);
         if !safe {
-            return Err(Error::invalid(format_args!("`{}` is not a safe relative path", bytes.escape_ascii())));
+            return Err(Error::invalid(format_args!(
+                "`{}` is not a safe relative path",
+                bytes.escape_ascii()
+            )));
         }
         Ok(FilePath(bytes))
     }
@@ -143,7 +147,8 @@ mod tests {
 
     #[test]
     fn a_path_cannot_leave_its_folder() {
-        for bad in ["", "/", "/etc/passwd", "a//b", "a/", "a/../b", "..", ".", "./a", "a/.", "a\0b"] {
+        for bad in ["", "/", "/etc/passwd", "a//b", "a/", "a/../b", "..", ".", "./a", "a/.", "a\0b"]
+        {
             assert!(FilePath::new(bad).is_err(), "{bad:?}");
         }
         for good in ["a", "a/b", "...", "a/..b", " ", "a\nb"] {
@@ -153,8 +158,9 @@ mod tests {
 
     #[test]
     fn a_folder_comes_right_before_what_it_holds() {
-        let mut paths: Vec<_> =
-            ["a-b", "a/c", "a", "a/b/c", "a/b", "a.b", "b"].map(|p| FilePath::new(p).unwrap()).into();
+        let mut paths: Vec<_> = ["a-b", "a/c", "a", "a/b/c", "a/b", "a.b", "b"]
+            .map(|p| FilePath::new(p).unwrap())
+            .into();
         paths.sort();
         let order: Vec<_> = paths.iter().map(ToString::to_string).collect();
         assert_eq!(order, ["a", "a/b", "a/b/c", "a/c", "a-b", "a.b", "b"]);

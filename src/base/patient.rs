@@ -34,8 +34,8 @@ impl<R: Read + AsFd> Read for Patient<'_, R> {
 /// Waits until `fd` has something to read, or its end.
 ///
 /// # Errors
-/// When the monitor is asked to stop. It is no `Interrupted`, which many a reader takes for "try again". `TimedOut` when nothing
-/// comes for as long as `most`.
+/// When the monitor is asked to stop. It is no `Interrupted`, which many a reader takes for "try
+/// again". `TimedOut` when nothing comes for as long as `most`.
 pub fn wait(fd: BorrowedFd<'_>, monitor: &dyn Monitor, most: Duration) -> io::Result<()> {
     let begun = Instant::now();
     loop {

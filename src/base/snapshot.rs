@@ -56,7 +56,11 @@ impl FromStr for SnapshotId {
         let digits = text.strip_suffix('Z').unwrap_or(text);
         let time = jiff::civil::DateTime::strptime("%Y-%m-%dT%H%M%S", digits)
             .and_then(|civil| civil.to_zoned(jiff::tz::TimeZone::UTC))
-            .map_err(|_| Error::invalid(format_args!("`{text}` is not a snapshot id such as 2026-11-22T030005Z")))?;
+            .map_err(|_| {
+                Error::invalid(format_args!(
+                    "`{text}` is not a snapshot id such as 2026-11-22T030005Z"
+                ))
+            })?;
         Ok(SnapshotId::at(time.timestamp()))
     }
 }
@@ -69,7 +73,9 @@ impl Serialize for SnapshotId {
 
 impl<'de> Deserialize<'de> for SnapshotId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        std::borrow::Cow::<str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        std::borrow::Cow::<str>::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 

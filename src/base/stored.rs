@@ -17,8 +17,8 @@ pub enum IndexLine {
     Chunk(ChunkLine),
 }
 
-/// The fields of both kinds of lines. To try one kind after the other, serde would keep a line in a form that takes many times
-/// its bytes: a crafted index could exhaust memory.
+/// The fields of both kinds of lines. To try one kind after the other, serde would keep a line in a
+/// form that takes many times its bytes: a crafted index could exhaust memory.
 #[derive(Deserialize)]
 struct Fields {
     content: Option<Hash>,
@@ -40,12 +40,25 @@ impl TryFrom<Fields> for IndexLine {
     type Error = &'static str;
 
     fn try_from(fields: Fields) -> Result<Self, Self::Error> {
-        let Fields { content, sha1, chunk, size, offset, stored, frames, tree, path, mtime, keys } = fields;
+        let Fields { content, sha1, chunk, size, offset, stored, frames, tree, path, mtime, keys } =
+            fields;
         match (content, sha1, path, mtime, chunk) {
             (Some(content), Some(sha1), Some(path), Some(mtime), _) => {
-                Ok(IndexLine::Content(ContentLine { content, sha1, size, offset, stored, frames, tree, path, mtime }))
+                Ok(IndexLine::Content(ContentLine {
+                    content,
+                    sha1,
+                    size,
+                    offset,
+                    stored,
+                    frames,
+                    tree,
+                    path,
+                    mtime,
+                }))
             }
-            (.., Some(chunk)) => Ok(IndexLine::Chunk(ChunkLine { chunk, size, offset, stored, keys })),
+            (.., Some(chunk)) => {
+                Ok(IndexLine::Chunk(ChunkLine { chunk, size, offset, stored, keys }))
+            }
             _ => Err("a line is neither a content's nor a chunk's"),
         }
     }
@@ -63,7 +76,8 @@ pub struct ContentLine {
     pub offset: u64,
     /// Stored bytes.
     pub stored: u64,
-    /// Stored bytes of each zstd frame (1 MiB plain each, the last may be shorter). Absent: stored as it is.
+    /// Stored bytes of each zstd frame (1 MiB plain each, the last may be shorter). Absent: stored
+    /// as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frames: Option<Vec<u32>>,
     /// Over 1 MiB: the BLAKE3 chaining value of each 1 MiB segment, 64 hex digits apiece.
@@ -86,7 +100,8 @@ pub struct ChunkLine {
     pub offset: u64,
     /// Bytes of the frame.
     pub stored: u64,
-    /// A patch: the key chunks whose plain bytes, put together in this order, are its prefix. Absent: a key chunk.
+    /// A patch: the key chunks whose plain bytes, put together in this order, are its prefix.
+    /// Absent: a key chunk.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<Hash>,
 }
@@ -119,7 +134,8 @@ pub struct ContentPlace {
     pub stored: u64,
     /// Stored bytes of each frame; `None` when it is stored as it is.
     pub frames: Option<Vec<u32>>,
-    /// Over one segment: the chaining value of each. To be verified against `hash` before it is believed.
+    /// Over one segment: the chaining value of each. To be verified against `hash` before it is
+    /// believed.
     pub tree: Vec<u8>,
 }
 

@@ -1,4 +1,5 @@
-//! Generations: a finished catalog file, sealed and opened immutable; and the draft that becomes the next one.
+//! Generations: a finished catalog file, sealed and opened immutable; and the draft that becomes
+//! the next one.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::Write;
@@ -18,15 +19,16 @@ use crate::base::{Context, Error, Result};
 
 const SCHEMA: &str = include_str!("schema.sql");
 
-/// No value has more bytes. The longest are records, which stay below half of it, and the chaining values of huge files.
+/// No value has more bytes. The longest are records, which stay below half of it, and the chaining
+/// values of huge files.
 const LONGEST_VALUE: i32 = 128 << 20;
 
 /// Tells one generation of a catalog from another: device, inode and modification time of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp(u64, u64, i64, i64);
 
-/// A finished catalog file. Opens any number of read-only connections (one a thread), to that very file: also when another
-/// one has its name by now. Each page is verified when it is read.
+/// A finished catalog file. Opens any number of read-only connections (one a thread), to that very
+/// file: also when another one has its name by now. Each page is verified when it is read.
 #[derive(Debug, Clone)]
 pub struct Generation {
     path: PathBuf,
@@ -35,15 +37,19 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// The generation at `path` as it is now. `NotFound` when there is none; `Damaged` when it is no catalog or of
-    /// another schema version (a rebuild mends both).
+    /// The generation at `path` as it is now. `NotFound` when there is none; `Damaged` when it is
+    /// no catalog or of another schema version (a rebuild mends both).
     pub fn open(path: &Path) -> Result<Generation> {
         let opening = || format!("opening the catalog {}", path.display());
         // Looked at first: a pipe would be waited for.
         Stamp::of(&std::fs::metadata(path).context(opening)?, path)?;
         let file = File::open(path).context(opening)?;
         let stamp = Stamp::of(&file.metadata().context(opening)?, path)?;
-        let generation = Generation { path: path.to_owned(), stamp, sealed: Arc::new(Sealed::open(file, path)?) };
+        let generation = Generation {
+            path: path.to_owned(),
+            stamp,
+            sealed: Arc::new(Sealed::open(file, path)?),
+        };
         check_schema(&generation.connect()?, path)?;
         Ok(generation)
     }
@@ -57,7 +63,9 @@ impl Generation {
     pub fn connect(&self) -> Result<Connection> {
         // `immutable=1`: no locks and no journal. Legal because a generation never changes.
         let uri = format!("file:{}?immutable=1&vfs={}", escape(&self.path), vfs::NAME);
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = vfs::lend(&self.sealed, || Connection::open_with_flags(uri, flags))?;
         keep_plans(&connection)?;
         trust_nothing(&connection)?;
@@ -67,7 +75,8 @@ impl Generation {
 
     /// True when the file at its path is another generation by now.
     pub fn is_outdated(&self) -> bool {
-        let now = std::fs::metadata(&self.path).ok().and_then(|meta| Stamp::of(&meta, &self.path).ok());
+        let now =
+            std::fs::metadata(&self.path).ok().and_then(|meta| Stamp::of(&meta, &self.path).ok());
         now.is_some_and(|now| now != self.stamp)
     }
 
@@ -112,8 +121,8 @@ impl Draft {
         Ok(Draft { connection, path: own(path)? })
     }
 
-    /// A copy of `generation` at `path`, which must not exist. `Damaged` when that one is not what was published: what is
-    /// wrong with it would be sealed as right.
+    /// A copy of `generation` at `path`, which must not exist. `Damaged` when that one is not what
+    /// was published: what is wrong with it would be sealed as right.
     pub fn copy_of(generation: &Generation, path: &Path) -> Result<Draft> {
         let mut copy = new_file(path)?;
         let path = own(path)?;
@@ -156,7 +165,8 @@ fn new_file(path: &Path) -> Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).context(creating)
 }
 
-/// The draft at `path`, on the disk of `target`: what was made on another is copied, front to back, to the `tmp/` beside `target`.
+/// The draft at `path`, on the disk of `target`: what was made on another is copied, front to back,
+/// to the `tmp/` beside `target`.
 fn beside(path: TempPath, target: &Path) -> Result<TempPath> {
     let writing = || format!("writing {}", target.display());
     let folder = target.parent().unwrap_or(Path::new("."));
@@ -175,7 +185,8 @@ fn own(path: &Path) -> Result<TempPath> {
     TempPath::try_from_path(path).context(|| format!("writing {}", path.display()))
 }
 
-/// A catalog may come from a stranger's stick: nothing in its schema is run, and no value is larger than one of ours can be.
+/// A catalog may come from a stranger's stick: nothing in its schema is run, and no value is larger
+/// than one of ours can be.
 fn trust_nothing(connection: &Connection) -> Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
@@ -185,9 +196,9 @@ fn trust_nothing(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// A statement is compiled once. Without the stability guarantee (<https://sqlite.org/queryplanner-ng.html>, section 4)
-/// SQLite compiles it again whenever a value is bound that the statistics might have an opinion about: for each folder
-/// of a walk.
+/// A statement is compiled once. Without the stability guarantee
+/// (<https://sqlite.org/queryplanner-ng.html>, section 4) SQLite compiles it again whenever a value
+/// is bound that the statistics might have an opinion about: for each folder of a walk.
 fn keep_plans(connection: &Connection) -> Result<()> {
     connection.set_prepared_statement_cache_capacity(128);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
@@ -197,9 +208,11 @@ fn keep_plans(connection: &Connection) -> Result<()> {
 fn configure_writer(connection: &Connection) -> Result<()> {
     keep_plans(connection)?;
     trust_nothing(connection)?;
-    // The draft is a private copy: what a crash leaves of it is thrown away, so no journal on disk is needed.
+    // The draft is a private copy: what a crash leaves of it is thrown away, so no journal on disk
+    // is needed.
     connection.execute_batch(
-        "PRAGMA foreign_keys = OFF; PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;",
+        "PRAGMA foreign_keys = OFF; PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA \
+            cache_size = -65536; PRAGMA temp_store = MEMORY;",
     )?;
     Ok(())
 }
@@ -215,12 +228,16 @@ fn check_schema(connection: &Connection, path: &Path) -> Result<()> {
     Err(not_a_catalog(path, &problem))
 }
 
-/// True when there are the tables and indexes of `schema.sql`, word for word, and nothing else but what SQLite itself makes:
-/// a default, a check or an index on an expression could do much before any trigger would.
+/// True when there are the tables and indexes of `schema.sql`, word for word, and nothing else but
+/// what SQLite itself makes: a default, a check or an index on an expression could do much before
+/// any trigger would.
 fn has_our_schema(connection: &Connection) -> Result<bool> {
-    let sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT IN ('sqlite_sequence', 'sqlite_stat1', 'sqlite_stat4')";
+    let sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT IN \
+        ('sqlite_sequence', 'sqlite_stat1', 'sqlite_stat4')";
     let mut statements = connection.prepare(sql)?;
-    let found = statements.query_map((), |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let found = statements
+        .query_map((), |row| row.get::<_, String>(0))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
     let mut ours = statements_of(SCHEMA);
     let mut found: Vec<String> = found.iter().map(|sql| without_comments(sql)).collect();
     ours.sort_unstable();
@@ -244,9 +261,12 @@ fn without_comments(sql: &str) -> String {
 fn escape(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(byte);
-    path.as_os_str().as_bytes().iter().fold(String::new(), |text, byte| match plain(byte) {
-        true => text + &char::from(*byte).to_string(),
-        false => text + &format!("%{byte:02X}"),
+    path.as_os_str().as_bytes().iter().fold(String::new(), |text, byte| {
+        if plain(byte) {
+            text + &char::from(*byte).to_string()
+        } else {
+            text + &format!("%{byte:02X}")
+        }
     })
 }
 
@@ -268,7 +288,9 @@ mod tests {
         next.connection().execute("INSERT INTO meta VALUES ('lineage', 'x')", ()).unwrap();
         let second = next.publish(&target).unwrap();
         assert!(first.is_outdated());
-        let count = |c: &Connection| c.query_row("SELECT count(*) FROM meta", (), |r| r.get::<_, i64>(0)).unwrap();
+        let count = |c: &Connection| {
+            c.query_row("SELECT count(*) FROM meta", (), |r| r.get::<_, i64>(0)).unwrap()
+        };
         assert_eq!((count(&reader), count(&second.connect().unwrap())), (0, 1));
     }
 
@@ -277,15 +299,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut draft = Draft::create(&dir.path().join("a")).unwrap();
         for n in 0..200 {
-            let sql = "INSERT INTO file (folder, name, since, until, row, kind, size, mtime, mode, uid, gid) VALUES (?1, ?2, ?1, 9, ?1, 0, 0, 0, 0, 0, 0)";
+            let sql = "INSERT INTO file (folder, name, since, until, row, kind, size, mtime, mode, \
+                uid, gid) VALUES (?1, ?2, ?1, 9, ?1, 0, 0, 0, 0, 0, 0)";
             draft.connection().execute(sql, (n, n.to_string())).unwrap();
         }
         draft.connection().execute_batch("ANALYZE").unwrap();
         let reader = draft.publish(&dir.path().join("catalog")).unwrap().connect().unwrap();
-        let mut ask =
-            reader.prepare("SELECT count(*) FROM file WHERE folder = ?1 AND since <= ?2 AND until > ?2").unwrap();
+        let mut ask = reader
+            .prepare("SELECT count(*) FROM file WHERE folder = ?1 AND since <= ?2 AND until > ?2")
+            .unwrap();
         for n in 0..10 {
-            assert_eq!(ask.query_row((n, n), |row| row.get::<_, i64>(0)).unwrap(), i64::from(n < 9));
+            assert_eq!(
+                ask.query_row((n, n), |row| row.get::<_, i64>(0)).unwrap(),
+                i64::from(n < 9)
+            );
         }
         assert_eq!(ask.get_status(StatementStatus::RePrepare), 0);
     }
@@ -295,7 +322,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("catalog.sqlite");
         assert_eq!(Generation::open(&path).unwrap_err().kind(), Kind::NotFound);
-        std::fs::write(&path, "not a database, but long enough to look like one ".repeat(40)).unwrap();
+        std::fs::write(&path, "not a database, but long enough to look like one ".repeat(40))
+            .unwrap();
         let error = Generation::open(&path).unwrap_err();
         assert_eq!(error.kind(), Kind::Damaged);
         assert!(error.next_step().unwrap().contains("repair catalog"));

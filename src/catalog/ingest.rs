@@ -1,8 +1,8 @@
 //! Bringing new archives and snapshots into a catalog that is being written.
 //!
-//! A snapshot is brought in by its difference to the one before: only lines of its lists that are not in the lists
-//! of the night before are read. Backup and rebuild use the same functions, so a rebuilt catalog answers as the lost
-//! one did.
+//! A snapshot is brought in by its difference to the one before: only lines of its lists that are
+//! not in the lists of the night before are read. Backup and rebuild use the same functions, so a
+//! rebuilt catalog answers as the lost one did.
 
 mod archive;
 mod asset_file;
@@ -23,9 +23,16 @@ use super::query::snapshot::last_number;
 use crate::base::{Error, Result};
 
 /// Notes that the snapshot at `time` exists. `record` is its record, JSON.
-pub fn add_snapshot(db: &Connection, time: i64, number: u16, good: bool, record: &str) -> Result<()> {
+pub fn add_snapshot(
+    db: &Connection,
+    time: i64,
+    number: u16,
+    good: bool,
+    record: &str,
+) -> Result<()> {
     if is_ahead(number, last_number(db)?) {
-        let last = "INSERT INTO meta (key, value) VALUES ('number', ?1) ON CONFLICT (key) DO UPDATE SET value = ?1";
+        let last = "INSERT INTO meta (key, value) VALUES ('number', ?1) ON CONFLICT (key) DO \
+            UPDATE SET value = ?1";
         db.prepare_cached(last)?.execute([number])?;
     }
     let sql = "INSERT INTO snapshot (time, number, good, record) VALUES (?1, ?2, ?3, ?4)
@@ -40,12 +47,14 @@ pub fn add_snapshot(db: &Connection, time: i64, number: u16, good: bool, record:
 
 /// Remembers `value` in the catalog's `meta` table.
 pub fn set_meta(db: &Connection, key: &str, value: &str) -> Result<()> {
-    let sql = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2";
+    let sql =
+        "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2";
     db.prepare_cached(sql)?.execute((key, value))?;
     Ok(())
 }
 
-/// True when `number` was given after `last`: numbers go round. Source: RFC 1982, serial number arithmetic.
+/// True when `number` was given after `last`: numbers go round. Source: RFC 1982, serial number
+/// arithmetic.
 fn is_ahead(number: u16, last: u16) -> bool {
     last == 0 || (1..=i16::MAX as u16).contains(&number.wrapping_sub(last))
 }
@@ -96,7 +105,8 @@ pub fn remove_newest(db: &Connection, time: i64) -> Result<()> {
     remove_snapshot(db, time)
 }
 
-/// Forgets that there was a snapshot at `time`. Rows that held in it alone stay; no question finds them.
+/// Forgets that there was a snapshot at `time`. Rows that held in it alone stay; no question finds
+/// them.
 pub fn remove_snapshot(db: &Connection, time: i64) -> Result<()> {
     db.execute("DELETE FROM snapshot WHERE time = ?1", [time])?;
     db.execute("DELETE FROM unreadable WHERE time = ?1", [time])?;
@@ -108,7 +118,8 @@ pub fn remove_dead_rows(db: &Connection) -> Result<()> {
     for table in TIMED {
         let sql = format!(
             "DELETE FROM {table} WHERE NOT EXISTS
-                 (SELECT 1 FROM snapshot s WHERE s.time >= {table}.since AND s.time < {table}.until)"
+                 (SELECT 1 FROM snapshot s WHERE s.time >= {table}.since AND s.time < \
+                 {table}.until)"
         );
         db.execute(&sql, ())?;
     }

@@ -1,9 +1,12 @@
-//! The catalog: one SQLite file that answers every question quickly. `schema.sql` is its documentation.
+//! The catalog: one SQLite file that answers every question quickly. `schema.sql` is its
+//! documentation.
 //!
-//! Always holds: a catalog that is open for reading never changes under the reader. A writer works on a copy and
-//! publishes it by rename (a *generation*); readers open a generation immutable and notice a newer one by its
-//! inode. What is published is sealed, page by page (`seal`): no page that is not what was written reaches a reader, and
-//! a catalog that fails is built anew by the next writer. Another schema version is never migrated: the catalog is rebuilt from archives and snapshots.
+//! Always holds: a catalog that is open for reading never changes under the reader. A writer works
+//! on a copy and publishes it by rename (a *generation*); readers open a generation immutable and
+//! notice a newer one by its inode. What is published is sealed, page by page (`seal`): no page
+//! that is not what was written reaches a reader, and a catalog that fails is built anew by the
+//! next writer. Another schema version is never migrated: the catalog is rebuilt from archives and
+//! snapshots.
 //!
 //! Limits: 65,535 snapshots at a time; times are whole seconds.
 

@@ -1,4 +1,5 @@
-//! The seal of a published catalog: a hash of each of its pages, behind the database in the same file.
+//! The seal of a published catalog: a hash of each of its pages, behind the database in the same
+//! file.
 //!
 //! ```text
 //! OFFSET        SIZE       FIELD
@@ -10,10 +11,12 @@
 //! 4104 × n + 72 8          "shbxseal"
 //! ```
 //!
-//! Always holds: no page is handed out that is not what was published, at that place, in this generation. SQLite's own tools
-//! open the file as they always did: what lies behind the pages that its header counts is nothing to them.
+//! Always holds: no page is handed out that is not what was published, at that place, in this
+//! generation. SQLite's own tools open the file as they always did: what lies behind the pages that
+//! its header counts is nothing to them.
 //!
-//! Cost: a query that reads 25 MB out of the page cache takes 17 ms instead of 8; verifying as much by itself takes 22 ms.
+//! Cost: a query that reads 25 MB out of the page cache takes 17 ms instead of 8; verifying as much
+//! by itself takes 22 ms.
 //!
 //! Limits: a seal is against decay and mistakes. Whoever makes up a catalog can seal it.
 
@@ -60,14 +63,19 @@ impl Sealed {
         let end = size.checked_sub(FOOT as u64).ok_or_else(no_catalog)?;
         file.read_exact_at(&mut foot, end).context(reading)?;
         let (key, pages) = (field::<32>(&foot, 0), u64::from_le_bytes(field(&foot, 32)));
-        let is_whole = foot.ends_with(MAGIC) && pages > 0 && pages.checked_mul((PAGE + HASH) as u64) == Some(end);
+        let is_whole = foot.ends_with(MAGIC)
+            && pages > 0
+            && pages.checked_mul((PAGE + HASH) as u64) == Some(end);
         if !is_whole {
             return Err(unsealed(&file, what));
         }
         let mut hashes = vec![[0; HASH]; (end / (PAGE + HASH) as u64) as usize];
         file.read_exact_at(hashes.as_flattened_mut(), pages * PAGE as u64).context(reading)?;
         if hash_of_all(&key, &hashes) != field::<32>(&foot, 40) {
-            return Err(not_a_catalog(what, "is damaged: its own checksums are not what was written"));
+            return Err(not_a_catalog(
+                what,
+                "is damaged: its own checksums are not what was written",
+            ));
         }
         let mut sealed = Sealed { file, key, hashes, first: Box::new([0; PAGE]) };
         let mut first = [0; PAGE];
@@ -108,7 +116,11 @@ impl Sealed {
 
     fn page(&self, number: usize, page: &mut Page) -> Result<(), Failure> {
         self.file.read_exact_at(page, (number * PAGE) as u64).map_err(Failure::Disk)?;
-        if hash_of(&self.key, number, page) == self.hashes[number] { Ok(()) } else { Err(Failure::Page(number)) }
+        if hash_of(&self.key, number, page) == self.hashes[number] {
+            Ok(())
+        } else {
+            Err(Failure::Page(number))
+        }
     }
 
     /// Hands all pages of the catalog `what` to `each`, verified, in order, a few hundred at once.
@@ -119,11 +131,10 @@ impl Sealed {
             let some = &mut pages[..hashes.len()];
             let read = self.file.read_exact_at(some.as_flattened_mut(), (first * PAGE) as u64);
             read.map_err(|error| Failure::Disk(error).named(what))?;
-            let wrong = some
-                .iter()
-                .zip(hashes)
-                .enumerate()
-                .find(|(index, (page, hash))| hash_of(&self.key, first + index, page) != **hash);
+            let wrong =
+                some.iter().zip(hashes).enumerate().find(|(index, (page, hash))| {
+                    hash_of(&self.key, first + index, page) != **hash
+                });
             if let Some((index, _)) = wrong {
                 return Err(Failure::Page(first + index).named(what));
             }
@@ -146,11 +157,26 @@ impl Failure {
     /// As an error about the catalog `what`.
     pub fn named(self, what: &Path) -> Error {
         match self {
-            Failure::Disk(error) => Error::io(format_args!("reading the catalog {}", what.display()), error)
-                .hint("look at the disk and its cable; if the file is lost for good, `shoebox repair catalog` builds a new one"),
-            Failure::Page(number) => {
-                not_a_catalog(what, &format!("is damaged: its page {} is not what was written", number + 1))
-            }
+            Failure::Disk(error) => Error::io(
+                format_args!(
+                    "reading the catalog \
+                {}",
+                    what.display()
+                ),
+                error,
+            )
+            .hint(
+                "look at the disk and its cable; if the file is lost for good, `shoebox \
+                    repair catalog` builds a new one",
+            ),
+            Failure::Page(number) => not_a_catalog(
+                what,
+                &format!(
+                    "is damaged: its page {} is not what was \
+                    written",
+                    number + 1
+                ),
+            ),
         }
     }
 }
@@ -222,11 +248,14 @@ fn unsealed(file: &File, what: &Path) -> Error {
     not_a_catalog(what, "is not a readable catalog")
 }
 
-/// A catalog that another version of shoebox made: every writer rebuilds it before it does anything else.
+/// A catalog that another version of shoebox made: every writer rebuilds it before it does anything
+/// else.
 pub(super) fn of_another_version(version: i64) -> Error {
-    let message = format!("the catalog has schema version {version}, this shoebox uses {}", super::VERSION);
-    Error::new(Kind::Unsupported, message)
-        .hint("the next backup rebuilds it; `shoebox repair catalog` does so now, and no photo is lost")
+    let message =
+        format!("the catalog has schema version {version}, this shoebox uses {}", super::VERSION);
+    Error::new(Kind::Unsupported, message).hint(
+        "the next backup rebuilds it; `shoebox repair catalog` does so now, and no photo is lost",
+    )
 }
 
 /// `what` is not a catalog that can be used.
@@ -282,8 +311,12 @@ mod tests {
         let ((_a, first), (_b, second)) = (sealed(&[1, 2, 3]), sealed(&[1, 2, 3]));
         let mut swapped = first.clone();
         swapped.copy_within(PAGE..2 * PAGE, 2 * PAGE);
-        assert!(matches!(open(&swapped).unwrap().read(2 * PAGE as u64, &mut [0; 1]), Err(Failure::Page(2))));
-        // A page that a disk did not write, with the hash that belongs to it, in the table of another generation.
+        assert!(matches!(
+            open(&swapped).unwrap().read(2 * PAGE as u64, &mut [0; 1]),
+            Err(Failure::Page(2))
+        ));
+        // A page that a disk did not write, with the hash that belongs to it, in the table of
+        // another generation.
         let mut stale = first;
         let table = 3 * PAGE;
         stale[table + 8..table + 16].copy_from_slice(&second[table + 8..table + 16]);

@@ -1,11 +1,12 @@
 //! The way by which SQLite reads a sealed catalog: each page is verified before SQLite sees it.
 //!
-//! A *VFS* (<https://sqlite.org/vfs.html>) called `shoebox-sealed`. Its files are [`Sealed`] ones that were opened before and
-//! are only lent here; nothing is ever written through it. What SQLite opens besides, such as room for a large sort, goes to
-//! the VFS of the system. A page that is not what was published is `SQLITE_IOERR_DATA`, which becomes `Damaged`.
+//! A *VFS* (<https://sqlite.org/vfs.html>) called `shoebox-sealed`. Its files are [`Sealed`] ones
+//! that were opened before and are only lent here; nothing is ever written through it. What SQLite
+//! opens besides, such as room for a large sort, goes to the VFS of the system. A page that is not
+//! what was published is `SQLITE_IOERR_DATA`, which becomes `Damaged`.
 //!
-//! The crates for this need a C compiler's headers when they are built (sqlite-plugin) or a name in UTF-8; this is the least
-//! of the interface that a file needs which never changes.
+//! The crates for this need a C compiler's headers when they are built (sqlite-plugin) or a name in
+//! UTF-8; this is the least of the interface that a file needs which never changes.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -25,7 +26,10 @@ thread_local! {
 }
 
 /// Calls `open`, which opens one connection through this VFS: it reads `sealed`.
-pub(super) fn lend<T>(sealed: &Arc<Sealed>, open: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+pub(super) fn lend<T>(
+    sealed: &Arc<Sealed>,
+    open: impl FnOnce() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
     let code = registered();
     if code != ffi::SQLITE_OK {
         return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
@@ -70,8 +74,8 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
 fn registered() -> c_int {
     static DONE: OnceLock<c_int> = OnceLock::new();
     *DONE.get_or_init(|| {
-        // SAFETY: asked for the default VFS, SQLite (which this initialises) answers with one that lives as long as the
-        // process, or with null.
+        // SAFETY: asked for the default VFS, SQLite (which this initialises) answers with one that
+        // lives as long as the process, or with null.
         let Some(system) = (unsafe { ffi::sqlite3_vfs_find(std::ptr::null()).as_ref() }) else {
             return ffi::SQLITE_ERROR;
         };
@@ -83,8 +87,8 @@ fn registered() -> c_int {
             xOpen: Some(open),
             ..*system
         }));
-        // SAFETY: `vfs` and its name live as long as the process; what is not ours in it are functions of the system's VFS,
-        // which look at nothing of it but what was copied.
+        // SAFETY: `vfs` and its name live as long as the process; what is not ours in it are
+        // functions of the system's VFS, which look at nothing of it but what was copied.
         unsafe { ffi::sqlite3_vfs_register(vfs, 0) }
     })
 }
@@ -98,8 +102,8 @@ unsafe extern "C" fn open(
     out: *mut c_int,
 ) -> c_int {
     if flags & ffi::SQLITE_OPEN_MAIN_DB == 0 {
-        // SAFETY: the arguments are SQLite's own, passed on to the VFS that they would have gone to; `registered` saw to it
-        // that there is room for its file.
+        // SAFETY: the arguments are SQLite's own, passed on to the VFS that they would have gone
+        // to; `registered` saw to it that there is room for its file.
         return unsafe {
             let system = ffi::sqlite3_vfs_find(std::ptr::null());
             match system.as_ref().and_then(|system| system.xOpen) {
@@ -110,12 +114,13 @@ unsafe extern "C" fn open(
     }
     let sealed = LENT.take();
     let code = if sealed.is_some() { ffi::SQLITE_OK } else { ffi::SQLITE_CANTOPEN };
-    // SAFETY: `file` is room for `szOsFile` bytes, aligned for any type, which is ours until `close`. Without methods SQLite
-    // takes it for not open. `out` is null or SQLite's.
+    // SAFETY: `file` is room for `szOsFile` bytes, aligned for any type, which is ours until
+    // `close`. Without methods SQLite takes it for not open. `out` is null or SQLite's.
     unsafe {
         let methods: *const ffi::sqlite3_io_methods =
             if sealed.is_some() { &raw const METHODS } else { std::ptr::null() };
-        file.cast::<SealedFile>().write(SealedFile { base: ffi::sqlite3_file { pMethods: methods }, sealed });
+        file.cast::<SealedFile>()
+            .write(SealedFile { base: ffi::sqlite3_file { pMethods: methods }, sealed });
         if let Some(out) = out.as_mut() {
             *out = ffi::SQLITE_OPEN_READONLY | ffi::SQLITE_OPEN_MAIN_DB;
         }
@@ -137,12 +142,16 @@ unsafe extern "C" fn read(
     len: c_int,
     offset: ffi::sqlite3_int64,
 ) -> c_int {
-    // SAFETY: only files that `open` wrote have these methods; `into` is room for `len` bytes that nobody else looks at.
+    // SAFETY: only files that `open` wrote have these methods; `into` is room for `len` bytes that
+    // nobody else looks at.
     let (sealed, bytes) = unsafe {
-        let bytes = std::slice::from_raw_parts_mut(into.cast::<u8>(), usize::try_from(len).unwrap_or(0));
+        let bytes =
+            std::slice::from_raw_parts_mut(into.cast::<u8>(), usize::try_from(len).unwrap_or(0));
         (&(*file.cast::<SealedFile>()).sealed, bytes)
     };
-    let (Some(sealed), Ok(offset)) = (sealed, u64::try_from(offset)) else { return ffi::SQLITE_IOERR_READ };
+    let (Some(sealed), Ok(offset)) = (sealed, u64::try_from(offset)) else {
+        return ffi::SQLITE_IOERR_READ;
+    };
     match sealed.read(offset, bytes) {
         Ok(true) => ffi::SQLITE_OK,
         Ok(false) => ffi::SQLITE_IOERR_SHORT_READ,

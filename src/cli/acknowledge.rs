@@ -9,11 +9,13 @@ use crate::task::acknowledge::{Report, acknowledge};
 
 /// Say that a snapshot is right although it has an alarm
 ///
-/// A backup that finds the library much smaller than it was marks its snapshot with an alarm, and nothing is forgotten any
-/// more: the earlier snapshots may be all that is left. Look at the library and at `shoebox diff`. If it is right as it is,
-/// acknowledge the newest snapshot: its alarm and those before it count no more, and later ones are compared with it.
+/// A backup that finds the library much smaller than it was marks its snapshot with an alarm, and
+/// nothing is forgotten any more: the earlier snapshots may be all that is left. Look at the
+/// library and at `shoebox diff`. If it is right as it is, acknowledge the newest snapshot: its
+/// alarm and those before it count no more, and later ones are compared with it.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  shoebox acknowledge latest\n  shoebox acknowledge 2026-11-22T030005Z\n\n\
+#[command(after_help = "Examples:\n  shoebox acknowledge latest\n  shoebox acknowledge \
+        2026-11-22T030005Z\n\n\
 JSON: {\"snapshot\": ID, \"acknowledged\": [{\"id\": ID, \"alarm\": [TEXT, …]}, …]}")]
 pub(super) struct Args {
     /// The snapshot: an id, or latest
@@ -24,18 +26,26 @@ pub(super) struct Args {
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
         let report = acknowledge(&global.open()?, &self.snapshot)?;
-        let calmed: Vec<_> =
-            report.calmed.iter().map(|record| json!({ "id": record.id, "alarm": record.alarm })).collect();
-        output.answer(&json!({ "snapshot": report.snapshot, "acknowledged": calmed }), text(&report))?;
+        let calmed: Vec<_> = report
+            .calmed
+            .iter()
+            .map(|record| json!({ "id": record.id, "alarm": record.alarm }))
+            .collect();
+        output.answer(
+            &json!({ "snapshot": report.snapshot, "acknowledged": calmed }),
+            text(&report),
+        )?;
         Ok(Done::Whole)
     }
 }
 
 fn text(report: &Report) -> String {
-    let told =
-        |record: &crate::repo::SnapshotRecord| format!("acknowledged {}: {}", record.id, record.alarm.join("; "));
-    match report.calmed.is_empty() {
-        true => format!("there is no alarm up to snapshot {}: nothing to acknowledge", report.snapshot),
-        false => report.calmed.iter().map(told).collect::<Vec<_>>().join("\n"),
+    let told = |record: &crate::repo::SnapshotRecord| {
+        format!("acknowledged {}: {}", record.id, record.alarm.join("; "))
+    };
+    if report.calmed.is_empty() {
+        format!("there is no alarm up to snapshot {}: nothing to acknowledge", report.snapshot)
+    } else {
+        report.calmed.iter().map(told).collect::<Vec<_>>().join("\n")
     }
 }

@@ -12,9 +12,10 @@ const TOLD: usize = 50;
 
 /// Compare what the database says with the files and with Immich's checksums
 ///
-/// Told by owner: photos without a file (and where their bytes lie instead), files that no photo names, bytes that are not what
-/// Immich recorded (rotten on the disk, or changed since), sidecars and moving halves that are missing, external libraries that the
-/// backup does not cover. It looks at a snapshot, not at the server: take a backup first if things changed. It reads no file and
+/// Told by owner: photos without a file (and where their bytes lie instead), files that no photo
+/// names, bytes that are not what Immich recorded (rotten on the disk, or changed since), sidecars
+/// and moving halves that are missing, external libraries that the backup does not cover. It looks
+/// at a snapshot, not at the server: take a backup first if things changed. It reads no file and
 /// changes nothing. Each backup tells the totals.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -36,25 +37,31 @@ Examples:
   shoebox audit --user 'Ann Lee'
   shoebox audit --json | jq -r 'select(.finding == \"no_row\").path'
 
-What is no finding: checksums of external libraries (Immich hashes their paths), names that differ in how letters are composed only,
-thumbnails and transcoded videos, markers and litter of file systems, profile pictures, photos of external libraries that Immich knows
+What is no finding: checksums of external libraries (Immich hashes their paths), names that differ \
+in how letters are composed only,
+thumbnails and transcoded videos, markers and litter of file systems, profile pictures, photos of \
+external libraries that Immich knows
 to be gone, files that came while the backup ran (the next snapshot tells).
 
-Rot is noticed when a file is read again although its size and time are the same: in its share of `shoebox run`
+Rot is noticed when a file is read again although its size and time are the same: in its share of \
+`shoebox run`
 (reread-cycle), or by `shoebox backup --paranoid`.
 
 JSON: one object a finding: {\"finding\": \"no_file\"|\"no_live_video\"|\"rotten\"|\"edited\"|\"differs\"|\"no_sidecar\"|\"elsewhere\"|\"no_row\"|\"not_covered\",
-\"owner\", \"owner_name\", \"asset\", \"name\", \"taken\", \"path\", \"found\", \"of\", \"snapshot\", \"kept\": the uploaded bytes are, \"count\",
+\"owner\", \"owner_name\", \"asset\", \"name\", \"taken\", \"path\", \"found\", \"of\", \
+\"snapshot\", \"kept\": the uploaded bytes are, \"count\",
 \"size\", \"trashed\", \"locked\"}; the last is
-{\"finding\": \"summary\", \"snapshot\", \"findings\", \"totals\": {CLASS: {\"count\", \"bytes\"}}, \"aside\": {…}}. Exit code 3: something was found";
+{\"finding\": \"summary\", \"snapshot\", \"findings\", \"totals\": {CLASS: {\"count\", \
+\"bytes\"}}, \"aside\": {…}}. Exit code 3: something was found";
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
         let options = Options { snapshot: self.snapshot, user: self.user, locked: self.locked };
         let report = audit::audit(&global.open()?, &options)?;
-        match output.is_json() {
-            true => report.findings.iter().try_for_each(|finding| output.answer(finding, ""))?,
-            false => tell(&report, output)?,
+        if output.is_json() {
+            report.findings.iter().try_for_each(|finding| output.answer(finding, ""))?
+        } else {
+            tell(&report, output)?
         }
         output.answer(&json(&report), summary(&report))?;
         Ok(if report.findings.is_empty() { Done::Whole } else { Done::Partly })
@@ -64,11 +71,16 @@ impl Args {
 /// A paragraph an owner, a line a finding.
 fn tell(report: &Report, output: &Output) -> Result<()> {
     let line = |text: String| output.bytes(format!("{}\n", printable(&text)).as_bytes());
-    for of_owner in report.findings.chunk_by(|a, b| (a.owner, &a.owner_name) == (b.owner, &b.owner_name)) {
+    for of_owner in
+        report.findings.chunk_by(|a, b| (a.owner, &a.owner_name) == (b.owner, &b.owner_name))
+    {
         line(owner(&of_owner[0]))?;
         for of_class in of_owner.chunk_by(|a, b| a.class == b.class) {
             line(format!("  {}", total(of_class)))?;
-            of_class.iter().take(TOLD).try_for_each(|finding| line(format!("    {}", text(finding))))?;
+            of_class
+                .iter()
+                .take(TOLD)
+                .try_for_each(|finding| line(format!("    {}", text(finding))))?;
             let more = of_class.len().saturating_sub(TOLD);
             if more > 0 {
                 line(format!("    and {} more (all of them with --json)", count(more as u64)))?;
@@ -86,8 +98,9 @@ fn owner(finding: &Finding) -> String {
 }
 
 fn total(findings: &[Finding]) -> String {
-    let (number, bytes) =
-        findings.iter().fold((0, 0), |(n, b), finding| (n + finding.count, b + finding.size.unwrap_or(0)));
+    let (number, bytes) = findings
+        .iter()
+        .fold((0, 0), |(n, b), finding| (n + finding.count, b + finding.size.unwrap_or(0)));
     let bytes = if bytes > 0 { format!(" ({})", size(bytes)) } else { String::new() };
     format!("{}{bytes}: {}", words(findings[0].class, number), advice(findings[0].class))
 }
@@ -99,11 +112,17 @@ pub(super) fn words(class: Class, number: u64) -> String {
         Class::NoLiveVideo => ("live photo without its video", "live photos without their video"),
         Class::Rotten => ("photo rotten on the disk", "photos rotten on the disk"),
         Class::Edited => ("photo changed since its upload", "photos changed since their upload"),
-        Class::Differs => ("photo that is not what was uploaded", "photos that are not what was uploaded"),
+        Class::Differs => {
+            ("photo that is not what was uploaded", "photos that are not what was uploaded")
+        }
         Class::NoSidecar => ("sidecar missing", "sidecars missing"),
-        Class::Elsewhere => ("photo not where the database says", "photos not where the database says"),
+        Class::Elsewhere => {
+            ("photo not where the database says", "photos not where the database says")
+        }
         Class::NoRow => ("file without a photo", "files without a photo"),
-        Class::NotCovered => ("photo of external libraries not covered", "photos of external libraries not covered"),
+        Class::NotCovered => {
+            ("photo of external libraries not covered", "photos of external libraries not covered")
+        }
     };
     plural(number, one, many)
 }
@@ -111,14 +130,21 @@ pub(super) fn words(class: Class, number: u64) -> String {
 fn advice(class: Class) -> &'static str {
     match class {
         Class::NoFile | Class::NoLiveVideo => {
-            "put it back from the snapshot that has it; without one, look whether a disk or folder is not mounted, and on the phone"
+            "put it back from the snapshot that has it; without one, look whether a disk or folder \
+                is not mounted, and on the phone"
         }
         Class::Rotten => "look at the disk, and put the photo back from the snapshot",
-        Class::Edited => "something other than Immich wrote to it; if that was not you, put it back from the snapshot",
+        Class::Edited => {
+            "something other than Immich wrote to it; if that was not you, put it back from the \
+                snapshot"
+        }
         Class::Differs => "open it: if it shows well, all is well; else upload it again",
-        Class::NoSidecar => "put it back from the snapshot, or let Immich look again (Jobs: sidecar metadata)",
+        Class::NoSidecar => {
+            "put it back from the snapshot, or let Immich look again (Jobs: sidecar metadata)"
+        }
         Class::Elsewhere => {
-            "Immich moved it while the backup ran, or the dump was older: `restore --all` lays it where the database says; what Immich does not show either, move there"
+            "Immich moved it while the backup ran, or the dump was older: `restore --all` lays it \
+                where the database says; what Immich does not show either, move there"
         }
         Class::NoRow => "keep it: upload it to Immich, and see whether Immich has it already",
         Class::NotCovered => "`shoebox backup --external SERVER_PATH=FOLDER` takes it in",
@@ -149,7 +175,8 @@ fn text(finding: &Finding) -> String {
 fn clues(finding: &Finding) -> String {
     let mut clues = Vec::new();
     if let Some(found) = &finding.found {
-        let is_case = finding.path.as_ref().is_some_and(|path| path.to_lowercase() == found.to_lowercase());
+        let is_case =
+            finding.path.as_ref().is_some_and(|path| path.to_lowercase() == found.to_lowercase());
         clues.push(format!("its bytes are at {found}"));
         clues.extend(is_case.then(|| "the names differ in upper and lower case only".to_owned()));
     }
@@ -186,9 +213,10 @@ fn json(report: &Report) -> serde_json::Value {
 }
 
 fn summary(report: &Report) -> String {
-    let found = match report.tallies.is_empty() {
-        true => "database, files and checksums agree".to_owned(),
-        false => totals(&report.tallies),
+    let found = if report.tallies.is_empty() {
+        "database, files and checksums agree".to_owned()
+    } else {
+        totals(&report.tallies)
     };
     format!("snapshot {}: {found}{}", report.snapshot, aside(&report.aside))
 }
@@ -205,7 +233,10 @@ fn aside(aside: &Aside) -> String {
         told.push(plural(aside.new_files, "file came", "files came") + " while the backup ran");
     }
     if aside.offline > 0 {
-        told.push(plural(aside.offline, "external photo is", "external photos are") + " offline, as Immich knows");
+        told.push(
+            plural(aside.offline, "external photo is", "external photos are")
+                + " offline, as Immich knows",
+        );
     }
     if aside.unmapped > 0 {
         told.push(

@@ -22,10 +22,11 @@ use crate::task::doctor::Setup;
 
 /// Make a snapshot: the database dump, then the original files
 ///
-/// Unchanged files are not read again. What was interrupted goes on where it was. Where Immich moved or
-/// erased photos while the backup ran, its database is asked again (twice at most), so that both are one state; with --dump a recovery
-/// lays the files where that dump says. A dump that is cut short or damaged fails the run; one that is older than --max-age of `status`
-/// is a problem.
+/// Unchanged files are not read again. What was interrupted goes on where it was. Where Immich
+/// moved or erased photos while the backup ran, its database is asked again (twice at most), so
+/// that both are one state; with --dump a recovery lays the files where that dump says. A dump that
+/// is cut short or damaged fails the run; one that is older than --max-age of `status` is a
+/// problem.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -34,7 +35,8 @@ pub(super) struct Args {
     upload_location: Option<PathBuf>,
     #[command(flatten)]
     server: ServerArgs,
-    /// Take this dump: a file (.sql, plain or packed: .gz, .zst, .xz, .bz2), a folder of dumps (the newest), or - for standard input
+    /// Take this dump: a file (.sql, plain or packed: .gz, .zst, .xz, .bz2), a folder of dumps (the
+    /// newest), or - for standard input
     #[arg(long, env = "SHOEBOX_DUMP", value_name = "FILE", group = "from")]
     dump: Option<PathBuf>,
     /// Immich's database, where a dump holds several
@@ -43,12 +45,25 @@ pub(super) struct Args {
     /// Dump the whole cluster with pg_dumpall instead of one database with pg_dump
     #[arg(long, env = "SHOEBOX_CLUSTER")]
     cluster: bool,
-    /// A folder of an external library: as the server sees it, =, where it is here (may be given several times)
-    #[arg(long, env = "SHOEBOX_EXTERNAL", value_name = "SERVER_PATH[=FOLDER]", value_delimiter = ',', value_parser = external)]
+    /// A folder of an external library: as the server sees it, =, where it is here (may be given
+    /// several times)
+    #[arg(
+        long,
+        env = "SHOEBOX_EXTERNAL",
+        value_name = "SERVER_PATH[=FOLDER]",
+        value_delimiter = ',',
+        value_parser = external,
+    )]
     external: Vec<External>,
-    /// A folder of UPLOAD_LOCATION, or below it, that lies in another place: its path there, =, where it is here, such as
-    /// profile=/mnt/ssd/profile (may be given several times)
-    #[arg(long, env = "SHOEBOX_FOLDER", value_name = "PATH=FOLDER", value_delimiter = ',', value_parser = folder)]
+    /// A folder of UPLOAD_LOCATION, or below it, that lies in another place: its path there, =,
+    /// where it is here, such as profile=/mnt/ssd/profile (may be given several times)
+    #[arg(
+        long,
+        env = "SHOEBOX_FOLDER",
+        value_name = "PATH=FOLDER",
+        value_delimiter = ',',
+        value_parser = folder,
+    )]
     folder: Vec<Root>,
     /// Thumbnails and transcoded videos too, which Immich can make again
     #[arg(long, env = "SHOEBOX_GENERATED")]
@@ -56,32 +71,54 @@ pub(super) struct Args {
     /// Leave out paths that match, such as '**/@eaDir' (may be given several times)
     #[arg(long, env = "SHOEBOX_EXCLUDE", value_name = "PATTERN", value_delimiter = ',')]
     exclude: Vec<String>,
-    /// Read every file again, whatever its time says, and what is stored of it; damaged photos are stored anew
+    /// Read every file again, whatever its time says, and what is stored of it; damaged photos are
+    /// stored anew
     #[arg(long)]
     paranoid: bool,
-    /// Read every file again within this time, a share a day, so that rot is found; 0s: never. In `shoebox run` 30d, if not given
+    /// Read every file again within this time, a share a day, so that rot is found; 0s: never. In
+    /// `shoebox run` 30d, if not given
     #[arg(long, env = "SHOEBOX_REREAD_CYCLE", value_name = "TIME", value_parser = duration)]
     reread_cycle: Option<SignedDuration>,
     /// Threads that read files
     #[arg(long, env = "SHOEBOX_READERS", value_name = "N", default_value_t = 2)]
     readers: usize,
     /// How long to wait for a table that another session has locked
-    #[arg(long, env = "SHOEBOX_LOCK_WAIT_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration)]
+    #[arg(
+        long,
+        env = "SHOEBOX_LOCK_WAIT_TIMEOUT",
+        value_name = "TIME",
+        default_value = "5m",
+        value_parser = duration,
+    )]
     lock_wait_timeout: SignedDuration,
     /// How long the database may send nothing before the dump is ended
-    #[arg(long, env = "SHOEBOX_DUMP_IDLE_TIMEOUT", value_name = "TIME", default_value = "30m", value_parser = duration)]
+    #[arg(
+        long,
+        env = "SHOEBOX_DUMP_IDLE_TIMEOUT",
+        value_name = "TIME",
+        default_value = "30m",
+        value_parser = duration,
+    )]
     dump_idle_timeout: SignedDuration,
-    /// Make a snapshot even when the dump is bad, for inspection: it never becomes `latest`, and the exit code is 1
+    /// Make a snapshot even when the dump is bad, for inspection: it never becomes `latest`, and
+    /// the exit code is 1
     #[arg(long)]
     keep_bad_dump: bool,
-    /// Accept that files are gone since the last snapshot, and acknowledge the alarm if there is one
+    /// Accept that files are gone since the last snapshot, and acknowledge the alarm if there is
+    /// one
     #[arg(long)]
     accept_shrink: bool,
     /// Begin a first backup that does not seem to fit on the repository's disk
     #[arg(long)]
     accept_little_space: bool,
     /// The library may shrink by this share before its snapshot gets an alarm (see below)
-    #[arg(long, env = "SHOEBOX_ALARM_SHRINK", value_name = "PERCENT", default_value = "10%", value_parser = percent)]
+    #[arg(
+        long,
+        env = "SHOEBOX_ALARM_SHRINK",
+        value_name = "PERCENT",
+        default_value = "10%",
+        value_parser = percent,
+    )]
     alarm_shrink: u8,
     /// Accept that this is another Immich server than the last snapshot's
     #[arg(long)]
@@ -89,23 +126,34 @@ pub(super) struct Args {
 }
 
 const EXAMPLES: &str = "\
-Where the dump comes from: --docker, --database-url or --dump; else the PG* variables of libpq (PGHOST, PGUSER, …).
-A password comes by PGPASSWORD or SHOEBOX_DATABASE_PASSWORD (or ..._FILE), by --env-file, or by ~/.pgpass: never on a command line.
+Where the dump comes from: --docker, --database-url or --dump; else the PG* variables of libpq \
+(PGHOST, PGUSER, …).
+A password comes by PGPASSWORD or SHOEBOX_DATABASE_PASSWORD (or ..._FILE), by --env-file, or by \
+~/.pgpass: never on a command line.
 
-An alarm freezes `shoebox forget`, and is exit code 3 and red in `shoebox status`, until `shoebox acknowledge latest`. It is raised when
-the library shrank by more than --alarm-shrink since the largest of 30 days; when more than 1% of the originals, or more than 100, and
-3 at least, are missing or have other bytes than Immich recorded that were right in the last good snapshot, or in one of the last 30
-days (in the first backup: are missing); and when any file rotted: other bytes, the same size and time (--reread-cycle and --paranoid read those).
-Fewer are named each night, with exit code 3, and so are sidecars that are gone. Photos that were deleted in Immich do not count.
+An alarm freezes `shoebox forget`, and is exit code 3 and red in `shoebox status`, until `shoebox \
+acknowledge latest`. It is raised when
+the library shrank by more than --alarm-shrink since the largest of 30 days; when more than 1% of \
+the originals, or more than 100, and
+3 at least, are missing or have other bytes than Immich recorded that were right in the last good \
+snapshot, or in one of the last 30
+days (in the first backup: are missing); and when any file rotted: other bytes, the same size and \
+time (--reread-cycle and --paranoid read those).
+Fewer are named each night, with exit code 3, and so are sidecars that are gone. Photos that were \
+deleted in Immich do not count.
 
 Examples:
   shoebox backup --env-file /srv/immich/.env --docker immich_postgres
   shoebox backup --upload-location /srv/immich/library --dump /srv/immich/library/backups
-  docker exec immich_postgres pg_dump -U postgres immich | shoebox backup --upload-location /srv/immich/library --dump -
+  docker exec immich_postgres pg_dump -U postgres immich | shoebox backup --upload-location \
+  /srv/immich/library --dump -
   shoebox backup --env-file /srv/immich --docker immich_postgres --external /mnt/family=/srv/family
-  shoebox backup --env-file /srv/immich --docker immich_postgres --folder encoded-video=/mnt/ssd/video
+  shoebox backup --env-file /srv/immich --docker immich_postgres --folder \
+  encoded-video=/mnt/ssd/video
 
-JSON: the snapshot record (see FORMAT.md) without chunk lists, with \"unchanged\" (files not read), \"grown\" (bytes), \"problems\" and\n\"audit\" (numbers by class, as `shoebox audit` calls them)";
+JSON: the snapshot record (see FORMAT.md) without chunk lists, with \"unchanged\" (files not \
+read), \"grown\" (bytes), \"problems\" and\n\"audit\" (numbers by class, as `shoebox audit` calls \
+them)";
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
@@ -125,7 +173,9 @@ impl Args {
         notes(&report).iter().for_each(|note| output.note(note));
         output.answer(&json(&report), summary(&report))?;
         match &report.record.dump.verdict {
-            Verdict::Bad { line, reason } if !report.record.dump.unfit => Err(bad_dump(*line, reason)),
+            Verdict::Bad { line, reason } if !report.record.dump.unfit => {
+                Err(bad_dump(*line, reason))
+            }
             _ if problems.is_empty() => Ok(Done::Whole),
             _ => Ok(Done::Partly),
         }
@@ -133,13 +183,18 @@ impl Args {
 
     /// With what a service does unless it is set otherwise: files are read again within a month.
     pub fn for_a_night(self) -> Args {
-        Args { reread_cycle: self.reread_cycle.or(Some(SignedDuration::from_hours(30 * 24))), ..self }
+        Args {
+            reread_cycle: self.reread_cycle.or(Some(SignedDuration::from_hours(30 * 24))),
+            ..self
+        }
     }
 
     /// Refuses standard input, which a service has no one at.
     pub fn refuse_input(&self) -> Result<()> {
         match &self.dump {
-            Some(dump) if dump.as_os_str() == "-" => Err(Error::invalid("a run takes no dump from standard input")),
+            Some(dump) if dump.as_os_str() == "-" => {
+                Err(Error::invalid("a run takes no dump from standard input"))
+            }
             _ => Ok(()),
         }
     }
@@ -147,10 +202,13 @@ impl Args {
     /// The same for a run of the service.
     pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
         let report = self.backup(global, monitor)?;
-        if let (Verdict::Bad { line, reason }, false) = (&report.record.dump.verdict, report.record.dump.unfit) {
+        if let (Verdict::Bad { line, reason }, false) =
+            (&report.record.dump.verdict, report.record.dump.unfit)
+        {
             return Err(bad_dump(*line, reason));
         }
-        let problems: Vec<Problem> = report.problems.iter().cloned().chain(alarm(&report)).collect();
+        let problems: Vec<Problem> =
+            report.problems.iter().cloned().chain(alarm(&report)).collect();
         // Messages have the first line only.
         let newer = immich::newer_than_known(report.record.dump.schema.as_deref());
         let text = [summary(&report)].into_iter().chain(newer).collect::<Vec<_>>().join("; ");
@@ -163,9 +221,11 @@ impl Args {
 
     pub fn options(self, global: &Global) -> Result<Options> {
         let env = self.server.env()?;
-        let upload_location = self.upload_location.clone().or_else(|| env.as_ref()?.upload_location.clone());
+        let upload_location =
+            self.upload_location.clone().or_else(|| env.as_ref()?.upload_location.clone());
         let dump = self.source(global, env.as_ref())?;
-        let database = self.database_name.clone().or_else(|| env.as_ref().map(|env| env.database.clone()));
+        let database =
+            self.database_name.clone().or_else(|| env.as_ref().map(|env| env.database.clone()));
         Ok(Options {
             upload_location: upload_location.ok_or_else(|| which_location(env.as_ref()))?,
             dump,
@@ -194,10 +254,13 @@ impl Args {
     pub fn setup(&self, global: &Global, installation: &Installation) -> Result<Setup> {
         let said = self.server.env()?;
         let env = said.as_ref().or(installation.env.as_ref().map(|(_, env)| env));
-        let location = self.upload_location.clone().or_else(|| said.as_ref()?.upload_location.clone());
+        let location =
+            self.upload_location.clone().or_else(|| said.as_ref()?.upload_location.clone());
         let source = self.source(global, env)?;
         let (access, dump) = match source {
-            DumpSource::Server(request) => (Some((self.access(&request, installation), request.tool)), None),
+            DumpSource::Server(request) => {
+                (Some((self.access(&request, installation), request.tool)), None)
+            }
             DumpSource::File(path) => (None, Some(path)),
             DumpSource::Input => (None, None),
         };
@@ -215,7 +278,10 @@ impl Args {
     fn access(&self, request: &DumpRequest, installation: &Installation) -> Access {
         let is_said = self.server.is_said() || std::env::var_os("PGHOST").is_some();
         let server = match installation.database().filter(|_| !is_said) {
-            Some(found) => Server::Docker { container: found.name.clone(), docker: self.docker_program().to_owned() },
+            Some(found) => Server::Docker {
+                container: found.name.clone(),
+                docker: self.docker_program().to_owned(),
+            },
             None => request.server.clone(),
         };
         let DumpRequest { database, user, password, .. } = request.clone();
@@ -263,17 +329,22 @@ fn bad_dump(line: u64, reason: &str) -> Error {
 /// Reads `SERVER_PATH=FOLDER`.
 pub(super) fn external(text: &str) -> std::result::Result<External, String> {
     let (server, folder) = text.split_once('=').unwrap_or((text, text));
-    match server.starts_with('/') {
-        true => Ok(External { server: server.into(), folder: folder.into() }),
-        false => Err(format!("`{server}` is not an absolute path as the Immich server sees it")),
+    if server.starts_with('/') {
+        Ok(External { server: server.into(), folder: folder.into() })
+    } else {
+        Err(format!("`{server}` is not an absolute path as the Immich server sees it"))
     }
 }
 
 /// Reads `PATH=FOLDER`.
 fn folder(text: &str) -> std::result::Result<Root, String> {
-    let (path, folder) = text.split_once('=').ok_or("it is PATH=FOLDER, such as profile=/mnt/ssd/profile")?;
+    let (path, folder) =
+        text.split_once('=').ok_or("it is PATH=FOLDER, such as profile=/mnt/ssd/profile")?;
     let shown = FilePath::new(path.trim_matches('/')).map_err(|error| error.to_string())?;
-    let is_known = FOLDERS.iter().chain([&"external"]).any(|name| shown.parts().next() == Some(name.as_bytes()));
+    let is_known = FOLDERS
+        .iter()
+        .chain([&"external"])
+        .any(|name| shown.parts().next() == Some(name.as_bytes()));
     if !is_known {
         return Err(format!("`{path}` is none of {}, and lies in none", FOLDERS.join(", ")));
     }
@@ -283,19 +354,27 @@ fn folder(text: &str) -> std::result::Result<Root, String> {
 /// The folders that were told, and those of Immich's `.env` file that were not.
 fn with_env(mut told: Vec<Root>, env: Option<&ImmichEnv>) -> Vec<Root> {
     let said = env.map(|env| env.folders.as_slice()).unwrap_or_default();
-    let other: Vec<Root> =
-        said.iter().filter(|said| told.iter().all(|root| root.shown != said.shown)).cloned().collect();
+    let other: Vec<Root> = said
+        .iter()
+        .filter(|said| told.iter().all(|root| root.shown != said.shown))
+        .cloned()
+        .collect();
     told.extend(other);
     told
 }
 
 /// How the library shrank, and what became of its originals; or an older alarm that still stands.
 fn alarm(report: &Report) -> Vec<Problem> {
-    let problem = |message: &String| Problem { subject: "alarm".to_owned(), message: message.clone() };
+    let problem =
+        |message: &String| Problem { subject: "alarm".to_owned(), message: message.clone() };
     let own = report.record.alarm.iter().filter(|_| !report.is_acknowledged).map(problem);
     let standing = report.standing.iter().filter(|_| report.record.alarm.is_empty());
     own.chain(standing.map(|record| {
-        problem(&format!("nobody acknowledged that of snapshot {}: {}", record.id, record.alarm.join("; ")))
+        problem(&format!(
+            "nobody acknowledged that of snapshot {}: {}",
+            record.id,
+            record.alarm.join("; ")
+        ))
     }))
     .collect()
 }
@@ -306,11 +385,18 @@ fn notes(report: &Report) -> Vec<String> {
     let accepted = record.alarm.iter().filter(|_| report.is_acknowledged);
     let mut notes: Vec<String> = accepted.map(|alarm| format!("note: accepted: {alarm}")).collect();
     if !alarm(report).is_empty() {
-        notes.push("note: nothing is forgotten until you have looked; if the library is right as it is: shoebox acknowledge latest".to_owned());
+        notes.push(
+            "note: nothing is forgotten until you have looked; if the library is right as \
+            it is: shoebox acknowledge latest"
+                .to_owned(),
+        );
     }
     if report.reread > 0 {
         let snapshots = plural(report.reread, "earlier snapshot", "earlier snapshots");
-        notes.push(format!("note: {snapshots} got what an older shoebox missed in their dumps; mount again to see it"));
+        notes.push(format!(
+            "note: {snapshots} got what an older shoebox missed in their dumps; \
+            mount again to see it"
+        ));
     }
     let newer = immich::newer_than_known(record.dump.schema.as_deref());
     notes.extend(newer.iter().chain(&record.warnings).map(|warning| format!("note: {warning}")));
@@ -318,17 +404,21 @@ fn notes(report: &Report) -> Vec<String> {
     if complete.not_covered > 0 {
         let assets = plural(complete.not_covered, "photo", "photos");
         notes.push(format!(
-            "note: {assets} of external libraries not in this backup; --external SERVER_PATH=FOLDER covers them"
+            "note: {assets} of external libraries not in this backup; --external \
+                SERVER_PATH=FOLDER covers them"
         ));
     }
     let mut tallies = report.audit.clone();
     tallies.remove(&Class::NotCovered);
     if !tallies.is_empty() {
-        notes.push(format!("note: {}; `shoebox audit` tells which", super::audit::totals(&tallies)));
+        notes
+            .push(format!("note: {}; `shoebox audit` tells which", super::audit::totals(&tallies)));
     }
     if complete.moved > 0 {
         notes.push(
-            "note: what lies elsewhere than the database says is laid where it says by `restore --all`".to_owned(),
+            "note: what lies elsewhere than the database says is laid where it says by `restore \
+                --all`"
+                .to_owned(),
         );
     }
     notes
@@ -351,15 +441,22 @@ fn summary(report: &Report) -> String {
 /// Numbers by class, as `shoebox audit` calls them.
 fn audit(report: &Report) -> serde_json::Value {
     let counts = report.audit.iter().filter_map(|(class, tally)| {
-        Some((serde_json::to_value(class).ok()?.as_str()?.to_owned(), serde_json::Value::from(tally.count)))
+        Some((
+            serde_json::to_value(class).ok()?.as_str()?.to_owned(),
+            serde_json::Value::from(tally.count),
+        ))
     });
     counts.collect::<serde_json::Map<_, _>>().into()
 }
 
 fn json(report: &Report) -> serde_json::Value {
-    let mut value = serde_json::to_value(report.record.clone().without_chunks()).unwrap_or_default();
-    let problems: Vec<_> =
-        report.problems.iter().map(|p| serde_json::json!({ "subject": p.subject, "message": p.message })).collect();
+    let mut value =
+        serde_json::to_value(report.record.clone().without_chunks()).unwrap_or_default();
+    let problems: Vec<_> = report
+        .problems
+        .iter()
+        .map(|p| serde_json::json!({ "subject": p.subject, "message": p.message }))
+        .collect();
     if let Some(object) = value.as_object_mut() {
         object.insert("unchanged".to_owned(), report.unchanged.into());
         object.insert("grown".to_owned(), report.grown.into());

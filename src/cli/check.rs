@@ -17,9 +17,10 @@ const TOLD: usize = 100;
 
 /// Check the repository: is everything there, and is it what was backed up?
 ///
-/// The structure is checked always: records, archives, lists, catalog. Photos are read and compared with their hashes as far as
-/// you say; what was read is remembered, and the next check goes on with what was not read for longest. Changes nothing and
-/// keeps nobody waiting. What is damaged is told as photos: whose, which, of when, and where a whole copy is.
+/// The structure is checked always: records, archives, lists, catalog. Photos are read and compared
+/// with their hashes as far as you say; what was read is remembered, and the next check goes on
+/// with what was not read for longest. Changes nothing and keeps nobody waiting. What is damaged is
+/// told as photos: whose, which, of when, and where a whole copy is.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -40,9 +41,13 @@ Examples:
   shoebox check --max-duration 2h     every night
   shoebox check --read-data           everything, as long as it takes
 
-JSON: one object a finding: {\"finding\": \"photo\", \"asset\", \"sidecar\", \"owner\", \"name\", \"taken\", \"albums\", \"snapshots\", \"blake3\", \"size\", \"archive\", \"copy\",
-\"other_version\"}, {\"finding\": \"file\", \"path\", …}, {\"finding\": \"snapshot\", \"snapshot\", \"part\", \"message\"}, {\"finding\": \"archive\"|\"catalog\"|\"other\", …};
-the last is {\"finding\": \"summary\", \"findings\", \"snapshots\", \"archives\", \"read\", \"stopped\", \"interrupted\", \"passed\": [], \"coverage\": {\"bytes\", \"recent\", \"never\", \"oldest\",
+JSON: one object a finding: {\"finding\": \"photo\", \"asset\", \"sidecar\", \"owner\", \"name\", \
+\"taken\", \"albums\", \"snapshots\", \"blake3\", \"size\", \"archive\", \"copy\",
+\"other_version\"}, {\"finding\": \"file\", \"path\", …}, {\"finding\": \"snapshot\", \
+\"snapshot\", \"part\", \"message\"}, {\"finding\": \"archive\"|\"catalog\"|\"other\", …};
+the last is {\"finding\": \"summary\", \"findings\", \"snapshots\", \"archives\", \"read\", \
+\"stopped\", \"interrupted\", \"passed\": [], \"coverage\": {\"bytes\", \"recent\", \"never\", \
+\"oldest\",
 \"days_left\"}, \"remembered\"}. Exit code 3: something is damaged or missing";
 
 impl Args {
@@ -59,20 +64,30 @@ impl Args {
         }
         let more = report.findings.len().saturating_sub(told);
         if more > 0 {
-            output.answer(&json!(null), format!("and {} more (all of them with --json)", count(more as u64)))?;
+            output.answer(
+                &json!(null),
+                format!("and {} more (all of them with --json)", count(more as u64)),
+            )?;
         }
         output.answer(&json(&report), summary(&report, extent))?;
-        Ok(match report.findings.is_empty() {
-            _ if report.interrupted => Done::Stopped,
-            true => Done::Whole,
-            false => Done::Partly,
+        Ok(if report.interrupted {
+            Done::Stopped
+        } else if report.findings.is_empty() {
+            Done::Whole
+        } else {
+            Done::Partly
         })
     }
 
     /// What it is in a run where nothing else is set: a share that fits a night.
     pub fn for_a_night(self) -> Args {
-        let is_set = self.read_data || self.read_data_subset.is_some() || self.max_duration.is_some();
-        if is_set { self } else { Args { max_duration: Some(SignedDuration::from_hours(1)), ..self } }
+        let is_set =
+            self.read_data || self.read_data_subset.is_some() || self.max_duration.is_some();
+        if is_set {
+            self
+        } else {
+            Args { max_duration: Some(SignedDuration::from_hours(1)), ..self }
+        }
     }
 
     /// The same for a run of the service: what it finds are problems.
@@ -82,7 +97,10 @@ impl Args {
         if report.interrupted {
             return Err(Error::new(Kind::Interrupted, stopped(&report)).hint(goes_on(&report)));
         }
-        let problem = |finding: &Finding| Problem { subject: "found".to_owned(), message: printable(&text(finding)) };
+        let problem = |finding: &Finding| Problem {
+            subject: "found".to_owned(),
+            message: printable(&text(finding)),
+        };
         let problems = report.findings.iter().take(TOLD).map(problem).collect();
         Ok(Told { text: summary(&report, extent), notes: Vec::new(), problems, done: Done::Whole })
     }
@@ -109,11 +127,15 @@ pub(super) fn text(finding: &Finding) -> String {
         Finding::Photo(photo) => {
             let sidecar = if photo.sidecar { " (its sidecar)" } else { "" };
             let taken = photo.taken.strftime("%Y-%m-%d %H:%M");
-            let albums = match photo.albums.is_empty() {
-                true => String::new(),
-                false => format!(", in {}", photo.albums.join(", ")),
+            let albums = if photo.albums.is_empty() {
+                String::new()
+            } else {
+                format!(", in {}", photo.albums.join(", "))
             };
-            let other = photo.other_version.map(|id| format!("; {id} has another version")).unwrap_or_default();
+            let other = photo
+                .other_version
+                .map(|id| format!("; {id} has another version"))
+                .unwrap_or_default();
             let (owner, name) = (&photo.owner, &photo.name);
             let what = state(&photo.bytes);
             format!(
@@ -122,13 +144,20 @@ pub(super) fn text(finding: &Finding) -> String {
             )
         }
         Finding::File(file) => {
-            format!("files/{}: {}; shown in {}", file.path, state(&file.bytes), shown(&file.snapshots))
+            format!(
+                "files/{}: {}; shown in {}",
+                file.path,
+                state(&file.bytes),
+                shown(&file.snapshots)
+            )
         }
         Finding::Snapshot { snapshot, part, message } => {
             format!("snapshot {snapshot}: {part:?}: {message}: {}", part.meaning())
         }
         Finding::Archive { archive, message } => format!("archives/{archive}: {message}"),
-        Finding::Catalog { message } => format!("catalog: {message}; `shoebox repair catalog` builds a new one"),
+        Finding::Catalog { message } => {
+            format!("catalog: {message}; `shoebox repair catalog` builds a new one")
+        }
         Finding::Other { file, message } => format!("{file}: {message}"),
     }
 }
@@ -167,14 +196,19 @@ fn json(report: &Report) -> serde_json::Value {
 /// What was done of a check that somebody stopped.
 fn stopped(report: &Report) -> String {
     let share = (report.read * 100).checked_div(report.chosen).unwrap_or(0);
-    format!("stopped: {share}% of {} read, {}", size(report.chosen), check::so_far(report.findings.len()))
+    format!(
+        "stopped: {share}% of {} read, {}",
+        size(report.chosen),
+        check::so_far(report.findings.len())
+    )
 }
 
 /// What the next check does.
 fn goes_on(report: &Report) -> &'static str {
-    match report.remembered {
-        true => "run it again: it begins with what was not read yet",
-        false => "run it again: it begins anew, for this repository is read-only",
+    if report.remembered {
+        "run it again: it begins with what was not read yet"
+    } else {
+        "run it again: it begins anew, for this repository is read-only"
     }
 }
 
@@ -188,7 +222,10 @@ fn summary(report: &Report, extent: Extent) -> String {
         plural(report.archives, "archive", "archives"),
         match report.findings.len() as u64 {
             0 => "all is well".to_owned(),
-            many => format!("{}; `shoebox repair` says what can be mended", plural(many, "finding", "findings")),
+            many => format!(
+                "{}; `shoebox repair` says what can be mended",
+                plural(many, "finding", "findings")
+            ),
         }
     );
     if extent != Extent::Structure {
@@ -201,7 +238,8 @@ fn summary(report: &Report, extent: Extent) -> String {
         text += &format!("; the rest within {} at this pace", plural(days, "day", "days"));
     }
     if let Some(oldest) = coverage.oldest {
-        text += &format!("; none before {}", oldest.to_zoned(TimeZone::system()).strftime("%Y-%m-%d"));
+        text +=
+            &format!("; none before {}", oldest.to_zoned(TimeZone::system()).strftime("%Y-%m-%d"));
     }
     if !report.remembered {
         text += "\nthe repository is read-only: the next check does not know what this one read";

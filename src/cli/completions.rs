@@ -9,7 +9,8 @@ use crate::base::Result;
 
 /// Print a script that completes commands and flags in your shell
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  shoebox completions bash > ~/.local/share/bash-completion/completions/shoebox")]
+#[command(after_help = "Example:\n  shoebox completions bash > \
+        ~/.local/share/bash-completion/completions/shoebox")]
 pub(super) struct Args {
     /// The shell
     shell: Shell,

@@ -10,8 +10,9 @@ use crate::base::Result;
 
 /// Show the settings in force, and where each comes from
 ///
-/// A setting is a flag that has an environment variable. What is given on the command line counts first, then the variable, then
-/// the settings file, then the default. In the file, a table is a command and a key is its flag.
+/// A setting is a flag that has an environment variable. What is given on the command line counts
+/// first, then the variable, then the settings file, then the default. In the file, a table is a
+/// command and a key is its flag.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -24,14 +25,17 @@ pub(super) struct Args {
 }
 
 const EXAMPLES: &str = "\
-The settings file is the one that --config names, else ~/.config/shoebox.toml, else /etc/shoebox.toml. No file is needed: every
-setting is also a variable, and those of postgres-backup-local (POSTGRES_HOST, SCHEDULE, BACKUP_KEEP_DAYS, …) are understood.
+The settings file is the one that --config names, else ~/.config/shoebox.toml, else \
+/etc/shoebox.toml. No file is needed: every
+setting is also a variable, and those of postgres-backup-local (POSTGRES_HOST, SCHEDULE, \
+BACKUP_KEEP_DAYS, …) are understood.
 
 Examples:
   shoebox config --reference > /etc/shoebox.toml
   shoebox config --set
 
-JSON: one object a setting: {\"key\", \"variable\", \"value\", \"from\": \"default\"|\"environment\"|\"file\"|\"unset\", \"source\"}; secrets have no value";
+JSON: one object a setting: {\"key\", \"variable\", \"value\", \"from\": \
+\"default\"|\"environment\"|\"file\"|\"unset\", \"source\"}; secrets have no value";
 
 /// A setting in force.
 #[derive(Debug, Serialize)]
@@ -54,16 +58,18 @@ impl Args {
             return Ok(Done::Whole);
         }
         let is_shown = |row: &Row| !self.set || !matches!(row.from, "default" | "unset");
-        let rows: Vec<Row> = keys.iter().map(|key| row(key, &global.settings)).filter(is_shown).collect();
+        let rows: Vec<Row> =
+            keys.iter().map(|key| row(key, &global.settings)).filter(is_shown).collect();
         output.table(&rows, &["Setting", "Value", "From"], &[], |row| {
             let from = row.source.clone().unwrap_or_else(|| row.from.to_owned());
             vec![row.key.clone(), row.value.clone().unwrap_or_default(), from]
         })?;
         match &global.settings.file {
             Some(file) => output.note(format!("settings file: {}", file.display())),
-            None => {
-                output.note("there is no settings file; `shoebox config --reference > FILE` makes one to begin with")
-            }
+            None => output.note(
+                "there is no settings file; `shoebox config --reference > FILE` makes \
+                    one to begin with",
+            ),
         }
         Ok(Done::Whole)
     }
@@ -90,8 +96,10 @@ fn row(key: &Key, settings: &Settings) -> Row {
 /// All settings as a file in which nothing is set.
 fn reference(keys: &[Key]) -> String {
     let mut text = String::from(
-        "# Settings of shoebox. A table is a command, a key is its flag: `shoebox COMMAND --help` tells more.\n\
-         # What is commented out is not set; what stands there then is the default or an example.\n",
+        "# Settings of shoebox. A table is a command, a key is its flag: `shoebox COMMAND --help` \
+            tells more.\n\
+         # What is commented out is not set; what stands there then is the default or an \
+         example.\n",
     );
     let mut table = None;
     for key in keys {
@@ -109,7 +117,12 @@ fn reference(keys: &[Key]) -> String {
             (Some(default), ..) => quoted(&default),
             (None, ..) => quoted(&example(key)),
         };
-        text += &format!("# {}\n# ({})\n#{} = {value}\n", key.help.replace('\n', "\n# "), key.env, key.name);
+        text += &format!(
+            "# {}\n# ({})\n#{} = {value}\n",
+            key.help.replace('\n', "\n# "),
+            key.env,
+            key.name
+        );
     }
     text
 }

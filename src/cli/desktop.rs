@@ -1,4 +1,5 @@
-//! The desktop: the program that opens a folder in the file manager, and where a mount lies that nobody gave a place.
+//! The desktop: the program that opens a folder in the file manager, and where a mount lies that
+//! nobody gave a place.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -21,24 +22,36 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    /// The ways there are, best first; `Unsupported` where there is none, or no desktop to open a window on.
+    /// The ways there are, best first; `Unsupported` where there is none, or no desktop to open a
+    /// window on.
     pub fn all() -> Result<Vec<Opener>> {
         let has = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         if !has("DISPLAY") && !has("WAYLAND_DISPLAY") {
-            return Err(Error::new(Kind::Unsupported, "there is no desktop here to open a folder on")
-                .hint("neither DISPLAY nor WAYLAND_DISPLAY is set; mount without --open and look into it with `ls`"));
+            return Err(Error::new(
+                Kind::Unsupported,
+                "there is no desktop here to open a folder on",
+            )
+            .hint(
+                "neither DISPLAY nor WAYLAND_DISPLAY is set; mount without --open and look \
+                    into it with `ls`",
+            ));
         }
         let found = |(name, arguments): (&str, &'static [&'static str])| {
             find_program(name).map(|program| Opener { program, arguments })
         };
         let all: Vec<Opener> = OPENERS.into_iter().filter_map(found).collect();
-        match all.is_empty() {
-            true => Err(Error::new(
+        if all.is_empty() {
+            Err(Error::new(
                 Kind::Unsupported,
-                "no program is there that opens folders: neither xdg-open nor gio",
+                "no program is there that opens folders: neither \
+                xdg-open nor gio",
             )
-            .hint("install the package xdg-utils, or mount without --open and look into it with your file manager")),
-            false => Ok(all),
+            .hint(
+                "install the package xdg-utils, or mount without --open and look into it \
+                    with your file manager",
+            ))
+        } else {
+            Ok(all)
         }
     }
 
@@ -51,10 +64,11 @@ impl Opener {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().context(|| format!("running {name}"))?;
         match ended(&mut child).context(|| format!("running {name}"))? {
-            Some(status) if !status.success() => {
-                Err(Error::new(Kind::Program, format_args!("{name} could not open {}: {status}", folder.display()))
-                    .hint("it is mounted all the same: open the folder with your file manager"))
-            }
+            Some(status) if !status.success() => Err(Error::new(
+                Kind::Program,
+                format_args!("{name} could not open {}: {status}", folder.display()),
+            )
+            .hint("it is mounted all the same: open the folder with your file manager")),
             _ => Ok(()),
         }
     }
@@ -93,19 +107,23 @@ fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-/// Where mounts lie that nobody gave a place: a folder that only this user sees, gone after logging out. Without one (no
-/// `XDG_RUNTIME_DIR`), in the user's cache.
+/// Where mounts lie that nobody gave a place: a folder that only this user sees, gone after logging
+/// out. Without one (no `XDG_RUNTIME_DIR`), in the user's cache.
 pub(super) fn mounts_folder() -> Result<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     if let Some(run) = absolute("XDG_RUNTIME_DIR") {
         return Ok(run.join("shoebox"));
     }
     let cache = cache_folder().map(|cache| cache.join("shoebox/mounts"));
-    cache.ok_or_else(|| Error::invalid("no mount point given").hint("give an empty folder as MOUNTPOINT"))
+    cache.ok_or_else(|| {
+        Error::invalid("no mount point given").hint("give an empty folder as MOUNTPOINT")
+    })
 }
 
 /// The user's cache folder, as the XDG Base Directory Specification has it.
 pub(super) fn cache_folder() -> Option<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))
 }

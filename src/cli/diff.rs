@@ -10,7 +10,8 @@ use crate::task::diff::{self, AssetChange, Change, Diff, Options, Summary, Turn}
 
 /// Compare two snapshots: photos, albums, people, tags and files
 ///
-/// Photos are known by their ids in Immich and by their bytes: one that moved on disk is no other photo.
+/// Photos are known by their ids in Immich and by their bytes: one that moved on disk is no other
+/// photo.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -29,22 +30,31 @@ pub(super) struct Args {
 
 const EXAMPLES: &str = "\
 Marks of photos (several may stand together):
-  +  added              T  put into the trash      V  moved on disk (listed with -v, else only counted)
-  -  deleted            U  back from the trash     A  archived     S  back in the timeline, or locked
+  +  added              T  put into the trash      V  moved on disk (listed with -v, else only \
+  counted)
+  -  deleted            U  back from the trash     A  archived     S  back in the timeline, or \
+  locked
   M  other bytes        F  made a favorite         D  dates, places, description, rating or the like
-  R  renamed            f  a favorite no more      !  its file is missing    P  its file is there again
+  R  renamed            f  a favorite no more      !  its file is missing    P  its file is there \
+  again
   N  erased and uploaded again: the same photo with a new id
-A detail that changed alike on many photos, such as a country that Immich calls otherwise now, is one line; -v lists each photo.
+A detail that changed alike on many photos, such as a country that Immich calls otherwise now, is \
+one line; -v lists each photo.
 Marks of albums, people, tags, accounts and files: + - R as above; M changed.
 
 Examples:
   shoebox diff 2026-11-21T030005Z
   shoebox diff '2026-11-01 03.00' latest --user 'Ann Lee'
-  shoebox diff 2026-11-21T030005Z --json | jq 'select(.kind == \"asset\" and .changes[].change == \"deleted\") | .path'
+  shoebox diff 2026-11-21T030005Z --json | jq 'select(.kind == \"asset\" and .changes[].change == \
+  \"deleted\") | .path'
 
-JSON: one object a change: {\"kind\": \"asset\", \"id\", \"owner\", \"name\", \"path\", \"changes\": [{\"change\", …}]} (of details: \"values\": {FIELD: {\"from\", \"to\"}}), {\"kind\": \"album\", \"id\", \"what\", \"name\",
-\"from\", \"joined\", \"left\"}, {\"kind\": \"person\"|\"tag\"|\"user\", \"id\", \"what\", \"name\", \"from\"}, {\"kind\": \"file\", \"what\", \"path\", \"from\", \"size\"}; the last is
-{\"kind\": \"summary\", \"old\", \"new\", \"added\", \"added_bytes\", \"deleted\", …}. \"what\": added|deleted|renamed|changed";
+JSON: one object a change: {\"kind\": \"asset\", \"id\", \"owner\", \"name\", \"path\", \
+\"changes\": [{\"change\", …}]} (of details: \"values\": {FIELD: {\"from\", \"to\"}}), {\"kind\": \
+\"album\", \"id\", \"what\", \"name\",
+\"from\", \"joined\", \"left\"}, {\"kind\": \"person\"|\"tag\"|\"user\", \"id\", \"what\", \
+\"name\", \"from\"}, {\"kind\": \"file\", \"what\", \"path\", \"from\", \"size\"}; the last is
+{\"kind\": \"summary\", \"old\", \"new\", \"added\", \"added_bytes\", \"deleted\", …}. \"what\": \
+added|deleted|renamed|changed";
 
 /// A line of JSON with its kind.
 #[derive(Serialize)]
@@ -65,11 +75,13 @@ struct Total<'a> {
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
         let moves = global.verbose > 0 || output.is_json();
-        let options = Options { old: self.old, new: self.new, user: self.user, moves, locked: self.locked };
+        let options =
+            Options { old: self.old, new: self.new, user: self.user, moves, locked: self.locked };
         let diff = diff::diff(&global.open()?, &options)?;
-        match output.is_json() {
-            true => json(&diff, output)?,
-            false => text(&diff, moves, output)?,
+        if output.is_json() {
+            json(&diff, output)?
+        } else {
+            text(&diff, moves, output)?
         }
         Ok(Done::Whole)
     }
@@ -85,7 +97,9 @@ fn json(diff: &Diff, output: &Output) -> Result<()> {
 }
 
 fn text(diff: &Diff, verbose: bool, output: &Output) -> Result<()> {
-    let line = |marks: &str, what: &str| output.bytes(format!("{marks:<3} {}\n", printable(what)).as_bytes());
+    let line = |marks: &str, what: &str| {
+        output.bytes(format!("{marks:<3} {}\n", printable(what)).as_bytes())
+    };
     output.note(format_args!("comparing {} with {}", diff.old, diff.new));
     let alike = if verbose { &[][..] } else { &diff.alike };
     for asset in &diff.assets {
@@ -96,7 +110,14 @@ fn text(diff: &Diff, verbose: bool, output: &Output) -> Result<()> {
         }
     }
     for one in alike {
-        line("D", &format!("{}, {}", turned(&one.field, &one.turn), plural(one.photos, "photo", "photos")))?;
+        line(
+            "D",
+            &format!(
+                "{}, {}",
+                turned(&one.field, &one.turn),
+                plural(one.photos, "photo", "photos")
+            ),
+        )?;
     }
     for album in &diff.albums {
         let members = match (album.joined, album.left) {
@@ -130,7 +151,9 @@ fn called(name: &str, from: Option<&str>) -> String {
 pub(super) fn turned(field: &str, turn: &Turn) -> String {
     let shown = |value: &Value| match value {
         Value::Null => "nothing".to_owned(),
-        Value::String(text) if text.chars().count() > LONGEST => text.chars().take(LONGEST).chain(['…']).collect(),
+        Value::String(text) if text.chars().count() > LONGEST => {
+            text.chars().take(LONGEST).chain(['…']).collect()
+        }
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
@@ -141,7 +164,10 @@ pub(super) fn turned(field: &str, turn: &Turn) -> String {
 const LONGEST: usize = 60;
 
 fn describe(asset: &AssetChange, changes: &[Change]) -> String {
-    let path = asset.path.clone().unwrap_or_else(|| format!("{} of {} (no file)", asset.name, asset.owner));
+    let path = asset
+        .path
+        .clone()
+        .unwrap_or_else(|| format!("{} of {} (no file)", asset.name, asset.owner));
     changes.iter().filter_map(more).fold(path, |text, more| format!("{text}  {more}"))
 }
 
@@ -162,8 +188,9 @@ fn summary(all: &Summary) -> Vec<String> {
     if all.is_empty() {
         return vec!["no change".to_owned()];
     }
-    let with_bytes =
-        |number: u64, what: &str, bytes: u64| format!("{} {what} ({})", plural(number, "asset", "assets"), size(bytes));
+    let with_bytes = |number: u64, what: &str, bytes: u64| {
+        format!("{} {what} ({})", plural(number, "asset", "assets"), size(bytes))
+    };
     let counts = [
         (all.given_back, "erased and uploaded again"),
         (all.edited, "with other bytes"),
@@ -180,7 +207,8 @@ fn summary(all: &Summary) -> Vec<String> {
         lines.push(with_bytes(all.deleted, "deleted", all.deleted_bytes));
     }
     let told = counts.into_iter().filter(|(number, _)| *number > 0);
-    lines.extend(told.map(|(number, what)| format!("{} {what}", plural(number, "asset", "assets"))));
+    lines
+        .extend(told.map(|(number, what)| format!("{} {what}", plural(number, "asset", "assets"))));
     let others = [
         (all.albums, "album", "albums"),
         (all.things, "person, tag or account", "people, tags or accounts"),

@@ -15,13 +15,15 @@ use crate::task::doctor::{self, Finding, ServiceFacts, State};
 
 /// Look at all that a backup, a restore and a mount need, and say how to mend what is not right
 ///
-/// It finds Immich's .env file and containers, and looks at: the photos and whether they may be read, the database and its client,
-/// external libraries that are not covered, the repository, its disk and space, FUSE, mounts that died, the clock, the service and its last run. What the
+/// It finds Immich's .env file and containers, and looks at: the photos and whether they may be
+/// read, the database and its client, external libraries that are not covered, the repository, its
+/// disk and space, FUSE, mounts that died, the clock, the service and its last run. What the
 /// settings say counts; what they do not say is what was found. It changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The folder of Immich's compose file; else docker is asked, and the usual places are looked at
+    /// The folder of Immich's compose file; else docker is asked, and the usual places are looked
+    /// at
     #[arg(long, value_name = "FOLDER")]
     immich: Option<PathBuf>,
 }
@@ -32,7 +34,8 @@ Examples:
   shoebox doctor --immich /srv/immich
   shoebox init --guided -r /mnt/usb/photos      makes a settings file of what it finds
 
-JSON: one object a thing: {\"state\": \"good\"|\"note\"|\"bad\", \"what\", \"fix\"}; exit code 3: something is bad";
+JSON: one object a thing: {\"state\": \"good\"|\"note\"|\"bad\", \"what\", \"fix\"}; exit code 3: \
+something is bad";
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
@@ -63,7 +66,10 @@ pub(super) fn tell(found: &[Finding], output: &Output) -> Result<Done> {
     output.note(match (bad, many(State::Note)) {
         (0, 0) => "all is well".to_owned(),
         (0, notes) => {
-            format!("nothing is wrong; {}", plural(notes, "thing could be better", "things could be better"))
+            format!(
+                "nothing is wrong; {}",
+                plural(notes, "thing could be better", "things could be better")
+            )
         }
         (bad, _) => format!("{} to be mended", plural(bad, "thing is", "things are")),
     });
@@ -77,6 +83,7 @@ fn text(finding: &Finding) -> String {
         State::Note => "!",
         State::Bad => "✗",
     };
-    let fix = finding.fix.as_ref().map(|fix| format!("\n    {}", printable(fix))).unwrap_or_default();
+    let fix =
+        finding.fix.as_ref().map(|fix| format!("\n    {}", printable(fix))).unwrap_or_default();
     format!("{mark} {}{fix}", printable(&finding.what))
 }

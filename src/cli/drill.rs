@@ -11,9 +11,11 @@ use crate::task::drill::{self, Options, Report, Servers};
 
 /// Rehearse the recovery: load the dump into a throw-away server, and read photos
 ///
-/// The newest snapshot's dump is loaded into a PostgreSQL server that is made for this and removed afterwards, by the code that
-/// restores it in earnest. Rows are counted, and photos drawn at random from that database are read as the mount reads them and
-/// compared with what it says of them: SHA-1, or the size where Immich has no hash of the bytes (external libraries). How it ended is remembered: `shoebox snapshots` shows the age of the last success.
+/// The newest snapshot's dump is loaded into a PostgreSQL server that is made for this and removed
+/// afterwards, by the code that restores it in earnest. Rows are counted, and photos drawn at
+/// random from that database are read as the mount reads them and compared with what it says of
+/// them: SHA-1, or the size where Immich has no hash of the bytes (external libraries). How it
+/// ended is remembered: `shoebox snapshots` shows the age of the last success.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -30,10 +32,25 @@ pub(super) struct Args {
     #[arg(long, env = "SHOEBOX_DRILL_POSTGRES", value_name = "FOLDER", group = "server")]
     postgres: Option<PathBuf>,
     /// A container of this image, or of that of Immich's own database
-    #[arg(long, value_name = "IMAGE", num_args = 0..=1, default_missing_value = "", group = "server")]
+    #[arg(
+        long,
+        value_name = "IMAGE",
+        num_args = 0..=1,
+        default_missing_value = "",
+        group = "server",
+    )]
     docker: Option<String>,
-    /// Put no walls around the server: what the dump runs has your rights on this machine; for a dump that is trusted
-    #[arg(long, env = "SHOEBOX_DRILL_NO_SANDBOX", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new())]
+    /// Put no walls around the server: what the dump runs has your rights on this machine; for a
+    /// dump that is trusted
+    #[arg(
+        long,
+        env = "SHOEBOX_DRILL_NO_SANDBOX",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        value_parser = clap::builder::BoolishValueParser::new(),
+    )]
     no_sandbox: bool,
     /// No server: read the dump and count its rows only, which is no success
     #[arg(long, group = "server")]
@@ -41,7 +58,8 @@ pub(super) struct Args {
     /// Do nothing where no server can be had
     #[arg(long, conflicts_with = "no_server")]
     require_server: bool,
-    /// Code in the database that is known and yours, as it was reported ("trigger t on public.asset"): not reported again
+    /// Code in the database that is known and yours, as it was reported ("trigger t on
+    /// public.asset"): not reported again
     #[arg(long, env = "SHOEBOX_ACCEPT_CODE", value_name = "CODE")]
     accept_code: Vec<String>,
     /// The program that stands for docker, such as podman
@@ -50,9 +68,13 @@ pub(super) struct Args {
 }
 
 const EXAMPLES: &str = "\
-Which server: the best of this machine's that has the extensions which the dump needs; else a container, if docker answers, of
-the image that Immich's own database has here, else of one of Immich's that fits (it is fetched). It stands behind walls (bubblewrap, or the container): no network, no repository, and the dump is loaded by a
-role without power. It listens to nobody else, and its data lies in TMPDIR: about twice the dump's size. Without one the dump
+Which server: the best of this machine's that has the extensions which the dump needs; else a \
+container, if docker answers, of
+the image that Immich's own database has here, else of one of Immich's that fits (it is fetched). \
+It stands behind walls (bubblewrap, or the container): no network, no repository, and the dump is \
+loaded by a
+role without power. It listens to nobody else, and its data lies in TMPDIR: about twice the dump's \
+size. Without one the dump
 is only read and its rows are counted: that is no success, and is said.
 
 Examples:
@@ -60,11 +82,15 @@ Examples:
   shoebox drill --assets 2000 --postgres /usr/lib/postgresql/18/bin
   shoebox drill --docker
 
-JSON: {\"snapshot\", \"server\", \"client\", \"refused\", \"no_server\", \"next\", \"tables\", \"rows\", \"differences\": [{\"table\", \"expected\", \"found\"}], \"code\": [{\"kind\", \"name\", \"why\"}], \"of\", \"assets\", \"bytes\", \"unhashed\", \"wrong\": [{\"asset\", \"path\",
-\"fault\": \"damaged\"|\"checksum\"|\"size\"|\"unknown\"|\"missing\", …}], \"without_file\", \"seed\", \"failure\", \"remembered\"}. Exit code 3: it failed, or no server could be
+JSON: {\"snapshot\", \"server\", \"client\", \"refused\", \"no_server\", \"next\", \"tables\", \
+\"rows\", \"differences\": [{\"table\", \"expected\", \"found\"}], \"code\": [{\"kind\", \"name\", \
+\"why\"}], \"of\", \"assets\", \"bytes\", \"unhashed\", \"wrong\": [{\"asset\", \"path\",
+\"fault\": \"damaged\"|\"checksum\"|\"size\"|\"unknown\"|\"missing\", …}], \"without_file\", \
+\"seed\", \"failure\", \"remembered\"}. Exit code 3: it failed, or no server could be
 had and none was refused, or something runs in the database that is not Immich's (`code`)";
 
-pub(super) const CODE: &str = "hint: find out who made it before Immich starts on such a database, where it runs with the rights of Immich's user; \
+pub(super) const CODE: &str = "hint: find out who made it before Immich starts on such a database, \
+    where it runs with the rights of Immich's user; \
                                what is yours: --accept-code";
 
 impl Args {
@@ -76,7 +102,10 @@ impl Args {
         output.problems(&progress.finish());
         let report = done?;
         if let Some(failure) = &report.failure {
-            output.problems(&[Problem { subject: "the drill failed".to_owned(), message: failure.clone() }]);
+            output.problems(&[Problem {
+                subject: "the drill failed".to_owned(),
+                message: failure.clone(),
+            }]);
         }
         notes(&report).iter().for_each(|note| output.note(note));
         output.answer(&report, text(&report))?;
@@ -84,10 +113,14 @@ impl Args {
         Ok(if is_well && report.code.is_empty() { Done::Whole } else { Done::Partly })
     }
 
-    /// The same for a run of the service. That no server can be had is told, and is no finding of each month.
+    /// The same for a run of the service. That no server can be had is told, and is no finding of
+    /// each month.
     pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
         let report = drill::drill(&global.open()?, &self.options(), monitor)?;
-        let problem = |message: &String| Problem { subject: "the drill failed".to_owned(), message: message.clone() };
+        let problem = |message: &String| Problem {
+            subject: "the drill failed".to_owned(),
+            message: message.clone(),
+        };
         let problems = report.failure.iter().map(problem).collect();
         Ok(Told { text: text(&report), notes: notes(&report), problems, done: Done::Whole })
     }
@@ -96,7 +129,9 @@ impl Args {
         let docker = self.docker_program;
         let servers = match (self.postgres, self.docker, self.no_server) {
             (Some(folder), _, _) => Servers::Programs(folder),
-            (_, Some(image), _) => Servers::Container { docker, image: Some(image).filter(|image| !image.is_empty()) },
+            (_, Some(image), _) => {
+                Servers::Container { docker, image: Some(image).filter(|image| !image.is_empty()) }
+            }
             (_, _, true) => Servers::None,
             _ => Servers::Any { docker },
         };
@@ -110,7 +145,8 @@ impl Args {
 fn notes(report: &Report) -> Vec<String> {
     let mut notes = Vec::new();
     if report.without_file > 0 {
-        let photos = plural(report.without_file, "photo that was drawn has", "photos that were drawn have");
+        let photos =
+            plural(report.without_file, "photo that was drawn has", "photos that were drawn have");
         notes.push(format!("note: {photos} no file in this snapshot, as it says itself"));
     }
     if let Some(client) = &report.client {
@@ -135,14 +171,22 @@ fn text(report: &Report) -> String {
     let outcome = match (&report.failure, report.is_success()) {
         (Some(_), _) => "FAILED: it would not all come back",
         (None, true) if report.without_file > 0 => "what is in it would come back",
-        (None, true) if !report.code.is_empty() => "it would come back, with code that is not Immich's",
+        (None, true) if !report.code.is_empty() => {
+            "it would come back, with code that is not Immich's"
+        }
         (None, true) => "it would come back",
-        (None, false) if report.without_file > 0 => "as far as could be tried, what is in it would come back",
+        (None, false) if report.without_file > 0 => {
+            "as far as could be tried, what is in it would come back"
+        }
         (None, false) => "as far as could be tried, it would come back",
     };
     let database = match &report.server {
         Some(server) if report.refused => format!("nothing was loaded into {server}"),
-        Some(server) => format!("{} rows in {} tables loaded into {server}", count(report.rows), count(report.tables)),
+        Some(server) => format!(
+            "{} rows in {} tables loaded into {server}",
+            count(report.rows),
+            count(report.tables)
+        ),
         None => format!("{} rows in {} tables read", count(report.rows), count(report.tables)),
     };
     let photos = count(report.assets);

@@ -11,9 +11,10 @@ use crate::view::OnDisk;
 
 /// Find photos and videos by name, person, album, tag or time
 ///
-/// A PATTERN with *, ?, [...] or {a,b} stands for the whole file name (as it was uploaded); a word without these may
-/// be anywhere in it. Small and capital letters are the same. Several patterns: any of them; several kinds of flags:
-/// all of them. Archived and trashed ones are found too, and both halves of a live photo.
+/// A PATTERN with *, ?, [...] or {a,b} stands for the whole file name (as it was uploaded); a word
+/// without these may be anywhere in it. Small and capital letters are the same. Several patterns:
+/// any of them; several kinds of flags: all of them. Archived and trashed ones are found too, and
+/// both halves of a live photo.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -25,7 +26,8 @@ pub(super) struct Args {
     /// The snapshot: an id, a name in the mount, or `latest`
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     snapshot: String,
-    /// In all snapshots, also what was deleted since: each once, with the first and the last snapshot that have it
+    /// In all snapshots, also what was deleted since: each once, with the first and the last
+    /// snapshot that have it
     #[arg(long, conflicts_with = "snapshot")]
     all_snapshots: bool,
     /// Sizes, ids and marks too
@@ -42,7 +44,8 @@ pub(super) struct Filters {
     /// In this album: name or id; all albums of that name
     #[arg(long, value_name = "NAME")]
     album: Vec<String>,
-    /// Taken then, by the clock there: 2024, 2024-05, 2024-05-01, 2024-05..2024-06 (both ends count), ..2020
+    /// Taken then, by the clock there: 2024, 2024-05, 2024-05-01, 2024-05..2024-06 (both ends
+    /// count), ..2020
     #[arg(long, value_name = "RANGE")]
     taken: Option<Range>,
     /// With this person in it, by the name in Immich
@@ -69,12 +72,18 @@ Examples:
   shoebox find --album Rome --json | jq -r .path
   shoebox find beach --all-snapshots      which snapshots have it, deleted or not
 
-Text: time of taking, owner, path in the tree (`shoebox ls latest PATH`, `shoebox restore --to DIR PATH`).
-JSON: one object an asset: {\"id\", \"owner\": {\"id\", \"name\"}, \"name\", \"snapshot\", \"path\": in the tree, \"file\": as it lay on disk, below
-the snapshot, \"present\": its bytes are there, \"disk\": same|changed|missing (else than same: the bytes are those that Immich
-recorded, where there are any), \"size\", \"sha1\", \"blake3\", \"taken\": wall clock, \"created\", \"added\", \"type\", \"favorite\",
-\"visibility\", \"trashed\", \"live_video\", \"stack\", \"albums\": [{\"id\", \"name\"}], \"tags\": [], \"people\": [], \"sidecar\", \"description\", \"rating\",
-\"latitude\", \"longitude\", \"city\", \"country\"}; with --all-snapshots also \"snapshots\": {\"first\", \"last\", \"deleted\"}; what is
+Text: time of taking, owner, path in the tree (`shoebox ls latest PATH`, `shoebox restore --to DIR \
+PATH`).
+JSON: one object an asset: {\"id\", \"owner\": {\"id\", \"name\"}, \"name\", \"snapshot\", \
+\"path\": in the tree, \"file\": as it lay on disk, below
+the snapshot, \"present\": its bytes are there, \"disk\": same|changed|missing (else than same: \
+the bytes are those that Immich
+recorded, where there are any), \"size\", \"sha1\", \"blake3\", \"taken\": wall clock, \
+\"created\", \"added\", \"type\", \"favorite\",
+\"visibility\", \"trashed\", \"live_video\", \"stack\", \"albums\": [{\"id\", \"name\"}], \
+\"tags\": [], \"people\": [], \"sidecar\", \"description\", \"rating\",
+\"latitude\", \"longitude\", \"city\", \"country\"}; with --all-snapshots also \"snapshots\": \
+{\"first\", \"last\", \"deleted\"}; what is
 not known is null";
 
 impl Filters {
@@ -97,26 +106,37 @@ impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
         let query = self.filters.query(self.patterns.clone());
         if query.is_empty() {
-            return Err(
-                Error::new(Kind::Invalid, "no name or flag given").hint("shoebox find IMG_1234, or '*' for everything")
-            );
+            return Err(Error::new(Kind::Invalid, "no name or flag given")
+                .hint("shoebox find IMG_1234, or '*' for everything"));
         }
         let finder = Finder::open(&global.open()?, self.filters.locked)?;
-        let span = if self.all_snapshots { Span::All } else { Span::Snapshot(self.snapshot.clone()) };
+        let span =
+            if self.all_snapshots { Span::All } else { Span::Snapshot(self.snapshot.clone()) };
         let hits = finder.find(&query, &span)?;
         let mut places = finder.places();
-        match output.is_json() {
-            true => hits.iter().try_for_each(|hit| output.answer(&finder.record(hit, &mut places)?, ""))?,
-            false => self.text(&finder, &hits, &mut places, output)?,
+        if output.is_json() {
+            hits.iter().try_for_each(|hit| output.answer(&finder.record(hit, &mut places)?, ""))?
+        } else {
+            self.text(&finder, &hits, &mut places, output)?
         }
         Ok(Done::Whole)
     }
 
-    fn text(&self, finder: &Finder, hits: &[Hit], places: &mut Places<'_>, output: &Output) -> Result<()> {
-        let rows = hits.iter().map(|hit| Row::new(finder, hit, places, self.long)).collect::<Result<Vec<_>>>()?;
+    fn text(
+        &self,
+        finder: &Finder,
+        hits: &[Hit],
+        places: &mut Places<'_>,
+        output: &Output,
+    ) -> Result<()> {
+        let rows = hits
+            .iter()
+            .map(|hit| Row::new(finder, hit, places, self.long))
+            .collect::<Result<Vec<_>>>()?;
         let width = rows.iter().map(|row| row.user.chars().count()).max().unwrap_or(0);
         rows.iter().try_for_each(|row| output.bytes(row.line(width).as_bytes()))?;
-        let deleted = hits.iter().filter(|hit| hit.range.is_some_and(|range| range.deleted)).count() as u64;
+        let deleted =
+            hits.iter().filter(|hit| hit.range.is_some_and(|range| range.deleted)).count() as u64;
         let also = if deleted > 0 {
             format!(", {} of them deleted since", super::output::count(deleted))
         } else {
@@ -173,8 +193,11 @@ pub(super) fn mark(disk: OnDisk) -> &'static str {
 }
 
 fn details(found: &Found) -> String {
-    let marks =
-        [(found.favorite, "favorite"), (found.live_video.is_some(), "live"), (found.sidecar.is_some(), "sidecar")];
+    let marks = [
+        (found.favorite, "favorite"),
+        (found.live_video.is_some(), "live"),
+        (found.sidecar.is_some(), "sidecar"),
+    ];
     let marks: Vec<&str> = marks.into_iter().filter(|(is, _)| *is).map(|(_, mark)| mark).collect();
     let size = found.size.map(size).unwrap_or_default();
     format!("  {size:>10}  {}  {:8}", found.id, marks.join(","))

@@ -13,14 +13,18 @@ use crate::task::forget::{self, Choice, Fate, Options, Policy, Report};
 
 /// Forget old snapshots by rules, as restic does; says what would go unless told to apply it
 ///
-/// What no rule keeps is forgotten. The newest snapshot, the newest good one, and the last one that passed a check are always
-/// kept. `shoebox prune` then gives back the space. Nothing is forgotten while a snapshot has an alarm that nobody
-/// acknowledged, while a clock looks wrong, or while one is of a time to come.
+/// What no rule keeps is forgotten. The newest snapshot, the newest good one, and the last one that
+/// passed a check are always kept. `shoebox prune` then gives back the space. Nothing is forgotten
+/// while a snapshot has an alarm that nobody acknowledged, while a clock looks wrong, or while one
+/// is of a time to come.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Forget these, by their ids, instead of following rules
-    #[arg(value_name = "SNAPSHOT", conflicts_with_all = ["keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly", "keep_within"])]
+    #[arg(
+        value_name = "SNAPSHOT",
+        conflicts_with_all = ["keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly", "keep_within"],
+    )]
     snapshots: Vec<String>,
     /// Keep the newest N snapshots (or `unlimited`, like all of these)
     #[arg(short = 'l', long, env = "SHOEBOX_KEEP_LAST", value_name = "N")]
@@ -72,10 +76,12 @@ Examples:
   shoebox forget --keep-within 30d --keep-monthly unlimited --apply && shoebox prune
   shoebox forget 2026-05-01T030005Z --apply
 
-Rules add up. Hours, days and weeks are those of this machine's time zone; `within` counts back from the newest snapshot.
+Rules add up. Hours, days and weeks are those of this machine's time zone; `within` counts back \
+from the newest snapshot.
 A snapshot with a bad dump uses up no rule and is kept by --keep-within alone.
 
-JSON: one object a snapshot: {\"id\", \"keep\", \"reasons\": []}; the last is {\"kind\": \"summary\", \"applied\", \"kept\", \"forgotten\", \"freed\": bytes that a prune
+JSON: one object a snapshot: {\"id\", \"keep\", \"reasons\": []}; the last is {\"kind\": \
+\"summary\", \"applied\", \"kept\", \"forgotten\", \"freed\": bytes that a prune
 can give back}";
 
 impl Args {
@@ -90,11 +96,13 @@ impl Args {
         Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
     }
 
-    /// The same for a run of the service, applied; nothing where an alarm or the clock stops it, which the
-    /// backup has told.
+    /// The same for a run of the service, applied; nothing where an alarm or the clock stops it,
+    /// which the backup has told.
     pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
         let repository = global.open()?;
-        let told = |text: String| Ok(Told { text, notes: Vec::new(), problems: Vec::new(), done: Done::Whole });
+        let told = |text: String| {
+            Ok(Told { text, notes: Vec::new(), problems: Vec::new(), done: Done::Whole })
+        };
         if repository.alarming(&repository.notes()?)?.is_some() {
             return told("nothing is forgotten while a snapshot has an alarm".to_owned());
         }
@@ -135,9 +143,16 @@ impl Args {
         let policy = Policy {
             keep: keep.into_iter().filter_map(|(every, count)| Some((every, count?))).collect(),
             within: self.keep_within,
-            keep_within: keep_within.into_iter().filter_map(|(every, within)| Some((every, within?))).collect(),
+            keep_within: keep_within
+                .into_iter()
+                .filter_map(|(every, within)| Some((every, within?)))
+                .collect(),
         };
-        let choice = if self.snapshots.is_empty() { Choice::ByPolicy(policy) } else { Choice::Named(self.snapshots) };
+        let choice = if self.snapshots.is_empty() {
+            Choice::ByPolicy(policy)
+        } else {
+            Choice::Named(self.snapshots)
+        };
         let (zone, now) = (TimeZone::system(), Timestamp::now());
         Options { choice, zone, now, accept_clock: self.accept_clock, apply: self.apply }
     }
@@ -147,10 +162,14 @@ fn print(report: &Report, options: &Options, output: &Output) -> Result<()> {
     if output.is_json() {
         for fate in &report.fates {
             let keep = !fate.reasons.is_empty();
-            output.answer(&json!({ "id": fate.record.id, "keep": keep, "reasons": fate.reasons }), "")?;
+            output.answer(
+                &json!({ "id": fate.record.id, "keep": keep, "reasons": fate.reasons }),
+                "",
+            )?;
         }
     } else {
-        let rows: Vec<[String; 3]> = report.fates.iter().map(|fate| cells(fate, &options.zone)).collect();
+        let rows: Vec<[String; 3]> =
+            report.fates.iter().map(|fate| cells(fate, &options.zone)).collect();
         output.table(&rows, &["ID", "Time", "Kept as"], &[], |row| row.to_vec())?;
     }
     let (value, text) = summary(report, options);
@@ -160,17 +179,17 @@ fn print(report: &Report, options: &Options, output: &Output) -> Result<()> {
 fn summary(report: &Report, options: &Options) -> (serde_json::Value, String) {
     let gone = report.fates.iter().filter(|fate| fate.reasons.is_empty()).count();
     let kept = report.fates.len() - gone;
-    let (word, rest) = match options.apply {
-        true => ("forgotten", "; `shoebox prune` gives the space back"),
-        false => ("would be forgotten", "; --apply does it"),
+    let (word, rest) = if options.apply {
+        ("forgotten", "; `shoebox prune` gives the space back")
+    } else {
+        ("would be forgotten", "; --apply does it")
     };
     let text = format!(
         "{} {word}, {kept} kept; {} needed no more{rest}",
         plural(gone as u64, "snapshot", "snapshots"),
         size(report.freed),
     );
-    let value =
-        json!({ "kind": "summary", "applied": options.apply, "kept": kept, "forgotten": gone, "freed": report.freed });
+    let value = json!({ "kind": "summary", "applied": options.apply, "kept": kept, "forgotten": gone, "freed": report.freed });
     (value, text)
 }
 

@@ -1,7 +1,8 @@
 //! `shoebox help`: the manual's pages, and what `--help` says.
 //!
-//! The pages are for people in a bad hour, so nothing that may be broken is asked for them: no settings file, no repository.
-//! `tests/program/manual/` executes each indented block of them, word for word.
+//! The pages are for people in a bad hour, so nothing that may be broken is asked for them: no
+//! settings file, no repository. `tests/program/manual/` executes each indented block of them, word
+//! for word.
 
 use std::fmt::Write;
 
@@ -13,18 +14,22 @@ use crate::base::{Error, Result};
 
 /// Show the manual: how to set up, how to get things back; or the help of a command
 ///
-/// Without a topic: all commands and all pages of the manual. A page's name shows the page, a command's name the command's
-/// help. Where a page and a command share a name, this shows the page, and `shoebox COMMAND --help` the help.
+/// Without a topic: all commands and all pages of the manual. A page's name shows the page, a
+/// command's name the command's help. Where a page and a command share a name, this shows the page,
+/// and `shoebox COMMAND --help` the help.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  shoebox help                    lists the pages\n  shoebox help restore            how to get things back\n  shoebox help setup | lp         on paper, for a bad hour\n  shoebox help backup             what `shoebox backup --help` says"
+    after_help = "Examples:\n  shoebox help                    lists the pages\n  shoebox help \
+        restore            how to get things back\n  shoebox help setup | lp         on paper, for \
+        a bad hour\n  shoebox help backup             what `shoebox backup --help` says"
 )]
 pub(super) struct Args {
     /// A page of the manual, or a command
     topic: Vec<String>,
 }
 
-/// A page of the manual. Its first line is `# ` and its title, and what is indented by four blanks is a recipe.
+/// A page of the manual. Its first line is `# ` and its title, and what is indented by four blanks
+/// is a recipe.
 struct Page {
     name: &'static str,
     text: &'static str,
@@ -57,7 +62,11 @@ impl Page {
     /// The page, and where the flags are if a command has its name.
     fn whole(&self) -> String {
         let flags = command_help(&[self.name]).map(|_| {
-            format!("\nThis is a page of the manual. `shoebox {} --help` has the flags of that command.\n", self.name)
+            format!(
+                "\nThis is a page of the manual. `shoebox {} --help` has the flags of that \
+                command.\n",
+                self.name
+            )
         });
         format!("{}{}", self.text, flags.unwrap_or_default())
     }
@@ -88,11 +97,18 @@ fn command_help(words: &[&str]) -> Option<String> {
 fn unknown(words: &[&str]) -> Error {
     let wanted = words.join(" ");
     let program = Cli::command();
-    let commands = program.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name);
+    let commands = program
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+        .map(clap::Command::get_name);
     let alike = PAGES.iter().map(|page| page.name).chain(commands);
-    let alike = alike.map(|name| (strsim::jaro_winkler(name, &wanted), name)).filter(|(alike, _)| *alike > 0.8);
+    let alike = alike
+        .map(|name| (strsim::jaro_winkler(name, &wanted), name))
+        .filter(|(alike, _)| *alike > 0.8);
     let nearest = alike.max_by(|(one, _), (other, _)| one.total_cmp(other));
-    let nearest = nearest.map(|(_, name)| format!("did you mean `shoebox help {name}`?\n")).unwrap_or_default();
+    let nearest = nearest
+        .map(|(_, name)| format!("did you mean `shoebox help {name}`?\n"))
+        .unwrap_or_default();
     Error::invalid(format_args!("there is no page and no command {wanted:?}"))
         .hint(format_args!("{nearest}{}", list().trim_end()))
 }

@@ -14,9 +14,11 @@ use crate::task::import::{self, Entry, Options, Outcome, Report};
 
 /// Take in dumps of the past: each becomes a snapshot of its day
 ///
-/// Takes what postgres-backup-local and Immich itself have kept: each dump is verified, dated by its file's time and its name, and
-/// taken once, however many names it has. A snapshot of the past shows the photos of its day that the repository still has, by
-/// their SHA-1: so make a backup first. The dumps are only read; run it again whenever you like, what is there is not taken twice.
+/// Takes what postgres-backup-local and Immich itself have kept: each dump is verified, dated by
+/// its file's time and its name, and taken once, however many names it has. A snapshot of the past
+/// shows the photos of its day that the repository still has, by their SHA-1: so make a backup
+/// first. The dumps are only read; run it again whenever you like, what is there is not taken
+/// twice.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -36,18 +38,27 @@ pub(super) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  shoebox import --dry-run /srv/immich/backups    of postgres-backup-local: last/, daily/, weekly/, monthly/
+  shoebox import --dry-run /srv/immich/backups    of postgres-backup-local: last/, daily/, \
+  weekly/, monthly/
   shoebox import /srv/immich/library/backups      Immich's own
-  shoebox import immich-2024.sql.gz               any name will do: then it is as old as its file's time says
+  shoebox import immich-2024.sql.gz               any name will do: then it is as old as its \
+  file's time says
 
-Dates in names are read in the usual forms: immich-2026-11-28.sql.gz, dump_20261128-020000, 2026-11-28_02-00, …T020000Z; dumps of one
-second are snapshots of the seconds after it. A time in a name is of no zone: where the file's own time is of another day, it is taken as of this machine's zone (or TZ).
-Such a snapshot has no sidecars, no profile pictures, no external libraries, and no photos that were gone before the first backup;
-how many are missing is told, and is no failure. While there is a backup, `latest` is one: a dump that is newer is left for later.
+Dates in names are read in the usual forms: immich-2026-11-28.sql.gz, dump_20261128-020000, \
+2026-11-28_02-00, …T020000Z; dumps of one
+second are snapshots of the seconds after it. A time in a name is of no zone: where the file's own \
+time is of another day, it is taken as of this machine's zone (or TZ).
+Such a snapshot has no sidecars, no profile pictures, no external libraries, and no photos that \
+were gone before the first backup;
+how many are missing is told, and is no failure. While there is a backup, `latest` is one: a dump \
+that is newer is left for later.
 
-JSON: one object a file, by time: {\"file\", \"time\", \"dated_by\": \"name\", \"file_and_name\", \"file\", \"name_here\" or \"row\", \"outcome\":
-\"imported\", \"skipped\" (with \"in_repository\"), \"postponed\" or \"refused\", with \"why\", or \"snapshot\", \"assets\", \"present\", \"missing\", \"not_covered\"}; the last is
-{\"kind\": \"summary\", \"dry_run\", \"imported\", \"skipped\", \"postponed\", \"refused\", \"grown\": bytes}. Exit code 3: a dump was refused or left for later";
+JSON: one object a file, by time: {\"file\", \"time\", \"dated_by\": \"name\", \"file_and_name\", \
+\"file\", \"name_here\" or \"row\", \"outcome\":
+\"imported\", \"skipped\" (with \"in_repository\"), \"postponed\" or \"refused\", with \"why\", or \
+\"snapshot\", \"assets\", \"present\", \"missing\", \"not_covered\"}; the last is
+{\"kind\": \"summary\", \"dry_run\", \"imported\", \"skipped\", \"postponed\", \"refused\", \
+\"grown\": bytes}. Exit code 3: a dump was refused or left for later";
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
@@ -72,7 +83,9 @@ impl Args {
 
 fn print(report: &Report, options: &Options, output: &Output) -> Result<()> {
     if !report.entries.is_empty() {
-        output.table(&report.entries, &["Time", "Dated by", "File", "Outcome"], &[], |entry| cells(entry, options))?;
+        output.table(&report.entries, &["Time", "Dated by", "File", "Outcome"], &[], |entry| {
+            cells(entry, options)
+        })?;
     }
     output.answer(&summary(report, options.dry_run), text(report, options.dry_run))?;
     if report.imported() > 0 && !output.is_json() {
@@ -83,22 +96,30 @@ fn print(report: &Report, options: &Options, output: &Output) -> Result<()> {
 
 fn notes(report: &Report, dry_run: bool, output: &Output) {
     if report.is_first {
-        output.note("note: there is no backup yet, so these snapshots show no photo; after one, `shoebox forget` them by id and import them again");
+        output.note(
+            "note: there is no backup yet, so these snapshots show no photo; after one, \
+            `shoebox forget` them by id and import them again",
+        );
     }
     if !dry_run {
         let rest = match report.left_out() {
             0 => String::new(),
             1 => "; 1 other file is not in the repository: keep it".to_owned(),
-            number => format!("; {} other files are not in the repository: keep them", count(number)),
+            number => {
+                format!("; {} other files are not in the repository: keep them", count(number))
+            }
         };
         output.note(format!(
-            "note: what was imported was read back out of the repository and is what its file was: those files are needed no more{rest}"
+            "note: what was imported was read back out of the repository and is what its file was: \
+                those files are needed no more{rest}"
         ));
     }
 }
 
 fn cells(entry: &Entry, options: &Options) -> Vec<String> {
-    let local = |time: Timestamp| time.to_zoned(options.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let local = |time: Timestamp| {
+        time.to_zoned(options.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    };
     let outcome = match &entry.outcome {
         Outcome::Imported { snapshot, assets, present, .. } => {
             let is = if options.dry_run { "would be" } else { "is" };
@@ -151,9 +172,11 @@ fn text(report: &Report, dry_run: bool) -> String {
         0 => String::new(),
         number => format!("{} left for later, ", count(number)),
     };
-    let rest = format!("{} skipped, {later}{} refused", count(skipped(report)), count(refused(report)));
-    match dry_run {
-        true => format!("{dumps} would be imported, {rest}; nothing was written"),
-        false => format!("{dumps} imported, {rest}; the repository grew by {}", size(report.grown)),
+    let rest =
+        format!("{} skipped, {later}{} refused", count(skipped(report)), count(refused(report)));
+    if dry_run {
+        format!("{dumps} would be imported, {rest}; nothing was written")
+    } else {
+        format!("{dumps} imported, {rest}; the repository grew by {}", size(report.grown))
     }
 }

@@ -18,17 +18,18 @@ use crate::task::doctor::{Diagnosis, Setup, examine};
 
 /// Make a new repository
 ///
-/// The folder must be empty or not there. Keep it on another disk than the photos. It is private (0700), for
-/// dumps hold passwords and session tokens.
+/// The folder must be empty or not there. Keep it on another disk than the photos. It is private
+/// (0700), for dumps hold passwords and session tokens.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  shoebox init -r /mnt/usb/photos\n  shoebox init --guided -r /mnt/usb/photos\n\nJSON: {\"repository\": ID, \"folder\": PATH}"
-)]
+#[command(after_help = "Examples:\n  shoebox init -r /mnt/usb/photos\n  shoebox init --guided -r \
+        /mnt/usb/photos\n\nJSON: {\"repository\": ID, \"folder\": PATH}")]
 pub(super) struct Args {
-    /// Find Immich on this machine, write a settings file for what was found, and say what to do next
+    /// Find Immich on this machine, write a settings file for what was found, and say what to do
+    /// next
     #[arg(long)]
     guided: bool,
-    /// The folder of Immich's compose file; else docker is asked, and the usual places are looked at
+    /// The folder of Immich's compose file; else docker is asked, and the usual places are looked
+    /// at
     #[arg(long, value_name = "FOLDER", requires = "guided")]
     immich: Option<PathBuf>,
 }
@@ -40,8 +41,10 @@ impl Args {
         }
         let repository = Repository::create(global.repository_path()?)?;
         let folder = repository.root().display().to_string();
-        let text =
-            format!("made a repository in {folder}\nnext: shoebox backup --upload-location FOLDER --docker CONTAINER");
+        let text = format!(
+            "made a repository in {folder}\nnext: shoebox backup --upload-location FOLDER --docker \
+                CONTAINER"
+        );
         output.answer(&json!({ "repository": repository.id(), "folder": folder }), text)?;
         Ok(Done::Whole)
     }
@@ -55,10 +58,12 @@ impl Args {
             return Err(error);
         }
         let mut setup = backup.setup(global, &installation)?;
-        let folder = std::path::absolute(global.repository_path()?).context(|| "naming the repository's folder")?;
+        let folder = std::path::absolute(global.repository_path()?)
+            .context(|| "naming the repository's folder")?;
         let diagnosis = examine(&installation, &setup);
         let text = settings(&folder, &installation, &setup, &diagnosis)?;
-        // What is not right is told first; the repository comes before the file, so that all of it can be done again.
+        // What is not right is told first; the repository comes before the file, so that all of it
+        // can be done again.
         let repository = match Repository::open(&folder) {
             Err(error) if error.kind() == Kind::NotFound => Repository::create(&folder)?,
             opened => opened?,
@@ -73,20 +78,29 @@ impl Args {
             repository.root().display(),
             file.display()
         ));
-        output.note("next: `shoebox run --once` makes the first backup; `shoebox run` makes one every night");
+        output.note(
+            "next: `shoebox run --once` makes the first backup; `shoebox run` makes one \
+            every night",
+        );
         Ok(done)
     }
 }
 
 /// Where the settings file goes: where there is none yet.
 fn free_place(global: &Global) -> Result<PathBuf> {
-    let usual = || match rustix::process::geteuid().is_root() {
-        true => Some(PathBuf::from("/etc/shoebox.toml")),
-        false => std::env::home_dir().map(|home| home.join(".config/shoebox.toml")),
+    let usual = || {
+        if rustix::process::geteuid().is_root() {
+            Some(PathBuf::from("/etc/shoebox.toml"))
+        } else {
+            std::env::home_dir().map(|home| home.join(".config/shoebox.toml"))
+        }
     };
     if let Some(file) = &global.settings.file {
-        return Err(Error::new(Kind::Exists, format_args!("there is a settings file already: {}", file.display()))
-            .hint("`shoebox doctor` looks at what it says; or move it away and run this again"));
+        return Err(Error::new(
+            Kind::Exists,
+            format_args!("there is a settings file already: {}", file.display()),
+        )
+        .hint("`shoebox doctor` looks at what it says; or move it away and run this again"));
     }
     global
         .settings
@@ -97,15 +111,22 @@ fn free_place(global: &Global) -> Result<PathBuf> {
 }
 
 /// The settings file for what was found.
-fn settings(folder: &Path, installation: &Installation, setup: &Setup, diagnosis: &Diagnosis) -> Result<String> {
+fn settings(
+    folder: &Path,
+    installation: &Installation,
+    setup: &Setup,
+    diagnosis: &Diagnosis,
+) -> Result<String> {
     let text = |path: &Path| Value::String(path.display().to_string());
     let mut backup = Table::new();
     if let Some((file, _)) = &installation.env {
         backup.insert("env-file".to_owned(), text(file));
     }
     let location = setup.upload_location.as_ref().ok_or_else(|| {
-        Error::not_found("Immich's photos")
-            .hint("name the folder of its compose file: --immich FOLDER; or SHOEBOX_UPLOAD_LOCATION=FOLDER")
+        Error::not_found("Immich's photos").hint(
+            "name the folder of its compose file: --immich FOLDER; or \
+                SHOEBOX_UPLOAD_LOCATION=FOLDER",
+        )
     })?;
     backup.insert("upload-location".to_owned(), text(location));
     match (&setup.access, &setup.dump) {
@@ -121,16 +142,19 @@ fn settings(folder: &Path, installation: &Installation, setup: &Setup, diagnosis
         _ => {}
     }
     let all = setup.external.iter().chain(&diagnosis.uncovered);
-    let external: Vec<Value> =
-        all.map(|it| Value::String(format!("{}={}", it.server.display(), it.folder.display()))).collect();
+    let external: Vec<Value> = all
+        .map(|it| Value::String(format!("{}={}", it.server.display(), it.folder.display())))
+        .collect();
     if !external.is_empty() {
         backup.insert("external".to_owned(), Value::Array(external));
     }
     // What the .env file says is read there.
     let said = installation.env.as_ref().map(|(_, env)| env.folders.as_slice()).unwrap_or_default();
-    let folders = setup.folders.iter().filter(|root| !said.contains(root)).chain(&diagnosis.elsewhere);
-    let folders: Vec<Value> =
-        folders.map(|root| Value::String(format!("{}={}", root.shown, root.folder.display()))).collect();
+    let folders =
+        setup.folders.iter().filter(|root| !said.contains(root)).chain(&diagnosis.elsewhere);
+    let folders: Vec<Value> = folders
+        .map(|root| Value::String(format!("{}={}", root.shown, root.folder.display())))
+        .collect();
     if !folders.is_empty() {
         backup.insert("folder".to_owned(), Value::Array(folders));
     }
@@ -138,7 +162,8 @@ fn settings(folder: &Path, installation: &Installation, setup: &Setup, diagnosis
     all.insert("repository".to_owned(), text(folder));
     all.insert("backup".to_owned(), Value::Table(backup));
     Ok(format!(
-        "# Settings of shoebox, made by `shoebox init --guided`. `shoebox config --reference` has all that there are.\n{all}{REST}"
+        "# Settings of shoebox, made by `shoebox init --guided`. `shoebox config --reference` has \
+            all that there are.\n{all}{REST}"
     ))
 }
 
@@ -165,6 +190,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).context(writing)?;
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).context(writing)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).context(writing)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).context(writing)
 }

@@ -32,8 +32,10 @@ Examples:
   shoebox log IMG_0001.HEIC --user 'Ann Lee'
   shoebox log 5b1d8f0e-0e6c-4c4f-9d55-0b6f2b9b6a52 --json
 
-JSON: {\"id\", \"name\", \"owner\", \"taken\", \"path\", \"first\", \"last\": snapshots, \"deleted\", \"events\": [{\"snapshot\", \"changes\": [{\"change\", …}]}]};
-\"change\" is added, deleted, edited, missing, present, renamed, moved, trashed, restored, favorited, unfavorited, shown, joined,
+JSON: {\"id\", \"name\", \"owner\", \"taken\", \"path\", \"first\", \"last\": snapshots, \
+\"deleted\", \"events\": [{\"snapshot\", \"changes\": [{\"change\", …}]}]};
+\"change\" is added, deleted, edited, missing, present, renamed, moved, trashed, restored, \
+favorited, unfavorited, shown, joined,
 left, tagged, untagged, recognised, unrecognised or details";
 
 impl Args {
@@ -56,23 +58,28 @@ fn text(history: &History) -> String {
         lines.push(format!("path  {}{when}", printable(path)));
     }
     lines.extend(history.events.iter().flat_map(event));
-    match history.deleted {
-        true => {
-            lines.push(format!("`shoebox restore --to DIR --snapshot {} --asset {id}` brings it back", history.last))
-        }
-        false => lines.push(format!("still there in {}", history.last)),
+    if history.deleted {
+        lines.push(format!(
+            "`shoebox restore --to DIR --snapshot {} --asset {id}` brings it back",
+            history.last
+        ))
+    } else {
+        lines.push(format!("still there in {}", history.last))
     }
     lines.join("\n")
 }
 
 fn event(event: &Event) -> Vec<String> {
-    let time = event.snapshot.time().to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string();
-    let line = |change: &Change| printable(&format!("{}  {time}  {}", event.snapshot, words(change)));
+    let time =
+        event.snapshot.time().to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string();
+    let line =
+        |change: &Change| printable(&format!("{}  {time}  {}", event.snapshot, words(change)));
     event.changes.iter().map(line).collect()
 }
 
 fn words(change: &Change) -> String {
-    let bytes = |bytes: &Option<u64>| bytes.map(|bytes| format!(" ({})", size(bytes))).unwrap_or_default();
+    let bytes =
+        |bytes: &Option<u64>| bytes.map(|bytes| format!(" ({})", size(bytes))).unwrap_or_default();
     match change {
         Change::Added { size } => format!("first seen{}", bytes(size)),
         Change::Deleted { size } => format!("deleted{}", bytes(size)),

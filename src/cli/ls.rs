@@ -24,7 +24,8 @@ Examples:
   shoebox ls latest 'users/Ann Lee/albums'
   shoebox ls 2026-11-22T030005Z files/library
 
-JSON: {\"name\", \"kind\": file|folder|symlink, \"size\": bytes, \"time\": RFC 3339, \"mode\": bits, \"disk\": changed|missing where the server's
+JSON: {\"name\", \"kind\": file|folder|symlink, \"size\": bytes, \"time\": RFC 3339, \"mode\": \
+bits, \"disk\": changed|missing where the server's
 disk had the photo not as it was uploaded}; names that are not UTF-8 have \"name_hex\" too")]
 pub(super) struct Args {
     /// The snapshot: an id, a name in the mount, or `latest`
@@ -61,12 +62,17 @@ fn is_same(disk: &OnDisk) -> bool {
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
-        let options = view::Options { locked: self.locked, user: self.user.clone(), ..view::Options::default() };
+        let options = view::Options {
+            locked: self.locked,
+            user: self.user.clone(),
+            ..view::Options::default()
+        };
         let view = open_view(&global.open()?, options)?;
         let rows = list(&view, self.folder(&view)?)?;
-        match self.long && !output.is_json() {
-            true => output.table(&rows, &["Size", "Time", "Name"], &[0], long)?,
-            false => rows.iter().try_for_each(|row| output.answer(row, short(row)))?,
+        if self.long && !output.is_json() {
+            output.table(&rows, &["Size", "Time", "Name"], &[0], long)?
+        } else {
+            rows.iter().try_for_each(|row| output.answer(row, short(row)))?
         }
         let strange = rows.iter().filter(|row| !is_same(&row.disk)).count() as u64;
         if strange > 0 {

@@ -23,7 +23,8 @@ pub(super) struct Args {
 
 impl Args {
     pub fn run(self) -> Result<Done> {
-        fs::create_dir_all(&self.folder).context(|| format!("making the folder {}", self.folder.display()))?;
+        fs::create_dir_all(&self.folder)
+            .context(|| format!("making the folder {}", self.folder.display()))?;
         let mut program = Cli::command().disable_help_subcommand(true);
         program.build();
         write_pages(&program, &self.folder)?;
@@ -38,7 +39,10 @@ fn write_pages(command: &Command, folder: &Path) -> Result<()> {
     let mut text = Vec::new();
     page(command, &mut text).context(|| format!("rendering the page {name}"))?;
     fs::write(&path, text).context(|| format!("writing {}", path.display()))?;
-    command.get_subcommands().filter(|command| !command.is_hide_set()).try_for_each(|each| write_pages(each, folder))
+    command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+        .try_for_each(|each| write_pages(each, folder))
 }
 
 fn page_name(command: &Command) -> &str {
@@ -49,13 +53,17 @@ fn page(command: &Command, out: &mut impl Write) -> io::Result<()> {
     let usage = command.clone().render_usage().to_string();
     let described = command.clone().override_usage(usage.trim_start_matches("Usage: ").to_owned());
     // What every command understands comes last.
-    let man = Man::new(described.mut_args(|arg| match arg.is_global_set() {
-        true => arg.help_heading("Global options"),
-        false => arg,
+    let man = Man::new(described.mut_args(|arg| {
+        if arg.is_global_set() { arg.help_heading("Global options") } else { arg }
     }));
-    // No date: the same source makes the same page. `Man` would leave the empty field out, and the others would move up.
+    // No date: the same source makes the same page. `Man` would leave the empty field out, and the
+    // others would move up.
     let version = env!("CARGO_PKG_VERSION");
-    writeln!(out, ".TH {} 1 \"\" \"shoebox {version}\" \"shoebox manual\"", page_name(command).replace('-', "\\-"))?;
+    writeln!(
+        out,
+        ".TH {} 1 \"\" \"shoebox {version}\" \"shoebox manual\"",
+        page_name(command).replace('-', "\\-")
+    )?;
     man.render_name_section(out)?;
     man.render_synopsis_section(out)?;
     man.render_description_section(out)?;
@@ -76,7 +84,10 @@ fn page(command: &Command, out: &mut impl Write) -> io::Result<()> {
 fn see_also(command: &Command, roff: &mut Roff) {
     if page_name(command) != "shoebox" {
         roff.control("SH", ["SEE ALSO"]);
-        roff.text([bold("shoebox"), roman("(1), which lists all commands and tells the exit codes")]);
+        roff.text([
+            bold("shoebox"),
+            roman("(1), which lists all commands and tells the exit codes"),
+        ]);
     }
 }
 
@@ -95,8 +106,9 @@ enum Part<'a> {
     Verbatim(Vec<&'a str>),
 }
 
-/// Divides the text after a command's help, block by block: a line that ends with a colon is the title of the indented lines
-/// below it, what begins with `JSON:` or `Text:` tells of the output, and the rest are notes.
+/// Divides the text after a command's help, block by block: a line that ends with a colon is the
+/// title of the indented lines below it, what begins with `JSON:` or `Text:` tells of the output,
+/// and the rest are notes.
 fn sections(text: &str) -> Vec<Section<'_>> {
     let mut sections: Vec<Section<'_>> = Vec::new();
     for block in text.split("\n\n").filter(|block| !block.is_empty()) {
@@ -183,15 +195,22 @@ mod tests {
 
     #[test]
     fn commands_stand_as_they_are_and_prose_flows() {
-        let text = "Two\nlines.\n\nExamples:\n  shoebox a   first\n  shoebox b\nNot indented.\n\nText: time\nJSON: one\nobject";
+        let text = "Two\nlines.\n\nExamples:\n  shoebox a   first\n  shoebox b\nNot \
+            indented.\n\nText: time\nJSON: one\nobject";
         let section = |title: &str, body| Section { title: title.to_owned(), body };
         let expected = [
             section("NOTES", vec![Part::Prose(vec!["Two", "lines."])]),
             section(
                 "EXAMPLES",
-                vec![Part::Verbatim(vec!["shoebox a   first", "shoebox b"]), Part::Prose(vec!["Not indented."])],
+                vec![
+                    Part::Verbatim(vec!["shoebox a   first", "shoebox b"]),
+                    Part::Prose(vec!["Not indented."]),
+                ],
             ),
-            section("OUTPUT", vec![Part::Prose(vec!["Text: time"]), Part::Prose(vec!["JSON: one", "object"])]),
+            section(
+                "OUTPUT",
+                vec![Part::Prose(vec!["Text: time"]), Part::Prose(vec!["JSON: one", "object"])],
+            ),
         ];
         assert_eq!(sections(text), expected);
         assert_eq!(sections(""), []);

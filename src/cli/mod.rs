@@ -1,7 +1,9 @@
-//! The command line: one file a subcommand. Each reads its flags, calls a task and prints; nothing else.
+//! The command line: one file a subcommand. Each reads its flags, calls a task and prints; nothing
+//! else.
 //!
-//! Standard output is the answer only; progress, problems and errors go to standard error. Exit codes: 0 done,
-//! 1 failed, 2 wrong usage, 3 finished, but something was left out or found damaged, 130 stopped by a signal.
+//! Standard output is the answer only; progress, problems and errors go to standard error. Exit
+//! codes: 0 done, 1 failed, 2 wrong usage, 3 finished, but something was left out or found damaged,
+//! 130 stopped by a signal.
 
 mod acknowledge;
 mod audit;
@@ -58,7 +60,13 @@ use crate::repo::Repository;
 
 /// Backups of an Immich photo library that you can open like a folder.
 #[derive(Debug, Parser)]
-#[command(name = "shoebox", version, max_term_width = 110, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(
+    name = "shoebox",
+    version,
+    max_term_width = 110,
+    after_help = EXAMPLES,
+    disable_help_subcommand = true,
+)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -87,7 +95,8 @@ struct Global {
     /// The repository's folder
     #[arg(short, long, global = true, env = "SHOEBOX_REPOSITORY", value_name = "FOLDER")]
     repository: Option<PathBuf>,
-    /// Wait so long while another shoebox writes to the repository, such as 10m or 2h; fails at once if not given
+    /// Wait so long while another shoebox writes to the repository, such as 10m or 2h; fails at
+    /// once if not given
     #[arg(long, global = true, env = "SHOEBOX_RETRY_LOCK", value_name = "DURATION")]
     retry_lock: Option<jiff::Span>,
     /// The settings file; else ~/.config/shoebox.toml or /etc/shoebox.toml, if there is one
@@ -169,7 +178,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn start(cli: Cli) -> ExitCode {
     log(&cli.global);
     let output = Output::new(cli.global.json, cli.global.quiet);
-    cli.global.settings.warnings.iter().for_each(|warning| output.note(format_args!("note: {warning}")));
+    cli.global
+        .settings
+        .warnings
+        .iter()
+        .for_each(|warning| output.note(format_args!("note: {warning}")));
     let closed = cli.global.settings.closed.clone().filter(|_| cli.global.repository.is_some());
     match run(cli, &output) {
         Ok(done) => exit::of_done(done),
@@ -244,8 +257,9 @@ impl Global {
             if let Some(file) = &self.settings.closed {
                 return settings::closed(file);
             }
-            Error::new(Kind::Invalid, "no repository given")
-                .hint("say it with -r FOLDER, or once and for all: export SHOEBOX_REPOSITORY=FOLDER")
+            Error::new(Kind::Invalid, "no repository given").hint(
+                "say it with -r FOLDER, or once and for all: export SHOEBOX_REPOSITORY=FOLDER",
+            )
         })
     }
 
@@ -271,12 +285,16 @@ fn log(global: &Global) {
         (false, 1) => "info",
         (false, _) => "debug",
     };
-    let filter = EnvFilter::try_from_env("SHOEBOX_LOG").unwrap_or_else(|_| EnvFilter::new(format!("shoebox={level}")));
+    let filter = EnvFilter::try_from_env("SHOEBOX_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(format!("shoebox={level}")));
     // A second start in one process (tests) keeps the first one's log.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty()))
+        .with_ansi(
+            std::io::stderr().is_terminal()
+                && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty()),
+        )
         .with_target(global.verbose > 0)
         .without_time()
         .log_internal_errors(false)

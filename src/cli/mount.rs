@@ -27,14 +27,15 @@ use crate::view::name::Shape;
 
 /// Show all snapshots as a folder, read-only
 ///
-/// Look in MOUNTPOINT/latest: by person, then by date, album, people, tags; `deleted since` holds what earlier snapshots
-/// had; `files` is what lay on the server's disk; `database` the dump. Copy out what you need like from any folder.
-/// New snapshots appear by themselves.
+/// Look in MOUNTPOINT/latest: by person, then by date, album, people, tags; `deleted since` holds
+/// what earlier snapshots had; `files` is what lay on the server's disk; `database` the dump. Copy
+/// out what you need like from any folder. New snapshots appear by themselves.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   shoebox mount /mnt/photos
-  shoebox mount --open              # in your file manager; unmounts by itself when nobody looks any more
+  shoebox mount --open              # in your file manager; unmounts by itself when nobody looks \
+  any more
   shoebox mount --background --user 'Ann Lee' ~/my-photos
   fusermount3 -u ~/my-photos        # or Ctrl-C in the foreground")]
 pub(super) struct Args {
@@ -47,8 +48,8 @@ pub(super) struct Args {
     /// Go on in the background
     #[arg(long)]
     background: bool,
-    /// Unmount once nobody looked into it for so long and nothing of it is open, such as 30m or 2h. Without MOUNTPOINT 30m if
-    /// not given, else never; 0s is never
+    /// Unmount once nobody looked into it for so long and nothing of it is open, such as 30m or 2h.
+    /// Without MOUNTPOINT 30m if not given, else never; 0s is never
     #[arg(long, env = "SHOEBOX_IDLE", value_name = "DURATION", value_parser = value::duration)]
     idle: Option<SignedDuration>,
     /// Let other users of this computer in (needs `user_allow_other` in /etc/fuse.conf, or root)
@@ -74,7 +75,8 @@ pub(super) struct Args {
     source: Option<String>,
 }
 
-/// Set for the process that serves in the background, to its mount point: it tells its parent when it is ready.
+/// Set for the process that serves in the background, to its mount point: it tells its parent when
+/// it is ready.
 const SERVING: &str = "SHOEBOX_SERVING_IN_BACKGROUND";
 
 /// How long a mount stays without anybody looking into it when it chose its place by itself.
@@ -88,10 +90,12 @@ impl Args {
         if self.open {
             return self.mount_and_open(global, output);
         }
-        let point = self.mountpoint.clone().ok_or_else(|| Error::invalid("no mount point given"))?;
-        match self.background {
-            true => self.start_in_background(&point, output),
-            false => self.serve(&point, false, global, output),
+        let point =
+            self.mountpoint.clone().ok_or_else(|| Error::invalid("no mount point given"))?;
+        if self.background {
+            self.start_in_background(&point, output)
+        } else {
+            self.serve(&point, false, global, output)
         }
     }
 
@@ -102,7 +106,9 @@ impl Args {
         let repository = global.open()?;
         let source = self.source(&repository);
         let point = match &self.mountpoint {
-            Some(point) => std::path::absolute(point).context(|| format!("looking at {}", point.display()))?,
+            Some(point) => {
+                std::path::absolute(point).context(|| format!("looking at {}", point.display()))?
+            }
             None => self.choose(&repository, &source)?,
         };
         match point::source(&point)? {
@@ -118,17 +124,22 @@ impl Args {
                 }
             }
         }
-        // Past the symlink: the window says which night it shows, and each look at a photo is spared a question.
+        // Past the symlink: the window says which night it shows, and each look at a photo is
+        // spared a question.
         let shown = point.join("latest").canonicalize().unwrap_or(point);
         desktop::open(&openers, &shown)?;
         Ok(Done::Whole)
     }
 
-    /// A place for this mount, called as the repository: the same each time, so that a second `--open` finds the first. Another
-    /// repository of the same name gets its id behind it.
+    /// A place for this mount, called as the repository: the same each time, so that a second
+    /// `--open` finds the first. Another repository of the same name gets its id behind it.
     fn choose(&self, repository: &Repository, source: &str) -> Result<PathBuf> {
         let folder = desktop::mounts_folder()?;
-        let name = repository.root().file_name().map(|name| name.to_string_lossy()).unwrap_or("photos".into());
+        let name = repository
+            .root()
+            .file_name()
+            .map(|name| name.to_string_lossy())
+            .unwrap_or("photos".into());
         let shown = match (&self.user, self.locked) {
             (None, false) => String::new(),
             (None, true) => " with locked photos".to_owned(),
@@ -136,12 +147,15 @@ impl Args {
             (Some(user), true) => format!(" of {user} with locked photos"),
         };
         let id = repository.id().to_string();
-        let names = [format!("{name}{shown}"), format!("{name} {}{shown}", id.get(..8).unwrap_or(&id))];
+        let names =
+            [format!("{name}{shown}"), format!("{name} {}{shown}", id.get(..8).unwrap_or(&id))];
         let places = names.map(|name| folder.join(Shape::folder(&name, "photos").name("")));
         for place in &places {
             let free = match point::source(place)? {
                 Some(there) => there == source,
-                None => std::fs::read_dir(place).map_or(true, |mut entries| entries.next().is_none()),
+                None => {
+                    std::fs::read_dir(place).map_or(true, |mut entries| entries.next().is_none())
+                }
             };
             if free {
                 return Ok(place.clone());
@@ -152,8 +166,15 @@ impl Args {
     }
 
     /// Mounts at `point` and stays until somebody unmounts.
-    fn serve(&self, point: &Path, in_background: bool, global: &Global, output: &Output) -> Result<Done> {
-        // Listening comes first: who asks to end while the mount is being made finds nobody left over.
+    fn serve(
+        &self,
+        point: &Path,
+        in_background: bool,
+        global: &Global,
+        output: &Output,
+    ) -> Result<Done> {
+        // Listening comes first: who asks to end while the mount is being made finds nobody left
+        // over.
         let signals = signal::listen()?;
         let own = self.mountpoint.is_none();
         if own {
@@ -163,9 +184,10 @@ impl Args {
         }
         let served = self.mount(point, global).and_then(|mount| {
             unmount_on_signals(signals, mount.unmounter())?;
-            match in_background {
-                true => detach()?,
-                false => output.note(greeting(point, "Ctrl-C unmounts")),
+            if in_background {
+                detach()?
+            } else {
+                output.note(greeting(point, "Ctrl-C unmounts"))
             }
             tell_systemd();
             mount.wait()
@@ -180,9 +202,16 @@ impl Args {
 
     fn mount(&self, point: &Path, global: &Global) -> Result<Mount> {
         let repository = global.open()?;
-        let options = view::Options { locked: self.locked, user: self.user.clone(), ..view::Options::default() };
+        let options = view::Options {
+            locked: self.locked,
+            user: self.user.clone(),
+            ..view::Options::default()
+        };
         let view = open_view(&repository, options)?;
-        let idle = self.idle.map(SignedDuration::unsigned_abs).or_else(|| self.mountpoint.is_none().then_some(IDLE));
+        let idle = self
+            .idle
+            .map(SignedDuration::unsigned_abs)
+            .or_else(|| self.mountpoint.is_none().then_some(IDLE));
         let options = mount::Options {
             uid: self.uid,
             gid: self.gid,
@@ -214,7 +243,12 @@ impl Args {
             .spawn()
             .context(starting)?;
         let mut ready = String::new();
-        child.stdout.take().map(|mut out| out.read_to_string(&mut ready)).transpose().context(starting)?;
+        child
+            .stdout
+            .take()
+            .map(|mut out| out.read_to_string(&mut ready))
+            .transpose()
+            .context(starting)?;
         if ready.is_empty() {
             // It has said on standard error why it ended.
             child.wait().context(starting)?;
@@ -242,12 +276,14 @@ fn detach() -> Result<()> {
     let detaching = || "leaving the terminal";
     rustix::process::setsid().context(detaching)?;
     std::io::stdout().write_all(b"ready\n").context(detaching)?;
-    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").context(detaching)?;
+    let null =
+        std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").context(detaching)?;
     rustix::stdio::dup2_stdout(&null).context(detaching)?;
     rustix::stdio::dup2_stderr(&null).context(detaching)
 }
 
-/// The first Ctrl-C unmounts, unless somebody uses the mount; the second one takes it out all the same.
+/// The first Ctrl-C unmounts, unless somebody uses the mount; the second one takes it out all the
+/// same.
 fn unmount_on_signals(signals: Signals, unmounter: Unmounter) -> Result<()> {
     let asked = AtomicBool::new(false);
     signal::on_stop(signals, move |signal| {
@@ -255,7 +291,8 @@ fn unmount_on_signals(signals: Signals, unmounter: Unmounter) -> Result<()> {
         let done = if insist { unmounter.detach() } else { unmounter.unmount() };
         if let Err(error) = done {
             aside(printable(&format!(
-                "shoebox: {error}; close what uses it, or press Ctrl-C again to unmount all the same"
+                "shoebox: {error}; close what uses it, or press Ctrl-C again to unmount all the \
+                    same"
             )));
         }
     })

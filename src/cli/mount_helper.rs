@@ -1,8 +1,9 @@
-//! `mount.fuse.shoebox`: what mount(8) runs for a line of /etc/fstab. The program under that name (a symlink) reads what mount
-//! says, and is `shoebox mount --background` from there on.
+//! `mount.fuse.shoebox`: what mount(8) runs for a line of /etc/fstab. The program under that name
+//! (a symlink) reads what mount says, and is `shoebox mount --background` from there on.
 //!
-//! `mount.fuse.shoebox REPOSITORY MOUNTPOINT [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]` (mount(8), "External helpers"). It ends
-//! when the mount answers. Options of its own have names that mount(8) has no use for: `user` would be "any user may mount this".
+//! `mount.fuse.shoebox REPOSITORY MOUNTPOINT [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]`
+//! (mount(8), "External helpers"). It ends when the mount answers. Options of its own have names
+//! that mount(8) has no use for: `user` would be "any user may mount this".
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -21,8 +22,8 @@ const OWN: [(&str, &str, bool); 7] = [
     ("xattrs", "--xattrs", false),
 ];
 
-/// Options that mean nothing here: they are for mount(8) and systemd, or true of each mount of ours anyway. `rw` is what mount says
-/// when nobody said anything.
+/// Options that mean nothing here: they are for mount(8) and systemd, or true of each mount of ours
+/// anyway. `rw` is what mount says when nobody said anything.
 const IGNORED: [&str; 34] = [
     "rw",
     "ro",
@@ -73,9 +74,11 @@ pub(super) fn is_meant(name: &OsStr) -> bool {
 pub(super) fn translate(arguments: &[OsString]) -> Result<Option<Vec<OsString>>> {
     let said = Said::read(arguments.get(1..).unwrap_or_default())?;
     let [repository, point] = said.places.as_slice() else {
-        return Err(Error::invalid("mount.fuse.shoebox wants a repository and a mount point").hint(
-            "mount(8) runs this program for a line of /etc/fstab: /mnt/usb/photos /mnt/photos fuse.shoebox noauto,user 0 0",
-        ));
+        return Err(Error::invalid("mount.fuse.shoebox wants a repository and a mount point")
+            .hint(
+                "mount(8) runs this program for a line of /etc/fstab: /mnt/usb/photos /mnt/photos \
+                fuse.shoebox noauto,user 0 0",
+            ));
     };
     let mut command: Vec<OsString> = ["shoebox", "-q", "-r"].map(OsString::from).to_vec();
     command.push(repository.clone());
@@ -153,7 +156,8 @@ fn flag(option: &[u8], sloppy: bool) -> Result<Option<OsString>> {
         Some(at) => (&option[..at], Some(&option[at + 1..])),
         None => (option, None),
     };
-    let ours = OWN.iter().find(|(known, _, takes)| known.as_bytes() == name && *takes == value.is_some());
+    let ours =
+        OWN.iter().find(|(known, _, takes)| known.as_bytes() == name && *takes == value.is_some());
     if let Some((_, flag, _)) = ours {
         let bytes = match value {
             Some(value) => [flag.as_bytes(), b"=", value].concat(),
@@ -164,16 +168,17 @@ fn flag(option: &[u8], sloppy: bool) -> Result<Option<OsString>> {
     let ignored = IGNORED.iter().any(|known| known.as_bytes() == name)
         || [&b"x-"[..], b"X-"].iter().any(|start| name.starts_with(start))
         || name == b"comment";
-    match ignored || sloppy {
-        true => Ok(None),
-        false => Err(unknown(&String::from_utf8_lossy(option))),
-    }
+    if ignored || sloppy { Ok(None) } else { Err(unknown(&String::from_utf8_lossy(option))) }
 }
 
 fn unknown(option: &str) -> Error {
-    let known = OWN.map(|(name, _, takes)| if takes { format!("{name}=…") } else { name.to_owned() });
-    Error::new(Kind::Invalid, format_args!("mount.fuse.shoebox does not know the option `{option}`"))
-        .hint(format_args!("it knows {}", known.join(", ")))
+    let known =
+        OWN.map(|(name, _, takes)| if takes { format!("{name}=…") } else { name.to_owned() });
+    Error::new(
+        Kind::Invalid,
+        format_args!("mount.fuse.shoebox does not know the option `{option}`"),
+    )
+    .hint(format_args!("it knows {}", known.join(", ")))
 }
 
 #[cfg(test)]
@@ -182,15 +187,27 @@ mod tests {
 
     fn translated(arguments: &[&str]) -> Result<Option<Vec<String>>> {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-        let text = |words: Vec<OsString>| words.into_iter().map(|word| word.into_string().unwrap()).collect();
+        let text = |words: Vec<OsString>| {
+            words.into_iter().map(|word| word.into_string().unwrap()).collect()
+        };
         Ok(translate(&arguments)?.map(text))
     }
 
     #[test]
     fn options_of_ours_become_flags_and_those_of_mount_are_left_to_mount() {
-        let options = r#"rw,nosuid,user,uid=1000,idle=30m,"show_user=Lee, Ann",x-systemd.automount"#;
-        let command = translated(&["/sbin/mount.fuse.shoebox", "/repo", "/mnt", "-o", options, "-t", "fuse.shoebox"]);
-        let expected = "shoebox -q -r /repo mount --background --source /repo --uid=1000 --idle=30m";
+        let options =
+            r#"rw,nosuid,user,uid=1000,idle=30m,"show_user=Lee, Ann",x-systemd.automount"#;
+        let command = translated(&[
+            "/sbin/mount.fuse.shoebox",
+            "/repo",
+            "/mnt",
+            "-o",
+            options,
+            "-t",
+            "fuse.shoebox",
+        ]);
+        let expected =
+            "shoebox -q -r /repo mount --background --source /repo --uid=1000 --idle=30m";
         let command = command.unwrap().unwrap();
         assert_eq!(command[..10].join(" "), expected);
         assert_eq!(command[10..], ["--user=Lee, Ann", "--", "/mnt"]);
@@ -198,9 +215,17 @@ mod tests {
 
     #[test]
     fn an_unknown_option_is_refused_unless_mount_is_to_be_tolerant() {
-        let error = translated(&["mount.fuse.shoebox", "/repo", "/mnt", "-o", "shiny"]).unwrap_err();
-        assert!(error.to_string().contains("`shiny`") && error.next_step().unwrap().contains("show_user=…"));
-        assert!(translated(&["mount.fuse.shoebox", "/repo", "/mnt", "-s", "-oshiny"]).unwrap().is_some());
+        let error =
+            translated(&["mount.fuse.shoebox", "/repo", "/mnt", "-o", "shiny"]).unwrap_err();
+        assert!(
+            error.to_string().contains("`shiny`")
+                && error.next_step().unwrap().contains("show_user=…")
+        );
+        assert!(
+            translated(&["mount.fuse.shoebox", "/repo", "/mnt", "-s", "-oshiny"])
+                .unwrap()
+                .is_some()
+        );
         assert!(translated(&["mount.fuse.shoebox", "/repo", "/mnt", "-fv"]).unwrap().is_none());
         assert!(translated(&["mount.fuse.shoebox", "/repo"]).is_err());
     }

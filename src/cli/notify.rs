@@ -10,20 +10,25 @@ use super::{Done, Global};
 use crate::base::{Context, Error, Kind, Problem, Result};
 use crate::repo::Repository;
 use crate::service::notify::WebhookWhen as When;
-use crate::service::notify::{self, Discord, Email, Event, Gotify, Healthchecks, Message, Ntfy, Target, Webhook};
+use crate::service::notify::{
+    self, Discord, Email, Event, Gotify, Healthchecks, Message, Ntfy, Target, Webhook,
+};
 
 /// Send a message to try who is told how runs went
 ///
-/// `shoebox run` tells those named here, by the same settings: put them into the settings file or the environment. What is asked
-/// once is asked three times if it could not be reached. Messages hold what the run said: names of people, albums and photos too,
-/// where something is wrong with them.
+/// `shoebox run` tells those named here, by the same settings: put them into the settings file or
+/// the environment. What is asked once is asked three times if it could not be reached. Messages
+/// hold what the run said: names of people, albums and photos too, where something is wrong with
+/// them.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The message to try: start, success, warning or failure; if not given, to each target one that it is told of
+    /// The message to try: start, success, warning or failure; if not given, to each target one
+    /// that it is told of
     #[arg(long, value_name = "EVENT")]
     event: Option<Event>,
-    /// What people are told of: start, success, warning (finished with findings, alarms too), failure
+    /// What people are told of: start, success, warning (finished with findings, alarms too),
+    /// failure
     #[arg(
         long,
         env = "SHOEBOX_NOTIFY_ON",
@@ -44,7 +49,8 @@ pub(super) struct Args {
     /// The webhook of a Discord channel
     #[arg(long, env = "SHOEBOX_DISCORD_URL", hide_env_values = true, value_name = "URL")]
     discord_url: Option<String>,
-    /// A mail server: smtps://USER@HOST, or smtp://USER@HOST:587?tls=required; SHOEBOX_EMAIL_PASSWORD is the password
+    /// A mail server: smtps://USER@HOST, or smtp://USER@HOST:587?tls=required;
+    /// SHOEBOX_EMAIL_PASSWORD is the password
     #[arg(long, env = "SHOEBOX_EMAIL_URL", hide_env_values = true, value_name = "URL")]
     email_url: Option<String>,
     /// Who gets mail, with commas in between
@@ -60,10 +66,20 @@ pub(super) struct Args {
     #[arg(long, env = "SHOEBOX_WEBHOOK_ERROR_URL", hide_env_values = true, value_name = "URL")]
     webhook_error_url: Option<String>,
     /// A webhook that is called when a run begins
-    #[arg(long, env = "SHOEBOX_WEBHOOK_PRE_BACKUP_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(
+        long,
+        env = "SHOEBOX_WEBHOOK_PRE_BACKUP_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
     webhook_pre_backup_url: Option<String>,
     /// A webhook that is called when a run ended well
-    #[arg(long, env = "SHOEBOX_WEBHOOK_POST_BACKUP_URL", hide_env_values = true, value_name = "URL")]
+    #[arg(
+        long,
+        env = "SHOEBOX_WEBHOOK_POST_BACKUP_URL",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
     webhook_post_backup_url: Option<String>,
     /// What webhooks are sent, in Jinja: a text, or @FILE; all of the message as JSON, if not given
     #[arg(long, env = "SHOEBOX_WEBHOOK_TEMPLATE", value_name = "TEXT")]
@@ -83,7 +99,8 @@ pub(super) struct Args {
 }
 
 const EXAMPLES: &str = "\
-A template may use event, status (pre-backup, post-backup, error), title, message, log (a list of lines), host, repository and
+A template may use event, status (pre-backup, post-backup, error), title, message, log (a list of \
+lines), host, repository and
 time, and is JSON where it begins with {: '{\"text\": {{ title | tojson }}}'.
 
 Examples:
@@ -94,22 +111,33 @@ JSON: one object a target: {\"target\", \"sent\", \"error\"}; exit code 3: not a
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
-        let events = self.event.map_or(vec![Event::Success, Event::Warning, Event::Failure], |event| vec![event]);
+        let events = self
+            .event
+            .map_or(vec![Event::Success, Event::Warning, Event::Failure], |event| vec![event]);
         let targets = self.targets(global)?.into_iter();
-        let targets: Vec<_> =
-            targets.filter_map(|it| events.iter().find(|event| it.wants(**event)).map(|event| (*event, it))).collect();
+        let targets: Vec<_> = targets
+            .filter_map(|it| {
+                events.iter().find(|event| it.wants(**event)).map(|event| (*event, it))
+            })
+            .collect();
         if targets.is_empty() {
             let events = events.into_iter().map(Event::name).collect::<Vec<_>>().join(", ");
             return Err(Error::new(Kind::Invalid, format_args!("nobody is told of {events}"))
-                .hint("name a target, such as SHOEBOX_NTFY_URL, and the event with --on; `shoebox notify --help` has them all"));
+                .hint(
+                    "name a target, such as SHOEBOX_NTFY_URL, and the event with --on; `shoebox \
+                    notify --help` has them all",
+                ));
         }
         let mut failed = Vec::new();
         for (event, target) in &targets {
             match notify::send(&**target, &Self::message(*event, global)) {
-                Ok(()) => output
-                    .answer(&json!({ "target": target.name(), "sent": true }), format!("{}: sent", target.name()))?,
+                Ok(()) => output.answer(
+                    &json!({ "target": target.name(), "sent": true }),
+                    format!("{}: sent", target.name()),
+                )?,
                 Err(error) => {
-                    let hint = error.next_step().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
+                    let hint =
+                        error.next_step().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
                     failed.push(Problem { subject: target.name(), message: error.chain() + &hint });
                     output.answer(
                         &json!({ "target": target.name(), "sent": false, "error": error.chain() }),
@@ -135,7 +163,11 @@ impl Args {
             message: "If you read this, you will be told how backups went.".to_owned(),
             log: Vec::new(),
             host,
-            repository: global.repository.as_deref().map(|folder| folder.display().to_string()).unwrap_or_default(),
+            repository: global
+                .repository
+                .as_deref()
+                .map(|folder| folder.display().to_string())
+                .unwrap_or_default(),
             time: Timestamp::now(),
         }
     }
@@ -148,10 +180,18 @@ impl Args {
             targets.push(Box::new(Healthchecks::new(url)?));
         }
         if let Some(url) = &self.ntfy_url {
-            targets.push(Box::new(Ntfy::new(url, global.settings.secret("SHOEBOX_NTFY_TOKEN")?, on)?));
+            targets.push(Box::new(Ntfy::new(
+                url,
+                global.settings.secret("SHOEBOX_NTFY_TOKEN")?,
+                on,
+            )?));
         }
         if let Some(url) = &self.gotify_url {
-            targets.push(Box::new(Gotify::new(url, global.settings.secret("SHOEBOX_GOTIFY_TOKEN")?, on)?));
+            targets.push(Box::new(Gotify::new(
+                url,
+                global.settings.secret("SHOEBOX_GOTIFY_TOKEN")?,
+                on,
+            )?));
         }
         if let Some(url) = &self.discord_url {
             targets.push(Box::new(Discord::new(url, on)?));
@@ -162,7 +202,8 @@ impl Args {
                     .hint("SHOEBOX_EMAIL_TO, or email-to in the settings file, says it")
             })?;
             let password = global.settings.secret("SHOEBOX_EMAIL_PASSWORD")?;
-            let from = self.email_from.as_deref().unwrap_or_else(|| to.split(',').next().unwrap_or(to));
+            let from =
+                self.email_from.as_deref().unwrap_or_else(|| to.split(',').next().unwrap_or(to));
             targets.push(Box::new(Email::new(url, password.as_ref(), from.trim(), to, on)?));
         }
         targets.extend(self.webhooks()?);
@@ -170,7 +211,9 @@ impl Args {
     }
 
     fn webhooks(&self) -> Result<Vec<Box<dyn Target>>> {
-        let headers = [&self.webhook_header[..], &curl_headers(self.webhook_extra_args.as_deref())?[..]].concat();
+        let headers =
+            [&self.webhook_header[..], &curl_headers(self.webhook_extra_args.as_deref())?[..]]
+                .concat();
         let template = self.webhook_template.as_deref().map(template).transpose()?;
         let urls = [
             (&self.webhook_url, When::Ended),
@@ -179,8 +222,9 @@ impl Args {
             (&self.webhook_post_backup_url, When::After),
         ];
         let named = urls.into_iter().filter_map(|(url, when)| Some((url.as_deref()?, when)));
-        let hook =
-            |(url, when)| Ok(Box::new(Webhook::new(url, when, &headers, template.as_deref())?) as Box<dyn Target>);
+        let hook = |(url, when)| {
+            Ok(Box::new(Webhook::new(url, when, &headers, template.as_deref())?) as Box<dyn Target>)
+        };
         named.map(hook).collect()
     }
 }
@@ -189,9 +233,8 @@ impl Args {
 fn template(text: &str) -> Result<String> {
     match text.strip_prefix('@') {
         None => Ok(text.to_owned()),
-        Some(path) => {
-            std::fs::read_to_string(Path::new(path)).context(|| format!("reading the webhook's template {path}"))
-        }
+        Some(path) => std::fs::read_to_string(Path::new(path))
+            .context(|| format!("reading the webhook's template {path}")),
     }
 }
 
@@ -208,9 +251,12 @@ fn curl_headers(arguments: Option<&str>) -> Result<Vec<String>> {
     while let Some(word) = words.next() {
         match word.as_str() {
             "-H" | "--header" => headers.push(words.next().ok_or_else(wrong)?),
-            word => {
-                headers.push(word.strip_prefix("--header=").or(word.strip_prefix("-H")).ok_or_else(wrong)?.to_owned())
-            }
+            word => headers.push(
+                word.strip_prefix("--header=")
+                    .or(word.strip_prefix("-H"))
+                    .ok_or_else(wrong)?
+                    .to_owned(),
+            ),
         }
     }
     Ok(headers)
@@ -223,7 +269,10 @@ mod tests {
     #[test]
     fn headers_for_curl_are_taken_and_nothing_else() {
         let read = |text| curl_headers(Some(text));
-        assert_eq!(read("-H 'X-Key: a b' --header=Y:1 -HZ:2").unwrap(), ["X-Key: a b", "Y:1", "Z:2"]);
+        assert_eq!(
+            read("-H 'X-Key: a b' --header=Y:1 -HZ:2").unwrap(),
+            ["X-Key: a b", "Y:1", "Z:2"]
+        );
         assert!(read("--insecure").is_err());
         assert!(read("-H").is_err());
         assert!(read("-H 'open").is_err());

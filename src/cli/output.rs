@@ -51,13 +51,15 @@ impl Output {
 
     /// Prints one answer: `value` as a line of JSON, or `text`.
     pub fn answer(&self, value: &impl Serialize, text: impl Display) -> Result<()> {
-        match self.json {
-            true => self.bytes(&[&serde_json::to_vec(value).map_err(not_written)?[..], b"\n"].concat()),
-            false => self.bytes(format!("{}\n", lines(&text.to_string())).as_bytes()),
+        if self.json {
+            self.bytes(&[&serde_json::to_vec(value).map_err(not_written)?[..], b"\n"].concat())
+        } else {
+            self.bytes(format!("{}\n", lines(&text.to_string())).as_bytes())
         }
     }
 
-    /// Prints bytes as they are. Who reads no more, as `head` does, ends the program without a word.
+    /// Prints bytes as they are. Who reads no more, as `head` does, ends the program without a
+    /// word.
     pub fn bytes(&self, bytes: &[u8]) -> Result<()> {
         let mut out = std::io::stdout().lock();
         out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| {
@@ -68,7 +70,8 @@ impl Output {
         })
     }
 
-    /// Prints rows of JSON objects, or a table: one heading and one cell a column. `right` columns are numbers.
+    /// Prints rows of JSON objects, or a table: one heading and one cell a column. `right` columns
+    /// are numbers.
     pub fn table<R: Serialize>(
         &self,
         rows: &[R],
@@ -80,7 +83,10 @@ impl Output {
             return rows.iter().try_for_each(|row| self.answer(row, ""));
         }
         let mut table = Table::new();
-        table.load_style(TableStyle::new()).set_content_arrangement(ContentArrangement::Disabled).set_header(heads);
+        table
+            .load_style(TableStyle::new())
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .set_header(heads);
         for row in rows {
             table.add_row(cells(row).iter().map(|cell| printable(cell)).collect::<Vec<_>>());
         }
@@ -103,9 +109,10 @@ impl Output {
     /// Tells of problems.
     pub fn problems(&self, problems: &[Problem]) {
         for Problem { subject, message } in problems {
-            match self.json {
-                true => aside(json!({ "problem": message, "subject": subject })),
-                false => aside(format_args!("problem: {}: {}", printable(subject), printable(message))),
+            if self.json {
+                aside(json!({ "problem": message, "subject": subject }))
+            } else {
+                aside(format_args!("problem: {}: {}", printable(subject), printable(message)))
             }
         }
     }
@@ -114,12 +121,17 @@ impl Output {
     pub fn error(&self, error: &Error) {
         let message = error.chain();
         if self.json {
-            aside(json!({ "error": message, "hint": error.next_step(), "kind": format!("{:?}", error.kind()) }));
+            aside(
+                json!({ "error": message, "hint": error.next_step(), "kind": format!("{:?}", error.kind()) }),
+            );
             return;
         }
         aside(format_args!("shoebox: {}", printable(&message)));
         if let Some(hint) = error.next_step() {
-            aside(format_args!("hint: {}", hint.lines().map(printable).collect::<Vec<_>>().join("\n")));
+            aside(format_args!(
+                "hint: {}",
+                hint.lines().map(printable).collect::<Vec<_>>().join("\n")
+            ));
         }
     }
 }
@@ -148,8 +160,8 @@ fn lines(text: &str) -> String {
     text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
-/// Marks that are not seen and make what follows look like something else: `gpj.exe` like `exe.jpg`. The joiners of emoji
-/// and of Persian are none of them.
+/// Marks that are not seen and make what follows look like something else: `gpj.exe` like
+/// `exe.jpg`. The joiners of emoji and of Persian are none of them.
 fn turns_text(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
@@ -173,7 +185,10 @@ mod tests {
             "a\u{2028}b",
         ] {
             let shown = printable(bad);
-            assert!(!shown.chars().any(|c| c.is_control() || turns_text(c) || c == '\u{2028}'), "{shown:?}");
+            assert!(
+                !shown.chars().any(|c| c.is_control() || turns_text(c) || c == '\u{2028}'),
+                "{shown:?}"
+            );
         }
         for good in ["Zürich 東京.jpg", "👩\u{200d}👧.jpg", "می\u{200c}خواهم"] {
             assert_eq!(printable(good), good);

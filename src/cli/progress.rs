@@ -51,7 +51,8 @@ impl Monitor for Progress {
             aside(phase.title());
         }
         if self.visible {
-            let bar = ProgressBar::new(bytes.or(files).unwrap_or(0)).with_style(style(bytes.or(files).is_some()));
+            let bar = ProgressBar::new(bytes.or(files).unwrap_or(0))
+                .with_style(style(bytes.or(files).is_some()));
             bar.set_prefix(phase.title());
             bar.enable_steady_tick(Duration::from_millis(200));
             std::mem::replace(&mut *lock(&self.bar), bar).finish_and_clear();
@@ -79,9 +80,10 @@ impl Monitor for Progress {
 }
 
 fn style(known: bool) -> ProgressStyle {
-    let template = match known {
-        true => "{prefix} {wide_bar} {bytes}/{total_bytes} {msg} {bytes_per_sec} {eta} left",
-        false => "{spinner} {prefix}  {bytes} {msg} {bytes_per_sec} {elapsed}",
+    let template = if known {
+        "{prefix} {wide_bar} {bytes}/{total_bytes} {msg} {bytes_per_sec} {eta} left"
+    } else {
+        "{spinner} {prefix}  {bytes} {msg} {bytes_per_sec} {elapsed}"
     };
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -13,14 +13,21 @@ use crate::task::prune::{self, Report};
 
 /// Give back the space of what no snapshot needs
 ///
-/// Archives that nothing needs are retired; those of which much is not needed are written anew, read back and verified, and
-/// then the old ones are retired. What is retired is deleted when its grace period is over, by a later prune. Whatever
-/// happens in between, every snapshot stays readable, and a mount goes on.
+/// Archives that nothing needs are retired; those of which much is not needed are written anew,
+/// read back and verified, and then the old ones are retired. What is retired is deleted when its
+/// grace period is over, by a later prune. Whatever happens in between, every snapshot stays
+/// readable, and a mount goes on.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Write an archive anew when a larger share of it is needed no more
-    #[arg(long, env = "SHOEBOX_MAX_UNUSED", value_name = "PERCENT", default_value = "20%", value_parser = percent)]
+    #[arg(
+        long,
+        env = "SHOEBOX_MAX_UNUSED",
+        value_name = "PERCENT",
+        default_value = "20%",
+        value_parser = percent,
+    )]
     max_unused: u8,
     /// How long a retired archive stays before it is deleted, such as 36h or 7d
     #[arg(long, env = "SHOEBOX_GRACE", value_name = "TIME", default_value = "1d")]
@@ -37,9 +44,11 @@ const EXAMPLES: &str = "\
 Examples:
   shoebox prune --dry-run
   shoebox prune
-  shoebox prune --grace 0d          delete at once: no way back, and who reads a forgotten snapshot just now gets an error
+  shoebox prune --grace 0d          delete at once: no way back, and who reads a forgotten \
+  snapshot just now gets an error
 
-JSON: {\"dry_run\", \"retired\", \"rewritten\", \"written\", \"deleted\", \"waiting\": [{\"archive\", \"size\"}, …]}; exit code 3: an archive could not be read whole and was
+JSON: {\"dry_run\", \"retired\", \"rewritten\", \"written\", \"deleted\", \"waiting\": \
+[{\"archive\", \"size\"}, …]}; exit code 3: an archive could not be read whole and was
 left as it is";
 
 impl Args {
@@ -53,9 +62,15 @@ impl Args {
         Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
     }
 
-    /// The same for a run of the service; nothing where the clock stops it, which the backup has told.
+    /// The same for a run of the service; nothing where the clock stops it, which the backup has
+    /// told.
     pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
-        let told = |text: String| Told { text, notes: Vec::new(), problems: Vec::new(), done: Done::Whole };
+        let told = |text: String| Told {
+            text,
+            notes: Vec::new(),
+            problems: Vec::new(),
+            done: Done::Whole,
+        };
         if !global.open()?.ids_to_come()?.is_empty() {
             return Ok(told("nothing is pruned while a snapshot is of a time to come".to_owned()));
         }
@@ -64,9 +79,13 @@ impl Args {
 
     fn prune(&self, global: &Global, monitor: &dyn Monitor) -> Result<Report> {
         let grace = self.grace.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
-        let grace = grace.map_err(|error| Error::invalid("that is no grace period").caused_by(error))?;
-        let options =
-            Options { max_unused: self.max_unused, grace: grace.max(SignedDuration::ZERO), now: Timestamp::now() };
+        let grace =
+            grace.map_err(|error| Error::invalid("that is no grace period").caused_by(error))?;
+        let options = Options {
+            max_unused: self.max_unused,
+            grace: grace.max(SignedDuration::ZERO),
+            now: Timestamp::now(),
+        };
         prune::prune(&global.open()?, &options, self.accept_clock, self.dry_run, monitor)
     }
 }

@@ -14,9 +14,10 @@ use crate::task::repair::{self, Options, Remedy, Report};
 
 /// Mend a repository
 ///
-/// Reads everything, and says of each thing that is damaged or missing how it can be mended, or why it cannot. With --apply it
-/// does so: what is whole is stored again in new archives and read back, then the catalog is built anew, and what is of no use
-/// any more goes to the repository's folder `damaged`, where you may look at it and delete it. Nothing is changed in place.
+/// Reads everything, and says of each thing that is damaged or missing how it can be mended, or why
+/// it cannot. With --apply it does so: what is whole is stored again in new archives and read back,
+/// then the catalog is built anew, and what is of no use any more goes to the repository's folder
+/// `damaged`, where you may look at it and delete it. Nothing is changed in place.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
@@ -34,19 +35,23 @@ pub(super) struct Args {
 enum What {
     /// Build the catalog anew from the archives and snapshots
     ///
-    /// The catalog is an index that makes shoebox quick; it holds nothing that is not in the archives. Use this when
-    /// it is missing or damaged, or when an older shoebox did not understand the dumps of a newer Immich: what it missed,
-    /// such as people, is read out of them again. No archive and no snapshot is changed.
+    /// The catalog is an index that makes shoebox quick; it holds nothing that is not in the
+    /// archives. Use this when it is missing or damaged, or when an older shoebox did not
+    /// understand the dumps of a newer Immich: what it missed, such as people, is read out of them
+    /// again. No archive and no snapshot is changed.
     #[command(after_help = "JSON: {\"snapshots\": N, \"archives\": N, \"reread\": N}")]
     Catalog,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  shoebox repair                                                        what is wrong, and what can be done
-  shoebox repair --upload-location /srv/immich/library --apply          mend it, from the server where nothing else has it
+  shoebox repair                                                        what is wrong, and what \
+  can be done
+  shoebox repair --upload-location /srv/immich/library --apply          mend it, from the server \
+  where nothing else has it
 
-JSON: one object a finding, as `shoebox check` has them, with \"remedy\": \"mend\"|\"leave\" and \"how\"; the last is {\"finding\": \"summary\", \"findings\", \"mended\",
+JSON: one object a finding, as `shoebox check` has them, with \"remedy\": \"mend\"|\"leave\" and \
+\"how\"; the last is {\"finding\": \"summary\", \"findings\", \"mended\",
 \"applied\", \"written\": [], \"aside\": []}. Exit code 3: something is to be mended, or cannot be";
 
 impl Args {
@@ -59,16 +64,25 @@ impl Args {
 
     fn repair(self, global: &Global, output: &Output) -> Result<Done> {
         let patience = global.patience()?;
-        let options = Options { upload_location: self.upload_location, apply: self.apply, patience };
+        let options =
+            Options { upload_location: self.upload_location, apply: self.apply, patience };
         let progress = Progress::new(output)?;
         let report = repair::repair(global.repository_path()?, &options, &progress);
         output.problems(&progress.finish());
         let report = report?;
         for step in &report.steps {
             let text = match &step.remedy {
-                Remedy::Mend(how) => format!("{}\n  mend: {}", printable(&check::text(&step.finding)), printable(how)),
+                Remedy::Mend(how) => format!(
+                    "{}\n  mend: {}",
+                    printable(&check::text(&step.finding)),
+                    printable(how)
+                ),
                 Remedy::Leave(why) => {
-                    format!("{}\n  cannot be mended: {}", printable(&check::text(&step.finding)), printable(why))
+                    format!(
+                        "{}\n  cannot be mended: {}",
+                        printable(&check::text(&step.finding)),
+                        printable(why)
+                    )
                 }
             };
             output.answer(step, text)?;
@@ -113,13 +127,17 @@ fn catalog(global: &Global, output: &Output) -> Result<Done> {
     let repair::Rebuilt { snapshots, archives, reread } = rebuilt?;
     let again = match reread {
         0 => String::new(),
-        many => format!("; {} got what an older shoebox missed in their dumps", plural(many, "snapshot", "snapshots")),
+        many => format!(
+            "; {} got what an older shoebox missed in their dumps",
+            plural(many, "snapshot", "snapshots")
+        ),
     };
     let text = format!(
         "the catalog is built anew: {} in {}{again}",
         plural(snapshots, "snapshot", "snapshots"),
         plural(archives, "archive", "archives")
     );
-    output.answer(&json!({ "snapshots": snapshots, "archives": archives, "reread": reread }), text)?;
+    output
+        .answer(&json!({ "snapshots": snapshots, "archives": archives, "reread": reread }), text)?;
     Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
 }

@@ -12,19 +12,23 @@ use crate::task::restore::{self, Options, Report, Selection};
 
 /// Bring photos back: write a selection of a snapshot, or all of it, to a folder
 ///
-/// Give paths of the tree (as `shoebox ls` and the mount show them), or say by flags which photos are meant. Live
-/// photos come with their moving half, and photos with their sidecar. Nothing that is there is overwritten unless
-/// told; what is there already and the same is not written again, so an interrupted restore goes on where it was.
+/// Give paths of the tree (as `shoebox ls` and the mount show them), or say by flags which photos
+/// are meant. Live photos come with their moving half, and photos with their sidecar. Nothing that
+/// is there is overwritten unless told; what is there already and the same is not written again, so
+/// an interrupted restore goes on where it was.
 ///
-/// A photo whose file is gone from the server's disk, or has other bytes there than Immich recorded (ransomware, rot, an edit in place),
-/// comes back as it was uploaded; what lies on the disk stays under files/ of the tree.
+/// A photo whose file is gone from the server's disk, or has other bytes there than Immich recorded
+/// (ransomware, rot, an edit in place), comes back as it was uploaded; what lies on the disk stays
+/// under files/ of the tree.
 ///
-/// --all makes a new UPLOAD_LOCATION, locked photos included: every file as it lay on disk (name, rights, time, links; owners
-/// when run as root), photos as they were uploaded, and Immich's six folders with their markers. The database is not in it: see `shoebox restore-database`.
+/// --all makes a new UPLOAD_LOCATION, locked photos included: every file as it lay on disk (name,
+/// rights, time, links; owners when run as root), photos as they were uploaded, and Immich's six
+/// folders with their markers. The database is not in it: see `shoebox restore-database`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Paths in the snapshot's tree, such as 'users/Ann Lee/albums/Rome': each is written as `cp -r PATH DIR/` would
+    /// Paths in the snapshot's tree, such as 'users/Ann Lee/albums/Rome': each is written as
+    /// `cp -r PATH DIR/` would
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// All of the snapshot: a new UPLOAD_LOCATION
@@ -50,11 +54,18 @@ pub(super) struct Args {
     /// With --all: add to a folder in which something is
     #[arg(long)]
     accept_non_empty: bool,
-    /// With --all: photos exactly as they lay on the disk, changed ones too, and none that was missing there
+    /// With --all: photos exactly as they lay on the disk, changed ones too, and none that was
+    /// missing there
     #[arg(long)]
     as_on_disk: bool,
-    /// With --all: a folder of an external library, as the server sees it, =, where its files go to (may be given several times)
-    #[arg(long, value_name = "SERVER_PATH[=FOLDER]", value_delimiter = ',', value_parser = super::backup::external)]
+    /// With --all: a folder of an external library, as the server sees it, =, where its files go to
+    /// (may be given several times)
+    #[arg(
+        long,
+        value_name = "SERVER_PATH[=FOLDER]",
+        value_delimiter = ',',
+        value_parser = super::backup::external,
+    )]
     external: Vec<External>,
 }
 
@@ -64,24 +75,31 @@ Where photos go that are chosen by flags:
   --album alone   DIR/ALBUM/NAME
   else            DIR/USER/2024/2024-05/NAME
 Of two with the same name in one folder, the later one gets a few letters of its id in brackets.
-Photos in the trash come too. Locked ones, and their files under files/, are left out without --locked or --all.
+Photos in the trash come too. Locked ones, and their files under files/, are left out without \
+--locked or --all.
 
---all takes an empty folder, or one in which it was interrupted before (it lies there with a file `.shoebox-restore` until it is
-done). No file gets back a right to run as somebody else (set-id). What of external libraries is given no folder is left out.
+--all takes an empty folder, or one in which it was interrupted before (it lies there with a file \
+`.shoebox-restore` until it is
+done). No file gets back a right to run as somebody else (set-id). What of external libraries is \
+given no folder is left out.
 
 Examples:
   shoebox restore --to ~/back 'users/Ann Lee/by date/2024/2024-05/IMG_0001.HEIC'
-  shoebox restore --to ~/back --snapshot 2026-05-01T030005Z --asset 5b1d8f0e-0e6c-4c4f-9d55-0b6f2b9b6a52
+  shoebox restore --to ~/back --snapshot 2026-05-01T030005Z --asset \
+  5b1d8f0e-0e6c-4c4f-9d55-0b6f2b9b6a52
   shoebox restore --to ~/back --album Rome --dry-run
   shoebox restore --to ~/back --user 'Ann Lee' --taken 2024-05..2024-06
   shoebox restore --to ~/back files database
   shoebox restore --all --to /srv/immich/library --dry-run
   shoebox restore --all --to /srv/immich/library --external /mnt/family=/srv/family
 
-JSON: {\"snapshot\", \"to\", \"dry_run\", \"files\", \"bytes\": selected, \"restored\", \"restored_bytes\", \"already_there\", \"left_out\", \"notes\": []}; before it,
-with --dry-run or -v, one object a file: {\"to\", \"from\", \"size\"}. With --all one object only, with \"as_uploaded\" (photos that the disk had
+JSON: {\"snapshot\", \"to\", \"dry_run\", \"files\", \"bytes\": selected, \"restored\", \
+\"restored_bytes\", \"already_there\", \"left_out\", \"notes\": []}; before it,
+with --dry-run or -v, one object a file: {\"to\", \"from\", \"size\"}. With --all one object only, \
+with \"as_uploaded\" (photos that the disk had
 not so), \"folders\" and \"without_folder\": [{\"folder\", \"files\", \"bytes\"}], and
-\"outside\" (photos whose path in the database is outside of UPLOAD_LOCATION): [{\"server\", \"folder\", \"photos\"}]. Exit code 3: something was left out; it is named";
+\"outside\" (photos whose path in the database is outside of UPLOAD_LOCATION): [{\"server\", \
+\"folder\", \"photos\"}]. Exit code 3: something was left out; it is named";
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
@@ -89,7 +107,10 @@ impl Args {
             return self.whole(global, output);
         }
         if self.accept_non_empty || self.as_on_disk || !self.external.is_empty() {
-            return Err(Error::new(Kind::Invalid, "--accept-non-empty, --as-on-disk and --external are for --all"));
+            return Err(Error::new(
+                Kind::Invalid,
+                "--accept-non-empty, --as-on-disk and --external are for --all",
+            ));
         }
         let options = self.options()?;
         let repository = global.open()?;
@@ -101,7 +122,11 @@ impl Args {
         report.notes.iter().for_each(|note| output.note(format_args!("note: {}", printable(note))));
         if options.dry_run || global.verbose > 0 {
             for planned in &report.planned {
-                let text = format!("{:>10}  {}", size(planned.size), printable(&planned.to.to_string_lossy()));
+                let text = format!(
+                    "{:>10}  {}",
+                    size(planned.size),
+                    printable(&planned.to.to_string_lossy())
+                );
                 output.answer(planned, text)?;
             }
         }
@@ -112,36 +137,58 @@ impl Args {
     /// Restores everything.
     fn whole(self, global: &Global, output: &Output) -> Result<Done> {
         if !self.filters.query(Vec::new()).is_empty() {
-            return Err(Error::new(Kind::Invalid, "--all and flags that select photos do not go together")
-                .hint("leave out --all, or the others"));
+            return Err(Error::new(
+                Kind::Invalid,
+                "--all and flags that select photos do not go together",
+            )
+            .hint("leave out --all, or the others"));
         }
         let repository = global.open()?;
-        let Args { to, snapshot, overwrite, dry_run, accept_non_empty, as_on_disk, external, .. } = self;
-        let options = whole::Options { snapshot, to, external, accept_non_empty, overwrite, as_on_disk, dry_run };
+        let Args {
+            to, snapshot, overwrite, dry_run, accept_non_empty, as_on_disk, external, ..
+        } = self;
+        let options = whole::Options {
+            snapshot,
+            to,
+            external,
+            accept_non_empty,
+            overwrite,
+            as_on_disk,
+            dry_run,
+        };
         let progress = Progress::new(output)?;
         let result = whole::restore(&repository, &options, &progress);
         let problems = progress.finish();
         output.problems(&problems);
         let report = result?;
         report.notes.iter().for_each(|note| output.note(format_args!("note: {}", printable(note))));
-        report.without_folder.iter().for_each(|part| output.note(format_args!("note: {}", without_folder(part))));
+        report
+            .without_folder
+            .iter()
+            .for_each(|part| output.note(format_args!("note: {}", without_folder(part))));
         output.answer(&whole_json(&report, &options), whole_summary(&report, &options))?;
         Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
     }
 
     fn options(self) -> Result<Options> {
         let query = self.filters.query(self.name);
-        let paths: Vec<Vec<u8>> = self.paths.iter().map(|path| path.as_os_str().as_encoded_bytes().to_vec()).collect();
+        let paths: Vec<Vec<u8>> =
+            self.paths.iter().map(|path| path.as_os_str().as_encoded_bytes().to_vec()).collect();
         let selection = match (paths.is_empty(), query.is_empty()) {
             (false, true) => Selection::Paths(paths),
             (true, false) => Selection::Assets(query),
             (true, true) => {
-                return Err(Error::new(Kind::Invalid, "nothing to restore given")
-                    .hint("give paths (`shoebox ls latest` shows the tree), or --asset, --album, --user, --taken, --name, --person, or --all"));
+                return Err(Error::new(Kind::Invalid, "nothing to restore given").hint(
+                    "give paths (`shoebox ls latest` shows the tree), or --asset, --album, \
+                        --user, --taken, --name, --person, or --all",
+                ));
             }
             (false, false) => {
-                return Err(Error::new(Kind::Invalid, "paths and flags that select photos do not go together")
-                    .hint("run it once with the paths and once with the flags"));
+                return Err(Error::new(
+                    Kind::Invalid,
+                    "paths and flags that select photos do not go together",
+                )
+                .hint("run it once with the paths and once with the flags"));
             }
         };
         let Args { to, snapshot, overwrite, dry_run, filters, .. } = self;
@@ -167,25 +214,43 @@ fn whole_json(report: &whole::Report, options: &whole::Options) -> serde_json::V
 fn whole_summary(report: &whole::Report, options: &whole::Options) -> String {
     let to = options.to.display();
     if options.dry_run {
-        let line =
-            |part: &Part| format!("{:>10}  {:>9}  {}\n", size(part.bytes), count(part.files), printable(&part.folder));
+        let line = |part: &Part| {
+            format!(
+                "{:>10}  {:>9}  {}\n",
+                size(part.bytes),
+                count(part.files),
+                printable(&part.folder)
+            )
+        };
         let all = format!("{} ({})", plural(report.files, "file", "files"), size(report.bytes));
         let lines: String = report.folders.iter().map(line).collect();
         return format!("{lines}{all} of {} would be restored to {to}", report.snapshot);
     }
     let done = [report.restored, report.restored_bytes, report.already_there, report.left_out];
     let mut text = restored(done, report.snapshot, to);
-    text +=
-        &format!("\nnext: the database: shoebox restore-database --snapshot {} --docker CONTAINER", report.snapshot);
+    text += &format!(
+        "\nnext: the database: shoebox restore-database --snapshot {} --docker CONTAINER",
+        report.snapshot
+    );
     if !report.generated {
-        text += "\nthen, in Immich: Administration, Jobs: generate thumbnails and transcode videos for ALL (MISSING makes none)";
+        text += "\nthen, in Immich: Administration, Jobs: generate thumbnails and transcode videos \
+            for ALL (MISSING makes none)";
     }
     text
 }
 
-/// How many files were written and their bytes, how many were there already, and how many were left out.
-fn restored([files, bytes, there, left_out]: [u64; 4], snapshot: SnapshotId, to: std::path::Display<'_>) -> String {
-    let mut text = format!("restored {} ({}) of {snapshot} to {to}", plural(files, "file", "files"), size(bytes));
+/// How many files were written and their bytes, how many were there already, and how many were left
+/// out.
+fn restored(
+    [files, bytes, there, left_out]: [u64; 4],
+    snapshot: SnapshotId,
+    to: std::path::Display<'_>,
+) -> String {
+    let mut text = format!(
+        "restored {} ({}) of {snapshot} to {to}",
+        plural(files, "file", "files"),
+        size(bytes)
+    );
     if there > 0 {
         text += &format!(", {} there already", count(there));
     }

@@ -14,9 +14,10 @@ use crate::task::database::{self, Emitted, Options, Plan, Report, Rights};
 
 /// Bring the database back: load a snapshot's dump into a fresh PostgreSQL server
 ///
-/// Waits until the server answers, refuses a database that has Immich's tables already, fits the dump to the server (statements
-/// only, never a row), loads it in one transaction that stops at the first error, and compares the number of rows of every
-/// table with what was backed up. Stop Immich first; start it when the files are there as well.
+/// Waits until the server answers, refuses a database that has Immich's tables already, fits the
+/// dump to the server (statements only, never a row), loads it in one transaction that stops at the
+/// first error, and compares the number of rows of every table with what was backed up. Stop Immich
+/// first; start it when the files are there as well.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -34,41 +35,53 @@ pub(super) struct Args {
     /// Only say what would be done, and why
     #[arg(long)]
     plan: bool,
-    /// Put what is loaded into the place of a database that has Immich's tables; that one is kept under another name, and its
-    /// owner, rights and settings are taken over
+    /// Put what is loaded into the place of a database that has Immich's tables; that one is kept
+    /// under another name, and its owner, rights and settings are taken over
     #[arg(long)]
     replace: bool,
-    /// Make the roles of a cluster dump that are not there (without passwords), and leave everything with its owner
+    /// Make the roles of a cluster dump that are not there (without passwords), and leave
+    /// everything with its owner
     #[arg(long, requires = "trust_dump")]
     roles: bool,
-    /// Load what is not Immich's as well (event triggers, foreign servers, other extensions and their tables, …)
+    /// Load what is not Immich's as well (event triggers, foreign servers, other extensions and
+    /// their tables, …)
     #[arg(long, requires = "trust_dump")]
     with_foreign_objects: bool,
-    /// Go on without a row whose key an earlier row has, which a broken index lets in; each is listed
+    /// Go on without a row whose key an earlier row has, which a broken index lets in; each is
+    /// listed
     #[arg(long, conflicts_with = "emit")]
     skip_duplicates: bool,
     /// Where what is not Immich's, and is left out, is kept for psql: a file, or a folder for one
     #[arg(long, value_name = "FILE", default_value = ".")]
     left_out: PathBuf,
-    /// Load with the rights of the user who connects, and not as a role without power: what the dump's functions do, they do as that user
+    /// Load with the rights of the user who connects, and not as a role without power: what the
+    /// dump's functions do, they do as that user
     #[arg(long)]
     trust_dump: bool,
-    /// Code in the database that is known and yours, as it was reported ("trigger t on public.asset"): not reported again
+    /// Code in the database that is known and yours, as it was reported ("trigger t on
+    /// public.asset"): not reported again
     #[arg(long, env = "SHOEBOX_ACCEPT_CODE", value_name = "CODE")]
     accept_code: Vec<String>,
     /// How long to wait until the server answers
     #[arg(long, value_name = "TIME", default_value = "60s")]
     wait_for: jiff::SignedDuration,
-    /// Write a file that Immich's own web restore takes, instead of asking a server; a folder gets it under the right name
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan", "replace", "roles", "trust_dump", "from"])]
+    /// Write a file that Immich's own web restore takes, instead of asking a server; a folder gets
+    /// it under the right name
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["plan", "replace", "roles", "trust_dump", "from"],
+    )]
     emit: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
 Which server: --docker or --database-url; else the PG* variables of libpq (PGHOST, PGUSER, …).
-A password comes by PGPASSWORD or SHOEBOX_DATABASE_PASSWORD (or ..._FILE), by --env-file, or by ~/.pgpass: never on a command line.
+A password comes by PGPASSWORD or SHOEBOX_DATABASE_PASSWORD (or ..._FILE), by --env-file, or by \
+~/.pgpass: never on a command line.
 
-A fresh server: stop Immich (`docker compose down`), move the folder DB_DATA_LOCATION away, `docker compose up -d database`.
+A fresh server: stop Immich (`docker compose down`), move the folder DB_DATA_LOCATION away, \
+`docker compose up -d database`.
 Roles and passwords of the server stay as they are; everything will belong to the user who connects.
 
 Examples:
@@ -77,18 +90,25 @@ Examples:
   shoebox restore-database --database-url postgresql://postgres@localhost/immich --replace
   shoebox restore-database --emit /srv/immich/library/backups
 
-JSON: the plan: {\"snapshot\", \"kind\", \"dump_postgres\", \"immich\", \"server\", \"database\", \"user\", \"create\", \"replace\", \"extensions\": [], \"changes\": [{\"what\", \"why\",
-\"statements\", \"line\"}], \"left_out\": [], \"left_out_file\", \"duplicates\": [{\"table\", \"key\", \"line\", \"first\"}], \"tables\", \"rows\", \"bytes\", \"warnings\": [], \"client\", \"obstacles\": [{\"what\", \"next\"}]}; without --plan {\"plan\", \"tables\", \"rows\", \"kept\", \"differences\": [],
+JSON: the plan: {\"snapshot\", \"kind\", \"dump_postgres\", \"immich\", \"server\", \"database\", \
+\"user\", \"create\", \"replace\", \"extensions\": [], \"changes\": [{\"what\", \"why\",
+\"statements\", \"line\"}], \"left_out\": [], \"left_out_file\", \"duplicates\": [{\"table\", \
+\"key\", \"line\", \"first\"}], \"tables\", \"rows\", \"bytes\", \"warnings\": [], \"client\", \
+\"obstacles\": [{\"what\", \"next\"}]}; without --plan {\"plan\", \"tables\", \"rows\", \"kept\", \
+\"differences\": [],
 \"code\": [{\"kind\", \"name\", \"why\"}]}.
-Exit code 3: the number of rows of a table differs, or something runs in the database that is not Immich's (`code`); it is named";
+Exit code 3: the number of rows of a table differs, or something runs in the database that is not \
+Immich's (`code`); it is named";
 
 impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
         let repository = global.open()?;
         let progress = Progress::new(output)?;
         if let Some(file) = &self.emit {
-            let (database, left_out) = (self.source_database.as_deref(), Some(self.left_out.as_path()));
-            let done = database::emit(&repository, &self.snapshot, database, file, left_out, &progress);
+            let (database, left_out) =
+                (self.source_database.as_deref(), Some(self.left_out.as_path()));
+            let done =
+                database::emit(&repository, &self.snapshot, database, file, left_out, &progress);
             output.problems(&progress.finish());
             return emitted(&done?, output);
         }
@@ -107,7 +127,10 @@ impl Args {
         let env = self.server.env()?;
         let target = Access {
             server: self.server.server(env.as_ref()),
-            database: self.database_name.clone().or_else(|| env.as_ref().map(|env| env.database.clone())),
+            database: self
+                .database_name
+                .clone()
+                .or_else(|| env.as_ref().map(|env| env.database.clone())),
             user: env.as_ref().map(|env| env.user.clone()),
             password: password(global, env.as_ref())?,
         };
@@ -146,15 +169,22 @@ fn lines(plan: &Plan) -> Vec<String> {
         size(plan.bytes),
     );
     let made = if plan.create { " (will be made)" } else { "" };
-    let server = format!("server: PostgreSQL {}, database {}{made}, user {}", plan.server, plan.database, plan.user);
+    let server = format!(
+        "server: PostgreSQL {}, database {}{made}, user {}",
+        plan.server, plan.database, plan.user
+    );
     let mut lines = vec![format!("snapshot: {}", plan.snapshot), dump, server];
     if plan.replace > 0 {
         let tables = plural(plan.replace, "table", "tables");
-        lines.push(format!("replaced: {tables} of schema public; the database is kept under another name"));
+        lines.push(format!(
+            "replaced: {tables} of schema public; the database is kept under another name"
+        ));
     }
     for extension in &plan.extensions {
-        let version =
-            extension.version.as_ref().map_or("not on the server".to_owned(), |version| format!("version {version}"));
+        let version = extension
+            .version
+            .as_ref()
+            .map_or("not on the server".to_owned(), |version| format!("version {version}"));
         lines.push(format!("extension: {}: {version}", extension.name));
     }
     for change in &plan.changes {
@@ -166,7 +196,9 @@ fn lines(plan: &Plan) -> Vec<String> {
         ));
     }
     lines.extend(plan.left_out.iter().map(|object| format!("left out: {object}")));
-    lines.extend(plan.left_out_file.iter().map(|file| format!("left out is kept in: {}", file.display())));
+    lines.extend(
+        plan.left_out_file.iter().map(|file| format!("left out is kept in: {}", file.display())),
+    );
     lines.extend(plan.duplicates.iter().map(duplicate));
     lines.extend(plan.warnings.iter().map(|warning| format!("note: {warning}")));
     for obstacle in &plan.obstacles {
@@ -178,26 +210,35 @@ fn lines(plan: &Plan) -> Vec<String> {
 
 fn restored(report: &Report, output: &Output) -> Result<Done> {
     let plan = &report.plan;
-    plan.warnings.iter().for_each(|warning| output.note(format_args!("note: {}", printable(warning))));
+    plan.warnings
+        .iter()
+        .for_each(|warning| output.note(format_args!("note: {}", printable(warning))));
     if !report.code.is_empty() {
         output.note(super::drill::CODE);
     }
     if let Some(kept) = &report.kept {
         output.note(format_args!(
-            "note: the database that was there is kept as {0}; when all is well: psql -c 'DROP DATABASE \"{0}\"'",
+            "note: the database that was there is kept as {0}; when all is well: psql -c 'DROP \
+                DATABASE \"{0}\"'",
             printable(kept)
         ));
     }
-    plan.duplicates.iter().for_each(|it| output.note(format_args!("note: {}", printable(&duplicate(it)))));
+    plan.duplicates
+        .iter()
+        .for_each(|it| output.note(format_args!("note: {}", printable(&duplicate(it)))));
     left_out(&plan.left_out, plan.left_out_file.as_deref(), output);
     let text = format!(
-        "loaded {} in {} of {} into database {} of PostgreSQL {}\nnext: the files (`shoebox restore --all`), if they are not there; then start Immich{}",
+        "loaded {} in {} of {} into database {} of PostgreSQL {}\nnext: the files (`shoebox \
+            restore --all`), if they are not there; then start Immich{}",
         plural(report.rows, "row", "rows"),
         plural(report.tables, "table", "tables"),
         plan.snapshot,
         printable(&plan.database),
         printable(&plan.server),
-        plan.immich.as_deref().map(|version| format!(" {} or newer", printable(&named(version)))).unwrap_or_default(),
+        plan.immich
+            .as_deref()
+            .map(|version| format!(" {} or newer", printable(&named(version))))
+            .unwrap_or_default(),
     );
     output.answer(report, text)?;
     Ok(if report.is_as_expected() { Done::Whole } else { Done::Partly })
@@ -205,14 +246,17 @@ fn restored(report: &Report, output: &Output) -> Result<Done> {
 
 fn duplicate(it: &Duplicate) -> String {
     let Duplicate { table, key, line, first } = it;
-    format!("left out: a row of table {table}, line {line} of the dump: line {first} has its key {key}")
+    format!(
+        "left out: a row of table {table}, line {line} of the dump: line {first} has its key {key}"
+    )
 }
 
 /// Says what was left out, and where it is.
 fn left_out(objects: &[String], file: Option<&Path>, output: &Output) {
     if let Some(file) = file {
         let what = plural(objects.len() as u64, "object", "objects");
-        let names: Vec<_> = objects.iter().take(5).map(|object| printable(object).to_string()).collect();
+        let names: Vec<_> =
+            objects.iter().take(5).map(|object| printable(object).to_string()).collect();
         let more = if objects.len() > names.len() { ", …" } else { "" };
         output.note(format_args!(
             "note: {what} that are not Immich's left out, and kept in {} ({}{more})",
@@ -229,11 +273,18 @@ fn named(version: &str) -> String {
 
 fn emitted(emitted: &Emitted, output: &Output) -> Result<Done> {
     if !emitted.listed {
-        output.note("note: Immich lists only names such as immich-db-backup-20261122T145323-v3.1.0-pg15.20.sql.gz; give a folder and it is named so");
+        output.note(
+            "note: Immich lists only names such as \
+            immich-db-backup-20261122T145323-v3.1.0-pg15.20.sql.gz; give a folder and it is named \
+            so",
+        );
     }
     let name = emitted.file.file_name().unwrap_or_default().to_string_lossy();
     if emitted.listed && !name.contains("-v") {
-        output.note("note: Immich's page marks a file as fit by the version in its name, and this name has none; give a folder and it is named so from v2.5 on");
+        output.note(
+            "note: Immich's page marks a file as fit by the version in its name, and this \
+            name has none; give a folder and it is named so from v2.5 on",
+        );
     }
     left_out(&emitted.left_out, emitted.left_out_file.as_deref(), output);
     let text = format!(

@@ -26,24 +26,47 @@ macro_rules! of {
 
 /// Run every night by itself: backup, forget, prune, check and drill as each is due
 ///
-/// What each of them does is set as for the command of its name: by the settings file or the environment, `shoebox config` shows
-/// it. A run that was missed while the machine was off is made up; without any snapshot the first one begins at once.
-/// Nothing is forgotten unless rules are set for `forget`. SIGTERM ends it cleanly, in the middle of a backup too, and the next
-/// start goes on from there. Messages are set for `shoebox notify`, limits for `shoebox status`.
+/// What each of them does is set as for the command of its name: by the settings file or the
+/// environment, `shoebox config` shows it. A run that was missed while the machine was off is made
+/// up; without any snapshot the first one begins at once. Nothing is forgotten unless rules are set
+/// for `forget`. SIGTERM ends it cleanly, in the middle of a backup too, and the next start goes on
+/// from there. Messages are set for `shoebox notify`, limits for `shoebox status`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// When: @daily, @weekly, "@every 6h", or cron's words (minute, hour, day, month, weekday), in this machine's time zone
+    /// When: @daily, @weekly, "@every 6h", or cron's words (minute, hour, day, month, weekday), in
+    /// this machine's time zone
     #[arg(long, env = "SHOEBOX_SCHEDULE", value_name = "SCHEDULE", default_value = "0 3 * * *")]
     schedule: Schedule,
     /// Begin up to so much later, at random
-    #[arg(long, env = "SHOEBOX_JITTER", value_name = "TIME", default_value = "5m", value_parser = duration)]
+    #[arg(
+        long,
+        env = "SHOEBOX_JITTER",
+        value_name = "TIME",
+        default_value = "5m",
+        value_parser = duration,
+    )]
     jitter: SignedDuration,
     /// End a run that takes longer; it counts as failed, and the next one goes on from there
-    #[arg(long, env = "SHOEBOX_TIMEOUT", value_name = "TIME", default_value = "3d", value_parser = duration)]
+    #[arg(
+        long,
+        env = "SHOEBOX_TIMEOUT",
+        value_name = "TIME",
+        default_value = "3d",
+        value_parser = duration,
+    )]
     timeout: SignedDuration,
     /// Make a run at the start, too
-    #[arg(long, env = "SHOEBOX_ON_START", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    #[arg(
+        long,
+        env = "SHOEBOX_ON_START",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+    )]
     on_start: bool,
     /// Make one run now and end: for those who have a scheduler
     #[arg(long)]
@@ -64,13 +87,19 @@ pub(super) struct Args {
     #[arg(long, env = "SHOEBOX_HEALTHCHECK_PORT", value_name = "PORT")]
     healthcheck_port: Option<u16>,
     /// Answer at this address; 0.0.0.0 lets other machines and containers ask
-    #[arg(long, env = "SHOEBOX_HEALTHCHECK_ADDRESS", value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    #[arg(
+        long,
+        env = "SHOEBOX_HEALTHCHECK_ADDRESS",
+        value_name = "ADDRESS",
+        default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST),
+    )]
     healthcheck_address: IpAddr,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  shoebox run                                  the service: see the unit and the compose file that come with shoebox
+  shoebox run                                  the service: see the unit and the compose file that \
+  come with shoebox
   shoebox run --once                           one run, for cron or a timer
   SHOEBOX_SCHEDULE='30 2 * * *' SHOEBOX_KEEP_DAILY=7 SHOEBOX_KEEP_MONTHLY=12 shoebox run
 
@@ -80,8 +109,11 @@ impl Args {
     pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
         let zone = TimeZone::system();
         if !self.once && self.schedule.next(Timestamp::now(), &zone).is_none() {
-            return Err(Error::invalid(format_args!("no run is ever due by the schedule `{}`", self.schedule))
-                .hint("use --once, or say when: --schedule @daily"));
+            return Err(Error::invalid(format_args!(
+                "no run is ever due by the schedule `{}`",
+                self.schedule
+            ))
+            .hint("use --once, or say when: --schedule @daily"));
         }
         let patience = global.patience()?;
         // Somebody who backs up by hand does not fail the night.
@@ -103,10 +135,12 @@ impl Args {
         signal::on_stop_ask(move || asked.ask())?;
         // Who wants it quiet hears of a run that did not go well, and then all of it.
         let kept = Mutex::new(Vec::new());
-        let say = |line: &str| match output.is_quiet() {
-            true if self.once => kept.lock().unwrap_or_else(PoisonError::into_inner).push(printable(line)),
-            true => {}
-            false => aside(printable(line)),
+        let say = |line: &str| {
+            if !output.is_quiet() {
+                aside(printable(line));
+            } else if self.once {
+                kept.lock().unwrap_or_else(PoisonError::into_inner).push(printable(line));
+            }
         };
         let service = Service { jobs: &work, plan, stop, say: &say, next: next.clone() };
         if self.once {
@@ -128,9 +162,15 @@ impl Args {
         let ask = move || {
             let next = *next.lock().unwrap_or_else(PoisonError::into_inner);
             let opened = Repository::open(&folder);
-            (opened.and_then(|repository| crate::task::status::status(&repository, limits, Timestamp::now())), next)
+            (
+                opened.and_then(|repository| {
+                    crate::task::status::status(&repository, limits, Timestamp::now())
+                }),
+                next,
+            )
         };
-        let address = endpoint::serve(SocketAddr::new(self.healthcheck_address, port), Arc::new(ask))?;
+        let address =
+            endpoint::serve(SocketAddr::new(self.healthcheck_address, port), Arc::new(ask))?;
         aside(format_args!("listening on http://{address}/healthz"));
         Ok(())
     }
@@ -148,7 +188,9 @@ pub(super) fn backup_settings(global: &Global) -> Result<backup::Args> {
 
 /// Who is told of runs, as the settings have it.
 pub(super) fn targets(global: &Global) -> Result<Vec<Box<dyn Target>>> {
-    let notify = settings(global, "notify", |it| if let Command::Notify(args) = it { Some(*args) } else { None })?;
+    let notify = settings(global, "notify", |it| {
+        if let Command::Notify(args) = it { Some(*args) } else { None }
+    })?;
     notify.targets(global)
 }
 
@@ -175,9 +217,12 @@ fn settings<A>(global: &Global, name: &str, args: fn(Command) -> Option<A>) -> R
     let arguments = ["shoebox".into(), "--config".into(), file.into(), name.into()];
     let Cli { command, .. } = super::settings::parse(&arguments).map_err(|error| match error {
         Unparsed::Settings(error) => error,
-        Unparsed::Usage(error) => Error::invalid(format_args!("the settings of `{name}` are wrong")).caused_by(error),
+        Unparsed::Usage(error) => {
+            Error::invalid(format_args!("the settings of `{name}` are wrong")).caused_by(error)
+        }
     })?;
-    args(command).ok_or_else(|| Error::new(Kind::Invalid, format_args!("`{name}` is another command")))
+    args(command)
+        .ok_or_else(|| Error::new(Kind::Invalid, format_args!("`{name}` is another command")))
 }
 
 /// What the commands do, for the service.
@@ -198,13 +243,16 @@ impl<'a> Work<'a> {
     fn new(global: &'a Global, args: &Args) -> Result<Work<'a>> {
         let backup = backup_settings(global)?.for_a_night();
         backup.refuse_input()?;
-        // What is wrong with the settings is told now, and not in the night. A file that is not there may come.
+        // What is wrong with the settings is told now, and not in the night. A file that is not
+        // there may come.
         if let Err(error) = backup.clone().options(global)
             && error.kind() == Kind::Invalid
         {
             return Err(error);
         }
-        let forget = settings(global, "forget", |it| if let Command::Forget(args) = it { Some(*args) } else { None })?;
+        let forget = settings(global, "forget", |it| {
+            if let Command::Forget(args) = it { Some(*args) } else { None }
+        })?;
         let never = || "never".parse();
         Ok(Work {
             global,

@@ -10,14 +10,21 @@ use crate::source::{ImmichEnv, Secret, Server};
 /// Where Immich's database is.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ServerArgs {
-    /// Immich's .env file (or its folder): says UPLOAD_LOCATION, DB_USERNAME, DB_PASSWORD and DB_DATABASE_NAME
+    /// Immich's .env file (or its folder): says UPLOAD_LOCATION, DB_USERNAME, DB_PASSWORD and
+    /// DB_DATABASE_NAME
     #[arg(long, env = "SHOEBOX_ENV_FILE", value_name = "FILE")]
     env_file: Option<PathBuf>,
     /// The database in this container, by `docker exec`
     #[arg(long, env = "SHOEBOX_DOCKER", value_name = "CONTAINER", group = "from")]
     docker: Option<String>,
     /// This database: postgresql://USER@HOST/DATABASE
-    #[arg(long, env = "SHOEBOX_DATABASE_URL", hide_env_values = true, value_name = "URL", group = "from")]
+    #[arg(
+        long,
+        env = "SHOEBOX_DATABASE_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        group = "from"
+    )]
     database_url: Option<String>,
     /// The program that stands for docker, such as podman
     #[arg(long, env = "SHOEBOX_DOCKER_PROGRAM", value_name = "PROGRAM", default_value = "docker")]
@@ -43,9 +50,10 @@ impl ServerArgs {
     /// The server: the container, the URL, what `env` says, or else the `PG*` variables.
     pub fn server(&self, env: Option<&ImmichEnv>) -> Server {
         match (&self.docker, &self.database_url, env.and_then(|env| env.url.as_ref())) {
-            (Some(container), _, _) => {
-                Server::Docker { container: container.clone(), docker: self.docker_program.clone().into_os_string() }
-            }
+            (Some(container), _, _) => Server::Docker {
+                container: container.clone(),
+                docker: self.docker_program.clone().into_os_string(),
+            },
             (None, Some(url), _) => Server::Url(url.clone()),
             (None, None, Some(url)) => Server::Url(url.expose().to_owned()),
             (None, None, None) => Server::Environment,

@@ -1,11 +1,12 @@
 //! Settings: what flags are when nobody gives them.
 //!
-//! A setting is a flag that has an environment variable. Its value comes from, in this order: the command line, the variable
-//! `SHOEBOX_…`, what variables of postgres-backup-local say ([`local`]), the settings file, the default. In the file a table
-//! is a command and a key is its flag: `[backup]`, `docker = "immich_postgres"`. Commands that share a variable share the setting.
+//! A setting is a flag that has an environment variable. Its value comes from, in this order: the
+//! command line, the variable `SHOEBOX_…`, what variables of postgres-backup-local say ([`local`]),
+//! the settings file, the default. In the file a table is a command and a key is its flag:
+//! `[backup]`, `docker = "immich_postgres"`. Commands that share a variable share the setting.
 //!
-//! Always holds: what was said closer to the person wins as a whole. Who names one of several flags that exclude one another (a
-//! dump, a container, a URL) is not contradicted by the file.
+//! Always holds: what was said closer to the person wins as a whole. Who names one of several flags
+//! that exclude one another (a dump, a container, a URL) is not contradicted by the file.
 
 mod file;
 mod key;
@@ -102,7 +103,8 @@ pub(super) fn parse(arguments: &[OsString]) -> std::result::Result<Cli, Unparsed
     let named = said.get_one::<PathBuf>("config").map(PathBuf::as_path);
     let makes_it = matches!(said.subcommand(), Some(("init", said)) if said.get_flag("guided"));
     let wanted = named.filter(|path| makes_it && !path.exists());
-    let mut settings = Settings::read(&command, named.filter(|_| wanted.is_none()), wanted.is_some())?;
+    let mut settings =
+        Settings::read(&command, named.filter(|_| wanted.is_none()), wanted.is_some())?;
     settings.wanted = wanted.map(Path::to_owned);
     let matches = settings.apply(command, &said).try_get_matches_from(arguments)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
@@ -119,7 +121,8 @@ fn needs_none(said: &ArgMatches) -> bool {
     }
 }
 
-/// A variable that is empty is as good as none, as compose files have them; a switch takes every word for yes and no.
+/// A variable that is empty is as good as none, as compose files have them; a switch takes every
+/// word for yes and no.
 fn lenient(command: Command) -> Command {
     let arg = |arg: Arg| {
         let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|text| text.is_empty());
@@ -133,7 +136,8 @@ fn lenient(command: Command) -> Command {
 }
 
 impl Settings {
-    /// Reads the file `named`, else the one at a usual place, if there is one, unless there is to be none; and the environment.
+    /// Reads the file `named`, else the one at a usual place, if there is one, unless there is to
+    /// be none; and the environment.
     fn read(command: &Command, named: Option<&Path>, no_file: bool) -> Result<Settings> {
         let keys = keys(command);
         let file::Read { file, mut given, warnings, closed } =
@@ -152,7 +156,8 @@ impl Settings {
         self.given.get(env)
     }
 
-    /// The secret that the variable `env` holds, else the file that `env` + `_FILE` names, else what is given.
+    /// The secret that the variable `env` holds, else the file that `env` + `_FILE` names, else
+    /// what is given.
     pub fn secret(&self, env: &str) -> Result<Option<Secret>> {
         if let Some(secret) = Secret::from_env(env)? {
             return Ok(Some(secret));
@@ -168,7 +173,8 @@ impl Settings {
         self.given(env)?.texts.first().map(String::as_str).filter(|text| !text.is_empty())
     }
 
-    /// Makes what is given the defaults of the flags of `command`, unless `said` has them or one that excludes them.
+    /// Makes what is given the defaults of the flags of `command`, unless `said` has them or one
+    /// that excludes them.
     fn apply(&self, command: Command, said: &ArgMatches) -> Command {
         let mut built = command.clone();
         built.build();
@@ -182,8 +188,11 @@ impl Settings {
     fn apply_to(&self, mut command: Command, built: &Command, said: &ArgMatches) -> Command {
         let ids: Vec<_> = command.get_arguments().map(|arg| arg.get_id().clone()).collect();
         for id in ids {
-            let is_said = rivals(built, id.as_str()).iter().any(|rival| is_explicit(said, rival.as_str()));
-            let Some(given) = env_of(&command, id.as_str()).and_then(|env| self.given(&env)) else { continue };
+            let is_said =
+                rivals(built, id.as_str()).iter().any(|rival| is_explicit(said, rival.as_str()));
+            let Some(given) = env_of(&command, id.as_str()).and_then(|env| self.given(&env)) else {
+                continue;
+            };
             if !is_said {
                 command = command.mut_arg(&id, |arg| arg.default_values(given.texts.clone()));
             }
@@ -199,7 +208,10 @@ fn env_of(command: &Command, id: &str) -> Option<String> {
 
 /// The flag `id` and those of which only one can be given with it.
 fn rivals(command: &Command, id: &str) -> Vec<Id> {
-    let groups = command.get_groups().cloned().filter_map(|mut group| (!group.is_multiple()).then_some(group));
+    let groups = command
+        .get_groups()
+        .cloned()
+        .filter_map(|mut group| (!group.is_multiple()).then_some(group));
     let members = groups.map(|group| group.get_args().cloned().collect::<Vec<Id>>());
     members
         .filter(|members| members.iter().any(|member| member == id))
@@ -221,22 +233,32 @@ fn excluded(command: &Command, env: &str, nearer: &BTreeMap<String, Given>) -> b
         || nearer.contains_key(secret)
         || nearer.contains_key(&format!("{secret}_FILE"))
         || command.get_subcommands().any(|command| {
-            let Some(arg) = command.get_arguments().find(|arg| arg.get_env().is_some_and(|it| it == env)) else {
+            let Some(arg) =
+                command.get_arguments().find(|arg| arg.get_env().is_some_and(|it| it == env))
+            else {
                 return false;
             };
             let rivals = rivals(command, arg.get_id().as_str());
-            rivals.iter().filter_map(|id| env_of(command, id.as_str())).any(|env| nearer.contains_key(&env))
+            rivals
+                .iter()
+                .filter_map(|id| env_of(command, id.as_str()))
+                .any(|env| nearer.contains_key(&env))
         })
 }
 
-/// That the settings are in `file`, and this person may not read it: with the command as it was typed.
+/// That the settings are in `file`, and this person may not read it: with the command as it was
+/// typed.
 pub(super) fn closed(file: &Path) -> Error {
-    let words =
-        std::env::args().skip(1).map(|word| shlex::try_quote(&word).map_or(word.clone(), |word| word.into_owned()));
+    let words = std::env::args()
+        .skip(1)
+        .map(|word| shlex::try_quote(&word).map_or(word.clone(), |word| word.into_owned()));
     let typed: Vec<String> = ["sudo shoebox".to_owned()].into_iter().chain(words).collect();
     Error::new(
         crate::base::Kind::Permission,
-        format_args!("the settings are in {}, which only the administrator may read", file.display()),
+        format_args!(
+            "the settings are in {}, which only the administrator may read",
+            file.display()
+        ),
     )
     .hint(typed.join(" "))
 }

@@ -12,9 +12,13 @@ use crate::base::{Context, Result};
 pub(super) fn stop_flag() -> Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register_conditional_shutdown(signal, super::exit::STOPPED.into(), flag.clone())
-            .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
-            .context(|| "listening for signals")?;
+        signal_hook::flag::register_conditional_shutdown(
+            signal,
+            super::exit::STOPPED.into(),
+            flag.clone(),
+        )
+        .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
+        .context(|| "listening for signals")?;
     }
     Ok(flag)
 }
@@ -25,7 +29,10 @@ pub(super) fn listen() -> Result<Signals> {
 }
 
 /// Calls `act` with each of `signals`, on a thread of its own.
-pub(super) fn on_stop(mut signals: Signals, mut act: impl FnMut(i32) + Send + 'static) -> Result<()> {
+pub(super) fn on_stop(
+    mut signals: Signals,
+    mut act: impl FnMut(i32) + Send + 'static,
+) -> Result<()> {
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || signals.forever().for_each(&mut act))
@@ -44,10 +51,12 @@ pub(super) fn on_stop_ask(ask: impl Fn() + Send + 'static) -> Result<()> {
     })
 }
 
-/// `shoebox ls | head` ends like every other program, by SIGPIPE. Only answers do that: Rust ignores the signal, and who reads no
-/// problems and no progress stops neither a backup nor a mount.
+/// `shoebox ls | head` ends like every other program, by SIGPIPE. Only answers do that: Rust
+/// ignores the signal, and who reads no problems and no progress stops neither a backup nor a
+/// mount.
 pub(super) fn end_of_pipe() {
-    // SAFETY: SIG_DFL is a valid disposition of SIGPIPE, and both calls may be made from any thread at any time.
+    // SAFETY: SIG_DFL is a valid disposition of SIGPIPE, and both calls may be made from any thread
+    // at any time.
     unsafe {
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         libc::raise(libc::SIGPIPE);

@@ -11,10 +11,13 @@ use crate::immich;
 use crate::repo::{Notes, SnapshotRecord};
 use crate::task::snapshots::snapshots;
 
-/// List the snapshots, and what is known of them: alarms, the last check that each passed, the last drill
+/// List the snapshots, and what is known of them: alarms, the last check that each passed, the last
+/// drill
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  shoebox snapshots --json | jq .id\n\nJSON: the snapshot record (see FORMAT.md), one a line, oldest first, without chunk lists; with \"alarming\" (its alarm is not
+    after_help = "Example:\n  shoebox snapshots --json | jq .id\n\nJSON: the snapshot record (see \
+        FORMAT.md), one a line, oldest first, without chunk lists; with \"alarming\" (its alarm is \
+        not
 acknowledged), \"checked\" and \"drilled\" (when it last passed a check, and a drill)"
 )]
 pub(super) struct Args {
@@ -52,12 +55,16 @@ impl Args {
             output.note("no snapshot yet: `shoebox backup` makes one");
             return Ok(Done::Whole);
         }
-        let heads = ["ID", "Time", "Immich", "Assets", "Albums", "Files", "Size", "New", "Checked", "State"];
+        let heads = [
+            "ID", "Time", "Immich", "Assets", "Albums", "Files", "Size", "New", "Checked", "State",
+        ];
         output.table(&rows, &heads, &[3, 4, 5, 6, 7], cells)?;
         if !output.is_json() {
             output.note(drill(&listed.notes, Timestamp::now()));
             alarms(&rows, output);
-            let newer = rows.last().and_then(|row| immich::newer_than_known(row.record.dump.schema.as_deref()));
+            let newer = rows
+                .last()
+                .and_then(|row| immich::newer_than_known(row.record.dump.schema.as_deref()));
             newer.iter().for_each(|newer| output.note(format_args!("note: {newer}")));
         }
         Ok(if listed.problems.is_empty() { Done::Whole } else { Done::Partly })
@@ -66,7 +73,9 @@ impl Args {
 
 fn cells(row: &Row) -> Vec<String> {
     let record = &row.record;
-    let local = |time: Timestamp, format: &str| time.to_zoned(TimeZone::system()).strftime(format).to_string();
+    let local = |time: Timestamp, format: &str| {
+        time.to_zoned(TimeZone::system()).strftime(format).to_string()
+    };
     vec![
         record.id.to_string(),
         local(record.id.time(), "%Y-%m-%d %H:%M"),
@@ -82,10 +91,7 @@ fn cells(row: &Row) -> Vec<String> {
 }
 
 fn state(row: &Row) -> String {
-    match row.record.is_imported() {
-        true => format!("imported, {}", condition(row)),
-        false => condition(row),
-    }
+    if row.record.is_imported() { format!("imported, {}", condition(row)) } else { condition(row) }
 }
 
 fn condition(row: &Row) -> String {
@@ -127,12 +133,17 @@ fn alarms(rows: &[Row], output: &Output) {
     }
     for (alarm, rows) in &alarms {
         let of = match rows.as_slice() {
-            [first, .., last] => format!("{} to {} ({} snapshots)", first.record.id, last.record.id, rows.len()),
+            [first, .., last] => {
+                format!("{} to {} ({} snapshots)", first.record.id, last.record.id, rows.len())
+            }
             rows => rows.iter().map(|row| row.record.id.to_string()).collect(),
         };
         output.note(format!("alarm of {of}: {alarm}"));
     }
     if !alarms.is_empty() {
-        output.note("nothing is forgotten meanwhile; if the library is right as it is: shoebox acknowledge latest");
+        output.note(
+            "nothing is forgotten meanwhile; if the library is right as it is: shoebox \
+            acknowledge latest",
+        );
     }
 }

@@ -14,16 +14,29 @@ use crate::task::status::{self, Limits, Snapshot, Status, ago};
 
 /// Say how the backup is: the last snapshot, check, drill and run, its size, and what to do
 ///
-/// It is red when the newest good snapshot, or the newest that passed a check, is too old, when the library shrank, a drill
-/// failed or the disk is full. `shoebox run` says the same at /healthz and /metrics.
+/// It is red when the newest good snapshot, or the newest that passed a check, is too old, when the
+/// library shrank, a drill failed or the disk is full. `shoebox run` says the same at /healthz and
+/// /metrics.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// How old the newest good snapshot may be
-    #[arg(long, env = "SHOEBOX_MAX_AGE", value_name = "TIME", default_value = "2d", value_parser = duration)]
+    #[arg(
+        long,
+        env = "SHOEBOX_MAX_AGE",
+        value_name = "TIME",
+        default_value = "2d",
+        value_parser = duration,
+    )]
     max_age: SignedDuration,
     /// How old the newest snapshot may be that passed a check
-    #[arg(long, env = "SHOEBOX_MAX_AGE_VERIFIED", value_name = "TIME", default_value = "8d", value_parser = duration)]
+    #[arg(
+        long,
+        env = "SHOEBOX_MAX_AGE_VERIFIED",
+        value_name = "TIME",
+        default_value = "8d",
+        value_parser = duration,
+    )]
     max_age_verified: SignedDuration,
 }
 
@@ -32,9 +45,13 @@ Examples:
   shoebox status
   shoebox status --max-age 26h || echo 'look at the backup'
 
-JSON: {\"healthy\", \"findings\": [{\"red\", \"what\", \"next\"}], \"repository\", \"snapshots\", \"last\": {\"id\", \"good\", \"assets\", \"files\", \"bytes\", \"as_of\", \"moved\", \"missing\", \"not_covered\",
-\"unreadable\", \"alarm\", \"immich\"}, \"good\", \"verified\", \"verified_at\", \"checked\", \"coverage\": percent, \"drilled\", \"size\", \"growth\", \"free\": bytes, \"run\": {\"ended\",
-\"outcome\", \"began\", \"trigger\", \"steps\"}, \"running_since\", \"served\", \"next_run\"}. Exit code 3: it is red";
+JSON: {\"healthy\", \"findings\": [{\"red\", \"what\", \"next\"}], \"repository\", \"snapshots\", \
+\"last\": {\"id\", \"good\", \"assets\", \"files\", \"bytes\", \"as_of\", \"moved\", \"missing\", \
+\"not_covered\",
+\"unreadable\", \"alarm\", \"immich\"}, \"good\", \"verified\", \"verified_at\", \"checked\", \
+\"coverage\": percent, \"drilled\", \"size\", \"growth\", \"free\": bytes, \"run\": {\"ended\",
+\"outcome\", \"began\", \"trigger\", \"steps\"}, \"running_since\", \"served\", \"next_run\"}. \
+Exit code 3: it is red";
 
 /// What JSON has besides.
 #[derive(Serialize)]
@@ -66,20 +83,30 @@ impl Args {
 
 fn text(row: &Row<'_>, now: Timestamp) -> String {
     let status = row.status;
-    let local = |time: Timestamp| time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string();
+    let local =
+        |time: Timestamp| time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string();
     let when = |time: Timestamp| format!("{} ({} ago)", local(time), ago(now.duration_since(time)));
     let never = || "never".to_owned();
     let mut lines = vec![
-        format!("repository     {} ({})", status.repository, plural(status.snapshots, "snapshot", "snapshots")),
+        format!(
+            "repository     {} ({})",
+            status.repository,
+            plural(status.snapshots, "snapshot", "snapshots")
+        ),
         format!(
             "last snapshot  {}",
-            status.last.as_ref().map_or_else(never, |last| format!("{}: {}", when(last.id.time()), state(last)))
+            status.last.as_ref().map_or_else(never, |last| format!(
+                "{}: {}",
+                when(last.id.time()),
+                state(last)
+            ))
         ),
         format!(
             "checked        {}; {}% of the bytes within 30 days",
-            status
-                .verified
-                .map_or_else(|| "no snapshot yet".to_owned(), |id| format!("the snapshot of {}", when(id.time()))),
+            status.verified.map_or_else(
+                || "no snapshot yet".to_owned(),
+                |id| format!("the snapshot of {}", when(id.time()))
+            ),
             status.coverage
         ),
         format!("last drill     {}", status.drilled.map_or_else(never, when)),
@@ -100,10 +127,16 @@ fn text(row: &Row<'_>, now: Timestamp) -> String {
         lines.push(format!("last run       {}: {how}", when(last.ended)));
         let bad = last.run.steps.iter().filter(|step| step.outcome != Outcome::Done);
         let first = |text: &str| printable(text.lines().next().unwrap_or_default());
-        lines.extend(bad.map(|step| format!("               {}: {}", step.job.name(), first(&step.text))));
+        lines.extend(
+            bad.map(|step| format!("               {}: {}", step.job.name(), first(&step.text))),
+        );
     }
     if let Some(since) = status.running_since {
-        lines.push(format!("running        since {} ({})", local(since), ago(now.duration_since(since))));
+        lines.push(format!(
+            "running        since {} ({})",
+            local(since),
+            ago(now.duration_since(since))
+        ));
     }
     lines.push(match (row.served, row.next_run) {
         (true, Some(next)) => format!("next run       {}", local(next)),

@@ -1,7 +1,9 @@
-//! `shoebox thumbnailer`: what file managers run to draw one icon, as `scripts/package/desktop/*.thumbnailer` tell them.
+//! `shoebox thumbnailer`: what file managers run to draw one icon, as
+//! `scripts/package/desktop/*.thumbnailer` tell them.
 //!
-//! A photo of a mount gets Immich's own preview: nothing of the photo is read. For any other file this steps aside: the thumbnailer
-//! that would have been asked without us is run, and what nobody else draws but is a JPEG or WebP is drawn here.
+//! A photo of a mount gets Immich's own preview: nothing of the photo is read. For any other file
+//! this steps aside: the thumbnailer that would have been asked without us is run, and what nobody
+//! else draws but is a JPEG or WebP is drawn here.
 
 use std::fs::File;
 use std::io::Read;
@@ -68,22 +70,31 @@ const TYPES: [(&str, &[&str]); 29] = [
 
 impl Args {
     pub fn run(self) -> Result<Done> {
-        let file = File::open(&self.input).context(|| format!("opening {}", self.input.display()))?;
+        let file =
+            File::open(&self.input).context(|| format!("opening {}", self.input.display()))?;
         // A preview that is damaged or of a strange kind is as good as none.
         let preview = preview::ask(&file, self.size).ok().flatten();
-        if let Some(png) = preview.and_then(|preview| thumbnail::draw(&preview, self.size, &[]).ok()) {
+        if let Some(png) =
+            preview.and_then(|preview| thumbnail::draw(&preview, self.size, &[]).ok())
+        {
             return self.write(&png);
         }
-        if std::env::var_os(INSIDE).is_none() && others(&self.input).iter().any(|other| other.draw(&self)) {
+        if std::env::var_os(INSIDE).is_none()
+            && others(&self.input).iter().any(|other| other.draw(&self))
+        {
             return Ok(Done::Whole);
         }
         let mut photo = Vec::new();
-        (&file).take(LARGEST).read_to_end(&mut photo).context(|| format!("reading {}", self.input.display()))?;
+        (&file)
+            .take(LARGEST)
+            .read_to_end(&mut photo)
+            .context(|| format!("reading {}", self.input.display()))?;
         self.write(&thumbnail::draw(&photo, self.size, &[])?)
     }
 
     fn write(&self, png: &[u8]) -> Result<Done> {
-        std::fs::write(&self.output, png).context(|| format!("writing {}", self.output.display()))?;
+        std::fs::write(&self.output, png)
+            .context(|| format!("writing {}", self.output.display()))?;
         Ok(Done::Whole)
     }
 }
@@ -109,18 +120,25 @@ fn fill(word: &str, args: &Args, uri: &str) -> std::ffi::OsString {
     match word {
         "%i" => args.input.clone().into(),
         "%o" => args.output.clone().into(),
-        _ => word.replace("%u", uri).replace("%s", &args.size.to_string()).replace("%%", "%").into(),
+        _ => {
+            word.replace("%u", uri).replace("%s", &args.size.to_string()).replace("%%", "%").into()
+        }
     }
 }
 
-/// The other thumbnailers that are installed for what `input` is called, as the desktop looks for them: the user's own first.
+/// The other thumbnailers that are installed for what `input` is called, as the desktop looks for
+/// them: the user's own first.
 fn others(input: &Path) -> Vec<Other> {
     let end = input.extension().and_then(|end| end.to_str()).unwrap_or_default().to_lowercase();
     let Some((_, types)) = TYPES.iter().find(|(known, _)| *known == end) else { return Vec::new() };
     let mut found = Vec::new();
     for folder in folders() {
-        let mut entries: Vec<PathBuf> =
-            std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        let mut entries: Vec<PathBuf> = std::fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
         entries.sort();
         let texts = entries.iter().filter_map(|path| std::fs::read_to_string(path).ok());
         found.extend(texts.filter_map(|text| other(&text, types)));
@@ -133,13 +151,20 @@ fn folders() -> Vec<PathBuf> {
     let home = set("XDG_DATA_HOME").map(PathBuf::from);
     let home = home.or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".local/share")));
     let shared = set("XDG_DATA_DIRS").unwrap_or_else(|| "/usr/local/share:/usr/share".into());
-    home.into_iter().chain(std::env::split_paths(&shared)).map(|folder| folder.join("thumbnailers")).collect()
+    home.into_iter()
+        .chain(std::env::split_paths(&shared))
+        .map(|folder| folder.join("thumbnailers"))
+        .collect()
 }
 
-/// What the `.thumbnailer` file `text` says, where it draws one of `types`, can be run, and is not ours.
+/// What the `.thumbnailer` file `text` says, where it draws one of `types`, can be run, and is not
+/// ours.
 fn other(text: &str, types: &[&str]) -> Option<Other> {
-    let value =
-        |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix('=')).map(str::trim);
+    let value = |key: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix('='))
+            .map(str::trim)
+    };
     let draws = value("MimeType")?.split(';').any(|kind| types.contains(&kind.trim()));
     let command = value("Exec")?;
     let program = command.split_ascii_whitespace().next()?;
@@ -157,8 +182,11 @@ mod tests {
 
     #[test]
     fn each_type_that_is_asked_for_is_known_here_and_the_other_way_round() {
-        let line = |text: &'static str| text.lines().find_map(|line| line.strip_prefix("MimeType=")).unwrap();
-        let mut named: Vec<&str> = [CAMERAS, PHOTOS].map(line).iter().flat_map(|types| types.split(';')).collect();
+        let line = |text: &'static str| {
+            text.lines().find_map(|line| line.strip_prefix("MimeType=")).unwrap()
+        };
+        let mut named: Vec<&str> =
+            [CAMERAS, PHOTOS].map(line).iter().flat_map(|types| types.split(';')).collect();
         named.retain(|kind| !kind.is_empty());
         for kind in &named {
             assert!(TYPES.iter().any(|(_, types)| types.contains(kind)), "{kind}");
@@ -170,7 +198,8 @@ mod tests {
 
     #[test]
     fn other_thumbnailers_are_found_and_ours_is_not() {
-        let text = "[Thumbnailer Entry]\nTryExec=sh\nExec=sh -s %s %u %o\nMimeType=image/png;image/jpeg;\n";
+        let text = "[Thumbnailer Entry]\nTryExec=sh\nExec=sh -s %s %u \
+            %o\nMimeType=image/png;image/jpeg;\n";
         assert_eq!(other(text, &["image/jpeg"]), Some(Other("sh -s %s %u %o".into())));
         assert_eq!(other(text, &["image/heif"]), None);
         assert_eq!(other(&text.replace("Exec=sh", "Exec=no-such-program"), &["image/jpeg"]), None);

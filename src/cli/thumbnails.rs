@@ -20,9 +20,10 @@ use crate::task::thumbnail;
 
 /// Put Immich's own previews where file managers look for thumbnails
 ///
-/// For every photo and video below FOLDER, a folder of a mount, where the backup has previews (`shoebox backup --generated`).
-/// The photos themselves are not read. Needed for file managers that run no other program for their icons, such as Dolphin; the others
-/// do this by themselves as you look.
+/// For every photo and video below FOLDER, a folder of a mount, where the backup has previews
+/// (`shoebox backup --generated`). The photos themselves are not read. Needed for file managers
+/// that run no other program for their icons, such as Dolphin; the others do this by themselves as
+/// you look.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -36,9 +37,11 @@ pub(super) struct Args {
 }
 
 /// Folders of thumbnails and the sizes in them: "Thumbnail Managing Standard", section 2.
-const SIZES: [(u32, &str); 4] = [(128, "normal"), (256, "large"), (512, "x-large"), (1024, "xx-large")];
+const SIZES: [(u32, &str); 4] =
+    [(128, "normal"), (256, "large"), (512, "x-large"), (1024, "xx-large")];
 
-/// What stays as it is in a file's URI, as GLib and Qt write it: the name of a thumbnail depends on each letter.
+/// What stays as it is in a file's URI, as GLib and Qt write it: the name of a thumbnail depends on
+/// each letter.
 const PLAIN: AsciiSet = NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
@@ -60,7 +63,9 @@ const PLAIN: AsciiSet = NON_ALPHANUMERIC
 
 fn size(text: &str) -> Result<u32> {
     let known = text.parse().ok().filter(|size| SIZES.iter().any(|(known, _)| known == size));
-    known.ok_or_else(|| Error::new(Kind::Invalid, format_args!("`{text}` is none of 128, 256, 512 and 1024")))
+    known.ok_or_else(|| {
+        Error::new(Kind::Invalid, format_args!("`{text}` is none of 128, 256, 512 and 1024"))
+    })
 }
 
 /// How many.
@@ -78,19 +83,26 @@ struct Counts {
 impl Args {
     pub fn run(self, output: &Output) -> Result<Done> {
         let cache = cache_folder().map(|cache| cache.join("thumbnails"));
-        let cache = cache.ok_or_else(|| Error::invalid("neither XDG_CACHE_HOME nor HOME is set"))?;
-        let folder = std::path::absolute(&self.folder).context(|| format!("looking at {}", self.folder.display()))?;
+        let cache =
+            cache.ok_or_else(|| Error::invalid("neither XDG_CACHE_HOME nor HOME is set"))?;
+        let folder = std::path::absolute(&self.folder)
+            .context(|| format!("looking at {}", self.folder.display()))?;
         let real = folder.canonicalize().context(|| format!("looking at {}", folder.display()))?;
         for (_, name) in SIZES.iter().filter(|(size, _)| self.size.contains(size)) {
             let mut builder = DirBuilder::new();
             builder.recursive(true).mode(0o700);
-            builder.create(cache.join(name)).context(|| format!("making {}", cache.join(name).display()))?;
+            builder
+                .create(cache.join(name))
+                .context(|| format!("making {}", cache.join(name).display()))?;
         }
         let stop = signal::stop_flag()?;
         let mut counts = Counts::default();
         for entry in WalkDir::new(&real).into_iter().filter_map(std::result::Result::ok) {
             if stop.load(std::sync::atomic::Ordering::Relaxed) {
-                return Err(Error::new(Kind::Interrupted, "stopped; the thumbnails that were made stay"));
+                return Err(Error::new(
+                    Kind::Interrupted,
+                    "stopped; the thumbnails that were made stay",
+                ));
             }
             if !entry.file_type().is_file() {
                 continue;
@@ -102,8 +114,15 @@ impl Args {
             self.one(&cache, &names, &mut counts)?;
         }
         if counts.photos + counts.had + counts.failed == 0 {
-            return Err(Error::not_found(format_args!("a preview of Immich's below {}", self.folder.display()))
-                .hint("give a folder of a mount; its snapshot must have been made with `shoebox backup --generated`"));
+            return Err(Error::not_found(format_args!(
+                "a preview of Immich's below \
+                {}",
+                self.folder.display()
+            ))
+            .hint(
+                "give a folder of a mount; its snapshot must have been made with `shoebox \
+                    backup --generated`",
+            ));
         }
         output.answer(
             &counts,
@@ -112,7 +131,11 @@ impl Args {
                 plural(counts.photos, "photo", "photos"),
                 counts.had,
                 plural(counts.without, "file", "files"),
-                if counts.failed > 0 { format!(", {} could not be drawn", counts.failed) } else { String::new() },
+                if counts.failed > 0 {
+                    format!(", {} could not be drawn", counts.failed)
+                } else {
+                    String::new()
+                },
             ),
         )?;
         Ok(if counts.failed > 0 { Done::Partly } else { Done::Whole })
@@ -124,7 +147,9 @@ impl Args {
         let Ok(meta) = file.metadata() else { return Ok(()) };
         let (time, bytes) = (meta.mtime().to_string(), meta.len().to_string());
         let wanted: Vec<_> = SIZES.iter().filter(|(size, _)| self.size.contains(size)).collect();
-        let places = names.iter().flat_map(|name| wanted.iter().map(move |(size, folder)| (uri(name), *size, *folder)));
+        let places = names
+            .iter()
+            .flat_map(|name| wanted.iter().map(move |(size, folder)| (uri(name), *size, *folder)));
         let missing: Vec<_> = places
             .map(|(uri, size, folder)| (cache.join(folder).join(name_of(&uri)), uri, size))
             .filter(|(path, ..)| !is_of(path, &time))
@@ -197,12 +222,18 @@ mod tests {
     fn uris_are_written_as_file_managers_do() {
         // What `gio info -a standard::name` and QUrl::fromLocalFile say of such a name.
         let path = Path::new("/mnt/2024-05/Ann's photo (1) [x] #ü;%.HEIC");
-        assert_eq!(uri(path), "file:///mnt/2024-05/Ann's%20photo%20(1)%20%5Bx%5D%20%23%C3%BC%3B%25.HEIC");
+        assert_eq!(
+            uri(path),
+            "file:///mnt/2024-05/Ann's%20photo%20(1)%20%5Bx%5D%20%23%C3%BC%3B%25.HEIC"
+        );
     }
 
     #[test]
     fn a_thumbnail_is_named_as_the_standard_says() {
         // The standard's own example.
-        assert_eq!(name_of("file:///home/jens/photos/me.png"), "c6ee772d9e49320e97ec29a7eb5b1697.png");
+        assert_eq!(
+            name_of("file:///home/jens/photos/me.png"),
+            "c6ee772d9e49320e97ec29a7eb5b1697.png"
+        );
     }
 }

@@ -32,7 +32,8 @@ pub fn choose(mut scan: Scan, wanted: Option<&str>) -> Result<Dump> {
         _ => {}
     }
     if dump.is_good() && dump.census.users == 0 {
-        dump.verdict = bad(scan.line, "the database has no user: it is not a library that anyone used");
+        dump.verdict =
+            bad(scan.line, "the database has no user: it is not a library that anyone used");
         dump.library = None;
     }
     if let (true, Some((line, reason))) = (dump.is_good(), database.trial.refusal()) {
@@ -54,7 +55,8 @@ fn others(mut objects: Vec<String>) -> Option<String> {
     let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     (!objects.is_empty()).then(|| {
         format!(
-            "the database has what is not Immich's ({}{rest}): `restore-database` leaves it out and keeps it in a file",
+            "the database has what is not Immich's ({}{rest}): `restore-database` leaves it out \
+                and keeps it in a file",
             objects.join(", ")
         )
     })
@@ -76,13 +78,16 @@ fn verdict(database: &Database, line: u64) -> Result<Verdict> {
     if let Some((line, reason)) = &database.fault {
         return Ok(bad(*line, reason.clone()));
     }
-    // An Immich of the future may call its tables otherwise: its photos are worth a night all the same.
+    // An Immich of the future may call its tables otherwise: its photos are worth a night all the
+    // same.
     let is_newer = newness::is_unknown(database.schema()?.as_deref());
     let missing = database.missing().filter(|table| !is_newer || VITAL.contains(table));
-    let missing: Vec<_> = missing.filter_map(Table::staged).map(|table| table.from.join(" or ")).collect();
-    Ok(match missing.is_empty() {
-        true => Verdict::Good,
-        false => bad(line, format!("the rows of a table of Immich are missing: {}", missing.join(", "))),
+    let missing: Vec<_> =
+        missing.filter_map(Table::staged).map(|table| table.from.join(" or ")).collect();
+    Ok(if missing.is_empty() {
+        Verdict::Good
+    } else {
+        bad(line, format!("the rows of a table of Immich are missing: {}", missing.join(", ")))
     })
 }
 
@@ -99,14 +104,20 @@ fn named(databases: &[Database], name: &str) -> Result<usize> {
 
 /// The only database that is Immich's; without one, that which comes nearest.
 fn only(databases: &[Database]) -> Result<usize> {
-    let immich: Vec<_> = (0..databases.len()).filter(|&index| databases[index].is_immich()).collect();
+    let immich: Vec<_> =
+        (0..databases.len()).filter(|&index| databases[index].is_immich()).collect();
     match immich[..] {
         [index] => Ok(index),
-        [] => Ok((0..databases.len()).min_by_key(|&index| nearness(&databases[index])).unwrap_or(0)),
+        [] => {
+            Ok((0..databases.len()).min_by_key(|&index| nearness(&databases[index])).unwrap_or(0))
+        }
         _ => {
             let names = names(immich.iter().map(|&index| &databases[index]));
-            Err(Error::new(Kind::Invalid, format_args!("the dump has {} databases of Immich: {names}", immich.len()))
-                .hint("say which with --database-name (Immich's DB_DATABASE_NAME)"))
+            Err(Error::new(
+                Kind::Invalid,
+                format_args!("the dump has {} databases of Immich: {names}", immich.len()),
+            )
+            .hint("say which with --database-name (Immich's DB_DATABASE_NAME)"))
         }
     }
 }
@@ -117,7 +128,10 @@ fn nearness(database: &Database) -> (usize, bool) {
 }
 
 fn names<'a>(databases: impl Iterator<Item = &'a Database>) -> String {
-    let names: Vec<_> =
-        databases.filter_map(|database| database.name.as_deref()).take(20).map(|name| format!("`{name}`")).collect();
+    let names: Vec<_> = databases
+        .filter_map(|database| database.name.as_deref())
+        .take(20)
+        .map(|name| format!("`{name}`"))
+        .collect();
     names.join(", ")
 }

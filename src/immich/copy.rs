@@ -1,6 +1,7 @@
 //! The text of `COPY … FROM stdin` blocks: their header, their fields, arrays inside a field.
 //!
-//! Nothing here trusts a position: a header names its columns, and a row is understood by those names.
+//! Nothing here trusts a position: a header names its columns, and a row is understood by those
+//! names.
 
 use std::borrow::Cow;
 
@@ -100,7 +101,8 @@ fn unescape(raw: &str) -> String {
         rest = &rest[slash + 1 + used..];
     }
     bytes.extend_from_slice(rest);
-    String::from_utf8(bytes).unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned())
+    String::from_utf8(bytes)
+        .unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned())
 }
 
 /// The byte that the escape after a backslash stands for, and how many bytes it takes.
@@ -124,7 +126,8 @@ fn escape(text: &[u8]) -> (u8, usize) {
 
 fn digits(text: &[u8], radix: u32, most: usize) -> (u8, usize) {
     let values = text.iter().map_while(|&byte| char::from(byte).to_digit(radix)).take(most);
-    let (value, used) = values.fold((0, 0), |(value, used), digit| (value * radix + digit, used + 1));
+    let (value, used) =
+        values.fold((0, 0), |(value, used), digit| (value * radix + digit, used + 1));
     (value as u8, used)
 }
 
@@ -193,7 +196,10 @@ mod tests {
 
     #[test]
     fn escapes_stand_for_what_the_manual_says() {
-        assert_eq!(field(r"a\tb\nc\rd\\e\bf\fg\v").as_deref(), Some("a\tb\nc\rd\\e\u{8}f\u{c}g\u{b}"));
+        assert_eq!(
+            field(r"a\tb\nc\rd\\e\bf\fg\v").as_deref(),
+            Some("a\tb\nc\rd\\e\u{8}f\u{c}g\u{b}")
+        );
         assert_eq!(field(r"\101\x42\x4\q\x").as_deref(), Some("AB\u{4}qx"));
         assert_eq!(field(r"\303\251").as_deref(), Some("é"));
         assert_eq!(field(r"\\.").as_deref(), Some(r"\."));
@@ -212,7 +218,9 @@ mod tests {
 
     #[test]
     fn a_header_names_its_columns_bare_or_quoted() {
-        let header = Header::parse(r#"COPY public."user" (id, "isAdmin", "a ""b"", c") FROM stdin;"#).unwrap();
+        let header =
+            Header::parse(r#"COPY public."user" (id, "isAdmin", "a ""b"", c") FROM stdin;"#)
+                .unwrap();
         assert_eq!((header.schema.as_str(), header.table.as_str()), ("public", "user"));
         assert_eq!(header.columns, ["id", "isAdmin", r#"a "b", c"#]);
         assert_eq!(Header::parse("COPY public.nothing  FROM stdin;").unwrap().columns.len(), 0);
@@ -237,7 +245,10 @@ mod tests {
     #[test]
     fn an_array_is_a_list_of_its_elements() {
         assert_eq!(list("{}").unwrap(), [""; 0]);
-        assert_eq!(list(r#"{/mnt/a,"b c","q\"\\",NULL,"NULL"}"#).unwrap(), ["/mnt/a", "b c", "q\"\\", "NULL"]);
+        assert_eq!(
+            list(r#"{/mnt/a,"b c","q\"\\",NULL,"NULL"}"#).unwrap(),
+            ["/mnt/a", "b c", "q\"\\", "NULL"]
+        );
         assert_eq!(list("{\"a"), None);
         assert_eq!(list("a,b"), None);
     }
@@ -257,7 +268,8 @@ mod tests {
 
         #[test]
         fn no_field_or_header_panics(text in "[\\\\\"(), .x0-9{}COPYé]{0,40}") {
-            let _ = (field(&text), list(&text), Header::parse(&text), Header::parse(&format!("COPY {text}")));
+            let _ = (field(&text), list(&text), Header::parse(&text), Header::parse(&format!("COPY \
+                {text}")));
         }
     }
 }

@@ -41,7 +41,9 @@ impl Database {
 
     /// The tables of Immich that it has not.
     pub fn missing(&self) -> impl Iterator<Item = &'static str> {
-        REQUIRED.into_iter().filter(|table| !self.staging.as_ref().is_some_and(|staging| staging.has(table)))
+        REQUIRED
+            .into_iter()
+            .filter(|table| !self.staging.as_ref().is_some_and(|staging| staging.has(table)))
     }
 }
 
@@ -50,7 +52,10 @@ impl Database {
 /// Source: PostgreSQL, `appendPsqlMetaConnect` in `src/fe_utils/string_utils.c`.
 pub fn named(target: &str) -> Option<String> {
     match target.strip_prefix("-reuse-previous=on ") {
-        None => copy::name(target).filter(|(_, rest)| rest.is_empty()).map(|(name, _)| name).or_else(|| dotted(target)),
+        None => copy::name(target)
+            .filter(|(_, rest)| rest.is_empty())
+            .map(|(name, _)| name)
+            .or_else(|| dotted(target)),
         Some(connection) => {
             let (connection, _) = copy::name(connection)?;
             let value = connection.strip_prefix("dbname=")?;
@@ -65,7 +70,8 @@ pub fn named(target: &str) -> Option<String> {
 /// Older tools write names with dots bare.
 fn dotted(target: &str) -> Option<String> {
     let bare = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
-    (!target.is_empty() && target.len() <= 256 && target.chars().all(bare)).then(|| target.to_owned())
+    (!target.is_empty() && target.len() <= 256 && target.chars().all(bare))
+        .then(|| target.to_owned())
 }
 
 fn unquote(quoted: &str) -> String {

@@ -1,7 +1,7 @@
 //! Keys that two rows have: the mark of a broken index, on which a restore stops.
 //!
-//! Of the tables that are staged all rows are compared; of any other table of the schema `public` the first million ids, and
-//! what they show counts if the dump itself says that `id` is the key.
+//! Of the tables that are staged all rows are compared; of any other table of the schema `public`
+//! the first million ids, and what they show counts if the dump itself says that `id` is the key.
 //!
 //! Source: immich#12245, where a restore says `could not create unique index "PK_…"`.
 
@@ -66,15 +66,19 @@ pub fn find(database: &Database, staging: &Staging) -> Result<Vec<String>> {
         let Some(name) = Table::named(table).map(|table| table.from[0]) else { continue };
         let sql = format!(
             "SELECT {0}, min(line), max(line) FROM {table}
-             WHERE ({columns}) IN (SELECT {columns} FROM {table} GROUP BY {columns} HAVING count(*) > 1 LIMIT {NAMED})
+             WHERE ({columns}) IN (SELECT {columns} FROM {table} GROUP BY {columns} HAVING \
+             count(*) > 1 LIMIT {NAMED})
              GROUP BY {columns}",
             columns.split(',').next().unwrap_or_default()
         );
         let mut statement = staging.db().prepare(&sql).staged()?;
-        let rows = statement.query_map((), |row| Ok((row.get(0).map(Uuid::from_bytes)?, row.get(1)?, row.get(2)?)));
+        let rows = statement
+            .query_map((), |row| Ok((row.get(0).map(Uuid::from_bytes)?, row.get(1)?, row.get(2)?)));
         for row in rows.staged()? {
             let (id, first, second): (Uuid, u64, u64) = row.staged()?;
-            found.push(format!("table {name} has the key {id} twice: lines {first} and {second} of the dump"));
+            found.push(format!(
+                "table {name} has the key {id} twice: lines {first} and {second} of the dump"
+            ));
         }
     }
     let keyed = database.repeated.iter().filter(|(table, ..)| database.trial.is_key(table));

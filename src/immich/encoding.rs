@@ -1,6 +1,8 @@
-//! The encoding that a database's dump is written in: `SET client_encoding = 'LATIN1';`, which pg_dump takes from the database.
+//! The encoding that a database's dump is written in: `SET client_encoding = 'LATIN1';`, which
+//! pg_dump takes from the database.
 //!
-//! Source: PostgreSQL manual, section "Supported Character Sets". `SQL_ASCII` is no encoding: of Immich the bytes are UTF-8.
+//! Source: PostgreSQL manual, section "Supported Character Sets". `SQL_ASCII` is no encoding: of
+//! Immich the bytes are UTF-8.
 //!
 //! Limits: EUC_TW, EUC_JIS_2004, JOHAB, SHIFT_JIS_2004 and MULE_INTERNAL are not known.
 
@@ -21,7 +23,11 @@ pub enum Encoding {
 impl Encoding {
     /// What PostgreSQL calls `name`, in whichever of its spellings, with or without quotes.
     pub fn named(name: &str) -> Option<Encoding> {
-        let plain = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
+        let plain = name
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .collect::<String>()
+            .to_ascii_uppercase();
         let other = match plain.as_str() {
             "UTF8" | "UNICODE" | "SQLASCII" => return Some(Encoding::Utf8),
             "LATIN1" | "ISO88591" => return Some(Encoding::Latin1),
@@ -66,14 +72,20 @@ impl Encoding {
         match self {
             Encoding::Utf8 => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
             Encoding::Latin1 => Some(rs::mem::decode_latin1(bytes)),
-            Encoding::Other(encoding) => encoding.decode_without_bom_handling_and_without_replacement(bytes),
+            Encoding::Other(encoding) => {
+                encoding.decode_without_bom_handling_and_without_replacement(bytes)
+            }
         }
     }
 }
 
 /// The value in `SET setting = value;`, as it is written.
 pub fn setting<'a>(line: &'a str, setting: &str) -> Option<&'a str> {
-    line.strip_prefix("SET ")?.strip_prefix(setting)?.strip_prefix(" = ")?.trim_end().strip_suffix(';')
+    line.strip_prefix("SET ")?
+        .strip_prefix(setting)?
+        .strip_prefix(" = ")?
+        .trim_end()
+        .strip_suffix(';')
 }
 
 #[cfg(test)]
@@ -82,7 +94,9 @@ mod tests {
 
     #[test]
     fn text_is_read_in_the_encoding_that_the_dump_names() {
-        let read = |name: &str, bytes: &[u8]| Encoding::named(name).unwrap().decode(bytes).map(Cow::into_owned);
+        let read = |name: &str, bytes: &[u8]| {
+            Encoding::named(name).unwrap().decode(bytes).map(Cow::into_owned)
+        };
         assert_eq!(read("'UTF8'", "é".as_bytes()).unwrap(), "é");
         assert_eq!(read("'SQL_ASCII'", b"\xe9"), None);
         assert_eq!(read("'LATIN1'", b"\xe9 \x80").unwrap(), "é \u{80}");

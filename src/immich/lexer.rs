@@ -1,7 +1,8 @@
-//! Follows the quoting of SQL statements line by line: enough to know where a statement begins, so that text inside a
-//! function body or a string is never taken for a COPY block or a comment.
+//! Follows the quoting of SQL statements line by line: enough to know where a statement begins, so
+//! that text inside a function body or a string is never taken for a COPY block or a comment.
 //!
-//! Source: PostgreSQL manual, "Lexical Structure". Nothing is parsed further, and nothing is ever run.
+//! Source: PostgreSQL manual, "Lexical Structure". Nothing is parsed further, and nothing is ever
+//! run.
 
 use memchr::memmem;
 
@@ -68,7 +69,10 @@ impl Lexer {
                 self.bare.push(at);
                 return self.begin(Quote::Text { escapes: true }, at + 1);
             }
-            (b'\'', _) => return self.begin(Quote::Text { escapes: self.escapes || has_e(line, at) }, at + 1),
+            (b'\'', _) => {
+                return self
+                    .begin(Quote::Text { escapes: self.escapes || has_e(line, at) }, at + 1);
+            }
             (b'"', _) => return self.begin(Quote::Name, at + 1),
             (b'$', _) => {
                 if let Some(tag) = dollar_tag(line, at) {
@@ -130,8 +134,8 @@ impl Lexer {
     }
 }
 
-/// The statement `text` of a dump that was made with `standard_conforming_strings` off, for a server where it is on: if it has a
-/// backslash, its strings are written with an `E`.
+/// The statement `text` of a dump that was made with `standard_conforming_strings` off, for a
+/// server where it is on: if it has a backslash, its strings are written with an `E`.
 pub fn conforming(text: &str) -> String {
     if !text.contains('\\') {
         return text.to_owned();
@@ -185,7 +189,10 @@ mod tests {
     fn strings_whose_backslashes_escape_are_written_so_that_they_always_do() {
         let is = |text: &str, expected: &str| assert_eq!(conforming(text), expected);
         is("SET client_encoding = 'UTF8';\n", "SET client_encoding = 'UTF8';\n");
-        is("COMMENT ON x IS 'it''s \\\\ \\'\nof 'y' $$'\\$$;\n", "COMMENT ON x IS E'it''s \\\\ \\'\nof 'y' $$'\\$$;\n");
+        is(
+            "COMMENT ON x IS 'it''s \\\\ \\'\nof 'y' $$'\\$$;\n",
+            "COMMENT ON x IS E'it''s \\\\ \\'\nof 'y' $$'\\$$;\n",
+        );
         is("SELECT E'\\n', 'a', X'ff' -- 'b'\n;", "SELECT E'\\n', E'a', X'ff' -- 'b'\n;");
     }
 
@@ -206,7 +213,15 @@ mod tests {
         ] {
             assert!(after(whole).at_start(), "{whole}");
         }
-        for open in ["SELECT", "SELECT 'a;", "AS $$ ;\n COPY", "AS $a$ $b$;", "/* ;", "SELECT \"a;", r"SELECT E'a\';"] {
+        for open in [
+            "SELECT",
+            "SELECT 'a;",
+            "AS $$ ;\n COPY",
+            "AS $a$ $b$;",
+            "/* ;",
+            "SELECT \"a;",
+            r"SELECT E'a\';",
+        ] {
             assert!(!after(open).at_start(), "{open}");
         }
     }

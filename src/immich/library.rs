@@ -18,26 +18,30 @@ pub struct Library {
     bare_names: bool,
 }
 
-/// The migration that added the extension to `originalFileName`: `AddExtensionToOriginalFileName1709763765506`.
+/// The migration that added the extension to `originalFileName`:
+/// `AddExtensionToOriginalFileName1709763765506`.
 const NAMES_HAVE_EXTENSIONS: i64 = 1_709_763_765_506;
 
 impl Library {
     /// Settles the rows and fills in what they say of the whole.
     pub fn settle(staging: Staging, dump: &mut Dump) -> Result<()> {
         staging.settle()?;
-        dump.immich = staging.first("SELECT version FROM version ORDER BY created DESC, rowid DESC")?;
+        dump.immich =
+            staging.first("SELECT version FROM version ORDER BY created DESC, rowid DESC")?;
         dump.schema = staging.schema()?;
         dump.media_location = media_location(&staging)?;
         dump.census = census(&staging)?;
         let paths = Paths::new(dump.media_location.as_deref());
         dump.warnings.extend(oddities::find(&staging, &paths)?);
         dump.lacks.extend(oddities::lacks(&staging)?);
-        // A database that names neither was put together by hand: that something is not there says nothing of a newer Immich.
+        // A database that names neither was put together by hand: that something is not there says
+        // nothing of a newer Immich.
         if dump.immich.is_none() && dump.schema.is_none() {
             dump.warnings.append(&mut dump.lacks);
         }
         let newest: Option<i64> = staging.first("SELECT max(time) FROM typeorm")?;
-        let bare_names = !staging.has("kysely") && newest.is_some_and(|newest| newest < NAMES_HAVE_EXTENSIONS);
+        let bare_names =
+            !staging.has("kysely") && newest.is_some_and(|newest| newest < NAMES_HAVE_EXTENSIONS);
         dump.library = Some(Library { staging, paths, bare_names });
         Ok(())
     }
@@ -74,11 +78,13 @@ fn census(staging: &Staging) -> Result<Census> {
 
 fn accounts(staging: &Staging) -> Result<Vec<Account>> {
     let sql = "SELECT user.id, coalesce(user.name, ''), coalesce(owned.assets, 0) FROM user
-               LEFT JOIN (SELECT owner, count(DISTINCT id) AS assets FROM asset GROUP BY owner) owned ON owned.owner = user.id
+               LEFT JOIN (SELECT owner, count(DISTINCT id) AS assets FROM asset GROUP BY owner) \
+               owned ON owned.owner = user.id
                GROUP BY user.id ORDER BY user.id";
     let mut statement = staging.db().prepare(sql).staged()?;
-    let rows = statement
-        .query_map((), |row| Ok(Account { id: Uuid::from_bytes(row.get(0)?), name: row.get(1)?, assets: row.get(2)? }));
+    let rows = statement.query_map((), |row| {
+        Ok(Account { id: Uuid::from_bytes(row.get(0)?), name: row.get(1)?, assets: row.get(2)? })
+    });
     rows.staged()?.collect::<rusqlite::Result<_>>().staged()
 }
 
@@ -96,13 +102,17 @@ fn media_location(staging: &Staging) -> Result<Option<String>> {
 }
 
 fn shown_location(staging: &Staging) -> Result<Option<String>> {
-    let sql = "SELECT asset.path, user.id, coalesce(user.label, '') FROM asset JOIN user ON user.id = asset.owner
+    let sql = "SELECT asset.path, user.id, coalesce(user.label, '') FROM asset JOIN user ON \
+        user.id = asset.owner
                WHERE coalesce(asset.external, 0) = 0";
     let mut statement = staging.db().prepare(sql).staged()?;
     let mut rows = statement.query([]).staged()?;
     while let Some(row) = rows.next().staged()? {
-        let (path, owner, label): (String, _, String) =
-            (row.get(0).staged()?, row.get(1).map(Uuid::from_bytes).staged()?, row.get(2).staged()?);
+        let (path, owner, label): (String, _, String) = (
+            row.get(0).staged()?,
+            row.get(1).map(Uuid::from_bytes).staged()?,
+            row.get(2).staged()?,
+        );
         if let Some(location) = paths::location(&path, [&owner.to_string(), &label]) {
             return Ok(Some(location.to_owned()));
         }
@@ -112,13 +122,14 @@ fn shown_location(staging: &Staging) -> Result<Option<String>> {
 
 type Make = fn(&Library, &mut Cells) -> rusqlite::Result<Record>;
 
-/// One question for each kind of record, in the order of their keys. Rows that point nowhere are left out
-/// ([`oddities`] counts them).
+/// One question for each kind of record, in the order of their keys. Rows that point nowhere are
+/// left out ([`oddities`] counts them).
 const QUERIES: [(&str, Make); 11] = [
     ("SELECT id, name, description, created, deleted FROM album ORDER BY id", album),
     (
         "SELECT album, asset FROM album_asset
-         WHERE album IN (SELECT id FROM album) AND asset IN (SELECT id FROM asset) ORDER BY album, asset",
+         WHERE album IN (SELECT id FROM album) AND asset IN (SELECT id FROM asset) ORDER BY album, \
+         asset",
         album_asset,
     ),
     (
@@ -128,7 +139,11 @@ const QUERIES: [(&str, Make); 11] = [
         album_user,
     ),
     (include_str!("assets.sql"), asset),
-    ("SELECT id, owner, name, roots, deleted FROM library WHERE type IS NOT 'UPLOAD' ORDER BY id", external_library),
+    (
+        "SELECT id, owner, name, roots, deleted FROM library WHERE type IS NOT 'UPLOAD' ORDER BY \
+        id",
+        external_library,
+    ),
     (include_str!("people.sql"), person),
     (include_str!("people_assets.sql"), person_asset),
     ("SELECT id, owner, cover FROM stack WHERE owner IS NOT NULL ORDER BY id", stack),
@@ -267,7 +282,9 @@ impl Library {
     fn name(&self, name: String, path: &str) -> String {
         let file = path.rsplit('/').next().unwrap_or_default();
         match file.rsplit_once('.') {
-            Some((_, extension)) if self.bare_names && !extension.is_empty() => format!("{name}.{extension}"),
+            Some((_, extension)) if self.bare_names && !extension.is_empty() => {
+                format!("{name}.{extension}")
+            }
             _ => name,
         }
     }

@@ -1,14 +1,15 @@
 //! What a dump of Immich's database means: whether it is whole, and what library it describes.
 //!
-//! A dump is text that is read once, front to back, in bounded memory; nothing in it is ever executed. Every byte is
-//! handed on as it arrives, so that one pass verifies, understands and stores it. Tables and columns are found by their
-//! names, in every shape they have had from v1.92 to v3.3 ([`tables`]); the rows that matter wait in a temporary SQLite
-//! file ([`staging`]) and come out as sorted [`Record`]s.
+//! A dump is text that is read once, front to back, in bounded memory; nothing in it is ever
+//! executed. Every byte is handed on as it arrives, so that one pass verifies, understands and
+//! stores it. Tables and columns are found by their names, in every shape they have had from v1.92
+//! to v3.3 ([`tables`]); the rows that matter wait in a temporary SQLite file ([`staging`]) and
+//! come out as sorted [`Record`]s.
 //!
 //! A damaged or foreign dump is no error but a [`Verdict`]: the caller decides what becomes of it.
 //!
-//! Limits: dumps of pg_dump and pg_dumpall in plain format with COPY blocks, in UTF-8. A line may have 256 MiB.
-//! A table whose columns have a line end in their name is refused.
+//! Limits: dumps of pg_dump and pg_dumpall in plain format with COPY blocks, in UTF-8. A line may
+//! have 256 MiB. A table whose columns have a line end in their name is refused.
 
 mod choose;
 mod copy;
@@ -85,7 +86,8 @@ pub struct Dump {
     pub duplicates: Vec<String>,
     /// What is odd about a dump that is otherwise good, one lower-case line each.
     pub warnings: Vec<String>,
-    /// What this reader looked for and did not find, or found and does not know: views lack it. One lower-case line each.
+    /// What this reader looked for and did not find, or found and does not know: views lack it. One
+    /// lower-case line each.
     pub lacks: Vec<String>,
     /// It is whole, and has no table of Immich: another program's.
     pub is_foreign: bool,
@@ -95,7 +97,8 @@ pub struct Dump {
 }
 
 impl Dump {
-    /// Hands out what the dump says, sorted by [`Record::key`], each key once. Refused for a bad dump.
+    /// Hands out what the dump says, sorted by [`Record::key`], each key once. Refused for a bad
+    /// dump.
     pub fn records(&self, each: &mut dyn FnMut(Record) -> Result<()>) -> Result<()> {
         let refused = || Error::new(Kind::Refused, "a bad dump has no records");
         self.library.as_ref().ok_or_else(refused)?.records(each)
@@ -132,13 +135,17 @@ impl Dump {
     }
 }
 
-/// Reads a dump, plain or packed ([`input`]), to its end; every byte that pg_dump printed goes to `tee`, in order, also after it
-/// turned out bad (except that nothing follows damaged data).
+/// Reads a dump, plain or packed ([`input`]), to its end; every byte that pg_dump printed goes to
+/// `tee`, in order, also after it turned out bad (except that nothing follows damaged data).
 ///
 /// # Errors
-/// What fails on our side: reading, `tee`, the temporary file. [`Kind::Invalid`] where the person has to choose: two
-/// databases of Immich and none named, or none of that name.
-pub fn read(input: &mut dyn Read, options: &Options, tee: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Dump> {
+/// What fails on our side: reading, `tee`, the temporary file. [`Kind::Invalid`] where the person
+/// has to choose: two databases of Immich and none named, or none of that name.
+pub fn read(
+    input: &mut dyn Read,
+    options: &Options,
+    tee: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<Dump> {
     let mut input = Input::open(input)?;
     let mut scan = Scan::new(options.staging, options.database);
     let mut fault = input.foreign.take().map(|reason| bad(1, reason));

@@ -8,18 +8,38 @@ use crate::base::Result;
 /// A count of rows that should be 0, and what is said when it is not.
 const QUESTIONS: [(&str, &str); 10] = [
     (
-        "SELECT count(*) FROM album WHERE id NOT IN (SELECT album FROM album_user WHERE role = 'owner')",
+        "SELECT count(*) FROM album WHERE id NOT IN (SELECT album FROM album_user WHERE role = \
+            'owner')",
         "albums have no owner",
     ),
-    ("SELECT count(*) FROM album_asset WHERE asset NOT IN (SELECT id FROM asset)", "rows of albums point at no asset"),
-    ("SELECT count(*) FROM album_asset WHERE album NOT IN (SELECT id FROM album)", "rows of albums point at no album"),
-    ("SELECT count(*) FROM tag_asset WHERE tag NOT IN (SELECT id FROM tag)", "rows of tags point at no tag"),
-    ("SELECT count(*) FROM tag_asset WHERE asset NOT IN (SELECT id FROM asset)", "rows of tags point at no asset"),
-    ("SELECT count(*) FROM face WHERE person NOT IN (SELECT grp FROM person)", "faces belong to no person"),
-    ("SELECT count(*) FROM asset WHERE owner NOT IN (SELECT id FROM user)", "assets have an owner that is no user"),
+    (
+        "SELECT count(*) FROM album_asset WHERE asset NOT IN (SELECT id FROM asset)",
+        "rows of albums point at no asset",
+    ),
+    (
+        "SELECT count(*) FROM album_asset WHERE album NOT IN (SELECT id FROM album)",
+        "rows of albums point at no album",
+    ),
+    (
+        "SELECT count(*) FROM tag_asset WHERE tag NOT IN (SELECT id FROM tag)",
+        "rows of tags point at no tag",
+    ),
+    (
+        "SELECT count(*) FROM tag_asset WHERE asset NOT IN (SELECT id FROM asset)",
+        "rows of tags point at no asset",
+    ),
+    (
+        "SELECT count(*) FROM face WHERE person NOT IN (SELECT grp FROM person)",
+        "faces belong to no person",
+    ),
+    (
+        "SELECT count(*) FROM asset WHERE owner NOT IN (SELECT id FROM user)",
+        "assets have an owner that is no user",
+    ),
     ("SELECT count(*) FROM asset WHERE added IS NULL", "assets have no readable upload time"),
     (
-        "SELECT count(*) FROM asset WHERE live_video IS NOT NULL AND live_video NOT IN (SELECT id FROM asset)",
+        "SELECT count(*) FROM asset WHERE live_video IS NOT NULL AND live_video NOT IN (SELECT id \
+            FROM asset)",
         "live photos have lost their video",
     ),
     ("SELECT count(*) FROM stack WHERE owner IS NULL", "stacks have no owner; they are left out"),
@@ -28,7 +48,8 @@ const QUESTIONS: [(&str, &str); 10] = [
 /// A count of rows with a value that we do not know, and what is said when it is not 0.
 const UNKNOWN: [(&str, &str); 5] = [
     (
-        "SELECT count(*) FROM asset WHERE visibility NOT IN ('timeline', 'archive', 'hidden', 'locked')",
+        "SELECT count(*) FROM asset WHERE visibility NOT IN ('timeline', 'archive', 'hidden', \
+            'locked')",
         "assets have a visibility that this shoebox does not know; they are shown as locked",
     ),
     (
@@ -41,7 +62,8 @@ const UNKNOWN: [(&str, &str); 5] = [
     ),
     (
         "SELECT count(*) FROM asset WHERE algorithm NOT IN ('sha1', 'sha1-path')",
-        "assets have a checksum of a kind that this shoebox does not know; their bytes are not compared with it",
+        "assets have a checksum of a kind that this shoebox does not know; their bytes are not \
+            compared with it",
     ),
     (
         "SELECT count(*) FROM album_user WHERE role NOT IN ('owner', 'editor', 'viewer')",
@@ -92,16 +114,23 @@ fn counted(staging: &Staging, questions: &[(&str, &str)]) -> Result<Vec<String>>
 /// Tables and columns that each version has in one place or another, and this dump in none.
 fn missing(staging: &Staging) -> Vec<String> {
     let tables = EXPECTED.into_iter().filter(|table| !staging.has(table)).filter_map(Table::staged);
-    let mut missing: Vec<_> =
-        tables.map(|table| format!("the dump has no rows for table {}", table.from.join(" or "))).collect();
+    let mut missing: Vec<_> = tables
+        .map(|table| format!("the dump has no rows for table {}", table.from.join(" or ")))
+        .collect();
     let mut any = |names: &[&str], words: &str| {
         if !names.iter().any(|name| staging.has(name)) {
             missing.push(words.to_owned());
         }
     };
-    any(&["asset.visibility", "asset.visible"], "nothing says which assets are hidden or locked; all are shown");
+    any(
+        &["asset.visibility", "asset.visible"],
+        "nothing says which assets are hidden or locked; all are shown",
+    );
     any(&["asset.sidecar", "file"], "nothing says which assets have a sidecar");
-    any(&["asset.external", "asset.library"], "nothing says which assets are of an external library");
+    any(
+        &["asset.external", "asset.library"],
+        "nothing says which assets are of an external library",
+    );
     if staging.has("asset.stack") {
         any(&["stack"], "the dump has no rows for table stack or asset_stack");
     }
@@ -113,7 +142,8 @@ fn missing(staging: &Staging) -> Vec<String> {
 
 /// Assets whose file lies where no backup of UPLOAD_LOCATION can have it.
 fn strayed(staging: &Staging, paths: &Paths) -> Result<Option<String>> {
-    let sql = "SELECT asset.path, coalesce(asset.external, asset.library IS NOT NULL AND library.type IS NOT 'UPLOAD')
+    let sql = "SELECT asset.path, coalesce(asset.external, asset.library IS NOT NULL AND \
+        library.type IS NOT 'UPLOAD')
                FROM asset LEFT JOIN library ON library.id = asset.library";
     let mut statement = staging.db().prepare(sql).staged()?;
     let mut rows = statement.query([]).staged()?;
@@ -125,6 +155,10 @@ fn strayed(staging: &Staging, paths: &Paths) -> Result<Option<String>> {
             first.get_or_insert(path);
         }
     }
-    Ok(first
-        .map(|path| format!("{count} assets have a path outside of UPLOAD_LOCATION, such as {}", path.escape_debug())))
+    Ok(first.map(|path| {
+        format!(
+            "{count} assets have a path outside of UPLOAD_LOCATION, such as {}",
+            path.escape_debug()
+        )
+    }))
 }

@@ -1,7 +1,8 @@
 //! Where a path of Immich's database lies below UPLOAD_LOCATION.
 //!
-//! Immich writes paths as its container sees them: `upload/upload/…` (up to v1.135), `/usr/src/app/upload/…` (v1.136),
-//! `/data/…` (since v1.137, told by the system metadata `MediaLocation`), or a custom folder in their place.
+//! Immich writes paths as its container sees them: `upload/upload/…` (up to v1.135),
+//! `/usr/src/app/upload/…` (v1.136), `/data/…` (since v1.137, told by the system metadata
+//! `MediaLocation`), or a custom folder in their place.
 
 use crate::base::FilePath;
 
@@ -25,7 +26,8 @@ impl Paths {
         Paths { prefixes: own.into_iter().chain(USUAL.map(str::to_owned)).collect() }
     }
 
-    /// Where the file list shows `path`; `None` when it lies elsewhere or is not safe to join to a folder.
+    /// Where the file list shows `path`; `None` when it lies elsewhere or is not safe to join to a
+    /// folder.
     pub fn file(&self, path: &str, external: bool) -> Option<FilePath> {
         if external && path.starts_with('/') {
             return FilePath::new(format!("{EXTERNAL}{path}")).ok();
@@ -42,7 +44,8 @@ fn below<'a>(prefix: &str, path: &'a str) -> Option<&'a str> {
     FOLDERS.contains(&folder).then_some(rest)
 }
 
-/// The media location that `path` shows, if one of Immich's folders is followed there by the owner's: its id or label.
+/// The media location that `path` shows, if one of Immich's folders is followed there by the
+/// owner's: its id or label.
 pub fn location<'a>(path: &'a str, owner: [&str; 2]) -> Option<&'a str> {
     let mut end = 0;
     let mut parts = path.split('/').peekable();
@@ -56,8 +59,8 @@ pub fn location<'a>(path: &'a str, owner: [&str; 2]) -> Option<&'a str> {
     None
 }
 
-/// Where a file of the account `owner` lies below UPLOAD_LOCATION that an older mount named: Immich's folder and the account's
-/// follow one another in its path.
+/// Where a file of the account `owner` lies below UPLOAD_LOCATION that an older mount named:
+/// Immich's folder and the account's follow one another in its path.
 pub fn of_owner(path: &str, owner: &str) -> Option<FilePath> {
     let old = location(path, [owner, owner])?;
     FilePath::new(below(old, path)?).ok()
@@ -83,7 +86,10 @@ mod tests {
 
     #[test]
     fn a_custom_media_location_is_taken_off() {
-        assert_eq!(mapped(Some("/photos/"), "/photos/library/a/x.jpg").as_deref(), Some("library/a/x.jpg"));
+        assert_eq!(
+            mapped(Some("/photos/"), "/photos/library/a/x.jpg").as_deref(),
+            Some("library/a/x.jpg")
+        );
         assert_eq!(mapped(Some("/"), "/upload/a/x.jpg").as_deref(), Some("upload/a/x.jpg"));
         assert_eq!(mapped(None, "/photos/library/a/x.jpg"), None);
         assert_eq!(mapped(Some("/photo"), "/photos/library/a/x.jpg"), None);
@@ -91,9 +97,14 @@ mod tests {
 
     #[test]
     fn a_path_that_leaves_the_folder_is_refused() {
-        for path in
-            ["/data/upload/../../etc/passwd", "/data/../etc", "/etc/passwd", "", "/data/upload", "/data/upload//x"]
-        {
+        for path in [
+            "/data/upload/../../etc/passwd",
+            "/data/../etc",
+            "/etc/passwd",
+            "",
+            "/data/upload",
+            "/data/upload//x",
+        ] {
             assert_eq!(mapped(None, path), None, "{path}");
         }
         assert_eq!(Paths::new(None).file("/mnt/../etc/passwd", true), None);
@@ -109,7 +120,10 @@ mod tests {
     #[test]
     fn the_media_location_shows_in_a_path_that_names_its_owner() {
         assert_eq!(location("upload/upload/u1/aa/x.jpg", ["u1", "ann"]), Some("upload"));
-        assert_eq!(location("/pool/media/library/ann/2024/x.jpg", ["u1", "ann"]), Some("/pool/media"));
+        assert_eq!(
+            location("/pool/media/library/ann/2024/x.jpg", ["u1", "ann"]),
+            Some("/pool/media")
+        );
         assert_eq!(location("/upload/u1/x.jpg", ["u1", "ann"]), Some(""));
         assert_eq!(location("/mnt/x.jpg", ["u1", "ann"]), None);
         assert_eq!(location("upload/u1/x.jpg", ["u1", "ann"]), None);
@@ -118,7 +132,10 @@ mod tests {
     #[test]
     fn a_path_of_an_older_mount_lies_in_the_folder_of_its_account() {
         let of_u1 = |path| of_owner(path, "u1").map(|path| path.to_string());
-        assert_eq!(of_u1("/mnt/old/upload/u1/aa/bb/x.xmp").as_deref(), Some("upload/u1/aa/bb/x.xmp"));
+        assert_eq!(
+            of_u1("/mnt/old/upload/u1/aa/bb/x.xmp").as_deref(),
+            Some("upload/u1/aa/bb/x.xmp")
+        );
         assert_eq!(of_u1("/mnt/old/upload/u2/aa/bb/x.xmp"), None);
         assert_eq!(of_u1("/mnt/old/photos/u1/x.xmp"), None);
     }

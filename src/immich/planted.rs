@@ -1,12 +1,15 @@
-//! Code in a database that is not Immich's: what runs by itself when rows are written or read, and what Immich's own schema
-//! never had. The catalogs of the server say what there is ([`QUESTION`]); nothing of it is run.
+//! Code in a database that is not Immich's: what runs by itself when rows are written or read, and
+//! what Immich's own schema never had. The catalogs of the server say what there is ([`QUESTION`]);
+//! nothing of it is run.
 //!
-//! A function is Immich's if it has the name of one, in any version, and does what those do: change rows, call functions that
-//! everybody may call. Whatever else runs (triggers, defaults, checks, …) is Immich's if it calls no others. Of a kind that
-//! Immich never made (rules, policies, event triggers, casts, …) there is none.
+//! A function is Immich's if it has the name of one, in any version, and does what those do: change
+//! rows, call functions that everybody may call. Whatever else runs (triggers, defaults, checks, …)
+//! is Immich's if it calls no others. Of a kind that Immich never made (rules, policies, event
+//! triggers, casts, …) there is none.
 //!
-//! Limits: a list, and no wall. Who gives a function of Immich's other changes of rows to do is not found. In the database
-//! of an Immich that is newer than this reader, a function of a new name passes if it does no more than the known ones do.
+//! Limits: a list, and no wall. Who gives a function of Immich's other changes of rows to do is not
+//! found. In the database of an Immich that is newer than this reader, a function of a new name
+//! passes if it does no more than the known ones do.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,7 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Error, Kind, Result};
 
-/// What to ask the database; [`planted`] reads the answer. No schema may be on the search path but `pg_catalog`.
+/// What to ask the database; [`planted`] reads the answer. No schema may be on the search path but
+/// `pg_catalog`.
 pub const QUESTION: &str = include_str!("planted.sql");
 
 /// Functions of Immich's, of all versions.
@@ -80,10 +84,14 @@ const POWERFUL: [&str; 17] = [
 ];
 
 /// Words before a parenthesis that call nothing: of SQL, types with a length, kinds of indexes.
-const PLAIN: &str = "all and any array as between bit bpchar btree by case char character check coalesce conflict decimal \
-    distinct else elsif end except exists extract filter from gin gist greatest halfvec hash having hnsw if ilike in include \
-    intersect interval is ivfflat join key lateral least like limit materialized not nullif numeric on or over partition return \
-    returning row select set some then time timestamp trim union using values varchar varying vchordrq vector vectors \
+const PLAIN: &str = "all and any array as between bit bpchar btree by case char character check \
+    coalesce conflict decimal \
+    distinct else elsif end except exists extract filter from gin gist greatest halfvec hash \
+    having hnsw if ilike in include \
+    intersect interval is ivfflat join key lateral least like limit materialized not nullif \
+    numeric on or over partition return \
+    returning row select set some then time timestamp trim union using values varchar varying \
+    vchordrq vector vectors \
     when where while with";
 
 /// What kind of code it is.
@@ -162,11 +170,12 @@ struct Found {
     text: Option<String>,
 }
 
-/// What in the database that gave this answer to [`QUESTION`] is not Immich's; `newer` if its Immich is newer than this
-/// reader knows.
+/// What in the database that gave this answer to [`QUESTION`] is not Immich's; `newer` if its
+/// Immich is newer than this reader knows.
 pub fn planted(answer: &str, newer: bool) -> Result<Vec<PlantedCode>> {
-    let Answer { mut calls, found } = serde_json::from_str(answer.trim())
-        .map_err(|error| Error::new(Kind::Program, "the database does not say what runs in it").caused_by(error))?;
+    let Answer { mut calls, found } = serde_json::from_str(answer.trim()).map_err(|error| {
+        Error::new(Kind::Program, "the database does not say what runs in it").caused_by(error)
+    })?;
     calls.extend(IMMICH.map(str::to_owned));
     if newer {
         let names = || found.iter().filter_map(|it| it.function.clone());
@@ -221,9 +230,11 @@ impl Found {
         let (head, body) = self.text.as_deref()?.split_once(" LANGUAGE ")?;
         let arguments = head.split("CREATE OR REPLACE ").next().unwrap_or_default();
         let words = words(&format!("{arguments} {body}"));
-        let powerful = words.iter().enumerate().find(|(at, word)| is_powerful(word, words.get(at + 1)));
         let powerful =
-            powerful.map(|(_, word)| format!("it says {}, as no function of Immich's does", word.to_uppercase()));
+            words.iter().enumerate().find(|(at, word)| is_powerful(word, words.get(at + 1)));
+        let powerful = powerful.map(|(_, word)| {
+            format!("it says {}, as no function of Immich's does", word.to_uppercase())
+        });
         powerful.or_else(|| foreign_call(&words, calls))
     }
 }
@@ -235,7 +246,11 @@ fn is_powerful(word: &str, next: Option<&String>) -> bool {
 
 /// The first call of a function that is not among those.
 fn foreign_call(words: &[String], calls: &BTreeSet<String>) -> Option<String> {
-    let mut called = words.windows(2).enumerate().filter(|(_, pair)| pair[1] == "(").map(|(at, pair)| (at, &pair[0]));
+    let mut called = words
+        .windows(2)
+        .enumerate()
+        .filter(|(_, pair)| pair[1] == "(")
+        .map(|(at, pair)| (at, &pair[0]));
     let foreign = called.find(|(at, name)| {
         name.starts_with(begins_name)
             && !PLAIN.split(' ').any(|word| word == name.as_str())
@@ -257,8 +272,8 @@ fn begins_name(c: char) -> bool {
     c.is_alphabetic() || c == '_'
 }
 
-/// The words of SQL, in small letters where it does not quote them, and its other characters; strings and comments are
-/// left out, the text between dollars is not.
+/// The words of SQL, in small letters where it does not quote them, and its other characters;
+/// strings and comments are left out, the text between dollars is not.
 fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut rest = text;
@@ -268,9 +283,9 @@ fn words(text: &str) -> Vec<String> {
             '"' => rest[1..].find('"').map_or(rest.len(), |end| end + 2),
             '-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
             '/' if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |end| end + 2),
-            c if begins_name(c) => {
-                rest.find(|c: char| !(c.is_alphanumeric() || "_$".contains(c))).unwrap_or(rest.len())
-            }
+            c if begins_name(c) => rest
+                .find(|c: char| !(c.is_alphanumeric() || "_$".contains(c)))
+                .unwrap_or(rest.len()),
             c => c.len_utf8(),
         };
         let (word, after) = rest.split_at(length);
@@ -321,11 +336,18 @@ mod tests {
     #[test]
     fn a_function_of_immichs_name_does_what_immichs_do() {
         let of = |body: &str| {
-            found(&function("updated_at", &format!(" LANGUAGE plpgsql\nAS $function${body}$function$")), false)
+            found(
+                &function(
+                    "updated_at",
+                    &format!(" LANGUAGE plpgsql\nAS $function${body}$function$"),
+                ),
+                false,
+            )
         };
         for body in [
             r#"BEGIN INSERT INTO "asset_audit" ("id") SELECT 'pwn()' FROM old ON CONFLICT ("id") DO NOTHING; RETURN NULL; END"#,
-            "BEGIN -- EXECUTE\n IF pg_trigger_depth() = 1 THEN new.t = now(); END IF; RETURN f_unaccent('it''s x('); END",
+            "BEGIN -- EXECUTE\n IF pg_trigger_depth() = 1 THEN new.t = now(); END IF; RETURN \
+                f_unaccent('it''s x('); END",
         ] {
             assert_eq!(of(body), [""; 0], "{body}");
         }
@@ -341,7 +363,10 @@ mod tests {
 
     #[test]
     fn a_function_of_another_name_is_immichs_only_if_immich_is_newer_and_it_does_no_more() {
-        let plain = function("later_audit", " LANGUAGE plpgsql\nAS $function$BEGIN RETURN NULL; END$function$");
+        let plain = function(
+            "later_audit",
+            " LANGUAGE plpgsql\nAS $function$BEGIN RETURN NULL; END$function$",
+        );
         let fires = r#"{"kind": "trigger", "name": "t on public.asset", "function": null, "language": null, "definer": false,
             "text": "CREATE TRIGGER t AFTER DELETE ON public.asset FOR EACH ROW EXECUTE FUNCTION public.later_audit()"}"#;
         let both = format!("{plain}, {fires}");

@@ -1,11 +1,12 @@
 //! Reads a dump line by line: what stands where, and whether it is whole.
 //!
-//! The first thing that is wrong ends the scan, with its line and a reason that a person understands. What always holds
-//! for a dump that ends well: every database in it, and the cluster, ended with its completion comment; every
-//! `\restrict` was lifted by its own key; every COPY block was closed, and each of its rows had as many fields as its
-//! header has columns.
+//! The first thing that is wrong ends the scan, with its line and a reason that a person
+//! understands. What always holds for a dump that ends well: every database in it, and the cluster,
+//! ended with its completion comment; every `\restrict` was lifted by its own key; every COPY block
+//! was closed, and each of its rows had as many fields as its header has columns.
 //!
-//! Limits: statements are followed for their quoting, not understood; a dump that was edited by hand may pass.
+//! Limits: statements are followed for their quoting, not understood; a dump that was edited by
+//! hand may pass.
 
 use std::path::Path;
 
@@ -122,7 +123,9 @@ impl<'a> Scan<'a> {
     pub fn lines(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         let returns = memchr::memchr(b'\r', bytes).is_some();
         // Nearly all is clean UTF-8, and looked at once for many lines.
-        let clean = std::str::from_utf8(bytes).ok().filter(|text| memchr::memchr(0, text.as_bytes()).is_none());
+        let clean = std::str::from_utf8(bytes)
+            .ok()
+            .filter(|text| memchr::memchr(0, text.as_bytes()).is_none());
         let mut at = 0;
         while at < bytes.len() {
             let end = memchr::memchr(b'\n', &bytes[at..]).map(|end| at + end);
@@ -154,7 +157,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Something is wrong on this line: the fault of the database that it belongs to, which may not be Immich's.
+    /// Something is wrong on this line: the fault of the database that it belongs to, which may not
+    /// be Immich's.
     fn spoil(&mut self, reason: impl Into<String>) -> Result<(), Stop> {
         match self.place {
             Place::Database | Place::Closing { .. } => {
@@ -174,11 +178,16 @@ impl<'a> Scan<'a> {
     /// The end of the dump: `Err` unless it may end here.
     pub fn end(&self) -> Result<(), Stop> {
         if let Some(block) = &self.block {
-            return bad(format!("the dump ends in the rows of table {}: it was cut short", block.table));
+            return bad(format!(
+                "the dump ends in the rows of table {}: it was cut short",
+                block.table
+            ));
         }
         match self.place {
             Place::Head if self.line == 0 => bad("the dump is empty"),
-            Place::Head => bad("it ends before a dump of pg_dump or pg_dumpall begins: it was cut short"),
+            Place::Head => {
+                bad("it ends before a dump of pg_dump or pg_dumpall begins: it was cut short")
+            }
             Place::End if self.key.is_none() => Ok(()),
             _ => bad("the dump ends before its last line: it was cut short"),
         }
@@ -248,7 +257,9 @@ impl<'a> Scan<'a> {
                 self.leave();
                 self.begin();
             }
-            ("-- PostgreSQL database dump complete", Place::Database) => self.place = Place::Closing { cluster: false },
+            ("-- PostgreSQL database dump complete", Place::Database) => {
+                self.place = Place::Closing { cluster: false }
+            }
             ("-- PostgreSQL database cluster dump complete", Place::Cluster) => {
                 self.place = Place::Closing { cluster: true }
             }
@@ -270,7 +281,8 @@ impl<'a> Scan<'a> {
         (self.encoding, self.lexer.escapes) = (Encoding::Utf8, false);
     }
 
-    /// A database's dump is over: what follows in a cluster dump is nobody's until the next `\connect`.
+    /// A database's dump is over: what follows in a cluster dump is nobody's until the next
+    /// `\connect`.
     fn leave(&mut self) {
         if self.cluster {
             self.current = 0;
@@ -304,7 +316,8 @@ impl<'a> Scan<'a> {
         let (word, rest) = command.split_once(' ').unwrap_or((command, ""));
         match word {
             "connect" => self.connect(rest),
-            // Stands before a `\connect` to a name with characters such as `-`, while psql reads that name.
+            // Stands before a `\connect` to a name with characters such as `-`, while psql reads
+            // that name.
             "encoding" if rest == "SQL_ASCII" => Ok(()),
             "restrict" if self.key.is_none() && !rest.is_empty() => {
                 self.key = Some(rest.to_owned());
@@ -318,11 +331,15 @@ impl<'a> Scan<'a> {
                 self.key = Some(rest.to_owned());
                 self.spoil("a \\restrict line follows another that was not lifted")
             }
-            "unrestrict" => {
-                self.spoil("the \\unrestrict line does not fit its \\restrict line: the dump was cut short or edited")
-            }
+            "unrestrict" => self.spoil(
+                "the \\unrestrict line does not fit its \\restrict line: the dump was \
+                    cut short or edited",
+            ),
             "." => self.spoil("rows end where none began: the dump was edited or damaged"),
-            _ => self.spoil("there is a psql command that pg_dump never writes: the dump was edited"),
+            _ => self.spoil(
+                "there is a psql command that pg_dump never writes: the dump was \
+                edited",
+            ),
         }
     }
 
@@ -330,18 +347,22 @@ impl<'a> Scan<'a> {
         let Some(name) = database::named(target) else {
             return bad("the \\connect line is not one that pg_dump writes");
         };
-        let is_left = |database: &&mut Database| database.name.as_ref() != Some(&name) && !database.is_immich();
+        let is_left = |database: &&mut Database| {
+            database.name.as_ref() != Some(&name) && !database.is_immich()
+        };
         self.databases.iter_mut().filter(is_left).for_each(|database| database.staging = None);
-        let known = self.databases.iter().position(|database| database.name.as_ref() == Some(&name));
+        let known =
+            self.databases.iter().position(|database| database.name.as_ref() == Some(&name));
         self.current = known.unwrap_or(self.databases.len());
         (self.encoding, self.lexer.escapes) = (Encoding::Utf8, false);
         if known.is_none() {
             self.databases.push(Database { name: Some(name), ..Database::default() });
         }
         let staged = self.databases.iter().filter(|database| database.staging.is_some()).count();
-        match self.databases.len() > MAX_DATABASES || staged > MAX_STAGED {
-            true => bad("the dump has more databases than a server can hold"),
-            false => Ok(()),
+        if self.databases.len() > MAX_DATABASES || staged > MAX_STAGED {
+            bad("the dump has more databases than a server can hold")
+        } else {
+            Ok(())
         }
     }
 
@@ -353,7 +374,8 @@ impl<'a> Scan<'a> {
                 Some(header) => self.open(header).map(|()| true),
                 None => {
                     self.spoil("a COPY statement is not of the form that pg_dump writes")?;
-                    let rows = line.trim_end().ends_with("FROM stdin;") && self.place == Place::Database;
+                    let rows =
+                        line.trim_end().ends_with("FROM stdin;") && self.place == Place::Database;
                     self.block = rows.then(Block::default);
                     Ok(rows)
                 }
@@ -377,17 +399,19 @@ impl<'a> Scan<'a> {
         let Some(name) = encoding::setting(line, "client_encoding") else { return Ok(()) };
         match Encoding::named(name) {
             Some(encoding) => self.encoding = encoding,
-            None => self
-                .spoil(format!("the dump is written in {name}, which cannot be read; make it with --encoding=UTF8"))?,
+            None => self.spoil(format!(
+                "the dump is written in {name}, which cannot be read; make it with --encoding=UTF8"
+            ))?,
         }
         Ok(())
     }
 
     fn insert(&mut self, rest: &str) -> Result<(), Stop> {
         match copy::name(rest).and_then(|(name, _)| Table::find(&name)) {
-            Some(_) => {
-                self.spoil("the dump holds INSERT statements in place of COPY blocks; make it without --inserts")
-            }
+            Some(_) => self.spoil(
+                "the dump holds INSERT statements in place of COPY blocks; make it \
+                    without --inserts",
+            ),
             None => Ok(()),
         }
     }
@@ -416,7 +440,8 @@ impl<'a> Scan<'a> {
         };
         let id = header.columns.iter().position(|column| column == "id");
         let ids = id.filter(|_| public && plan.is_none() && self.is_meant()).map(Ids::new);
-        let table = if public { header.table } else { format!("{}.{}", header.schema, header.table) };
+        let table =
+            if public { header.table } else { format!("{}.{}", header.schema, header.table) };
         self.block = Some(Block { table, columns: Some(header.columns.len()), plan, ids, rows: 0 });
         Ok(())
     }
@@ -441,21 +466,29 @@ impl<'a> Scan<'a> {
                 return Ok(None);
             }
             Err(column) => {
-                database.lacks.push(format!("table {} has no column {column}: it is left out", header.table));
+                database
+                    .lacks
+                    .push(format!("table {} has no column {column}: it is left out", header.table));
                 return Ok(None);
             }
         };
         let lacks: Vec<_> = plan.lacks().collect();
         if !lacks.is_empty() {
-            database.lacks.push(format!("table {} has no column {}", header.table, lacks.join(", ")));
+            database.lacks.push(format!(
+                "table {} has no column {}",
+                header.table,
+                lacks.join(", ")
+            ));
         }
         let staging = match &mut database.staging {
             Some(staging) => staging,
             none => none.insert(Staging::create(self.staging)?),
         };
         if !staging.begin(&plan) {
-            let reason =
-                format!("table {} appears a second time, or under both its old and its new name", header.table);
+            let reason = format!(
+                "table {} appears a second time, or under both its old and its new name",
+                header.table
+            );
             database.fault.get_or_insert((self.line, reason));
             return Ok(None);
         }
@@ -474,8 +507,10 @@ impl<'a> Scan<'a> {
         }
         // pg_dump writes a backslash of a row twice, so here the dump of the next database begins.
         if line.starts_with(r"\connect ") {
-            let reason =
-                format!("the dump of this database ends in the rows of table {}: it was cut short", block.table);
+            let reason = format!(
+                "the dump of this database ends in the rows of table {}: it was cut short",
+                block.table
+            );
             (self.block, self.key) = (None, None);
             self.spoil(reason)?;
             return self.begins(line).map(|_| ());
@@ -487,7 +522,10 @@ impl<'a> Scan<'a> {
             _ => memchr::memchr_iter(b'\t', line.as_bytes()).count() + 1,
         };
         if fields != columns {
-            let reason = format!("a row of table {} has {fields} fields where its header names {columns}", block.table);
+            let reason = format!(
+                "a row of table {} has {fields} fields where its header names {columns}",
+                block.table
+            );
             return self.spoil(reason);
         }
         if let Some((id, first)) = block.ids.as_mut().and_then(|ids| ids.add(line, self.line)) {
@@ -502,11 +540,13 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Stages a row. One that cannot be understood is the fault of its database, which may not be the one that is wanted.
+/// Stages a row. One that cannot be understood is the fault of its database, which may not be the
+/// one that is wanted.
 fn stage(database: &mut Database, plan: &Plan, row: &str, line: u64) -> Result<(), Stop> {
     let (Some(staging), None) = (&mut database.staging, &database.fault) else { return Ok(()) };
     let tabs = memchr::memchr_iter(b'\t', row.as_bytes()).chain([row.len()]);
-    let fields: Vec<&str> = tabs.scan(0, |start, tab| Some(&row[std::mem::replace(start, tab + 1)..tab])).collect();
+    let fields: Vec<&str> =
+        tabs.scan(0, |start, tab| Some(&row[std::mem::replace(start, tab + 1)..tab])).collect();
     match staging.insert(plan, &fields, line)? {
         Some(reason) if VITAL.contains(&plan.table()) => database.fault = Some((line, reason)),
         Some(reason) => {
@@ -520,12 +560,14 @@ fn stage(database: &mut Database, plan: &Plan, row: &str, line: u64) -> Result<(
 
 /// What to say of a first line that is none of a dump's.
 fn head(line: &str) -> String {
-    match is_message(line) {
-        true => format!("this is not a dump but a message: {}", start_of(line)),
-        false => format!(
-            "this is not the beginning of a pg_dump or pg_dumpall dump: {}; what a shell or a tool says must not be in the file",
+    if is_message(line) {
+        format!("this is not a dump but a message: {}", start_of(line))
+    } else {
+        format!(
+            "this is not the beginning of a pg_dump or pg_dumpall dump: {}; what a shell or a tool \
+                says must not be in the file",
             start_of(line)
-        ),
+        )
     }
 }
 
@@ -536,11 +578,13 @@ pub fn message_reason(line: &str) -> String {
 
 const ALONE: &str = "keep messages out of the file: without 2>&1, and without -t of `docker exec`";
 
-/// True for what a program that makes dumps writes to its standard error; nothing else of a dump is repeated, since it may be
-/// a row.
+/// True for what a program that makes dumps writes to its standard error; nothing else of a dump is
+/// repeated, since it may be a row.
 pub fn is_message(line: &str) -> bool {
-    const PROGRAMS: [&str; 7] = ["pg_dump:", "pg_dumpall:", "psql:", "docker:", "Error", "error", "OCI runtime"];
-    const SERVER: [&str; 7] = ["WARNING:  ", "NOTICE:  ", "ERROR:  ", "DETAIL:  ", "HINT:  ", "CONTEXT:  ", "time=\""];
+    const PROGRAMS: [&str; 7] =
+        ["pg_dump:", "pg_dumpall:", "psql:", "docker:", "Error", "error", "OCI runtime"];
+    const SERVER: [&str; 7] =
+        ["WARNING:  ", "NOTICE:  ", "ERROR:  ", "DETAIL:  ", "HINT:  ", "CONTEXT:  ", "time=\""];
     PROGRAMS.iter().chain(&SERVER).any(|begin| line.starts_with(begin))
 }
 

@@ -1,7 +1,9 @@
-//! The rows of one database, kept in a temporary SQLite file while the dump is read and until its records are out.
+//! The rows of one database, kept in a temporary SQLite file while the dump is read and until its
+//! records are out.
 //!
-//! The file holds only the columns that the records need, never passwords or tokens, and is gone when the value is
-//! dropped. It is not durable and need not be: after a crash the dump is read again.
+//! The file holds only the columns that the records need, never passwords or tokens, and is gone
+//! when the value is dropped. It is not durable and need not be: after a crash the dump is read
+//! again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -44,12 +46,15 @@ pub struct Plan {
 impl Plan {
     /// Fits `table` to the columns of `header`; `Err` names the column that cannot be missed.
     pub fn new(table: &'static Table, header: &Header) -> std::result::Result<Plan, &'static str> {
-        let missing = |column: &&Column| column.need == Need::Must && column.position(header).is_none();
+        let missing =
+            |column: &&Column| column.need == Need::Must && column.position(header).is_none();
         if let Some(column) = table.columns.iter().find(missing) {
             return Err(column.from[0]);
         }
         let only = match table.only {
-            Some((name, value)) => Some((header.columns.iter().position(|column| column == name).ok_or(name)?, value)),
+            Some((name, value)) => {
+                Some((header.columns.iter().position(|column| column == name).ok_or(name)?, value))
+            }
             None => None,
         };
         // The last is its line in the dump.
@@ -71,7 +76,9 @@ impl Plan {
     /// The wanted columns that the dump has not.
     pub fn lacks(&self) -> impl Iterator<Item = &'static str> {
         let columns = self.table.columns.iter().zip(&self.positions);
-        columns.filter(|(column, at)| column.need == Need::Wanted && at.is_none()).map(|(column, _)| column.from[0])
+        columns
+            .filter(|(column, at)| column.need == Need::Wanted && at.is_none())
+            .map(|(column, _)| column.from[0])
     }
 }
 
@@ -89,7 +96,12 @@ impl Staging {
         db.set_prepared_statement_cache_capacity(32);
         for table in TABLES {
             let columns: Vec<_> = table.columns.iter().map(|column| column.name).collect();
-            db.execute_batch(&format!("CREATE TABLE {} ({}, line)", table.name, columns.join(", "))).staged()?;
+            db.execute_batch(&format!(
+                "CREATE TABLE {} ({}, line)",
+                table.name,
+                columns.join(", ")
+            ))
+            .staged()?;
         }
         db.create_scalar_function("person_id", 2, FunctionFlags::SQLITE_DETERMINISTIC, |context| {
             Ok(person_id(context.get(0)?, context.get(1)?).into_bytes())
@@ -107,7 +119,8 @@ impl Staging {
     /// Notes that rows come as `plan` says; false when the table is there already.
     pub fn begin(&mut self, plan: &Plan) -> bool {
         let columns = plan.table.columns.iter().zip(&plan.positions).filter(|(_, at)| at.is_some());
-        self.present.extend(columns.map(|(column, _)| format!("{}.{}", plan.table.name, column.name)));
+        self.present
+            .extend(columns.map(|(column, _)| format!("{}.{}", plan.table.name, column.name)));
         self.present.insert(plan.table.name.to_owned())
     }
 
@@ -175,7 +188,8 @@ impl Staging {
             self.db.execute_batch(include_str!("adapt_stacks.sql")).staged()?;
         }
         if self.has("person_user") {
-            // Since v3.3 a partner's photos show a person also where they are not in the viewer's timeline.
+            // Since v3.3 a partner's photos show a person also where they are not in the viewer's
+            // timeline.
             self.db.execute_batch("UPDATE partner SET timeline = 1").staged()?;
         }
         self.db.execute_batch(include_str!("adapt.sql")).staged()?;
@@ -186,7 +200,11 @@ impl Staging {
     pub fn first<T: rusqlite::types::FromSql>(&self, sql: &str) -> Result<Option<T>> {
         let mut statement = self.db.prepare(sql).staged()?;
         let mut rows = statement.query([]).staged()?;
-        rows.next().staged()?.map(|row| row.get::<_, Option<T>>(0).staged()).transpose().map(Option::flatten)
+        rows.next()
+            .staged()?
+            .map(|row| row.get::<_, Option<T>>(0).staged())
+            .transpose()
+            .map(Option::flatten)
     }
 
     /// The newest migration.
@@ -203,8 +221,8 @@ impl Staging {
     }
 }
 
-/// The id of the row that `owner` has of the person `group`, where another row has the group's: a UUID of version 5 whose
-/// namespace is the group's and whose name is the owner's (RFC 9562).
+/// The id of the row that `owner` has of the person `group`, where another row has the group's: a
+/// UUID of version 5 whose namespace is the group's and whose name is the owner's (RFC 9562).
 fn person_id(group: [u8; 16], owner: [u8; 16]) -> Uuid {
     let digest = sha1::Sha1::digest([group, owner].concat());
     let mut bytes = [0; 16];
@@ -242,7 +260,9 @@ impl<T> Staged<T> for rusqlite::Result<T> {
             let kind = match source.sqlite_error_code() {
                 Some(ErrorCode::DiskFull) => Kind::NoSpace,
                 Some(ErrorCode::OutOfMemory) => Kind::Exhausted,
-                Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => Kind::Permission,
+                Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+                    Kind::Permission
+                }
                 _ => Kind::Io,
             };
             Error::new(kind, "the temporary file for the rows of the dump could not be used")

@@ -1,5 +1,5 @@
-//! The tables and columns that we read, under the names they have had from v1.92 to v3.3, and the one shape in which they
-//! are staged.
+//! The tables and columns that we read, under the names they have had from v1.92 to v3.3, and the
+//! one shape in which they are staged.
 //!
 //! A column that is not there is a default. What that costs is said by [`Need`].
 
@@ -190,7 +190,10 @@ pub static TABLES: &[Table] = &[
         from: &["album_asset", "albums_assets_assets"],
         only: None,
         index: "album, asset",
-        columns: &[must("album", &["albumId", "albumsId"], Id), must("asset", &["assetId", "assetsId"], Id)],
+        columns: &[
+            must("album", &["albumId", "albumsId"], Id),
+            must("asset", &["assetId", "assetsId"], Id),
+        ],
     },
     Table {
         name: "album_user",
@@ -208,7 +211,11 @@ pub static TABLES: &[Table] = &[
         from: &["asset_file", "asset_files"],
         only: Some(("type", "sidecar")),
         index: "asset",
-        columns: &[must("asset", &["assetId"], Id), must("path", &["path"], Text), may("edited", &["isEdited"], Flag)],
+        columns: &[
+            must("asset", &["assetId"], Id),
+            must("path", &["path"], Text),
+            may("edited", &["isEdited"], Flag),
+        ],
     },
     Table {
         name: "face",
@@ -268,21 +275,32 @@ pub static TABLES: &[Table] = &[
         from: &["stack", "asset_stack"],
         only: None,
         index: "id",
-        columns: &[must("id", &["id"], Id), may("cover", &["primaryAssetId"], Id), may("owner", &["ownerId"], Id)],
+        columns: &[
+            must("id", &["id"], Id),
+            may("cover", &["primaryAssetId"], Id),
+            may("owner", &["ownerId"], Id),
+        ],
     },
     Table {
         name: "tag",
         from: &["tag", "tags"],
         only: None,
         index: "id",
-        columns: &[must("id", &["id"], Id), must("owner", &["userId"], Id), wanted("value", &["value", "name"], Text)],
+        columns: &[
+            must("id", &["id"], Id),
+            must("owner", &["userId"], Id),
+            wanted("value", &["value", "name"], Text),
+        ],
     },
     Table {
         name: "tag_asset",
         from: &["tag_asset"],
         only: None,
         index: "tag, asset",
-        columns: &[must("tag", &["tagId", "tagsId"], Id), must("asset", &["assetId", "assetsId"], Id)],
+        columns: &[
+            must("tag", &["tagId", "tagsId"], Id),
+            must("asset", &["assetId", "assetsId"], Id),
+        ],
     },
     Table {
         name: "library",

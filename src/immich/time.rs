@@ -25,8 +25,8 @@ pub fn instant(micros: i64) -> Option<Timestamp> {
     Timestamp::from_microsecond(micros).ok()
 }
 
-/// The instant of pg_dump's `Started on 2026-11-24 02:00:00 CET`. An abbreviation that is not UTC's tells no offset: then the time
-/// is taken to be of this machine's zone.
+/// The instant of pg_dump's `Started on 2026-11-24 02:00:00 CET`. An abbreviation that is not UTC's
+/// tells no offset: then the time is taken to be of this machine's zone.
 ///
 /// Source: `pg_dump.c`, `dumpTimestamp`: strftime with `%Y-%m-%d %H:%M:%S %Z`.
 pub fn started(text: &str) -> Option<Timestamp> {
@@ -65,7 +65,10 @@ mod tests {
         assert_eq!(at("2025-03-15 06:08:09.123456+05:30"), "2025-03-15T00:38:09.123456Z");
         assert_eq!(at("1899-12-31 23:59:59-03:30:52"), "1900-01-01T03:30:51Z");
         assert_eq!(at("2025-03-15 06:08:09"), "2025-03-15T06:08:09Z");
-        assert_eq!(civil(micros("2018-05-01 10:10:10+00").unwrap()).unwrap().to_string(), "2018-05-01T10:10:10");
+        assert_eq!(
+            civil(micros("2018-05-01 10:10:10+00").unwrap()).unwrap().to_string(),
+            "2018-05-01T10:10:10"
+        );
     }
 
     #[test]
@@ -88,7 +91,15 @@ mod tests {
 
     #[test]
     fn what_no_calendar_holds_is_no_time() {
-        for text in ["infinity", "-infinity", "0044-03-15 06:08:09+00 BC", "12025-03-15 06:08:09+00", "", "x", "2025"] {
+        for text in [
+            "infinity",
+            "-infinity",
+            "0044-03-15 06:08:09+00 BC",
+            "12025-03-15 06:08:09+00",
+            "",
+            "x",
+            "2025",
+        ] {
             assert_eq!(micros(text), None, "{text}");
         }
     }

@@ -4,8 +4,8 @@ use fuser::Errno;
 
 use crate::base::{Error, Kind};
 
-/// The errno of `error`. Never `ENOSYS`: to the kernel that means "this operation does not exist", and it stops asking
-/// for the life of the mount.
+/// The errno of `error`. Never `ENOSYS`: to the kernel that means "this operation does not exist",
+/// and it stops asking for the life of the mount.
 pub(super) fn errno(error: &Error) -> Errno {
     match error.kind() {
         Kind::NotFound => Errno::ENOENT,

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
-    RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem,
+    FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags,
+    PollEvents, PollFlags, PollNotifier, RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use rustix::process::{getegid, geteuid};
 
@@ -31,7 +31,8 @@ use crate::view::{Entry, Ino, Kind, Node, View};
 /// How long the kernel believes what lies in a snapshot: it never changes.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long it believes the top, `snapshots/` and `latest`; also how often a newer catalog is looked for.
+/// How long it believes the top, `snapshots/` and `latest`; also how often a newer catalog is
+/// looked for.
 const SHORT: Duration = Duration::from_secs(1);
 
 /// How long it believes that a name of a snapshot is not there.
@@ -114,7 +115,12 @@ impl Tree {
         let now = self.clock.now();
         let last = self.looked.load(Ordering::Relaxed);
         let due = now.saturating_sub(last) >= SHORT.as_millis() as u64;
-        if !due || self.looked.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        if !due
+            || self
+                .looked
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
+        {
             return;
         }
         if let Err(error) = self.view.refresh()
@@ -132,8 +138,14 @@ impl Tree {
         }
     }
 
-    /// Hands `.`, `..` and the children of `ino` from `offset` on to `add`, with their cookies, until it says "full".
-    fn list(&self, ino: INodeNo, offset: u64, mut add: impl FnMut(u64, &OsStr, &Node) -> bool) -> Result<()> {
+    /// Hands `.`, `..` and the children of `ino` from `offset` on to `add`, with their cookies,
+    /// until it says "full".
+    fn list(
+        &self,
+        ino: INodeNo,
+        offset: u64,
+        mut add: impl FnMut(u64, &OsStr, &Node) -> bool,
+    ) -> Result<()> {
         self.clock.touch();
         self.refresh(ino);
         if is_fixed(ino) && self.ends.ended(ino, offset) {
@@ -146,20 +158,19 @@ impl Tree {
             return Ok(());
         }
         let mut last = Some(offset.max(DOTS));
-        self.view.children(Ino(ino.0), offset.saturating_sub(DOTS), &mut |Entry { name, cookie, node }| match add(
-            cookie + DOTS,
-            OsStr::from_bytes(name),
-            &node,
-        ) {
-            true => {
-                last = None;
-                ControlFlow::Break(())
-            }
-            false => {
-                last = Some(cookie + DOTS);
-                ControlFlow::Continue(())
-            }
-        })?;
+        self.view.children(
+            Ino(ino.0),
+            offset.saturating_sub(DOTS),
+            &mut |Entry { name, cookie, node }| {
+                if add(cookie + DOTS, OsStr::from_bytes(name), &node) {
+                    last = None;
+                    ControlFlow::Break(())
+                } else {
+                    last = Some(cookie + DOTS);
+                    ControlFlow::Continue(())
+                }
+            },
+        )?;
         if let Some(last) = last {
             self.ends.note(ino, last);
         }
@@ -182,8 +193,8 @@ impl Tree {
     }
 }
 
-/// Where listings ended lately. The kernel asks each time whether there is more: this answers without a question to the
-/// catalog. One slot for each few inodes, each a folder and its end.
+/// Where listings ended lately. The kernel asks each time whether there is more: this answers
+/// without a question to the catalog. One slot for each few inodes, each a folder and its end.
 struct Ends([Mutex<(u64, u64)>; 64]);
 
 impl Ends {
@@ -207,7 +218,8 @@ impl Ends {
     }
 }
 
-/// What a listing says of `.` and `..`: the kernel takes the number and that it is a folder, nothing else.
+/// What a listing says of `.` and `..`: the kernel takes the number and that it is a folder,
+/// nothing else.
 fn dot(ino: Ino) -> Node {
     Node { ino, kind: Kind::Folder, size: 0, mtime_ns: 0, mode: 0o755, owner: None }
 }
@@ -232,11 +244,16 @@ fn file_type(kind: Kind) -> FileType {
 
 fn time(nanoseconds: i64) -> SystemTime {
     let distance = Duration::from_nanos(nanoseconds.unsigned_abs());
-    let time = if nanoseconds < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
+    let time = if nanoseconds < 0 {
+        UNIX_EPOCH.checked_sub(distance)
+    } else {
+        UNIX_EPOCH.checked_add(distance)
+    };
     time.unwrap_or(UNIX_EPOCH)
 }
 
-/// Replies with `value` as xattr calls want it: its size when nothing is asked for, ERANGE when it does not fit.
+/// Replies with `value` as xattr calls want it: its size when nothing is asked for, ERANGE when it
+/// does not fit.
 fn reply_xattr(reply: ReplyXattr, size: u32, value: &[u8]) {
     match (size as usize, u32::try_from(value.len())) {
         (0, Ok(len)) => reply.size(len),
@@ -250,8 +267,9 @@ impl Filesystem for Tree {
         let offered = config.capabilities();
         self.no_open = offered.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
         self.no_opendir = offered.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
-        // CACHE_SYMLINKS: each path through `latest` is a question otherwise. It is another symlink each time that it moves.
-        // AUTO_INVAL_DATA: listings of the top and of `snapshots/` are dropped when their mtime moves.
+        // CACHE_SYMLINKS: each path through `latest` is a question otherwise. It is another symlink
+        // each time that it moves. AUTO_INVAL_DATA: listings of the top and of `snapshots/` are
+        // dropped when their mtime moves.
         let wanted = InitFlags::FUSE_NO_OPEN_SUPPORT
             | InitFlags::FUSE_NO_OPENDIR_SUPPORT
             | InitFlags::FUSE_DO_READDIRPLUS
@@ -271,11 +289,21 @@ impl Filesystem for Tree {
         self.clock.touch();
         self.refresh(parent);
         match self.find(parent, name.as_bytes()) {
-            Ok(Some(node)) => {
-                reply.entry_with_ttls(&ttl(INodeNo(node.ino.0)), &ttl(parent), &self.attr(&node), Generation(0))
-            }
+            Ok(Some(node)) => reply.entry_with_ttls(
+                &ttl(INodeNo(node.ino.0)),
+                &ttl(parent),
+                &self.attr(&node),
+                Generation(0),
+            ),
             Ok(None) if is_fixed(parent) => {
-                let nothing = Node { ino: Ino(0), kind: Kind::File, size: 0, mtime_ns: 0, mode: 0, owner: None };
+                let nothing = Node {
+                    ino: Ino(0),
+                    kind: Kind::File,
+                    size: 0,
+                    mtime_ns: 0,
+                    mode: 0,
+                    owner: None,
+                };
                 reply.entry(&ABSENT, &self.attr(&nothing), Generation(0));
             }
             Ok(None) => reply.error(Errno::ENOENT),
@@ -284,7 +312,8 @@ impl Filesystem for Tree {
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        // What watches over mounts asks for the top and for `statfs` all day: nobody looks into the mount for that.
+        // What watches over mounts asks for the top and for `statfs` all day: nobody looks into the
+        // mount for that.
         if ino != INodeNo::ROOT {
             self.clock.touch();
         }
@@ -305,16 +334,18 @@ impl Filesystem for Tree {
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        match self.no_open {
-            true => reply.error(Errno::ENOSYS),
-            false => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+        if self.no_open {
+            reply.error(Errno::ENOSYS)
+        } else {
+            reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE)
         }
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        match self.no_opendir {
-            true => reply.error(Errno::ENOSYS),
-            false => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR),
+        if self.no_opendir {
+            reply.error(Errno::ENOSYS)
+        } else {
+            reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR)
         }
     }
 
@@ -345,16 +376,31 @@ impl Filesystem for Tree {
         }
     }
 
-    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let listed = self
-            .list(ino, offset, |cookie, name, node| reply.add(INodeNo(node.ino.0), cookie, file_type(node.kind), name));
+    fn readdir(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let listed = self.list(ino, offset, |cookie, name, node| {
+            reply.add(INodeNo(node.ino.0), cookie, file_type(node.kind), name)
+        });
         match listed {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(&error)),
         }
     }
 
-    fn readdirplus(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+    fn readdirplus(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
         let listed = self.list(ino, offset, |cookie, name, node| {
             reply.add(INodeNo(node.ino.0), cookie, name, &ttl(ino), &self.attr(node), Generation(0))
         });
@@ -366,7 +412,9 @@ impl Filesystem for Tree {
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
         match self.view.totals() {
-            Ok(totals) => reply.statfs(totals.bytes.div_ceil(512), 0, 0, totals.contents, 0, 512, 255, 512),
+            Ok(totals) => {
+                reply.statfs(totals.bytes.div_ceil(512), 0, 0, totals.contents, 0, 512, 255, 512)
+            }
             Err(error) => reply.error(errno(&error)),
         }
     }
@@ -387,12 +435,15 @@ impl Filesystem for Tree {
             return reply.error(Errno::ENOSYS);
         }
         match self.view.asset(Ino(ino.0)) {
-            Ok(asset) => reply_xattr(reply, size, &asset.as_ref().map(xattr::names).unwrap_or_default()),
+            Ok(asset) => {
+                reply_xattr(reply, size, &asset.as_ref().map(xattr::names).unwrap_or_default())
+            }
             Err(error) => reply.error(errno(&error)),
         }
     }
 
-    // Operations that never do anything here: the kernel asks once, does them itself, and asks no more.
+    // Operations that never do anything here: the kernel asks once, does them itself, and asks no
+    // more.
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
         reply.error(Errno::ENOSYS);
@@ -438,7 +489,8 @@ impl Filesystem for Tree {
         _: u32,
         reply: ReplyIoctl,
     ) {
-        let (preview::REQUEST, Some(Question { edge, offset })) = (command, Question::read(asked)) else {
+        let (preview::REQUEST, Some(Question { edge, offset })) = (command, Question::read(asked))
+        else {
             return reply.error(Errno::ENOTTY);
         };
         self.clock.touch();
@@ -492,7 +544,16 @@ impl Filesystem for Tree {
         reply.error(Errno::EROFS);
     }
 
-    fn rename(&self, _: &Request, _: INodeNo, _: &OsStr, _: INodeNo, _: &OsStr, _: RenameFlags, reply: ReplyEmpty) {
+    fn rename(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: &OsStr,
+        _: INodeNo,
+        _: &OsStr,
+        _: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
         reply.error(Errno::EROFS);
     }
 
@@ -500,7 +561,16 @@ impl Filesystem for Tree {
         reply.error(Errno::EROFS);
     }
 
-    fn create(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
+    fn create(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: &OsStr,
+        _: u32,
+        _: u32,
+        _: i32,
+        reply: ReplyCreate,
+    ) {
         reply.error(Errno::EROFS);
     }
 
@@ -519,7 +589,16 @@ impl Filesystem for Tree {
         reply.error(Errno::EROFS);
     }
 
-    fn setxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: &[u8], _: i32, _: u32, reply: ReplyEmpty) {
+    fn setxattr(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: &OsStr,
+        _: &[u8],
+        _: i32,
+        _: u32,
+        reply: ReplyEmpty,
+    ) {
         reply.error(Errno::EROFS);
     }
 
@@ -527,7 +606,16 @@ impl Filesystem for Tree {
         reply.error(Errno::EROFS);
     }
 
-    fn fallocate(&self, _: &Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _: i32, reply: ReplyEmpty) {
+    fn fallocate(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: u64,
+        _: i32,
+        reply: ReplyEmpty,
+    ) {
         reply.error(Errno::EROFS);
     }
 

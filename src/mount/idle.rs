@@ -1,7 +1,8 @@
 //! Unmounting by itself when nobody looked into the mount for a while.
 //!
-//! What counts is what the kernel asks; it answers much from its memory, so a quiet mount may still be in use. Whether somebody has
-//! a file open or works in a folder is known to the kernel alone (opens are not even told), and it refuses to unmount then.
+//! What counts is what the kernel asks; it answers much from its memory, so a quiet mount may still
+//! be in use. Whether somebody has a file open or works in a folder is known to the kernel alone
+//! (opens are not even told), and it refuses to unmount then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,7 +40,8 @@ impl Clock {
     }
 }
 
-/// Unmounts once nothing was asked for as long as `idle` and nobody uses the mount; ends when `ended` does.
+/// Unmounts once nothing was asked for as long as `idle` and nobody uses the mount; ends when
+/// `ended` does.
 pub(super) fn watch(clock: &Clock, idle: Duration, unmounter: &Unmounter, ended: &Receiver<()>) {
     let mut wait = idle;
     while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(wait) {

@@ -1,12 +1,13 @@
 //! The view as FUSE: a folder of the computer that shows a repository, read-only.
 //!
-//! A thin translation. [`fs`] asks the view and replies, [`point`] looks at the mount point before anything happens and
-//! says in our own words why it does not work, [`errno`] is the total map from errors. `SEMANTICS.md` says what every
-//! reader of the mount may rely on; `tests/kernel/mount.rs` and `tests/kernel/desktop.rs` hold it line by line. [`preview`] is a question beside
-//! those of a file system, [`idle`] the end of a mount that nobody needs.
+//! A thin translation. [`fs`] asks the view and replies, [`point`] looks at the mount point before
+//! anything happens and says in our own words why it does not work, [`errno`] is the total map from
+//! errors. `SEMANTICS.md` says what every reader of the mount may rely on; `tests/kernel/mount.rs`
+//! and `tests/kernel/desktop.rs` hold it line by line. [`preview`] is a question beside those of a
+//! file system, [`idle`] the end of a mount that nobody needs.
 //!
-//! Always holds: nothing here panics; every mount that was made is unmounted when its [`Mount`] goes away.
-//! Works as root and, through `fusermount3`, as anybody.
+//! Always holds: nothing here panics; every mount that was made is unmounted when its [`Mount`]
+//! goes away. Works as root and, through `fusermount3`, as anybody.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -62,7 +63,8 @@ impl Mount {
         let point = point::check(mountpoint, options.repository.as_deref())?;
         let clock = idle::Clock::start();
         let served = fs::Tree::new(view, options, clock.clone());
-        let session = Session::new(served, &point, &config(options)).map_err(|error| point::failed(&point, error))?;
+        let session = Session::new(served, &point, &config(options))
+            .map_err(|error| point::failed(&point, error))?;
         let served = std::thread::Builder::new()
             .name("mount".to_owned())
             .spawn(move || session.run())
@@ -76,8 +78,8 @@ impl Mount {
                 .spawn(move || idle::watch(&clock, idle, &unmounter, &ended))
                 .context(|| "starting a thread for the mount")?;
         }
-        // `Session::new` has greeted the kernel, and the thread will answer: nothing is left to wait for. A process that asks
-        // its own mount cannot even be killed while it waits.
+        // `Session::new` has greeted the kernel, and the thread will answer: nothing is left to
+        // wait for. A process that asks its own mount cannot even be killed while it waits.
         point::raise_read_ahead(&mount.unmounter.point);
         Ok(mount)
     }
@@ -136,7 +138,8 @@ impl Unmounter {
     }
 }
 
-/// `text` as the name of a mounted file system: without what the table of mounts cannot say plainly.
+/// `text` as the name of a mounted file system: without what the table of mounts cannot say
+/// plainly.
 pub fn source(text: &str) -> String {
     match text.replace([',', '\\', '\n', '\t', ' '], "_") {
         empty if empty.is_empty() => "shoebox:".to_owned(),

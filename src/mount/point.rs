@@ -1,4 +1,5 @@
-//! The mount point: looked at before mounting, explained when mounting fails, given back afterwards.
+//! The mount point: looked at before mounting, explained when mounting fails, given back
+//! afterwards.
 
 use std::fs;
 use std::io;
@@ -26,8 +27,11 @@ pub(super) fn check(point: &Path, repository: Option<&Path>) -> Result<PathBuf> 
     if let Some(repository) = repository.and_then(|path| path.canonicalize().ok())
         && real.starts_with(&repository)
     {
-        return Err(Error::invalid(format_args!("{} lies in the repository itself", point.display()))
-            .hint("mount somewhere else, such as ~/photos"));
+        return Err(Error::invalid(format_args!(
+            "{} lies in the repository itself",
+            point.display()
+        ))
+        .hint("mount somewhere else, such as ~/photos"));
     }
     has_fuse()?;
     Ok(real)
@@ -42,26 +46,26 @@ fn is_empty_folder(point: &Path) -> Result<()> {
             return Err(occupied(&point, "is left over there from a mount that ended badly", true));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(
-                Error::not_found(format_args!("mount point {name}")).hint(format_args!("`mkdir -p {name}` makes it"))
-            );
+            return Err(Error::not_found(format_args!("mount point {name}"))
+                .hint(format_args!("`mkdir -p {name}` makes it")));
         }
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            return Err(Error::invalid(format_args!("{name} is not a folder")).hint("give an empty folder to mount at"));
+            return Err(Error::invalid(format_args!("{name} is not a folder"))
+                .hint("give an empty folder to mount at"));
         }
         Err(error) => return Err(Error::io(format_args!("looking into {name}"), error)),
     };
     let occupied = entries && !is_mount(point)?;
-    match occupied {
-        true => {
-            Err(Error::new(Kind::Exists, format_args!("{name} is not empty")).hint("give an empty folder to mount at"))
-        }
-        false => Ok(()),
+    if occupied {
+        Err(Error::new(Kind::Exists, format_args!("{name} is not empty"))
+            .hint("give an empty folder to mount at"))
+    } else {
+        Ok(())
     }
 }
 
-/// Something is mounted at `point`, which is its real path. Only of what is ours it is said how to unmount it: anything else may be
-/// the disk that the backup is on.
+/// Something is mounted at `point`, which is its real path. Only of what is ours it is said how to
+/// unmount it: anything else may be the disk that the backup is on.
 fn occupied(point: &Path, how: &str, lazily: bool) -> Error {
     let line = mounted::at(point).ok().flatten();
     let source = line.as_ref().map_or("something", |line| &line.source);
@@ -73,12 +77,14 @@ fn occupied(point: &Path, how: &str, lazily: bool) -> Error {
     }
 }
 
-/// What is mounted at `point`, as the table of mounts calls it; `None` when nothing is. Asks nobody but the kernel.
+/// What is mounted at `point`, as the table of mounts calls it; `None` when nothing is. Asks nobody
+/// but the kernel.
 pub fn source(point: &Path) -> Result<Option<String>> {
     Ok(mounted::at(point)?.map(|line| line.source))
 }
 
-/// True when what is mounted at `point` can be listed: it is not left over from a process that died.
+/// True when what is mounted at `point` can be listed: it is not left over from a process that
+/// died.
 pub fn answers(point: &Path) -> bool {
     fs::read_dir(point).is_ok()
 }
@@ -96,37 +102,61 @@ fn is_mount(point: &Path) -> Result<bool> {
 
 fn has_fuse() -> Result<()> {
     if !Path::new("/dev/fuse").exists() {
-        return Err(Error::new(Kind::Unsupported, "this system has no FUSE: /dev/fuse is missing").hint(
-            "install the package fuse3 and run `modprobe fuse`; in a container add `--device /dev/fuse --cap-add SYS_ADMIN`",
+        return Err(Error::new(
+            Kind::Unsupported,
+            "this system has no FUSE: /dev/fuse is \
+            missing",
+        )
+        .hint(
+            "install the package fuse3 and run `modprobe fuse`; in a container add `--device \
+                /dev/fuse --cap-add SYS_ADMIN`",
         ));
     }
     if !geteuid().is_root() && !has_fusermount() {
-        return Err(Error::new(Kind::Unsupported, "mounting as a user needs the program fusermount3")
-            .hint("install the package fuse3 (Debian, Ubuntu, Fedora, Arch: fuse3)"));
+        return Err(Error::new(
+            Kind::Unsupported,
+            "mounting as a user needs the program fusermount3",
+        )
+        .hint("install the package fuse3 (Debian, Ubuntu, Fedora, Arch: fuse3)"));
     }
     Ok(())
 }
 
 fn has_fusermount() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/bin".into(), "/usr/bin".into(), "/sbin".into()]);
-    folders.flat_map(|folder| [folder.join("fusermount3"), folder.join("fusermount")]).any(|program| program.exists())
+    let folders =
+        std::env::split_paths(&path).chain(["/bin".into(), "/usr/bin".into(), "/sbin".into()]);
+    folders
+        .flat_map(|folder| [folder.join("fusermount3"), folder.join("fusermount")])
+        .any(|program| program.exists())
 }
 
 /// Why mounting at `point` failed.
 pub(super) fn failed(point: &Path, error: io::Error) -> Error {
     let said = error.to_string();
     if said.contains("user_allow_other") {
-        return Error::new(Kind::Permission, "only root may let other users into a mount")
-            .hint("put the line `user_allow_other` into /etc/fuse.conf, or mount without --allow-other");
+        return Error::new(Kind::Permission, "only root may let other users into a mount").hint(
+            "put the line `user_allow_other` into /etc/fuse.conf, or mount without --allow-other",
+        );
     }
-    let refused = matches!(error.kind(), io::ErrorKind::PermissionDenied) || said.contains("ermission denied");
+    let refused = matches!(error.kind(), io::ErrorKind::PermissionDenied)
+        || said.contains("ermission denied");
     let failed = format!("mounting at {}", point.display());
-    match refused {
-        true => Error::new(Kind::Permission, format_args!("{failed} is not permitted")).caused_by(error).hint(
-            "the mount point must be yours and /dev/fuse readable; in a container add `--cap-add SYS_ADMIN --device /dev/fuse`",
-        ),
-        false => Error::new(Kind::Io, format_args!("{failed} failed")).caused_by(error),
+    if refused {
+        Error::new(
+            Kind::Permission,
+            format_args!(
+                "{failed} is not \
+            permitted"
+            ),
+        )
+        .caused_by(error)
+        .hint(
+            "the mount point must be yours and /dev/fuse readable; in a container add `--cap-add \
+            SYS_ADMIN --device /dev/fuse`",
+        )
+    } else {
+        Error::new(Kind::Io, format_args!("{failed} failed")).caused_by(error)
     }
 }
 
@@ -147,10 +177,14 @@ fn fusermount(point: &Path, lazily: bool) -> Result<()> {
     command.arg("-u").args(lazily.then_some("-z")).arg("--").arg(point);
     let output = command.output().context(|| "running fusermount3")?;
     let said = String::from_utf8_lossy(&output.stderr);
-    match output.status.success() || said.contains("not found in /etc/mtab") || said.contains("not mounted") {
-        true => Ok(()),
-        false if said.contains("busy") => Err(busy(point)),
-        false => Err(Error::new(Kind::Program, format_args!("fusermount3: {}", said.trim()))),
+    let is_done = output.status.success()
+        || ["not found in /etc/mtab", "not mounted"].iter().any(|it| said.contains(it));
+    if is_done {
+        Ok(())
+    } else if said.contains("busy") {
+        Err(busy(point))
+    } else {
+        Err(Error::new(Kind::Program, format_args!("fusermount3: {}", said.trim())))
     }
 }
 
@@ -159,12 +193,15 @@ fn busy(point: &Path) -> Error {
         .hint("close the windows and programs that look into it, then unmount again")
 }
 
-/// Lets the kernel read further ahead than the 128 KiB that FUSE gets, where we may (as root). Worth a few hundred MB/s on
-/// videos, so failing is fine.
+/// Lets the kernel read further ahead than the 128 KiB that FUSE gets, where we may (as root).
+/// Worth a few hundred MB/s on videos, so failing is fine.
 pub(super) fn raise_read_ahead(point: &Path) {
     // What the kernel knows without asking the mount, which is our own.
-    let Ok(found) = statx(CWD, point, AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS) else { return };
-    let path = format!("/sys/class/bdi/{}:{}/read_ahead_kb", found.stx_dev_major, found.stx_dev_minor);
+    let Ok(found) = statx(CWD, point, AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS) else {
+        return;
+    };
+    let path =
+        format!("/sys/class/bdi/{}:{}/read_ahead_kb", found.stx_dev_major, found.stx_dev_minor);
     if let Err(error) = fs::write(&path, READ_AHEAD) {
         tracing::debug!(%path, %error, "read-ahead stays as it is");
     }

@@ -1,8 +1,9 @@
 //! The question for a small picture of a photo, asked of an open file of the mount: an ioctl.
 //!
-//! Why not a path: a file manager's thumbnailer runs in a sandbox that shows it the one file and nothing beside it
-//! (libgnome-desktop binds it to `/tmp`), and an open file leads to the mount all the same. Why not an extended attribute: those hold
-//! 64 KiB at most, and a mount that has any is asked for them by every `ls -l`.
+//! Why not a path: a file manager's thumbnailer runs in a sandbox that shows it the one file and
+//! nothing beside it (libgnome-desktop binds it to `/tmp`), and an open file leads to the mount all
+//! the same. Why not an extended attribute: those hold 64 KiB at most, and a mount that has any is
+//! asked for them by every `ls -l`.
 //!
 //! ```text
 //! OFFSET  SIZE  asked                       answered
@@ -11,7 +12,8 @@
 //! 16      …     -                           the bytes
 //! ```
 //!
-//! Numbers are the machine's own. No picture: ENODATA. On any other file system the question is unknown (ENOTTY).
+//! Numbers are the machine's own. No picture: ENODATA. On any other file system the question is
+//! unknown (ENOTTY).
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -28,7 +30,8 @@ pub(super) const ROOM: usize = SIZE - HEAD;
 /// `_IOWR(0xB5, 1, [u8; SIZE])`, as `asm-generic/ioctl.h` puts it together.
 pub(super) const REQUEST: u32 = (3 << 30) | ((SIZE as u32) << 16) | (0xB5 << 8) | 1;
 
-/// The most bytes of a picture: no preview is nearly as large, and another file system may answer anything.
+/// The most bytes of a picture: no preview is nearly as large, and another file system may answer
+/// anything.
 const LARGEST: u64 = 32 << 20;
 
 /// A question.
@@ -67,8 +70,9 @@ fn write_head(first: u64, second: u64) -> [u8; HEAD] {
     head
 }
 
-/// Immich's own picture of the photo `file`, best for `edge` pixels a side: a JPEG or WebP file. `None` when `file` is of no mount
-/// of ours, or no picture of it was backed up. Nothing of the photo itself is read.
+/// Immich's own picture of the photo `file`, best for `edge` pixels a side: a JPEG or WebP file.
+/// `None` when `file` is of no mount of ours, or no picture of it was backed up. Nothing of the
+/// photo itself is read.
 pub fn ask(file: &File, edge: u32) -> Result<Option<Vec<u8>>> {
     let mut picture = Vec::new();
     loop {
@@ -77,11 +81,21 @@ pub fn ask(file: &File, edge: u32) -> Result<Option<Vec<u8>>> {
         buffer.iter_mut().zip(question).for_each(|(to, from)| *to = from);
         match call(file, &mut buffer).raw_os_error() {
             None | Some(0) => {}
-            Some(libc::ENOTTY | libc::ENODATA | libc::ENOSYS | libc::EOPNOTSUPP | libc::EINVAL | libc::EISDIR) => {
+            Some(
+                libc::ENOTTY
+                | libc::ENODATA
+                | libc::ENOSYS
+                | libc::EOPNOTSUPP
+                | libc::EINVAL
+                | libc::EISDIR,
+            ) => {
                 return Ok(None);
             }
             Some(code) => {
-                return Err(Error::io("asking the mount for a preview", std::io::Error::from_raw_os_error(code)));
+                return Err(Error::io(
+                    "asking the mount for a preview",
+                    std::io::Error::from_raw_os_error(code),
+                ));
             }
         }
         let (size, len) = head(&buffer).unwrap_or_default();
@@ -98,9 +112,10 @@ pub fn ask(file: &File, edge: u32) -> Result<Option<Vec<u8>>> {
 
 /// Asks; error 0 when it was answered.
 fn call(file: &File, buffer: &mut [u8]) -> std::io::Error {
-    // SAFETY: the descriptor is open while `file` lives; the request says that SIZE bytes are read and written, and the buffer is
-    // as long.
-    let code = unsafe { libc::ioctl(file.as_raw_fd(), REQUEST as libc::Ioctl, buffer.as_mut_ptr()) };
+    // SAFETY: the descriptor is open while `file` lives; the request says that SIZE bytes are read
+    // and written, and the buffer is as long.
+    let code =
+        unsafe { libc::ioctl(file.as_raw_fd(), REQUEST as libc::Ioctl, buffer.as_mut_ptr()) };
     match code {
         0.. => std::io::Error::from_raw_os_error(0),
         _ => std::io::Error::last_os_error(),
@@ -114,10 +129,16 @@ mod tests {
     #[test]
     fn a_question_and_an_answer_are_read_as_they_were_written() {
         assert_eq!(Question::read(&write_head(256, 7)), Some(Question { edge: 256, offset: 7 }));
-        assert_eq!(Question::read(&write_head(u64::MAX, 7)).map(|question| question.edge), Some(u32::MAX));
+        assert_eq!(
+            Question::read(&write_head(u64::MAX, 7)).map(|question| question.edge),
+            Some(u32::MAX)
+        );
         assert_eq!(Question::read(&[0; 15]), None);
         let answer = answer(70_000, b"abc");
-        assert_eq!((answer.len(), head(&answer), answer.get(16..20)), (SIZE, Some((70_000, 3)), Some(&b"abc\0"[..])));
+        assert_eq!(
+            (answer.len(), head(&answer), answer.get(16..20)),
+            (SIZE, Some((70_000, 3)), Some(&b"abc\0"[..]))
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Extended attributes: what a file of `users/` says about its asset. Only where they were asked for.
+//! Extended attributes: what a file of `users/` says about its asset. Only where they were asked
+//! for.
 
 use crate::view::{Asset, OnDisk};
 

@@ -1,6 +1,7 @@
 //! Reading contents and chunks: verified, in segments, through bounded caches.
 //!
-//! Memory: at most 16 segments of 1 MiB and 6 chunks (4 MiB on average, 15 at most), and 64 open files. Several threads that want the same piece read it once.
+//! Memory: at most 16 segments of 1 MiB and 6 chunks (4 MiB on average, 15 at most), and 64 open
+//! files. Several threads that want the same piece read it once.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -59,13 +60,14 @@ impl Contents {
         }
     }
 
-    /// The same contents, for a catalog of another lineage: what is cached here goes by the ids of one alone.
+    /// The same contents, for a catalog of another lineage: what is cached here goes by the ids of
+    /// one alone.
     pub fn with_other_ids(&self) -> Contents {
         Contents::new(self.store.clone(), self.newest.clone())
     }
 
-    /// Segment `index` (of [`SEGMENT`] plain bytes, the last may be shorter) of content `id`, verified against its
-    /// hash. `Damaged` when the bytes are not what was written.
+    /// Segment `index` (of [`SEGMENT`] plain bytes, the last may be shorter) of content `id`,
+    /// verified against its hash. `Damaged` when the bytes are not what was written.
     pub fn segment(&self, catalog: &Connection, id: i64, index: u64) -> Result<Arc<Vec<u8>>> {
         once(&self.segments, (id, index), || {
             let place = self.place(catalog, id)?;
@@ -77,7 +79,8 @@ impl Contents {
         })
     }
 
-    /// The segment of a content whose archive was pruned since the reader's catalog: where the newest one says.
+    /// The segment of a content whose archive was pruned since the reader's catalog: where the
+    /// newest one says.
     fn moved_segment(&self, hash: Hash, index: u64, gone: Error) -> Result<Vec<u8>> {
         let newest = self.newest_catalog(&gone)?;
         let Some(id) = query::content_id(&newest, hash)? else { return Err(gone) };
@@ -93,9 +96,14 @@ impl Contents {
         opened.map_err(|_| Error::damaged(gone))
     }
 
-    /// The chunk of `stream` that holds the plain byte `offset`, and where that chunk begins in the stream.
-    /// `Invalid` past the end.
-    pub fn chunk_at(&self, catalog: &Connection, stream: &Stream, offset: u64) -> Result<(u64, Arc<Vec<u8>>)> {
+    /// The chunk of `stream` that holds the plain byte `offset`, and where that chunk begins in the
+    /// stream. `Invalid` past the end.
+    pub fn chunk_at(
+        &self,
+        catalog: &Connection,
+        stream: &Stream,
+        offset: u64,
+    ) -> Result<(u64, Arc<Vec<u8>>)> {
         let mut begin = 0;
         for chunk in &stream.chunks {
             // Saturating: a crafted record may say anything.
@@ -126,17 +134,23 @@ impl Contents {
         for key in &row.keys {
             prefix.extend_from_slice(&self.key_chunk(catalog, *key)?);
         }
-        archive::read_chunk(&*self.archive(&query::archive_name(catalog, row.archive)?)?, &row.place, &prefix)
+        archive::read_chunk(
+            &*self.archive(&query::archive_name(catalog, row.archive)?)?,
+            &row.place,
+            &prefix,
+        )
     }
 
     fn key_chunk(&self, catalog: &Connection, hash: Hash) -> Result<Arc<Vec<u8>>> {
-        match query::chunk(catalog, hash)?.keys.is_empty() {
-            true => self.chunk(catalog, hash),
-            false => Err(Error::damaged(format_args!("chunk {hash} is a patch and cannot be a key"))),
+        if query::chunk(catalog, hash)?.keys.is_empty() {
+            self.chunk(catalog, hash)
+        } else {
+            Err(Error::damaged(format_args!("chunk {hash} is a patch and cannot be a key")))
         }
     }
 
-    /// Says that `len` bytes from `offset` of the archive `id` will be wanted soon. Nothing depends on it.
+    /// Says that `len` bytes from `offset` of the archive `id` will be wanted soon. Nothing depends
+    /// on it.
     pub fn will_need(&self, catalog: &Connection, id: i64, offset: u64, len: u64) {
         if let Ok(object) = query::archive_name(catalog, id).and_then(|name| self.archive(&name)) {
             object.will_need(offset, len);
@@ -157,8 +171,9 @@ impl Contents {
         if let Some(object) = locked(&self.archives).get(name) {
             return Ok(object.clone());
         }
-        let object: Arc<dyn Object> =
-            Arc::from(self.store.open(&format!("archives/{name}")).map_err(|error| missing(name, error))?);
+        let object: Arc<dyn Object> = Arc::from(
+            self.store.open(&format!("archives/{name}")).map_err(|error| missing(name, error))?,
+        );
         locked(&self.archives).put(name.to_owned(), object.clone());
         Ok(object)
     }
@@ -179,9 +194,10 @@ fn read(object: &dyn Object, place: &ContentPlace, index: u64) -> Result<Vec<u8>
 /// Archive and place of the content `id`, its tree verified.
 fn checked_place(catalog: &Connection, id: i64) -> Result<(i64, ContentPlace)> {
     let (archive, place) = query::content_place(catalog, id)?;
-    match place.tree.is_empty() || archive::hasher::tree_matches(&place.tree, place.hash) {
-        true => Ok((archive, place)),
-        false => Err(Error::damaged(format_args!("the catalog's record of content {}", place.hash))),
+    if place.tree.is_empty() || archive::hasher::tree_matches(&place.tree, place.hash) {
+        Ok((archive, place))
+    } else {
+        Err(Error::damaged(format_args!("the catalog's record of content {}", place.hash)))
     }
 }
 
@@ -193,13 +209,16 @@ fn is_gone(error: &Error) -> bool {
 
 fn missing(name: &str, error: Error) -> Error {
     match error.kind() {
-        Kind::NotFound => Error::damaged(format_args!("the archive {name} is missing")).caused_by(error),
+        Kind::NotFound => {
+            Error::damaged(format_args!("the archive {name} is missing")).caused_by(error)
+        }
         _ => error,
     }
 }
 
 fn advise(object: &dyn Object, place: &ContentPlace, index: u64) {
-    // Someone who begins at the front will want the rest; someone who goes on will want what comes next.
+    // Someone who begins at the front will want the rest; someone who goes on will want what comes
+    // next.
     let begin = index * SEGMENT;
     let ahead = place.size.saturating_sub(begin).min(READ_AHEAD);
     if place.frames.is_none() && ahead > SEGMENT && index.is_multiple_of(4) {
@@ -235,7 +254,9 @@ fn once<K: std::hash::Hash + Eq + Clone>(
         Some(bytes) => Ok(bytes.clone()),
         None => {
             locked(cache).pop(&key);
-            Err(failure.unwrap_or_else(|| Error::damaged("a piece that another reader could not read either")))
+            Err(failure.unwrap_or_else(|| {
+                Error::damaged("a piece that another reader could not read either")
+            }))
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The writer's lock: one process at a time changes a repository; readers never ask.
 //!
-//! It is a `flock`, so a holder that died holds nothing. The file says who holds it, for the message to the next one. A
-//! symlink in its place is not followed: what it points to is not ours to write.
+//! It is a `flock`, so a holder that died holds nothing. The file says who holds it, for the
+//! message to the next one. A symlink in its place is not followed: what it points to is not ours
+//! to write.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -26,7 +27,8 @@ pub struct Lock {
 }
 
 impl Drop for Lock {
-    /// Closing is not enough: a program that is being started at this moment still has the file open, and would keep the lock.
+    /// Closing is not enough: a program that is being started at this moment still has the file
+    /// open, and would keep the lock.
     fn drop(&mut self) {
         let _ = flock(&self.file, FlockOperation::Unlock);
     }
@@ -42,7 +44,8 @@ struct Holder {
 }
 
 impl Lock {
-    /// Takes the lock at `path` for `doing`. `Locked` when another process has it, with who, what and since when.
+    /// Takes the lock at `path` for `doing`. `Locked` when another process has it, with who, what
+    /// and since when.
     pub fn take(path: &Path, doing: &str) -> Result<Lock> {
         let mut file = open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -59,7 +62,10 @@ impl Lock {
 
     /// True when somebody holds the lock at `path`. Makes nothing there.
     pub fn is_held(path: &Path) -> bool {
-        let Ok(file) = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+        let Ok(file) = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path)
         else {
             return false;
         };
@@ -78,7 +84,12 @@ impl Lock {
     }
 
     /// Takes the lock, and waits up to `patience` while another process has it.
-    pub fn wait(path: &Path, doing: &str, patience: Duration, monitor: &dyn Monitor) -> Result<Lock> {
+    pub fn wait(
+        path: &Path,
+        doing: &str,
+        patience: Duration,
+        monitor: &dyn Monitor,
+    ) -> Result<Lock> {
         let begun = Instant::now();
         let mut told = false;
         loop {
@@ -88,7 +99,10 @@ impl Lock {
                         tracing::warn!("{error}; waiting for it");
                     }
                     if monitor.stopped() {
-                        return Err(Error::new(Kind::Interrupted, "stopped while waiting for the repository"));
+                        return Err(Error::new(
+                            Kind::Interrupted,
+                            "stopped while waiting for the repository",
+                        ));
                     }
                     std::thread::sleep(PAUSE.min(patience.saturating_sub(begun.elapsed())));
                 }
@@ -116,10 +130,7 @@ fn open(path: &Path) -> Result<File> {
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Err(no_file(path)),
         opened => opened.context(|| locking(path))?,
     };
-    match file.metadata().context(|| locking(path))?.is_file() {
-        true => Ok(file),
-        false => Err(no_file(path)),
-    }
+    if file.metadata().context(|| locking(path))?.is_file() { Ok(file) } else { Err(no_file(path)) }
 }
 
 fn no_file(path: &Path) -> Error {
@@ -129,7 +140,12 @@ fn no_file(path: &Path) -> Error {
 
 /// Writes down who holds the lock.
 fn sign(file: &mut File, doing: &str) -> std::io::Result<()> {
-    let holder = Holder { host: host(), pid: std::process::id(), since: Timestamp::now(), doing: doing.to_owned() };
+    let holder = Holder {
+        host: host(),
+        pid: std::process::id(),
+        since: Timestamp::now(),
+        doing: doing.to_owned(),
+    };
     let text = serde_json::to_string(&holder)?;
     file.set_len(0)?;
     file.rewind()?;
@@ -141,12 +157,16 @@ fn held(file: &mut File) -> Error {
     let _ = file.read_to_string(&mut text);
     let who = match serde_json::from_str::<Holder>(&text) {
         Ok(Holder { host, pid, since, doing }) => {
-            format!("`{doing}` on {host} (process {pid}) since {}", since.strftime("%Y-%m-%d %H:%M:%S UTC"))
+            format!(
+                "`{doing}` on {host} (process {pid}) since {}",
+                since.strftime("%Y-%m-%d %H:%M:%S UTC")
+            )
         }
         Err(_) => "another process".to_owned(),
     };
     Error::new(Kind::Locked, format_args!("the repository is in use by {who}")).hint(
-        "wait until it is done, or let --retry-lock 2h wait for you; if that process is gone, its lock is gone too",
+        "wait until it is done, or let --retry-lock 2h wait for you; if that process is gone, its \
+            lock is gone too",
     )
 }
 
@@ -166,7 +186,11 @@ mod tests {
         let lock = Lock::take(&path, "backup").unwrap();
         let error = Lock::take(&path, "prune").unwrap_err();
         assert_eq!(error.kind(), Kind::Locked);
-        assert!(error.to_string().contains(&format!("`backup` on {} (process {})", host(), std::process::id())));
+        assert!(error.to_string().contains(&format!(
+            "`backup` on {} (process {})",
+            host(),
+            std::process::id()
+        )));
         drop(lock);
         Lock::take(&path, "prune").unwrap();
     }
@@ -195,7 +219,12 @@ mod tests {
         assert_eq!(Lock::take(&path, "backup").unwrap_err().kind(), Kind::Refused);
         assert!(!dir.path().join("nowhere").exists());
         std::fs::remove_file(&path).unwrap();
-        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        rustix::fs::mkfifoat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        )
+        .unwrap();
         assert_eq!(Lock::take(&path, "backup").unwrap_err().kind(), Kind::Refused);
     }
 
@@ -204,11 +233,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let lock = Lock::take(&path, "backup").unwrap();
-        let short = Lock::wait(&path, "prune", Duration::from_millis(300), &crate::base::monitor::Silent);
+        let short =
+            Lock::wait(&path, "prune", Duration::from_millis(300), &crate::base::monitor::Silent);
         assert_eq!(short.unwrap_err().kind(), Kind::Locked);
         std::thread::scope(|scope| {
-            let waiting =
-                scope.spawn(|| Lock::wait(&path, "prune", Duration::from_secs(60), &crate::base::monitor::Silent));
+            let waiting = scope.spawn(|| {
+                Lock::wait(&path, "prune", Duration::from_secs(60), &crate::base::monitor::Silent)
+            });
             drop(lock);
             waiting.join().unwrap().unwrap();
         });

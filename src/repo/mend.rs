@@ -1,13 +1,15 @@
 //! Mending: what a repair does to a repository, under the writer's lock.
 //!
-//! Always holds: nothing is changed in place and nothing is deleted. What takes the place of something is written and durable
-//! first; what is of no use any more goes to `damaged/`, where a person may look at it.
+//! Always holds: nothing is changed in place and nothing is deleted. What takes the place of
+//! something is written and durable first; what is of no use any more goes to `damaged/`, where a
+//! person may look at it.
 
 use super::lock::Lock;
 use super::record::SnapshotRecord;
 use super::repository::Repository;
 use super::session::{
-    add_archives, archive_names, catch_up, copies, drop_missing_archives, drop_orphans, encode, in_transaction, prepare,
+    add_archives, archive_names, catch_up, copies, drop_missing_archives, drop_orphans, encode,
+    in_transaction, prepare,
 };
 use super::writer::ContentSink;
 use crate::base::monitor::Silent;
@@ -24,7 +26,10 @@ pub struct Mending {
 impl Mending {
     /// Takes the lock.
     pub fn begin(repository: &Repository, monitor: &dyn Monitor) -> Result<Mending> {
-        Ok(Mending { repository: repository.clone(), _lock: prepare(repository, "repair", monitor)? })
+        Ok(Mending {
+            repository: repository.clone(),
+            _lock: prepare(repository, "repair", monitor)?,
+        })
     }
 
     /// Writes `shoebox.json` again.
@@ -52,7 +57,8 @@ impl Mending {
         copies(&self.repository)
     }
 
-    /// Brings up to date what the catalog says of archives, and nothing else: it knows snapshots whose lists are lost.
+    /// Brings up to date what the catalog says of archives, and nothing else: it knows snapshots
+    /// whose lists are lost.
     pub fn refresh_catalog(&self, monitor: &dyn Monitor) -> Result<()> {
         let generation = self.repository.catalog()?;
         let mut draft = Draft::copy_of(&generation, &self.repository.scratch("catalog")?)?;

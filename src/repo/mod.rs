@@ -1,9 +1,9 @@
-//! A repository: the folder with the archives, the snapshots and the catalog. Opens and locks it, writes snapshots
-//! into it, reads contents out of it, rebuilds its catalog.
+//! A repository: the folder with the archives, the snapshots and the catalog. Opens and locks it,
+//! writes snapshots into it, reads contents out of it, rebuilds its catalog.
 //!
-//! Always holds: a snapshot exists when its record exists, and a record is written only when all that it names is
-//! safe on disk. Readers never lock; there is one writer. May touch the store, archives and the catalog; knows
-//! nothing of Immich, of views or of terminals.
+//! Always holds: a snapshot exists when its record exists, and a record is written only when all
+//! that it names is safe on disk. Readers never lock; there is one writer. May touch the store,
+//! archives and the catalog; knows nothing of Immich, of views or of terminals.
 
 pub mod content;
 mod lock;
@@ -30,7 +30,9 @@ pub use mend::Mending;
 pub use notes::{Note, Notes};
 pub use past::Past;
 pub use reading::{Listed, Reading};
-pub use record::{ArchiveInfo, Completeness, FileCount, Imported, SnapshotRecord, Stream, StreamChunk, Streams};
+pub use record::{
+    ArchiveInfo, Completeness, FileCount, Imported, SnapshotRecord, Stream, StreamChunk, Streams,
+};
 pub use repository::{Repository, SKEW, free_space, is_to_come};
 pub use session::{Session, Staged, time_of};
 pub use shelf::Shelf;
@@ -42,6 +44,8 @@ pub const FORMAT_VERSION: u32 = 1;
 
 /// The record of the snapshot at `time` (seconds since 1970), as the catalog has it.
 pub fn record_of(catalog: &Connection, time: i64) -> Result<SnapshotRecord> {
-    let json = query::snapshot::record(catalog, time)?.ok_or_else(|| Error::not_found("that snapshot"))?;
-    serde_json::from_str(&json).map_err(|error| Error::damaged("a snapshot record in the catalog").caused_by(error))
+    let json =
+        query::snapshot::record(catalog, time)?.ok_or_else(|| Error::not_found("that snapshot"))?;
+    serde_json::from_str(&json)
+        .map_err(|error| Error::damaged("a snapshot record in the catalog").caused_by(error))
 }

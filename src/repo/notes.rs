@@ -1,11 +1,14 @@
-//! Notes: what is remembered besides snapshots. Which archives were read whole and when, which snapshots passed a
-//! check, how drills ended, which alarms a person acknowledged, which archives wait for their deletion.
+//! Notes: what is remembered besides snapshots. Which archives were read whole and when, which
+//! snapshots passed a check, how drills ended, which alarms a person acknowledged, which archives
+//! wait for their deletion.
 //!
-//! A note is a small JSON file in `notes/`, written once. No photo comes back from a note: whoever loses them has to
-//! check again, and no more. They are no part of the catalog, since that can be lost and made again.
+//! A note is a small JSON file in `notes/`, written once. No photo comes back from a note: whoever
+//! loses them has to check again, and no more. They are no part of the catalog, since that can be
+//! lost and made again.
 //!
-//! Always holds: adding one needs no lock, so that a check, which only reads, can be remembered. A check's note holds all
-//! that the notes it was made from held ([`Notes::after_check`]), and replaces these.
+//! Always holds: adding one needs no lock, so that a check, which only reads, can be remembered. A
+//! check's note holds all that the notes it was made from held ([`Notes::after_check`]), and
+//! replaces these.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -41,7 +44,8 @@ pub enum What {
     Check(Checked),
     /// A rehearsal of a restore.
     Drill(Drill),
-    /// A person says that the library is right as it is in a snapshot: its alarm, and those before it, count no more.
+    /// A person says that the library is right as it is in a snapshot: its alarm, and those before
+    /// it, count no more.
     Acknowledgement { snapshot: SnapshotId },
     /// Archives that nothing needs any more, deleted when the grace period is over.
     Retirement(Retirement),
@@ -52,12 +56,14 @@ pub enum What {
 /// What has been checked so far.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Checked {
-    /// Archives, by their names below `archives/`, of which every byte was read and found right, and when that began last.
+    /// Archives, by their names below `archives/`, of which every byte was read and found right,
+    /// and when that began last.
     pub verified: BTreeMap<String, Timestamp>,
-    /// Snapshots that passed, and when they did last: the record and its streams are whole, and every archive that holds something of
-    /// it was verified.
+    /// Snapshots that passed, and when they did last: the record and its streams are whole, and
+    /// every archive that holds something of it was verified.
     pub passed: BTreeMap<SnapshotId, Timestamp>,
-    /// Archives in which damage was found, until they are found right or nothing needs them any more.
+    /// Archives in which damage was found, until they are found right or nothing needs them any
+    /// more.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub flawed: BTreeSet<String>,
 }
@@ -69,7 +75,8 @@ pub struct Drill {
     /// Why it did not succeed; `None` when it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
-    /// The server that the dump was loaded into, such as `PostgreSQL 18.1`; `None` when none could be had.
+    /// The server that the dump was loaded into, such as `PostgreSQL 18.1`; `None` when none could
+    /// be had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
     /// Tables and rows that were compared.
@@ -209,8 +216,9 @@ impl Notes {
         newest
     }
 
-    /// The newest snapshot that a person acknowledged: its alarm, and those before it, count no more. One of a time to come would
-    /// silence all that is made until then, and does not count before.
+    /// The newest snapshot that a person acknowledged: its alarm, and those before it, count no
+    /// more. One of a time to come would silence all that is made until then, and does not count
+    /// before.
     pub fn acknowledged(&self) -> Option<SnapshotId> {
         let now = Timestamp::now();
         let acknowledged = self.list.iter().filter_map(|(_, note)| match &note.what {
@@ -231,7 +239,9 @@ impl Notes {
             What::Retirement(retirement) => Some((note.time, retirement)),
             _ => None,
         });
-        retired.flat_map(|(time, all)| all.archives.iter().map(move |name| (name.as_str(), time))).collect()
+        retired
+            .flat_map(|(time, all)| all.archives.iter().map(move |name| (name.as_str(), time)))
+            .collect()
     }
 
     /// Drills with when they were, oldest first.
@@ -249,7 +259,8 @@ impl Notes {
 
     /// When the last drill on `snapshot` was that succeeded, with a server.
     pub fn drilled(&self, snapshot: SnapshotId) -> Option<Timestamp> {
-        let of_it = self.drills().filter(|(_, drill)| drill.is_success() && drill.snapshot == snapshot);
+        let of_it =
+            self.drills().filter(|(_, drill)| drill.is_success() && drill.snapshot == snapshot);
         of_it.map(|(time, _)| time).last()
     }
 
@@ -276,8 +287,8 @@ impl Notes {
         newest.unwrap_or_default()
     }
 
-    /// What a check that found `found` has to write down: that, with all that was known and still counts (`counts` says so of
-    /// an archive's name and of a snapshot).
+    /// What a check that found `found` has to write down: that, with all that was known and still
+    /// counts (`counts` says so of an archive's name and of a snapshot).
     pub fn after_check(
         &self,
         found: Checked,
@@ -286,7 +297,11 @@ impl Notes {
         is_needless: &dyn Fn(&str) -> bool,
     ) -> Checked {
         let mut all = Checked {
-            verified: self.verified().into_iter().map(|(name, time)| (name.to_owned(), time)).collect(),
+            verified: self
+                .verified()
+                .into_iter()
+                .map(|(name, time)| (name.to_owned(), time))
+                .collect(),
             passed: self.passed(),
             flawed: self.flawed(),
         };
@@ -325,7 +340,9 @@ impl Repository {
                 Ok(note) => notes.list.push((listed.name, note)),
                 // Another process replaced it just now.
                 Err(error) if error.kind() == Kind::NotFound => {}
-                Err(error) => notes.problems.push(Problem { subject: listed.name, message: error.to_string() }),
+                Err(error) => notes
+                    .problems
+                    .push(Problem { subject: listed.name, message: error.to_string() }),
             }
         }
         // Names of one second do not sort as they came.
@@ -333,14 +350,16 @@ impl Repository {
         Ok(notes)
     }
 
-    /// The newest snapshot that has an alarm which nobody acknowledged, however old. A record that cannot be read is told
-    /// elsewhere.
+    /// The newest snapshot that has an alarm which nobody acknowledged, however old. A record that
+    /// cannot be read is told elsewhere.
     pub fn alarming(&self, notes: &Notes) -> Result<Option<SnapshotRecord>> {
         let acknowledged = notes.acknowledged();
         for id in self.present_ids()?.into_iter().rev().take_while(|id| Some(*id) > acknowledged) {
             match self.record(id) {
                 Ok(record) if notes.is_alarming(&record) => return Ok(Some(record)),
-                Err(error) if !matches!(error.kind(), Kind::Damaged | Kind::NotFound) => return Err(error),
+                Err(error) if !matches!(error.kind(), Kind::Damaged | Kind::NotFound) => {
+                    return Err(error);
+                }
                 _ => {}
             }
         }
@@ -357,11 +376,16 @@ impl Repository {
             What::Run(_) => "run",
         };
         let note = Note { time: Timestamp::now(), host: Repository::host(), what };
-        let json = serde_json::to_vec_pretty(&note).map_err(|error| unwritten().caused_by(error))?;
+        let json =
+            serde_json::to_vec_pretty(&note).map_err(|error| unwritten().caused_by(error))?;
         let begin = format!("notes/{}-{kind}", SnapshotId::at(note.time));
         let mut last = unwritten();
         for number in 1..NAMES {
-            let name = if number == 1 { format!("{begin}.json") } else { format!("{begin}-{number}.json") };
+            let name = if number == 1 {
+                format!("{begin}.json")
+            } else {
+                format!("{begin}-{number}.json")
+            };
             match store::write_all(&**self.store(), &name, &json) {
                 // Each writer that begins clears the drafts away that it finds, this note's too.
                 Err(error) if matches!(error.kind(), Kind::Exists | Kind::NotFound) => last = error,
@@ -400,8 +424,9 @@ mod tests {
     fn notes_of_one_second_stand_side_by_side_and_a_damaged_one_is_named() {
         let (_dir, repository) = repository();
         let snapshot: SnapshotId = "2026-11-22T030005Z".parse().unwrap();
-        let names: Vec<String> =
-            (0..3).map(|_| repository.add_note(What::Acknowledgement { snapshot }).unwrap()).collect();
+        let names: Vec<String> = (0..3)
+            .map(|_| repository.add_note(What::Acknowledgement { snapshot }).unwrap())
+            .collect();
         assert_eq!(repository.notes().unwrap().list.len(), 3);
         assert_eq!(repository.notes().unwrap().acknowledged(), Some(snapshot));
         std::fs::write(repository.root().join(&names[1]), "{").unwrap();
@@ -424,9 +449,16 @@ mod tests {
         repository.add_note(What::Check(checked(&[("a", 10), ("b", 10)]))).unwrap();
         repository.add_note(What::Check(checked(&[("a", 20), ("gone", 20)]))).unwrap();
         let notes = repository.notes().unwrap();
-        assert_eq!(notes.verified(), HashMap::from([("a", at(20)), ("b", at(10)), ("gone", at(20))]));
-        let all = notes.after_check(checked(&[("b", 30)]), &|name| name != "gone", &|_| true, &|_| false);
-        assert_eq!(all.verified, BTreeMap::from([("a".to_owned(), at(20)), ("b".to_owned(), at(30))]));
+        assert_eq!(
+            notes.verified(),
+            HashMap::from([("a", at(20)), ("b", at(10)), ("gone", at(20))])
+        );
+        let all =
+            notes.after_check(checked(&[("b", 30)]), &|name| name != "gone", &|_| true, &|_| false);
+        assert_eq!(
+            all.verified,
+            BTreeMap::from([("a".to_owned(), at(20)), ("b".to_owned(), at(30))])
+        );
         assert_eq!(all.passed, BTreeMap::from([(snapshot, at(30))]));
         assert_eq!(notes.names_of_checks().len(), 2);
     }

@@ -1,9 +1,10 @@
 //! Bringing in snapshots of the past, before those that there are.
 //!
-//! Always holds: as with a backup, the record comes last, when all that it names is safe on disk and was read back. A
-//! snapshot of the past shows as soon as the catalog has it, and that tells each snapshot by its difference to the one
-//! before: it is built anew at the end ([`Session::take_in`]). Whoever is cut short leaves records that the catalog
-//! lacks, and the next writer builds it anew.
+//! Always holds: as with a backup, the record comes last, when all that it names is safe on disk
+//! and was read back. A snapshot of the past shows as soon as the catalog has it, and that tells
+//! each snapshot by its difference to the one before: it is built anew at the end
+//! ([`Session::take_in`]). Whoever is cut short leaves records that the catalog lacks, and the next
+//! writer builds it anew.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -12,7 +13,9 @@ use std::path::PathBuf;
 use super::content::Contents;
 use super::record::{SnapshotRecord, Stream};
 use super::repository::record_name;
-use super::session::{Session, catch_up, copy_time, encode, in_transaction, index_of, new_draft, next_free};
+use super::session::{
+    Session, catch_up, copy_time, encode, in_transaction, index_of, new_draft, next_free,
+};
 use super::stream::StreamReader;
 use super::writer::{ContentSink, Written};
 use crate::base::stored::IndexLine;
@@ -49,8 +52,8 @@ impl Drop for Scratch {
 }
 
 impl Session {
-    /// Begins to bring in snapshots of the past. Refused where the catalog could not be built anew: it may be all that is left
-    /// of a snapshot whose lists are damaged.
+    /// Begins to bring in snapshots of the past. Refused where the catalog could not be built anew:
+    /// it may be all that is left of a snapshot whose lists are damaged.
     pub fn past(&self) -> Result<Past<'_>> {
         let db = self.generation.connect()?;
         let contents = self.repository.contents();
@@ -81,9 +84,12 @@ impl Session {
             let chunks = streams.files.chunks.iter().chain(&streams.library.chunks);
             for chunk in chunks.filter(|chunk| seen.insert(chunk.hash)) {
                 contents.chunk(db, chunk.hash).map_err(|error| match error.kind() {
-                    Kind::Damaged => Error::new(Kind::Refused, format_args!("the lists of snapshot {id} are damaged"))
-                        .caused_by(error)
-                        .hint("nothing was imported; `shoebox repair` says what can be mended"),
+                    Kind::Damaged => Error::new(
+                        Kind::Refused,
+                        format_args!("the lists of snapshot {id} are damaged"),
+                    )
+                    .caused_by(error)
+                    .hint("nothing was imported; `shoebox repair` says what can be mended"),
                     _ => error,
                 })?;
             }
@@ -114,9 +120,15 @@ impl Past<'_> {
         self.session.sink(self.time)
     }
 
-    /// Makes the snapshot `record`, of which all is in the archives `written` or was there before; its dump has the hash
-    /// `dump`. All its streams are read back first. Durable on return; the number is filled in.
-    pub fn commit(&mut self, record: SnapshotRecord, written: &Written, dump: Hash) -> Result<SnapshotRecord> {
+    /// Makes the snapshot `record`, of which all is in the archives `written` or was there before;
+    /// its dump has the hash `dump`. All its streams are read back first. Durable on return; the
+    /// number is filled in.
+    pub fn commit(
+        &mut self,
+        record: SnapshotRecord,
+        written: &Written,
+        dump: Hash,
+    ) -> Result<SnapshotRecord> {
         self.learn(written)?;
         let number = next_free(self.last, &self.taken)?;
         let record = SnapshotRecord { number, ..record };
@@ -150,7 +162,8 @@ impl Past<'_> {
 
     /// The hash of the stream's bytes, as they are in the archives.
     fn read_back(&self, stream: &Stream) -> Result<Hash> {
-        let mut reader = StreamReader::new(self.known.generation.connect()?, &self.contents, stream);
+        let mut reader =
+            StreamReader::new(self.known.generation.connect()?, &self.contents, stream);
         let (mut hasher, mut piece) = (blake3::Hasher::new(), vec![0; 1 << 20]);
         loop {
             match reader.read(&mut piece).context(|| "reading back what was written")? {

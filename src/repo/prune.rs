@@ -1,18 +1,23 @@
 //! Pruning: giving back the space of what no snapshot needs.
 //!
-//! A snapshot needs what its files show, and every content whose SHA-1 its dump names, whatever lies at that photo's path
-//! by now: what Immich vouches for does not age out because the disk was overwritten.
+//! A snapshot needs what its files show, and every content whose SHA-1 its dump names, whatever
+//! lies at that photo's path by now: what Immich vouches for does not age out because the disk was
+//! overwritten.
 //!
-//! An archive that holds nothing that is needed is retired. One that holds a lot that is not needed is written anew: what is
-//! needed is copied, verified, into new archives, these are read back whole, the next catalog is published, and only then is
-//! the old one retired. A retired archive lies where it was until its grace period is over; then it is deleted.
+//! An archive that holds nothing that is needed is retired. One that holds a lot that is not needed
+//! is written anew: what is needed is copied, verified, into new archives, these are read back
+//! whole, the next catalog is published, and only then is the old one retired. A retired archive
+//! lies where it was until its grace period is over; then it is deleted.
 //!
-//! Always holds: at every moment each remaining snapshot can be read from what is published. A prune that is cut short leaves at
-//! most copies, which the next one clears away. An archive of which something that is needed cannot be read is left alone.
+//! Always holds: at every moment each remaining snapshot can be read from what is published. A
+//! prune that is cut short leaves at most copies, which the next one clears away. An archive of
+//! which something that is needed cannot be read is left alone.
 //!
-//! What was written anew is not written anew again: only what gets smaller is, and small archives where many can become one.
+//! What was written anew is not written anew again: only what gets smaller is, and small archives
+//! where many can become one.
 //!
-//! Limits: the keys of patches are kept for as long as a patch that is needed names them, even where few do.
+//! Limits: the keys of patches are kept for as long as a patch that is needed names them, even
+//! where few do.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -60,7 +65,11 @@ pub struct Use {
 impl Use {
     /// Bytes that writing it anew gives back for certain: what was written so has none.
     fn gain(&self) -> u64 {
-        self.size.saturating_sub(self.needed).saturating_sub(self.overhead).saturating_sub(ENDS).max(self.dead)
+        self.size
+            .saturating_sub(self.needed)
+            .saturating_sub(self.overhead)
+            .saturating_sub(ENDS)
+            .max(self.dead)
     }
 }
 
@@ -70,7 +79,8 @@ const MEMBER: u64 = 2560;
 const MEMBER_PER_MIB: u64 = 48;
 /// The end of an archive, and what a gain should be worth.
 const ENDS: u64 = 8 << 10;
-/// An archive below that is small. So many small ones are merged, for each is a file to list and to open.
+/// An archive below that is small. So many small ones are merged, for each is a file to list and to
+/// open.
 const SMALL: u64 = 4 << 20;
 const MANY: usize = 32;
 
@@ -135,9 +145,12 @@ impl Needs {
             *overhead += MEMBER + (stored >> 20) * MEMBER_PER_MIB;
         };
         let mut dead: HashMap<i64, u64> = HashMap::new();
-        query::stored_contents(db, &mut |content, archive, stored| match self.contents.contains(&content) {
-            true => count(archive, stored),
-            false => *dead.entry(archive).or_default() += stored,
+        query::stored_contents(db, &mut |content, archive, stored| {
+            if self.contents.contains(&content) {
+                count(archive, stored)
+            } else {
+                *dead.entry(archive).or_default() += stored
+            }
         })?;
         for hash in &self.chunks {
             match query::chunk(db, *hash) {
@@ -155,7 +168,8 @@ impl Needs {
     }
 }
 
-/// How much of each archive the snapshots `kept` need: what is left of a repository when the others are forgotten.
+/// How much of each archive the snapshots `kept` need: what is left of a repository when the others
+/// are forgotten.
 pub fn uses(db: &Connection, kept: &[SnapshotId]) -> Result<Vec<Use>> {
     let mut times: Vec<i64> = kept.iter().map(|id| id.seconds()).collect();
     times.sort_unstable();
@@ -176,7 +190,8 @@ impl Session {
         for archive in needs.uses(db)? {
             let most = u128::from(archive.size) * u128::from(options.max_unused) / 100;
             // The next backup goes on from what an interrupted one left.
-            let young = unclaimed.contains(&archive.id) && !is_over(written_at(&archive.name), options);
+            let young =
+                unclaimed.contains(&archive.id) && !is_over(written_at(&archive.name), options);
             let place = match archive.needed {
                 _ if young => &mut plan.keep,
                 0 => &mut plan.retire,
@@ -220,7 +235,8 @@ impl Session {
             }
             drop(db);
             let names = written.archives.into_iter().map(|archive| archive.name).collect();
-            pruned.retired = self.retire(plan.retire.into_iter().chain(copied).collect(), &names, monitor)?;
+            pruned.retired =
+                self.retire(plan.retire.into_iter().chain(copied).collect(), &names, monitor)?;
         }
         pruned.deleted = self.delete_retired(options)?;
         Ok(pruned)
@@ -237,8 +253,14 @@ impl Session {
     ) -> Result<Vec<Use>> {
         let bytes = plan.rewrite.iter().map(|archive| archive.needed).sum();
         monitor.begin(Phase::Prune, None, Some(bytes));
-        let copy =
-            Copy { db, needs, sink, contents: &self.repository.contents(), store: &**self.repository.store(), monitor };
+        let copy = Copy {
+            db,
+            needs,
+            sink,
+            contents: &self.repository.contents(),
+            store: &**self.repository.store(),
+            monitor,
+        };
         let mut whole = Vec::new();
         for archive in &plan.rewrite {
             if copy.archive(archive)? {
@@ -274,7 +296,10 @@ impl Session {
         self.generation = draft.publish(&self.repository.catalog_path())?;
         let names: BTreeSet<String> = retired.iter().map(|(name, _)| name.clone()).collect();
         if !names.is_empty() {
-            self.repository.add_note(What::Retirement(Retirement { archives: names, by: "prune".to_owned() }))?;
+            self.repository.add_note(What::Retirement(Retirement {
+                archives: names,
+                by: "prune".to_owned(),
+            }))?;
         }
         Ok(retired)
     }
@@ -328,9 +353,8 @@ impl Copy<'_> {
         let mut whole = true;
         for line in &lines {
             if self.monitor.stopped() {
-                return Err(
-                    Error::new(Kind::Interrupted, "stopped; nothing was deleted").hint("run it again: it begins anew")
-                );
+                return Err(Error::new(Kind::Interrupted, "stopped; nothing was deleted")
+                    .hint("run it again: it begins anew"));
             }
             match self.line(archive, &*object, line) {
                 Ok(()) => {}
@@ -386,12 +410,14 @@ fn prefix(contents: &Contents, db: &Connection, keys: &[Hash]) -> Result<Vec<u8>
 /// Reads a new archive back whole. Key chunks are those that `db` knows: a copy is the same.
 fn verify(repository: &Repository, db: &Connection, name: &str) -> Result<()> {
     let open = || repository.store().open(&format!("archives/{name}"));
-    let (lines, object, contents) = (ArchiveReader::open(open()?)?.lines()?, open()?, repository.contents());
+    let (lines, object, contents) =
+        (ArchiveReader::open(open()?)?.lines()?, open()?, repository.contents());
     for line in &lines {
         match line {
             IndexLine::Content(line) => {
                 let place = ContentPlace::from(line);
-                (0..place.segments()).try_for_each(|index| read_segment(&*object, &place, index).map(drop))?;
+                (0..place.segments())
+                    .try_for_each(|index| read_segment(&*object, &place, index).map(drop))?;
             }
             IndexLine::Chunk(line) => {
                 read_chunk(&*object, &ChunkPlace::from(line), &prefix(&contents, db, &line.keys)?)?;
@@ -413,11 +439,14 @@ fn written_at(name: &str) -> Option<Timestamp> {
 
 fn is_over(since: Option<Timestamp>, options: &Options) -> bool {
     // What was retired in this very run is later than its beginning.
-    options.grace.is_zero() || since.is_some_and(|since| options.now.duration_since(since) >= options.grace)
+    options.grace.is_zero()
+        || since.is_some_and(|since| options.now.duration_since(since) >= options.grace)
 }
 
 /// Bytes of every archive that is there, by name.
 fn sizes(repository: &Repository) -> Result<BTreeMap<String, u64>> {
     let listed = repository.store().list("archives")?.into_iter();
-    Ok(listed.filter_map(|listed| Some((listed.name.strip_prefix("archives/")?.to_owned(), listed.size))).collect())
+    Ok(listed
+        .filter_map(|listed| Some((listed.name.strip_prefix("archives/")?.to_owned(), listed.size)))
+        .collect())
 }

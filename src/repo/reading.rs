@@ -1,8 +1,10 @@
-//! Readings: library lists that were made again, out of dumps that an older reader did not understand whole.
+//! Readings: library lists that were made again, out of dumps that an older reader did not
+//! understand whole.
 //!
-//! A record is never changed. A reading lies beside it as `readings/ID.json`, and where it is by a higher reader than the record's
-//! list, its list counts in place of that one. What the record itself says stays with it ([`SnapshotRecord::as_written`]), and its
-//! chunks stay needed. Nothing hangs on a reading: one that is lost is made again.
+//! A record is never changed. A reading lies beside it as `readings/ID.json`, and where it is by a
+//! higher reader than the record's list, its list counts in place of that one. What the record
+//! itself says stays with it ([`SnapshotRecord::as_written`]), and its chunks stay needed. Nothing
+//! hangs on a reading: one that is lost is made again.
 
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +48,8 @@ impl SnapshotRecord {
         self
     }
 
-    /// The chunks of all that it needs: those of its streams, and of the list that a reading took the place of.
+    /// The chunks of all that it needs: those of its streams, and of the list that a reading took
+    /// the place of.
     pub fn chunks(&self) -> impl Iterator<Item = &StreamChunk> {
         self.streams.chunks().chain(self.written.iter().flat_map(|written| &written.library.chunks))
     }
@@ -75,7 +78,9 @@ impl Repository {
     pub(super) fn with_reading(&self, record: SnapshotRecord) -> Result<SnapshotRecord> {
         let json = match store::read_all(&**self.store(), &name(record.id), LIMIT) {
             Ok(json) => json,
-            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Damaged) => return Ok(record),
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Damaged) => {
+                return Ok(record);
+            }
             Err(error) => return Err(error),
         };
         match serde_json::from_slice::<Reading>(&json) {
@@ -99,7 +104,8 @@ impl Repository {
 
     /// The snapshots that have a reading, each with a number that is another when the reading is.
     pub(super) fn readings(&self) -> Result<Vec<(SnapshotId, u32)>> {
-        let ids = self.store().list("readings")?.into_iter().filter_map(|listed| id_of(&listed.name));
+        let ids =
+            self.store().list("readings")?.into_iter().filter_map(|listed| id_of(&listed.name));
         let read = |id: SnapshotId| match self.record(id) {
             Ok(record) => Ok(record.written.is_some().then_some((id, record.dump.reader))),
             Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Damaged) => Ok(None),

@@ -14,7 +14,8 @@ pub struct SnapshotRecord {
     /// Version of the repository format that wrote it.
     pub format: u32,
     pub id: SnapshotId,
-    /// Counts up by one with each snapshot that is made, which need not be the newest; never used twice.
+    /// Counts up by one with each snapshot that is made, which need not be the newest; never used
+    /// twice.
     pub number: u16,
     /// Id of the repository.
     pub repository: String,
@@ -31,22 +32,26 @@ pub struct SnapshotRecord {
     pub census: Census,
     pub files: FileCount,
     pub completeness: Completeness,
-    /// The folders of external libraries that were given, as the file list shows them: also those that were not there.
+    /// The folders of external libraries that were given, as the file list shows them: also those
+    /// that were not there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub external: Vec<FilePath>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// When the files were looked at for the last time: what changed later by its ctime is read again. Absent: not known.
+    /// When the files were looked at for the last time: what changed later by its ctime is read
+    /// again. Absent: not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub walked: Option<Timestamp>,
-    /// How the library shrank since the snapshot before, where that is more than usual: nothing is forgotten until a person
-    /// acknowledges it.
+    /// How the library shrank since the snapshot before, where that is more than usual: nothing is
+    /// forgotten until a person acknowledges it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alarm: Vec<String>,
-    /// It was made later, from a dump of the past: its files are those of the dump's assets that the repository had then.
+    /// It was made later, from a dump of the past: its files are those of the dump's assets that
+    /// the repository had then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<Imported>,
-    /// Its dump was read again ([`super::reading`]): what the record itself says. In no record on disk, but in the catalog's copies.
+    /// Its dump was read again ([`super::reading`]): what the record itself says. In no record on
+    /// disk, but in the catalog's copies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<Box<Listed>>,
 }
@@ -164,7 +169,8 @@ impl SnapshotRecord {
         self.imported.is_some()
     }
 
-    /// The time of the state that a recovery gives: that of its dump, which may be older than the files.
+    /// The time of the state that a recovery gives: that of its dump, which may be older than the
+    /// files.
     pub fn as_of(&self) -> Timestamp {
         let taken = self.id.time();
         self.dump.made.map_or(taken, |made| made.min(taken))

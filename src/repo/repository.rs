@@ -54,15 +54,18 @@ const RECORD_LIMIT: u64 = 64 << 20;
 
 /// Bytes that are free on the disk of `folder` for whoever asks.
 pub fn free_space(folder: &Path) -> Result<u64> {
-    let disk = rustix::fs::statvfs(folder).context(|| format!("asking for the space of {}", folder.display()))?;
+    let disk = rustix::fs::statvfs(folder)
+        .context(|| format!("asking for the space of {}", folder.display()))?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 impl Repository {
-    /// Makes a repository in the folder `root`, which must be empty or not there. What fails leaves it so.
+    /// Makes a repository in the folder `root`, which must be empty or not there. What fails leaves
+    /// it so.
     pub fn create(root: &Path) -> Result<Repository> {
         refuse_content(root)?;
-        let missing: Vec<&Path> = root.ancestors().take_while(|folder| fs::symlink_metadata(folder).is_err()).collect();
+        let missing: Vec<&Path> =
+            root.ancestors().take_while(|folder| fs::symlink_metadata(folder).is_err()).collect();
         Repository::begin(root).inspect_err(|_| take_back(root, &missing))
     }
 
@@ -82,22 +85,28 @@ impl Repository {
             shoebox: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let json = encode(&description)?;
-        let repository = Repository { root, description, store: Arc::new(folder), patience: Duration::ZERO };
-        // The description comes last: without it the folder is no repository, and `init` can be run again.
+        let repository =
+            Repository { root, description, store: Arc::new(folder), patience: Duration::ZERO };
+        // The description comes last: without it the folder is no repository, and `init` can be run
+        // again.
         drop(Session::begin(&repository, "init", &Silent)?);
         store::write_all(&*repository.store, DESCRIPTION, &json)?;
         Ok(repository)
     }
 
-    /// The repository in the folder `root`. `NotFound` when there is none, `Unsupported` when a newer shoebox made it.
+    /// The repository in the folder `root`. `NotFound` when there is none, `Unsupported` when a
+    /// newer shoebox made it.
     pub fn open(root: &Path) -> Result<Repository> {
         let root = fs::canonicalize(root).map_err(|error| not_here(root).caused_by(error))?;
         let folder = Folder::new(&root);
-        let json = store::read_all(&folder, DESCRIPTION, 1 << 20).map_err(|error| match error.kind() {
-            Kind::NotFound => not_here(&root),
-            Kind::Permission => error.hint("repositories are private; run this as the user that owns it"),
-            _ => error,
-        })?;
+        let json =
+            store::read_all(&folder, DESCRIPTION, 1 << 20).map_err(|error| match error.kind() {
+                Kind::NotFound => not_here(&root),
+                Kind::Permission => {
+                    error.hint("repositories are private; run this as the user that owns it")
+                }
+                _ => error,
+            })?;
         let description = describe(&json, &root)?;
         Ok(Repository { root, description, store: Arc::new(folder), patience: Duration::ZERO })
     }
@@ -112,8 +121,8 @@ impl Repository {
         self.patience
     }
 
-    /// The repository in the folder `root` even if its description is lost or is another's: records and catalog say which it
-    /// is. With it, what is wrong with the description.
+    /// The repository in the folder `root` even if its description is lost or is another's: records
+    /// and catalog say which it is. With it, what is wrong with the description.
     pub fn recognize(root: &Path) -> Result<(Repository, Option<Error>)> {
         let (mut repository, wrong) = match Repository::open(root) {
             Ok(repository) => (repository, None),
@@ -134,8 +143,9 @@ impl Repository {
             (Some(said), None) if said.id == repository.id() => Ok((repository, None)),
             (None, None) => Ok((repository, None)),
             (Some(said), wrong) => {
-                let wrong =
-                    wrong.unwrap_or_else(|| Error::damaged(format_args!("{DESCRIPTION} is of another repository")));
+                let wrong = wrong.unwrap_or_else(|| {
+                    Error::damaged(format_args!("{DESCRIPTION} is of another repository"))
+                });
                 repository.description = said;
                 Ok((repository, Some(wrong)))
             }
@@ -143,10 +153,12 @@ impl Repository {
         }
     }
 
-    /// What all records that can be read say of the repository; where there are none, what the catalog says, if it is asked.
+    /// What all records that can be read say of the repository; where there are none, what the
+    /// catalog says, if it is asked.
     fn said_to_be(&self, asks_catalog: bool) -> Option<Description> {
         let records = self.snapshot_ids().ok()?.into_iter().filter_map(|id| self.record(id).ok());
-        let said: Vec<_> = records.map(|record| (record.repository, record.id.time(), record.shoebox)).collect();
+        let said: Vec<_> =
+            records.map(|record| (record.repository, record.id.time(), record.shoebox)).collect();
         let known = || -> Result<String> {
             let sql = "SELECT value FROM meta WHERE key = 'repository'";
             Ok(self.catalog()?.connect()?.query_row(sql, (), |row| row.get(0))?)
@@ -173,8 +185,8 @@ impl Repository {
         store::write_all(&*self.store, README_NAME, README)
     }
 
-    /// Moves the file `name`, which is of no use any more, to `damaged/`: durable on return. Nothing happens when it is not
-    /// there.
+    /// Moves the file `name`, which is of no use any more, to `damaged/`: durable on return.
+    /// Nothing happens when it is not there.
     pub(super) fn set_aside(&self, name: &str) -> Result<()> {
         let (from, to) = (self.root.join(name), self.aside(name)?);
         let moving = || format!("moving {} to {}", from.display(), to.display());
@@ -192,13 +204,15 @@ impl Repository {
     fn aside(&self, name: &str) -> Result<PathBuf> {
         Folder::new(&self.root).create_folder(DAMAGED)?;
         let name = format!("{}-{}", SnapshotId::at(Timestamp::now()), name.replace('/', "-"));
-        let mut names = std::iter::once(name.clone()).chain((2..).map(|number| format!("{name}-{number}")));
+        let mut names =
+            std::iter::once(name.clone()).chain((2..).map(|number| format!("{name}-{number}")));
         let free = names.find(|name| !self.root.join(DAMAGED).join(name).exists());
         Ok(self.root.join(DAMAGED).join(free.unwrap_or(name)))
     }
 
-    /// Puts `json` in the place of the record of snapshot `id`; a damaged one that is there is kept in `damaged/`. At no time
-    /// is there none where one was: whoever looks meanwhile must not take it for forgotten.
+    /// Puts `json` in the place of the record of snapshot `id`; a damaged one that is there is kept
+    /// in `damaged/`. At no time is there none where one was: whoever looks meanwhile must not take
+    /// it for forgotten.
     pub(super) fn put_record(&self, id: SnapshotId, json: &[u8]) -> Result<()> {
         let target = self.root.join(record_name(id));
         let scratch = self.root.join("tmp").join(format!("draft-{}", Uuid::new_v4().simple()));
@@ -271,11 +285,14 @@ impl Repository {
         Ok(self.store.work_folder()?.join(format!("{what}-{}", Uuid::new_v4().simple())))
     }
 
-    /// The newest generation of the catalog. An error says how to get a missing or damaged one back.
+    /// The newest generation of the catalog. An error says how to get a missing or damaged one
+    /// back.
     pub fn catalog(&self) -> Result<Generation> {
         Generation::open(&self.catalog_path()).map_err(|error| match error.kind() {
             Kind::NotFound => Error::new(Kind::NotFound, "the repository's catalog is missing")
-                .hint("`shoebox repair catalog` builds a new one from the archives; no photo is lost"),
+                .hint(
+                    "`shoebox repair catalog` builds a new one from the archives; no photo is lost",
+                ),
             _ => error,
         })
     }
@@ -290,21 +307,25 @@ impl Repository {
         let names = self.store.list("snapshots")?;
         let mut ids: Vec<SnapshotId> = names
             .iter()
-            .filter_map(|listed| listed.name.strip_prefix("snapshots/")?.strip_suffix(".json")?.parse().ok())
+            .filter_map(|listed| {
+                listed.name.strip_prefix("snapshots/")?.strip_suffix(".json")?.parse().ok()
+            })
             .collect();
         ids.sort();
         Ok(ids)
     }
 
-    /// Those of [`Repository::snapshot_ids`] that count: what a clock that was wrong dated to a time to come is kept aside until
-    /// that time, or until it is forgotten by name. Nothing waits for it meanwhile.
+    /// Those of [`Repository::snapshot_ids`] that count: what a clock that was wrong dated to a
+    /// time to come is kept aside until that time, or until it is forgotten by name. Nothing waits
+    /// for it meanwhile.
     pub fn present_ids(&self) -> Result<Vec<SnapshotId>> {
         let now = Timestamp::now();
         Ok(self.snapshot_ids()?.into_iter().filter(|id| !is_to_come(*id, now)).collect())
     }
 
-    /// The others, oldest first. Nobody can tell which clock was wrong: the one that they were made under, or that of now. So they
-    /// stop no backup, and while there are any, nothing is forgotten by rules and nothing is pruned.
+    /// The others, oldest first. Nobody can tell which clock was wrong: the one that they were made
+    /// under, or that of now. So they stop no backup, and while there are any, nothing is forgotten
+    /// by rules and nothing is pruned.
     pub fn ids_to_come(&self) -> Result<Vec<SnapshotId>> {
         let now = Timestamp::now();
         Ok(self.snapshot_ids()?.into_iter().filter(|id| is_to_come(*id, now)).collect())
@@ -314,12 +335,14 @@ impl Repository {
     pub fn record(&self, id: SnapshotId) -> Result<SnapshotRecord> {
         let name = record_name(id);
         let json = store::read_all(&*self.store, &name, RECORD_LIMIT)?;
-        let record: SnapshotRecord =
-            serde_json::from_slice(&json).map_err(|error| newer_or_damaged(&json, &name).caused_by(error))?;
+        let record: SnapshotRecord = serde_json::from_slice(&json)
+            .map_err(|error| newer_or_damaged(&json, &name).caused_by(error))?;
         match (record.format > FORMAT_VERSION, record.id == id) {
             (true, _) => Err(newer(record.format)),
             (false, true) => self.with_reading(record.as_written()),
-            (false, false) => Err(Error::damaged(format_args!("{name} is the record of {}", record.id))),
+            (false, false) => {
+                Err(Error::damaged(format_args!("{name} is the record of {}", record.id)))
+            }
         }
     }
 
@@ -335,7 +358,8 @@ pub fn is_to_come(id: SnapshotId, now: Timestamp) -> bool {
 }
 
 fn encode(description: &Description) -> Result<Vec<u8>> {
-    serde_json::to_vec_pretty(description).map_err(|e| Error::new(Kind::Io, "describing the repository").caused_by(e))
+    serde_json::to_vec_pretty(description)
+        .map_err(|e| Error::new(Kind::Io, "describing the repository").caused_by(e))
 }
 
 /// Where the record of snapshot `id` is.
@@ -364,9 +388,10 @@ fn describe(json: &[u8], root: &Path) -> Result<Description> {
             error
         }
     })?;
-    match description.format > FORMAT_VERSION {
-        true => Err(newer(description.format)),
-        false => Ok(description),
+    if description.format > FORMAT_VERSION {
+        Err(newer(description.format))
+    } else {
+        Ok(description)
     }
 }
 
@@ -379,38 +404,57 @@ fn newer(format: u32) -> Error {
 }
 
 fn not_here(root: &Path) -> Error {
-    let error = Error::new(Kind::NotFound, format_args!("there is no repository in {}", root.display()));
+    let error =
+        Error::new(Kind::NotFound, format_args!("there is no repository in {}", root.display()));
     if root.join("snapshots").is_dir() && root.join("archives").is_dir() {
-        let is_empty = |name: &str| fs::read_dir(root.join(name)).is_ok_and(|mut entries| entries.next().is_none());
+        let is_empty = |name: &str| {
+            fs::read_dir(root.join(name)).is_ok_and(|mut entries| entries.next().is_none())
+        };
         if is_empty("snapshots") && is_empty("archives") {
             return error.hint("an `init` was cut short there: run `shoebox init` again");
         }
-        return error.hint("its shoebox.json is missing; `shoebox repair` writes it again: no photo is lost");
+        return error.hint(
+            "its shoebox.json is missing; `shoebox repair` writes it again: no photo is lost",
+        );
     }
-    error.hint("is the disk mounted? `shoebox init` makes a new repository; -r or SHOEBOX_REPOSITORY says where it is")
+    error.hint(
+        "is the disk mounted? `shoebox init` makes a new repository; -r or \
+        SHOEBOX_REPOSITORY says where it is",
+    )
 }
 
 fn refuse_content(root: &Path) -> Result<()> {
     if root.join(DESCRIPTION).exists() {
-        return Err(Error::new(Kind::Exists, format_args!("{} is a repository already", root.display()))
-            .hint("run `shoebox backup`; an existing repository needs no init"));
+        return Err(Error::new(
+            Kind::Exists,
+            format_args!("{} is a repository already", root.display()),
+        )
+        .hint("run `shoebox backup`; an existing repository needs no init"));
     }
     match fs::read_dir(root) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(Error::io(format_args!("opening {}", root.display()), error)),
-        Ok(entries) => match entries.flatten().any(|entry| !is_left_over(&entry)) {
-            true => Err(Error::new(Kind::Exists, format_args!("{} is not empty", root.display()))
-                .hint("give init a new folder of its own, such as a folder `photos` on the backup disk")),
-            false => clear(root),
-        },
+        Ok(entries) => {
+            if entries.flatten().any(|entry| !is_left_over(&entry)) {
+                Err(Error::new(Kind::Exists, format_args!("{} is not empty", root.display())).hint(
+                    "give init a new folder of its own, such as a folder `photos` on the \
+                        backup disk",
+                ))
+            } else {
+                clear(root)
+            }
+        }
     }
 }
 
-/// True for what an `init` that was cut short leaves, and for a file system's own folder. Nothing else is ever removed.
+/// True for what an `init` that was cut short leaves, and for a file system's own folder. Nothing
+/// else is ever removed.
 fn is_left_over(entry: &fs::DirEntry) -> bool {
     let path = entry.path();
-    let inside =
-        || fs::read_dir(&path).map(|entries| entries.flatten().map(|entry| entry.file_name()).collect::<Vec<_>>());
+    let inside = || {
+        fs::read_dir(&path)
+            .map(|entries| entries.flatten().map(|entry| entry.file_name()).collect::<Vec<_>>())
+    };
     match entry.file_name().to_str() {
         Some("lost+found") => true,
         Some("archives" | "snapshots" | "notes") => inside().is_ok_and(|names| names.is_empty()),
@@ -440,16 +484,15 @@ fn clear(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Takes away what an `init` that failed has made below `root`, and the folders that were `missing` before.
+/// Takes away what an `init` that failed has made below `root`, and the folders that were `missing`
+/// before.
 fn take_back(root: &Path, missing: &[&Path]) {
     // Whatever cannot be taken away stays, for the next try.
     for entry in fs::read_dir(root).into_iter().flatten().flatten().filter(is_left_over) {
         let path = entry.path();
-        let _ = match entry.file_name() == "lost+found" {
-            true => Ok(()),
-            false if path.is_dir() => fs::remove_dir_all(path),
-            false => fs::remove_file(path),
-        };
+        if entry.file_name() != "lost+found" {
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
     }
     for folder in missing {
         let _ = fs::remove_dir(folder);

@@ -1,7 +1,8 @@
 //! A writer at work: holds the lock, brings the catalog up to date, publishes the next generation.
 //!
-//! Bringing up to date and rebuilding are the same walk: archives that the catalog does not know, then snapshots
-//! that it does not know, oldest first. A crash between any two steps of a backup is mended by the next session.
+//! Bringing up to date and rebuilding are the same walk: archives that the catalog does not know,
+//! then snapshots that it does not know, oldest first. A crash between any two steps of a backup is
+//! mended by the next session.
 
 use std::collections::HashSet;
 use std::fs;
@@ -34,11 +35,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// Takes the lock for `doing` and brings the catalog up to date; a missing or damaged one is rebuilt.
+    /// Takes the lock for `doing` and brings the catalog up to date; a missing or damaged one is
+    /// rebuilt.
     pub fn begin(repository: &Repository, doing: &str, monitor: &dyn Monitor) -> Result<Session> {
         let lock = prepare(repository, doing, monitor)?;
         let generation = up_to_date(repository, monitor).or_else(|error| match error.kind() {
-            Kind::NotFound | Kind::Damaged | Kind::Unsupported => catch_up(repository, None, monitor),
+            Kind::NotFound | Kind::Damaged | Kind::Unsupported => {
+                catch_up(repository, None, monitor)
+            }
             _ => Err(error),
         })?;
         Ok(Session { repository: repository.clone(), generation, _lock: lock })
@@ -56,8 +60,8 @@ impl Session {
         &self.generation
     }
 
-    /// Forgets the snapshots `ids`: their records are deleted, durably, and the next generation of the catalog has them no
-    /// more. What only they needed stays until a prune.
+    /// Forgets the snapshots `ids`: their records are deleted, durably, and the next generation of
+    /// the catalog has them no more. What only they needed stays until a prune.
     pub fn forget(&mut self, ids: &[SnapshotId], monitor: &dyn Monitor) -> Result<()> {
         for id in ids {
             self.repository.store().delete(&record_name(*id))?;
@@ -67,8 +71,9 @@ impl Session {
         Ok(())
     }
 
-    /// The number of the next snapshot: the next free one after the last that was given, and after the highest the lowest, so
-    /// that one that was forgotten is not used again for as long as can be.
+    /// The number of the next snapshot: the next free one after the last that was given, and after
+    /// the highest the lowest, so that one that was forgotten is not used again for as long as can
+    /// be.
     pub fn next_number(&self) -> Result<u16> {
         next_free(query::snapshot::last_number(&self.generation.connect()?)?, &self.numbers()?)
     }
@@ -79,7 +84,9 @@ impl Session {
         let mut numbers = query::snapshot::numbers(&db)?;
         let known: HashSet<SnapshotId> = query::snapshot::ids(&db)?.into_iter().collect();
         let others = self.repository.snapshot_ids()?.into_iter().filter(|id| !known.contains(id));
-        numbers.extend(others.filter_map(|id| self.repository.record(id).ok()).map(|record| record.number));
+        numbers.extend(
+            others.filter_map(|id| self.repository.record(id).ok()).map(|record| record.number),
+        );
         Ok(numbers)
     }
 
@@ -88,15 +95,16 @@ impl Session {
         ContentSink::new(self.repository.store().clone(), id)
     }
 
-    /// Where what is copied out of older archives goes: its archives are named by the time of the copying, and later than all
-    /// archives and snapshots that there are, whatever the clock says. The catalog prefers the newer of two copies, and no name
-    /// that a record or a reader knows is used for another archive.
+    /// Where what is copied out of older archives goes: its archives are named by the time of the
+    /// copying, and later than all archives and snapshots that there are, whatever the clock says.
+    /// The catalog prefers the newer of two copies, and no name that a record or a reader knows is
+    /// used for another archive.
     pub fn copies(&self) -> Result<ContentSink> {
         copies(&self.repository)
     }
 
-    /// Tries the snapshot `record`, whose archives are all published: fills in how complete it is. Nothing shows of it
-    /// until [`Session::commit`].
+    /// Tries the snapshot `record`, whose archives are all published: fills in how complete it is.
+    /// Nothing shows of it until [`Session::commit`].
     pub fn stage(&self, mut record: SnapshotRecord, written: &Written) -> Result<Staged> {
         let mut draft = Draft::copy_of(&self.generation, &self.repository.scratch("catalog")?)?;
         let claimed = written.archives.iter().map(|archive| archive.name.clone()).collect();
@@ -142,7 +150,8 @@ pub(super) fn next_free(last: u16, taken: &HashSet<u16>) -> Result<u16> {
     let numbers = (last..=u16::MAX).skip(1).chain(1..=last);
     numbers.into_iter().find(|number| !taken.contains(number)).ok_or_else(|| {
         Error::new(Kind::Refused, "the repository has 65,535 snapshots, its most").hint(
-            "forget some: `shoebox forget --keep-daily 30 --keep-monthly unlimited --apply`, or with rules of your own",
+            "forget some: `shoebox forget --keep-daily 30 --keep-monthly unlimited --apply`, or \
+                with rules of your own",
         )
     })
 }
@@ -205,7 +214,10 @@ pub(super) fn prepare(repository: &Repository, doing: &str, monitor: &dyn Monito
     let tmp = repository.root().join("tmp");
     if tmp.is_symlink() {
         return Err(Error::new(Kind::Refused, format_args!("{} is a symlink", tmp.display()))
-            .hint("what a backup left there is deleted; look at where it leads, and take the link away"));
+            .hint(
+                "what a backup left there is deleted; look at where it leads, and take the link \
+                away",
+            ));
     }
     // What an interrupted writer left is of no use: nothing of it was published.
     match fs::read_dir(&tmp) {
@@ -222,13 +234,18 @@ pub(super) fn prepare(repository: &Repository, doing: &str, monitor: &dyn Monito
 fn up_to_date(repository: &Repository, monitor: &dyn Monitor) -> Result<Generation> {
     let generation = repository.catalog()?;
     generation.verify()?;
-    match is_current(repository, &generation, monitor)? {
-        true => Ok(generation),
-        false => catch_up(repository, Some(&generation), monitor),
+    if is_current(repository, &generation, monitor)? {
+        Ok(generation)
+    } else {
+        catch_up(repository, Some(&generation), monitor)
     }
 }
 
-fn is_current(repository: &Repository, generation: &Generation, monitor: &dyn Monitor) -> Result<bool> {
+fn is_current(
+    repository: &Repository,
+    generation: &Generation,
+    monitor: &dyn Monitor,
+) -> Result<bool> {
     let db = generation.connect()?;
     let names: HashSet<String> = query::archive_names(&db)?.into_keys().collect();
     let (mut known, there) = (query::snapshot::ids(&db)?, repository.present_ids()?);
@@ -238,16 +255,20 @@ fn is_current(repository: &Repository, generation: &Generation, monitor: &dyn Mo
         }
         monitor.problem(Problem {
             subject: format!("snapshot {id}"),
-            message: "it cannot be read; move its file out of snapshots/ to be told no more".to_owned(),
+            message: "it cannot be read; move its file out of snapshots/ to be told no more"
+                .to_owned(),
         });
         known.push(id);
     }
     known.sort();
     let has_readings = readings_of(&db)? == readings_in_use(repository)?;
-    Ok(known == there && has_readings && names == archives_in_use(repository)?.into_iter().collect())
+    Ok(known == there
+        && has_readings
+        && names == archives_in_use(repository)?.into_iter().collect())
 }
 
-/// True when a snapshot that could not be read can be: what its lists lacked was stored again since.
+/// True when a snapshot that could not be read can be: what its lists lacked was stored again
+/// since.
 fn is_readable_again(repository: &Repository, db: &Connection, id: SnapshotId) -> bool {
     let contents = repository.contents();
     repository.record(id).is_ok_and(|record| {
@@ -259,7 +280,9 @@ fn is_readable_again(repository: &Repository, db: &Connection, id: SnapshotId) -
 /// Every archive that is there, by name.
 pub(super) fn archive_names(repository: &Repository) -> Result<Vec<String>> {
     let listed = repository.store().list("archives")?;
-    let names = listed.into_iter().filter_map(|listed| Some(listed.name.strip_prefix("archives/")?.to_owned()));
+    let names = listed
+        .into_iter()
+        .filter_map(|listed| Some(listed.name.strip_prefix("archives/")?.to_owned()));
     Ok(names.filter(|name| name.ends_with(".tar")).collect())
 }
 
@@ -267,11 +290,14 @@ pub(super) fn archive_names(repository: &Repository) -> Result<Vec<String>> {
 fn archives_in_use(repository: &Repository) -> Result<Vec<String>> {
     let notes = repository.notes()?;
     let retired = notes.retired();
-    Ok(archive_names(repository)?.into_iter().filter(|name| !retired.contains_key(name.as_str())).collect())
+    Ok(archive_names(repository)?
+        .into_iter()
+        .filter(|name| !retired.contains_key(name.as_str()))
+        .collect())
 }
 
-/// The next generation, with all that the store holds; from nothing when `known` is `None`. Archives that wait for their
-/// deletion are taken back where something is lost without them.
+/// The next generation, with all that the store holds; from nothing when `known` is `None`.
+/// Archives that wait for their deletion are taken back where something is lost without them.
 pub(super) fn catch_up(
     repository: &Repository,
     known: Option<&Generation>,
@@ -282,12 +308,11 @@ pub(super) fn catch_up(
         None => HashSet::new(),
     };
     let next = catch_up_without_retired(repository, known, &needed, monitor)?;
-    match is_missed(repository, &next)? {
-        false => Ok(next),
-        true => {
-            reinstate(repository, monitor)?;
-            catch_up_without_retired(repository, None, &needed, monitor)
-        }
+    if !is_missed(repository, &next)? {
+        Ok(next)
+    } else {
+        reinstate(repository, monitor)?;
+        catch_up_without_retired(repository, None, &needed, monitor)
     }
 }
 
@@ -319,9 +344,12 @@ fn reinstate(repository: &Repository, monitor: &dyn Monitor) -> Result<()> {
     for (name, note) in &repository.notes()?.list {
         if let What::Retirement(retirement) = &note.what {
             repository.remove_note(name)?;
-            let message = "something is lost without it: it is not deleted, and counts again".to_owned();
-            let problem =
-                |archive: &String| Problem { subject: format!("archives/{archive}"), message: message.clone() };
+            let message =
+                "something is lost without it: it is not deleted, and counts again".to_owned();
+            let problem = |archive: &String| Problem {
+                subject: format!("archives/{archive}"),
+                message: message.clone(),
+            };
             retirement.archives.iter().map(problem).for_each(|problem| monitor.problem(problem));
         }
     }
@@ -347,14 +375,17 @@ fn catch_up_without_retired(
     in_transaction(draft.connection(), |db| {
         drop_missing_snapshots(repository, db)?;
         let records = new_records(repository, db, monitor)?;
-        let claimed =
-            records.iter().flat_map(|record| record.archives.iter().map(|archive| archive.name.clone())).collect();
+        let claimed = records
+            .iter()
+            .flat_map(|record| record.archives.iter().map(|archive| archive.name.clone()))
+            .collect();
         drop_missing_archives(repository, db, monitor)?;
         add_archives(repository, db, &claimed, needed, monitor)?;
         drop_orphans(db)
     })?;
     if known.is_some() && !has_newest_lists(draft.connection())? {
-        // What comes next is told by its difference to lists that are lost: begin anew, without that snapshot.
+        // What comes next is told by its difference to lists that are lost: begin anew, without
+        // that snapshot.
         drop(draft);
         return catch_up_without_retired(repository, None, needed, monitor);
     }
@@ -371,9 +402,12 @@ const READINGS: &str = "readings";
 
 /// The readings that the catalog has taken in, of snapshots that it knows.
 fn readings_of(db: &Connection) -> Result<String> {
-    let known: HashSet<String> = query::snapshot::ids(db)?.iter().map(SnapshotId::to_string).collect();
+    let known: HashSet<String> =
+        query::snapshot::ids(db)?.iter().map(SnapshotId::to_string).collect();
     let all = query::view::meta(db, READINGS)?.unwrap_or_default();
-    let there = all.split_whitespace().filter(|one| one.split('/').next().is_some_and(|id| known.contains(id)));
+    let there = all
+        .split_whitespace()
+        .filter(|one| one.split('/').next().is_some_and(|id| known.contains(id)));
     Ok(there.collect::<Vec<_>>().join(" "))
 }
 
@@ -384,17 +418,28 @@ fn readings_in_use(repository: &Repository) -> Result<String> {
 }
 
 /// Takes in one snapshot. One whose lists are lost is a problem, and is remembered as such.
-fn take_in(repository: &Repository, db: &mut Connection, record: &SnapshotRecord, monitor: &dyn Monitor) -> Result<()> {
+fn take_in(
+    repository: &Repository,
+    db: &mut Connection,
+    record: &SnapshotRecord,
+    monitor: &dyn Monitor,
+) -> Result<()> {
     let added = in_transaction(db, |db| add_row(db, record, &encode(record)?));
     match added.and_then(|()| ingest_snapshot(repository, db, record)) {
         Ok(_) => Ok(()),
         // Without the list that was read later it is what it was before.
-        Err(error) if matches!(error.kind(), Kind::Damaged | Kind::NotFound) && record.written.is_some() => {
+        Err(error)
+            if matches!(error.kind(), Kind::Damaged | Kind::NotFound)
+                && record.written.is_some() =>
+        {
             in_transaction(db, |db| ingest::remove_newest(db, record.id.seconds()))?;
             take_in(repository, db, &record.clone().as_written(), monitor)
         }
         Err(error) if matches!(error.kind(), Kind::Damaged | Kind::NotFound) => {
-            monitor.problem(Problem { subject: format!("snapshot {}", record.id), message: describe(&error) });
+            monitor.problem(Problem {
+                subject: format!("snapshot {}", record.id),
+                message: describe(&error),
+            });
             in_transaction(db, |db| {
                 ingest::remove_newest(db, record.id.seconds())?;
                 ingest::add_unreadable(db, record.id.seconds())
@@ -418,24 +463,27 @@ pub(super) fn new_draft(repository: &Repository, path: &std::path::Path) -> Resu
     let mut draft = Draft::create(path)?;
     let lineage = uuid::Uuid::new_v4().to_string();
     for (key, value) in [("repository", repository.id().to_string()), ("lineage", lineage)] {
-        draft.connection().execute("INSERT INTO meta (key, value) VALUES (?1, ?2)", (key, value))?;
+        draft
+            .connection()
+            .execute("INSERT INTO meta (key, value) VALUES (?1, ?2)", (key, value))?;
     }
     Ok(draft)
 }
 
-/// True when the catalog can be brought up to date without starting anew: it is of this repository, its newest snapshot
-/// is still there, and what it lacks is newer.
+/// True when the catalog can be brought up to date without starting anew: it is of this repository,
+/// its newest snapshot is still there, and what it lacks is newer.
 fn extends(repository: &Repository, generation: &Generation) -> Result<bool> {
     let db = generation.connect()?;
-    let own: String = db.query_row("SELECT value FROM meta WHERE key = 'repository'", (), |row| row.get(0))?;
+    let own: String =
+        db.query_row("SELECT value FROM meta WHERE key = 'repository'", (), |row| row.get(0))?;
     let (known, there) = (query::snapshot::ids(&db)?, repository.present_ids()?);
     let newest = known.last().copied();
     let mut unreadable = query::snapshot::unreadable(&db)?;
     unreadable.retain(|id| !is_readable_again(repository, &db, *id));
     let is_new = |id: &&SnapshotId| !known.contains(id) && !unreadable.contains(id);
     let in_order = there.iter().filter(is_new).all(|id| Some(*id) > newest);
-    let has_newest =
-        newest.is_none_or(|newest| there.contains(&newest)) && readings_of(&db)? == readings_in_use(repository)?;
+    let has_newest = newest.is_none_or(|newest| there.contains(&newest))
+        && readings_of(&db)? == readings_in_use(repository)?;
     Ok(own == repository.id().to_string() && in_order && has_newest)
 }
 
@@ -448,29 +496,34 @@ fn drop_missing_snapshots(repository: &Repository, db: &Connection) -> Result<()
     Ok(())
 }
 
-pub(super) fn drop_missing_archives(repository: &Repository, db: &Connection, monitor: &dyn Monitor) -> Result<()> {
+pub(super) fn drop_missing_archives(
+    repository: &Repository,
+    db: &Connection,
+    monitor: &dyn Monitor,
+) -> Result<()> {
     let notes = repository.notes()?;
     let retired = notes.retired();
     let there: HashSet<String> = archives_in_use(repository)?.into_iter().collect();
     let mut is_less = false;
-    for (name, id) in query::archive_names(db)?.into_iter().filter(|(name, _)| !there.contains(name)) {
+    for (name, id) in
+        query::archive_names(db)?.into_iter().filter(|(name, _)| !there.contains(name))
+    {
         if !retired.contains_key(name.as_str()) {
             is_less = true;
             monitor.problem(Problem {
                 subject: format!("archives/{name}"),
-                message: "the archive is missing; photos that only it held are stored again when they are still there"
+                message: "the archive is missing; photos that only it held are stored again when \
+                    they are still there"
                     .to_owned(),
             });
         }
         ingest::forget_archive(db, id)?;
     }
-    match is_less {
-        true => fill_in(repository, db),
-        false => Ok(()),
-    }
+    if is_less { fill_in(repository, db) } else { Ok(()) }
 }
 
-/// Finds other copies of what was in archives that are gone: the newest archive that holds one counts.
+/// Finds other copies of what was in archives that are gone: the newest archive that holds one
+/// counts.
 fn fill_in(repository: &Repository, db: &Connection) -> Result<()> {
     let mut known: Vec<(String, i64)> = query::archive_names(db)?.into_iter().collect();
     known.sort();
@@ -489,10 +542,12 @@ pub(super) fn index_of(repository: &Repository, name: &str) -> Result<(Vec<Index
     Ok((archive.lines()?, archive.size(), archive.hash()))
 }
 
-/// Forgets patches whose key chunks are lost: they cannot be read, and are stored again when they are seen again.
+/// Forgets patches whose key chunks are lost: they cannot be read, and are stored again when they
+/// are seen again.
 pub(super) fn drop_orphans(db: &Connection) -> Result<()> {
     let mut patches = db.prepare("SELECT hash, keys FROM chunk WHERE keys IS NOT NULL")?;
-    let rows = patches.query_map((), |row| Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+    let rows =
+        patches.query_map((), |row| Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
     for row in rows.collect::<rusqlite::Result<Vec<_>>>()? {
         let (patch, keys) = row;
         for key in keys.chunks_exact(32).filter_map(Hash::from_slice) {
@@ -517,8 +572,13 @@ fn has_newest_lists(db: &Connection) -> Result<bool> {
     Ok(true)
 }
 
-/// Records of snapshots that the catalog does not know, oldest first. One that cannot be read is a problem.
-fn new_records(repository: &Repository, db: &Connection, monitor: &dyn Monitor) -> Result<Vec<SnapshotRecord>> {
+/// Records of snapshots that the catalog does not know, oldest first. One that cannot be read is a
+/// problem.
+fn new_records(
+    repository: &Repository,
+    db: &Connection,
+    monitor: &dyn Monitor,
+) -> Result<Vec<SnapshotRecord>> {
     let mut known: HashSet<SnapshotId> = query::snapshot::ids(db)?.into_iter().collect();
     known.extend(query::snapshot::unreadable(db)?);
     let mut records = Vec::new();
@@ -526,7 +586,10 @@ fn new_records(repository: &Repository, db: &Connection, monitor: &dyn Monitor) 
         match repository.record(id) {
             Ok(record) => records.push(record),
             Err(error) if matches!(error.kind(), Kind::Damaged | Kind::NotFound) => {
-                monitor.problem(Problem { subject: format!("snapshot {id}"), message: describe(&error) });
+                monitor.problem(Problem {
+                    subject: format!("snapshot {id}"),
+                    message: describe(&error),
+                });
                 ingest::add_unreadable(db, id.seconds())?;
             }
             Err(error) => return Err(error),
@@ -535,9 +598,9 @@ fn new_records(repository: &Repository, db: &Connection, monitor: &dyn Monitor) 
     Ok(records)
 }
 
-/// Adds the archives that the catalog does not know. Files of those that no snapshot claims are remembered. One that is
-/// damaged is a problem. One that the disk does not give just now is so too, unless it is `needed`: a catalog that knows it
-/// must not be replaced by one that does not.
+/// Adds the archives that the catalog does not know. Files of those that no snapshot claims are
+/// remembered. One that is damaged is a problem. One that the disk does not give just now is so
+/// too, unless it is `needed`: a catalog that knows it must not be replaced by one that does not.
 pub(super) fn add_archives(
     repository: &Repository,
     db: &Connection,
@@ -547,16 +610,24 @@ pub(super) fn add_archives(
 ) -> Result<()> {
     let known = query::archive_names(db)?;
     // The newest first: what is there twice was stored again because the older copy was of no use.
-    for name in archives_in_use(repository)?.into_iter().rev().filter(|name| !known.contains_key(name)) {
+    for name in
+        archives_in_use(repository)?.into_iter().rev().filter(|name| !known.contains_key(name))
+    {
         match index_of(repository, &name) {
-            Ok((lines, size, hash)) => ingest::add_archive(db, &name, size, hash, &lines, !claimed.contains(&name))?,
+            Ok((lines, size, hash)) => {
+                ingest::add_archive(db, &name, size, hash, &lines, !claimed.contains(&name))?
+            }
             Err(error) if error.kind() == Kind::Unsupported => return Err(error),
             Err(error) if error.kind() != Kind::Damaged && needed.contains(&name) => {
                 return Err(error.hint(
-                    "look at the disk and its cable; if that file is lost for good, `shoebox repair catalog` goes on without it",
+                    "look at the disk and its cable; if that file is lost for good, `shoebox \
+                        repair catalog` goes on without it",
                 ));
             }
-            Err(error) => monitor.problem(Problem { subject: format!("archives/{name}"), message: describe(&error) }),
+            Err(error) => monitor.problem(Problem {
+                subject: format!("archives/{name}"),
+                message: describe(&error),
+            }),
         }
     }
     Ok(())
@@ -566,8 +637,8 @@ fn add_row(db: &Connection, record: &SnapshotRecord, json: &str) -> Result<()> {
     ingest::add_snapshot(db, record.id.seconds(), record.number, record.is_good(), json)
 }
 
-/// Brings the lists of `record` into the draft: by their difference to the snapshot before, or anew when the lists of that
-/// one are damaged.
+/// Brings the lists of `record` into the draft: by their difference to the snapshot before, or anew
+/// when the lists of that one are damaged.
 fn ingest_snapshot(
     repository: &Repository,
     db: &mut Connection,
@@ -607,9 +678,11 @@ fn ingest_lists(
     ingest::resolve_asset_files(db, time)
 }
 
-/// The chunks of two streams that are not in both. Lists are cut at line ends, so these are whole lines.
+/// The chunks of two streams that are not in both. Lists are cut at line ends, so these are whole
+/// lines.
 fn differing(old: &Stream, new: &Stream) -> (Vec<StreamChunk>, Vec<StreamChunk>) {
-    let hashes = |stream: &Stream| stream.chunks.iter().map(|chunk| chunk.hash).collect::<HashSet<Hash>>();
+    let hashes =
+        |stream: &Stream| stream.chunks.iter().map(|chunk| chunk.hash).collect::<HashSet<Hash>>();
     let without = |stream: &Stream, other: HashSet<Hash>| {
         stream.chunks.iter().copied().filter(|chunk| !other.contains(&chunk.hash)).collect()
     };
@@ -622,11 +695,15 @@ fn lines<'a, T: DeserializeOwned + 'a>(
     chunks: Vec<StreamChunk>,
 ) -> impl Iterator<Item = Result<T>> + 'a {
     super::stream::lines(StreamReader::of_chunks(db, contents, chunks)).map(|line| {
-        serde_json::from_slice(&line?).map_err(|error| Error::damaged("a list of this snapshot").caused_by(error))
+        serde_json::from_slice(&line?)
+            .map_err(|error| Error::damaged("a list of this snapshot").caused_by(error))
     })
 }
 
-pub(super) fn in_transaction<T>(db: &mut Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+pub(super) fn in_transaction<T>(
+    db: &mut Connection,
+    work: impl FnOnce(&Connection) -> Result<T>,
+) -> Result<T> {
     let transaction = db.transaction()?;
     let done = work(&transaction)?;
     transaction.commit()?;

@@ -1,5 +1,6 @@
-//! All that the archives hold, by their own indexes: every copy of every content and chunk. The catalog, which knows one
-//! place of each, is not asked, so this is what a check compares it with and what a repair takes from.
+//! All that the archives hold, by their own indexes: every copy of every content and chunk. The
+//! catalog, which knows one place of each, is not asked, so this is what a check compares it with
+//! and what a repair takes from.
 //!
 //! Memory: some 160 bytes a content, and a few open archives and chunks.
 
@@ -60,7 +61,9 @@ impl Shelf {
     pub fn open(repository: &Repository) -> Result<Shelf> {
         let store = repository.store().clone();
         let (retired, mut shelf) = (repository.notes()?, Shelf::empty(store.clone()));
-        for listed in store.list("archives")?.into_iter().filter(|listed| listed.name.ends_with(".tar")) {
+        for listed in
+            store.list("archives")?.into_iter().filter(|listed| listed.name.ends_with(".tar"))
+        {
             let name = listed.name.trim_start_matches("archives/").to_owned();
             let retired = retired.retired().contains_key(name.as_str());
             shelf.add(name, listed.size, retired)?;
@@ -88,7 +91,10 @@ impl Shelf {
         let opened = self.store.open(&format!("archives/{name}")).and_then(ArchiveReader::open);
         let index = match opened.and_then(|reader| Ok((reader.hash(), reader.lines()?))) {
             Ok((hash, lines)) => {
-                lines.iter().enumerate().for_each(|(line, of)| self.note(Spot { archive, line }, of));
+                lines
+                    .iter()
+                    .enumerate()
+                    .for_each(|(line, of)| self.note(Spot { archive, line }, of));
                 Ok(hash)
             }
             // A prune deleted it just now.
@@ -106,7 +112,9 @@ impl Shelf {
             IndexLine::Content(line) => {
                 self.by_sha1.entry(line.sha1).or_default().insert(line.content, line.size);
             }
-            IndexLine::Chunk(ChunkLine { keys, .. }) if !keys.is_empty() => drop(self.keys.insert(spot, keys.clone())),
+            IndexLine::Chunk(ChunkLine { keys, .. }) if !keys.is_empty() => {
+                drop(self.keys.insert(spot, keys.clone()))
+            }
             IndexLine::Chunk(_) => {}
         }
     }
@@ -135,7 +143,8 @@ impl Shelf {
         self.archives.binary_search_by(|archive| archive.name.as_str().cmp(name)).ok()
     }
 
-    /// Every copy of the content or chunk called `hash`: those of archives that count first, of these the newest first.
+    /// Every copy of the content or chunk called `hash`: those of archives that count first, of
+    /// these the newest first.
     pub fn copies(&self, hash: Hash) -> Vec<Spot> {
         let mut copies = self.copies.get(&hash).cloned().unwrap_or_default();
         copies.sort_by_key(|spot| (self.archives[spot.archive].retired, std::cmp::Reverse(*spot)));
@@ -166,7 +175,8 @@ impl Shelf {
         if let Some(object) = self.objects.get(&archive) {
             return Ok(object.clone());
         }
-        let object: Arc<dyn Object> = Arc::from(self.store.open(&format!("archives/{}", self.archives[archive].name))?);
+        let object: Arc<dyn Object> =
+            Arc::from(self.store.open(&format!("archives/{}", self.archives[archive].name))?);
         self.objects.put(archive, object.clone());
         Ok(object)
     }
@@ -212,7 +222,9 @@ impl Shelf {
         let mut failure = Error::damaged(format_args!("no archive holds chunk {hash}"));
         for spot in self.copies(hash) {
             let read = match self.line(spot)? {
-                IndexLine::Chunk(line) if line.keys.is_empty() || !keys_only => self.chunk_at(spot, &line),
+                IndexLine::Chunk(line) if line.keys.is_empty() || !keys_only => {
+                    self.chunk_at(spot, &line)
+                }
                 _ => continue,
             };
             match read {
@@ -234,7 +246,8 @@ impl Shelf {
         archive::read_chunk(&*self.object(spot.archive)?, &line.into(), &prefix)
     }
 
-    /// The plain bytes of `keys`, put together: what a patch on them needs. `Damaged` when one is lost, or is a patch.
+    /// The plain bytes of `keys`, put together: what a patch on them needs. `Damaged` when one is
+    /// lost, or is a patch.
     pub fn prefix(&mut self, keys: &[Hash]) -> Result<Vec<u8>> {
         let mut prefix = Vec::new();
         for key in keys {
@@ -244,10 +257,16 @@ impl Shelf {
     }
 
     /// The first copy of the content called `hash` that verifies, but for those that `is_bad`.
-    pub fn sound_content(&mut self, hash: Hash, is_bad: &dyn Fn(Spot) -> bool) -> Result<Option<(Spot, ContentLine)>> {
+    pub fn sound_content(
+        &mut self,
+        hash: Hash,
+        is_bad: &dyn Fn(Spot) -> bool,
+    ) -> Result<Option<(Spot, ContentLine)>> {
         for spot in self.copies(hash).into_iter().filter(|spot| !is_bad(*spot)) {
             let IndexLine::Content(line) = self.line(spot)? else { continue };
-            match archive::verify::verify_content(&*self.object(spot.archive)?, &line, &mut |_| true) {
+            match archive::verify::verify_content(&*self.object(spot.archive)?, &line, &mut |_| {
+                true
+            }) {
                 Ok(_) => return Ok(Some((spot, line))),
                 Err(error) if error.is_damage() => {}
                 Err(error) => return Err(error),

@@ -1,8 +1,8 @@
 //! Streams: content that mostly repeats from night to night, cut into chunks.
 //!
-//! Nearly every chunk of a database dump changes every night, but little of it: so a chunk that is new is stored as
-//! a patch on what lay at the same place the night before. Key chunks are never patches, so reading one chunk takes
-//! at most three others.
+//! Nearly every chunk of a database dump changes every night, but little of it: so a chunk that is
+//! new is stored as a patch on what lay at the same place the night before. Key chunks are never
+//! patches, so reading one chunk takes at most three others.
 
 use std::borrow::Borrow;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -24,7 +24,8 @@ use crate::catalog::{Generation, query};
 const MIN: usize = 1 << 20;
 const AVERAGE: usize = 4 << 20;
 const MAX: usize = 8 << 20;
-/// A chunk is prolonged to the end of its line, by no more than this: three keys and a chunk stay below a patch's window.
+/// A chunk is prolonged to the end of its line, by no more than this: three keys and a chunk stay
+/// below a patch's window.
 const TO_LINE_END: usize = 7 << 20;
 /// No line of a list is longer. Reading one may take sixteen times its bytes, for a moment.
 const MAX_LINE: u64 = 16 << 20;
@@ -53,7 +54,9 @@ impl Reference {
         for chunk in &stream.chunks {
             let end = chunk.size.saturating_add(begin);
             match query::chunk(catalog, chunk.hash) {
-                Ok(row) if row.keys.is_empty() => known.push(Known { begin, end, keys: vec![chunk.hash] }),
+                Ok(row) if row.keys.is_empty() => {
+                    known.push(Known { begin, end, keys: vec![chunk.hash] })
+                }
                 Ok(row) => known.push(Known { begin, end, keys: row.keys }),
                 // A chunk that is lost is no help, and no hindrance.
                 Err(error) if error.kind() == Kind::Damaged => {}
@@ -104,8 +107,9 @@ struct Job {
 }
 
 impl<'a> StreamWriter<'a> {
-    /// Runs `feed` with a writer of a new stream; what `feed` returns, and the stream. Its chunks are in `sink` on
-    /// return, not yet durable. A failure of storing shows in `feed`'s next write, or here.
+    /// Runs `feed` with a writer of a new stream; what `feed` returns, and the stream. Its chunks
+    /// are in `sink` on return, not yet durable. A failure of storing shows in `feed`'s next write,
+    /// or here.
     pub fn run<T>(
         sink: &'a ContentSink,
         generation: &Generation,
@@ -134,7 +138,9 @@ impl<'a> StreamWriter<'a> {
             let StreamWriter { stream, jobs, .. } = writer;
             drop(jobs);
             for worker in workers {
-                worker.join().map_err(|_| Error::new(Kind::Io, "a thread that stores chunks ended early"))??;
+                worker.join().map_err(|_| {
+                    Error::new(Kind::Io, "a thread that stores chunks ended early")
+                })??;
             }
             Ok((fed?, stream))
         })
@@ -189,10 +195,11 @@ impl Write for StreamWriter<'_> {
     }
 }
 
-/// Where the chunk at the beginning of `bytes` ends: where FastCDC cuts, prolonged to the end of the line, so that
-/// lists are made of whole lines.
+/// Where the chunk at the beginning of `bytes` ends: where FastCDC cuts, prolonged to the end of
+/// the line, so that lists are made of whole lines.
 fn chunk_len(bytes: &[u8]) -> usize {
-    let cut = FastCDC::new(bytes, MIN, AVERAGE, MAX).next().map_or(bytes.len(), |chunk| chunk.length);
+    let cut =
+        FastCDC::new(bytes, MIN, AVERAGE, MAX).next().map_or(bytes.len(), |chunk| chunk.length);
     let len = cut.clamp(1, bytes.len());
     if bytes[len - 1] == b'\n' {
         return len;
@@ -201,9 +208,15 @@ fn chunk_len(bytes: &[u8]) -> usize {
     memchr::memchr(b'\n', rest).map_or(len, |at| len + at + 1)
 }
 
-fn store_chunks(sink: &ContentSink, catalog: &Connection, contents: &Contents, queue: Receiver<Job>) -> Result<()> {
+fn store_chunks(
+    sink: &ContentSink,
+    catalog: &Connection,
+    contents: &Contents,
+    queue: Receiver<Job>,
+) -> Result<()> {
     for Job { hash, plain, keys, known } in queue {
-        // A snapshot stands on its lists and its dump: what is reused of them is read first, and stored again if it is damaged.
+        // A snapshot stands on its lists and its dump: what is reused of them is read first, and
+        // stored again if it is damaged.
         if known && is_readable(catalog, contents, hash)? {
             continue;
         }
@@ -227,7 +240,12 @@ fn is_readable(catalog: &Connection, contents: &Contents, hash: Hash) -> Result<
 }
 
 /// `plain` as a patch on `keys`, if that pays.
-fn patch(catalog: &Connection, contents: &Contents, plain: &[u8], keys: &[Hash]) -> Result<Option<Vec<u8>>> {
+fn patch(
+    catalog: &Connection,
+    contents: &Contents,
+    plain: &[u8],
+    keys: &[Hash],
+) -> Result<Option<Vec<u8>>> {
     let mut prefix = Vec::new();
     for key in keys {
         match contents.chunk(catalog, *key) {
@@ -262,7 +280,13 @@ impl<'a, C: Borrow<Connection>> StreamReader<'a, C> {
 
     /// Reads the given chunks, one after the other.
     pub fn of_chunks(catalog: C, contents: &'a Contents, chunks: Vec<StreamChunk>) -> Self {
-        StreamReader { catalog, contents, chunks: chunks.into_iter(), current: Arc::default(), at: 0 }
+        StreamReader {
+            catalog,
+            contents,
+            chunks: chunks.into_iter(),
+            current: Arc::default(),
+            at: 0,
+        }
     }
 }
 
@@ -270,7 +294,10 @@ impl<C: Borrow<Connection>> Read for StreamReader<'_, C> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         while self.at == self.current.len() {
             let Some(chunk) = self.chunks.next() else { return Ok(0) };
-            self.current = self.contents.chunk(self.catalog.borrow(), chunk.hash).map_err(std::io::Error::other)?;
+            self.current = self
+                .contents
+                .chunk(self.catalog.borrow(), chunk.hash)
+                .map_err(std::io::Error::other)?;
             self.at = 0;
         }
         let len = buffer.len().min(self.current.len() - self.at);
@@ -280,15 +307,17 @@ impl<C: Borrow<Connection>> Read for StreamReader<'_, C> {
     }
 }
 
-/// The lines of a list, without their ends. `Damaged` where one cannot be read, or is longer than a line can be: a crafted
-/// repository cannot exhaust memory.
+/// The lines of a list, without their ends. `Damaged` where one cannot be read, or is longer than a
+/// line can be: a crafted repository cannot exhaust memory.
 pub fn lines(list: impl Read) -> impl Iterator<Item = Result<Vec<u8>>> {
     let mut list = BufReader::with_capacity(1 << 16, list);
     std::iter::from_fn(move || {
         let mut line = Vec::new();
         match list.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
             Ok(0) => None,
-            Ok(_) if line.len() as u64 == MAX_LINE => Some(Err(Error::damaged("a list has a line without an end"))),
+            Ok(_) if line.len() as u64 == MAX_LINE => {
+                Some(Err(Error::damaged("a list has a line without an end")))
+            }
             Ok(_) => {
                 line.truncate(line.len() - usize::from(line.ends_with(b"\n")));
                 Some(Ok(line))
@@ -308,8 +337,16 @@ mod tests {
 
     #[test]
     fn the_keys_are_those_of_what_lay_at_the_same_place() {
-        let known = |begin, end, keys: &[u8]| Known { begin, end, keys: keys.iter().map(|&n| hash(n)).collect() };
-        let reference = Reference(vec![known(0, 100, &[1]), known(100, 200, &[3, 1, 2]), known(200, 300, &[3])]);
+        let known = |begin, end, keys: &[u8]| Known {
+            begin,
+            end,
+            keys: keys.iter().map(|&n| hash(n)).collect(),
+        };
+        let reference = Reference(vec![
+            known(0, 100, &[1]),
+            known(100, 200, &[3, 1, 2]),
+            known(200, 300, &[3]),
+        ]);
         assert_eq!(reference.keys(100, 200), [hash(3), hash(1), hash(2)]);
         assert_eq!(reference.keys(190, 290), [hash(1), hash(2), hash(3)]);
         assert_eq!(reference.keys(300, 400), []);
@@ -318,7 +355,8 @@ mod tests {
     #[test]
     fn chunks_end_where_lines_end() {
         let line = b"0123456789 abcdefghijklmnopqrstuvwxyz\n";
-        let text: Vec<u8> = (0..400_000u32).flat_map(|i| [&i.to_le_bytes()[..2], &line[..]].concat()).collect();
+        let text: Vec<u8> =
+            (0..400_000u32).flat_map(|i| [&i.to_le_bytes()[..2], &line[..]].concat()).collect();
         let mut at = 0;
         while at < text.len() {
             let len = chunk_len(&text[at..]);

@@ -61,17 +61,24 @@ impl ContentSink {
     }
 
     /// Adds a content that is at hand whole. Does nothing when it was added before.
-    pub fn add_content(&self, seen: &NewContent<'_>, digests: &Digests, stored: Stored) -> Result<()> {
+    pub fn add_content(
+        &self,
+        seen: &NewContent<'_>,
+        digests: &Digests,
+        stored: Stored,
+    ) -> Result<()> {
         let mut state = self.state();
         if !state.stored.insert(digests.hash) {
             return Ok(());
         }
-        let added = self.with_archive(&mut state, |archive| archive.add_content(seen, digests, stored));
+        let added =
+            self.with_archive(&mut state, |archive| archive.add_content(seen, digests, stored));
         state.note(added, digests)
     }
 
-    /// Adds a content of `size` bytes that is too large to be at hand whole: `fill` gives it segment by segment and
-    /// returns its digests, or fails, and then nothing of it stays. `first` is its first segment.
+    /// Adds a content of `size` bytes that is too large to be at hand whole: `fill` gives it
+    /// segment by segment and returns its digests, or fails, and then nothing of it stays. `first`
+    /// is its first segment.
     pub fn add_large<E: From<Error>>(
         &self,
         seen: NewContent<'_>,
@@ -84,7 +91,8 @@ impl ContentSink {
         }
         let mut state = self.state();
         let mut archive = state.take(&*self.store)?;
-        let written = write_large(&mut archive, seen, size, first, fill, |hash| !state.stored.insert(*hash));
+        let written =
+            write_large(&mut archive, seen, size, first, fill, |hash| !state.stored.insert(*hash));
         self.put_back(&mut state, archive)?;
         let (digests, new) = written?;
         if new {
@@ -94,7 +102,8 @@ impl ContentSink {
         Ok(digests)
     }
 
-    /// True when a content of `size` bytes may be stored already: it is worth hashing before it is written.
+    /// True when a content of `size` bytes may be stored already: it is worth hashing before it is
+    /// written.
     pub fn may_have(&self, catalog: &Connection, size: u64) -> Result<bool> {
         Ok(self.state().sizes.contains(&size) || query::has_content_of(catalog, size)?)
     }
@@ -128,22 +137,25 @@ impl ContentSink {
         if !state.stored.insert(hash) {
             return Ok(());
         }
-        let added = self.with_archive(&mut state, |archive| archive.add_chunk(hash, size, frame, keys));
+        let added =
+            self.with_archive(&mut state, |archive| archive.add_chunk(hash, size, frame, keys));
         if added.is_err() {
             state.stored.remove(&hash);
         }
         added
     }
 
-    /// Adds a copy of the content that `line` says is in the archive `from`, as it is stored there, verified. Does nothing
-    /// when it was added before. `Damaged` when it is not what was written; nothing of it stays then.
+    /// Adds a copy of the content that `line` says is in the archive `from`, as it is stored there,
+    /// verified. Does nothing when it was added before. `Damaged` when it is not what was written;
+    /// nothing of it stays then.
     pub fn copy_content(&self, from: &dyn Object, line: &ContentLine) -> Result<()> {
         if !self.state().stored.insert(line.content) {
             return Ok(());
         }
-        let copied = match line.size > TARGET {
-            true => self.copy_alone(from, line),
-            false => self.with_archive(&mut self.state(), |archive| archive.copy_content(from, line)),
+        let copied = if line.size > TARGET {
+            self.copy_alone(from, line)
+        } else {
+            self.with_archive(&mut self.state(), |archive| archive.copy_content(from, line))
         };
         self.state().note_content(line.content, copied.map(|()| line.size))
     }
@@ -155,14 +167,16 @@ impl ContentSink {
         self.publish(&mut self.state(), archive)
     }
 
-    /// Adds a copy of the chunk that `line` says is in the archive `from`; `prefix` is what its key chunks make, empty for a
-    /// key chunk. Does nothing when it was added before. `Damaged` when it is not what was written.
+    /// Adds a copy of the chunk that `line` says is in the archive `from`; `prefix` is what its key
+    /// chunks make, empty for a key chunk. Does nothing when it was added before. `Damaged` when it
+    /// is not what was written.
     pub fn copy_chunk(&self, from: &dyn Object, line: &ChunkLine, prefix: &[u8]) -> Result<()> {
         let mut state = self.state();
         if !state.stored.insert(line.chunk) {
             return Ok(());
         }
-        let copied = self.with_archive(&mut state, |archive| archive.copy_chunk(from, line, prefix));
+        let copied =
+            self.with_archive(&mut state, |archive| archive.copy_chunk(from, line, prefix));
         if copied.is_err() {
             state.stored.remove(&line.chunk);
         }
@@ -189,7 +203,11 @@ impl ContentSink {
         self.state().written.clone()
     }
 
-    fn with_archive(&self, state: &mut State, add: impl FnOnce(&mut ArchiveWriter) -> Result<()>) -> Result<()> {
+    fn with_archive(
+        &self,
+        state: &mut State,
+        add: impl FnOnce(&mut ArchiveWriter) -> Result<()>,
+    ) -> Result<()> {
         let mut archive = state.take(&*self.store)?;
         let added = add(&mut archive);
         self.put_back(state, archive)?;
@@ -197,12 +215,11 @@ impl ContentSink {
     }
 
     fn put_back(&self, state: &mut State, archive: ArchiveWriter) -> Result<()> {
-        match archive.size() >= TARGET && !archive.is_empty() {
-            true => self.publish(state, archive),
-            false => {
-                state.current = Some(archive);
-                Ok(())
-            }
+        if archive.size() >= TARGET && !archive.is_empty() {
+            self.publish(state, archive)
+        } else {
+            state.current = Some(archive);
+            Ok(())
         }
     }
 
@@ -268,9 +285,10 @@ fn write_large<E: From<Error>>(
     let mut large = archive.large_content(seen, size, first)?;
     let digests = fill(&mut large)?;
     let new = !known(&digests.hash);
-    match new {
-        true => large.finish(&digests)?,
-        false => large.abandon()?,
+    if new {
+        large.finish(&digests)?
+    } else {
+        large.abandon()?
     }
     Ok((digests, new))
 }

@@ -1,8 +1,10 @@
-//! The HTTP endpoint: `/healthz` for those who only ask whether it is fine, `/metrics` for Prometheus.
+//! The HTTP endpoint: `/healthz` for those who only ask whether it is fine, `/metrics` for
+//! Prometheus.
 //!
-//! Always holds: it answers what [`Status`] says and nothing of the library: no name of a person, an album or a file. It reads no
-//! body. It has one thread and at most [`MOST`] connections, each for [`PATIENCE`] and one request: who comes when all are
-//! taken has the place of whoever came first, so that neither silent clients nor a flood keep an honest one waiting.
+//! Always holds: it answers what [`Status`] says and nothing of the library: no name of a person,
+//! an album or a file. It reads no body. It has one thread and at most [`MOST`] connections, each
+//! for [`PATIENCE`] and one request: who comes when all are taken has the place of whoever came
+//! first, so that neither silent clients nor a flood keep an honest one waiting.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -45,7 +47,10 @@ pub fn serve(address: SocketAddr, ask: Ask) -> Result<SocketAddr> {
     listener.set_nonblocking(true).context(listening)?;
     let bound = listener.local_addr().unwrap_or(address);
     let mut endpoint = Endpoint { listener, ask, known: None, guests: VecDeque::new() };
-    std::thread::Builder::new().name("endpoint".to_owned()).spawn(move || endpoint.work()).context(listening)?;
+    std::thread::Builder::new()
+        .name("endpoint".to_owned())
+        .spawn(move || endpoint.work())
+        .context(listening)?;
     Ok(bound)
 }
 
@@ -60,7 +65,9 @@ struct Endpoint {
 impl Endpoint {
     fn work(&mut self) -> ! {
         loop {
-            if let Err(error) = self.wait().map_err(std::io::Error::from).and_then(|()| self.accept()) {
+            if let Err(error) =
+                self.wait().map_err(std::io::Error::from).and_then(|()| self.accept())
+            {
                 tracing::debug!("the endpoint: {error}");
                 self.guests.pop_front();
                 std::thread::sleep(PAUSE);
@@ -72,9 +79,12 @@ impl Endpoint {
 
     /// Waits until somebody comes, says something, or has been here for too long.
     fn wait(&self) -> rustix::io::Result<()> {
-        let oldest = self.guests.front().map(|guest| PATIENCE.saturating_sub(guest.since.elapsed()));
-        let most =
-            oldest.map(|left| Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() });
+        let oldest =
+            self.guests.front().map(|guest| PATIENCE.saturating_sub(guest.since.elapsed()));
+        let most = oldest.map(|left| Timespec {
+            tv_sec: left.as_secs().cast_signed(),
+            tv_nsec: left.subsec_nanos().into(),
+        });
         let mut watched = vec![PollFd::new(&self.listener, PollFlags::IN)];
         watched.extend(self.guests.iter().map(|guest| PollFd::new(&guest.stream, PollFlags::IN)));
         match poll(&mut watched, most.as_ref()) {
@@ -97,7 +107,12 @@ impl Endpoint {
             if self.guests.len() == MOST {
                 self.guests.pop_front();
             }
-            self.guests.push_back(Guest { stream, since: Instant::now(), head: Vec::new(), is_answered: false });
+            self.guests.push_back(Guest {
+                stream,
+                since: Instant::now(),
+                head: Vec::new(),
+                is_answered: false,
+            });
         }
         Ok(())
     }
@@ -130,7 +145,8 @@ struct Guest {
     stream: TcpStream,
     since: Instant,
     head: Vec<u8>,
-    /// From then on what it says is read and forgotten, for closing on unread bytes would take the answer back.
+    /// From then on what it says is read and forgotten, for closing on unread bytes would take the
+    /// answer back.
     is_answered: bool,
 }
 
@@ -145,7 +161,10 @@ impl Guest {
                 self.head.extend_from_slice(&buffer[..read.min(HEAD - self.head.len())]);
                 true
             }
-            Err(error) => matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted),
+            Err(error) => matches!(
+                error.kind(),
+                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted
+            ),
         }
     }
 
@@ -216,46 +235,64 @@ impl Answer {
         let metrics = metrics(status.as_ref().ok(), next);
         match status {
             Ok(status) => Answer { healthy: status.healthy, health: health(&status), metrics },
-            Err(error) => Answer { healthy: false, health: format!("fail\n{}\n", error.chain()), metrics },
+            Err(error) => {
+                Answer { healthy: false, health: format!("fail\n{}\n", error.chain()), metrics }
+            }
         }
     }
 
     /// The whole response.
     fn reply(&self, asked: &Asked) -> String {
         let (code, kind, text) = match asked {
-            Asked::Page { page: Page::Health, .. } if self.healthy => ("200 OK", TEXT, self.health.as_str()),
-            Asked::Page { page: Page::Health, .. } => ("503 Service Unavailable", TEXT, self.health.as_str()),
+            Asked::Page { page: Page::Health, .. } if self.healthy => {
+                ("200 OK", TEXT, self.health.as_str())
+            }
+            Asked::Page { page: Page::Health, .. } => {
+                ("503 Service Unavailable", TEXT, self.health.as_str())
+            }
             Asked::Page { page: Page::Metrics, .. } => ("200 OK", METRICS, self.metrics.as_str()),
-            Asked::Page { page: Page::Unknown, .. } => ("404 Not Found", TEXT, "there are /healthz and /metrics\n"),
+            Asked::Page { page: Page::Unknown, .. } => {
+                ("404 Not Found", TEXT, "there are /healthz and /metrics\n")
+            }
             Asked::Change => ("405 Method Not Allowed\r\nAllow: GET, HEAD", TEXT, "only GET\n"),
             Asked::Nonsense => ("400 Bad Request", TEXT, "this is no HTTP request\n"),
         };
         let body = if matches!(asked, Asked::Page { with_body: false, .. }) { "" } else { text };
         let length = text.len();
         format!(
-            "HTTP/1.1 {code}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            "HTTP/1.1 {code}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: \
+                close\r\n\r\n{body}"
         )
     }
 }
 
 /// `pass`, or `fail` and why.
 fn health(status: &Status) -> String {
-    let reasons = status.findings.iter().filter(|finding| finding.red).map(|finding| format!("{}\n", finding.what));
-    match status.healthy {
-        true => "pass\n".to_owned(),
-        false => format!("fail\n{}", reasons.collect::<String>()),
+    let reasons = status
+        .findings
+        .iter()
+        .filter(|finding| finding.red)
+        .map(|finding| format!("{}\n", finding.what));
+    if status.healthy {
+        "pass\n".to_owned()
+    } else {
+        format!("fail\n{}", reasons.collect::<String>())
     }
 }
 
 /// Gauges, named as Prometheus's manual has it: unit last, times in seconds since 1970.
 fn metrics(status: Option<&Status>, next: Option<Timestamp>) -> String {
     let mut text = format!(
-        "# HELP shoebox_build_info The version that runs.\n# TYPE shoebox_build_info gauge\nshoebox_build_info{{version=\"{}\"}} 1\n",
+        "# HELP shoebox_build_info The version that runs.\n# TYPE shoebox_build_info \
+            gauge\nshoebox_build_info{{version=\"{}\"}} 1\n",
         env!("CARGO_PKG_VERSION")
     );
     let mut gauge = |name: &str, help: &str, value: Option<i64>| {
         if let Some(value) = value {
-            text += &format!("# HELP shoebox_{name} {help}\n# TYPE shoebox_{name} gauge\nshoebox_{name} {value}\n");
+            text += &format!(
+                "# HELP shoebox_{name} {help}\n# TYPE shoebox_{name} gauge\nshoebox_{name} \
+                    {value}\n"
+            );
         }
     };
     let seconds = |time: Option<Timestamp>| time.map(Timestamp::as_second);
@@ -278,27 +315,55 @@ fn metrics(status: Option<&Status>, next: Option<Timestamp>) -> String {
         snapshot(status.verified),
     );
     gauge("last_check_timestamp_seconds", "When the last check was.", seconds(status.checked));
-    gauge("last_drill_success_timestamp_seconds", "When the last drill was that succeeded.", seconds(status.drilled));
+    gauge(
+        "last_drill_success_timestamp_seconds",
+        "When the last drill was that succeeded.",
+        seconds(status.drilled),
+    );
     gauge(
         "checked_percent",
         "Percent of the archives' bytes that were read and found right within 30 days.",
         amount(status.coverage),
     );
     gauge("repository_size_bytes", "Bytes of all archives.", amount(status.size));
-    gauge("repository_growth_bytes", "Bytes that the snapshots of the last 30 days added.", amount(status.growth));
-    gauge("repository_free_bytes", "Bytes that are free on the repository's disk.", amount(status.free));
+    gauge(
+        "repository_growth_bytes",
+        "Bytes that the snapshots of the last 30 days added.",
+        amount(status.growth),
+    );
+    gauge(
+        "repository_free_bytes",
+        "Bytes that are free on the repository's disk.",
+        amount(status.free),
+    );
     if let Some(last) = &status.last {
         gauge("library_assets", "Assets in the newest snapshot.", amount(last.assets));
         gauge("library_size_bytes", "Bytes of files in the newest snapshot.", amount(last.bytes));
-        gauge("library_missing_assets", "Assets whose original is not in the newest snapshot.", amount(last.missing));
-        gauge("library_changed_assets", "Assets whose file is not what was uploaded.", amount(last.changed));
+        gauge(
+            "library_missing_assets",
+            "Assets whose original is not in the newest snapshot.",
+            amount(last.missing),
+        );
+        gauge(
+            "library_changed_assets",
+            "Assets whose file is not what was uploaded.",
+            amount(last.changed),
+        );
     }
-    gauge("alarm", "Whether there is an alarm that nobody acknowledged.", is(status.alarm.is_some()));
+    gauge(
+        "alarm",
+        "Whether there is an alarm that nobody acknowledged.",
+        is(status.alarm.is_some()),
+    );
     if let Some(last) = &status.run {
         gauge("last_run_timestamp_seconds", "When the last run ended.", seconds(Some(last.ended)));
         let took = last.ended.duration_since(last.run.began).as_secs();
         gauge("last_run_duration_seconds", "How long the last run took.", Some(took));
-        gauge("last_run_success", "Whether the last run ended well.", is(last.outcome == Outcome::Done));
+        gauge(
+            "last_run_success",
+            "Whether the last run ended well.",
+            is(last.outcome == Outcome::Done),
+        );
     }
     text
 }

@@ -1,7 +1,8 @@
-//! The last resort against a run that hangs: where asking to stop is of no avail, as in a read from a disk that is gone, the process
-//! ends itself.
+//! The last resort against a run that hangs: where asking to stop is of no avail, as in a read from
+//! a disk that is gone, the process ends itself.
 //!
-//! Always holds: before that the failure is told and remembered, as far as the repository answers; children are ended.
+//! Always holds: before that the failure is told and remembered, as far as the repository answers;
+//! children are ended.
 
 use std::time::Duration;
 
@@ -12,13 +13,19 @@ use super::notify::Event;
 use super::{Service, Stop, Watch, journal};
 use crate::repo::notes::{Job, Outcome, Run, Step, Trigger};
 
-/// A run that is asked to stop may take so much longer, or as long as it might at all, if that is less.
+/// A run that is asked to stop may take so much longer, or as long as it might at all, if that is
+/// less.
 const GRACE: Duration = Duration::from_secs(600);
 /// Nobody waits longer for a repository that does not answer.
 const WRITING: Duration = Duration::from_secs(30);
 
 /// What `work` comes to. Where it neither ends nor stops, this process does.
-pub(super) fn guarded<T>(service: &Service<'_>, trigger: Trigger, watch: &Watch<'_>, work: impl FnOnce() -> T) -> T {
+pub(super) fn guarded<T>(
+    service: &Service<'_>,
+    trigger: Trigger,
+    watch: &Watch<'_>,
+    work: impl FnOnce() -> T,
+) -> T {
     let (done, began) = (Stop::default(), Timestamp::now());
     let most = watch.limit.saturating_add(watch.limit.min(GRACE));
     std::thread::scope(|scope| {
@@ -48,7 +55,8 @@ fn give_up(service: &Service<'_>, trigger: Trigger, began: Timestamp, watch: &Wa
             std::process::exit(1);
         });
         let run = Run { began, trigger, steps };
-        let remembered = service.jobs.repository().and_then(|repository| journal::remember(&repository, run));
+        let remembered =
+            service.jobs.repository().and_then(|repository| journal::remember(&repository, run));
         if let Err(error) = remembered {
             tracing::warn!("this run is not remembered: {}", error.chain());
         }
@@ -59,8 +67,11 @@ fn give_up(service: &Service<'_>, trigger: Trigger, began: Timestamp, watch: &Wa
 /// The children of this process's threads.
 fn children() -> Vec<Pid> {
     let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let listed = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    let all = listed.flat_map(|text| text.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<i32>>());
+    let listed =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let all = listed.flat_map(|text| {
+        text.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<i32>>()
+    });
     all.filter_map(Pid::from_raw).collect()
 }
 

@@ -1,7 +1,7 @@
 //! What is remembered of runs, and what keeps two of them apart.
 //!
-//! Two locks lie in the repository's `tmp/`: one service at a time, and one run at a time, of a service or of `--once`. Who
-//! holds one and dies lets go of it.
+//! Two locks lie in the repository's `tmp/`: one service at a time, and one run at a time, of a
+//! service or of `--once`. Who holds one and dies lets go of it.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -21,10 +21,18 @@ const MOMENT: Duration = Duration::from_secs(2);
 
 /// Takes the place of the repository's service until the lock is dropped.
 pub fn lock_service(repository: &Repository) -> Result<Lock> {
-    Lock::wait(&path(repository, "service.lock"), "run", MOMENT, &Silent).map_err(|error| match error.kind() {
-        Kind::Locked => Error::new(Kind::Locked, format_args!("{error}: a service runs already"))
-            .hint("one service is enough for a repository; `shoebox run --once` makes a run beside it"),
-        _ => error,
+    Lock::wait(&path(repository, "service.lock"), "run", MOMENT, &Silent).map_err(|error| {
+        match error.kind() {
+            Kind::Locked => Error::new(
+                Kind::Locked,
+                format_args!("{error}: a service runs already"),
+            )
+            .hint(
+                "one service is enough for a repository; `shoebox run --once` makes a run beside \
+                it",
+            ),
+            _ => error,
+        }
     })
 }
 
@@ -34,7 +42,11 @@ pub fn lock_run(repository: &Repository) -> Result<Lock> {
 }
 
 /// The same, and waits up to `patience` for another run.
-pub fn wait_for_run(repository: &Repository, patience: Duration, monitor: &dyn Monitor) -> Result<Lock> {
+pub fn wait_for_run(
+    repository: &Repository,
+    patience: Duration,
+    monitor: &dyn Monitor,
+) -> Result<Lock> {
     Lock::wait(&run_path(repository), "run", patience.max(MOMENT), monitor)
 }
 
@@ -55,7 +67,8 @@ fn run_path(repository: &Repository) -> PathBuf {
     repository.run_lock_path()
 }
 
-/// When the newest run began that made a snapshot, and when each job was done last, well or with findings.
+/// When the newest run began that made a snapshot, and when each job was done last, well or with
+/// findings.
 #[derive(Debug, Clone, Default)]
 pub struct Last {
     pub began: Option<Timestamp>,
@@ -93,10 +106,17 @@ impl Last {
 pub fn remember(repository: &Repository, run: Run) -> Result<()> {
     repository.add_note(What::Run(run))?;
     let notes = repository.notes()?;
-    let names: Vec<&String> =
-        notes.list.iter().filter(|(_, note)| matches!(note.what, What::Run(_))).map(|(name, _)| name).collect();
+    let names: Vec<&String> = notes
+        .list
+        .iter()
+        .filter(|(_, note)| matches!(note.what, What::Run(_)))
+        .map(|(name, _)| name)
+        .collect();
     let needed = newest_of_each_job(&notes);
-    let old = names.iter().take(names.len().saturating_sub(KEPT)).filter(|name| !needed.contains(name.as_str()));
+    let old = names
+        .iter()
+        .take(names.len().saturating_sub(KEPT))
+        .filter(|name| !needed.contains(name.as_str()));
     old.copied().try_for_each(|name| repository.remove_note(name))
 }
 
@@ -104,10 +124,15 @@ pub fn remember(repository: &Repository, run: Run) -> Result<()> {
 fn newest_of_each_job(notes: &Notes) -> HashSet<&str> {
     let newest = |job: Job| {
         let is_it = |note: &Note| match &note.what {
-            What::Run(run) => run.steps.iter().any(|step| step.job == job && step.outcome <= Outcome::Partly),
+            What::Run(run) => {
+                run.steps.iter().any(|step| step.job == job && step.outcome <= Outcome::Partly)
+            }
             _ => false,
         };
         notes.list.iter().rev().find(|(_, note)| is_it(note)).map(|(name, _)| name.as_str())
     };
-    [Job::Backup, Job::Forget, Job::Prune, Job::Check, Job::Drill].into_iter().filter_map(newest).collect()
+    [Job::Backup, Job::Forget, Job::Prune, Job::Check, Job::Drill]
+        .into_iter()
+        .filter_map(newest)
+        .collect()
 }

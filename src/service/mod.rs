@@ -1,11 +1,12 @@
 //! The service: waits until a run is due, makes it, and says how it went.
 //!
-//! A run is backup, forget, prune, check and drill, each as it is due ([`run`]). What was missed while the machine was off is made
-//! up once. Runs are remembered in the repository ([`journal`]), so that any machine that sees it knows when the last one was.
+//! A run is backup, forget, prune, check and drill, each as it is due ([`run`]). What was missed
+//! while the machine was off is made up once. Runs are remembered in the repository ([`journal`]),
+//! so that any machine that sees it knows when the last one was.
 //!
-//! Always holds: never two runs at once on a repository; a clock that jumps neither stops the service nor makes it run twice; asked
-//! to stop, it ends the step at hand cleanly, and the next start goes on from there. What goes wrong in a run ends the run and not
-//! the service.
+//! Always holds: never two runs at once on a repository; a clock that jumps neither stops the
+//! service nor makes it run twice; asked to stop, it ends the step at hand cleanly, and the next
+//! start goes on from there. What goes wrong in a run ends the run and not the service.
 
 pub mod endpoint;
 mod guard;
@@ -100,8 +101,10 @@ impl Stop {
     /// Waits for so long at most; true when somebody asked.
     fn wait(&self, time: Duration) -> bool {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let (asked, _) =
-            self.changed.wait_timeout_while(asked, time, |asked| !*asked).unwrap_or_else(PoisonError::into_inner);
+        let (asked, _) = self
+            .changed
+            .wait_timeout_while(asked, time, |asked| !*asked)
+            .unwrap_or_else(PoisonError::into_inner);
         *asked
     }
 }
@@ -121,7 +124,8 @@ impl Service<'_> {
     /// Makes runs until it is asked to stop.
     ///
     /// # Errors
-    /// `Locked` when a service runs already on this repository; what keeps the repository from being opened at the start.
+    /// `Locked` when a service runs already on this repository; what keeps the repository from
+    /// being opened at the start.
     pub fn serve(&self) -> Result<()> {
         let repository = self.jobs.repository()?;
         let _place = journal::lock_service(&repository)?;
@@ -151,13 +155,21 @@ impl Service<'_> {
     pub fn once(&self) -> Result<Outcome> {
         let pulse = Pulse::start();
         let watch = Watch::new(&self.stop, &pulse, Duration::MAX);
-        let place = self.jobs.repository().and_then(|it| journal::wait_for_run(&it, self.plan.patience, &watch));
+        let place = self
+            .jobs
+            .repository()
+            .and_then(|it| journal::wait_for_run(&it, self.plan.patience, &watch));
         match place {
             Ok(_place) => Ok(self.work(Trigger::Once, &pulse)),
             Err(error) => {
                 // A disk that is not mounted is what fails a night most often.
                 if !matches!(error.kind(), Kind::Locked | Kind::Interrupted) {
-                    self.tell(Event::Failure, "backup FAILED".to_owned(), error.chain(), Vec::new());
+                    self.tell(
+                        Event::Failure,
+                        "backup FAILED".to_owned(),
+                        error.chain(),
+                        Vec::new(),
+                    );
                 }
                 Err(error)
             }
@@ -169,7 +181,8 @@ impl Service<'_> {
         if self.plan.on_start || repository.snapshot_ids()?.is_empty() {
             return Ok(Some(Trigger::Start));
         }
-        let is_missed = last.is_some() && self.plan.schedule.is_due(last, Timestamp::now(), &self.plan.zone);
+        let is_missed =
+            last.is_some() && self.plan.schedule.is_due(last, Timestamp::now(), &self.plan.zone);
         Ok(is_missed.then_some(Trigger::Missed))
     }
 
@@ -201,11 +214,18 @@ impl Service<'_> {
         let now = Timestamp::now();
         // What was done in the future was done under a clock that was wrong.
         let after = last.filter(|last| last.duration_since(now) < WRONG).unwrap_or(now);
-        let due = self.plan.schedule.next(after, &self.plan.zone).and_then(|due| due.checked_add(self.jitter()).ok());
+        let due = self
+            .plan
+            .schedule
+            .next(after, &self.plan.zone)
+            .and_then(|due| due.checked_add(self.jitter()).ok());
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = due;
         let words = match due {
             Some(due) => {
-                format!("the next run is due {}", due.to_zoned(self.plan.zone.clone()).strftime("%Y-%m-%d %H:%M"))
+                format!(
+                    "the next run is due {}",
+                    due.to_zoned(self.plan.zone.clone()).strftime("%Y-%m-%d %H:%M")
+                )
             }
             None => "no run is ever due: the schedule is `never`".to_owned(),
         };
@@ -220,11 +240,13 @@ impl Service<'_> {
         SignedDuration::from_millis(i64::try_from(random % (most + 1)).unwrap_or(0))
     }
 
-    /// Makes a run, once another one that is at work is done; not at all if that one did what this one is for.
+    /// Makes a run, once another one that is at work is done; not at all if that one did what this
+    /// one is for.
     fn make(&self, trigger: Trigger, last: Option<Timestamp>, pulse: &Pulse) {
         let mut told = false;
         loop {
-            let place = self.jobs.repository().and_then(|repository| journal::lock_run(&repository));
+            let place =
+                self.jobs.repository().and_then(|repository| journal::lock_run(&repository));
             match place {
                 Err(error) if error.kind() == Kind::Locked => {
                     if !std::mem::replace(&mut told, true) {
@@ -241,7 +263,8 @@ impl Service<'_> {
                     return;
                 }
                 Ok(_place) => {
-                    let newest = self.jobs.repository().and_then(|repository| Last::of(&repository)).ok();
+                    let newest =
+                        self.jobs.repository().and_then(|repository| Last::of(&repository)).ok();
                     let is_done = told && newest.and_then(|newest| newest.began) > last;
                     if !is_done {
                         self.work(trigger, pulse);
@@ -255,7 +278,8 @@ impl Service<'_> {
     /// Makes a run: does it, remembers it and tells of it.
     fn work(&self, trigger: Trigger, pulse: &Pulse) -> Outcome {
         self.tell(Event::Start, "backup begins".to_owned(), String::new(), Vec::new());
-        let last = self.jobs.repository().and_then(|repository| Last::of(&repository)).unwrap_or_default();
+        let last =
+            self.jobs.repository().and_then(|repository| Last::of(&repository)).unwrap_or_default();
         let watch = Watch::new(&self.stop, pulse, self.plan.limit);
         let done = guard::guarded(self, trigger, &watch, || {
             run::run(self.jobs, &last, trigger, &self.plan.zone, &watch, self.say)
@@ -266,7 +290,8 @@ impl Service<'_> {
             return outcome;
         }
         let summary = done.run.steps.first().map(|step| step.text.clone()).unwrap_or_default();
-        let remembered = self.jobs.repository().and_then(|repository| journal::remember(&repository, done.run));
+        let remembered =
+            self.jobs.repository().and_then(|repository| journal::remember(&repository, done.run));
         if let Err(error) = remembered {
             tracing::warn!("this run is not remembered: {}", error.chain());
         }
@@ -275,7 +300,9 @@ impl Service<'_> {
             None => ("run", String::new()),
         };
         match outcome {
-            Outcome::Done => self.tell(Event::Success, "backup is well".to_owned(), summary, done.log),
+            Outcome::Done => {
+                self.tell(Event::Success, "backup is well".to_owned(), summary, done.log)
+            }
             Outcome::Partly => {
                 let (job, why) = why();
                 self.tell(Event::Warning, format!("{job} has findings"), why, done.log);
@@ -329,7 +356,8 @@ impl<'a> Watch<'a> {
     fn overdue(&self) -> String {
         let limit = ago(SignedDuration::try_from(self.limit).unwrap_or(SignedDuration::MAX));
         format!(
-            "the run took longer than {limit} and was ended\nhint: see what it waited for; `timeout` in [run] sets the limit"
+            "the run took longer than {limit} and was ended\nhint: see what it waited for; \
+                `timeout` in [run] sets the limit"
         )
     }
 }

@@ -1,8 +1,9 @@
 //! One run: backup, then forget, prune, check and drill as each is due.
 //!
-//! A backup that failed is followed by no forgetting and no pruning: what there is may be all that there will be. The check and the
-//! drill go on all the same, since they look at what is there. Being asked to stop ends the run after the step at hand, which
-//! ends as cleanly as it does by itself.
+//! A backup that failed is followed by no forgetting and no pruning: what there is may be all that
+//! there will be. The check and the drill go on all the same, since they look at what is there.
+//! Being asked to stop ends the run after the step at hand, which ends as cleanly as it does by
+//! itself.
 
 use std::time::Instant;
 
@@ -37,7 +38,8 @@ pub(super) fn run(
     say: &dyn Fn(&str),
 ) -> Done {
     let began = Timestamp::now();
-    let mut done = Done { run: Run { began, trigger, steps: Vec::new() }, log: Vec::new(), worst: None };
+    let mut done =
+        Done { run: Run { began, trigger, steps: Vec::new() }, log: Vec::new(), worst: None };
     for job in [Job::Backup, Job::Forget, Job::Prune, Job::Check, Job::Drill] {
         let is_due = job == Job::Backup || jobs.schedule(job).is_due(last.of_job(job), began, zone);
         let is_safe = !matches!(job, Job::Forget | Job::Prune) || !done.has_failed(Job::Backup);
@@ -53,7 +55,9 @@ pub(super) fn run(
 
 /// True when there is nothing to check or to rehearse with, or nobody can look.
 fn is_empty(jobs: &dyn Jobs) -> bool {
-    jobs.repository().and_then(|repository| repository.snapshot_ids()).map_or(true, |ids| ids.is_empty())
+    jobs.repository()
+        .and_then(|repository| repository.snapshot_ids())
+        .map_or(true, |ids| ids.is_empty())
 }
 
 impl Done {
@@ -65,15 +69,21 @@ impl Done {
         let begun = Instant::now();
         let told = jobs.perform(job, watch).unwrap_or_else(|error| failed(&error));
         let is_cut = told.outcome >= Outcome::Interrupted && watch.is_overdue();
-        let Told { outcome, text, lines } =
-            if is_cut { Told { outcome: Outcome::Failed, text: watch.overdue(), lines: told.lines } } else { told };
+        let Told { outcome, text, lines } = if is_cut {
+            Told { outcome: Outcome::Failed, text: watch.overdue(), lines: told.lines }
+        } else {
+            told
+        };
         for line in lines.iter().map(String::as_str).chain(text.lines()) {
             let line = format!("{}: {line}", job.name());
             say(&line);
             self.log.push(line);
         }
         if outcome > self.worst_so_far() {
-            self.worst = Some((job, lines.first().filter(|_| outcome == Outcome::Partly).unwrap_or(&text).clone()));
+            self.worst = Some((
+                job,
+                lines.first().filter(|_| outcome == Outcome::Partly).unwrap_or(&text).clone(),
+            ));
         }
         let text = text.chars().take(WORDS).collect();
         self.run.steps.push(Step { job, outcome, text, seconds: begun.elapsed().as_secs() });

@@ -1,7 +1,8 @@
 //! When something is due: cron words, `@daily` and the like, `@every 6h`, `never`.
 //!
-//! The calendar is that of a time zone, daylight saving included: a time of day that a night lacks comes right after the gap, one
-//! that it has twice counts once (croner, which follows the Open Cron Pattern Specification).
+//! The calendar is that of a time zone, daylight saving included: a time of day that a night lacks
+//! comes right after the gap, one that it has twice counts once (croner, which follows the Open
+//! Cron Pattern Specification).
 
 use std::fmt;
 use std::str::FromStr;
@@ -94,8 +95,10 @@ fn every(text: &str) -> Option<SignedDuration> {
 }
 
 fn wrong(text: &str) -> Error {
-    Error::invalid(format_args!("`{text}` is no schedule"))
-        .hint("such as @daily, @weekly, \"@every 6h\", \"30 3 * * *\" (minute, hour, day, month, weekday), or never")
+    Error::invalid(format_args!("`{text}` is no schedule")).hint(
+        "such as @daily, @weekly, \"@every 6h\", \"30 3 * * *\" (minute, hour, day, month, \
+            weekday), or never",
+    )
 }
 
 #[cfg(test)]
@@ -143,7 +146,9 @@ mod tests {
         let (zone, now) = (TimeZone::UTC, "2026-11-27T12:00:00Z".parse().unwrap());
         let daily: Schedule = "@daily".parse().unwrap();
         let at = |text: &str| Some(text.parse().unwrap());
-        assert!(daily.is_due(None, now, &zone) && daily.is_due(at("2036-01-01T00:00:00Z"), now, &zone));
+        assert!(
+            daily.is_due(None, now, &zone) && daily.is_due(at("2036-01-01T00:00:00Z"), now, &zone)
+        );
         assert!(daily.is_due(at("2026-11-26T23:00:00Z"), now, &zone));
         assert!(!daily.is_due(at("2026-11-27T00:00:01Z"), now, &zone));
         assert!(!"never".parse::<Schedule>().unwrap().is_due(None, now, &zone));
@@ -151,7 +156,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_no_schedule() {
-        for text in ["", "daily", "@every", "@every 1s", "@every -6h", "61 * * * *", "0 0 30 2 *", "* * *"] {
+        for text in
+            ["", "daily", "@every", "@every 1s", "@every -6h", "61 * * * *", "0 0 30 2 *", "* * *"]
+        {
             assert!(text.parse::<Schedule>().is_err(), "{text}");
         }
     }

@@ -1,4 +1,5 @@
-//! What systemd is told: ready, what is being done, still alive, stopping. Elsewhere nobody is told anything.
+//! What systemd is told: ready, what is being done, still alive, stopping. Elsewhere nobody is told
+//! anything.
 //!
 //! Source: sd_notify(3), sd_watchdog_enabled(3).
 
@@ -8,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
-/// Work that shows no progress for so long hangs: the watchdog is told no more, and systemd starts the service again. A server that
-/// builds the indexes of a large library in a drill shows none for an hour.
+/// Work that shows no progress for so long hangs: the watchdog is told no more, and systemd starts
+/// the service again. A server that builds the indexes of a large library in a drill shows none for
+/// an hour.
 const PATIENCE: Duration = Duration::from_secs(6 * 3600);
 
 /// Tells `state`.
@@ -51,10 +53,15 @@ impl Pulse {
 
     /// There is progress.
     pub fn beat(&self) {
-        self.last.store(self.start.elapsed().as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.last.store(
+            self.start.elapsed().as_millis().try_into().unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
     }
 
     fn age(&self) -> Duration {
-        self.start.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
+        self.start
+            .elapsed()
+            .saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
     }
 }

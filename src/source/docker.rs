@@ -1,4 +1,5 @@
-//! Containers, as docker tells of them: which run Immich, and which folders of this machine they see.
+//! Containers, as docker tells of them: which run Immich, and which folders of this machine they
+//! see.
 //!
 //! Only asked for, never changed. What a container's environment holds (passwords) is not kept.
 
@@ -63,7 +64,8 @@ struct Mount {
 impl Container {
     /// True for the database of Immich: its image, or the name that its compose file gives.
     pub fn is_database(&self) -> bool {
-        let images = ["immich-app/postgres", "tensorchord/pgvecto-rs", "tensorchord/vchord-postgres"];
+        let images =
+            ["immich-app/postgres", "tensorchord/pgvecto-rs", "tensorchord/vchord-postgres"];
         self.name == "immich_postgres" || images.iter().any(|image| self.image.contains(image))
     }
 
@@ -82,7 +84,11 @@ impl Container {
         let inside = self.mounts.iter().filter(|bind| target.starts_with(&bind.target));
         let nearest = inside.max_by_key(|bind| bind.target.components().count())?;
         let rest = target.strip_prefix(&nearest.target).ok()?;
-        Some(if rest.as_os_str().is_empty() { nearest.source.clone() } else { nearest.source.join(rest) })
+        Some(if rest.as_os_str().is_empty() {
+            nearest.source.clone()
+        } else {
+            nearest.source.join(rest)
+        })
     }
 }
 
@@ -94,8 +100,9 @@ pub fn containers(docker: &OsStr) -> Result<Vec<Container>> {
         return Ok(Vec::new());
     }
     let text = ask(docker, &[&["inspect", "--type", "container"], &ids[..]].concat())?;
-    let all: Vec<Inspected> = serde_json::from_str(&text)
-        .map_err(|error| Error::new(Kind::Program, "docker's answer is not understood").caused_by(error))?;
+    let all: Vec<Inspected> = serde_json::from_str(&text).map_err(|error| {
+        Error::new(Kind::Program, "docker's answer is not understood").caused_by(error)
+    })?;
     Ok(all.into_iter().map(Container::from).collect())
 }
 
@@ -115,9 +122,13 @@ impl From<Inspected> for Container {
 fn ask(docker: &OsStr, arguments: &[&str]) -> Result<String> {
     let name = docker.to_string_lossy();
     let output =
-        Command::new(docker).args(arguments).env("LC_ALL", "C").output().map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Error::new(Kind::NotFound, format_args!("{name} is not installed")),
-            _ => Error::io(format_args!("starting {name}"), error),
+        Command::new(docker).args(arguments).env("LC_ALL", "C").output().map_err(|error| {
+            match error.kind() {
+                std::io::ErrorKind::NotFound => {
+                    Error::new(Kind::NotFound, format_args!("{name} is not installed"))
+                }
+                _ => Error::io(format_args!("starting {name}"), error),
+            }
         })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
@@ -125,9 +136,10 @@ fn ask(docker: &OsStr, arguments: &[&str]) -> Result<String> {
     let words = String::from_utf8_lossy(&output.stderr);
     let words = words.lines().next().unwrap_or_default();
     let error = Error::new(Kind::Program, format_args!("{name} does not answer: {words}"));
-    Err(match words.contains("permission denied") {
-        true => error.hint("run as root, or add the user to the group docker and log in again"),
-        false => error.hint("start it: `systemctl start docker`"),
+    Err(if words.contains("permission denied") {
+        error.hint("run as root, or add the user to the group docker and log in again")
+    } else {
+        error.hint("start it: `systemctl start docker`")
     })
 }
 

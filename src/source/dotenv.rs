@@ -1,8 +1,9 @@
 //! The assignments of a `.env` file, as Docker Compose reads them.
 //!
-//! The authority is Compose itself (compose-go 2, packages `dotenv` and `template`), whose oddities are kept: `:` assigns as `=`
-//! does, ` #` begins a comment and a quote a string only at the beginning of a value, `$name` that is not set is nothing.
-//! What Compose refuses is an error that names the line.
+//! The authority is Compose itself (compose-go 2, packages `dotenv` and `template`), whose oddities
+//! are kept: `:` assigns as `=` does, ` #` begins a comment and a quote a string only at the
+//! beginning of a value, `$name` that is not set is nothing. What Compose refuses is an error that
+//! names the line.
 //!
 //! Limits: what is not UTF-8 is read with U+FFFD in its place; a value is at most [`LONGEST`] long.
 
@@ -20,7 +21,8 @@ pub struct Misread {
     pub reason: String,
 }
 
-/// What `text` assigns; the last assignment of a name counts. `outside` comes before the file where a value refers to a name.
+/// What `text` assigns; the last assignment of a name counts. `outside` comes before the file where
+/// a value refers to a name.
 pub fn parse(
     text: &str,
     outside: &dyn Fn(&str) -> Option<String>,
@@ -62,9 +64,10 @@ impl<'a> Parser<'a> {
     fn skip_to_name(&mut self) -> bool {
         loop {
             self.at = self.text.len() - self.rest().trim_start().len();
-            match self.rest().starts_with('#') {
-                true => self.at += self.line().len(),
-                false => return !self.rest().is_empty(),
+            if self.rest().starts_with('#') {
+                self.at += self.line().len()
+            } else {
+                return !self.rest().is_empty();
             }
         }
     }
@@ -75,7 +78,11 @@ impl<'a> Parser<'a> {
 
     /// `NAME=value`, or a `NAME` alone, which stands for what it is outside.
     fn assignment(&mut self) -> Understood<()> {
-        if self.rest().strip_prefix("export").is_some_and(|rest| rest.starts_with(char::is_whitespace)) {
+        if self
+            .rest()
+            .strip_prefix("export")
+            .is_some_and(|rest| rest.starts_with(char::is_whitespace))
+        {
             self.at += "export".len();
             self.skip_blanks();
         }
@@ -165,19 +172,27 @@ impl<'a> Parser<'a> {
         }
         let Some(inside) = after.strip_prefix('{') else {
             let (name, rest) = identifier(after);
-            let value = if name.is_empty() { "$".to_owned() } else { self.lookup(name).unwrap_or_default() };
+            let value = if name.is_empty() {
+                "$".to_owned()
+            } else {
+                self.lookup(name).unwrap_or_default()
+            };
             return Ok((value, rest));
         };
         let (name, rest) = identifier(inside);
         // The value itself may be a password.
-        let wrong = || "its `${` begins no reference to a variable; a $ that is a letter is written $$".to_owned();
+        let wrong = || {
+            "its `${` begins no reference to a variable; a $ that is a letter is written $$"
+                .to_owned()
+        };
         if name.is_empty() {
             return Err(wrong());
         }
         if let Some(rest) = rest.strip_prefix('}') {
             return Ok((self.lookup(name).unwrap_or_default(), rest));
         }
-        let (also_empty, operator) = rest.strip_prefix(':').map_or((false, rest), |rest| (true, rest));
+        let (also_empty, operator) =
+            rest.strip_prefix(':').map_or((false, rest), |rest| (true, rest));
         let Some(kind @ ('-' | '+' | '?')) = operator.chars().next() else { return Err(wrong()) };
         let (word, rest) = braced(&operator[1..]).ok_or_else(wrong)?;
         let value = self.lookup(name);
@@ -191,7 +206,8 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// The word before the brace that closes, and what comes after: as Compose counts braces, up to the line's last one at most.
+/// The word before the brace that closes, and what comes after: as Compose counts braces, up to the
+/// line's last one at most.
 fn braced(text: &str) -> Option<(&str, &str)> {
     let line = &text[..text.find('\n').unwrap_or(text.len())];
     let last = line.rfind('}')?;
@@ -246,9 +262,13 @@ fn escape(after: &str) -> (Option<String>, &str) {
         Some('$') => "$$",
         // `\0` and three digits are an octal number; of what is none Compose drops the 0.
         Some('0') => {
-            let code = after.get(1..4).filter(|digits| digits.bytes().all(|it| it.is_ascii_digit()));
+            let code =
+                after.get(1..4).filter(|digits| digits.bytes().all(|it| it.is_ascii_digit()));
             let letter = code.and_then(|code| u8::from_str_radix(code, 8).ok());
-            return (letter.map(|it| char::from(it).to_string()), &after[if letter.is_some() { 4 } else { 1 }..]);
+            return (
+                letter.map(|it| char::from(it).to_string()),
+                &after[if letter.is_some() { 4 } else { 1 }..],
+            );
         }
         _ => return (None, after),
     };

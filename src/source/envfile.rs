@@ -1,6 +1,7 @@
 //! Immich's `.env` file: where its files are and how its database is reached.
 //!
-//! Reading it changes nothing in this process's environment, which counts where the file refers to it (`${NAME:-default}`).
+//! Reading it changes nothing in this process's environment, which counts where the file refers to
+//! it (`${NAME:-default}`).
 //!
 //! Limit: `*_FILE` variables name paths inside the containers and are not followed.
 
@@ -20,9 +21,11 @@ use super::places::Root;
 pub struct ImmichEnv {
     /// The file that says all this.
     pub file: PathBuf,
-    /// UPLOAD_LOCATION; a relative one is taken from the folder of the `.env` file, as Compose does.
+    /// UPLOAD_LOCATION; a relative one is taken from the folder of the `.env` file, as Compose
+    /// does.
     pub upload_location: Option<PathBuf>,
-    /// The folders that lie in other places, by the names of Immich's guide (docs.immich.app, Custom file locations).
+    /// The folders that lie in other places, by the names of Immich's guide (docs.immich.app,
+    /// Custom file locations).
     pub folders: Vec<Root>,
     /// DB_USERNAME, else `postgres`.
     pub user: String,
@@ -50,7 +53,9 @@ impl ImmichEnv {
             value => Ok(value.cloned()),
         };
         let folder = file.parent().unwrap_or(Path::new("."));
-        let port = get("DB_PORT")?.map(|port| port.parse().map_err(|_| not_a_port(&port, &file))).transpose()?;
+        let port = get("DB_PORT")?
+            .map(|port| port.parse().map_err(|_| not_a_port(&port, &file)))
+            .transpose()?;
         Ok(ImmichEnv {
             upload_location: get("UPLOAD_LOCATION")?.map(|text| place(&text, folder)),
             folders: folders(&get, folder)?,
@@ -66,14 +71,19 @@ impl ImmichEnv {
 
     /// That the file was read, and does not say where the photos are.
     pub fn without_location(&self) -> Error {
-        Error::invalid(format_args!("there is no UPLOAD_LOCATION in {}", self.file.display()))
-            .hint("say where Immich's files are with --upload-location FOLDER, or name the file that does")
+        Error::invalid(format_args!("there is no UPLOAD_LOCATION in {}", self.file.display())).hint(
+            "say where Immich's files are with --upload-location FOLDER, or name the file \
+                that does",
+        )
     }
 }
 
 /// What `.env` files call the folders of UPLOAD_LOCATION that lie in other places.
-const CUSTOM: [(&str, &str); 3] =
-    [("PROFILE_LOCATION", "profile"), ("THUMB_LOCATION", "thumbs"), ("ENCODED_VIDEO_LOCATION", "encoded-video")];
+const CUSTOM: [(&str, &str); 3] = [
+    ("PROFILE_LOCATION", "profile"),
+    ("THUMB_LOCATION", "thumbs"),
+    ("ENCODED_VIDEO_LOCATION", "encoded-video"),
+];
 
 fn folders(get: &dyn Fn(&str) -> Result<Option<String>>, folder: &Path) -> Result<Vec<Root>> {
     let mut folders = Vec::new();
@@ -85,7 +95,8 @@ fn folders(get: &dyn Fn(&str) -> Result<Option<String>>, folder: &Path) -> Resul
     Ok(folders)
 }
 
-/// A path as Compose takes it: `~` is the home folder, a relative one starts at the compose file's folder.
+/// A path as Compose takes it: `~` is the home folder, a relative one starts at the compose file's
+/// folder.
 fn place(text: &str, folder: &Path) -> PathBuf {
     match (text.strip_prefix("~/"), env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),
@@ -98,13 +109,15 @@ fn not_a_port(port: &str, file: &Path) -> Error {
 }
 
 fn not_text(name: &str, file: &Path) -> Error {
-    Error::invalid(format_args!("{name} in {} is not UTF-8 text", file.display())).hint("save the file as UTF-8")
+    Error::invalid(format_args!("{name} in {} is not UTF-8 text", file.display()))
+        .hint("save the file as UTF-8")
 }
 
 fn not_understood(misread: &Misread, file: &Path) -> Error {
     let Misread { line, reason } = misread;
-    Error::invalid(format_args!("line {line} of {} cannot be read: {reason}", file.display()))
-        .hint("docker compose refuses it too; a value with $, # or quotes in it goes into single quotes")
+    Error::invalid(format_args!("line {line} of {} cannot be read: {reason}", file.display())).hint(
+        "docker compose refuses it too; a value with $, # or quotes in it goes into single quotes",
+    )
 }
 
 fn unreadable(file: &Path, error: io::Error) -> Error {
@@ -140,7 +153,8 @@ mod tests {
     #[test]
     fn odd_values_are_read_as_compose_reads_them() {
         let (_folder, read) = read(
-            "BASE=/mnt/my disk\nUPLOAD_LOCATION=/mnt/my photos # the big disk\nDB_PASSWORD='a$b #c'\n\
+            "BASE=/mnt/my disk\nUPLOAD_LOCATION=/mnt/my photos # the big disk\nDB_PASSWORD='a$b \
+                #c'\n\
              DB_DATABASE_NAME=\"im mich\"\nDB_HOSTNAME=${DB_NO_SUCH_THING}nas\nDB_PORT=5433\nDB_USERNAME=\n",
         );
         let read = read.unwrap();
@@ -154,7 +168,11 @@ mod tests {
     fn a_line_that_is_not_understood_is_named_with_the_file_and_without_the_value() {
         for (text, line, why) in [
             ("A=1\nthis is no line\n", 2, "a blank in the name"),
-            ("A=1\n\nDB_PASSWORD='it\nUPLOAD_LOCATION=/srv\n", 3, "the ' that begins its value has no end"),
+            (
+                "A=1\n\nDB_PASSWORD='it\nUPLOAD_LOCATION=/srv\n",
+                3,
+                "the ' that begins its value has no end",
+            ),
             ("# a comment\nDB_PASSWORD=hunter2${\n", 2, "begins no reference"),
             (
                 "UPLOAD_LOCATION=${DB_NO_SUCH_THING:?say where}/x\n",
@@ -167,13 +185,23 @@ mod tests {
             let error = read.unwrap_err();
             let begin = format!("line {line} of {}/.env cannot be read: ", folder.path().display());
             let said = error.to_string();
-            assert!(said.starts_with(&begin) && said.contains(why) && !said.contains("hunter2"), "{said}");
+            assert!(
+                said.starts_with(&begin) && said.contains(why) && !said.contains("hunter2"),
+                "{said}"
+            );
             assert_eq!(error.kind(), crate::base::Kind::Invalid);
         }
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(".env"), b"# f\xfcr uns\nDB_USERNAME=ann\nUPLOAD_LOCATION=/f\xfcr\n").unwrap();
+        fs::write(
+            folder.path().join(".env"),
+            b"# f\xfcr uns\nDB_USERNAME=ann\nUPLOAD_LOCATION=/f\xfcr\n",
+        )
+        .unwrap();
         let said = ImmichEnv::read(folder.path()).unwrap_err().to_string();
-        assert!(said.starts_with("UPLOAD_LOCATION in ") && said.ends_with(" is not UTF-8 text"), "{said}");
+        assert!(
+            said.starts_with("UPLOAD_LOCATION in ") && said.ends_with(" is not UTF-8 text"),
+            "{said}"
+        );
         fs::write(folder.path().join(".env"), b"# f\xfcr uns\nDB_USERNAME=ann\n").unwrap();
         assert_eq!(ImmichEnv::read(folder.path()).unwrap().user, "ann");
     }

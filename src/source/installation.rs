@@ -37,7 +37,8 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// Looks into `folder`, which must hold Immich's `.env` file; without one where docker says, else at the usual places.
+    /// Looks into `folder`, which must hold Immich's `.env` file; without one where docker says,
+    /// else at the usual places.
     pub fn find(folder: Option<&Path>, docker: &OsStr) -> Result<Installation> {
         let containers = docker::containers(docker);
         if let Some(folder) = folder {
@@ -57,7 +58,8 @@ impl Installation {
         Ok(Installation { misread: misread.filter(|_| env.is_none()), env, containers })
     }
 
-    /// The container of the database: of the `.env` file's own compose project, if there are several.
+    /// The container of the database: of the `.env` file's own compose project, if there are
+    /// several.
     pub fn database(&self) -> Option<&Container> {
         self.container(Container::is_database)
     }
@@ -70,25 +72,31 @@ impl Installation {
     fn container(&self, is_it: fn(&Container) -> bool) -> Option<&Container> {
         let folder = self.env.as_ref().and_then(|(file, _)| file.parent());
         let all = || self.containers.iter().flatten().filter(|container| is_it(container));
-        all().find(|container| folder.is_some() && container.compose_folder() == folder).or_else(|| all().next())
+        all()
+            .find(|container| folder.is_some() && container.compose_folder() == folder)
+            .or_else(|| all().next())
     }
 
-    /// UPLOAD_LOCATION on this machine: what the server's container sees, else what the `.env` file says.
+    /// UPLOAD_LOCATION on this machine: what the server's container sees, else what the `.env` file
+    /// says.
     pub fn upload_location(&self) -> Option<PathBuf> {
-        let seen =
-            self.server().and_then(|server| MEDIA.iter().find_map(|path| server.on_this_machine(Path::new(path))));
+        let seen = self.server().and_then(|server| {
+            MEDIA.iter().find_map(|path| server.on_this_machine(Path::new(path)))
+        });
         let said = || self.env.as_ref()?.1.upload_location.clone();
         // Each folder may be a mount of its own: theirs lie beside one another.
         let beside = || self.mounted().find_map(|root| Some(root.folder.parent()?.to_owned()));
         seen.or_else(said).or_else(beside)
     }
 
-    /// Folders of UPLOAD_LOCATION that the server's container has from other places of this machine.
+    /// Folders of UPLOAD_LOCATION that the server's container has from other places of this
+    /// machine.
     pub fn elsewhere(&self) -> Vec<Root> {
         let location = self.upload_location();
-        let usual = |root: &Root| location.as_ref().map(|location| root.shown.below(location).canonicalize());
-        let is_usual =
-            |root: &Root| matches!((usual(root), root.folder.canonicalize()), (Some(Ok(a)), Ok(b)) if a == b);
+        let usual = |root: &Root| {
+            location.as_ref().map(|location| root.shown.below(location).canonicalize())
+        };
+        let is_usual = |root: &Root| matches!((usual(root), root.folder.canonicalize()), (Some(Ok(a)), Ok(b)) if a == b);
         self.mounted().filter(|root| !is_usual(root)).collect()
     }
 
@@ -98,17 +106,29 @@ impl Installation {
         let shown = |target: &Path| {
             let rest = MEDIA.iter().find_map(|media| target.strip_prefix(media).ok())?;
             let shown = FilePath::new(rest.as_os_str().as_encoded_bytes()).ok()?;
-            FOLDERS.iter().any(|name| shown.parts().next() == Some(name.as_bytes())).then_some(shown)
+            FOLDERS
+                .iter()
+                .any(|name| shown.parts().next() == Some(name.as_bytes()))
+                .then_some(shown)
         };
-        mounts.filter_map(move |bind| Some(Root { folder: bind.source.clone(), shown: shown(&bind.target)? }))
+        mounts.filter_map(move |bind| {
+            Some(Root { folder: bind.source.clone(), shown: shown(&bind.target)? })
+        })
     }
 }
 
 /// The `.env` file in `folder`, where a person says that it is.
 fn named(folder: &Path) -> Result<(PathBuf, ImmichEnv)> {
     let env = ImmichEnv::read(folder).map_err(|error| match error.kind() {
-        Kind::NotFound => Error::invalid(format_args!("there is no .env file of Immich in {}", folder.display()))
-            .hint("name the folder of its compose file: --immich FOLDER; or SHOEBOX_UPLOAD_LOCATION=FOLDER without it"),
+        Kind::NotFound => Error::invalid(format_args!(
+            "there is no .env file of Immich in \
+            {}",
+            folder.display()
+        ))
+        .hint(
+            "name the folder of its compose file: --immich FOLDER; or \
+                SHOEBOX_UPLOAD_LOCATION=FOLDER without it",
+        ),
         _ => error,
     })?;
     if env.upload_location.is_none() {
@@ -122,7 +142,8 @@ fn of_immich(place: &Path) -> Result<Option<(PathBuf, ImmichEnv)>> {
     match ImmichEnv::read(place) {
         Ok(env) if env.upload_location.is_none() => Ok(None),
         Ok(env) => Ok(Some((env.file.canonicalize().unwrap_or_else(|_| env.file.clone()), env))),
-        // Others have such files too, in any folder: only one that speaks of Immich is worth a word.
+        // Others have such files too, in any folder: only one that speaks of Immich is worth a
+        // word.
         Err(error) if error.kind() == Kind::Invalid && speaks_of_immich(place) => Err(error),
         Err(_) => Ok(None),
     }
@@ -134,7 +155,8 @@ fn speaks_of_immich(place: &Path) -> bool {
 }
 
 fn usual() -> impl Iterator<Item = PathBuf> {
-    let homes = std::fs::read_dir("/home").into_iter().flatten().flatten().map(|entry| entry.path());
+    let homes =
+        std::fs::read_dir("/home").into_iter().flatten().flatten().map(|entry| entry.path());
     let homes: Vec<PathBuf> = std::env::home_dir().into_iter().chain(homes).collect();
     USUAL.iter().flat_map(move |place| match place.strip_prefix("~/") {
         Some(rest) => homes.iter().map(|home| home.join(rest)).collect(),

@@ -1,8 +1,9 @@
 //! UPLOAD_LOCATION: the folder in which Immich keeps its files.
 //!
-//! Opening it checks that it is what it should be, since an unmounted disk must never look like a library that lost
-//! everything: a `.immich` marker (Immich writes one into each of its folders, and checks them at its own start), or, from
-//! the years before the markers, a folder named by a user's id.
+//! Opening it checks that it is what it should be, since an unmounted disk must never look like a
+//! library that lost everything: a `.immich` marker (Immich writes one into each of its folders,
+//! and checks them at its own start), or, from the years before the markers, a folder named by a
+//! user's id.
 
 use std::fs;
 use std::io;
@@ -37,8 +38,8 @@ pub struct UploadLocation {
 }
 
 impl UploadLocation {
-    /// Checks `folder`, of which the folders `told` lie in other places. A [`Kind::Refused`] says why it cannot be it, and which
-    /// folder probably is.
+    /// Checks `folder`, of which the folders `told` lie in other places. A [`Kind::Refused`] says
+    /// why it cannot be it, and which folder probably is.
     pub fn open(folder: &Path, told: &[Root]) -> Result<UploadLocation> {
         let what = || format!("reading {}", folder.display());
         match fs::metadata(folder) {
@@ -69,10 +70,15 @@ impl UploadLocation {
         path.below(&self.folder)
     }
 
-    /// The folders to walk: originals, and generated files too if asked for. What is not there and was not told is left out.
+    /// The folders to walk: originals, and generated files too if asked for. What is not there and
+    /// was not told is left out.
     pub fn roots(&self, generated: bool) -> Vec<Root> {
-        let wanted: Vec<&str> = ORIGINALS.iter().chain(GENERATED.iter().filter(|_| generated)).copied().collect();
-        let below = self.told.iter().filter(|root| is_below(root, &wanted) || is_below(root, &["external"]));
+        let wanted: Vec<&str> =
+            ORIGINALS.iter().chain(GENERATED.iter().filter(|_| generated)).copied().collect();
+        let below = self
+            .told
+            .iter()
+            .filter(|root| is_below(root, &wanted) || is_below(root, &["external"]));
         wanted.iter().filter_map(|name| self.root(name)).chain(below.cloned()).collect()
     }
 
@@ -89,7 +95,8 @@ impl UploadLocation {
             return Some(told.clone());
         }
         let folder = self.folder.join(name);
-        // A link is followed to a folder of Immich's, and to no other: who may write here must not choose what is read.
+        // A link is followed to a folder of Immich's, and to no other: who may write here must not
+        // choose what is read.
         let is_link = folder.is_symlink();
         (folder.is_dir() && (!is_link || is_immichs(&folder))).then_some(Root { folder, shown })
     }
@@ -108,7 +115,11 @@ impl UploadLocation {
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let is_known = FOLDERS.contains(&name.as_str());
             let is_part = name.len() > 4 && wanted.ends_with(&name);
-            if is_known { 0.0 } else { strsim::jaro_winkler(&name, wanted) + f64::from(u8::from(is_part)) }
+            if is_known {
+                0.0
+            } else {
+                strsim::jaro_winkler(&name, wanted) + f64::from(u8::from(is_part))
+            }
         };
         let nearest = children(&self.folder).max_by(|a, b| near(a).total_cmp(&near(b)))?;
         (near(&nearest) > 0.85).then_some(nearest)
@@ -151,13 +162,15 @@ fn holds_originals(shown: &FilePath) -> bool {
 
 /// True if the root lies inside of one of `folders`.
 fn is_below(root: &Root, folders: &[&str]) -> bool {
-    root.shown.parent().is_some() && folders.iter().any(|name| root.shown.parts().next() == Some(name.as_bytes()))
+    root.shown.parent().is_some()
+        && folders.iter().any(|name| root.shown.parts().next() == Some(name.as_bytes()))
 }
 
 /// True if one of its folders is named by a user's id.
 fn holds_users(folder: &Path) -> bool {
-    children(folder)
-        .any(|child| child.file_name().is_some_and(|name| Uuid::try_parse_ascii(name.as_encoded_bytes()).is_ok()))
+    children(folder).any(|child| {
+        child.file_name().is_some_and(|name| Uuid::try_parse_ascii(name.as_encoded_bytes()).is_ok())
+    })
 }
 
 fn children(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
@@ -185,9 +198,15 @@ fn not_a_folder(folder: &Path) -> Error {
 }
 
 fn unmarked(folder: &Path, absolute: &Path) -> Error {
-    let error =
-        Error::new(Kind::Refused, format_args!("{} holds neither Immich's markers nor photos", folder.display()));
-    hinted(error, absolute, "is its disk mounted? Immich keeps a file .immich in each of its folders")
+    let error = Error::new(
+        Kind::Refused,
+        format_args!("{} holds neither Immich's markers nor photos", folder.display()),
+    );
+    hinted(
+        error,
+        absolute,
+        "is its disk mounted? Immich keeps a file .immich in each of its folders",
+    )
 }
 
 fn other(folder: &Path, absolute: &Path) -> Error {
@@ -230,7 +249,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         location(folder.path());
         let opened = UploadLocation::open(folder.path(), &[]).unwrap();
-        let shown = |roots: Vec<Root>| roots.iter().map(|root| root.shown.to_string()).collect::<Vec<_>>();
+        let shown =
+            |roots: Vec<Root>| roots.iter().map(|root| root.shown.to_string()).collect::<Vec<_>>();
         assert_eq!(shown(opened.roots(false)), ["library", "profile", "upload"]);
         assert_eq!(shown(opened.roots(true)).len(), 5);
         assert!(opened.backups().is_some());
@@ -239,7 +259,8 @@ mod tests {
     #[test]
     fn a_library_from_before_the_markers_is_known_by_its_users() {
         let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("upload/2287f06d-7279-476a-8155-ad81da1ffcce/55")).unwrap();
+        fs::create_dir_all(folder.path().join("upload/2287f06d-7279-476a-8155-ad81da1ffcce/55"))
+            .unwrap();
         assert!(UploadLocation::open(folder.path(), &[]).is_ok());
     }
 

@@ -1,4 +1,5 @@
-//! The living Immich: its database, asked through PostgreSQL's own clients, and its UPLOAD_LOCATION, walked.
+//! The living Immich: its database, asked through PostgreSQL's own clients, and its
+//! UPLOAD_LOCATION, walked.
 //!
 //! Everything here only reads. Nothing of what Immich holds is changed, locked or kept.
 

@@ -1,8 +1,9 @@
 //! The folders that are read, each held open, and where a file list shows what lies in them.
 //!
-//! Always holds: what is read below a place lies below the folder that was opened, whatever is moved, replaced or linked
-//! meanwhile. The kernel resolves each path beneath the descriptor and through no symlink (`openat2`, Linux 5.6); where a
-//! kernel or a container's filter lacks that, it is gone down one `O_NOFOLLOW` step at a time.
+//! Always holds: what is read below a place lies below the folder that was opened, whatever is
+//! moved, replaced or linked meanwhile. The kernel resolves each path beneath the descriptor and
+//! through no symlink (`openat2`, Linux 5.6); where a kernel or a container's filter lacks that, it
+//! is gone down one `O_NOFOLLOW` step at a time.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -40,14 +41,15 @@ pub(super) struct Place {
 pub struct Places(Vec<Place>);
 
 impl Places {
-    /// Opens the roots that are `walked`, and those `beside` of which only files that somebody names are read. One that is not
-    /// there, or may not be read, is told when it is walked.
+    /// Opens the roots that are `walked`, and those `beside` of which only files that somebody
+    /// names are read. One that is not there, or may not be read, is told when it is walked.
     ///
     /// # Errors
     /// When nothing can be opened any more, or a disk does not answer: see [`Places::ending`].
     pub fn open(walked: Vec<Root>, beside: Vec<Root>) -> Result<Places> {
         let walked = walked.into_iter().map(|root| Place::open(root, true));
-        let mut places: Vec<Place> = walked.chain(beside.into_iter().map(|root| Place::open(root, false))).collect();
+        let mut places: Vec<Place> =
+            walked.chain(beside.into_iter().map(|root| Place::open(root, false))).collect();
         // What lies in another root is that one's.
         places.sort_by_key(|place| std::cmp::Reverse(place.root.shown.as_bytes().len()));
         let places = Places(places);
@@ -78,11 +80,12 @@ impl Places {
 
     /// The place that `path` lies in, and its way from there.
     fn of<'a>(&'a self, path: &'a FilePath) -> Option<(&'a Place, &'a Path)> {
-        let rest = |place: &Place| match path.as_bytes().strip_prefix(place.root.shown.as_bytes())? {
-            [] => Some(&[][..]),
-            [b'/', rest @ ..] => Some(rest),
-            _ => None,
-        };
+        let rest =
+            |place: &Place| match path.as_bytes().strip_prefix(place.root.shown.as_bytes())? {
+                [] => Some(&[][..]),
+                [b'/', rest @ ..] => Some(rest),
+                _ => None,
+            };
         self.0.iter().find_map(|place| Some((place, Path::new(OsStr::from_bytes(rest(place)?)))))
     }
 
@@ -105,9 +108,11 @@ impl Places {
         self.root(shown).is_some_and(|place| place.opened.is_ok())
     }
 
-    /// True when the root that is shown as `shown` is not there, is walked, or has no entry: nothing in it was overlooked.
+    /// True when the root that is shown as `shown` is not there, is walked, or has no entry:
+    /// nothing in it was overlooked.
     pub fn is_bare(&self, shown: &FilePath) -> bool {
-        self.root(shown).is_none_or(|place| place.is_walked || matches!(place.first(), Ok(None) | Err(_)))
+        self.root(shown)
+            .is_none_or(|place| place.is_walked || matches!(place.first(), Ok(None) | Err(_)))
     }
 
     fn descend(&self, path: &FilePath, flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -130,17 +135,22 @@ impl Places {
         self.descend(path, OFlags::PATH).and_then(fstat)
     }
 
-    /// The error that ends a run, where `error` at `path` is no fault of what lies there: this process or machine has run out
-    /// of something, or the disk or server behind the root does not answer.
+    /// The error that ends a run, where `error` at `path` is no fault of what lies there: this
+    /// process or machine has run out of something, or the disk or server behind the root does not
+    /// answer.
     pub fn ending(&self, path: &FilePath, error: &io::Error) -> Option<Error> {
         if is_exhausted(error) {
             return Some(Error::io(format_args!("reading {path}"), again(error)));
         }
         let (place, _) = self.of(path).filter(|_| is_silence(error))?;
-        let is_dead = place.root.shown == *path || place.first().is_err_and(|errno| is_silence(&errno.into()));
+        let is_dead = place.root.shown == *path
+            || place.first().is_err_and(|errno| is_silence(&errno.into()));
         let message = format!("the disk of {} does not answer", place.root.folder.display());
         let error = Error::new(Kind::Io, message).caused_by(again(error));
-        is_dead.then(|| error.hint("is it still connected and mounted? `dmesg` says what the system knows of it"))
+        is_dead.then(|| {
+            error
+                .hint("is it still connected and mounted? `dmesg` says what the system knows of it")
+        })
     }
 }
 
@@ -159,7 +169,12 @@ impl Place {
 
     /// Asks the disk for the name of an entry; `None` where there is none.
     fn first(&self) -> Result<Option<()>, Errno> {
-        let again = openat(self.folder()?, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let again = openat(
+            self.folder()?,
+            ".",
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut entries = RawDir::new(again, &mut buffer);
         while let Some(entry) = entries.next() {
@@ -197,10 +212,19 @@ fn again(error: &io::Error) -> io::Error {
 fn beneath(root: BorrowedFd<'_>, rest: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     let rest = if rest.as_os_str().is_empty() { Path::new(".") } else { rest };
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match openat2(root, rest, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS) {
-        // A filter of a container says EPERM of what it does not know; EAGAIN and EXDEV are said of a folder that is moved
-        // out of the root meanwhile, and of a way that leads out, which is refused once more.
-        Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN | Errno::XDEV) => step_by_step(root, rest, flags),
+    match openat2(
+        root,
+        rest,
+        flags,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+    ) {
+        // A filter of a container says EPERM of what it does not know; EAGAIN and EXDEV are said of
+        // a folder that is moved out of the root meanwhile, and of a way that leads out, which is
+        // refused once more.
+        Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN | Errno::XDEV) => {
+            step_by_step(root, rest, flags)
+        }
         opened => opened,
     }
 }
@@ -250,7 +274,8 @@ mod tests {
         symlink(at("outside"), at("link")).unwrap();
         let root: OwnedFd = fs::File::open(at("root")).unwrap().into();
         for way in [beneath as Way, by_the_kernel as Way, step_by_step as Way] {
-            let (stop, swaps, limit) = (AtomicBool::new(false), AtomicU32::new(0), Duration::from_secs(20));
+            let (stop, swaps, limit) =
+                (AtomicBool::new(false), AtomicU32::new(0), Duration::from_secs(20));
             let (mut inside, mut refused) = (0, 0);
             let begun = Instant::now();
             std::thread::scope(|scope| {
@@ -267,8 +292,11 @@ mod tests {
                 let is_enough = |swaps: u32, inside: u32, refused: u32| {
                     swaps >= 1000 && inside + refused >= 1000 && inside.min(refused) > 0
                 };
-                while !is_enough(swaps.load(Ordering::Relaxed), inside, refused) && begun.elapsed() < limit {
-                    match way(root.as_fd(), Path::new("zz/photo"), OFlags::RDONLY | OFlags::CLOEXEC) {
+                while !is_enough(swaps.load(Ordering::Relaxed), inside, refused)
+                    && begun.elapsed() < limit
+                {
+                    match way(root.as_fd(), Path::new("zz/photo"), OFlags::RDONLY | OFlags::CLOEXEC)
+                    {
                         Ok(opened) => {
                             let mut text = String::new();
                             fs::File::from(opened).read_to_string(&mut text).unwrap();
@@ -276,7 +304,10 @@ mod tests {
                             inside += 1;
                         }
                         Err(errno) => {
-                            let moved = matches!(errno, Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::XDEV);
+                            let moved = matches!(
+                                errno,
+                                Errno::NOENT | Errno::LOOP | Errno::NOTDIR | Errno::XDEV
+                            );
                             assert!(moved, "{errno}");
                             refused += 1;
                         }
@@ -297,7 +328,8 @@ mod tests {
         symlink("x", folder.path().join("root/a/file")).unwrap();
         let root: OwnedFd = fs::File::open(folder.path().join("root")).unwrap().into();
         for way in [beneath as Way, step_by_step as Way] {
-            let open = |rest: &str, flags| way(root.as_fd(), Path::new(rest), flags | OFlags::NOFOLLOW);
+            let open =
+                |rest: &str, flags| way(root.as_fd(), Path::new(rest), flags | OFlags::NOFOLLOW);
             assert!(open(".", OFlags::DIRECTORY).is_ok() && open("a", OFlags::DIRECTORY).is_ok());
             for rest in ["..", "a/../..", "/etc", "a/link/passwd", "a/file"] {
                 assert!(open(rest, OFlags::RDONLY).is_err(), "{rest}");
@@ -314,7 +346,8 @@ mod tests {
         let shown = FilePath::new("upload").unwrap();
         let root = Root { folder: folder.path().to_owned(), shown: shown.clone() };
         let places = Places::open(vec![root], Vec::new()).unwrap();
-        let ending = |path: &FilePath, code| places.ending(path, &io::Error::from_raw_os_error(code));
+        let ending =
+            |path: &FilePath, code| places.ending(path, &io::Error::from_raw_os_error(code));
         let inner = FilePath::new("upload/u").unwrap();
         for code in [libc::EMFILE, libc::ENFILE, libc::ENOMEM] {
             let error = ending(&inner, code).unwrap();

@@ -17,15 +17,16 @@ impl Secret {
         Secret(text.into())
     }
 
-    /// The password that the environment variable `name` holds, else the file that `name` + `_FILE` names (as Docker
-    /// secrets are handed over); `None` if neither is set or the text is empty.
+    /// The password that the environment variable `name` holds, else the file that `name` + `_FILE`
+    /// names (as Docker secrets are handed over); `None` if neither is set or the text is empty.
     pub fn from_env(name: &str) -> Result<Option<Secret>> {
         let file = format!("{name}_FILE");
         let text = match (env::var_os(name), env::var_os(&file)) {
-            (Some(text), _) => text.into_string().map_err(|_| Error::invalid(format_args!("{name} is not UTF-8")))?,
-            (None, Some(path)) => {
-                first_line(Path::new(&path)).map_err(|error| error.hint(format_args!("{file} names it")))?
-            }
+            (Some(text), _) => text
+                .into_string()
+                .map_err(|_| Error::invalid(format_args!("{name} is not UTF-8")))?,
+            (None, Some(path)) => first_line(Path::new(&path))
+                .map_err(|error| error.hint(format_args!("{file} names it")))?,
             (None, None) => return Ok(None),
         };
         Ok(Some(text).filter(|text| !text.is_empty()).map(Secret))
@@ -36,7 +37,8 @@ impl Secret {
         first_line(path).map(Secret)
     }
 
-    /// The password itself. Hand it to a child's environment or a socket, never to a command line or a log.
+    /// The password itself. Hand it to a child's environment or a socket, never to a command line
+    /// or a log.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -44,7 +46,8 @@ impl Secret {
 
 /// A secret's file usually ends with a newline that is not part of it.
 fn first_line(path: &Path) -> Result<String> {
-    let text = fs::read_to_string(path).context(|| format!("reading the password in {}", path.display()))?;
+    let text = fs::read_to_string(path)
+        .context(|| format!("reading the password in {}", path.display()))?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 

@@ -52,24 +52,32 @@ impl Store for Folder {
             opened => opened.context(opening)?,
         };
         let meta = file.metadata().context(opening)?;
-        match meta.is_file() {
-            true => Ok(Box::new(FileObject { file, size: meta.len(), path })),
-            false => Err(not_ours(&path)),
+        if meta.is_file() {
+            Ok(Box::new(FileObject { file, size: meta.len(), path }))
+        } else {
+            Err(not_ours(&path))
         }
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
         let mut found = Vec::new();
-        let walk = walkdir::WalkDir::new(self.path(prefix)?).follow_links(false).sort_by_file_name();
+        let walk =
+            walkdir::WalkDir::new(self.path(prefix)?).follow_links(false).sort_by_file_name();
         for entry in walk {
             let entry = match entry {
                 Ok(entry) => entry,
-                Err(error) if error.io_error().is_some_and(|e| e.kind() == ErrorKind::NotFound) => continue,
-                Err(error) => return Err(Error::io(format_args!("listing {prefix}"), error.into())),
+                Err(error) if error.io_error().is_some_and(|e| e.kind() == ErrorKind::NotFound) => {
+                    continue;
+                }
+                Err(error) => {
+                    return Err(Error::io(format_args!("listing {prefix}"), error.into()));
+                }
             };
             if let (true, Some(name)) = (entry.file_type().is_file(), self.name_of(entry.path())) {
-                let size =
-                    entry.metadata().map_err(|error| Error::io(format_args!("listing {name}"), error.into()))?.len();
+                let size = entry
+                    .metadata()
+                    .map_err(|error| Error::io(format_args!("listing {name}"), error.into()))?
+                    .len();
                 found.push(Listed { name, size });
             }
         }
@@ -80,7 +88,13 @@ impl Store for Folder {
     fn draft(&self) -> Result<Box<dyn Draft>> {
         self.drafts()?;
         let file = draft_in(self.work()?.path())?;
-        Ok(Box::new(FileDraft { file, written: 0, waiting: Vec::new(), begun: 0, store: self.clone() }))
+        Ok(Box::new(FileDraft {
+            file,
+            written: 0,
+            waiting: Vec::new(),
+            begun: 0,
+            store: self.clone(),
+        }))
     }
 
     fn work_folder(&self) -> Result<PathBuf> {
@@ -99,14 +113,18 @@ impl Store for Folder {
     }
 
     fn settle(&self) -> Result<()> {
-        let settling =
-            |error: walkdir::Error| Error::io(format_args!("looking into {}", self.root.display()), error.into());
+        let settling = |error: walkdir::Error| {
+            Error::io(format_args!("looking into {}", self.root.display()), error.into())
+        };
         let drafts = self.root.join(DRAFTS);
-        let walk = walkdir::WalkDir::new(&self.root).into_iter().filter_entry(|entry| entry.path() != drafts);
+        let walk = walkdir::WalkDir::new(&self.root)
+            .into_iter()
+            .filter_entry(|entry| entry.path() != drafts);
         for entry in walk {
             let entry = entry.map_err(settling)?;
             if entry.file_type().is_dir() {
-                sync_folder(entry.path()).context(|| format!("saving {}", entry.path().display()))?;
+                sync_folder(entry.path())
+                    .context(|| format!("saving {}", entry.path().display()))?;
             }
         }
         Ok(())
@@ -141,7 +159,8 @@ impl Folder {
         Ok(copy.into_temp_path())
     }
 
-    /// Refuses to write below `folder` where a symlink leads out of the store: somebody else put it there.
+    /// Refuses to write below `folder` where a symlink leads out of the store: somebody else put it
+    /// there.
     fn refuse_links(&self, folder: &Path) -> Result<()> {
         let ours = folder.ancestors().take_while(|above| *above != self.root);
         match ours.into_iter().find(|above| above.is_symlink()) {
@@ -150,14 +169,17 @@ impl Folder {
         }
     }
 
-    /// Makes `folder` below the root, which must be there and hold something: where its disk was unmounted in the middle, the folder
-    /// that it was mounted at is empty, and nothing may be written to the disk below.
+    /// Makes `folder` below the root, which must be there and hold something: where its disk was
+    /// unmounted in the middle, the folder that it was mounted at is empty, and nothing may be
+    /// written to the disk below.
     fn make(&self, folder: &Path) -> Result<()> {
-        let is_gone = || fs::read_dir(&self.root).map_or(true, |mut entries| entries.next().is_none());
-        match folder.is_dir() || !is_gone() {
-            true => create_private(folder),
-            false => Err(Error::not_found(format_args!("the repository in {}", self.root.display()))
-                .hint("it was there a moment ago: was its disk unmounted?")),
+        let is_gone =
+            || fs::read_dir(&self.root).map_or(true, |mut entries| entries.next().is_none());
+        if folder.is_dir() || !is_gone() {
+            create_private(folder)
+        } else {
+            Err(Error::not_found(format_args!("the repository in {}", self.root.display()))
+                .hint("it was there a moment ago: was its disk unmounted?"))
         }
     }
 
@@ -180,7 +202,9 @@ impl Object for FileObject {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         self.file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => Error::damaged(format_args!("{} is shorter than it was", self.path.display())),
+            ErrorKind::UnexpectedEof => {
+                Error::damaged(format_args!("{} is shorter than it was", self.path.display()))
+            }
             _ => Error::io(format_args!("reading {}", self.path.display()), error),
         })
     }
@@ -191,7 +215,8 @@ impl Object for FileObject {
     }
 }
 
-/// Small pieces wait in memory until there are enough for one write: an archive of small files is made of thousands.
+/// Small pieces wait in memory until there are enough for one write: an archive of small files is
+/// made of thousands.
 #[derive(Debug)]
 struct FileDraft {
     file: tempfile::NamedTempFile,
@@ -206,7 +231,8 @@ struct FileDraft {
 
 /// So many bytes wait at most.
 const WAITING: usize = 1 << 18;
-/// After so many bytes the disk begins to write them, while the next ones are read: else `publish` would wait for all.
+/// After so many bytes the disk begins to write them, while the next ones are read: else `publish`
+/// would wait for all.
 const BEGIN: u64 = 8 << 20;
 
 impl FileDraft {
@@ -223,12 +249,19 @@ impl FileDraft {
         Ok(())
     }
 
-    /// Has the disk begin with what was written. Nobody will read it soon: its place in memory is given back.
+    /// Has the disk begin with what was written. Nobody will read it soon: its place in memory is
+    /// given back.
     fn begin(&mut self) {
         let len = self.written.saturating_sub(self.begun);
         if len >= BEGIN {
-            // Only advice. Linux starts to write what is dirty and forgets what is clean (mm/fadvise.c).
-            let _ = fadvise(self.file.as_file(), self.begun, std::num::NonZeroU64::new(len), Advice::DontNeed);
+            // Only advice. Linux starts to write what is dirty and forgets what is clean
+            // (mm/fadvise.c).
+            let _ = fadvise(
+                self.file.as_file(),
+                self.begun,
+                std::num::NonZeroU64::new(len),
+                Advice::DontNeed,
+            );
             self.begun = self.written;
         }
     }
@@ -293,8 +326,11 @@ fn draft_in(drafts: &Path) -> Result<tempfile::NamedTempFile> {
 }
 
 fn not_ours(path: &Path) -> Error {
-    Error::damaged(format_args!("{} is no file or folder of a repository, but a link or a device", path.display()))
-        .hint("shoebox did not make it; look at what it is, and take it away")
+    Error::damaged(format_args!(
+        "{} is no file or folder of a repository, but a link or a device",
+        path.display()
+    ))
+    .hint("shoebox did not make it; look at what it is, and take it away")
 }
 
 /// Makes `folder` and those above it, 0700, durable.
@@ -343,8 +379,11 @@ mod tests {
         fs::rename(&root, &away).unwrap();
         assert_eq!(store.draft().map(drop).unwrap_err().kind(), Kind::NotFound);
         fs::create_dir(&root).unwrap();
-        for error in [store.draft().map(drop), draft.publish("archives/2026/a.tar"), write_all(&store, "notes/a", b"x")]
-        {
+        for error in [
+            store.draft().map(drop),
+            draft.publish("archives/2026/a.tar"),
+            write_all(&store, "notes/a", b"x"),
+        ] {
             assert_eq!(error.unwrap_err().kind(), Kind::NotFound);
         }
         assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
@@ -362,7 +401,8 @@ mod tests {
         assert_eq!(store.list("archives").unwrap(), []);
         draft.publish("archives/2026/a.tar").unwrap();
         assert_eq!(read_all(&store, "archives/2026/a.tar", 100).unwrap(), b"Hello world");
-        let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+        let mode =
+            |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("archives"), mode("archives/2026/a.tar")), (0o700, 0o600));
         assert_eq!(fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
     }
@@ -372,7 +412,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = folder(dir.path());
         let (mut draft, mut expected) = (store.draft().unwrap(), Vec::new());
-        for (round, len) in [1, WAITING - 1, 1, WAITING, 7, WAITING + 1, 3, WAITING * 2, 100].into_iter().enumerate() {
+        for (round, len) in [1, WAITING - 1, 1, WAITING, 7, WAITING + 1, 3, WAITING * 2, 100]
+            .into_iter()
+            .enumerate()
+        {
             let piece = vec![round as u8 + 1; len];
             draft.append(&piece).unwrap();
             expected.extend_from_slice(&piece);

@@ -1,10 +1,12 @@
-//! Where a repository's files lie. Everything above asks by name and never learns that they are files in a folder.
+//! Where a repository's files lie. Everything above asks by name and never learns that they are
+//! files in a folder.
 //!
-//! Always holds: an object appears under its name whole and durable, or not at all, and is never changed after that.
-//! Reading is by range; writing is front to back into a [`Draft`], of which nothing counts until it is published.
+//! Always holds: an object appears under its name whole and durable, or not at all, and is never
+//! changed after that. Reading is by range; writing is front to back into a [`Draft`], of which
+//! nothing counts until it is published.
 //!
-//! Limits: a draft may take back its end or rewrite a header, so a store whose disk takes bytes from front to back alone keeps it in
-//! a work folder on a local disk until it is published.
+//! Limits: a draft may take back its end or rewrite a header, so a store whose disk takes bytes
+//! from front to back alone keeps it in a work folder on a local disk until it is published.
 
 mod folder;
 mod spool;
@@ -34,11 +36,13 @@ pub trait Store: Send + Sync + Debug {
     fn list(&self, prefix: &str) -> Result<Vec<Listed>>;
     /// Begins an object.
     fn draft(&self) -> Result<Box<dyn Draft>>;
-    /// A folder for what is rewritten while it is made, on a disk that takes this. What is left there is of no use to the next writer.
+    /// A folder for what is rewritten while it is made, on a disk that takes this. What is left
+    /// there is of no use to the next writer.
     fn work_folder(&self) -> Result<PathBuf>;
     /// Deletes `name`: durable on return. Deleting what is not there is not an error.
     fn delete(&self, name: &str) -> Result<()>;
-    /// Makes durable what shows: a writer that was killed may have published or deleted what a power cut takes back.
+    /// Makes durable what shows: a writer that was killed may have published or deleted what a
+    /// power cut takes back.
     fn settle(&self) -> Result<()>;
 }
 

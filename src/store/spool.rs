@@ -1,7 +1,8 @@
 //! Where lies what is rewritten while it is made: drafts of archives, of the catalog, lists.
 //!
-//! That is the folder of drafts in the store itself, so that nothing is copied; and a private folder on this machine's own disk where
-//! the store's disk takes bytes from front to back alone, as an rclone mount without a cache for writes does.
+//! That is the folder of drafts in the store itself, so that nothing is copied; and a private
+//! folder on this machine's own disk where the store's disk takes bytes from front to back alone,
+//! as an rclone mount without a cache for writes does.
 //!
 //! Limits: only FUSE is tried, since no file system of the kernel is like that.
 
@@ -32,7 +33,8 @@ impl WorkFolder {
         let place = local_disk();
         let spool = tempfile::Builder::new().prefix("shoebox-").tempdir_in(&place);
         let spool = spool.context(|| format!("making a work folder in {}", place.display()))?;
-        tracing::debug!(folder = %spool.path().display(), "the repository's disk takes no random writes");
+        tracing::debug!(folder = %spool.path().display(), "the repository's disk takes no random \
+            writes");
         Ok(WorkFolder::Local(spool))
     }
 
@@ -58,7 +60,15 @@ fn is_fuse(folder: &Path) -> bool {
 /// Of any other failure whoever writes next is told.
 fn takes_random_writes(folder: &Path) -> bool {
     let code = try_random_writes(folder).map_err(|error: io::Error| error.raw_os_error());
-    let refused = [libc::EIO, libc::EPERM, libc::EACCES, libc::EBADF, libc::EINVAL, libc::ENOTSUP, libc::ESPIPE];
+    let refused = [
+        libc::EIO,
+        libc::EPERM,
+        libc::EACCES,
+        libc::EBADF,
+        libc::EINVAL,
+        libc::ENOTSUP,
+        libc::ESPIPE,
+    ];
     !matches!(code, Err(Some(code)) if refused.contains(&code))
 }
 
@@ -78,8 +88,13 @@ fn rewrite(file: &File) -> io::Result<()> {
     file.read_exact_at(&mut [0; 4096], 0)
 }
 
-/// Archives and the catalog find more room on a disk than in memory, where `/tmp` often lies (FHS 3.0, 5.15).
+/// Archives and the catalog find more room on a disk than in memory, where `/tmp` often lies (FHS
+/// 3.0, 5.15).
 fn local_disk() -> PathBuf {
     let large = Path::new("/var/tmp");
-    if std::env::var_os("TMPDIR").is_none() && large.is_dir() { large.to_owned() } else { std::env::temp_dir() }
+    if std::env::var_os("TMPDIR").is_none() && large.is_dir() {
+        large.to_owned()
+    } else {
+        std::env::temp_dir()
+    }
 }

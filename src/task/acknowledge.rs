@@ -13,12 +13,14 @@ pub struct Report {
     pub calmed: Vec<SnapshotRecord>,
 }
 
-/// Acknowledges the alarm of `snapshot` (an id, or `latest`: the newest one), and those of all before it.
+/// Acknowledges the alarm of `snapshot` (an id, or `latest`: the newest one), and those of all
+/// before it.
 pub fn acknowledge(repository: &Repository, snapshot: &str) -> Result<Report> {
     let ids = repository.present_ids()?;
     let snapshot = chosen(&ids, snapshot)?;
     let notes = repository.notes()?;
-    let records = ids.into_iter().filter(|id| *id <= snapshot).filter_map(|id| repository.record(id).ok());
+    let records =
+        ids.into_iter().filter(|id| *id <= snapshot).filter_map(|id| repository.record(id).ok());
     let calmed: Vec<SnapshotRecord> = records.filter(|record| notes.is_alarming(record)).collect();
     if !calmed.is_empty() {
         repository.add_note(What::Acknowledgement { snapshot })?;
@@ -36,8 +38,5 @@ fn chosen(ids: &[SnapshotId], snapshot: &str) -> Result<SnapshotId> {
         return ids.last().copied().ok_or_else(|| missing("snapshot `latest`".to_owned()));
     }
     let id: SnapshotId = snapshot.parse()?;
-    match ids.contains(&id) {
-        true => Ok(id),
-        false => Err(missing(format!("snapshot {id}"))),
-    }
+    if ids.contains(&id) { Ok(id) } else { Err(missing(format!("snapshot {id}"))) }
 }

@@ -34,15 +34,18 @@ impl SnapshotDump {
 }
 
 /// Hands the dump of the snapshot that `name` names to `each`, piece by piece, verified.
-pub fn dump(repository: &Repository, name: &str, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+pub fn dump(
+    repository: &Repository,
+    name: &str,
+    each: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     let dump = SnapshotDump::open(repository, name)?;
     let mut reader = dump.reader();
     let mut piece = vec![0; 1 << 20];
     loop {
-        match reader
-            .read(&mut piece)
-            .map_err(|error| Error::damaged(format_args!("the dump of {}", dump.id)).caused_by(error))?
-        {
+        match reader.read(&mut piece).map_err(|error| {
+            Error::damaged(format_args!("the dump of {}", dump.id)).caused_by(error)
+        })? {
             0 => return Ok(()),
             len => each(&piece[..len])?,
         }

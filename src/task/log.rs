@@ -1,8 +1,8 @@
 //! The history of one asset over all snapshots: when it came, each change, and when it went.
 //!
-//! An asset is named by its id, by its file name, or by a path in the tree of any snapshot (`users/…`, `files/…`).
-//! Bad snapshots do not count. An asset that is locked now has no history unless locked ones are asked for; the times
-//! when it was locked are left out.
+//! An asset is named by its id, by its file name, or by a path in the tree of any snapshot
+//! (`users/…`, `files/…`). Bad snapshots do not count. An asset that is locked now has no history
+//! unless locked ones are asked for; the times when it was locked are left out.
 
 use jiff::civil::DateTime;
 use serde::Serialize;
@@ -78,8 +78,10 @@ pub fn log(repository: &Repository, options: &Options) -> Result<History> {
 fn find(finder: &Finder, options: &Options) -> Result<Hit> {
     let text = options.asset.trim_end_matches('/');
     let missing = || {
-        Error::not_found(format_args!("asset `{text}`"))
-            .hint("give an id, a file name or a path in the tree; `shoebox find --all-snapshots` finds them")
+        Error::not_found(format_args!("asset `{text}`")).hint(
+            "give an id, a file name or a path in the tree; `shoebox find --all-snapshots` \
+                finds them",
+        )
     };
     let users = options.user.iter().cloned().collect();
     let mut query = Query { users, locked: options.locked, ..Query::default() };
@@ -106,9 +108,21 @@ fn several(finder: &Finder, text: &str, hits: &[Hit]) -> Result<Error> {
     let shown: Vec<String> = hits
         .iter()
         .take(OFFERED)
-        .map(|hit| Ok(format!("{} ({}, {}, {})", hit.id(), hit.name(), finder.owner(hit)?, hit.taken().date())))
+        .map(|hit| {
+            Ok(format!(
+                "{} ({}, {}, {})",
+                hit.id(),
+                hit.name(),
+                finder.owner(hit)?,
+                hit.taken().date()
+            ))
+        })
         .collect::<Result<_>>()?;
-    let more = if hits.len() > OFFERED { format!(" and {} more", hits.len() - OFFERED) } else { String::new() };
+    let more = if hits.len() > OFFERED {
+        format!(" and {} more", hits.len() - OFFERED)
+    } else {
+        String::new()
+    };
     Ok(Error::new(Kind::Invalid, format_args!("`{text}` means several assets"))
         .hint(format_args!("use an id or a path: {}{more}", shown.join(", "))))
 }
@@ -117,7 +131,9 @@ fn several(finder: &Finder, text: &str, hits: &[Hit]) -> Result<Error> {
 fn at_path(finder: &Finder, text: &str) -> Result<Option<Uuid>> {
     let path = text.trim_start_matches('/');
     let named = path.strip_prefix("snapshots/").and_then(|rest| rest.split_once('/'));
-    if let Some((snapshot, rest)) = named.or_else(|| Some(("latest", path.strip_prefix("latest/")?))) {
+    if let Some((snapshot, rest)) =
+        named.or_else(|| Some(("latest", path.strip_prefix("latest/")?)))
+    {
         return in_snapshot(finder, find_snapshot(&finder.view, snapshot)?.1.ino, rest);
     }
     for time in finder.times.iter().rev() {
@@ -136,7 +152,9 @@ fn in_snapshot(finder: &Finder, top: Ino, path: &str) -> Result<Option<Uuid>> {
         Err(error) => return Err(error),
     };
     match Place::unpack(node.ino) {
-        Some(Place::In(_, Spot::File(row))) => Ok(ask::asset_of_file(&finder.db, row)?.map(Uuid::from_bytes)),
+        Some(Place::In(_, Spot::File(row))) => {
+            Ok(ask::asset_of_file(&finder.db, row)?.map(Uuid::from_bytes))
+        }
         _ => Ok(finder.view.asset(node.ino)?.map(|asset| asset.id)),
     }
 }
@@ -192,7 +210,8 @@ impl<'a> Past<'a> {
             names
         };
         let mut state = State::new(line, at(&self.contents, time).next().copied())?;
-        (state.albums, state.tags, state.people) = (names(&self.albums), names(&self.tags), names(&self.people));
+        (state.albums, state.tags, state.people) =
+            (names(&self.albums), names(&self.tags), names(&self.people));
         Ok(state)
     }
 

@@ -1,7 +1,8 @@
 //! Use cases, one a file: what a person asks for, without flags and without a terminal.
 //!
-//! A task opens what it needs from the rooms below, tells a [`Monitor`](crate::base::Monitor) how it goes, and
-//! returns a report. Damage of one file is no error of the task: it goes to the monitor, and the work goes on.
+//! A task opens what it needs from the rooms below, tells a [`Monitor`](crate::base::Monitor) how
+//! it goes, and returns a report. Damage of one file is no error of the task: it goes to the
+//! monitor, and the work goes on.
 
 pub mod acknowledge;
 pub mod audit;

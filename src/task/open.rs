@@ -17,17 +17,21 @@ pub fn open_view(repository: &Repository, options: Options) -> Result<Arc<View>>
 /// The snapshot that `name` names, and its folder in the tree.
 pub fn find_snapshot(view: &View, name: &str) -> Result<(SnapshotId, Node)> {
     let node = view.snapshot(name)?;
-    let id = view.snapshot_of(node.ino)?.ok_or_else(|| Error::not_found(format_args!("snapshot `{name}`")))?;
+    let id = view
+        .snapshot_of(node.ino)?
+        .ok_or_else(|| Error::not_found(format_args!("snapshot `{name}`")))?;
     Ok((id, node))
 }
 
-/// A backup that was cut short between its record and the catalog leaves a snapshot that the catalog lacks.
+/// A backup that was cut short between its record and the catalog leaves a snapshot that the
+/// catalog lacks.
 fn warn_if_behind(repository: &Repository) -> Result<()> {
     let known = crate::catalog::query::snapshot::ids(&repository.catalog()?.connect()?)?;
     let there = repository.present_ids()?;
     if there.iter().any(|id| !known.contains(id)) {
         tracing::warn!(
-            "the catalog is older than the archives; `shoebox repair catalog` or the next backup brings it up to date"
+            "the catalog is older than the archives; `shoebox repair catalog` or the next backup \
+                brings it up to date"
         );
     }
     Ok(())

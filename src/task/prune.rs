@@ -14,8 +14,8 @@ pub struct Report {
     pub pruned: Option<Pruned>,
 }
 
-/// Prunes, or with `dry_run` says what would be done. Refused where a snapshot cannot be read, since nobody knows what it
-/// needs, and while the clock looks wrong, unless `accept_clock`.
+/// Prunes, or with `dry_run` says what would be done. Refused where a snapshot cannot be read,
+/// since nobody knows what it needs, and while the clock looks wrong, unless `accept_clock`.
 pub fn prune(
     repository: &Repository,
     options: &Options,
@@ -30,12 +30,18 @@ pub fn prune(
             Kind::Refused,
             format_args!("snapshot {id} cannot be read: nobody knows what it needs"),
         )
-        .hint("`shoebox repair` may mend it; or move its file out of snapshots/, and the snapshot is gone"));
+        .hint(
+            "`shoebox repair` may mend it; or move its file out of snapshots/, and the snapshot \
+            is gone",
+        ));
     }
-    if let Some(id) = repository.snapshot_ids()?.into_iter().find(|id| is_to_come(*id, options.now)) {
-        let message = format!("snapshot {id} is of a time to come: what it needs is not known before");
+    if let Some(id) = repository.snapshot_ids()?.into_iter().find(|id| is_to_come(*id, options.now))
+    {
+        let message =
+            format!("snapshot {id} is of a time to come: what it needs is not known before");
         return Err(Error::new(Kind::Refused, message).hint(format_args!(
-            "if this machine's clock is right, that snapshot is of no use: `shoebox forget {id} --apply`"
+            "if this machine's clock is right, that snapshot is of no use: `shoebox forget {id} \
+                --apply`"
         )));
     }
     if !accept_clock {

@@ -1,17 +1,24 @@
 //! Reading again what an older shoebox did not understand of the dumps that it stored.
 //!
-//! A snapshot that was written while its reader missed something, such as the people of a newer Immich, keeps the whole dump. What
-//! its library list lacks is read out of that, once, and stored as a reading; the catalog is then built anew.
+//! A snapshot that was written while its reader missed something, such as the people of a newer
+//! Immich, keeps the whole dump. What its library list lacks is read out of that, once, and stored
+//! as a reading; the catalog is then built anew.
 
 use crate::base::{Error, Kind, Monitor, Phase, Problem, Result};
 use crate::immich;
 use crate::repo::{
-    Listed, Reading, Reference, Repository, Session, SnapshotRecord, Stream, StreamReader, StreamWriter, record_of,
+    Listed, Reading, Reference, Repository, Session, SnapshotRecord, Stream, StreamReader,
+    StreamWriter, record_of,
 };
 use crate::task::backup::line;
 
-/// Reads the dumps again of which an older reader missed something; how many snapshots have a better list now.
-pub fn reread(repository: &Repository, session: &mut Session, monitor: &dyn Monitor) -> Result<u64> {
+/// Reads the dumps again of which an older reader missed something; how many snapshots have a
+/// better list now.
+pub fn reread(
+    repository: &Repository,
+    session: &mut Session,
+    monitor: &dyn Monitor,
+) -> Result<u64> {
     let lacking = lacking(repository, session)?;
     if lacking.is_empty() {
         return Ok(0);
@@ -26,8 +33,11 @@ pub fn reread(repository: &Repository, session: &mut Session, monitor: &dyn Moni
             Err(error) if matches!(error.kind(), Kind::Damaged | Kind::Refused | Kind::Invalid) => {
                 let message = format!("its dump cannot be read again: {}", error.chain());
                 monitor.problem(Problem { subject: format!("snapshot {}", record.id), message });
-                // What is damaged may be mended. What this reader takes for no good dump it does not ask again.
-                readings.extend((error.kind() != Kind::Damaged).then(|| reading(record, of_record(record))));
+                // What is damaged may be mended. What this reader takes for no good dump it does
+                // not ask again.
+                readings.extend(
+                    (error.kind() != Kind::Damaged).then(|| reading(record, of_record(record))),
+                );
             }
             Err(error) => return Err(error),
         }
@@ -39,7 +49,8 @@ pub fn reread(repository: &Repository, session: &mut Session, monitor: &dyn Moni
     Ok(readings.len() as u64)
 }
 
-/// The snapshots to read again: those whose list lacks something, and those whose reading the catalog could not take.
+/// The snapshots to read again: those whose list lacks something, and those whose reading the
+/// catalog could not take.
 fn lacking(repository: &Repository, session: &Session) -> Result<Vec<SnapshotRecord>> {
     let db = session.generation().connect()?;
     let mut lacking = Vec::new();
@@ -64,12 +75,17 @@ fn again(
     let options = immich::Options { database: record.dump.database.as_deref(), staging: &staging };
     // What keeps it from being read is why, and not that reading failed.
     let mut input = StreamReader::new(generation.connect()?, &contents, &record.streams.dump);
-    let dump = immich::read(&mut input, &options, &mut |_| stop_if_asked(monitor)).map_err(cause)?;
+    let dump =
+        immich::read(&mut input, &options, &mut |_| stop_if_asked(monitor)).map_err(cause)?;
     let reference = Reference::of(&record.streams.library, &generation.connect()?)?;
-    let ((), library): ((), Stream) = StreamWriter::run(sink, generation, &contents, reference, |writer| {
-        dump.records(&mut |record| writer.push(&line(&record)?))
-    })?;
-    Ok(reading(record, Listed { reader: immich::READER, lacks: dump.lacks, warnings: dump.warnings, library }))
+    let ((), library): ((), Stream) =
+        StreamWriter::run(sink, generation, &contents, reference, |writer| {
+            dump.records(&mut |record| writer.push(&line(&record)?))
+        })?;
+    Ok(reading(
+        record,
+        Listed { reader: immich::READER, lacks: dump.lacks, warnings: dump.warnings, library },
+    ))
 }
 
 fn reading(record: &SnapshotRecord, listed: Listed) -> Reading {
@@ -87,7 +103,9 @@ fn cause(error: Error) -> Error {
     let mut source = std::error::Error::source(&error);
     while let Some(below) = source {
         let kind = below.downcast_ref::<Error>().map(Error::kind);
-        let inner = below.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()?.downcast_ref::<Error>());
+        let inner = below
+            .downcast_ref::<std::io::Error>()
+            .and_then(|io| io.get_ref()?.downcast_ref::<Error>());
         if kind.or(inner.map(Error::kind)) == Some(Kind::Damaged) {
             return Error::damaged("a piece of it").caused_by(error);
         }
@@ -97,8 +115,9 @@ fn cause(error: Error) -> Error {
 }
 
 fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
-    match monitor.stopped() {
-        false => Ok(()),
-        true => Err(Error::new(Kind::Interrupted, "stopped").hint("run it again: it goes on where it was")),
+    if !monitor.stopped() {
+        Ok(())
+    } else {
+        Err(Error::new(Kind::Interrupted, "stopped").hint("run it again: it goes on where it was"))
     }
 }

@@ -21,9 +21,9 @@ pub fn snapshots(repository: &Repository) -> Result<Snapshots> {
     for id in repository.snapshot_ids()? {
         match repository.record(id) {
             Ok(record) => listed.records.push(record),
-            Err(error) => {
-                listed.problems.push(Problem { subject: format!("snapshot {id}"), message: error.to_string() })
-            }
+            Err(error) => listed
+                .problems
+                .push(Problem { subject: format!("snapshot {id}"), message: error.to_string() }),
         }
     }
     Ok(listed)

@@ -1,7 +1,8 @@
 //! Whether the repository's disk has room: one rule for `backup`, `doctor` and `status`.
 //!
-//! Photos and videos hardly compress: what is still to be stored needs as many bytes. A later night needs what the largest
-//! one of the last 30 days needed. Each writes a second catalog before it gives the first one up.
+//! Photos and videos hardly compress: what is still to be stored needs as many bytes. A later night
+//! needs what the largest one of the last 30 days needed. Each writes a second catalog before it
+//! gives the first one up.
 
 use std::collections::HashSet;
 use std::fs;
@@ -38,7 +39,8 @@ pub enum SpaceVerdict {
 }
 
 impl DiskSpace {
-    /// That of `folder`, whose repository has no snapshot yet and `outstanding` bytes of the library still to store.
+    /// That of `folder`, whose repository has no snapshot yet and `outstanding` bytes of the
+    /// library still to store.
     ///
     /// # Errors
     /// When the file system does not say what is free.
@@ -50,7 +52,11 @@ impl DiskSpace {
     ///
     /// # Errors
     /// As [`DiskSpace::before_the_first`].
-    pub fn of(repository: &Repository, records: &[SnapshotRecord], now: Timestamp) -> Result<DiskSpace> {
+    pub fn of(
+        repository: &Repository,
+        records: &[SnapshotRecord],
+        now: Timestamp,
+    ) -> Result<DiskSpace> {
         // The first one stored the whole library: no other will.
         let first = repository.snapshot_ids()?.first().copied();
         let is_recent = |record: &&SnapshotRecord| now.duration_since(record.id.time()) <= MONTH;
@@ -89,8 +95,12 @@ impl std::fmt::Display for DiskSpace {
 /// Bytes of the files that `walk` meets; one with several names counts once.
 pub fn bytes_of(walk: Walk) -> u64 {
     let mut linked = HashSet::new();
-    let files = walk.filter_map(std::result::Result::ok).filter(|found| found.kind == FoundKind::File);
-    files.filter(|found| found.links < 2 || linked.insert((found.dev, found.ino))).map(|found| found.size).sum()
+    let files =
+        walk.filter_map(std::result::Result::ok).filter(|found| found.kind == FoundKind::File);
+    files
+        .filter(|found| found.links < 2 || linked.insert((found.dev, found.ino)))
+        .map(|found| found.size)
+        .sum()
 }
 
 #[cfg(test)]
@@ -105,6 +115,9 @@ mod tests {
         assert_eq!(of(100, 11, 100), SpaceVerdict::Enough);
         assert_eq!(of(0, 0, 0), SpaceVerdict::Enough);
         let space = DiskSpace { free: 1_500_000_000, next: 2_000_000_000, month: 2_000_000_000 };
-        assert_eq!(space.to_string(), "1.50 GB free on the repository's disk; the next backup needs up to 2.00 GB");
+        assert_eq!(
+            space.to_string(),
+            "1.50 GB free on the repository's disk; the next backup needs up to 2.00 GB"
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! How a repository is, on one screen: what it holds, when that was last shown to be right, and what a person should do.
+//! How a repository is, on one screen: what it holds, when that was last shown to be right, and
+//! what a person should do.
 //!
-//! Cheap: it reads notes, the names of archives, the records of the last 30 days and back to what a person acknowledged and, once, the
-//! catalog. It takes no lock and changes nothing.
+//! Cheap: it reads notes, the names of archives, the records of the last 30 days and back to what a
+//! person acknowledged and, once, the catalog. It takes no lock and changes nothing.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -110,7 +111,11 @@ pub fn status(repository: &Repository, limits: Limits, now: Timestamp) -> Result
     let notes = repository.notes()?;
     let (all, ids) = (
         repository.snapshot_ids()?,
-        repository.snapshot_ids()?.into_iter().filter(|id| !is_to_come(*id, now)).collect::<Vec<_>>(),
+        repository
+            .snapshot_ids()?
+            .into_iter()
+            .filter(|id| !is_to_come(*id, now))
+            .collect::<Vec<_>>(),
     );
     let records = recent(repository, &ids, now)?;
     let archives = archives(repository)?;
@@ -134,11 +139,10 @@ pub fn status(repository: &Repository, limits: Limits, now: Timestamp) -> Result
         size,
         growth: growth(&records, now),
         free: repository.free_space()?,
-        run: notes.runs().rfind(|(ended, _)| ended.duration_since(now) <= SKEW).map(|(ended, run)| LastRun {
-            ended,
-            outcome: run.outcome(),
-            run: run.clone(),
-        }),
+        run: notes
+            .runs()
+            .rfind(|(ended, _)| ended.duration_since(now) <= SKEW)
+            .map(|(ended, run)| LastRun { ended, outcome: run.outcome(), run: run.clone() }),
         running_since: repository.run_since(),
     };
     status.findings.extend(of_long_run(&notes, status.running_since, now));
@@ -148,7 +152,15 @@ pub fn status(repository: &Repository, limits: Limits, now: Timestamp) -> Result
     status.findings.extend(of_clock(&all, now));
     status.findings.extend(of_number(all.len()));
     status.findings.extend(of_space(DiskSpace::of(repository, &records, now)?));
-    status.findings.extend(findings(&status, &records, alarming.as_ref(), &notes, limits, now, repository.created()));
+    status.findings.extend(findings(
+        &status,
+        &records,
+        alarming.as_ref(),
+        &notes,
+        limits,
+        now,
+        repository.created(),
+    ));
     status.healthy = !status.findings.iter().any(|finding| finding.red);
     Ok(status)
 }
@@ -176,7 +188,11 @@ impl Snapshot {
 }
 
 /// The records of the last 30 days and back to the newest good one, the newest first.
-pub(super) fn recent(repository: &Repository, ids: &[SnapshotId], now: Timestamp) -> Result<Vec<SnapshotRecord>> {
+pub(super) fn recent(
+    repository: &Repository,
+    ids: &[SnapshotId],
+    now: Timestamp,
+) -> Result<Vec<SnapshotRecord>> {
     let mut records: Vec<SnapshotRecord> = Vec::new();
     for id in ids.iter().rev() {
         let is_old = now.duration_since(id.time()) > MONTH;
@@ -203,7 +219,8 @@ fn archives(repository: &Repository) -> Result<Vec<(String, u64)>> {
 fn coverage(notes: &Notes, archives: &[(String, u64)], now: Timestamp) -> u64 {
     let (verified, retired) = (notes.verified(), notes.retired());
     let archives = || archives.iter().filter(|(name, _)| !retired.contains_key(name.as_str()));
-    let is_recent = |name: &str| verified.get(name).is_some_and(|time| now.duration_since(*time) <= MONTH);
+    let is_recent =
+        |name: &str| verified.get(name).is_some_and(|time| now.duration_since(*time) <= MONTH);
     let all: u64 = archives().map(|(_, size)| size).sum();
     let recent: u64 = archives().filter(|(name, _)| is_recent(name)).map(|(_, size)| size).sum();
     (recent * 100).checked_div(all).unwrap_or(0)
@@ -234,29 +251,57 @@ fn findings(
     match (status.good, good_age > limits.snapshot) {
         (Some(_), true) if age(status.good) <= limits.snapshot => all.push(red(
             format!("the database dump of the newest snapshot is {} old", ago(good_age)),
-            "give `backup --dump` a newer one, or let it ask the database itself: photos that came since are in files/ only",
+            "give `backup --dump` a newer one, or let it ask the database itself: photos that came \
+                since are in files/ only",
         )),
-        (Some(_), true) => all.push(red(format!("the newest good snapshot is {} old", ago(age(status.good))), look)),
-        (None, true) => all.push(red("there is no good snapshot".to_owned(), "`shoebox backup` makes one")),
-        (None, false) => all.push(amber("there is no snapshot yet".to_owned(), "`shoebox backup` makes one")),
+        (Some(_), true) => all.push(red(
+            format!(
+                "the newest good snapshot is {} \
+            old",
+                ago(age(status.good))
+            ),
+            look,
+        )),
+        (None, true) => all.push(red(
+            "there is no good \
+            snapshot"
+                .to_owned(),
+            "`shoebox backup` makes one",
+        )),
+        (None, false) => all.push(amber(
+            "there is no snapshot \
+            yet"
+            .to_owned(),
+            "`shoebox backup` makes one",
+        )),
         (Some(_), false) => {}
     }
     let flawed = notes.flawed();
     if !flawed.is_empty() {
-        let what = format!("damage was found in {}", plural(flawed.len() as u64, "archive", "archives"));
-        all.push(red(what, "`shoebox repair` says what can be mended; `shoebox check --read-data` names the photos"));
+        let what =
+            format!("damage was found in {}", plural(flawed.len() as u64, "archive", "archives"));
+        all.push(red(
+            what,
+            "`shoebox repair` says what can be mended; `shoebox check --read-data` \
+            names the photos",
+        ));
     }
     // What is too old is told once.
     if age(status.verified) > limits.verified && all.iter().all(|finding: &Finding| !finding.red) {
         let what = match status.verified {
-            Some(id) => format!("the newest snapshot that passed a check is {} old", ago(age(Some(id)))),
+            Some(id) => {
+                format!("the newest snapshot that passed a check is {} old", ago(age(Some(id))))
+            }
             None => "no snapshot has passed a check".to_owned(),
         };
         all.push(red(what, "`shoebox check --read-data` checks them, or says what is damaged"));
     }
     if let Some(record) = alarming {
         let what = format!("alarm of snapshot {}: {}", record.id, record.alarm.join("; "));
-        all.push(red(what, "look at the library; if it is right as it is: `shoebox acknowledge latest`"));
+        all.push(red(
+            what,
+            "look at the library; if it is right as it is: `shoebox acknowledge latest`",
+        ));
     }
     if let Some(last) = status.last.as_ref().filter(|last| last.moved > 0) {
         let photos = plural(last.moved, "photo lies", "photos lie");
@@ -268,23 +313,39 @@ fn findings(
     if let Some(last) = status.last.as_ref().filter(|last| last.empty) {
         let photos = plural(last.assets, "photo", "photos");
         let what = format!("none of {photos} is in the newest snapshot");
-        all.push(red(what, "look whether UPLOAD_LOCATION is the right folder and its disk is mounted; photos of external libraries need --external"));
+        all.push(red(
+            what,
+            "look whether UPLOAD_LOCATION is the right folder and its disk is \
+            mounted; photos of external libraries need --external",
+        ));
     }
     if status.last.as_ref().is_some_and(|last| last.good && last.assets == 0) {
         let what = "the newest snapshot has no photo: its database names none".to_owned();
         all.push(amber(what, "if there are photos in Immich, this is another database"));
     }
     if status.last.as_ref().is_some_and(|last| !last.good) {
-        all.push(amber("the newest snapshot has a bad dump".to_owned(), "make the dump again: `shoebox backup`"));
+        all.push(amber(
+            "the newest snapshot has a bad dump".to_owned(),
+            "make the dump again: `shoebox backup`",
+        ));
     }
     all.extend(records.iter().find(|record| record.is_good()).and_then(of_newness));
-    let lacking = records.iter().filter(|record| record.is_good() && immich::is_worth_rereading(&record.dump)).count();
+    let lacking = records
+        .iter()
+        .filter(|record| record.is_good() && immich::is_worth_rereading(&record.dump))
+        .count();
     if lacking > 0 {
         let many = plural(lacking as u64, "snapshot lacks", "snapshots lack");
         let what = format!("{many} what an older shoebox missed in the dump, such as people");
-        all.push(amber(what, "the next backup reads it again, and so does `shoebox repair catalog`"));
+        all.push(amber(
+            what,
+            "the next backup reads it again, and so does `shoebox repair catalog`",
+        ));
     }
-    all.extend(of_drills(notes, status).map(|(is_red, what, next)| Finding { red: is_red, ..red(what, next) }));
+    all.extend(
+        of_drills(notes, status)
+            .map(|(is_red, what, next)| Finding { red: is_red, ..red(what, next) }),
+    );
     all.extend(of_run(status));
     if !notes.problems.is_empty() {
         let many = plural(notes.problems.len() as u64, "note is", "notes are");
@@ -303,16 +364,21 @@ fn of_catalog(repository: &Repository) -> Option<Finding> {
 
 /// Snapshots that a clock which was wrong dated to a time to come: they are kept aside.
 fn of_clock(ids: &[SnapshotId], now: Timestamp) -> Option<Finding> {
-    let ahead: Vec<String> = ids.iter().filter(|id| is_to_come(**id, now)).map(SnapshotId::to_string).collect();
+    let ahead: Vec<String> =
+        ids.iter().filter(|id| is_to_come(**id, now)).map(SnapshotId::to_string).collect();
     let first = ahead.first()?;
     let what = match ahead.len() {
-        1 => format!("snapshot {first} is of a time which is still to come: a clock is or was wrong"),
+        1 => {
+            format!("snapshot {first} is of a time which is still to come: a clock is or was wrong")
+        }
         many => format!(
-            "{many} snapshots, the first of {first}, are of a time which is still to come: a clock is or was wrong"
+            "{many} snapshots, the first of {first}, are of a time which is still to come: a clock \
+                is or was wrong"
         ),
     };
     let next = format!(
-        "set this machine's clock right; if it is right, forget them (they are kept aside meanwhile, and nothing is pruned): `shoebox forget {} --apply`",
+        "set this machine's clock right; if it is right, forget them (they are kept aside \
+            meanwhile, and nothing is pruned): `shoebox forget {} --apply`",
         ahead.join(" ")
     );
     Some(Finding { red: true, what, next })
@@ -324,7 +390,8 @@ fn of_number(snapshots: usize) -> Option<Finding> {
         return None;
     }
     let what = format!("the repository has {snapshots} snapshots; at 65,535 no more are made");
-    let next = "forget some: `shoebox forget --keep-daily 30 --keep-monthly unlimited --apply`".to_owned();
+    let next =
+        "forget some: `shoebox forget --keep-daily 30 --keep-monthly unlimited --apply`".to_owned();
     Some(Finding { red: false, what, next })
 }
 
@@ -332,12 +399,15 @@ fn of_number(snapshots: usize) -> Option<Finding> {
 fn of_newness(record: &SnapshotRecord) -> Option<Finding> {
     let newer = immich::newer_than_known(record.dump.schema.as_deref());
     let next =
-        "install the newest shoebox: its first backup reads what is missing out of the dumps that are kept".to_owned();
+        "install the newest shoebox: its first backup reads what is missing out of the dumps that \
+            are kept"
+            .to_owned();
     match record.dump.lacks.as_slice() {
         [] => newer.map(|what| Finding { red: false, what, next }),
         _ if immich::is_worth_rereading(&record.dump) => None,
         lacks => {
-            let lacks = format!("the views of snapshot {} lack something: {}", record.id, lacks.join("; "));
+            let lacks =
+                format!("the views of snapshot {} lack something: {}", record.id, lacks.join("; "));
             let what = newer.map_or_else(|| lacks.clone(), |newer| format!("{newer} ({lacks})"));
             Some(Finding { red: true, what, next })
         }
@@ -352,9 +422,11 @@ fn of_drills(notes: &Notes, status: &Status) -> Option<(bool, String, &'static s
             format!("the last drill, on snapshot {snapshot}, failed: {failure}"),
             "`shoebox drill` tries again; `shoebox check --read-data` finds what is damaged",
         )),
-        _ if status.drilled.is_none() && status.good.is_some() => {
-            Some((false, "no drill has succeeded yet".to_owned(), "`shoebox drill` rehearses the recovery"))
-        }
+        _ if status.drilled.is_none() && status.good.is_some() => Some((
+            false,
+            "no drill has succeeded yet".to_owned(),
+            "`shoebox drill` rehearses the recovery",
+        )),
         _ => None,
     }
 }
@@ -366,18 +438,26 @@ fn of_run(status: &Status) -> Option<Finding> {
         Outcome::Partly => "ended with findings",
         Outcome::Done | Outcome::Interrupted => return None,
     };
-    let steps: Vec<&str> =
-        last.run.steps.iter().filter(|step| step.outcome == last.outcome).map(|step| step.job.name()).collect();
-    let is_damage = last.run.steps.iter().any(|step| step.job == Job::Check && step.outcome == Outcome::Partly);
+    let steps: Vec<&str> = last
+        .run
+        .steps
+        .iter()
+        .filter(|step| step.outcome == last.outcome)
+        .map(|step| step.job.name())
+        .collect();
+    let is_damage =
+        last.run.steps.iter().any(|step| step.job == Job::Check && step.outcome == Outcome::Partly);
     Some(Finding {
         red: last.outcome == Outcome::Failed || is_damage,
         what: format!("the last run {words}: {}", steps.join(", ")),
-        next: steps.iter().map(|name| format!("`shoebox {name}`")).collect::<Vec<_>>().join(", ") + " by hand says why",
+        next: steps.iter().map(|name| format!("`shoebox {name}`")).collect::<Vec<_>>().join(", ")
+            + " by hand says why",
     })
 }
 
 fn of_space(space: DiskSpace) -> Option<Finding> {
-    let next = "free some, use a larger disk, or keep less: `shoebox forget`, `shoebox prune`".to_owned();
+    let next =
+        "free some, use a larger disk, or keep less: `shoebox forget`, `shoebox prune`".to_owned();
     let red = match space.verdict() {
         SpaceVerdict::Enough => return None,
         SpaceVerdict::Scarce => false,
@@ -390,15 +470,22 @@ fn of_space(space: DiskSpace) -> Option<Finding> {
 fn of_long_run(notes: &Notes, since: Option<Timestamp>, now: Timestamp) -> Option<Finding> {
     let since = since?;
     let lasted = |run: &Run| run.steps.iter().map(|step| step.seconds).sum::<u64>();
-    let longest = SignedDuration::from_secs(notes.runs().map(|(_, run)| lasted(run)).max()?.cast_signed());
-    if now.duration_since(since) <= longest.saturating_mul(2).saturating_add(SignedDuration::from_hours(1)) {
+    let longest =
+        SignedDuration::from_secs(notes.runs().map(|(_, run)| lasted(run)).max()?.cast_signed());
+    if now.duration_since(since)
+        <= longest.saturating_mul(2).saturating_add(SignedDuration::from_hours(1))
+    {
         return None;
     }
     let began = since.strftime("%Y-%m-%d %H:%M UTC");
     Some(Finding {
         red: false,
-        what: format!("a backup is under way since {began}, longer than ever before ({} at most)", ago(longest)),
-        next: "see what it waits for; SIGTERM ends it cleanly, and the next one goes on from there".to_owned(),
+        what: format!(
+            "a backup is under way since {began}, longer than ever before ({} at most)",
+            ago(longest)
+        ),
+        next: "see what it waits for; SIGTERM ends it cleanly, and the next one goes on from there"
+            .to_owned(),
     })
 }
 

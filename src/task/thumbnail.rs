@@ -1,7 +1,8 @@
 //! A thumbnail: a small PNG made from a JPEG or WebP file, as file managers keep them.
 //!
-//! The bytes may be a stranger's: sides and memory are bounded before anything is decoded. The PNG is written here, since it
-//! needs text of its own ("Thumbnail Managing Standard", freedesktop.org, section 4) and nothing else that an encoder offers.
+//! The bytes may be a stranger's: sides and memory are bounded before anything is decoded. The PNG
+//! is written here, since it needs text of its own ("Thumbnail Managing Standard", freedesktop.org,
+//! section 4) and nothing else that an encoder offers.
 
 use std::io::{Cursor, Write};
 
@@ -20,15 +21,13 @@ const MEMORY: u64 = 192 << 20;
 /// The largest thumbnail that any file manager asks for.
 const LARGEST: u32 = 2048;
 
-/// The PNG of `picture` (JPEG or WebP), no side longer than `edge`, upright, with `texts` in it; never larger than the picture.
-/// `Unsupported` when it is of another kind or too large.
+/// The PNG of `picture` (JPEG or WebP), no side longer than `edge`, upright, with `texts` in it;
+/// never larger than the picture. `Unsupported` when it is of another kind or too large.
 pub fn draw(picture: &[u8], edge: u32, texts: &[(&str, &str)]) -> Result<Vec<u8>> {
     let image = decode(picture)?;
     let edge = edge.clamp(1, LARGEST);
-    let small = match image.width().max(image.height()) > edge {
-        true => image.thumbnail(edge, edge),
-        false => image,
-    };
+    let small =
+        if image.width().max(image.height()) > edge { image.thumbnail(edge, edge) } else { image };
     png(&small, texts).map_err(|error| Error::io("writing a thumbnail", error))
 }
 
@@ -50,18 +49,23 @@ fn decode(picture: &[u8]) -> Result<DynamicImage> {
         image.apply_orientation(orientation);
         Ok(image)
     });
-    decoded.map_err(|error| Error::new(Kind::Unsupported, "the picture cannot be decoded").caused_by(error))
+    decoded.map_err(|error| {
+        Error::new(Kind::Unsupported, "the picture cannot be decoded").caused_by(error)
+    })
 }
 
 /// `image` as PNG (W3C, "Portable Network Graphics", sections 5 and 11).
 fn png(image: &DynamicImage, texts: &[(&str, &str)]) -> std::io::Result<Vec<u8>> {
-    let (channels, colour, pixels) = match image.color().has_alpha() {
-        true => (4, 6, image.to_rgba8().into_raw()),
-        false => (3, 2, image.to_rgb8().into_raw()),
+    let (channels, colour, pixels) = if image.color().has_alpha() {
+        (4, 6, image.to_rgba8().into_raw())
+    } else {
+        (3, 2, image.to_rgb8().into_raw())
     };
     let mut out = b"\x89PNG\r\n\x1a\n".to_vec();
     // Eight bits a channel; the only compression, filtering, and no interlacing.
-    let head = [&image.width().to_be_bytes()[..], &image.height().to_be_bytes(), &[8, colour, 0, 0, 0]].concat();
+    let head =
+        [&image.width().to_be_bytes()[..], &image.height().to_be_bytes(), &[8, colour, 0, 0, 0]]
+            .concat();
     chunk(&mut out, b"IHDR", &head);
     for (key, text) in texts {
         chunk(&mut out, b"tEXt", &[key.as_bytes(), b"\0", text.as_bytes()].concat());
@@ -103,7 +107,8 @@ mod tests {
     use image::{ExtendedColorType, ImageEncoder, RgbImage};
 
     fn jpeg(width: u32, height: u32) -> Vec<u8> {
-        let image = RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 3) as u8, (y * 5) as u8, 90]));
+        let image =
+            RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 3) as u8, (y * 5) as u8, 90]));
         let mut out = Vec::new();
         image::codecs::jpeg::JpegEncoder::new_with_quality(&mut out, 90)
             .write_image(image.as_raw(), width, height, ExtendedColorType::Rgb8)

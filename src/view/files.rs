@@ -1,8 +1,10 @@
-//! `files/`: UPLOAD_LOCATION as it lay on disk, straight from the catalog, one indexed query a folder or a name.
+//! `files/`: UPLOAD_LOCATION as it lay on disk, straight from the catalog, one indexed query a
+//! folder or a name.
 //!
-//! Unless locked assets are asked for, nothing of them is here either: not their files and sidecars, wherever the
-//! database or the backup found them, not a second file with the same bytes that no other asset owns, and
-//! not the generated files, whose names begin with the asset's id, or with the id of a person that a locked asset shows.
+//! Unless locked assets are asked for, nothing of them is here either: not their files and
+//! sidecars, wherever the database or the backup found them, not a second file with the same bytes
+//! that no other asset owns, and not the generated files, whose names begin with the asset's id, or
+//! with the id of a person that a locked asset shows.
 
 use std::ops::ControlFlow;
 
@@ -15,7 +17,8 @@ use super::{Entry, Kind, Node};
 use crate::base::{Error, Result};
 use crate::catalog::query::view::{self as ask, File};
 
-/// No kernel takes a longer name from a file system in user space (`FUSE_NAME_MAX`, fs/fuse/fuse_i.h).
+/// No kernel takes a longer name from a file system in user space (`FUSE_NAME_MAX`,
+/// fs/fuse/fuse_i.h).
 const LONGEST_NAME: usize = 1024;
 
 /// The place above `upload/` and `library/`.
@@ -33,13 +36,19 @@ impl At<'_> {
 
     /// The file in `row`, if this view shows it.
     pub fn file(&self, row: u64) -> Result<File> {
-        let file = if self.shows_files() { ask::file_by_row(self.db, row, self.time())? } else { None };
-        let shown = file.map(|file| Ok::<_, Error>((!self.is_private(&file)?).then_some(file))).transpose()?.flatten();
+        let file =
+            if self.shows_files() { ask::file_by_row(self.db, row, self.time())? } else { None };
+        let shown = file
+            .map(|file| Ok::<_, Error>((!self.is_private(&file)?).then_some(file)))
+            .transpose()?
+            .flatten();
         shown.ok_or_else(|| Error::not_found("file"))
     }
 
     pub fn file_child(&self, spot: Spot, name: &[u8]) -> Result<Option<Node>> {
-        let Some(file) = ask::file_by_name(self.db, self.place(spot)?, name, self.time())? else { return Ok(None) };
+        let Some(file) = ask::file_by_name(self.db, self.place(spot)?, name, self.time())? else {
+            return Ok(None);
+        };
         if self.is_private(&file)? {
             return Ok(None);
         }
@@ -66,10 +75,16 @@ impl At<'_> {
     }
 
     pub fn file_node(&self, file: &File) -> Result<Option<Node>> {
-        let Some(ino) = self.ino(Spot::File(file.row)).filter(|_| is_name(&file.name)) else { return Ok(None) };
+        let Some(ino) = self.ino(Spot::File(file.row)).filter(|_| is_name(&file.name)) else {
+            return Ok(None);
+        };
         let (kind, size) = match file.kind {
             1 => (Kind::Folder, 0),
-            2 => (Kind::Symlink, ask::symlink(self.db, file.row, self.time())?.map_or(0, |target| target.len() as u64)),
+            2 => (
+                Kind::Symlink,
+                ask::symlink(self.db, file.row, self.time())?
+                    .map_or(0, |target| target.len() as u64),
+            ),
             _ => (Kind::File, file.size),
         };
         let owner = Some((file.uid, file.gid));
@@ -86,15 +101,18 @@ impl At<'_> {
         if let Some(above) = lock(&self.state.places).get(&key) {
             return Ok(Spot::File(*above));
         }
-        let above = ask::file_of_folder(self.db, place, self.time())?.ok_or_else(|| Error::not_found("folder"))?;
+        let above = ask::file_of_folder(self.db, place, self.time())?
+            .ok_or_else(|| Error::not_found("folder"))?;
         lock(&self.state.places).put(key, above.row);
         Ok(Spot::File(above.row))
     }
 
-    /// The place that the folder in `row` lies in, and the place that it is. A walk asks this of each folder that it
-    /// has just seen in a listing.
+    /// The place that the folder in `row` lies in, and the place that it is. A walk asks this of
+    /// each folder that it has just seen in a listing.
     fn folder_places(&self, row: u64) -> Result<(i64, i64)> {
-        if let Some(places) = lock(&self.state.folders).get(&(self.time(), row)).filter(|_| self.shows_files()) {
+        if let Some(places) =
+            lock(&self.state.folders).get(&(self.time(), row)).filter(|_| self.shows_files())
+        {
             return Ok(*places);
         }
         let file = self.file(row)?;
@@ -116,7 +134,8 @@ impl At<'_> {
         if id.is_some_and(|id| private.ids.binary_search(id.as_bytes()).is_ok()) {
             return Ok(true);
         }
-        let same_bytes = file.content.is_some_and(|content| private.contents.binary_search(&content).is_ok());
+        let same_bytes =
+            file.content.is_some_and(|content| private.contents.binary_search(&content).is_ok());
         if !same_bytes && private.names.binary_search(&file.name).is_err() {
             return Ok(false);
         }
@@ -132,8 +151,8 @@ impl At<'_> {
         let mut parts = vec![file.name.clone()];
         let mut place = file.folder;
         while place != TOP {
-            let (parent, name) =
-                ask::folder(self.db, place)?.ok_or_else(|| Error::damaged("a folder of the catalog"))?;
+            let (parent, name) = ask::folder(self.db, place)?
+                .ok_or_else(|| Error::damaged("a folder of the catalog"))?;
             parts.push(name);
             place = parent;
             if parts.len() > 4096 {
@@ -145,8 +164,8 @@ impl At<'_> {
     }
 }
 
-/// True for what can be a name in a folder. A backup stores no other, but a crafted catalog may hold any bytes, and one such
-/// name would make a whole folder unreadable for the kernel.
+/// True for what can be a name in a folder. A backup stores no other, but a crafted catalog may
+/// hold any bytes, and one such name would make a whole folder unreadable for the kernel.
 fn is_name(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..")
         && name.len() <= LONGEST_NAME

@@ -6,12 +6,14 @@
 //! | 8 | kind, and which part of an asset |
 //! | 40 | row of the catalog, or two short fields |
 //!
-//! Two kinds need more than 40 bits and take three of the kind's eight: an asset in an album (18 bits which user's view of the
-//! album, 25 bits which membership) and a deleted asset (16 bits which earlier snapshot, 27 bits which row).
+//! Two kinds need more than 40 bits and take three of the kind's eight: an asset in an album (18
+//! bits which user's view of the album, 25 bits which membership) and a deleted asset (16 bits
+//! which earlier snapshot, 27 bits which row).
 //!
-//! Always holds: packing and unpacking are inverse; a number means the same thing as long as the catalog keeps its
-//! lineage; two nodes of a mount never share one. Limits: 2^18 rows of album users, 2^25 of album members, 2^27 of assets that
-//! were deleted, 2^22 of users, tags of 63 levels. What lies beyond is not shown.
+//! Always holds: packing and unpacking are inverse; a number means the same thing as long as the
+//! catalog keeps its lineage; two nodes of a mount never share one. Limits: 2^18 rows of album
+//! users, 2^25 of album members, 2^27 of assets that were deleted, 2^22 of users, tags of 63
+//! levels. What lies beyond is not shown.
 
 /// The number of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,7 +72,8 @@ impl Shelf {
     }
 }
 
-/// Which file of an asset. The bytes of one number never change: what is kept in place of what lies on the disk has its own.
+/// Which file of an asset. The bytes of one number never change: what is kept in place of what lies
+/// on the disk has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
     Original,
@@ -83,7 +86,8 @@ pub enum Part {
     KeptVideo,
 }
 
-const PARTS: [Part; 5] = [Part::Original, Part::Sidecar, Part::Video, Part::KeptOriginal, Part::KeptVideo];
+const PARTS: [Part; 5] =
+    [Part::Original, Part::Sidecar, Part::Video, Part::KeptOriginal, Part::KeptVideo];
 
 impl Part {
     /// The same file as it lies on the disk.
@@ -115,7 +119,8 @@ impl Part {
 pub enum Place {
     Root,
     Readme,
-    /// The symlink that points to the snapshot of this number: another one each time that it moves, so that a target may be kept.
+    /// The symlink that points to the snapshot of this number: another one each time that it moves,
+    /// so that a target may be kept.
     Latest(u16),
     Snapshots,
     /// Something in the snapshot of this number.
@@ -205,7 +210,9 @@ impl Spot {
             Spot::User(row) => narrow(5, row),
             Spot::Picture(row) => narrow(6, row),
             Spot::Year(user, year) => narrow(7, pair(user, year.checked_add(MONTH_ZERO)?, MONTH)?),
-            Spot::Month(user, month) => narrow(8, pair(user, month.checked_add(MONTH_ZERO)?, MONTH)?),
+            Spot::Month(user, month) => {
+                narrow(8, pair(user, month.checked_add(MONTH_ZERO)?, MONTH)?)
+            }
             Spot::Album(row) => narrow(9, row),
             Spot::Person(row) => narrow(10, row),
             Spot::Tag(row, level) => narrow(11, pair(row, i64::from(level), LEVEL)?),
@@ -214,8 +221,12 @@ impl Spot {
             Spot::File(row) => narrow(14, row),
             Spot::Shelf(shelf, user) => narrow(16 + shelf as u64, user),
             Spot::Item(shelf, row, part) => narrow(32 + 8 * shelf as u64 + part as u64, row),
-            Spot::AlbumItem(user, member, part) => wide(2, part, (fit(user, 18)? << MEMBER) | fit(member, MEMBER)?),
-            Spot::GoneItem(earlier, row, part) => wide(3, part, (u64::from(earlier) << GONE) | fit(row, GONE)?),
+            Spot::AlbumItem(user, member, part) => {
+                wide(2, part, (fit(user, 18)? << MEMBER) | fit(member, MEMBER)?)
+            }
+            Spot::GoneItem(earlier, row, part) => {
+                wide(3, part, (u64::from(earlier) << GONE) | fit(row, GONE)?)
+            }
         }
     }
 
@@ -284,20 +295,30 @@ mod tests {
         let shelf = prop::sample::select(Shelf::ALL.as_slice());
         let part = prop::sample::select(PARTS.as_slice());
         prop_oneof![
-            prop::sample::select(vec![Spot::Top, Spot::Users, Spot::Files, Spot::Database, Spot::Dump]),
+            prop::sample::select(vec![
+                Spot::Top,
+                Spot::Users,
+                Spot::Files,
+                Spot::Database,
+                Spot::Dump
+            ]),
             row.clone().prop_map(Spot::User),
             row.clone().prop_map(Spot::Picture),
             (shelf.clone(), row.clone()).prop_map(|(shelf, row)| Spot::Shelf(shelf, row)),
             (0..1u64 << 22, -9999..9999i64).prop_map(|(user, year)| Spot::Year(user, year)),
-            (0..1u64 << 22, -119_988..120_000i64).prop_map(|(user, month)| Spot::Month(user, month)),
+            (0..1u64 << 22, -119_988..120_000i64)
+                .prop_map(|(user, month)| Spot::Month(user, month)),
             row.clone().prop_map(Spot::Album),
             row.clone().prop_map(Spot::Person),
             (0..1u64 << 34, 0..64u8).prop_map(|(row, level)| Spot::Tag(row, level)),
             row.clone().prop_map(Spot::Stack),
             (0..1u64 << 24, any::<u16>()).prop_map(|(user, earlier)| Spot::Gone(user, earlier)),
-            (shelf, row.clone(), part.clone()).prop_map(|(shelf, row, part)| Spot::Item(shelf, row, part)),
-            (0..1u64 << 18, 0..1u64 << 25, part.clone()).prop_map(|(u, m, part)| Spot::AlbumItem(u, m, part)),
-            (any::<u16>(), 0..1u64 << 27, part).prop_map(|(e, row, part)| Spot::GoneItem(e, row, part)),
+            (shelf, row.clone(), part.clone())
+                .prop_map(|(shelf, row, part)| Spot::Item(shelf, row, part)),
+            (0..1u64 << 18, 0..1u64 << 25, part.clone())
+                .prop_map(|(u, m, part)| Spot::AlbumItem(u, m, part)),
+            (any::<u16>(), 0..1u64 << 27, part)
+                .prop_map(|(e, row, part)| Spot::GoneItem(e, row, part)),
             row.prop_map(Spot::File),
         ]
     }

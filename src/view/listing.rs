@@ -1,5 +1,5 @@
-//! A folder's entries, worked out once: names in one piece of memory, sorted, so that a name is found by halving and a
-//! place in the list is the same each time it is worked out.
+//! A folder's entries, worked out once: names in one piece of memory, sorted, so that a name is
+//! found by halving and a place in the list is the same each time it is worked out.
 
 use super::ino::{Ino, Place, Spot};
 use super::name::{Shape, Suffixes, Unit};
@@ -28,7 +28,8 @@ impl Listing {
     /// The listing of `entries`, whose names differ.
     pub fn new(mut entries: Vec<(String, Node)>) -> Listing {
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let mut listing = Listing { names: String::new(), items: Vec::with_capacity(entries.len()) };
+        let mut listing =
+            Listing { names: String::new(), items: Vec::with_capacity(entries.len()) };
         for (name, node) in entries {
             let start = listing.names.len() as u32;
             listing.names.push_str(&name);
@@ -52,7 +53,8 @@ impl Listing {
 
     /// The entry called `name`.
     pub fn find(&self, name: &[u8]) -> Option<Node> {
-        let index = self.items.binary_search_by(|item| self.name(item).as_bytes().cmp(name)).ok()?;
+        let index =
+            self.items.binary_search_by(|item| self.name(item).as_bytes().cmp(name)).ok()?;
         self.items.get(index).map(Item::node)
     }
 

@@ -1,16 +1,19 @@
 //! The view: a snapshot as the tree that people browse, computed from the catalog and nothing else.
 //!
-//! Node to attributes, to children, to one child by name, to bytes: each is a query or two. There is no table of nodes: a
-//! number says by itself what it is ([`ino`]). What a folder of `users/` holds is worked out when it is first asked for and kept
-//! for a while ([`State`] says how much); `files/` is never kept. Names follow the one rule in [`name`], contents of
-//! folders those in [`users`].
+//! Node to attributes, to children, to one child by name, to bytes: each is a query or two. There
+//! is no table of nodes: a number says by itself what it is ([`ino`]). What a folder of `users/`
+//! holds is worked out when it is first asked for and kept for a while ([`State`] says how much);
+//! `files/` is never kept. Names follow the one rule in [`name`], contents of folders those in
+//! [`users`].
 //!
-//! Always holds: from the top no call leads to locked assets, nor with [`Options::user`] to anything but that person's tree.
-//! A node keeps its number, and a file its bytes, as long as the catalog keeps its lineage; also in a snapshot that was
-//! forgotten meanwhile, until its archives are deleted. Knows nothing of FUSE.
+//! Always holds: from the top no call leads to locked assets, nor with [`Options::user`] to
+//! anything but that person's tree. A node keeps its number, and a file its bytes, as long as the
+//! catalog keeps its lineage; also in a snapshot that was forgotten meanwhile, until its archives
+//! are deleted. Knows nothing of FUSE.
 //!
-//! Limits: those of [`ino`]; with a catalog that was rebuilt under a view the view goes on with the old one until it is
-//! opened again. A snapshot shows what was private *then*: an asset that was locked later is seen in earlier snapshots.
+//! Limits: those of [`ino`]; with a catalog that was rebuilt under a view the view goes on with the
+//! old one until it is opened again. A snapshot shows what was private *then*: an asset that was
+//! locked later is seen in earlier snapshots.
 
 mod files;
 pub mod ino;
@@ -48,7 +51,8 @@ use users::At;
 pub struct Options {
     /// Show locked assets.
     pub locked: bool,
-    /// Show only this person's tree: name, address, storage label or id. `files/` and `database/` are hidden then.
+    /// Show only this person's tree: name, address, storage label or id. `files/` and `database/`
+    /// are hidden then.
     pub user: Option<String>,
     /// In which snapshots are named.
     pub time_zone: TimeZone,
@@ -125,13 +129,15 @@ pub struct View {
     shown: RwLock<Shown>,
 }
 
-/// What is shown: the newest generation, and for whoever is in a snapshot that was forgotten since, the last that had it.
+/// What is shown: the newest generation, and for whoever is in a snapshot that was forgotten since,
+/// the last that had it.
 struct Shown {
     now: Arc<State>,
     /// Newest first.
     past: Vec<Arc<State>>,
-    /// The last state of each catalog that was rebuilt since, the oldest first. The kernel knows the nodes of their snapshots by
-    /// numbers which mean others in a rebuilt one: so they are shown out of them for as long as the mount lasts.
+    /// The last state of each catalog that was rebuilt since, the oldest first. The kernel knows
+    /// the nodes of their snapshots by numbers which mean others in a rebuilt one: so they are
+    /// shown out of them for as long as the mount lasts.
     rebuilt: Vec<Arc<State>>,
 }
 
@@ -139,19 +145,26 @@ struct Shown {
 const PAST: usize = 4;
 
 impl View {
-    /// The view of the catalog file `catalog`, whose bytes come from `source`. `NotFound` when there is no such user.
+    /// The view of the catalog file `catalog`, whose bytes come from `source`. `NotFound` when
+    /// there is no such user.
     pub fn open(catalog: &Path, source: Arc<dyn Source>, options: Options) -> Result<View> {
         let state = State::open(catalog, source)?;
-        let user = options.user.as_deref().map(|user| state.with(|db| find_user(db, user))).transpose()?;
+        let user =
+            options.user.as_deref().map(|user| state.with(|db| find_user(db, user))).transpose()?;
         Ok(View {
             catalog: catalog.to_owned(),
             options,
             user,
-            shown: RwLock::new(Shown { now: Arc::new(state), past: Vec::new(), rebuilt: Vec::new() }),
+            shown: RwLock::new(Shown {
+                now: Arc::new(state),
+                past: Vec::new(),
+                rebuilt: Vec::new(),
+            }),
         })
     }
 
-    /// Takes over a newer catalog, if there is one; true if so. What is cached of the old one is dropped.
+    /// Takes over a newer catalog, if there is one; true if so. What is cached of the old one is
+    /// dropped.
     pub fn refresh(&self) -> Result<bool> {
         let old = self.state();
         if !old.generation.is_outdated() {
@@ -196,7 +209,11 @@ impl View {
 
     /// The attributes of a node.
     pub fn node(&self, ino: Ino) -> Result<Node> {
-        self.at(ino, |place, state, db| self.top_node(state, db, place, ino), |at, spot| at.node(spot, ino))
+        self.at(
+            ino,
+            |place, state, db| self.top_node(state, db, place, ino),
+            |at, spot| at.node(spot, ino),
+        )
     }
 
     /// The entry called `name` of the folder `parent`; `None` when there is none.
@@ -216,9 +233,15 @@ impl View {
         )
     }
 
-    /// Hands the entries of the folder `parent` to `each`, from after the one with cookie `after` (0: from the front), in an
-    /// order that stays the same. `each` must not ask this view anything.
-    pub fn children(&self, parent: Ino, after: u64, each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) -> Result<()> {
+    /// Hands the entries of the folder `parent` to `each`, from after the one with cookie `after`
+    /// (0: from the front), in an order that stays the same. `each` must not ask this view
+    /// anything.
+    pub fn children(
+        &self,
+        parent: Ino,
+        after: u64,
+        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<()> {
         let found = place(ino_of(parent)?);
         let state = self.state_of(&found);
         state.with(|db| match found {
@@ -244,9 +267,15 @@ impl View {
         self.at(ino, |_, _, _| Ok(ROOT), |at, spot| at.parent(spot))
     }
 
-    /// Calls `take` with up to `len` bytes from `offset` of the file `ino`, fewer only where it ends. `Damaged` when the bytes
-    /// are not what was written: they are never handed out.
-    pub fn read<T>(&self, ino: Ino, offset: u64, len: usize, take: impl FnOnce(&[u8]) -> T) -> Result<T> {
+    /// Calls `take` with up to `len` bytes from `offset` of the file `ino`, fewer only where it
+    /// ends. `Damaged` when the bytes are not what was written: they are never handed out.
+    pub fn read<T>(
+        &self,
+        ino: Ino,
+        offset: u64,
+        len: usize,
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T> {
         let found = place(ino_of(ino)?);
         let state = self.state_of(&found);
         state.with(|db| {
@@ -259,8 +288,9 @@ impl View {
         })
     }
 
-    /// Calls `take` with the size of Immich's own picture of the photo or video `ino`, and with up to `len` bytes of it from
-    /// `offset`; `None` where there is none. `edge`: how many pixels a side are wanted.
+    /// Calls `take` with the size of Immich's own picture of the photo or video `ino`, and with up
+    /// to `len` bytes of it from `offset`; `None` where there is none. `edge`: how many pixels a
+    /// side are wanted.
     pub fn preview<T>(
         &self,
         ino: Ino,
@@ -273,7 +303,9 @@ impl View {
         let Found::In(number, spot) = found else { return Ok(None) };
         let state = self.state_of(&found);
         state.with(|db| {
-            let Some(bytes) = self.snapshot_at(&state, db, number)?.preview(spot, edge)? else { return Ok(None) };
+            let Some(bytes) = self.snapshot_at(&state, db, number)?.preview(spot, edge)? else {
+                return Ok(None);
+            };
             bytes.read(&*state.source, db, offset, len, |read| take(bytes.size(), read)).map(Some)
         })
     }
@@ -283,7 +315,9 @@ impl View {
         let found = self.at(
             ino,
             |place, _, db| match place {
-                Place::Latest(number) => self.latest_target(db, number).map(|target| Some(target.into_bytes())),
+                Place::Latest(number) => {
+                    self.latest_target(db, number).map(|target| Some(target.into_bytes()))
+                }
                 _ => Ok(None),
             },
             |at, spot| match spot {
@@ -312,7 +346,8 @@ impl View {
         self.at(ino, |_, _, _| Ok(None), |at, _| SnapshotId::from_seconds(at.time()).map(Some))
     }
 
-    /// The node at `path` below `folder`; `latest` stands for the snapshot it points to. `NotFound` names what is missing.
+    /// The node at `path` below `folder`; `latest` stands for the snapshot it points to. `NotFound`
+    /// names what is missing.
     pub fn resolve(&self, folder: Ino, path: &[u8]) -> Result<Node> {
         let missing = || Error::not_found(format_args!("`{}`", String::from_utf8_lossy(path)));
         let mut node = self.node(folder)?;
@@ -325,10 +360,14 @@ impl View {
         Ok(node)
     }
 
-    /// How many assets of the snapshot in `ino` have no bytes in it, and so are nowhere in the tree: files that were missing, and
-    /// external libraries that were not covered.
+    /// How many assets of the snapshot in `ino` have no bytes in it, and so are nowhere in the
+    /// tree: files that were missing, and external libraries that were not covered.
     pub fn without_bytes(&self, ino: Ino) -> Result<u64> {
-        self.at(ino, |_, _, _| Ok(0), |at, _| ask::without_bytes(at.db, self.user.as_ref(), at.time()))
+        self.at(
+            ino,
+            |_, _, _| Ok(0),
+            |at, _| ask::without_bytes(at.db, self.user.as_ref(), at.time()),
+        )
     }
 
     /// How much the repository holds.
@@ -348,7 +387,8 @@ impl View {
         self.shown.read().unwrap_or_else(PoisonError::into_inner).now.clone()
     }
 
-    /// The newest generation that has what was found; of a catalog that was rebuilt meanwhile, if it was shown out of that.
+    /// The newest generation that has what was found; of a catalog that was rebuilt meanwhile, if
+    /// it was shown out of that.
     fn state_of(&self, found: &Found) -> Arc<State> {
         let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
         let (now, past, rebuilt) = (shown.now.clone(), shown.past.clone(), shown.rebuilt.clone());
@@ -386,7 +426,12 @@ impl View {
         })
     }
 
-    fn snapshot_at<'a>(&'a self, state: &'a State, db: &'a Connection, number: u16) -> Result<At<'a>> {
+    fn snapshot_at<'a>(
+        &'a self,
+        state: &'a State,
+        db: &'a Connection,
+        number: u16,
+    ) -> Result<At<'a>> {
         Ok(At { view: self, state, db, snapshot: state.snapshot(db, number)? })
     }
 }
@@ -407,41 +452,60 @@ fn place(place: Place) -> Found {
     }
 }
 
-fn walk(listing: &listing::Listing, after: u64, each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>) {
+fn walk(
+    listing: &listing::Listing,
+    after: u64,
+    each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+) {
     for index in after.. {
-        let Some((name, node)) = usize::try_from(index).ok().and_then(|index| listing.at(index)) else { return };
+        let Some((name, node)) = usize::try_from(index).ok().and_then(|index| listing.at(index))
+        else {
+            return;
+        };
         if each(Entry { name: name.as_bytes(), cookie: index + 1, node }).is_break() {
             return;
         }
     }
 }
 
-/// The person that `text` means: in any snapshot, by id, address, storage label or name; the case only matters where
-/// two differ by nothing else.
+/// The person that `text` means: in any snapshot, by id, address, storage label or name; the case
+/// only matters where two differ by nothing else.
 pub(crate) fn find_user(db: &Connection, text: &str) -> Result<ask::Id> {
     let lines = ask::user_lines(db)?;
-    let users: Vec<User> = lines.iter().filter_map(|(_, line)| serde_json::from_str(line).ok()).collect();
+    let users: Vec<User> =
+        lines.iter().filter_map(|(_, line)| serde_json::from_str(line).ok()).collect();
     let words = |user: &User| {
-        [user.id.to_string(), user.email.clone(), user.label.clone().unwrap_or_default(), user.name.clone()]
+        [
+            user.id.to_string(),
+            user.email.clone(),
+            user.label.clone().unwrap_or_default(),
+            user.name.clone(),
+        ]
     };
     let found = |same: &dyn Fn(&str) -> bool| {
-        let mut ids: Vec<Uuid> =
-            users.iter().filter(|user| words(user).iter().any(|word| same(word))).map(|user| user.id).collect();
+        let mut ids: Vec<Uuid> = users
+            .iter()
+            .filter(|user| words(user).iter().any(|word| same(word)))
+            .map(|user| user.id)
+            .collect();
         ids.sort_unstable();
         ids.dedup();
         ids
     };
     let exact = found(&|word| word == text);
-    let ids = if exact.is_empty() { found(&|word| name::fold(word) == name::fold(text)) } else { exact };
+    let ids =
+        if exact.is_empty() { found(&|word| name::fold(word) == name::fold(text)) } else { exact };
     let known = || {
-        let mut names: Vec<String> = users.iter().map(|user| format!("{} <{}>", user.name, user.email)).collect();
+        let mut names: Vec<String> =
+            users.iter().map(|user| format!("{} <{}>", user.name, user.email)).collect();
         names.sort_unstable();
         names.dedup();
         names.join(", ")
     };
     match ids.as_slice() {
         [id] => Ok(id.into_bytes()),
-        [] => Err(Error::not_found(format_args!("user `{text}`")).hint(format_args!("the library has {}", known()))),
+        [] => Err(Error::not_found(format_args!("user `{text}`"))
+            .hint(format_args!("the library has {}", known()))),
         _ => Err(Error::invalid(format_args!("`{text}` means several users"))
             .hint(format_args!("use the address: {}", known()))),
     }

@@ -1,19 +1,21 @@
-//! Names that every system takes: how a name out of Immich becomes the name of a file, and stays one of a kind.
+//! Names that every system takes: how a name out of Immich becomes the name of a file, and stays
+//! one of a kind.
 //!
-//! The rule, once. A name is put into NFC; a slash, a control character, a mark of direction or of a line's end and any of
-//! `<>:"\|?*` becomes `_`; blanks at
-//! both ends go; dots at the end become `_`; nothing at all becomes a stand-in; a name that Windows reserves or that
-//! file managers probe for gets `_` in front; what is longer than [`LONGEST`] bytes, with what is added to it, is cut
+//! The rule, once. A name is put into NFC; a slash, a control character, a mark of direction or of
+//! a line's end and any of `<>:"\|?*` becomes `_`; blanks at both ends go; dots at the end become
+//! `_`; nothing at all becomes a stand-in; a name that Windows reserves or that file managers probe
+//! for gets `_` in front; what is longer than [`LONGEST`] bytes, with what is added to it, is cut
 //! before its extension.
 //!
-//! Two names clash when they are equal after Unicode case folding and normalisation. Of all the things that any
-//! snapshot shows in one folder, taken in the order they came (see [`Unit::order`]), the first with a name keeps
-//! it; a later one gets the first eight digits of its id in brackets before the extension, and the whole id where that is
-//! taken too. A photo, its moving half and its sidecar are one [`Unit`] and change together. As all snapshots take
-//! part, a thing has the same name in each of them.
+//! Two names clash when they are equal after Unicode case folding and normalisation. Of all the
+//! things that any snapshot shows in one folder, taken in the order they came (see
+//! [`Unit::order`]), the first with a name keeps it; a later one gets the first eight digits of its
+//! id in brackets before the extension, and the whole id where that is taken too. A photo, its
+//! moving half and its sidecar are one [`Unit`] and change together. As all snapshots take part, a
+//! thing has the same name in each of them.
 //!
-//! Always holds: [`safe`] is idempotent; names that [`Suffixes`] gave within a folder never clash; both depend on nothing
-//! but their arguments.
+//! Always holds: [`safe`] is idempotent; names that [`Suffixes`] gave within a folder never clash;
+//! both depend on nothing but their arguments.
 
 use std::collections::{HashMap, HashSet};
 
@@ -83,22 +85,25 @@ pub fn is_probe(name: &str) -> bool {
     if name.starts_with("._") || name.starts_with(".Trash-") || name.starts_with(".fuse_hidden") {
         return true;
     }
-    (name.starts_with('.') || name.len() <= 11) && PROBES.iter().any(|probe| name.eq_ignore_ascii_case(probe))
+    (name.starts_with('.') || name.len() <= 11)
+        && PROBES.iter().any(|probe| name.eq_ignore_ascii_case(probe))
 }
 
 fn is_unsafe(c: char) -> bool {
     c.is_control() || turns(c) || matches!(c, '/' | '<' | '>' | ':' | '"' | '\\' | '|' | '?' | '*')
 }
 
-/// Characters that nobody sees and that change what is seen: with U+202E in it `photo gpj.exe` looks as if it were a picture.
-/// Source: Unicode Standard Annex 9, section 2 (directional formatting), and the separators of lines and paragraphs.
+/// Characters that nobody sees and that change what is seen: with U+202E in it `photo gpj.exe`
+/// looks as if it were a picture. Source: Unicode Standard Annex 9, section 2 (directional
+/// formatting), and the separators of lines and paragraphs.
 fn turns(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn is_extension(dotted: &str) -> bool {
     let letters = &dotted[1..];
-    (1..LONGEST_EXTENSION).contains(&letters.len()) && letters.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    (1..LONGEST_EXTENSION).contains(&letters.len())
+        && letters.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// Names that Windows keeps for devices, whatever follows the first dot.
@@ -110,7 +115,8 @@ fn is_reserved(name: &str) -> bool {
     }
     let port = device.strip_prefix("COM").or_else(|| device.strip_prefix("LPT"));
     port.is_some_and(|digit| {
-        matches!(digit, "¹" | "²" | "³") || (digit.len() == 1 && digit.as_bytes()[0].is_ascii_digit())
+        matches!(digit, "¹" | "²" | "³")
+            || (digit.len() == 1 && digit.as_bytes()[0].is_ascii_digit())
     })
 }
 
@@ -132,7 +138,8 @@ fn fitting(stem: &str, end: &str) -> String {
     format!("{}{end}", stem[..cut].trim_end())
 }
 
-/// The names that a thing goes by in one version of it: a photo, its sidecar, its moving half; or just a folder.
+/// The names that a thing goes by in one version of it: a photo, its sidecar, its moving half; or
+/// just a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Shape {
     stem: String,
@@ -165,7 +172,8 @@ impl Shape {
         fitting(&self.stem, &format!("{suffix}{}.xmp", self.extension))
     }
 
-    /// The name of the moving half. One that has no extension of its own, or the photo's or its sidecar's, gets a word instead.
+    /// The name of the moving half. One that has no extension of its own, or the photo's or its
+    /// sidecar's, gets a word instead.
     pub fn video(&self, suffix: &str) -> String {
         let extension = self.video.as_deref().unwrap_or_default();
         let taken = [self.extension.clone(), format!("{}.xmp", self.extension)];
@@ -176,7 +184,8 @@ impl Shape {
         }
     }
 
-    /// True when its own names differ: a long one that is cut for its sidecar may become what it was.
+    /// True when its own names differ: a long one that is cut for its sidecar may become what it
+    /// was.
     fn is_sound(&self, suffix: &str) -> bool {
         let names = self.folded(suffix);
         names.iter().collect::<HashSet<_>>().len() == names.len()
@@ -249,7 +258,8 @@ impl Suffixes {
     }
 
     fn claim(&mut self, unit: &Unit, suffix: &str) -> bool {
-        let names: HashSet<String> = unit.shapes.iter().flat_map(|shape| shape.folded(suffix)).collect();
+        let names: HashSet<String> =
+            unit.shapes.iter().flat_map(|shape| shape.folded(suffix)).collect();
         // With a suffix the names of one thing differ, wherever they are cut.
         let is_sound = !suffix.is_empty() || unit.shapes.iter().all(|shape| shape.is_sound(suffix));
         let free = is_sound && names.iter().all(|name| !self.taken.contains(name));
@@ -272,9 +282,15 @@ mod tests {
 
     #[test]
     fn a_plain_name_stays_as_it_is() {
-        for name in
-            ["IMG_0001.HEIC", "Zoë – Müller 日本.jpg", "-rf.jpg", ".hidden.jpg", "it's.jpg", "a\u{2215}b.jpg", "…"]
-        {
+        for name in [
+            "IMG_0001.HEIC",
+            "Zoë – Müller 日本.jpg",
+            "-rf.jpg",
+            ".hidden.jpg",
+            "it's.jpg",
+            "a\u{2215}b.jpg",
+            "…",
+        ] {
             assert_eq!(made(name), name);
         }
     }
@@ -296,7 +312,9 @@ mod tests {
 
     #[test]
     fn nothing_is_called_what_file_managers_probe_for() {
-        for probe in [".Trash-1000", "._IMG.jpg", "Desktop.ini", "Thumbs.db", ".DS_Store", ".directory"] {
+        for probe in
+            [".Trash-1000", "._IMG.jpg", "Desktop.ini", "Thumbs.db", ".DS_Store", ".directory"]
+        {
             assert!(is_probe(probe), "{probe}");
             assert_eq!(made(probe), format!("_{probe}"));
         }
@@ -310,12 +328,18 @@ mod tests {
         assert!(name.ends_with("日.jpeg") && (253..=255).contains(&name.len()), "{}", name.len());
         let shape = Shape::asset(&"x".repeat(300), Some("a.0123456789abcdef"));
         let suffix = format!(" ({})", Uuid::nil());
-        assert_eq!((shape.name("").len(), shape.video(&suffix).len(), shape.sidecar(&suffix).len()), (255, 255, 255));
+        assert_eq!(
+            (shape.name("").len(), shape.video(&suffix).len(), shape.sidecar(&suffix).len()),
+            (255, 255, 255)
+        );
         assert!(shape.name(&suffix).ends_with(&suffix) && shape.sidecar("").ends_with(".xmp"));
         // Cut for its sidecar it would be called as it is itself.
         let own = unit(1, &format!("{}.xmp.xmp", "a".repeat(247)), None);
         let half = Shape::asset("b", Some("x.xmp"));
-        assert_eq!((half.sidecar(""), half.video("")), ("b.xmp".to_owned(), "b video.xmp".to_owned()));
+        assert_eq!(
+            (half.sidecar(""), half.video("")),
+            ("b.xmp".to_owned(), "b video.xmp".to_owned())
+        );
         let mut suffixes = Suffixes::default();
         suffixes.decide(vec![own.clone()]);
         assert_eq!(suffixes.of(&own.id), " (01010101)");
@@ -325,14 +349,22 @@ mod tests {
     fn what_turns_the_direction_of_a_text_does_not_hide_how_a_name_ends() {
         assert_eq!(made("rtl\u{202e}gpj.exe.jpg"), "rtl_gpj.exe.jpg");
         assert_eq!(made("a\u{2028}b\u{2066}c\u{200f}d\u{61c}e.jpg"), "a_b_c_d_e.jpg");
-        assert_eq!(made("👩\u{200d}🚀.jpg"), "👩\u{200d}🚀.jpg", "what joins an emoji turns nothing");
+        assert_eq!(
+            made("👩\u{200d}🚀.jpg"),
+            "👩\u{200d}🚀.jpg",
+            "what joins an emoji turns nothing"
+        );
     }
 
     #[test]
     fn a_name_that_is_cut_after_a_dot_is_still_safe() {
         let cut = made(&format!("{}. and so on", "a".repeat(LONGEST - 1)));
         assert_eq!(cut, format!("{}_", "a".repeat(LONGEST - 1)));
-        let found = ".>🩠𞺡 A0\u{1193b} 0e\u{301}AAລa:Aaae\u{301}e\u{301}e\u{301}e\u{301}Σe\u{301} :ae\u{301}e\u{301}e\u{301}e\u{301} e\u{301}e\u{301}e\u{301}a 0ae\u{301}e\u{301}0. 0 A:aଏ A e\u{301}e\u{301}e\u{301}𑌲\u{a81}ףּe\u{301}Ae\u{301} :𞤀e\u{301}𐝠e\u{301}e\u{301} e\u{301}e\u{301} \0e\u{301}e\u{301}aࡰ\0𑍇e\u{301}e\u{301}e\u{301} \0\0﷏ጘ e\u{301}0a\0aA0e\u{301}૦e\u{301}aAe\u{301}aAA᠀並െ . Aa0e\u{301}A.ெA® 𐤿ꓐ𝔖AAຆ";
+        let found = ".>🩠𞺡 A0\u{1193b} 0e\u{301}AAລa:Aaae\u{301}e\u{301}e\u{301}e\u{301}Σe\u{301} \
+            :ae\u{301}e\u{301}e\u{301}e\u{301} e\u{301}e\u{301}e\u{301}a 0ae\u{301}e\u{301}0. 0 \
+            A:aଏ A e\u{301}e\u{301}e\u{301}𑌲\u{a81}ףּe\u{301}Ae\u{301} :𞤀e\u{301}𐝠e\u{301}e\u{301} \
+            e\u{301}e\u{301} \0e\u{301}e\u{301}aࡰ\0𑍇e\u{301}e\u{301}e\u{301} \0\0﷏ጘ \
+            e\u{301}0a\0aA0e\u{301}૦e\u{301}aAe\u{301}aAA᠀並െ . Aa0e\u{301}A.ெA® 𐤿ꓐ𝔖AAຆ";
         assert_eq!(made(&made(found)), made(found));
         assert!(!made(found).ends_with(['.', ' ']));
     }
@@ -349,7 +381,10 @@ mod tests {
             unit(1, "img_1.mov", None),
             unit(2, "IMG_1.JPG", None),
         ]);
-        assert_eq!((suffixes.of(&[1; 16]), suffixes.of(&[2; 16]), suffixes.of(&[3; 16])), ("", "", " (03030303)"));
+        assert_eq!(
+            (suffixes.of(&[1; 16]), suffixes.of(&[2; 16]), suffixes.of(&[3; 16])),
+            ("", "", " (03030303)")
+        );
         let shape = Shape::asset("IMG_1.HEIC", Some("x.MOV"));
         assert_eq!(shape.name(" (03030303)"), "IMG_1 (03030303).HEIC");
         assert_eq!(shape.video(" (03030303)"), "IMG_1 (03030303).MOV");
@@ -357,13 +392,14 @@ mod tests {
     }
 
     /// So few letters that names clash, also with suffixes and sidecars.
-    const NAMES: &str =
-        "(a|A|á|a\u{301}|b|CON|\\.|/| )(\\.jpg|\\.JPG|\\.mov|\\.xmp|\\.jpg\\.xmp| \\(01010101\\)\\.jpg)?";
+    const NAMES: &str = "(a|A|á|a\u{301}|b|CON|\\.|/| )(\\.jpg|\\.JPG|\\.mov|\\.xmp|\\.jpg\\.xmp| \
+        \\(01010101\\)\\.jpg)?";
 
     fn units() -> impl Strategy<Value = Vec<Unit>> {
         let one = (0..3i64, 0..4u8, prop::collection::vec((NAMES, prop::option::of(NAMES)), 1..3));
         prop::collection::vec(one, 0..12).prop_map(|all| {
-            let shape = |(name, video): (String, Option<String>)| Shape::asset(&name, video.as_deref());
+            let shape =
+                |(name, video): (String, Option<String>)| Shape::asset(&name, video.as_deref());
             let unit = |(number, (since, id, names)): (usize, (i64, u8, Vec<_>))| {
                 let mut bytes = [id; 16];
                 bytes[15] = number as u8;

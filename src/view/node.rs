@@ -1,4 +1,5 @@
-//! What a node is like, which folder it lies in, and where its bytes are: for each kind of node one query or two.
+//! What a node is like, which folder it lies in, and where its bytes are: for each kind of node one
+//! query or two.
 
 use std::sync::Arc;
 
@@ -33,11 +34,16 @@ impl At<'_> {
             Spot::Database => self.whole().map(|()| folder),
             Spot::Dump => self.dump()?.ok_or_else(|| Error::not_found("dump")),
             Spot::User(user) => self.user_id(user).map(|_| folder),
-            Spot::Picture(user) => {
-                self.picture(user)?.map(|(_, _, node)| node).ok_or_else(|| Error::not_found("picture"))
+            Spot::Picture(user) => self
+                .picture(user)?
+                .map(|(_, _, node)| node)
+                .ok_or_else(|| Error::not_found("picture")),
+            Spot::Shelf(Shelf::Locked, _) if !self.view.options.locked => {
+                Err(Error::not_found("locked"))
             }
-            Spot::Shelf(Shelf::Locked, _) if !self.view.options.locked => Err(Error::not_found("locked")),
-            Spot::Shelf(_, user) | Spot::Year(user, _) | Spot::Month(user, _) => self.user_id(user).map(|_| folder),
+            Spot::Shelf(_, user) | Spot::Year(user, _) | Spot::Month(user, _) => {
+                self.user_id(user).map(|_| folder)
+            }
             Spot::Album(row) => self.thing(Table::AlbumUser, row).map(|_| folder),
             Spot::Person(row) => self.thing(Table::Person, row).map(|_| folder),
             Spot::Tag(row, _) => self.thing(Table::Tag, row).map(|_| folder),
@@ -47,7 +53,9 @@ impl At<'_> {
                 self.user_id(user).map(|_| folder)
             }
             Spot::Item(..) | Spot::AlbumItem(..) | Spot::GoneItem(..) => self.item(spot, ino),
-            Spot::File(row) => self.file_node(&self.file(row)?)?.ok_or_else(|| Error::not_found("file")),
+            Spot::File(row) => {
+                self.file_node(&self.file(row)?)?.ok_or_else(|| Error::not_found("file"))
+            }
         }
     }
 
@@ -100,7 +108,8 @@ impl At<'_> {
             Spot::GoneItem(earlier, row, part) => (Tie::Asset, row, self.earlier(earlier)?, part),
             _ => return Err(Error::not_found("asset")),
         };
-        let asset = ask::asset_of(self.db, tie, row, at)?.filter(|asset| self.view.options.locked || !asset.locked);
+        let asset = ask::asset_of(self.db, tie, row, at)?
+            .filter(|asset| self.view.options.locked || !asset.locked);
         Ok(Shown { asset: asset.ok_or_else(|| Error::not_found("asset"))?, at, part })
     }
 
@@ -111,9 +120,10 @@ impl At<'_> {
             Part::Sidecar => (shown.asset, 1),
             Part::Video | Part::KeptVideo => (self.moving(shown)?, 0),
         };
-        let found = match shown.part.is_kept() {
-            true => kept::content(self.db, &asset.id, shown.at)?,
-            false => ask::asset_bytes(self.db, &asset.id, part, shown.at)?,
+        let found = if shown.part.is_kept() {
+            kept::content(self.db, &asset.id, shown.at)?
+        } else {
+            ask::asset_bytes(self.db, &asset.id, part, shown.at)?
         };
         let (content, size) = found.ok_or_else(|| Error::not_found("file"))?;
         Ok((content, size, asset.created))
@@ -121,7 +131,8 @@ impl At<'_> {
 
     fn moving(&self, shown: Shown) -> Result<ask::Asset> {
         let id = shown.asset.live.ok_or_else(|| Error::not_found("moving half"))?;
-        let half = ask::asset_by_id(self.db, &id, shown.at)?.filter(|half| self.view.options.locked || !half.locked);
+        let half = ask::asset_by_id(self.db, &id, shown.at)?
+            .filter(|half| self.view.options.locked || !half.locked);
         half.ok_or_else(|| Error::not_found("moving half"))
     }
 
@@ -133,7 +144,8 @@ impl At<'_> {
                 self.stream().map(Bytes::Stream)
             }
             Spot::Picture(user) => {
-                let (_, file, _) = self.picture(user)?.ok_or_else(|| Error::not_found("picture"))?;
+                let (_, file, _) =
+                    self.picture(user)?.ok_or_else(|| Error::not_found("picture"))?;
                 self.content(file.content.ok_or_else(|| Error::not_found("picture"))?, file.size)
             }
             Spot::File(row) => {
@@ -141,7 +153,10 @@ impl At<'_> {
                 match (file.kind, file.content) {
                     (0, Some(content)) => self.content(content, file.size),
                     (0, None) if file.size == 0 => Ok(Bytes::Text("".into())),
-                    (0, None) => Err(Error::damaged(format_args!("{} has no content", file.name.escape_ascii()))),
+                    (0, None) => Err(Error::damaged(format_args!(
+                        "{} has no content",
+                        file.name.escape_ascii()
+                    ))),
                     _ => Err(Error::invalid("not a file")),
                 }
             }
@@ -165,15 +180,22 @@ impl At<'_> {
     pub fn asset(&self, spot: Spot) -> Result<Option<Asset>> {
         let Ok(shown) = self.shown(spot) else { return Ok(None) };
         let (content, _, _) = self.asset_bytes(shown)?;
-        let (blake3, sha1) =
-            ask::hashes(self.db, content)?.ok_or_else(|| Error::damaged("a content of the catalog"))?;
+        let (blake3, sha1) = ask::hashes(self.db, content)?
+            .ok_or_else(|| Error::damaged("a content of the catalog"))?;
         let albums = ask::albums_of(self.db, &shown.asset.id, shown.at)?;
         let id = match shown.part.on_disk() {
             Part::Video => self.moving(shown)?.id,
             _ => shown.asset.id,
         };
         let on_disk = self.on_disk(spot)?;
-        Ok(Some(Asset { id: Uuid::from_bytes(id), part: shown.part, blake3, sha1, on_disk, albums }))
+        Ok(Some(Asset {
+            id: Uuid::from_bytes(id),
+            part: shown.part,
+            blake3,
+            sha1,
+            on_disk,
+            albums,
+        }))
     }
 
     /// What the disk had of the asset's file that `spot` shows; of what is no asset's, itself.
@@ -202,7 +224,9 @@ impl At<'_> {
             Spot::Tag(row, level) => return self.above_tag(row, level),
             Spot::Gone(user, _) => Spot::Shelf(Shelf::DeletedSince, user),
             Spot::File(row) => self.file_parent(row)?,
-            Spot::Item(..) | Spot::AlbumItem(..) | Spot::GoneItem(..) => return Err(Error::invalid("not a folder")),
+            Spot::Item(..) | Spot::AlbumItem(..) | Spot::GoneItem(..) => {
+                return Err(Error::invalid("not a folder"));
+            }
         };
         self.ino(above).ok_or_else(|| Error::not_found("folder"))
     }

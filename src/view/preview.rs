@@ -1,8 +1,10 @@
-//! Immich's own small pictures of a photo: generated files that lie beside the originals when they were backed up too.
+//! Immich's own small pictures of a photo: generated files that lie beside the originals when they
+//! were backed up too.
 //!
-//! Immich keeps them at `thumbs/OWNER/aa/bb/`, under names that begin with the asset's id: `ID_preview.jpeg` and
-//! `ID_thumbnail.webp` (since v1.126), `ID-preview.jpeg` and `ID-thumbnail.webp`, and before them `ID.jpeg` and `ID.webp`. The
-//! format is a setting of the server's. What an edit made has `_edited` in its name: the original is what is shown, so the
+//! Immich keeps them at `thumbs/OWNER/aa/bb/`, under names that begin with the asset's id:
+//! `ID_preview.jpeg` and `ID_thumbnail.webp` (since v1.126), `ID-preview.jpeg` and
+//! `ID-thumbnail.webp`, and before them `ID.jpeg` and `ID.webp`. The format is a setting of the
+//! server's. What an edit made has `_edited` in its name: the original is what is shown, so the
 //! picture of the original comes first.
 
 use uuid::Uuid;
@@ -29,24 +31,29 @@ enum Made {
 }
 
 impl At<'_> {
-    /// The bytes of Immich's picture of the photo or video `spot`, best for `edge` pixels a side; `None` where it shows no asset,
-    /// or none was backed up. Whoever may not see the file may not see the picture.
+    /// The bytes of Immich's picture of the photo or video `spot`, best for `edge` pixels a side;
+    /// `None` where it shows no asset, or none was backed up. Whoever may not see the file may not
+    /// see the picture.
     pub fn preview(&self, spot: Spot, edge: u32) -> Result<Option<Bytes>> {
         let Some((id, owner, at)) = self.pictured(spot)? else { return Ok(None) };
         let mut made = self.generated(&id, &owner, at)?;
         let small = edge <= THUMBNAIL;
         made.sort_by_key(|(made, edited, _)| (*edited, (*made == Made::Thumbnail) != small));
-        let best = made.into_iter().next().and_then(|(_, _, file)| Some((file.content?, file.size)));
+        let best =
+            made.into_iter().next().and_then(|(_, _, file)| Some((file.content?, file.size)));
         best.map(|(content, size)| self.content(content, size)).transpose()
     }
 
-    /// Id and owner of the asset that `spot` shows, and as of when: a photo that is gone had its pictures then.
+    /// Id and owner of the asset that `spot` shows, and as of when: a photo that is gone had its
+    /// pictures then.
     fn pictured(&self, spot: Spot) -> Result<Option<(Id, Id, i64)>> {
         let id = match spot {
-            Spot::Item(_, _, part) | Spot::AlbumItem(_, _, part) | Spot::GoneItem(_, _, part) => match part {
-                Part::Sidecar => None,
-                _ => self.asset(spot)?.map(|asset| asset.id.into_bytes()),
-            },
+            Spot::Item(_, _, part) | Spot::AlbumItem(_, _, part) | Spot::GoneItem(_, _, part) => {
+                match part {
+                    Part::Sidecar => None,
+                    _ => self.asset(spot)?.map(|asset| asset.id.into_bytes()),
+                }
+            }
             Spot::File(row) => ask::asset_at(self.db, &self.path(&self.file(row)?)?, self.time())?,
             _ => None,
         };
@@ -73,7 +80,11 @@ impl At<'_> {
             let rest = std::str::from_utf8(&file.name).ok()?.get(id.len()..)?.to_owned();
             Some((made(&rest)?, rest.contains("edited"), file))
         };
-        Ok(files.into_iter().filter(|file| file.kind == 0 && file.size > 0).filter_map(made).collect())
+        Ok(files
+            .into_iter()
+            .filter(|file| file.kind == 0 && file.size > 0)
+            .filter_map(made)
+            .collect())
     }
 }
 

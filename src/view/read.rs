@@ -13,7 +13,12 @@ pub trait Source: Send + Sync {
     /// Segment `index` of content `id`, as [`Contents::segment`].
     fn segment(&self, catalog: &Connection, id: i64, index: u64) -> Result<Arc<Vec<u8>>>;
     /// The chunk that holds `offset` and where it begins, as [`Contents::chunk_at`].
-    fn chunk_at(&self, catalog: &Connection, stream: &Stream, offset: u64) -> Result<(u64, Arc<Vec<u8>>)>;
+    fn chunk_at(
+        &self,
+        catalog: &Connection,
+        stream: &Stream,
+        offset: u64,
+    ) -> Result<(u64, Arc<Vec<u8>>)>;
     /// A newer catalog is used from now on: places may have changed.
     fn renew(&self) {}
     /// The same bytes, asked for by the ids of a catalog that was rebuilt; `None` where it cannot.
@@ -27,7 +32,12 @@ impl Source for Contents {
         Contents::segment(self, catalog, id, index)
     }
 
-    fn chunk_at(&self, catalog: &Connection, stream: &Stream, offset: u64) -> Result<(u64, Arc<Vec<u8>>)> {
+    fn chunk_at(
+        &self,
+        catalog: &Connection,
+        stream: &Stream,
+        offset: u64,
+    ) -> Result<(u64, Arc<Vec<u8>>)> {
         Contents::chunk_at(self, catalog, stream, offset)
     }
 
@@ -84,7 +94,8 @@ impl Bytes {
         Ok(take(&bytes))
     }
 
-    /// The piece that holds the byte at `offset`: where it begins, and its bytes. Fails rather than be too short.
+    /// The piece that holds the byte at `offset`: where it begins, and its bytes. Fails rather than
+    /// be too short.
     fn piece(&self, source: &dyn Source, db: &Connection, offset: u64, end: u64) -> Result<Piece> {
         let piece = match self {
             Bytes::Content(id, _) => {
@@ -97,9 +108,10 @@ impl Bytes {
             }
             Bytes::Text(text) => Piece(0, Arc::new(text.as_bytes().to_vec())),
         };
-        match piece.slice(offset, end).is_empty() {
-            true => Err(Error::damaged("a stored file is shorter than the catalog says")),
-            false => Ok(piece),
+        if piece.slice(offset, end).is_empty() {
+            Err(Error::damaged("a stored file is shorter than the catalog says"))
+        } else {
+            Ok(piece)
         }
     }
 }
@@ -108,7 +120,9 @@ struct Piece(u64, Arc<Vec<u8>>);
 
 impl Piece {
     fn slice(&self, offset: u64, end: u64) -> &[u8] {
-        let from = offset.checked_sub(self.0).map_or(self.1.len(), |from| (from as usize).min(self.1.len()));
+        let from = offset
+            .checked_sub(self.0)
+            .map_or(self.1.len(), |from| (from as usize).min(self.1.len()));
         let to = ((end - self.0.min(end)) as usize).clamp(from, self.1.len());
         &self.1[from..to]
     }
@@ -117,7 +131,9 @@ impl Piece {
 /// A file that the catalog shows and whose archive is missing is damage, not "no such file".
 fn never_not_found(error: Error) -> Error {
     match error.kind() {
-        Kind::NotFound => Error::damaged("an archive that holds this file is missing").caused_by(error),
+        Kind::NotFound => {
+            Error::damaged("an archive that holds this file is missing").caused_by(error)
+        }
         _ => error,
     }
 }

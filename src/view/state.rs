@@ -1,7 +1,9 @@
-//! One generation of the catalog as the view holds it: a few connections, and what was worked out from them.
+//! One generation of the catalog as the view holds it: a few connections, and what was worked out
+//! from them.
 //!
-//! Always holds: never more than [`CONNECTIONS`] connections and [`ENTRIES`] entries of listings (one listing may be longer
-//! by itself: then it is the only one). All of it is dropped when a newer generation takes over.
+//! Always holds: never more than [`CONNECTIONS`] connections and [`ENTRIES`] entries of listings
+//! (one listing may be longer by itself: then it is the only one). All of it is dropped when a
+//! newer generation takes over.
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
@@ -25,7 +27,8 @@ pub const CONNECTIONS: usize = 4;
 /// Entries of all listings that are kept, about 60 bytes each.
 pub const ENTRIES: usize = 60_000;
 
-/// Files of which it is known where their bytes are, and folders of which it is known where they lie.
+/// Files of which it is known where their bytes are, and folders of which it is known where they
+/// lie.
 const OPENED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Snapshots of which number and time are known.
@@ -45,7 +48,8 @@ pub(super) struct State {
     bytes: Mutex<LruCache<Ino, Bytes>>,
     private: Mutex<LruCache<i64, Arc<Private>>>,
     numbers: Mutex<LruCache<u16, Snapshot>>,
-    /// By time and row of a folder in `files/`: the place that it lies in, and the place that it is.
+    /// By time and row of a folder in `files/`: the place that it lies in, and the place that it
+    /// is.
     pub folders: Mutex<LruCache<(i64, u64), (i64, i64)>>,
     /// By time and place: the row of the folder.
     pub places: Mutex<LruCache<(i64, i64), u64>>,
@@ -120,7 +124,11 @@ impl State {
     }
 
     /// The listing of `folder`, from memory or from `make`.
-    pub fn listing(&self, folder: Ino, make: impl FnOnce() -> Result<Listing>) -> Result<Arc<Listing>> {
+    pub fn listing(
+        &self,
+        folder: Ino,
+        make: impl FnOnce() -> Result<Listing>,
+    ) -> Result<Arc<Listing>> {
         if let Some(known) = lock(&self.listings).cache.get(&folder) {
             return Ok(known.clone());
         }
@@ -144,7 +152,8 @@ impl State {
         if let Some(known) = lock(&self.numbers).get(&number) {
             return Ok(*known);
         }
-        let snapshot = ask::snapshot_by_number(db, number)?.ok_or_else(|| Error::not_found("snapshot"))?;
+        let snapshot =
+            ask::snapshot_by_number(db, number)?.ok_or_else(|| Error::not_found("snapshot"))?;
         lock(&self.numbers).put(number, snapshot);
         Ok(snapshot)
     }
@@ -157,7 +166,11 @@ impl State {
     /// True when some snapshot of this generation is not in `newer`.
     pub fn has_more_than(&self, newer: &State) -> Result<bool> {
         let numbers = |state: &State| {
-            state.with(|db| Ok(ask::snapshots(db, i64::MIN, i64::MAX)?.into_iter().map(|snapshot| snapshot.number)))
+            state.with(|db| {
+                Ok(ask::snapshots(db, i64::MIN, i64::MAX)?
+                    .into_iter()
+                    .map(|snapshot| snapshot.number))
+            })
         };
         let newer: HashSet<u16> = numbers(newer)?.collect();
         Ok(numbers(self)?.any(|number| !newer.contains(&number)))

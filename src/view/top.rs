@@ -1,8 +1,10 @@
-//! What lies above snapshots: the README, the snapshots by the local time at which they were taken, and `latest`.
+//! What lies above snapshots: the README, the snapshots by the local time at which they were taken,
+//! and `latest`.
 //!
-//! A snapshot is called `2026-11-22 03.00`. A later one of the same minute, and one in the hour that comes twice when
-//! summer time ends, has its seconds and its offset from UTC too: `2026-11-22 03.00.41 +01`. So a name depends on no other
-//! snapshot but those of its minute, and none is used twice.
+//! A snapshot is called `2026-11-22 03.00`. A later one of the same minute, and one in the hour
+//! that comes twice when summer time ends, has its seconds and its offset from UTC too:
+//! `2026-11-22 03.00.41 +01`. So a name depends on no other snapshot but those of its minute, and
+//! none is used twice.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -22,7 +24,8 @@ const MINUTE: i64 = 60;
 
 /// What `README.txt` says of every repository.
 const README: &str = "\
-This folder shows the snapshots of a photo library (Immich), read-only. Nothing here can be changed or deleted.
+This folder shows the snapshots of a photo library (Immich), read-only. Nothing here can be \
+changed or deleted.
 
 latest/                      the newest snapshot
 snapshots/2026-11-22 03.00/  the library as it was at that time
@@ -34,21 +37,26 @@ snapshots/2026-11-22 03.00/  the library as it was at that time
   files/                     the same photos as they lie on the server's disk
   database/immich.sql        the whole database (it holds password hashes: only you can read it)
 
-To get a photo back, copy it out of here. A live photo is two files with one name (IMG_1.HEIC and IMG_1.MOV);
-a .xmp file holds what was written about the photo of the same name. Where two photos of a folder have the
+To get a photo back, copy it out of here. A live photo is two files with one name (IMG_1.HEIC and \
+IMG_1.MOV);
+a .xmp file holds what was written about the photo of the same name. Where two photos of a folder \
+have the
 same name, the later one has a few letters of its id in brackets.
 
-A photo that was damaged on the backup disk cannot be opened (input/output error): it is never shown wrongly.
+A photo that was damaged on the backup disk cannot be opened (input/output error): it is never \
+shown wrongly.
 Photos of the locked folder are only shown when the backup was opened with --locked.
 ";
 
-/// What `README.txt` says: also that the newest snapshot is of an Immich that is newer than this shoebox.
+/// What `README.txt` says: also that the newest snapshot is of an Immich that is newer than this
+/// shoebox.
 pub(super) fn readme(state: &State, db: &Connection) -> Result<Arc<str>> {
     if let Some(known) = state.readme.get() {
         return Ok(known.clone());
     }
     let newer = immich::newer_than_known(newest_schema(db)?.as_deref());
-    let text = newer.map_or_else(|| README.to_owned(), |newer| format!("{README}\n{}\n", sentence(&newer)));
+    let text = newer
+        .map_or_else(|| README.to_owned(), |newer| format!("{README}\n{}\n", sentence(&newer)));
     Ok(state.readme.get_or_init(|| text.into()).clone())
 }
 
@@ -67,13 +75,16 @@ pub(super) struct Named {
 
 /// The name of `snapshot`; `first` when no other was taken earlier in its minute.
 fn name(snapshot: Snapshot, first: bool, zone: &TimeZone) -> String {
-    let time = SnapshotId::from_seconds(snapshot.time).map(SnapshotId::time).unwrap_or_default().to_zoned(zone.clone());
-    let again = zone.to_ambiguous_timestamp(time.datetime()).earlier().is_ok_and(|earlier| earlier < time.timestamp());
+    let time = SnapshotId::from_seconds(snapshot.time)
+        .map(SnapshotId::time)
+        .unwrap_or_default()
+        .to_zoned(zone.clone());
+    let again = zone
+        .to_ambiguous_timestamp(time.datetime())
+        .earlier()
+        .is_ok_and(|earlier| earlier < time.timestamp());
     let format = if first && !again { "%Y-%m-%d %H.%M" } else { "%Y-%m-%d %H.%M.%S" };
-    let offset = match first && !again {
-        true => String::new(),
-        false => format!(" {}", time.offset()),
-    };
+    let offset = if first && !again { String::new() } else { format!(" {}", time.offset()) };
     let flaw = if snapshot.good { "" } else { " (incomplete dump)" };
     format!("{}{}{flaw}", time.strftime(format), offset.replace(':', "."))
 }
@@ -103,7 +114,9 @@ pub(super) fn named<'a>(state: &'a State, db: &Connection, zone: &TimeZone) -> R
 
 /// The snapshot called `text`, without looking at all of them: only at those of its minute.
 fn by_name(db: &Connection, text: &str, zone: &TimeZone) -> Result<Option<Snapshot>> {
-    let Some(minute) = text.get(..16).and_then(|head| jiff::civil::DateTime::strptime("%Y-%m-%d %H.%M", head).ok())
+    let Some(minute) = text
+        .get(..16)
+        .and_then(|head| jiff::civil::DateTime::strptime("%Y-%m-%d %H.%M", head).ok())
     else {
         return Ok(None);
     };
@@ -126,11 +139,19 @@ impl View {
         Ok(ask::newest_snapshot(db, false)?.map_or(0, |newest| nanoseconds(newest.time)))
     }
 
-    pub(super) fn top_node(&self, state: &State, db: &Connection, place: Place, ino: Ino) -> Result<Node> {
+    pub(super) fn top_node(
+        &self,
+        state: &State,
+        db: &Connection,
+        place: Place,
+        ino: Ino,
+    ) -> Result<Node> {
         let mtime = self.top_mtime(db)?;
         match place {
             Place::Readme => Ok(Node::file(ino, readme(state, db)?.len() as u64, mtime)),
-            Place::Latest(number) => Ok(Node::symlink(ino, self.latest_target(db, number)?.len() as u64, mtime)),
+            Place::Latest(number) => {
+                Ok(Node::symlink(ino, self.latest_target(db, number)?.len() as u64, mtime))
+            }
             // Who keeps a listing sees by the time that a snapshot was forgotten, too.
             _ => Ok(Node::folder(ino, state.generation.published())),
         }
@@ -138,11 +159,17 @@ impl View {
 
     /// Where `latest` points while the snapshot with `number` is the newest good one.
     pub(super) fn latest_target(&self, db: &Connection, number: u16) -> Result<String> {
-        let snapshot = ask::snapshot_by_number(db, number)?.ok_or_else(|| Error::not_found("snapshot"))?;
+        let snapshot =
+            ask::snapshot_by_number(db, number)?.ok_or_else(|| Error::not_found("snapshot"))?;
         Ok(format!("snapshots/{}", name_of(db, snapshot, &self.options.time_zone)?))
     }
 
-    pub(super) fn root_child(&self, state: &State, db: &Connection, name: &[u8]) -> Result<Option<Node>> {
+    pub(super) fn root_child(
+        &self,
+        state: &State,
+        db: &Connection,
+        name: &[u8],
+    ) -> Result<Option<Node>> {
         let place = match name {
             b"README.txt" => Place::Readme,
             b"latest" => match ask::newest_snapshot(db, true)? {
@@ -165,7 +192,9 @@ impl View {
         after: u64,
         each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
-        for (index, name) in ["README.txt", "latest", "snapshots"].into_iter().enumerate().skip(after as usize) {
+        for (index, name) in
+            ["README.txt", "latest", "snapshots"].into_iter().enumerate().skip(after as usize)
+        {
             let Some(node) = self.root_child(state, db, name.as_bytes())? else { continue };
             if each(Entry { name: name.as_bytes(), cookie: index as u64 + 1, node }).is_break() {
                 break;
@@ -198,8 +227,8 @@ impl View {
         Ok(())
     }
 
-    /// The folder of the snapshot that `text` names: `latest`, its id (`2026-11-22T030005Z`), or what it is called in
-    /// the tree.
+    /// The folder of the snapshot that `text` names: `latest`, its id (`2026-11-22T030005Z`), or
+    /// what it is called in the tree.
     pub fn snapshot(&self, text: &str) -> Result<Node> {
         self.with(|_, db| {
             let found = match (text, text.parse::<SnapshotId>()) {
@@ -208,14 +237,15 @@ impl View {
                 _ => by_name(db, text, &self.options.time_zone)?,
             };
             found.and_then(snapshot_node).ok_or_else(|| {
-                Error::not_found(format_args!("snapshot `{text}`")).hint("`shoebox snapshots` lists them")
+                Error::not_found(format_args!("snapshot `{text}`"))
+                    .hint("`shoebox snapshots` lists them")
             })
         })
     }
 }
 
-/// Where a listing goes on after `snapshot`. By its time: one of the past may come in before those that there are. Seconds since
-/// the year -9999, before which there are no timestamps.
+/// Where a listing goes on after `snapshot`. By its time: one of the past may come in before those
+/// that there are. Seconds since the year -9999, before which there are no timestamps.
 fn cookie(snapshot: Snapshot) -> u64 {
     snapshot.time.saturating_sub(jiff::Timestamp::MIN.as_second()).max(0).unsigned_abs() + 1
 }
@@ -241,7 +271,10 @@ mod tests {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
         assert_eq!(name(at("2026-11-22T030005Z", true), true, &zone), "2026-11-22 04.00");
         assert_eq!(name(at("2026-11-22T030041Z", true), false, &zone), "2026-11-22 04.00.41 +01");
-        assert_eq!(name(at("2026-11-22T030005Z", false), true, &zone), "2026-11-22 04.00 (incomplete dump)");
+        assert_eq!(
+            name(at("2026-11-22T030005Z", false), true, &zone),
+            "2026-11-22 04.00 (incomplete dump)"
+        );
     }
 
     #[test]

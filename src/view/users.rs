@@ -12,10 +12,11 @@
 //! | deleted since/SNAPSHOT | what that earlier snapshot had and this one has not at all: neither its id nor, of that owner, its bytes |
 //! | changed on disk | of which the server's disk had other bytes than Immich recorded, or no file; only where there is one |
 //!
-//! An asset shows the bytes that Immich recorded wherever some archive holds them, whatever its file was; `files/` shows that.
+//! An asset shows the bytes that Immich recorded wherever some archive holds them, whatever its
+//! file was; `files/` shows that.
 //!
-//! An asset without bytes in the snapshot is not shown ([`View::without_bytes`] counts them). All other shelves are always
-//! there, also when they are empty.
+//! An asset without bytes in the snapshot is not shown ([`View::without_bytes`] counts them). All
+//! other shelves are always there, also when they are empty.
 
 use std::collections::HashMap;
 
@@ -29,7 +30,9 @@ use super::{Node, View, state::State};
 use crate::base::library::User;
 use crate::base::{Error, FilePath, Result};
 use crate::catalog::query::kept;
-use crate::catalog::query::view::{self as ask, File, Id, Member, Shown, Snapshot, Source, Table, Thing};
+use crate::catalog::query::view::{
+    self as ask, File, Id, Member, Shown, Snapshot, Source, Table, Thing,
+};
 
 /// The months of a year, as the catalog counts them.
 const YEAR: i64 = 12;
@@ -66,9 +69,9 @@ impl At<'_> {
     pub fn list(&self, spot: Spot) -> Result<Listing> {
         match spot {
             Spot::Top => self.top(),
-            Spot::Database => {
-                Ok(Listing::new(self.dump()?.map(|node| ("immich.sql".into(), node)).into_iter().collect()))
-            }
+            Spot::Database => Ok(Listing::new(
+                self.dump()?.map(|node| ("immich.sql".into(), node)).into_iter().collect(),
+            )),
             Spot::Users => self.users(),
             Spot::User(user) => self.user(user),
             Spot::Shelf(shelf, user) => self.shelf(shelf, user, &self.user_id(user)?),
@@ -83,11 +86,15 @@ impl At<'_> {
             }
             Spot::Person(row) => {
                 let person = self.thing(Table::Person, row)?.0;
-                self.assets(Source::Person { person }, |row, part| Spot::Item(Shelf::People, row, part))
+                self.assets(Source::Person { person }, |row, part| {
+                    Spot::Item(Shelf::People, row, part)
+                })
             }
             Spot::Stack(row) => {
                 let stack = self.thing(Table::Stack, row)?.0;
-                self.assets(Source::Stack { stack }, |row, part| Spot::Item(Shelf::Stacks, row, part))
+                self.assets(Source::Stack { stack }, |row, part| {
+                    Spot::Item(Shelf::Stacks, row, part)
+                })
             }
             Spot::Tag(row, level) => self.tag(row, level),
             Spot::Gone(user, earlier) => self.gone(user, earlier),
@@ -101,7 +108,10 @@ impl At<'_> {
             ("database", Spot::Database, self.view.user.is_none()),
             ("users", Spot::Users, true),
         ];
-        let shown = all.into_iter().filter(|(_, _, is_shown)| *is_shown).map(|(name, spot, _)| (name, spot));
+        let shown = all
+            .into_iter()
+            .filter(|(_, _, is_shown)| *is_shown)
+            .map(|(name, spot, _)| (name, spot));
         Ok(Listing::new(shown.filter_map(|(name, spot)| self.folder(name, spot)).collect()))
     }
 
@@ -126,7 +136,9 @@ impl At<'_> {
             _ => true,
         };
         let shelves = Shelf::ALL.into_iter().filter(shown);
-        let mut all: Vec<_> = shelves.filter_map(|shelf| self.folder(shelf.name(), Spot::Shelf(shelf, user))).collect();
+        let mut all: Vec<_> = shelves
+            .filter_map(|shelf| self.folder(shelf.name(), Spot::Shelf(shelf, user)))
+            .collect();
         all.extend(self.picture(user)?.map(|(name, _, node)| (name, node)));
         Ok(Listing::new(all))
     }
@@ -146,10 +158,15 @@ impl At<'_> {
     /// The profile picture: its name here, its file, its node.
     pub fn picture(&self, user: u64) -> Result<Option<(String, File, Node)>> {
         let Some(line) = ask::user_line(self.db, user)? else { return Ok(None) };
-        let record: User =
-            serde_json::from_str(&line).map_err(|error| Error::damaged("a user of the catalog").caused_by(error))?;
-        let Some(file) = record.picture.map(|path| self.file_at(&path)).transpose()?.flatten() else { return Ok(None) };
-        let Some(ino) = self.ino(Spot::Picture(user)).filter(|_| file.content.is_some()) else { return Ok(None) };
+        let record: User = serde_json::from_str(&line)
+            .map_err(|error| Error::damaged("a user of the catalog").caused_by(error))?;
+        let Some(file) = record.picture.map(|path| self.file_at(&path)).transpose()?.flatten()
+        else {
+            return Ok(None);
+        };
+        let Some(ino) = self.ino(Spot::Picture(user)).filter(|_| file.content.is_some()) else {
+            return Ok(None);
+        };
         let name = String::from_utf8_lossy(&file.name).into_owned();
         let node = Node::file(ino, file.size, file.mtime);
         Ok(Some((format!("profile picture{}", split(&name).1), file, node)))
@@ -160,7 +177,9 @@ impl At<'_> {
         let mut folder = 0;
         let mut found = None;
         for part in path.parts() {
-            let Some(file) = ask::file_by_name(self.db, folder, part, self.time())? else { return Ok(None) };
+            let Some(file) = ask::file_by_name(self.db, folder, part, self.time())? else {
+                return Ok(None);
+            };
             folder = file.child.unwrap_or(-1);
             found = Some(file);
         }
@@ -184,9 +203,13 @@ impl At<'_> {
         let items = |source| self.assets(source, |row, part| Spot::Item(shelf, row, part));
         match shelf {
             Shelf::ByDate => self.years(user, id),
-            Shelf::Albums => Ok(self.folders(&ask::albums(db, id, at)?, "unnamed album", Spot::Album)),
+            Shelf::Albums => {
+                Ok(self.folders(&ask::albums(db, id, at)?, "unnamed album", Spot::Album))
+            }
             Shelf::People => Ok(self.folders(&ask::people(db, id, at)?, "unnamed", Spot::Person)),
-            Shelf::Stacks => Ok(self.stacks(&mut ask::stacks(db, id, at, self.view.options.locked)?)),
+            Shelf::Stacks => {
+                Ok(self.stacks(&mut ask::stacks(db, id, at, self.view.options.locked)?))
+            }
             Shelf::Tags => self.tags(id, &[], Suffixes::default(), Vec::new()),
             Shelf::DeletedSince => self.deleted_since(user, id),
             Shelf::Favorites => items(Source::Favorites { owner }),
@@ -198,7 +221,8 @@ impl At<'_> {
         }
     }
 
-    /// A stack's folder is called as the asset that it shows, without its extension, unless that one is not to be seen.
+    /// A stack's folder is called as the asset that it shows, without its extension, unless that
+    /// one is not to be seen.
     fn stacks(&self, stacks: &mut [Thing]) -> Listing {
         for stack in &mut *stacks {
             stack.name.truncate(split(&stack.name).0.len());
@@ -222,7 +246,9 @@ impl At<'_> {
         let end = year.saturating_add(1).saturating_mul(YEAR);
         let mut months = Vec::new();
         let mut from = year.saturating_mul(YEAR);
-        while let Some(month) = ask::next_month(self.db, &id, from, self.time())?.filter(|month| *month < end) {
+        while let Some(month) =
+            ask::next_month(self.db, &id, from, self.time())?.filter(|month| *month < end)
+        {
             let name = format!("{year:04}-{:02}", month.rem_euclid(YEAR) + 1);
             months.extend(self.folder(name, Spot::Month(user, month)));
             from = month + 1;
@@ -293,13 +319,19 @@ impl At<'_> {
         }
     }
 
-    /// The folder of the first `level` levels of the tag in `row`: the tags below it, and its own assets.
+    /// The folder of the first `level` levels of the tag in `row`: the tags below it, and its own
+    /// assets.
     fn tag(&self, row: u64, level: u8) -> Result<Listing> {
         let (_, owner, value) = self.thing(Table::Tag, row)?;
         let path: Vec<&str> = levels(&value).take(usize::from(level)).collect();
         let tags = ask::tags(self.db, &owner, self.time())?;
-        let own = tags.iter().filter(|tag| levels(&tag.name).eq(path.iter().copied())).find(|tag| tag.holds);
-        let Some(own) = own else { return self.tags(&owner, &path, Suffixes::default(), Vec::new()) };
+        let own = tags
+            .iter()
+            .filter(|tag| levels(&tag.name).eq(path.iter().copied()))
+            .find(|tag| tag.holds);
+        let Some(own) = own else {
+            return self.tags(&owner, &path, Suffixes::default(), Vec::new());
+        };
         let mut suffixes = Suffixes::default();
         suffixes.decide(units(&below(&tags, &path), "tag"));
         let mut entries = Vec::new();
@@ -331,7 +363,8 @@ impl At<'_> {
         let path: Vec<&str> = levels(value).take(level).collect();
         let (Some(last), true) = (path.last(), path.len() == level) else { return Ok(None) };
         let tags = ask::tags(self.db, owner, self.time())?;
-        let same = below(&tags, &path[..level - 1]).into_iter().find(|tag| tag.holds && tag.name == *last);
+        let same =
+            below(&tags, &path[..level - 1]).into_iter().find(|tag| tag.holds && tag.name == *last);
         Ok(same.and_then(|tag| self.ino(Spot::Tag(tag.row, level as u8))))
     }
 
@@ -346,7 +379,9 @@ impl At<'_> {
             let at = |time: i64| all.partition_point(|named| named.snapshot.time < time);
             had[at(from)..at(to).max(at(from))].fill(true);
         }
-        let folder = |named: &Named| self.folder(named.name.clone(), Spot::Gone(user, named.snapshot.number));
+        let folder = |named: &Named| {
+            self.folder(named.name.clone(), Spot::Gone(user, named.snapshot.number))
+        };
         let shown = all.iter().zip(had).filter(|(named, had)| *had && named.snapshot.good);
         Ok(Listing::new(shown.filter_map(|(named, _)| folder(named)).collect()))
     }
@@ -368,7 +403,8 @@ impl At<'_> {
     }
 }
 
-/// Assets that may be one photo, which was erased and given back under a new id: of one owner, with the same bytes.
+/// Assets that may be one photo, which was erased and given back under a new id: of one owner, with
+/// the same bytes.
 #[derive(Default)]
 struct Heirs(HashMap<(Id, [u8; 20]), Vec<Version>>);
 
@@ -382,13 +418,15 @@ impl Heirs {
         }
     }
 
-    /// Makes one unit of `all` of those that are never there at the same time: they share a name. Which unit each is in.
+    /// Makes one unit of `all` of those that are never there at the same time: they share a name.
+    /// Which unit each is in.
     fn first_of_each(self, all: &mut HashMap<Id, Unit>) -> HashMap<Id, Id> {
         let mut first = HashMap::new();
         for mut versions in self.0.into_values() {
             versions.sort_unstable_by_key(|(id, range)| (*range, *id));
             let id = versions[0].0;
-            let overlap = versions.windows(2).any(|pair| pair[0].0 != pair[1].0 && pair[0].1.1 > pair[1].1.0);
+            let overlap =
+                versions.windows(2).any(|pair| pair[0].0 != pair[1].0 && pair[0].1.1 > pair[1].1.0);
             if overlap {
                 continue;
             }
@@ -409,8 +447,8 @@ fn levels(value: &str) -> impl Iterator<Item = &str> {
     value.split('/').filter(|level| !level.is_empty()).take(LEVELS)
 }
 
-/// What lies right below `path`: one thing a level and version, called as the level. It is the tag itself where there is one,
-/// else the first of the tags further down.
+/// What lies right below `path`: one thing a level and version, called as the level. It is the tag
+/// itself where there is one, else the first of the tags further down.
 fn below(tags: &[Thing], path: &[&str]) -> Vec<Thing> {
     let mut found: HashMap<String, Vec<&Thing>> = HashMap::new();
     for tag in tags {

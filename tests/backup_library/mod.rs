@@ -79,7 +79,8 @@ impl Home {
     }
 
     pub fn try_backup(&self, monitor: &dyn Monitor) -> Result<Report> {
-        // What was touched less than a tick of the kernel's clock before it was read is read once more by the next one.
+        // What was touched less than a tick of the kernel's clock before it was read is read once
+        // more by the next one.
         std::thread::sleep(Duration::from_millis(20));
         backup(&self.repository(), self.options(), monitor)
     }
@@ -103,11 +104,15 @@ impl Home {
 
     /// How many contents of `size` bytes the archives hold.
     pub fn copies(&self, size: u64) -> usize {
-        self.lines().iter().filter(|(_, line)| matches!(line, IndexLine::Content(line) if line.size == size)).count()
+        self.lines()
+            .iter()
+            .filter(|(_, line)| matches!(line, IndexLine::Content(line) if line.size == size))
+            .count()
     }
 }
 
-/// A backup of what lies at `upload_location`, with the dump in a file, and all else as it is without flags.
+/// A backup of what lies at `upload_location`, with the dump in a file, and all else as it is
+/// without flags.
 pub fn plain_backup(upload_location: PathBuf, dump: PathBuf) -> Options {
     Options {
         upload_location,
@@ -145,21 +150,26 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
 
 /// Bytes that compress well.
 pub fn text(len: usize) -> Vec<u8> {
-    (0..).flat_map(|line: u32| format!("line {line} of a long and boring story\n").into_bytes()).take(len).collect()
+    (0..)
+        .flat_map(|line: u32| format!("line {line} of a long and boring story\n").into_bytes())
+        .take(len)
+        .collect()
 }
 
 const TABLES: &str = "CREATE TABLE public.album (id uuid, \"albumName\" text);
-CREATE TABLE public.asset (id uuid, \"ownerId\" uuid, type text, \"originalPath\" text, \"originalFileName\" text, checksum bytea, \"localDateTime\" timestamptz);
+CREATE TABLE public.asset (id uuid, \"ownerId\" uuid, type text, \"originalPath\" text, \
+\"originalFileName\" text, checksum bytea, \"localDateTime\" timestamptz);
 CREATE TABLE public.smart_search (\"assetId\" uuid, embedding text);
 CREATE TABLE public.\"user\" (id uuid, name text, email text);
 
 ";
 
-/// A whole dump of a small library, with `rows` rows of a table that is large on real servers; every two-hundredth is
-/// another one each `night`.
+/// A whole dump of a small library, with `rows` rows of a table that is large on real servers;
+/// every two-hundredth is another one each `night`.
 pub fn dump(rows: u64, night: u64) -> String {
     let mut text = String::from(
-        "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version 15.20\n-- Dumped by pg_dump version 15.20\n\n\
+        "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version 15.20\n-- Dumped \
+            by pg_dump version 15.20\n\n\
          SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\n\n",
     );
     text.push_str(TABLES);
@@ -168,21 +178,30 @@ pub fn dump(rows: u64, night: u64) -> String {
         rows.for_each(|row| writeln!(text, "{row}").unwrap());
         text.push_str("\\.\n\n\n");
     };
-    copy("album", "id, \"albumName\"", &mut std::iter::once("a1111111-1111-4111-8111-111111111111\tRome".to_owned()));
+    copy(
+        "album",
+        "id, \"albumName\"",
+        &mut std::iter::once("a1111111-1111-4111-8111-111111111111\tRome".to_owned()),
+    );
     let photo = |number: u64| {
         format!(
             "{number:08x}-1111-4111-8111-111111111111\t{ANN}\tIMAGE\t/data/upload/{ANN}/{number}.jpg\tIMG_{number}.jpg\t\\\\x{:040x}\t2025-01-02 03:04:05+00",
             number
         )
     };
-    let columns = "id, \"ownerId\", type, \"originalPath\", \"originalFileName\", checksum, \"localDateTime\"";
+    let columns = "id, \"ownerId\", type, \"originalPath\", \"originalFileName\", checksum, \
+        \"localDateTime\"";
     copy("asset", columns, &mut (1..=2).map(photo));
     let search = |row: u64| {
         let seed = if row % 200 == night % 200 { row + night * 1_000_000_000 } else { row };
         format!("{row:08x}-2222-4222-8222-222222222222\t[{}]", hex::encode(noise(seed, 100)))
     };
     copy("smart_search", "\"assetId\", embedding", &mut (0..rows).map(search));
-    copy("\"user\"", "id, name, email", &mut std::iter::once(format!("{ANN}\tAnn Lee\tann@example.com")));
+    copy(
+        "\"user\"",
+        "id, name, email",
+        &mut std::iter::once(format!("{ANN}\tAnn Lee\tann@example.com")),
+    );
     text.push_str("--\n-- PostgreSQL database dump complete\n--\n\n");
     text
 }
@@ -196,9 +215,17 @@ fn lie_for_long(path: &Path) {
 /// Sets an entry's time, nanoseconds since 1970; a symlink's own.
 pub fn set_mtime(path: &Path, nanos: i64) {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
-    let time = Timespec { tv_sec: nanos.div_euclid(1_000_000_000), tv_nsec: nanos.rem_euclid(1_000_000_000) };
-    utimensat(CWD, path, &Timestamps { last_access: time, last_modification: time }, AtFlags::SYMLINK_NOFOLLOW)
-        .unwrap();
+    let time = Timespec {
+        tv_sec: nanos.div_euclid(1_000_000_000),
+        tv_nsec: nanos.rem_euclid(1_000_000_000),
+    };
+    utimensat(
+        CWD,
+        path,
+        &Timestamps { last_access: time, last_modification: time },
+        AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .unwrap();
 }
 
 /// Fills the library with everything odd. The paths of its files, without other names of the same.
@@ -230,7 +257,11 @@ pub fn odd_tree(home: &Home) -> Vec<Vec<u8>> {
     for (seed, (path, bytes)) in files.iter().enumerate() {
         let place = home.write(OsStr::from_bytes(path), bytes);
         set_mtime(&place, 1_700_000_000_123_456_789 + seed as i64 * 1_000_000_007);
-        fs::set_permissions(&place, fs::Permissions::from_mode([0o644, 0o400, 0o755, 0o600][seed % 4])).unwrap();
+        fs::set_permissions(
+            &place,
+            fs::Permissions::from_mode([0o644, 0o400, 0o755, 0o600][seed % 4]),
+        )
+        .unwrap();
     }
     let at = |path: &str| home.upload().join(path);
     set_mtime(&at("library/ann/old.jpg"), -1_500_000_000);
@@ -238,26 +269,34 @@ pub fn odd_tree(home: &Home) -> Vec<Vec<u8>> {
     set_mtime(&at(&format!("upload/{ANN}/1.jpg")), 1_600_000_000_000_000_000);
     fs::hard_link(at("library/ann/old.jpg"), at("library/hard link.jpg")).unwrap();
     fs::hard_link(at("library/ann/old.jpg"), at("profile/other link.jpg")).unwrap();
-    for (name, target) in [("dangling", "nowhere/at all"), ("absolute", "/etc/passwd"), ("folder", "../upload")] {
+    for (name, target) in
+        [("dangling", "nowhere/at all"), ("absolute", "/etc/passwd"), ("folder", "../upload")]
+    {
         symlink(target, at("library").join(name)).unwrap();
         set_mtime(&at("library").join(name), 1_650_000_000_000_000_001);
     }
     symlink(OsStr::from_bytes(b"\xff\xfe"), at("library/bytes")).unwrap();
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::lchown(at("library/ann/late.jpg"), Some(1234), Some(5678)).unwrap();
-        std::os::unix::fs::lchown(at("library/ann/old.jpg"), Some(3_000_000), Some(3_000_001)).unwrap();
+        std::os::unix::fs::lchown(at("library/ann/old.jpg"), Some(3_000_000), Some(3_000_001))
+            .unwrap();
         std::os::unix::fs::lchown(at("library/dangling"), Some(1234), Some(5678)).unwrap();
     }
     fs::create_dir(at("profile/empty folder")).unwrap();
     fs::set_permissions(at("profile/empty folder"), fs::Permissions::from_mode(0o2750)).unwrap();
     set_mtime(&at("profile/empty folder"), 1_234_567_890_987_654_321);
-    fs::set_permissions(at(&format!("library/{}", "d".repeat(200))), fs::Permissions::from_mode(0o555)).unwrap();
+    fs::set_permissions(
+        at(&format!("library/{}", "d".repeat(200))),
+        fs::Permissions::from_mode(0o555),
+    )
+    .unwrap();
     set_mtime(&at("library/ann"), 1_111_111_111_111_111_111);
     files.sort();
     files.into_iter().map(|(path, _)| path).collect()
 }
 
-/// What lies below `root`, by path: kind, mode, time, owner, and the bytes by hash. Hard links name their first path.
+/// What lies below `root`, by path: kind, mode, time, owner, and the bytes by hash. Hard links name
+/// their first path.
 pub fn tree(root: &Path) -> BTreeMap<Vec<u8>, String> {
     let mut firsts = BTreeMap::new();
     let mut entries = BTreeMap::new();
@@ -284,7 +323,8 @@ pub fn tree(root: &Path) -> BTreeMap<Vec<u8>, String> {
 
 /// The SHA-1 of a file.
 pub fn sha1_of(path: &Path) -> String {
-    let (mut file, mut sha1, mut piece) = (File::open(path).unwrap(), Sha1::new(), vec![0; 1 << 20]);
+    let (mut file, mut sha1, mut piece) =
+        (File::open(path).unwrap(), Sha1::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut piece).unwrap() {
             0 => return hex::encode(sha1.finalize()),
@@ -301,11 +341,13 @@ pub fn tick() {
     }
 }
 
-/// Every file below `snapshots/` of the view of the repository at `root`, read whole: its SHA-1, or `None` for an error. Empty
-/// when the view cannot be opened.
+/// Every file below `snapshots/` of the view of the repository at `root`, read whole: its SHA-1, or
+/// `None` for an error. Empty when the view cannot be opened.
 pub fn reads(root: &Path) -> BTreeMap<String, Option<String>> {
-    let options = shoebox::view::Options { time_zone: jiff::tz::TimeZone::UTC, ..Default::default() };
-    let view = Repository::open(root).and_then(|repository| shoebox::task::open::open_view(&repository, options));
+    let options =
+        shoebox::view::Options { time_zone: jiff::tz::TimeZone::UTC, ..Default::default() };
+    let view = Repository::open(root)
+        .and_then(|repository| shoebox::task::open::open_view(&repository, options));
     let mut all = BTreeMap::new();
     if let Ok(view) = view
         && let Ok(top) = view.resolve(shoebox::view::ROOT, b"snapshots")
@@ -360,9 +402,10 @@ pub fn copy_folder(from: &Path, to: &Path) {
     for entry in walkdir::WalkDir::new(from) {
         let entry = entry.unwrap();
         let target = to.join(entry.path().strip_prefix(from).unwrap());
-        match entry.file_type().is_dir() {
-            true => fs::create_dir_all(target).unwrap(),
-            false => drop(fs::copy(entry.path(), target).unwrap()),
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(target).unwrap();
+        } else {
+            fs::copy(entry.path(), target).unwrap();
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Repositories that no shoebox wrote: their lists, records and archives say what a test wants them to say, with all hashes right.
+//! Repositories that no shoebox wrote: their lists, records and archives say what a test wants them
+//! to say, with all hashes right.
 #![allow(dead_code)] // each test file uses its own part
 
 use std::collections::BTreeMap;
@@ -11,7 +12,9 @@ use shoebox::archive::{ArchiveWriter, NewContent, Stored, frame, hasher};
 use shoebox::base::dump::{DumpInfo, DumpKind, Verdict};
 use shoebox::base::library::Census;
 use shoebox::base::{FilePath, SnapshotId};
-use shoebox::repo::{ArchiveInfo, Completeness, FileCount, Repository, SnapshotRecord, Stream, StreamChunk, Streams};
+use shoebox::repo::{
+    ArchiveInfo, Completeness, FileCount, Repository, SnapshotRecord, Stream, StreamChunk, Streams,
+};
 use shoebox::view::{self, Ino, ROOT, View};
 
 /// The content that every crafted repository holds.
@@ -31,7 +34,11 @@ pub struct Crafted {
 impl Crafted {
     /// A small library that is as it should be.
     pub fn sound() -> Crafted {
-        Crafted { files: file_list(&[]), library: library_list(&[]), dump: b"-- no dump\n".to_vec() }
+        Crafted {
+            files: file_list(&[]),
+            library: library_list(&[]),
+            dump: b"-- no dump\n".to_vec(),
+        }
     }
 
     /// Makes the repository `root` with this one snapshot, and no catalog.
@@ -56,7 +63,10 @@ impl Crafted {
         let name = format!("{}/{id}-0001.tar", &id[..4]);
         let finished = archive.finish(&format!("archives/{name}")).unwrap();
         let archive = ArchiveInfo { name, size: finished.size, hash: finished.hash };
-        put_record(repository, &record(repository, id.parse().unwrap(), number, streams, vec![archive]));
+        put_record(
+            repository,
+            &record(repository, id.parse().unwrap(), number, streams, vec![archive]),
+        );
     }
 }
 
@@ -127,7 +137,9 @@ pub fn put_record(repository: &Repository, record: &SnapshotRecord) {
 
 /// A file list of the usual folders and one photo, and `more` lines at its end.
 pub fn file_list(more: &[&str]) -> Vec<u8> {
-    let folder = |path: &str| format!(r#"{{"path":"{path}","kind":"folder","mtime":1,"mode":493,"uid":0,"gid":0}}"#);
+    let folder = |path: &str| {
+        format!(r#"{{"path":"{path}","kind":"folder","mtime":1,"mode":493,"uid":0,"gid":0}}"#)
+    };
     let hash = hasher::hash(PHOTO);
     let photo = format!(
         r#"{{"path":"upload/photo.jpg","kind":"file","size":{},"mtime":1,"mode":420,"uid":0,"gid":0,"hash":"{hash}"}}"#,
@@ -141,7 +153,8 @@ pub fn file_list(more: &[&str]) -> Vec<u8> {
 
 /// A library list of a user with one photo in one album, and `more` lines at its end.
 pub fn library_list(more: &[&str]) -> Vec<u8> {
-    let (album, asset) = ("a1111111-1111-4111-8111-111111111111", "00000001-1111-4111-8111-111111111111");
+    let (album, asset) =
+        ("a1111111-1111-4111-8111-111111111111", "00000001-1111-4111-8111-111111111111");
     let sha1 = hasher::digest(PHOTO).sha1;
     let mut lines = vec![
         format!(r#"{{"kind":"album","id":"{album}","name":"Rome"}}"#),
@@ -162,8 +175,8 @@ pub fn open_view(repository: &Repository) -> shoebox::base::Result<View> {
     View::open(&repository.catalog_path(), Arc::new(repository.contents()), options)
 }
 
-/// Asks a view all that a mount asks, for up to `limit` nodes from the top. Failures are answers too; every name must be one
-/// that a folder can hold.
+/// Asks a view all that a mount asks, for up to `limit` nodes from the top. Failures are answers
+/// too; every name must be one that a folder can hold.
 pub fn walk(view: &View, limit: usize) -> usize {
     let mut waiting = vec![ROOT];
     let mut seen = 0;
@@ -187,7 +200,8 @@ pub fn walk(view: &View, limit: usize) -> usize {
 fn list(view: &View, folder: Ino, limit: usize, waiting: &mut Vec<Ino>) {
     let mut names = Vec::new();
     let _ = view.children(folder, 0, &mut |entry| {
-        let bad = matches!(entry.name, b"" | b"." | b"..") || entry.name.iter().any(|byte| matches!(byte, b'/' | 0));
+        let bad = matches!(entry.name, b"" | b"." | b"..")
+            || entry.name.iter().any(|byte| matches!(byte, b'/' | 0));
         assert!(!bad && entry.name.len() <= 1024, "a folder shows `{}`", entry.name.escape_ascii());
         waiting.push(entry.node.ino);
         names.push(entry.name.to_vec());

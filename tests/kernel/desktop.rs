@@ -1,5 +1,6 @@
-//! The mount as part of the desktop: icons from Immich's own previews, unmounting when nobody looks, `--open`, and /etc/fstab.
-//! Needs /dev/fuse; the line of fstab also needs root and a mount namespace of its own. Without them the tests say so.
+//! The mount as part of the desktop: icons from Immich's own previews, unmounting when nobody
+//! looks, `--open`, and /etc/fstab. Needs /dev/fuse; the line of fstab also needs root and a mount
+//! namespace of its own. Without them the tests say so.
 
 use std::fs::{self, File};
 use std::io::Cursor;
@@ -32,7 +33,14 @@ fn has_fuse() -> bool {
 
 fn shoebox() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shoebox"));
-    for name in ["SHOEBOX_REPOSITORY", "SHOEBOX_IDLE", "DISPLAY", "WAYLAND_DISPLAY", "NOTIFY_SOCKET", "XDG_DATA_HOME"] {
+    for name in [
+        "SHOEBOX_REPOSITORY",
+        "SHOEBOX_IDLE",
+        "DISPLAY",
+        "WAYLAND_DISPLAY",
+        "NOTIFY_SOCKET",
+        "XDG_DATA_HOME",
+    ] {
         command.env_remove(name);
     }
     command
@@ -60,7 +68,8 @@ fn comes(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-// Thumbnails ------------------------------------------------------------------------------------------------
+// Thumbnails
+// ------------------------------------------------------------------------------------------------
 
 fn picture(width: u32, height: u32, colour: [u8; 3], format: ImageFormat) -> Vec<u8> {
     let mut out = Cursor::new(Vec::new());
@@ -96,7 +105,8 @@ fn is_like(pixel: [u8; 3], colour: [u8; 3]) -> bool {
     pixel.iter().zip(colour).all(|(a, b)| a.abs_diff(b) < 12)
 }
 
-/// Ann has a RAW with previews, one without, a video with some of the old names, a locked photo, and a JPEG without.
+/// Ann has a RAW with previews, one without, a video with some of the old names, a locked photo,
+/// and a JPEG without.
 fn gallery() -> State {
     let mut state = State { dump: "-- dump\n".into(), ..State::default() };
     state.user(user(1, "Ann")).user(user(2, "Bo"));
@@ -107,8 +117,9 @@ fn gallery() -> State {
     locked.visibility = Visibility::Locked;
     state.asset(locked);
     state.asset_with(asset(14, 1, "plain.jpg"), &picture(600, 300, GREEN, ImageFormat::Jpeg));
-    let mut made =
-        |owner, asset, rest: &str, bytes: Vec<u8>| state.files.push(file(&generated(owner, asset, rest), &bytes));
+    let mut made = |owner, asset, rest: &str, bytes: Vec<u8>| {
+        state.files.push(file(&generated(owner, asset, rest), &bytes))
+    };
     made(1, 10, "_thumbnail.webp", picture(333, 250, RED, ImageFormat::WebP));
     made(1, 10, "_preview.jpeg", picture(1440, 1080, GREEN, ImageFormat::Jpeg));
     made(1, 10, "_preview_edited.jpeg", picture(1440, 1440, RED, ImageFormat::Jpeg));
@@ -143,12 +154,19 @@ impl Mounted {
         let _ = fs::remove_file(&out);
         // Only what this test installs can be asked for what is not ours.
         let mut command = shoebox();
-        command.arg("thumbnailer").args(["--size", &size.to_string()]).arg(self.point.join(photo)).arg(&out);
-        command.env("HOME", self.library.dir.path()).env("XDG_DATA_DIRS", self.library.dir.path().join("share"));
+        command
+            .arg("thumbnailer")
+            .args(["--size", &size.to_string()])
+            .arg(self.point.join(photo))
+            .arg(&out);
+        command
+            .env("HOME", self.library.dir.path())
+            .env("XDG_DATA_DIRS", self.library.dir.path().join("share"));
         let output = run(&mut command);
-        match output.status.success() {
-            true => Ok(png(&out)),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        if output.status.success() {
+            Ok(png(&out))
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
         }
     }
 
@@ -157,8 +175,11 @@ impl Mounted {
         let bytes = fs::read(self.point.join(photo)).unwrap();
         let hash = blake3::hash(&bytes);
         let db = self.library.generation().connect().unwrap();
-        let id =
-            db.query_row("SELECT id FROM content WHERE hash = ?1", [&hash.as_bytes()[..]], |row| row.get(0)).unwrap();
+        let id = db
+            .query_row("SELECT id FROM content WHERE hash = ?1", [&hash.as_bytes()[..]], |row| {
+                row.get(0)
+            })
+            .unwrap();
         self.library.bytes.damaged.lock().unwrap().insert(id);
         let cached = File::open(self.point.join(photo)).unwrap();
         rustix::fs::fadvise(&cached, 0, None, rustix::fs::Advice::DontNeed).unwrap();
@@ -175,7 +196,8 @@ fn an_icon_comes_from_immichs_preview_and_the_photo_is_not_read() {
     let mounted = mounted(view::Options::default(), mount::Options::default());
     let raw = format!("{MONTH}/raw.dng");
     mounted.spoil(&raw);
-    // The small picture does for small icons, the preview for large ones, and never what an edit made.
+    // The small picture does for small icons, the preview for large ones, and never what an edit
+    // made.
     let Png(width, height, pixel, _) = mounted.thumbnail(&raw, 128).unwrap();
     assert!((width, height) == (128, 96) && is_like(pixel, RED), "{width} {height} {pixel:?}");
     let Png(width, height, pixel, _) = mounted.thumbnail(&raw, 512).unwrap();
@@ -215,7 +237,8 @@ fn without_a_preview_nothing_changes() {
     let mounted = mounted(view::Options::default(), mount::Options::default());
     let said = mounted.thumbnail(&format!("{MONTH}/bare.dng"), 128).err().unwrap();
     assert!(said.contains("neither JPEG nor WebP"), "{said}");
-    let Png(width, height, pixel, _) = mounted.thumbnail(&format!("{MONTH}/plain.jpg"), 128).unwrap();
+    let Png(width, height, pixel, _) =
+        mounted.thumbnail(&format!("{MONTH}/plain.jpg"), 128).unwrap();
     assert!((width, height) == (128, 64) && is_like(pixel, GREEN));
     // Another thumbnailer for that type is asked first, and tells itself apart by what it writes.
     let share = mounted.library.dir.path().join("share/thumbnailers");
@@ -223,9 +246,13 @@ fn without_a_preview_nothing_changes() {
     let other = mounted.library.dir.path().join("other");
     fs::write(&other, "#!/bin/sh\ntest \"$1\" = 128 && cp \"$0.png\" \"$3\"\n").unwrap();
     fs::set_permissions(&other, fs::Permissions::from_mode(0o755)).unwrap();
-    let drawn = shoebox::task::thumbnail::draw(&picture(9, 7, RED, ImageFormat::Jpeg), 128, &[]).unwrap();
+    let drawn =
+        shoebox::task::thumbnail::draw(&picture(9, 7, RED, ImageFormat::Jpeg), 128, &[]).unwrap();
     fs::write(other.with_extension("png"), drawn).unwrap();
-    let entry = format!("[Thumbnailer Entry]\nExec={} %s %i %o\nMimeType=image/x-adobe-dng;\n", other.display());
+    let entry = format!(
+        "[Thumbnailer Entry]\nExec={} %s %i %o\nMimeType=image/x-adobe-dng;\n",
+        other.display()
+    );
     fs::write(share.join("other.thumbnailer"), entry).unwrap();
     let Png(width, height, ..) = mounted.thumbnail(&format!("{MONTH}/bare.dng"), 128).unwrap();
     assert_eq!((width, height), (9, 7));
@@ -268,7 +295,9 @@ fn thumbnails_are_put_where_file_managers_look() {
     let cache = mounted.library.dir.path().join("cache");
     let fill = |folder: &str| {
         let mut command = shoebox();
-        command.args(["thumbnails", "--size", "128", "--size", "512", "--json"]).arg(mounted.point.join(folder));
+        command
+            .args(["thumbnails", "--size", "128", "--size", "512", "--json"])
+            .arg(mounted.point.join(folder));
         let output = run(command.env("XDG_CACHE_HOME", &cache));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let counts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -276,16 +305,24 @@ fn thumbnails_are_put_where_file_managers_look() {
     };
     assert_eq!(fill(MONTH), [2, 0, 2, 0]);
     assert_eq!(fill(MONTH), [0, 2, 2, 0]);
-    let all: Vec<PathBuf> =
-        walkdir::WalkDir::new(&cache).into_iter().flatten().map(|e| e.into_path()).filter(|p| p.is_file()).collect();
+    let all: Vec<PathBuf> = walkdir::WalkDir::new(&cache)
+        .into_iter()
+        .flatten()
+        .map(|e| e.into_path())
+        .filter(|p| p.is_file())
+        .collect();
     // Two photos, two sizes, and two names each: by way of `latest`, and by way of the snapshot.
     assert_eq!(all.len(), 8);
     let text = |path: &PathBuf| String::from_utf8_lossy(&png(path).3).into_owned();
-    let uri = format!("file://{}", mounted.point.join(&raw).display().to_string().replace(' ', "%20"));
+    let uri =
+        format!("file://{}", mounted.point.join(&raw).display().to_string().replace(' ', "%20"));
     let ours: Vec<&PathBuf> = all.iter().filter(|path| text(path).contains(&uri)).collect();
     assert_eq!(ours.len(), 2);
     for path in ours {
-        let said = Command::new("sh").args(["-c", "printf %s \"$1\" | md5sum", "sh", &uri]).output().unwrap();
+        let said = Command::new("sh")
+            .args(["-c", "printf %s \"$1\" | md5sum", "sh", &uri])
+            .output()
+            .unwrap();
         let name = path.file_stem().unwrap().to_str().unwrap();
         assert!(String::from_utf8_lossy(&said.stdout).starts_with(name), "{name}");
         let time = mounted.point.join(&raw).metadata().unwrap().mtime();
@@ -295,12 +332,15 @@ fn thumbnails_are_put_where_file_managers_look() {
         assert!(large || path.parent().unwrap().ends_with("normal"));
         assert_eq!(png(path).0, if large { 512 } else { 128 });
     }
-    let output =
-        run(shoebox().arg("thumbnails").arg(mounted.library.dir.path().join("cache")).env("XDG_CACHE_HOME", &cache));
+    let output = run(shoebox()
+        .arg("thumbnails")
+        .arg(mounted.library.dir.path().join("cache"))
+        .env("XDG_CACHE_HOME", &cache));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--generated"), "{output:?}");
 }
 
-// Unmounting by itself --------------------------------------------------------------------------------------
+// Unmounting by itself
+// --------------------------------------------------------------------------------------
 
 #[test]
 fn a_mount_that_nobody_looks_into_unmounts_itself_and_one_that_is_used_does_not() {
@@ -309,7 +349,8 @@ fn a_mount_that_nobody_looks_into_unmounts_itself_and_one_that_is_used_does_not(
         return;
     }
     let idle = Some(Duration::from_millis(600));
-    let mounted = mounted(view::Options::default(), mount::Options { idle, ..mount::Options::default() });
+    let mounted =
+        mounted(view::Options::default(), mount::Options { idle, ..mount::Options::default() });
     let is_there = || mount::point::source(&mounted.point).unwrap().is_some();
     // An open file, which the mount is never told of, keeps it.
     let open = File::open(mounted.point.join("README.txt")).unwrap();
@@ -334,7 +375,8 @@ fn a_mount_that_nobody_looks_into_unmounts_itself_and_one_that_is_used_does_not(
     assert_eq!(fs::read_dir(&mounted.point).unwrap().count(), 0);
 }
 
-// --open ----------------------------------------------------------------------------------------------------
+// --open
+// ----------------------------------------------------------------------------------------------------
 
 /// A repository, and a desktop that is made of a script.
 struct Desk {
@@ -374,7 +416,12 @@ impl Desk {
 
     fn mount(&self, arguments: &[&str]) -> Command {
         let mut command = shoebox();
-        command.arg("-r").arg(self.home.repo_path()).arg("mount").args(arguments).current_dir(self.home.dir.path());
+        command
+            .arg("-r")
+            .arg(self.home.repo_path())
+            .arg("mount")
+            .args(arguments)
+            .current_dir(self.home.dir.path());
         let path = format!("{}:{}", self.at("bin").display(), std::env::var("PATH").unwrap());
         command.env("PATH", path).env("DISPLAY", ":99").env("XDG_RUNTIME_DIR", self.at("run"));
         command
@@ -387,7 +434,10 @@ impl Desk {
 
     fn mounts(&self) -> Vec<PathBuf> {
         let table = fs::read_to_string("/proc/self/mounts").unwrap();
-        let points = table.lines().filter_map(|line| line.split(' ').nth(1)).map(|point| point.replace("\\040", " "));
+        let points = table
+            .lines()
+            .filter_map(|line| line.split(' ').nth(1))
+            .map(|point| point.replace("\\040", " "));
         points.map(PathBuf::from).filter(|point| point.starts_with(self.home.dir.path())).collect()
     }
 }
@@ -401,7 +451,9 @@ impl Drop for Desk {
 }
 
 fn unmount(point: &Path) {
-    comes("it is in use", || Command::new("fusermount3").args(["-u", "-q"]).arg(point).status().unwrap().success());
+    comes("it is in use", || {
+        Command::new("fusermount3").args(["-u", "-q"]).arg(point).status().unwrap().success()
+    });
 }
 
 #[test]
@@ -445,7 +497,9 @@ fn a_place_left_over_from_a_mount_that_died_is_used_again_and_a_strangers_is_not
     let serving = serving(&mounts[0]);
     let serving = rustix::process::Pid::from_raw(serving).unwrap();
     rustix::process::kill_process(serving, rustix::process::Signal::KILL).unwrap();
-    comes("it answers", || fs::read_dir(&mounts[0]).is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN)));
+    comes("it answers", || {
+        fs::read_dir(&mounts[0]).is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN))
+    });
     succeeds(&mut desk.mount(&["--open"]));
     assert_eq!(desk.mounts(), mounts);
     assert!(mounts[0].join("latest").exists());
@@ -458,7 +512,10 @@ fn serving(point: &Path) -> i32 {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment.split(|&byte| byte == 0).any(|entry| entry == value.as_bytes())
     };
-    let mut all = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut all = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     all.find(has).unwrap()
 }
 
@@ -485,7 +542,8 @@ fn where_nothing_can_be_opened_nothing_is_mounted() {
     };
     let none = said(desk.mount(&["--open"]).env("PATH", desk.at("none")));
     assert!(
-        none.contains("neither xdg-open nor gio") && none.contains("hint: install the package xdg-utils"),
+        none.contains("neither xdg-open nor gio")
+            && none.contains("hint: install the package xdg-utils"),
         "{none}"
     );
     let bare = said(desk.mount(&["--open"]).env_remove("DISPLAY"));
@@ -496,15 +554,20 @@ fn where_nothing_can_be_opened_nothing_is_mounted() {
         desk.program("xdg-open", "exit 4");
         desk.program("gio", "exit 2");
         let failed = said(&mut desk.mount(&["--open"]));
-        assert!(failed.contains("could not open") && failed.contains("mounted all the same"), "{failed}");
+        assert!(
+            failed.contains("could not open") && failed.contains("mounted all the same"),
+            "{failed}"
+        );
         assert_eq!(desk.mounts().len(), 1);
     }
     assert_eq!(run(&mut desk.mount(&[])).status.code(), Some(2));
 }
 
-// /etc/fstab and systemd ------------------------------------------------------------------------------------
+// /etc/fstab and systemd
+// ------------------------------------------------------------------------------------
 
-/// In a mount namespace of its own, whose /usr/sbin holds the helper alone: mount(8) itself reads a line of fstab.
+/// In a mount namespace of its own, whose /usr/sbin holds the helper alone: mount(8) itself reads a
+/// line of fstab.
 #[test]
 fn mount_mounts_a_line_of_fstab() {
     holds(&["M6"]);
@@ -517,9 +580,12 @@ fn mount_mounts_a_line_of_fstab() {
     let desk = Desk::new();
     fs::create_dir(desk.at("photos")).unwrap();
     fs::create_dir(desk.at("sbin")).unwrap();
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_shoebox"), desk.at("sbin/mount.fuse.shoebox")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_shoebox"), desk.at("sbin/mount.fuse.shoebox"))
+        .unwrap();
     let (repository, point) = (desk.home.repo_path(), desk.at("photos"));
-    let line = |options: &str| format!("{} {} fuse.shoebox {options} 0 0\n", repository.display(), point.display());
+    let line = |options: &str| {
+        format!("{} {} fuse.shoebox {options} 0 0\n", repository.display(), point.display())
+    };
     let script = "set -e
         mount --bind \"$1/sbin\" \"$(realpath /sbin)\"
         mount -T \"$1/fstab\" \"$1/photos\"
@@ -531,13 +597,20 @@ fn mount_mounts_a_line_of_fstab() {
     let with = |options: &str| {
         fs::write(desk.at("fstab"), line(options)).unwrap();
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", script, "sh"]).arg(desk.home.dir.path()).env_remove("SHOEBOX_REPOSITORY");
+        command
+            .args(["--mount", "sh", "-c", script, "sh"])
+            .arg(desk.home.dir.path())
+            .env_remove("SHOEBOX_REPOSITORY");
         run(&mut command)
     };
-    let done = with("noauto,user,allow_other,uid=1234,idle=1h,show_user=Ann\\040Lee,x-systemd.automount");
+    let done =
+        with("noauto,user,allow_other,uid=1234,idle=1h,show_user=Ann\\040Lee,x-systemd.automount");
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(done.status.success(), "{text}\n{}", String::from_utf8_lossy(&done.stderr));
-    assert!(text.starts_with(&format!("{} {} fuse", repository.display(), point.display())), "{text}");
+    assert!(
+        text.starts_with(&format!("{} {} fuse", repository.display(), point.display())),
+        "{text}"
+    );
     assert!(text.contains(" ro,") && text.contains("\nAnn Lee\n1234\n"), "{text}");
     let again = with("auto,show_user=ann@example.com");
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
@@ -546,7 +619,8 @@ fn mount_mounts_a_line_of_fstab() {
     assert!(!wrong.status.success() && said.contains("does not know the option `shiny`"), "{said}");
     let nobody = with("noauto,show_user=Nobody");
     assert!(
-        nobody.status.code() == Some(32) && String::from_utf8_lossy(&nobody.stderr).contains("Nobody"),
+        nobody.status.code() == Some(32)
+            && String::from_utf8_lossy(&nobody.stderr).contains("Nobody"),
         "{nobody:?}"
     );
 }
@@ -560,7 +634,8 @@ fn systemd_is_told_when_the_mount_answers() {
     fs::create_dir(desk.at("photos")).unwrap();
     let socket = std::os::unix::net::UnixDatagram::bind(desk.at("notify")).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let mut child = desk.mount(&["photos"]).env("NOTIFY_SOCKET", desk.at("notify")).spawn().unwrap();
+    let mut child =
+        desk.mount(&["photos"]).env("NOTIFY_SOCKET", desk.at("notify")).spawn().unwrap();
     let mut told = [0; 100];
     let len = socket.recv(&mut told);
     let there = desk.at("photos/latest").exists();

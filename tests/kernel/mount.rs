@@ -1,5 +1,6 @@
-//! `src/mount/SEMANTICS.md`, line by line, through the kernel. Needs /dev/fuse; without it the tests say so.
-//! Every row of that page is named here, in `mount_memory.rs`, `prune.rs` or `desktop.rs`, by its id (`holds(&["A1", …])`).
+//! `src/mount/SEMANTICS.md`, line by line, through the kernel. Needs /dev/fuse; without it the
+//! tests say so. Every row of that page is named here, in `mount_memory.rs`, `prune.rs` or
+//! `desktop.rs`, by its id (`holds(&["A1", …])`).
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -34,7 +35,10 @@ fn has_fuse() -> bool {
 }
 
 fn big() -> Vec<u8> {
-    (0..BIG as u32).flat_map(|n| (n.wrapping_mul(2_654_435_761) as u16).to_le_bytes()).take(BIG).collect()
+    (0..BIG as u32)
+        .flat_map(|n| (n.wrapping_mul(2_654_435_761) as u16).to_le_bytes())
+        .take(BIG)
+        .collect()
 }
 
 fn state() -> State {
@@ -47,11 +51,11 @@ fn state() -> State {
     state.asset(live);
     let mut half = asset(12, 1, "x.MOV");
     half.visibility = Visibility::Hidden;
-    state.asset(half).asset(asset(13, 1, "a:b?.jpg")).asset(asset(14, 1, "img_1.heic")).asset(asset(
-        15,
-        1,
-        "._img.jpg",
-    ));
+    state
+        .asset(half)
+        .asset(asset(13, 1, "a:b?.jpg"))
+        .asset(asset(14, 1, "img_1.heic"))
+        .asset(asset(15, 1, "._img.jpg"));
     let mut locked = asset(16, 1, "secret.jpg");
     locked.visibility = Visibility::Locked;
     state.asset(locked).asset(asset(20, 2, "bo.jpg"));
@@ -95,8 +99,10 @@ fn plain() -> Mounted {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -142,16 +148,29 @@ fn the_tree_is_as_described() {
     }
     let mounted = plain();
     assert_eq!(names(&mounted.point), ["README.txt", "latest", "snapshots"]);
-    assert_eq!(fs::read_link(mounted.at("latest")).unwrap(), Path::new("snapshots/2026-11-21 03.00"));
+    assert_eq!(
+        fs::read_link(mounted.at("latest")).unwrap(),
+        Path::new("snapshots/2026-11-21 03.00")
+    );
     assert_eq!(names(&mounted.at("latest")), ["database", "files", "users"]);
-    let month =
-        ["IMG_1.HEIC", "IMG_1.HEIC.xmp", "IMG_1.MOV", "_._img.jpg", "a_b_.jpg", "big.mp4", "img_1 (0e0e0e0e).heic"];
+    let month = [
+        "IMG_1.HEIC",
+        "IMG_1.HEIC.xmp",
+        "IMG_1.MOV",
+        "_._img.jpg",
+        "a_b_.jpg",
+        "big.mp4",
+        "img_1 (0e0e0e0e).heic",
+    ];
     assert_eq!(names(&mounted.at(MONTH)), month);
     assert!(!mounted.at("latest/files/upload/1/16.bin").exists());
     assert!(fs::read_to_string(mounted.at("README.txt")).unwrap().contains("latest/"));
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let line = mounts.lines().find(|line| line.contains(mounted.point.to_str().unwrap())).unwrap();
-    assert!(line.starts_with("shoebox: ") && line.contains(" ro,") && line.contains(" fuse"), "{line}");
+    assert!(
+        line.starts_with("shoebox: ") && line.contains(" ro,") && line.contains(" fuse"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -189,8 +208,15 @@ fn a_new_snapshot_appears_in_a_running_mount() {
     mounted.library.snapshot("2026-11-22T030005Z", true, &state()).publish();
     let start = Instant::now();
     let target = || fs::read_link(mounted.at("latest")).unwrap();
-    while target() != Path::new("snapshots/2026-11-22 03.00") || names(&mounted.at("snapshots")).len() != 2 {
-        assert!(start.elapsed() < Duration::from_millis(2500), "{:?} {:?}", target(), names(&mounted.at("snapshots")));
+    while target() != Path::new("snapshots/2026-11-22 03.00")
+        || names(&mounted.at("snapshots")).len() != 2
+    {
+        assert!(
+            start.elapsed() < Duration::from_millis(2500),
+            "{:?} {:?}",
+            target(),
+            names(&mounted.at("snapshots"))
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
     // The kernel keeps the target of a symlink: this is another one.
@@ -234,7 +260,11 @@ fn what_file_managers_probe_for_is_not_there_but_in_files() {
         ".directory",
     ] {
         for folder in ["", "snapshots", "latest", "latest/users/Ann", MONTH] {
-            assert_eq!(errno(mounted.at(folder).join(name).symlink_metadata()), libc::ENOENT, "{folder}/{name}");
+            assert_eq!(
+                errno(mounted.at(folder).join(name).symlink_metadata()),
+                libc::ENOENT,
+                "{folder}/{name}"
+            );
         }
     }
     assert_eq!(fs::read(mounted.at("latest/files/library/.hidden")).unwrap(), b"hide\n");
@@ -270,11 +300,17 @@ fn attributes_are_as_promised() {
     let photo = stat(&format!("{MONTH}/big.mp4"));
     assert_eq!((photo.size(), photo.blocks()), (BIG as u64, (BIG as u64).div_ceil(512)));
     assert_eq!((photo.mtime(), photo.mtime_nsec(), photo.mode()), (1_715_421_600, 0, 0o100_644));
-    assert_eq!((photo.uid(), photo.gid()), (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
+    assert_eq!(
+        (photo.uid(), photo.gid()),
+        (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+    );
     let month = stat(MONTH);
     assert_eq!((month.mode(), month.size(), month.blocks()), (0o40_755, 0, 0));
     let disk = stat("latest/files/upload/1/10.bin");
-    assert_eq!((disk.mtime(), disk.mtime_nsec(), disk.mode()), (1_600_000_000, 123_456_789, 0o100_640));
+    assert_eq!(
+        (disk.mtime(), disk.mtime_nsec(), disk.mode()),
+        (1_600_000_000, 123_456_789, 0o100_640)
+    );
     assert_eq!((disk.uid(), disk.gid()), (1000, 100));
     assert_eq!((disk.atime_nsec(), disk.ctime_nsec()), (123_456_789, 123_456_789));
     assert_eq!(stat("latest/files/library/link").size(), 18);
@@ -295,7 +331,10 @@ fn statfs_says_how_much_the_repository_holds() {
     }
     let mounted = plain();
     let stat = rustix::fs::statvfs(&mounted.point).unwrap();
-    assert_eq!((stat.f_frsize, stat.f_blocks, stat.f_bfree, stat.f_namemax), (512, 1_000_000u64.div_ceil(512), 0, 255));
+    assert_eq!(
+        (stat.f_frsize, stat.f_blocks, stat.f_bfree, stat.f_namemax),
+        (512, 1_000_000u64.div_ceil(512), 0, 255)
+    );
     assert!(stat.f_files > 5);
 }
 
@@ -352,7 +391,10 @@ fn damage_is_an_error_and_never_zeros() {
     for _ in 0..2 {
         assert_eq!(errno(fs::read(&photo)), libc::EIO);
     }
-    assert_eq!(fs::read(mounted.at(MONTH).join("a_b_.jpg")).unwrap(), format!("bytes of {}", uuid(13)).as_bytes());
+    assert_eq!(
+        fs::read(mounted.at(MONTH).join("a_b_.jpg")).unwrap(),
+        format!("bytes of {}", uuid(13)).as_bytes()
+    );
     assert!(photo.metadata().is_ok());
 }
 
@@ -373,7 +415,8 @@ fn listings_are_whole_and_go_on_from_any_offset() {
     let expected: Vec<_> = (0..3000).map(|number| format!("{number:05}.jpg")).collect();
     assert_eq!(names(&folder), expected);
     let mut open = rustix::fs::Dir::new(
-        rustix::fs::open(&folder, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap(),
+        rustix::fs::open(&folder, rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty())
+            .unwrap(),
     )
     .unwrap();
     let mut all = Vec::new();
@@ -382,8 +425,15 @@ fn listings_are_whole_and_go_on_from_any_offset() {
         all.push((entry.file_name().to_owned(), entry.ino(), entry.offset()));
     }
     let stat = |path: &Path| path.metadata().unwrap().ino();
-    let dots: Vec<_> = all.iter().take(2).map(|(name, ino, _)| (name.to_str().unwrap().to_owned(), *ino)).collect();
-    assert_eq!(dots, [(".".to_owned(), stat(&folder)), ("..".to_owned(), stat(folder.parent().unwrap()))]);
+    let dots: Vec<_> = all
+        .iter()
+        .take(2)
+        .map(|(name, ino, _)| (name.to_str().unwrap().to_owned(), *ino))
+        .collect();
+    assert_eq!(
+        dots,
+        [(".".to_owned(), stat(&folder)), ("..".to_owned(), stat(folder.parent().unwrap()))]
+    );
     assert_eq!(all.len(), 3002);
     for index in [0, 1, 2, 1500, 3000] {
         open.seek(all[index].2).unwrap();
@@ -399,7 +449,11 @@ fn listings_are_whole_and_go_on_from_any_offset() {
             stat(&folder.canonicalize().unwrap().join(".."))
         };
         assert!(text.lines().any(|line| line.trim() == format!("{} .", stat(&folder))), "{text}");
-        assert!(folder == mounted.point || text.lines().any(|line| line.trim() == format!("{above} ..")), "{text}");
+        assert!(
+            folder == mounted.point
+                || text.lines().any(|line| line.trim() == format!("{above} ..")),
+            "{text}"
+        );
     }
 }
 
@@ -420,7 +474,10 @@ fn every_change_is_refused() {
     assert_eq!(errno(OpenOptions::new().append(true).open(&photo)), libc::EROFS);
     assert_eq!(errno(OpenOptions::new().write(true).truncate(true).open(&photo)), libc::EROFS);
     assert_eq!(errno(OpenOptions::new().write(true).create_new(true).open(&photo)), libc::EEXIST);
-    assert_eq!(errno(OpenOptions::new().write(true).custom_flags(libc::O_CREAT).open(&photo)), libc::EROFS);
+    assert_eq!(
+        errno(OpenOptions::new().write(true).custom_flags(libc::O_CREAT).open(&photo)),
+        libc::EROFS
+    );
     assert_eq!(rustix::fs::setxattr(&photo, "user.x", b"y", XattrFlags::empty()), Err(Errno::ROFS));
     assert_eq!(rustix::fs::removexattr(&photo, "user.x"), Err(Errno::ROFS));
     assert_eq!(errno(fs::remove_file(mounted.at(MONTH).join("nothing"))), libc::EROFS);
@@ -438,12 +495,18 @@ fn refused(folder: &Path, there: &Path) {
     assert_eq!(errno(fs::set_permissions(folder, fs::Permissions::from_mode(0o777))), libc::EROFS);
     assert_eq!(errno(std::os::unix::fs::chown(folder, Some(1), Some(1))), libc::EROFS);
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
-    assert_eq!(rustix::fs::mknodat(CWD, &new, rustix::fs::FileType::Fifo, mode, 0), Err(Errno::ROFS));
+    assert_eq!(
+        rustix::fs::mknodat(CWD, &new, rustix::fs::FileType::Fifo, mode, 0),
+        Err(Errno::ROFS)
+    );
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     let times = Timestamps { last_access: now, last_modification: now };
     assert_eq!(rustix::fs::utimensat(CWD, folder, &times, AtFlags::empty()), Err(Errno::ROFS));
-    let removed =
-        if there.symlink_metadata().unwrap().is_dir() { fs::remove_dir(there) } else { fs::remove_file(there) };
+    let removed = if there.symlink_metadata().unwrap().is_dir() {
+        fs::remove_dir(there)
+    } else {
+        fs::remove_file(there)
+    };
     assert_eq!(errno(removed), libc::EROFS);
     if there.symlink_metadata().unwrap().is_file() {
         assert_eq!(errno(fs::hard_link(there, &new)), libc::EROFS);
@@ -460,9 +523,15 @@ fn extended_attributes_are_off_until_asked_for() {
     let off = plain();
     let mut room = [0; 100];
     let photo = off.at(MONTH).join("big.mp4");
-    assert_eq!(rustix::fs::getxattr(&photo, "user.shoebox.asset", &mut room), Err(Errno::OPNOTSUPP));
+    assert_eq!(
+        rustix::fs::getxattr(&photo, "user.shoebox.asset", &mut room),
+        Err(Errno::OPNOTSUPP)
+    );
     drop(off);
-    let on = mounted(view::Options::default(), mount::Options { xattrs: true, ..mount::Options::default() });
+    let on = mounted(
+        view::Options::default(),
+        mount::Options { xattrs: true, ..mount::Options::default() },
+    );
     let photo = on.at(MONTH).join("big.mp4");
     let len = rustix::fs::getxattr(&photo, "user.shoebox.asset", &mut room).unwrap();
     assert_eq!(&room[..len], uuid(10).to_string().as_bytes());
@@ -471,15 +540,25 @@ fn extended_attributes_are_off_until_asked_for() {
     let len = rustix::fs::getxattr(&photo, "user.shoebox.albums", &mut room).unwrap();
     assert_eq!(&room[..len], b"Rome");
     assert_eq!(rustix::fs::getxattr(&photo, "user.other", &mut room), Err(Errno::NODATA));
-    assert_eq!(rustix::fs::getxattr(&photo, "user.shoebox.asset", &mut [0u8; 3][..]), Err(Errno::RANGE));
+    assert_eq!(
+        rustix::fs::getxattr(&photo, "user.shoebox.asset", &mut [0u8; 3][..]),
+        Err(Errno::RANGE)
+    );
     // getfattr asks for the size first.
-    if let Ok(said) = Command::new("getfattr").args(["--only-values", "-n", "user.shoebox.sha1"]).arg(&photo).output() {
+    if let Ok(said) = Command::new("getfattr")
+        .args(["--only-values", "-n", "user.shoebox.sha1"])
+        .arg(&photo)
+        .output()
+    {
         assert_eq!(said.stdout.len(), 40);
     }
     let mut list = [0; 200];
     let len = rustix::fs::listxattr(&photo, &mut list).unwrap();
     assert!(list[..len].starts_with(b"user.shoebox.asset\0"));
-    assert_eq!(rustix::fs::getxattr(on.at("README.txt"), "user.shoebox.asset", &mut room), Err(Errno::NODATA));
+    assert_eq!(
+        rustix::fs::getxattr(on.at("README.txt"), "user.shoebox.asset", &mut room),
+        Err(Errno::NODATA)
+    );
     assert_eq!(rustix::fs::listxattr(on.at("latest/files/upload"), &mut list), Ok(0));
 }
 
@@ -499,7 +578,8 @@ fn a_mount_point_that_will_not_do_is_refused_with_a_way_out() {
     fs::create_dir(dir.join("full")).unwrap();
     fs::write(dir.join("full/file"), "x").unwrap();
     fs::create_dir(dir.join("empty")).unwrap();
-    let unmount = if rustix::process::geteuid().is_root() { "`umount " } else { "`fusermount3 -u " };
+    let unmount =
+        if rustix::process::geteuid().is_root() { "`umount " } else { "`fusermount3 -u " };
     let cases = [
         (start(&dir.join("nothing"), None), Kind::NotFound, "mkdir -p"),
         (start(&dir.join("full/file"), None), Kind::Invalid, "empty folder"),
@@ -510,7 +590,11 @@ fn a_mount_point_that_will_not_do_is_refused_with_a_way_out() {
     ];
     for (error, kind, hint) in cases {
         assert_eq!(error.kind(), kind, "{error}");
-        assert!(error.next_step().is_some_and(|step| step.contains(hint)), "{error}: {:?}", error.next_step());
+        assert!(
+            error.next_step().is_some_and(|step| step.contains(hint)),
+            "{error}: {:?}",
+            error.next_step()
+        );
     }
 }
 
@@ -533,7 +617,8 @@ fn a_mount_goes_away_with_its_owner_and_stays_while_in_use() {
     assert!(names(&mounted.point).is_empty());
 }
 
-/// A user of the computer who is not root: this test runs itself again as `nobody`, who mounts with fusermount3.
+/// A user of the computer who is not root: this test runs itself again as `nobody`, who mounts with
+/// fusermount3.
 #[test]
 fn anybody_can_mount_and_others_are_kept_out() {
     holds(&["M2", "A5"]);
@@ -551,8 +636,10 @@ fn anybody_can_mount_and_others_are_kept_out() {
     let program = dir.path().join("test");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     // In a mount namespace of its own, with a /dev/fuse that anybody may open, as desktops have it.
-    let script = "set -e; mknod \"$1/fuse\" c 10 229; chmod 666 \"$1/fuse\"; mount --bind \"$1/fuse\" /dev/fuse;
-        exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$1/test\" \"$2\" --exact --nocapture";
+    let script = "set -e; mknod \"$1/fuse\" c 10 229; chmod 666 \"$1/fuse\"; mount --bind \
+        \"$1/fuse\" /dev/fuse;
+        exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$1/test\" \"$2\" --exact \
+        --nocapture";
     let mut again = Command::new("unshare");
     again
         .args(["--mount", "sh", "-c", script, "sh"])
@@ -568,7 +655,8 @@ fn as_nobody(_: &Path) {
     assert_eq!(fs::read(mounted.at(MONTH).join("big.mp4")).unwrap(), big());
     assert_eq!(errno(File::open(mounted.at("latest/files/library/private.jpg"))), libc::EACCES);
     let sudo = Command::new("cat").arg("/etc/fuse.conf").output().unwrap();
-    let allowed = String::from_utf8_lossy(&sudo.stdout).lines().any(|line| line.trim() == "user_allow_other");
+    let allowed =
+        String::from_utf8_lossy(&sudo.stdout).lines().any(|line| line.trim() == "user_allow_other");
     drop(mounted);
     if !allowed {
         let mut library = Library::new();
@@ -576,7 +664,10 @@ fn as_nobody(_: &Path) {
         let point = library.dir.path().join("mount");
         fs::create_dir(&point).unwrap();
         let options = mount::Options { allow_other: true, ..mount::Options::default() };
-        let error = Mount::start(Arc::new(library.view(view::Options::default())), &point, &options).err().unwrap();
+        let error =
+            Mount::start(Arc::new(library.view(view::Options::default())), &point, &options)
+                .err()
+                .unwrap();
         assert_eq!(error.kind(), Kind::Permission);
         assert!(error.next_step().unwrap().contains("user_allow_other"));
     }

@@ -1,5 +1,5 @@
-//! A library of 200,000 photos: how much memory the mount takes, and how long a walk over all of it.
-//! The mount is a process of its own (this test, run again), so that nothing else is counted.
+//! A library of 200,000 photos: how much memory the mount takes, and how long a walk over all of
+//! it. The mount is a process of its own (this test, run again), so that nothing else is counted.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -25,12 +25,22 @@ fn library() -> Library {
     library.snapshot("2026-11-21T030005Z", true, &state);
     let upload = "(SELECT id FROM folder WHERE name = CAST('1' AS BLOB))";
     let time = "(SELECT time FROM snapshot), 9223372036854775807";
-    let count = |n: u64| format!("WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {})", n - 1);
+    let count = |n: u64| {
+        format!(
+            "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {})",
+            n - 1
+        )
+    };
     let folder = |place: &str, rows: u64, name: &str, id: &str, parent: &str| {
         [
-            format!("INSERT INTO folder SELECT {id}, {parent}, CAST({name} AS BLOB) FROM (SELECT i FROM n)"),
             format!(
-                "INSERT INTO file SELECT {parent}, CAST({name} AS BLOB), {time}, {rows} + i, 1, 0, 1500000000000000000, 493, 0, 0, NULL, {id}, NULL, NULL FROM (SELECT i FROM n) /*{place}*/"
+                "INSERT INTO folder SELECT {id}, {parent}, CAST({name} AS BLOB) FROM (SELECT i \
+                    FROM n)"
+            ),
+            format!(
+                "INSERT INTO file SELECT {parent}, CAST({name} AS BLOB), {time}, {rows} + i, 1, 0, \
+                    1500000000000000000, 493, 0, 0, NULL, {id}, NULL, NULL FROM (SELECT i FROM n) \
+                    /*{place}*/"
             ),
         ]
     };
@@ -43,16 +53,22 @@ fn library() -> Library {
     }
     let id = "CAST(printf('%016d', i) AS BLOB)";
     all.push(format!(
-        "{} INSERT INTO file SELECT 100000 + (i * 7919) % 65536, CAST(printf('%016d-0000-4000-8000-%012x.jpg', i, i) AS BLOB), {time}, 3000000 + i, 0,
+        "{} INSERT INTO file SELECT 100000 + (i * 7919) % 65536, \
+            CAST(printf('%016d-0000-4000-8000-%012x.jpg', i, i) AS BLOB), {time}, 3000000 + i, 0,
          3000000, 1600000000123456789, 420, 1000, 1000, 1, NULL, NULL, NULL FROM n",
         count(PHOTOS)
     ));
     all.push(format!(
-        "{} INSERT INTO asset SELECT i + 1, {id}, {time}, x'01010101010101010101010101010101', printf('IMG_%04d.JPG', i % 10000), 2010 * 12 + i % 180,
-         i, 1300000000000 + i * 1000, i, i % 100 = 0, i % 50 = 1, i % 1000 = 999, NULL, NULL, NULL, NULL, NULL, '{{}}' FROM n",
+        "{} INSERT INTO asset SELECT i + 1, {id}, {time}, x'01010101010101010101010101010101', \
+            printf('IMG_%04d.JPG', i % 10000), 2010 * 12 + i % 180,
+         i, 1300000000000 + i * 1000, i, i % 100 = 0, i % 50 = 1, i % 1000 = 999, NULL, NULL, \
+         NULL, NULL, NULL, '{{}}' FROM n",
         count(PHOTOS)
     ));
-    all.push(format!("{} INSERT INTO asset_file SELECT {id}, 0, {time}, 1, 3000000, 0, 0, 0 FROM n", count(PHOTOS)));
+    all.push(format!(
+        "{} INSERT INTO asset_file SELECT {id}, 0, {time}, 1, 3000000, 0, 0, 0 FROM n",
+        count(PHOTOS)
+    ));
     for sql in all {
         library.run(&sql, ());
     }
@@ -107,7 +123,9 @@ fn serve(catalog: &str, point: &str) {
 /// Holds row "M4" of SEMANTICS.md.
 #[test]
 fn a_walk_over_a_large_library_takes_little_memory() {
-    if let (Ok(catalog), Ok(point)) = (std::env::var("SHOEBOX_TEST_CATALOG"), std::env::var("SHOEBOX_TEST_POINT")) {
+    if let (Ok(catalog), Ok(point)) =
+        (std::env::var("SHOEBOX_TEST_CATALOG"), std::env::var("SHOEBOX_TEST_POINT"))
+    {
         return serve(&catalog, &point);
     }
     if fs::File::options().read(true).write(true).open("/dev/fuse").is_err() {
@@ -122,9 +140,17 @@ fn a_walk_over_a_large_library_takes_little_memory() {
     for (what, least) in [("users", 190_000), ("files", 200_000)] {
         for tests in [&["-type", "f"][..], &["-type", "f", "-size", "+0"]] {
             let start = Instant::now();
-            let found = Command::new("find").arg(point.join("latest/").join(what)).args(tests).output().unwrap();
+            let found = Command::new("find")
+                .arg(point.join("latest/").join(what))
+                .args(tests)
+                .output()
+                .unwrap();
             let count = found.stdout.iter().filter(|&&byte| byte == b'\n').count();
-            println!("find {what} {tests:?}: {count} in {:?}, peak {} KiB", start.elapsed(), server.peak_kib());
+            println!(
+                "find {what} {tests:?}: {count} in {:?}, peak {} KiB",
+                start.elapsed(),
+                server.peak_kib()
+            );
             assert!(found.status.success() && count >= least, "{count}");
         }
     }

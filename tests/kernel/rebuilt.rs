@@ -1,4 +1,5 @@
-//! A catalog that is rebuilt under a mount: by `repair catalog`, by an import of older nights, after an update of its schema.
+//! A catalog that is rebuilt under a mount: by `repair catalog`, by an import of older nights,
+//! after an update of its schema.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -19,8 +20,10 @@ use crate::backup_library::{ANN, Home, noise, tick};
 fn snapshots(point: &Path, count: usize) -> Vec<PathBuf> {
     let begun = Instant::now();
     loop {
-        let mut names: Vec<PathBuf> =
-            fs::read_dir(point.join("snapshots")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut names: Vec<PathBuf> = fs::read_dir(point.join("snapshots"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         names.sort();
         if names.len() == count {
             return names;
@@ -51,7 +54,9 @@ fn a_mount_takes_over_a_rebuilt_catalog_and_what_is_open_reads_on() {
     // A night that is forgotten: a rebuilt catalog gives its numbers to others.
     (90..93).for_each(|number| write_photo(&home, number));
     let forgotten = home.backup().record.id;
-    (90..93).for_each(|number| fs::remove_file(home.upload().join(format!("upload/{ANN}/{number}.jpg"))).unwrap());
+    (90..93).for_each(|number| {
+        fs::remove_file(home.upload().join(format!("upload/{ANN}/{number}.jpg"))).unwrap()
+    });
     let mut photos: Vec<u64> = (40..44).collect();
     photos.iter().for_each(|number| write_photo(&home, *number));
     tick();
@@ -61,7 +66,11 @@ fn a_mount_takes_over_a_rebuilt_catalog_and_what_is_open_reads_on() {
     session.forget(&[forgotten], &Silent).unwrap();
     drop(session);
     let repository = home.repository();
-    let view = View::open(&repository.catalog_path(), Arc::new(repository.contents()), view::Options::default());
+    let view = View::open(
+        &repository.catalog_path(),
+        Arc::new(repository.contents()),
+        view::Options::default(),
+    );
     let point = home.dir.path().join("point");
     fs::create_dir(&point).unwrap();
     let mount = Mount::start(Arc::new(view.unwrap()), &point, &mount::Options::default()).unwrap();
@@ -93,7 +102,10 @@ fn a_mount_takes_over_a_rebuilt_catalog_and_what_is_open_reads_on() {
         }
         let newest = nights.last().unwrap();
         for number in &photos {
-            assert!(fs::read(photo(newest, *number)).unwrap() == noise(*number, 3 << 20), "{number} of {newest:?}");
+            assert!(
+                fs::read(photo(newest, *number)).unwrap() == noise(*number, 3 << 20),
+                "{number} of {newest:?}"
+            );
         }
         let begun = Instant::now();
         while fs::read_link(point.join("latest")).unwrap().file_name() != newest.file_name() {

@@ -22,17 +22,24 @@ fn list(view: &View, node: Node) -> Vec<(String, Node)> {
 
 /// The names in the folder at `path`.
 fn names(view: &View, path: &str) -> Vec<String> {
-    let node = view.resolve(ROOT, path.as_bytes()).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let node =
+        view.resolve(ROOT, path.as_bytes()).unwrap_or_else(|error| panic!("{path}: {error}"));
     list(view, node).into_iter().map(|(name, _)| name).collect()
 }
 
 fn walk(view: &View, node: Node, at: &str, all: &mut Vec<(String, Node)>) {
     for (name, child) in list(view, node) {
         let path = format!("{at}/{name}");
-        let found =
-            view.child(node.ino, name.as_bytes()).unwrap().unwrap_or_else(|| panic!("{path} is listed, not found"));
+        let found = view
+            .child(node.ino, name.as_bytes())
+            .unwrap()
+            .unwrap_or_else(|| panic!("{path} is listed, not found"));
         assert_eq!(found, child, "{path}: by name");
-        assert_eq!(view.node(child.ino).unwrap_or_else(|e| panic!("{path}: {e}")), child, "{path}: by number");
+        assert_eq!(
+            view.node(child.ino).unwrap_or_else(|e| panic!("{path}: {e}")),
+            child,
+            "{path}: by number"
+        );
         all.push((path.clone(), child));
         if child.kind == Kind::Folder {
             assert_eq!(view.parent(child.ino).unwrap(), node.ino, "{path}: its parent");
@@ -48,7 +55,8 @@ fn everything(view: &View) -> Vec<(String, Node)> {
 }
 
 fn read(view: &View, path: &str) -> String {
-    let node = view.resolve(ROOT, path.as_bytes()).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let node =
+        view.resolve(ROOT, path.as_bytes()).unwrap_or_else(|error| panic!("{path}: {error}"));
     view.read(node.ino, 0, 1 << 20, |bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap()
 }
 
@@ -82,7 +90,9 @@ fn state() -> State {
     half.visibility = Visibility::Hidden;
     state.asset(half);
     state.asset(asset(20, 2, "bo.jpg"));
-    state.files.push(file("upload/1/copy-of-secret.bin", format!("bytes of {}", uuid(16)).as_bytes()));
+    state
+        .files
+        .push(file("upload/1/copy-of-secret.bin", format!("bytes of {}", uuid(16)).as_bytes()));
     state.files.push(file(&format!("thumbs/1/{}_preview.jpeg", uuid(16)), b"thumb"));
     state.files.push(file(&format!("thumbs/1/{}_preview.jpeg", uuid(10)), b"thumb 2"));
     state.files.push(symlink("library/link", "../upload/1/10.bin"));
@@ -90,8 +100,19 @@ fn state() -> State {
     state.album(31, "Rome", &[1], &[]);
     state.album(32, "..", &[1], &[]);
     state.album(33, "", &[1], &[]);
-    state.tag(40, 1, "Trips", &[13]).tag(41, 1, "Trips/2024/Paris", &[10]).tag(42, 1, "Trips/2024:x", &[]);
-    state.person(50, 1, "Cy", false, &[10, 14]).person(51, 1, "Hid", true, &[10]).person(52, 1, "", false, &[10]);
+    state.tag(40, 1, "Trips", &[13]).tag(41, 1, "Trips/2024/Paris", &[10]).tag(
+        42,
+        1,
+        "Trips/2024:x",
+        &[],
+    );
+    state.person(50, 1, "Cy", false, &[10, 14]).person(51, 1, "Hid", true, &[10]).person(
+        52,
+        1,
+        "",
+        false,
+        &[10],
+    );
     state.stack(60, 1, 10);
     state.change(10, |a| a.stack = Some(uuid(60))).change(13, |a| a.stack = Some(uuid(60)));
     state
@@ -152,12 +173,24 @@ fn bytes_times_and_modes_are_those_of_the_asset_or_the_file() {
     let at = |path: &str| view.resolve(ROOT, format!("latest/{path}").as_bytes()).unwrap();
     let photo = at("users/Ann Lee/by date/2024/2024-05/IMG_1.HEIC");
     assert_eq!((photo.mtime_ns, photo.mode), (1_715_508_000_000_000_000, 0o644));
-    assert_eq!(read(&view, "latest/users/Ann Lee/favorites/IMG_1.MOV"), format!("bytes of {}", uuid(12)));
-    assert_eq!(read(&view, "latest/users/Ann Lee/favorites/IMG_1.HEIC.xmp"), format!("<xmp {}>", uuid(11)));
+    assert_eq!(
+        read(&view, "latest/users/Ann Lee/favorites/IMG_1.MOV"),
+        format!("bytes of {}", uuid(12))
+    );
+    assert_eq!(
+        read(&view, "latest/users/Ann Lee/favorites/IMG_1.HEIC.xmp"),
+        format!("<xmp {}>", uuid(11))
+    );
     let asset = view.asset(photo.ino).unwrap().unwrap();
-    assert_eq!((asset.id, asset.part, asset.albums), (uuid(11), Part::Original, vec!["Rome".to_owned()]));
+    assert_eq!(
+        (asset.id, asset.part, asset.albums),
+        (uuid(11), Part::Original, vec!["Rome".to_owned()])
+    );
     let file = at("files/upload/1/10.bin");
-    assert_eq!((file.mtime_ns, file.mode, file.owner), (1_600_000_000_123_456_789, 0o640, Some((1000, 100))));
+    assert_eq!(
+        (file.mtime_ns, file.mode, file.owner),
+        (1_600_000_000_123_456_789, 0o640, Some((1000, 100)))
+    );
     let link = at("files/library/link");
     assert_eq!(
         (link.kind, link.size, view.target(link.ino).unwrap()),
@@ -185,7 +218,10 @@ fn locked_assets_are_nowhere_unless_asked_for() {
     let shown = all(true).into_iter().filter(|(path, _)| secret(path)).count();
     assert_eq!(shown, 3 + 3 + 1 + 1);
     let view = library.view(Options { locked: true, ..Options::default() });
-    assert_eq!(names(&view, "latest/users/Ann Lee/locked"), ["secret.jpg", "secret.jpg.xmp", "secret.mov"]);
+    assert_eq!(
+        names(&view, "latest/users/Ann Lee/locked"),
+        ["secret.jpg", "secret.jpg.xmp", "secret.mov"]
+    );
 }
 
 #[test]
@@ -215,7 +251,10 @@ fn what_was_deleted_is_found_under_each_snapshot_that_had_it() {
     let gone = "latest/users/Ann Lee/deleted since";
     assert_eq!(names(&view, gone), ["2026-11-20 03.00", "2026-11-21 03.00"]);
     assert_eq!(names(&view, &format!("{gone}/2026-11-21 03.00")), ["plain.jpg"]);
-    assert_eq!(read(&view, &format!("{gone}/2026-11-20 03.00/plain.jpg")), format!("bytes of {}", uuid(10)));
+    assert_eq!(
+        read(&view, &format!("{gone}/2026-11-20 03.00/plain.jpg")),
+        format!("bytes of {}", uuid(10))
+    );
     assert!(names(&view, "snapshots/2026-11-21 03.00/users/Ann Lee/deleted since").is_empty());
     assert!(names(&view, "latest/users/Bo/deleted since").is_empty());
     everything(&view);
@@ -237,13 +276,15 @@ fn a_photo_that_was_given_back_under_a_new_id_is_not_deleted_and_keeps_its_name(
     let (mut library, mut now) = (Library::new(), State::default());
     now.user(user(1, "Ann")).asset(photo(10, 1)).asset(photo(12, 2));
     library.snapshot(FIRST, true, &now);
-    // One is given back, the other one is gone; a third has the same bytes while the first is there.
+    // One is given back, the other one is gone; a third has the same bytes while the first is
+    // there.
     now.delete(10).delete(12).asset(photo(14, 1));
     library.snapshot(SECOND, true, &now);
     now.asset(photo(16, 1));
     library.snapshot("2026-11-23T030005Z", true, &now).publish();
     let view = library.view(Options::default());
-    let month = |day: &str| names(&view, &format!("snapshots/{day} 03.00/users/Ann/by date/2024/2024-05"));
+    let month =
+        |day: &str| names(&view, &format!("snapshots/{day} 03.00/users/Ann/by date/2024/2024-05"));
     assert_eq!(month("2026-11-21"), ["IMG_12 (0c0c0c0c).JPG", "IMG_12.JPG"]);
     assert_eq!(names(&view, "latest/users/Ann/deleted since"), ["2026-11-21 03.00"]);
     assert_eq!(names(&view, "latest/users/Ann/deleted since/2026-11-21 03.00").len(), 1);
@@ -257,7 +298,10 @@ fn a_photo_that_was_given_back_under_a_new_id_is_not_deleted_and_keeps_its_name(
     library.snapshot(SECOND, true, &now).publish();
     let view = library.view(Options::default());
     for day in ["2026-11-21", "2026-11-22"] {
-        assert_eq!(names(&view, &format!("snapshots/{day} 03.00/users/Ann/by date/2024/2024-05")), ["IMG_12.JPG"]);
+        assert_eq!(
+            names(&view, &format!("snapshots/{day} 03.00/users/Ann/by date/2024/2024-05")),
+            ["IMG_12.JPG"]
+        );
     }
     assert!(names(&view, "latest/users/Ann/deleted since").is_empty());
 }
@@ -267,17 +311,29 @@ fn a_bad_snapshot_is_listed_with_its_flaw_and_is_never_latest() {
     let mut library = Library::new();
     library.snapshot(FIRST, true, &state()).snapshot(SECOND, false, &State::default()).publish();
     let view = library.view(Options::default());
-    assert_eq!(names(&view, "snapshots"), ["2026-11-21 03.00", "2026-11-22 03.00 (incomplete dump)"]);
-    assert_eq!(view.target(view.child(ROOT, b"latest").unwrap().unwrap().ino).unwrap(), b"snapshots/2026-11-21 03.00");
+    assert_eq!(
+        names(&view, "snapshots"),
+        ["2026-11-21 03.00", "2026-11-22 03.00 (incomplete dump)"]
+    );
+    assert_eq!(
+        view.target(view.child(ROOT, b"latest").unwrap().unwrap().ino).unwrap(),
+        b"snapshots/2026-11-21 03.00"
+    );
     assert!(names(&view, "snapshots/2026-11-22 03.00 (incomplete dump)/users").is_empty());
-    assert_eq!(view.snapshot(SECOND).unwrap(), view.snapshot("2026-11-22 03.00 (incomplete dump)").unwrap());
+    assert_eq!(
+        view.snapshot(SECOND).unwrap(),
+        view.snapshot("2026-11-22 03.00 (incomplete dump)").unwrap()
+    );
 }
 
 #[test]
 fn a_snapshot_with_an_incomplete_dump_shows_no_files_unless_locked_ones_are_asked_for() {
     let mut library = Library::new();
     library.snapshot(FIRST, false, &state()).publish();
-    let (view, all) = (library.view(Options::default()), library.view(Options { locked: true, ..Options::default() }));
+    let (view, all) = (
+        library.view(Options::default()),
+        library.view(Options { locked: true, ..Options::default() }),
+    );
     let top = "snapshots/2026-11-21 03.00 (incomplete dump)";
     assert_eq!(names(&view, top), ["database", "users"]);
     assert_eq!(names(&all, top), ["database", "files", "users"]);
@@ -287,7 +343,11 @@ fn a_snapshot_with_an_incomplete_dump_shows_no_files_unless_locked_ones_are_aske
     let mut seen = 0;
     while let Some(ino) = waiting.pop() {
         seen += 1;
-        assert!(view.node(ino).is_err() && view.read(ino, 0, 1, <[u8]>::len).is_err() && view.target(ino).is_err());
+        assert!(
+            view.node(ino).is_err()
+                && view.read(ino, 0, 1, <[u8]>::len).is_err()
+                && view.target(ino).is_err()
+        );
         let below = |view: &View| {
             let mut found = Vec::new();
             let _ = view.children(ino, 0, &mut |entry| {
@@ -311,7 +371,9 @@ fn an_asset_has_the_same_name_in_every_snapshot() {
     second.asset(asset(11, 1, "A.JPG"));
     library.snapshot(FIRST, true, &first).snapshot(SECOND, true, &second).publish();
     let view = library.view(Options::default());
-    let month = |snapshot: &str| names(&view, &format!("snapshots/{snapshot}/users/Ann/by date/2024/2024-05"));
+    let month = |snapshot: &str| {
+        names(&view, &format!("snapshots/{snapshot}/users/Ann/by date/2024/2024-05"))
+    };
     assert_eq!(month("2026-11-21 03.00"), ["a (0c0c0c0c).jpg"]);
     assert_eq!(month("2026-11-22 03.00"), ["A.JPG", "a (0c0c0c0c).jpg"]);
 }
@@ -326,7 +388,12 @@ fn numbers_stay_the_same_when_a_snapshot_is_added_and_the_view_sees_it() {
     assert!(view.refresh().unwrap());
     assert_eq!(names(&view, "snapshots").len(), 2);
     let after = everything(&view);
-    assert!(before.iter().filter(|(path, _)| path.starts_with("/snapshots/")).all(|entry| after.contains(entry)));
+    assert!(
+        before
+            .iter()
+            .filter(|(path, _)| path.starts_with("/snapshots/"))
+            .all(|entry| after.contains(entry))
+    );
 }
 
 #[test]
@@ -338,7 +405,10 @@ fn an_asset_without_bytes_is_counted_and_not_shown() {
     let view = library.view(Options::default());
     let top = view.snapshot("latest").unwrap();
     assert_eq!(view.without_bytes(top.ino).unwrap(), 1);
-    assert!(!names(&view, "latest/users/Ann Lee/by date/2024/2024-05").contains(&"plain.jpg".to_owned()));
+    assert!(
+        !names(&view, "latest/users/Ann Lee/by date/2024/2024-05")
+            .contains(&"plain.jpg".to_owned())
+    );
     everything(&view);
 }
 
@@ -346,16 +416,24 @@ fn an_asset_without_bytes_is_counted_and_not_shown() {
 fn a_listing_goes_on_from_any_cookie() {
     let library = library();
     let view = library.view(Options::default());
-    for path in
-        ["", "snapshots", "latest/users/Ann Lee", "latest/files/upload/1", "latest/users/Ann Lee/by date/2024/2024-05"]
-    {
+    for path in [
+        "",
+        "snapshots",
+        "latest/users/Ann Lee",
+        "latest/files/upload/1",
+        "latest/users/Ann Lee/by date/2024/2024-05",
+    ] {
         let node = view.resolve(ROOT, path.as_bytes()).unwrap();
         let whole = list(&view, node);
         let (mut after, mut parts) = (0, Vec::new());
         loop {
             let mut one = None;
             let mut each = |entry: shoebox::view::Entry<'_>| {
-                one = Some((String::from_utf8_lossy(entry.name).into_owned(), entry.cookie, entry.node));
+                one = Some((
+                    String::from_utf8_lossy(entry.name).into_owned(),
+                    entry.cookie,
+                    entry.node,
+                ));
                 ControlFlow::Break(())
             };
             view.children(node.ino, after, &mut each).unwrap();

@@ -1,4 +1,5 @@
-//! A small library written straight into a catalog, its bytes kept in memory: for tests of the view and of the mount.
+//! A small library written straight into a catalog, its bytes kept in memory: for tests of the view
+//! and of the mount.
 
 #![allow(dead_code)]
 
@@ -13,7 +14,8 @@ use rusqlite::types::Value;
 use serde_json::json;
 use shoebox::base::file::{FileEntry, FileKind};
 use shoebox::base::library::{
-    Album, AlbumAsset, AlbumUser, Asset, Person, PersonAsset, Record, Role, Stack, Tag, TagAsset, User, Visibility,
+    Album, AlbumAsset, AlbumUser, Asset, Person, PersonAsset, Record, Role, Stack, Tag, TagAsset,
+    User, Visibility,
 };
 use shoebox::base::{Error, FilePath, Hash, Result, SnapshotId};
 use shoebox::catalog::{Draft, FOREVER, Generation};
@@ -76,7 +78,15 @@ pub fn path(text: &str) -> FilePath {
 
 pub fn user(number: u8, name: &str) -> User {
     let email = format!("{}@example.com", name.split(' ').next().unwrap().to_lowercase());
-    User { id: uuid(number), name: name.into(), email, admin: false, label: None, deleted: None, picture: None }
+    User {
+        id: uuid(number),
+        name: name.into(),
+        email,
+        admin: false,
+        label: None,
+        deleted: None,
+        picture: None,
+    }
 }
 
 /// An asset that was taken and uploaded on the day `2024-05-<number>`.
@@ -112,7 +122,16 @@ pub fn file(at: &str, bytes: &[u8]) -> (FileEntry, Vec<u8>) {
 
 pub fn symlink(at: &str, target: &str) -> (FileEntry, Vec<u8>) {
     let (entry, _) = file(at, b"");
-    (FileEntry { kind: FileKind::Symlink, hash: None, target: Some(target.into()), mode: 0o777, ..entry }, vec![])
+    (
+        FileEntry {
+            kind: FileKind::Symlink,
+            hash: None,
+            target: Some(target.into()),
+            mode: 0o777,
+            ..entry
+        },
+        vec![],
+    )
 }
 
 impl State {
@@ -144,9 +163,19 @@ impl State {
     pub fn album(&mut self, number: u8, name: &str, users: &[u8], assets: &[u8]) -> &mut State {
         let id = uuid(number);
         let created = Some(Timestamp::from_second(1_600_000_000).unwrap());
-        self.add(Record::Album(Album { id, name: name.into(), description: None, created, deleted: None }));
+        self.add(Record::Album(Album {
+            id,
+            name: name.into(),
+            description: None,
+            created,
+            deleted: None,
+        }));
         for user in users {
-            self.add(Record::AlbumUser(AlbumUser { album: id, user: uuid(*user), role: Role::Editor }));
+            self.add(Record::AlbumUser(AlbumUser {
+                album: id,
+                user: uuid(*user),
+                role: Role::Editor,
+            }));
         }
         for asset in assets {
             self.add(Record::AlbumAsset(AlbumAsset { album: id, asset: uuid(*asset) }));
@@ -162,7 +191,14 @@ impl State {
         self
     }
 
-    pub fn person(&mut self, number: u8, owner: u8, name: &str, hidden: bool, assets: &[u8]) -> &mut State {
+    pub fn person(
+        &mut self,
+        number: u8,
+        owner: u8,
+        name: &str,
+        hidden: bool,
+        assets: &[u8],
+    ) -> &mut State {
         let (id, owner) = (uuid(number), uuid(owner));
         self.add(Record::Person(Person {
             id,
@@ -181,7 +217,11 @@ impl State {
     }
 
     pub fn stack(&mut self, number: u8, owner: u8, first: u8) -> &mut State {
-        self.add(Record::Stack(Stack { id: uuid(number), owner: uuid(owner), primary: Some(uuid(first)) }))
+        self.add(Record::Stack(Stack {
+            id: uuid(number),
+            owner: uuid(owner),
+            primary: Some(uuid(first)),
+        }))
     }
 
     /// Changes the asset with `number`.
@@ -198,7 +238,8 @@ impl State {
     pub fn delete(&mut self, number: u8) -> &mut State {
         let at = path(&format!("upload/1/{number}.bin"));
         self.files.retain(|(entry, _)| entry.path != at);
-        self.records.retain(|record| !matches!(record, Record::Asset(asset) if asset.id == uuid(number)));
+        self.records
+            .retain(|record| !matches!(record, Record::Asset(asset) if asset.id == uuid(number)));
         self
     }
 }
@@ -231,12 +272,20 @@ impl Library {
     pub fn publish(&mut self) -> &mut Library {
         let generation = self.draft.take().unwrap().publish(&self.catalog()).unwrap();
         self.drafts += 1;
-        self.draft = Some(Draft::copy_of(&generation, &self.dir.path().join(format!("draft{}", self.drafts))).unwrap());
+        self.draft = Some(
+            Draft::copy_of(&generation, &self.dir.path().join(format!("draft{}", self.drafts)))
+                .unwrap(),
+        );
         self
     }
 
     pub fn view(&self, options: Options) -> View {
-        View::open(&self.catalog(), self.bytes.clone(), Options { time_zone: TimeZone::UTC, ..options }).unwrap()
+        View::open(
+            &self.catalog(),
+            self.bytes.clone(),
+            Options { time_zone: TimeZone::UTC, ..options },
+        )
+        .unwrap()
     }
 
     pub fn generation(&self) -> Generation {
@@ -279,7 +328,9 @@ impl Library {
             record_row(record, &mut now);
             if let Record::Asset(asset) = record {
                 for (part, at) in [(0, &asset.file), (1, &asset.sidecar)] {
-                    let Some((bytes, _)) = at.as_ref().and_then(|at| paths.get(at)) else { continue };
+                    let Some((bytes, _)) = at.as_ref().and_then(|at| paths.get(at)) else {
+                        continue;
+                    };
                     let content = self.content(&bytes.clone());
                     let sha1: [u8; 20] = <sha1::Sha1 as sha1::Digest>::digest(bytes).into();
                     let differs = asset.sha1.is_some_and(|recorded| recorded.0 != sha1);
@@ -303,7 +354,11 @@ impl Library {
 
     fn insert_snapshot(&mut self, id: SnapshotId, good: bool, dump: &str) {
         self.bytes.dumps.lock().unwrap().insert(dump.len() as u64, dump.as_bytes().to_vec());
-        let verdict = if good { json!("good") } else { json!({ "bad": { "line": 7, "reason": "cut short" } }) };
+        let verdict = if good {
+            json!("good")
+        } else {
+            json!({ "bad": { "line": 7, "reason": "cut short" } })
+        };
         let stream = json!({ "size": 0, "chunks": [] });
         let record = json!({
             "format": 1, "id": id, "number": self.number, "repository": "repo", "host": "h", "shoebox": "0", "upload_location": "/u",
@@ -329,14 +384,28 @@ impl Library {
         let name = parts.last().unwrap();
         let content = (entry.kind == FileKind::File).then(|| self.content(bytes));
         let kind = if entry.kind == FileKind::Symlink { 2 } else { 0 };
-        let columns = file_columns(parent, name, kind, entry.size as i64, entry.mode.into(), entry, content, None);
+        let columns = file_columns(
+            parent,
+            name,
+            kind,
+            entry.size as i64,
+            entry.mode.into(),
+            entry,
+            content,
+            None,
+        );
         now.insert(("file", format!("{parent:08}{}", hex::encode(name))), columns);
     }
 
     fn folder(&mut self, parent: i64, name: &[u8]) -> i64 {
         self.run("INSERT OR IGNORE INTO folder (parent, name) VALUES (?1, ?2)", (parent, name));
         let db = self.draft.as_mut().unwrap().connection();
-        db.query_row("SELECT id FROM folder WHERE parent = ?1 AND name = ?2", (parent, name), |row| row.get(0)).unwrap()
+        db.query_row(
+            "SELECT id FROM folder WHERE parent = ?1 AND name = ?2",
+            (parent, name),
+            |row| row.get(0),
+        )
+        .unwrap()
     }
 
     /// Ends the rows that do not hold any more and begins the new ones.
@@ -344,17 +413,22 @@ impl Library {
         let gone: Vec<_> = self
             .open
             .iter()
-            .filter(|(key, (text, _))| now.get(*key).map(|row| format!("{row:?}")).as_ref() != Some(text))
+            .filter(|(key, (text, _))| {
+                now.get(*key).map(|row| format!("{row:?}")).as_ref() != Some(text)
+            })
             .collect();
         let gone: Vec<_> = gone.into_iter().map(|(key, (_, row))| (key.clone(), *row)).collect();
         for (key, row) in gone {
             let column = if key.0 == "asset_file" { "rowless" } else { "row" };
             match column {
-                "row" => self.run(&format!("UPDATE {} SET until = ?1 WHERE row = ?2", key.0), (at, row)),
+                "row" => {
+                    self.run(&format!("UPDATE {} SET until = ?1 WHERE row = ?2", key.0), (at, row))
+                }
                 _ => {
                     let id = Uuid::parse_str(&key.1[..36]).unwrap();
                     let part: i64 = key.1[36..].parse().unwrap();
-                    let sql = "UPDATE asset_file SET until = ?1 WHERE asset = ?2 AND part = ?3 AND until = ?4";
+                    let sql = "UPDATE asset_file SET until = ?1 WHERE asset = ?2 AND part = ?3 AND \
+                        until = ?4";
                     self.run(sql, (at, id.as_bytes(), part, FOREVER));
                 }
             }
@@ -372,7 +446,8 @@ impl Library {
             }
             let names: Vec<_> = columns.iter().map(|(name, _)| *name).collect();
             let marks: Vec<_> = (1..=columns.len()).map(|index| format!("?{index}")).collect();
-            let sql = format!("INSERT INTO {} ({}) VALUES ({})", key.0, names.join(","), marks.join(","));
+            let sql =
+                format!("INSERT INTO {} ({}) VALUES ({})", key.0, names.join(","), marks.join(","));
             let values: Vec<Value> = columns.into_iter().map(|(_, value)| value).collect();
             self.run(&sql, rusqlite::params_from_iter(values));
             self.open.insert(key, (text, self.rows));
@@ -428,7 +503,9 @@ fn record_row(record: &Record, now: &mut Rows) {
     let line = serde_json::to_string(record).unwrap();
     let (kind, one, two) = record.key();
     let mut columns = match record {
-        Record::User(r) => vec![("id", blob(r.id)), ("name", text(&r.name)), ("email", text(&r.email))],
+        Record::User(r) => {
+            vec![("id", blob(r.id)), ("name", text(&r.name)), ("email", text(&r.email))]
+        }
         Record::Asset(r) => asset_columns(r),
         Record::Album(r) => vec![
             ("id", blob(r.id)),
@@ -436,12 +513,18 @@ fn record_row(record: &Record, now: &mut Rows) {
             ("created", int(r.created.map_or(0, |t| t.as_millisecond()))),
             ("deleted", int(r.deleted.is_some())),
         ],
-        Record::AlbumUser(r) => vec![("album", blob(r.album)), ("user", blob(r.user)), ("role", int(r.role as i64))],
+        Record::AlbumUser(r) => {
+            vec![("album", blob(r.album)), ("user", blob(r.user)), ("role", int(r.role as i64))]
+        }
         Record::AlbumAsset(r) => vec![("album", blob(r.album)), ("asset", blob(r.asset))],
         Record::Person(r) => {
             let grp = blob(r.group.unwrap_or(r.id));
-            let own =
-                [("id", blob(r.id)), ("owner", blob(r.owner)), ("name", text(&r.name)), ("hidden", int(r.hidden))];
+            let own = [
+                ("id", blob(r.id)),
+                ("owner", blob(r.owner)),
+                ("name", text(&r.name)),
+                ("hidden", int(r.hidden)),
+            ];
             own.into_iter().chain([("grp", grp), ("locked", int(r.locked))]).collect()
         }
         Record::PersonAsset(r) => vec![("person", blob(r.person)), ("asset", blob(r.asset))],
@@ -450,7 +533,9 @@ fn record_row(record: &Record, now: &mut Rows) {
             ("owner", blob(r.owner)),
             ("first", maybe(r.primary.map(|id| id.as_bytes().to_vec()))),
         ],
-        Record::Tag(r) => vec![("id", blob(r.id)), ("owner", blob(r.owner)), ("value", text(&r.value))],
+        Record::Tag(r) => {
+            vec![("id", blob(r.id)), ("owner", blob(r.owner)), ("value", text(&r.value))]
+        }
         Record::TagAsset(r) => vec![("tag", blob(r.tag)), ("asset", blob(r.asset))],
         Record::ExternalLibrary(r) => vec![("id", blob(r.id)), ("owner", blob(r.owner))],
     };

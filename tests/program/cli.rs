@@ -26,7 +26,8 @@ fn shoebox() -> Command {
 
 impl Home {
     fn new() -> Home {
-        let home = Home { folder: tempfile::tempdir().unwrap(), library: sample_library(1, Era::New) };
+        let home =
+            Home { folder: tempfile::tempdir().unwrap(), library: sample_library(1, Era::New) };
         home.shoebox(&["init"]).ends(0);
         home
     }
@@ -48,7 +49,12 @@ impl Home {
     /// A backup of the sample library with `dump`.
     fn backup(&self, dump: &Path, more: &[&str]) -> Said {
         let mut command = self.command(&["backup"]);
-        command.arg("--upload-location").arg(self.library.upload_location()).arg("--dump").arg(dump).args(more);
+        command
+            .arg("--upload-location")
+            .arg(self.library.upload_location())
+            .arg("--dump")
+            .arg(dump)
+            .args(more);
         Said::of(&mut command)
     }
 
@@ -60,7 +66,8 @@ impl Home {
             let server = Postgres::start(crate::support::postgres::debian());
             server.create_database("immich");
             server.load("immich", &self.library.sql());
-            crate::support::run(server.client("pg_dump", "immich").args(["--clean", "--if-exists"])).stdout
+            crate::support::run(server.client("pg_dump", "immich").args(["--clean", "--if-exists"]))
+                .stdout
         });
         fs::write(&path, text).unwrap();
         path
@@ -88,7 +95,10 @@ fn json_is_one_object_a_line_and_says_the_same() {
     assert_eq!(record["problems"], serde_json::json!([]));
     assert_eq!(record["census"]["assets"], home.library.truth()["counts"]["assets"]);
     let names: Vec<_> = home.shoebox(&["ls", "latest", "users", "--json"]).json();
-    assert!(names.iter().any(|row| row["name"] == "Ann Lee" && row["kind"] == "folder"), "{names:?}");
+    assert!(
+        names.iter().any(|row| row["name"] == "Ann Lee" && row["kind"] == "folder"),
+        "{names:?}"
+    );
 }
 
 #[test]
@@ -96,7 +106,10 @@ fn the_dump_comes_back_byte_for_byte() {
     let home = Home::new();
     let dump = home.dump();
     home.backup(&dump, &[]).ends(0);
-    assert_eq!(Said::of(&mut home.command(&["dump"])).ends(0).out, fs::read_to_string(dump).unwrap());
+    assert_eq!(
+        Said::of(&mut home.command(&["dump"])).ends(0).out,
+        fs::read_to_string(dump).unwrap()
+    );
 }
 
 #[test]
@@ -115,7 +128,10 @@ fn each_source_of_a_dump_makes_the_same_snapshot() {
     };
     let docker = Docker::new().container(
         "immich_postgres",
-        &[("PGHOST", &server.socket_folder().display().to_string()), ("PGPORT", &server.port().to_string())],
+        &[
+            ("PGHOST", &server.socket_folder().display().to_string()),
+            ("PGPORT", &server.port().to_string()),
+        ],
     );
     let dump = home.dump();
     let gz = home.folder.path().join("backups/immich-db-backup-1.sql.gz");
@@ -130,7 +146,9 @@ fn each_source_of_a_dump_makes_the_same_snapshot() {
         backup(&|command| command.args(["--database-url", &server.url("immich"), "--cluster"])),
         backup(&|command| command.envs(server.environment())),
         backup(&|command| command.args(in_docker).arg(docker.program())),
-        backup(&|command| command.args(in_docker).arg(docker.program()).arg("--env-file").arg(&env)),
+        backup(&|command| {
+            command.args(in_docker).arg(docker.program()).arg("--env-file").arg(&env)
+        }),
         backup(&|command| command.arg("--dump").arg(gz.parent().unwrap())),
         backup(&|command| command.args(["--dump", "-"]).stdin(fs::File::open(&dump).unwrap())),
     ];
@@ -180,12 +198,15 @@ fn errors_say_what_to_do_next() {
         .fails("there is no folder /nowhere", "is its disk mounted?");
     let empty = tempfile::tempdir().unwrap();
     let empty = empty.path().to_str().unwrap();
-    home.shoebox(&["backup", "--upload-location", empty, "--dump", "-"]).fails("is empty", "is its disk mounted?");
-    home.backup(Path::new("/nowhere.sql"), &[]).fails("opening the dump /nowhere.sql", "--dump takes a file");
+    home.shoebox(&["backup", "--upload-location", empty, "--dump", "-"])
+        .fails("is empty", "is its disk mounted?");
+    home.backup(Path::new("/nowhere.sql"), &[])
+        .fails("opening the dump /nowhere.sql", "--dump takes a file");
     home.shoebox(&["ls", "yesterday"]).fails("snapshot `yesterday` not found", "shoebox snapshots");
     home.shoebox(&["dump"]).fails("snapshot `latest` not found", "shoebox snapshots");
     home.shoebox(&["mount", "/nowhere/at/all"]).fails("/nowhere/at/all", "mkdir");
-    home.shoebox(&["mount", home.repository().join("tmp").to_str().unwrap()]).fails("in the repository", "");
+    home.shoebox(&["mount", home.repository().join("tmp").to_str().unwrap()])
+        .fails("in the repository", "");
     home.backup(&dump, &[]).ends(0);
     home.shoebox(&["ls", "latest", "users/Nobody"]).ends(1);
 }
@@ -221,7 +242,9 @@ fn another_library_and_a_lost_disk_are_refused() {
     home.backup(&path, &[]).fails("this is another library", "--accept-other-library");
     let dump = home.dump();
     for name in ["upload", "library", "profile"] {
-        for entry in fs::read_dir(home.library.upload_location().join(name)).into_iter().flatten().flatten() {
+        for entry in
+            fs::read_dir(home.library.upload_location().join(name)).into_iter().flatten().flatten()
+        {
             if entry.path().is_dir() {
                 fs::remove_dir_all(entry.path()).unwrap();
             }
@@ -240,7 +263,8 @@ fn a_wrong_password_and_an_absent_server_are_told_apart() {
     let url = format!("postgresql://postgres@127.0.0.1:{}/postgres", server.port());
     command.arg(&location).args(["--database-url", &url]).env("PGPASSWORD", "wrong");
     Said::of(&mut command).fails("password", "PGPASSWORD");
-    let nobody = format!("postgresql://postgres@127.0.0.1:{}/immich", crate::support::postgres::free_port());
+    let nobody =
+        format!("postgresql://postgres@127.0.0.1:{}/immich", crate::support::postgres::free_port());
     let mut command = home.command(&["backup", "--upload-location"]);
     command.arg(&location).args(["--database-url", &nobody]);
     Said::of(&mut command).fails("does not answer", "is it running?");
@@ -279,25 +303,28 @@ fn every_command_has_help_with_an_example_and_completions_are_printed() {
 fn settings_that_only_the_administrator_may_read_are_one_line_with_the_command_that_may() {
     let folder = tempfile::tempdir().unwrap();
     let settings = folder.path().join("shoebox.toml");
-    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
     fs::write(&settings, "repository = \"/mnt/usb/photos\"\n").unwrap();
     fs::set_permissions(&settings, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     let ask = |arguments: &[&str]| {
         let program = shoebox().get_program().to_owned();
-        let mut command = match crate::support::is_root() {
-            true => Command::new("setpriv"),
-            false => Command::new("env"),
-        };
+        let mut command =
+            if crate::support::is_root() { Command::new("setpriv") } else { Command::new("env") };
         if crate::support::is_root() {
             command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
         }
-        let said =
-            command.arg(program).args(arguments).env("XDG_CONFIG_HOME", folder.path()).env("SHOEBOX_LOG", "warn");
+        let said = command
+            .arg(program)
+            .args(arguments)
+            .env("XDG_CONFIG_HOME", folder.path())
+            .env("SHOEBOX_LOG", "warn");
         Said::of(said.env_remove("SHOEBOX_REPOSITORY").env_remove("SHOEBOX_CONFIG"))
     };
     let said = ask(&["status", "--max-age", "2 days"]).ends(1);
     let told = format!(
-        "shoebox: the settings are in {}, which only the administrator may read\nhint: sudo shoebox status --max-age '2 days'\n",
+        "shoebox: the settings are in {}, which only the administrator may read\nhint: sudo \
+            shoebox status --max-age '2 days'\n",
         settings.display()
     );
     assert_eq!(said.err, told);

@@ -1,7 +1,8 @@
 //! Immich's `.env` file means here what it means to Docker Compose.
 //!
-//! The installed `docker-compose` reads the same files. Version 2 is the authority; version 1, which Debian 12 has, knows no `$NAME`,
-//! no `$$`, refers in single quotes too and has fewer forms of a default, so those lines are compared with version 2 alone.
+//! The installed `docker-compose` reads the same files. Version 2 is the authority; version 1,
+//! which Debian 12 has, knows no `$NAME`, no `$$`, refers in single quotes too and has fewer forms
+//! of a default, so those lines are compared with version 2 alone.
 
 use std::collections::HashMap;
 use std::fs;
@@ -114,8 +115,8 @@ fn random_values_are_read_as_compose_reads_them() {
     let inside = select(&["a", "B9", " ", " #", "#", "=", ":", "/", "é", "\n", "{", "}", "\""]);
     let single = vec(inside, 0..8).prop_map(|pieces| format!("'{}'", pieces.concat()));
     // What begins with a quote is a string, and the table has those.
-    let value =
-        prop_oneof![3 => unquoted.prop_filter("a string", |it| !it.trim_start().starts_with(['"', '\''])), 1 => single];
+    let value = prop_oneof![3 => unquoted.prop_filter("a \
+        string", |it| !it.trim_start().starts_with(['"', '\''])), 1 => single];
     let mut runner = TestRunner::new(Config { cases: 4, max_shrink_iters: 0, ..Config::default() });
     let run = runner.run(&vec(value, 150), |values| {
         let text = BEGIN.to_owned() + &assignments(values.iter().map(String::as_str));
@@ -164,8 +165,14 @@ fn a_backup_says_what_the_file_lacks_and_does_not_pass_over_a_line() {
             .arg(&file);
         Said::of(command.stdin(std::process::Stdio::null())).ends(2).err
     };
-    Said::of(Command::cargo_bin("shoebox").unwrap().arg("init").arg("-r").arg(folder.path().join("repository")))
-        .ends(0);
+    Said::of(
+        Command::cargo_bin("shoebox")
+            .unwrap()
+            .arg("init")
+            .arg("-r")
+            .arg(folder.path().join("repository")),
+    )
+    .ends(0);
     let said = backup("DB_PASSWORD=it's\nDB_DATABASE_NAME=photos\n");
     assert!(said.contains(&format!("there is no UPLOAD_LOCATION in {}", file.display())), "{said}");
     let said = backup("UPLOAD_LOCATION=/srv\nDB_PASSWORD=\"it\nDB_DATABASE_NAME=photos\n");
@@ -189,11 +196,14 @@ fn is_version_1() -> bool {
     version.stdout.trim_ascii_start().starts_with(b"1.")
 }
 
-/// What `docker-compose config` makes of a service that has `V0` to `V<count>` in its environment, and of `text` as `.env`.
+/// What `docker-compose config` makes of a service that has `V0` to `V<count>` in its environment,
+/// and of `text` as `.env`.
 fn compose(text: &str, count: usize) -> std::process::Output {
     let folder = tempfile::tempdir().unwrap();
-    let variables: String = (0..count).map(|number| format!("      V{number}: \"${{V{number}}}\"\n")).collect();
-    let services = format!("services:\n  a:\n    image: x\n    environment:\n      X: x\n{variables}");
+    let variables: String =
+        (0..count).map(|number| format!("      V{number}: \"${{V{number}}}\"\n")).collect();
+    let services =
+        format!("services:\n  a:\n    image: x\n    environment:\n      X: x\n{variables}");
     fs::write(folder.path().join("docker-compose.yml"), services).unwrap();
     fs::write(folder.path().join(".env"), text).unwrap();
     let mut command = Command::new("docker-compose");
@@ -210,10 +220,13 @@ fn composed(text: &str, count: usize) -> Vec<String> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), &output.stdout).unwrap();
-    let program = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1], encoding='utf-8'))['services']['a']['environment']))";
-    let json = crate::support::run(Command::new("python3").args(["-c", program]).arg(file.path())).stdout;
+    let program = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1], \
+        encoding='utf-8'))['services']['a']['environment']))";
+    let json =
+        crate::support::run(Command::new("python3").args(["-c", program]).arg(file.path())).stdout;
     let read: HashMap<String, serde_json::Value> = serde_json::from_slice(&json).unwrap();
     // What it prints is a compose file again, in which $ is written $$.
-    let value = |number: usize| read[&format!("V{number}")].as_str().unwrap_or_default().replace("$$", "$");
+    let value =
+        |number: usize| read[&format!("V{number}")].as_str().unwrap_or_default().replace("$$", "$");
     (0..count).map(value).collect()
 }

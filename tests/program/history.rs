@@ -29,8 +29,11 @@ fn names(hits: &[Hit]) -> Vec<&str> {
 /// What `found` says, in the words of truth.json.
 fn as_truth(found: &Value) -> Value {
     let time = |field: &str| found[field].as_str().unwrap().trim_end_matches('Z').to_owned();
-    let ids: Vec<_> = found["albums"].as_array().unwrap().iter().map(|album| album["id"].clone()).collect();
-    let file = |field: &str| found[field].as_str().map(|path| path.trim_start_matches("files/").to_owned());
+    let ids: Vec<_> =
+        found["albums"].as_array().unwrap().iter().map(|album| album["id"].clone()).collect();
+    let file = |field: &str| {
+        found[field].as_str().map(|path| path.trim_start_matches("files/").to_owned())
+    };
     json!({
         "id": found["id"], "owner": found["owner"]["name"], "name": found["name"], "type": found["type"], "taken": time("taken"), "created": time("created"),
         "favorite": found["favorite"], "trashed": found["trashed"], "visibility": found["visibility"], "live": found["live_video"],
@@ -46,7 +49,8 @@ fn sorted(mut list: Vec<Value>) -> Vec<Value> {
 
 fn truth(asset: &Value) -> Value {
     let time = |field: &str| asset[field].as_str().unwrap().trim_end_matches(".000Z").to_owned();
-    let people: Vec<_> = asset["people"].as_array().unwrap().iter().filter(|name| *name != "").cloned().collect();
+    let people: Vec<_> =
+        asset["people"].as_array().unwrap().iter().filter(|name| *name != "").cloned().collect();
     let empty = |value: &Value| if value == "" { Value::Null } else { value.clone() };
     json!({
         "id": asset["id"], "owner": asset["ownerName"], "name": asset["originalFileName"],
@@ -62,13 +66,17 @@ fn truth(asset: &Value) -> Value {
 fn find_says_what_is_true_of_each_asset_in_each_night() {
     let nights = nights();
     for night in [0, 1] {
-        let said = nights.shoebox(&["find", "*", "--json", "--locked", "--snapshot", &nights.ids[night]]);
+        let said =
+            nights.shoebox(&["find", "*", "--json", "--locked", "--snapshot", &nights.ids[night]]);
         assert_eq!(said.code, 0, "{}", said.err);
         let found = said.json();
         let expected = nights.truth[night]["assets"].as_array().unwrap();
         assert_eq!(found.len(), expected.len());
         for asset in expected {
-            let one = found.iter().find(|found| found["id"] == asset["id"]).unwrap_or_else(|| panic!("{asset}"));
+            let one = found
+                .iter()
+                .find(|found| found["id"] == asset["id"])
+                .unwrap_or_else(|| panic!("{asset}"));
             assert_eq!(one["present"], true, "{one}");
             let (mut one, mut asset) = (as_truth(one), truth(asset));
             if asset["file"].is_null() {
@@ -94,7 +102,8 @@ fn each_path_that_find_prints_is_in_the_tree_and_holds_the_asset() {
     let top = view.snapshot("latest").unwrap();
     let mut places = finder.places();
     for hit in &hits {
-        let shown = places.shown(hit).unwrap().unwrap_or_else(|| panic!("{} is nowhere", hit.name()));
+        let shown =
+            places.shown(hit).unwrap().unwrap_or_else(|| panic!("{} is nowhere", hit.name()));
         let node = view.resolve(top.ino, shown.path.as_bytes()).unwrap();
         assert_eq!(view.asset(node.ino).unwrap().unwrap().id, hit.id(), "{}", shown.path);
     }
@@ -108,7 +117,10 @@ fn filters_mean_any_of_one_kind_and_all_of_several() {
     let named = |texts: &[&str]| Query { names: text(texts), ..Query::default() };
     assert_eq!(names(&ask(named(&["colosseum"]))), ["Colosseum.jpeg"]);
     assert_eq!(names(&ask(named(&["img_5001*"]))), ["IMG_5001.HEIC", "IMG_5001.MOV"]);
-    assert_eq!(names(&ask(named(&["*.tif", "*.png"]))), ["Screenshot_2025-01-01.png", "scan 1958.tif"]);
+    assert_eq!(
+        names(&ask(named(&["*.tif", "*.png"]))),
+        ["Screenshot_2025-01-01.png", "scan 1958.tif"]
+    );
     assert_eq!(ask(named(&["IMG_0001.JPG"])).len(), 4, "three of one day, one plain");
     let taken = |range: &str| Query { taken: Some(range.parse().unwrap()), ..Query::default() };
     assert_eq!(names(&ask(taken("..1960"))), ["scan 1958.tif"]);
@@ -132,8 +144,16 @@ fn filters_mean_any_of_one_kind_and_all_of_several() {
 #[test]
 fn a_deleted_photo_is_found_in_all_snapshots_with_the_last_that_had_it() {
     let nights = nights();
-    assert!(find(&nights, Query { names: vec!["Birthday cake.jpg".into()], ..Query::default() }, &latest()).is_empty());
-    let hits = find(&nights, Query { names: vec!["birthday".into()], ..Query::default() }, &Span::All);
+    assert!(
+        find(
+            &nights,
+            Query { names: vec!["Birthday cake.jpg".into()], ..Query::default() },
+            &latest()
+        )
+        .is_empty()
+    );
+    let hits =
+        find(&nights, Query { names: vec!["birthday".into()], ..Query::default() }, &Span::All);
     assert_eq!(names(&hits), ["Birthday cake (2).jpg", "Birthday cake.jpg"]);
     for hit in &hits {
         let range = hit.range.unwrap();
@@ -145,7 +165,10 @@ fn a_deleted_photo_is_found_in_all_snapshots_with_the_last_that_had_it() {
         );
     }
     let said = nights.shoebox(&["find", "birthday cake.jpg", "--all-snapshots"]);
-    assert!(said.out.contains("deleted since  users/") && said.err.contains("1 of them deleted since"), "{said:?}");
+    assert!(
+        said.out.contains("deleted since  users/") && said.err.contains("1 of them deleted since"),
+        "{said:?}"
+    );
     // By an album that is called otherwise now.
     let rome = Query { albums: vec!["Rome".into()], ..Query::default() };
     assert_eq!(find(&nights, rome, &Span::All).len(), 6);
@@ -165,7 +188,11 @@ fn locked_assets_are_nowhere_unless_asked_for() {
         vec!["log", "passport.jpg"],
     ] {
         let said = nights.shoebox(&arguments);
-        assert!(!said.out.contains("passport") && !said.out.contains(&id), "{arguments:?}: {}", said.out);
+        assert!(
+            !said.out.contains("passport") && !said.out.contains(&id),
+            "{arguments:?}: {}",
+            said.out
+        );
         let locked = nights.shoebox(&[&arguments[..], &["--locked"]].concat());
         assert!(locked.out.contains("passport"), "{arguments:?}: {}{}", locked.out, locked.err);
     }
@@ -174,12 +201,18 @@ fn locked_assets_are_nowhere_unless_asked_for() {
 #[test]
 fn what_changed_over_the_summer_is_told_and_a_template_move_is_only_a_move() {
     let nights = nights();
-    let options =
-        diff::Options { old: nights.ids[0].clone(), new: "latest".into(), locked: true, moves: true, user: None };
+    let options = diff::Options {
+        old: nights.ids[0].clone(),
+        new: "latest".into(),
+        locked: true,
+        moves: true,
+        user: None,
+    };
     let diff = diff::diff(&nights.repository(), &options).unwrap();
     let with = |wanted: fn(&Change) -> bool| -> Vec<&str> {
         let has = |asset: &&diff::AssetChange| asset.changes.iter().any(wanted);
-        let mut names: Vec<_> = diff.assets.iter().filter(has).map(|asset| asset.name.as_str()).collect();
+        let mut names: Vec<_> =
+            diff.assets.iter().filter(has).map(|asset| asset.name.as_str()).collect();
         names.sort_unstable();
         names
     };
@@ -189,30 +222,51 @@ fn what_changed_over_the_summer_is_told_and_a_template_move_is_only_a_move() {
     );
     assert_eq!(with(|c| matches!(c, Change::Deleted { .. })), ["Birthday cake.jpg"]);
     assert_eq!(with(|c| matches!(c, Change::Trashed)), ["img_0001.jpg"]);
-    assert!(with(|c| matches!(c, Change::Edited { .. } | Change::Missing | Change::Renamed { .. })).is_empty());
+    assert!(
+        with(|c| matches!(c, Change::Edited { .. } | Change::Missing | Change::Renamed { .. }))
+            .is_empty()
+    );
     let place = |night: usize, asset: &Value| {
         let all = nights.truth[night]["assets"].as_array().unwrap();
-        all.iter().find(|other| other["id"] == asset["id"]).map(|asset| asset["pathUnderUploadLocation"].clone())
+        all.iter()
+            .find(|other| other["id"] == asset["id"])
+            .map(|asset| asset["pathUnderUploadLocation"].clone())
     };
     let assets = nights.truth[1]["assets"].as_array().unwrap();
     let moved = assets
         .iter()
         .filter(|asset| place(0, asset).is_some_and(|old| old != asset["pathUnderUploadLocation"]))
         .count();
-    assert_eq!((diff.summary.moved, with(|c| matches!(c, Change::Moved { .. })).len()), (moved as u64, moved));
+    assert_eq!(
+        (diff.summary.moved, with(|c| matches!(c, Change::Moved { .. })).len()),
+        (moved as u64, moved)
+    );
     assert!(moved > 40);
-    let albums: Vec<_> = diff.albums.iter().map(|a| (a.name.as_str(), a.from.as_deref(), a.joined, a.left)).collect();
+    let albums: Vec<_> = diff
+        .albums
+        .iter()
+        .map(|a| (a.name.as_str(), a.from.as_deref(), a.joined, a.left))
+        .collect();
     assert_eq!(albums, [("Birthday", None, 0, 1), ("Roma 2024/2026", Some("Rome"), 2, 0)]);
     assert!(diff.files.is_empty(), "{:?}", diff.files);
     assert!(diff.things.is_empty(), "{:?}", diff.things);
     let only = diff::Options { user: Some("zoe@example.com".into()), moves: false, ..options };
     let zoe = diff::diff(&nights.repository(), &only).unwrap();
-    assert_eq!(zoe.assets.iter().map(|asset| asset.name.as_str()).collect::<Vec<_>>(), ["IMG_9003.JPG"]);
+    assert_eq!(
+        zoe.assets.iter().map(|asset| asset.name.as_str()).collect::<Vec<_>>(),
+        ["IMG_9003.JPG"]
+    );
     let said = nights.shoebox(&["diff", &nights.ids[0]]);
     assert_eq!(said.code, 0);
-    assert!(said.out.contains(&format!("{} assets moved on disk", moved - 1)), "without the locked one: {}", said.out);
     assert!(
-        said.out.lines().any(|line| line.starts_with("-   users/") && line.contains("Birthday cake.jpg")),
+        said.out.contains(&format!("{} assets moved on disk", moved - 1)),
+        "without the locked one: {}",
+        said.out
+    );
+    assert!(
+        said.out
+            .lines()
+            .any(|line| line.starts_with("-   users/") && line.contains("Birthday cake.jpg")),
         "{}",
         said.out
     );
@@ -229,7 +283,10 @@ fn loose_files_that_are_called_otherwise_are_renamed_and_other_bytes_are_an_edit
     std::fs::write(&sql, crate::two_nights::dump(1, &library.sql())).unwrap();
     let put = |name: &str, text: &str| std::fs::write(root.join(name), text).unwrap();
     let night = || {
-        backup::backup(&repository, options(root.clone(), sql.clone(), library.external()), &Silent).unwrap().record.id
+        backup::backup(&repository, options(root.clone(), sql.clone(), library.external()), &Silent)
+            .unwrap()
+            .record
+            .id
     };
     put("library/old name.txt", "a loose file");
     put("library/notes.txt", "one");
@@ -242,15 +299,22 @@ fn loose_files_that_are_called_otherwise_are_renamed_and_other_bytes_are_an_edit
     put("upload/.immich", "1999999999999");
     let truth = library.truth();
     let file = |name: &str| {
-        let asset = truth["assets"].as_array().unwrap().iter().find(|asset| asset["originalFileName"] == name).unwrap();
+        let asset = truth["assets"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|asset| asset["originalFileName"] == name)
+            .unwrap();
         root.join(asset["pathUnderUploadLocation"].as_str().unwrap())
     };
     std::fs::write(file("Colosseum.jpeg"), "spoiled").unwrap();
     std::fs::remove_file(file("New Year.jpg")).unwrap();
     night();
-    let options = diff::Options { old: first.to_string(), new: "latest".into(), ..diff::Options::default() };
+    let options =
+        diff::Options { old: first.to_string(), new: "latest".into(), ..diff::Options::default() };
     let diff = diff::diff(&repository, &options).unwrap();
-    let files: Vec<_> = diff.files.iter().map(|f| (f.what.mark(), f.path.as_str(), f.from.as_deref())).collect();
+    let files: Vec<_> =
+        diff.files.iter().map(|f| (f.what.mark(), f.path.as_str(), f.from.as_deref())).collect();
     let expected = [
         ('+', "files/library/came.txt", None),
         ('M', "files/library/notes.txt", None),
@@ -258,9 +322,11 @@ fn loose_files_that_are_called_otherwise_are_renamed_and_other_bytes_are_an_edit
         ('R', "files/upload/new name.txt", Some("files/library/old name.txt")),
     ];
     assert_eq!(files, expected);
-    let assets: Vec<_> = diff.assets.iter().map(|asset| (asset.name.as_str(), asset.changes.clone())).collect();
+    let assets: Vec<_> =
+        diff.assets.iter().map(|asset| (asset.name.as_str(), asset.changes.clone())).collect();
     let edited = |size| Change::Edited { from: size, to: 7 };
-    let size = |changes: &[Change]| if let Change::Edited { from, .. } = changes[0] { from } else { 0 };
+    let size =
+        |changes: &[Change]| if let Change::Edited { from, .. } = changes[0] { from } else { 0 };
     assert_eq!(assets.len(), 2, "{assets:?}");
     for (name, changes) in assets {
         match name {
@@ -273,12 +339,19 @@ fn loose_files_that_are_called_otherwise_are_renamed_and_other_bytes_are_an_edit
 #[test]
 fn the_history_of_a_photo_tells_each_change_by_snapshot() {
     let nights = nights();
-    let log =
-        |asset: &str| log::log(&nights.repository(), &log::Options { asset: asset.into(), ..log::Options::default() });
+    let log = |asset: &str| {
+        log::log(
+            &nights.repository(),
+            &log::Options { asset: asset.into(), ..log::Options::default() },
+        )
+    };
     let deleted = log("Birthday cake.jpg").unwrap();
     assert!(deleted.deleted && deleted.last.to_string() == nights.ids[0]);
-    let changes: Vec<_> =
-        deleted.events.iter().map(|event| (event.snapshot.to_string(), event.changes.as_slice())).collect();
+    let changes: Vec<_> = deleted
+        .events
+        .iter()
+        .map(|event| (event.snapshot.to_string(), event.changes.as_slice()))
+        .collect();
     assert!(
         matches!(&changes[..], [(a, [Change::Added { .. }]), (b, [Change::Deleted { .. }])] if *a == nights.ids[0] && *b == nights.ids[1]),
         "{changes:?}"
@@ -287,9 +360,16 @@ fn the_history_of_a_photo_tells_each_change_by_snapshot() {
     assert_eq!(trashed.events.last().unwrap().changes, [Change::Trashed]);
     let rome = log("Colosseum.jpeg").unwrap();
     let last = &rome.events.last().unwrap().changes;
-    assert!(matches!(&last[..], [Change::Moved { .. }, Change::Joined { .. }, Change::Left { .. }]), "{last:?}");
+    assert!(
+        matches!(&last[..], [Change::Moved { .. }, Change::Joined { .. }, Change::Left { .. }]),
+        "{last:?}"
+    );
     let path = nights.asset(0, "Colosseum.jpeg")["pathUnderUploadLocation"].as_str().unwrap();
-    let again = [format!("files/{path}"), rome.path.clone().unwrap(), format!("latest/{}", rome.path.clone().unwrap())];
+    let again = [
+        format!("files/{path}"),
+        rome.path.clone().unwrap(),
+        format!("latest/{}", rome.path.clone().unwrap()),
+    ];
     for name in again {
         assert_eq!(log(&name).unwrap().id, rome.id, "{name}");
     }
@@ -297,7 +377,10 @@ fn the_history_of_a_photo_tells_each_change_by_snapshot() {
     assert!(error.next_step().unwrap().contains(&nights.id(0, "IMG_0001.JPG").to_string()));
     assert!(log("users/nobody/x.jpg").is_err() && log("no such").is_err());
     let said = nights.shoebox(&["log", "Birthday cake.jpg"]);
-    assert!(said.code == 0 && said.out.contains("deleted") && said.out.contains("--asset"), "{said:?}");
+    assert!(
+        said.code == 0 && said.out.contains("deleted") && said.out.contains("--asset"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -331,22 +414,37 @@ fn every_photo_that_a_real_server_moved_is_a_move() {
             let from = shared.join("immich").join(state);
             let to = dir.path().join(state);
             untar(&from.join("upload-location.tar"), &to);
-            let options = options(to.join("UPLOAD_LOCATION"), from.join("pg_dump-immich.sql"), external.clone());
+            let options = options(
+                to.join("UPLOAD_LOCATION"),
+                from.join("pg_dump-immich.sql"),
+                external.clone(),
+            );
             backup::backup(&repository, options, &Silent).unwrap().record.id.to_string()
         })
         .into();
-    let options = diff::Options { old: ids[0].clone(), new: ids[1].clone(), moves: true, locked: true, user: None };
+    let options = diff::Options {
+        old: ids[0].clone(),
+        new: ids[1].clone(),
+        moves: true,
+        locked: true,
+        user: None,
+    };
     let diff = diff::diff(&repository, &options).unwrap();
     let truth = |state: &str| -> Value {
-        serde_json::from_slice(&std::fs::read(shared.join("immich").join(state).join("truth.json")).unwrap()).unwrap()
+        serde_json::from_slice(
+            &std::fs::read(shared.join("immich").join(state).join("truth.json")).unwrap(),
+        )
+        .unwrap()
     };
     let (old, new) = (truth("state-1"), truth("state-2"));
     let paths = |truth: &Value| -> std::collections::HashMap<String, Value> {
         let all = truth["assets"].as_array().unwrap().iter();
-        all.map(|asset| (asset["id"].as_str().unwrap().to_owned(), asset["originalPath"].clone())).collect()
+        all.map(|asset| (asset["id"].as_str().unwrap().to_owned(), asset["originalPath"].clone()))
+            .collect()
     };
     let (old, new) = (paths(&old), paths(&new));
-    let moved = new.iter().filter(|(id, path)| old.get(*id).is_some_and(|old| old != *path)).count();
+    let moved =
+        new.iter().filter(|(id, path)| old.get(*id).is_some_and(|old| old != *path)).count();
     let added = new.keys().filter(|id| !old.contains_key(*id)).count();
     let gone = old.keys().filter(|id| !new.contains_key(*id)).count();
     let summary = &diff.summary;

@@ -1,4 +1,5 @@
-//! The floors: a room uses only rooms on lower floors, and rooms of one floor do not know each other.
+//! The floors: a room uses only rooms on lower floors, and rooms of one floor do not know each
+//! other.
 
 use std::fs;
 use std::path::Path;
@@ -15,14 +16,20 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 fn floor(room: &str) -> usize {
-    FLOORS.iter().position(|floor| floor.contains(&room)).unwrap_or_else(|| panic!("`{room}` has no floor"))
+    FLOORS
+        .iter()
+        .position(|floor| floor.contains(&room))
+        .unwrap_or_else(|| panic!("`{room}` has no floor"))
 }
 
 /// The rooms that `line` names as `crate::ROOM`, also in a group: `use crate::{a, b::c};`.
 fn named(line: &str) -> Vec<&str> {
     let after = line.split("crate::").skip(1);
     let words = after.flat_map(|rest| match rest.strip_prefix('{') {
-        Some(group) => group.split(['{', '}', ',']).map(|item| item.trim().split("::").next().unwrap_or("")).collect(),
+        Some(group) => group
+            .split(['{', '}', ','])
+            .map(|item| item.trim().split("::").next().unwrap_or(""))
+            .collect(),
         None => vec![rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("")],
     });
     words.filter(|word| FLOORS.concat().contains(word)).collect()
@@ -46,7 +53,11 @@ fn a_room_uses_only_rooms_on_lower_floors() {
             for other in named(code) {
                 seen += 1;
                 if other != room && floor(other) >= floor(room) {
-                    wrong.push(format!("src/{}:{}: {room} uses {other}", path.display(), number + 1));
+                    wrong.push(format!(
+                        "src/{}:{}: {room} uses {other}",
+                        path.display(),
+                        number + 1
+                    ));
                 }
             }
         }
@@ -57,7 +68,10 @@ fn a_room_uses_only_rooms_on_lower_floors() {
 
 #[test]
 fn the_test_above_sees_what_it_should() {
-    assert_eq!(named("use crate::{base::Error, catalog, repo::{Stream}};"), ["base", "catalog", "repo"]);
+    assert_eq!(
+        named("use crate::{base::Error, catalog, repo::{Stream}};"),
+        ["base", "catalog", "repo"]
+    );
     assert_eq!(named("let x = crate::view::open(crate::base::y);"), ["view", "base"]);
     assert!(named("use super::view;").is_empty());
 }

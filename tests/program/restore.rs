@@ -32,7 +32,14 @@ fn albums(album: &str) -> Selection {
 }
 
 fn options(selection: Selection, to: &Path) -> Options {
-    Options { snapshot: "latest".into(), selection, to: to.to_owned(), overwrite: false, dry_run: false, locked: false }
+    Options {
+        snapshot: "latest".into(),
+        selection,
+        to: to.to_owned(),
+        overwrite: false,
+        dry_run: false,
+        locked: false,
+    }
 }
 
 /// Restores into a fresh folder; nothing may be left out.
@@ -61,7 +68,16 @@ fn a_deleted_photo_comes_back_byte_for_byte_with_its_time() {
     let said = nights.shoebox(&["restore", "--to", to_text, "--asset", id]);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.err.contains("--all-snapshots"), "{said:?}");
-    let said = nights.shoebox(&["restore", "--to", to_text, "--asset", id, "--snapshot", &nights.ids[0], "--json"]);
+    let said = nights.shoebox(&[
+        "restore",
+        "--to",
+        to_text,
+        "--asset",
+        id,
+        "--snapshot",
+        &nights.ids[0],
+        "--json",
+    ]);
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(said.json()[0]["restored"], 1);
     let file = to.join("Birthday cake.jpg");
@@ -79,7 +95,8 @@ fn a_deleted_photo_comes_back_byte_for_byte_with_its_time() {
         since
     };
     let folder = since.trim().trim_end_matches('/');
-    let (dir, _) = fresh(&nights, paths(&[&format!("users/{user}/deleted since/{folder}/Birthday cake.jpg")]));
+    let (dir, _) =
+        fresh(&nights, paths(&[&format!("users/{user}/deleted since/{folder}/Birthday cake.jpg")]));
     assert_eq!(sha1(&dir.path().join("Birthday cake.jpg")), truth["checksumHex"].as_str().unwrap());
 }
 
@@ -92,19 +109,31 @@ fn live_pairs_and_sidecars_come_along_however_the_photo_is_named() {
     assert_eq!(files(dir.path()), pair);
     assert_eq!(report.files, 2);
     for name in pair {
-        assert_eq!(sha1(&dir.path().join(name)), nights.asset(1, name)["checksumHex"].as_str().unwrap());
+        assert_eq!(
+            sha1(&dir.path().join(name)),
+            nights.asset(1, name)["checksumHex"].as_str().unwrap()
+        );
     }
     // By the moving half alone.
-    let (dir, _) = fresh(&nights, assets(Query { assets: vec![nights.id(1, "IMG_5001.MOV")], ..Query::default() }));
+    let (dir, _) = fresh(
+        &nights,
+        assets(Query { assets: vec![nights.id(1, "IMG_5001.MOV")], ..Query::default() }),
+    );
     assert_eq!(files(dir.path()), pair);
     let user = nights.asset(1, "IMG_5001.HEIC")["ownerName"].as_str().unwrap();
     let (dir, _) = fresh(&nights, named("IMG_5001*"));
     assert_eq!(files(dir.path()), pair.map(|name| format!("{user}/2024/2024-05/{name}")));
     // By its path, also when both are named.
     let month = format!("users/{user}/by date/2024/2024-05");
-    let (dir, _) = fresh(&nights, paths(&[&format!("{month}/IMG_5001.HEIC"), &format!("{month}/IMG_5001.MOV")]));
+    let (dir, _) = fresh(
+        &nights,
+        paths(&[&format!("{month}/IMG_5001.HEIC"), &format!("{month}/IMG_5001.MOV")]),
+    );
     assert_eq!(files(dir.path()), pair);
-    let (dir, _) = fresh(&nights, assets(Query { assets: vec![nights.id(1, "DSC_0100.JPG")], ..Query::default() }));
+    let (dir, _) = fresh(
+        &nights,
+        assets(Query { assets: vec![nights.id(1, "DSC_0100.JPG")], ..Query::default() }),
+    );
     assert_eq!(files(dir.path()), ["DSC_0100.JPG", "DSC_0100.JPG.xmp"]);
     let sidecar = nights.asset(1, "DSC_0100.JPG")["sidecarUnderUploadLocation"].as_str().unwrap();
     let there = nights.library.upload_location().join(sidecar);
@@ -114,13 +143,20 @@ fn live_pairs_and_sidecars_come_along_however_the_photo_is_named() {
 #[test]
 fn photos_of_one_name_in_one_folder_get_names_of_their_own() {
     let nights = nights();
-    let (dir, _) = fresh(&nights, assets(Query { taken: Some("2024-03-09".parse().unwrap()), ..Query::default() }));
+    let (dir, _) = fresh(
+        &nights,
+        assets(Query { taken: Some("2024-03-09".parse().unwrap()), ..Query::default() }),
+    );
     let found = files(dir.path());
     assert_eq!(found.len(), 4, "three photos and a sidecar: {found:?}");
-    let folded: std::collections::HashSet<_> = found.iter().map(|name| name.to_lowercase()).collect();
+    let folded: std::collections::HashSet<_> =
+        found.iter().map(|name| name.to_lowercase()).collect();
     assert_eq!(folded.len(), 4, "{found:?}");
-    let mut hashes: Vec<_> =
-        found.iter().filter(|n| !n.ends_with(".xmp")).map(|name| sha1(&dir.path().join(name))).collect();
+    let mut hashes: Vec<_> = found
+        .iter()
+        .filter(|n| !n.ends_with(".xmp"))
+        .map(|name| sha1(&dir.path().join(name)))
+        .collect();
     hashes.sort();
     let all = nights.truth[1]["assets"].as_array().unwrap();
     let mut wanted: Vec<_> = all
@@ -137,7 +173,8 @@ fn albums_of_one_name_are_restored_into_folders_of_their_own() {
     let nights = nights();
     let (dir, report) = fresh(&nights, albums("holiday"));
     let found = files(dir.path());
-    let folders: std::collections::BTreeSet<_> = found.iter().map(|name| name.split('/').next().unwrap()).collect();
+    let folders: std::collections::BTreeSet<_> =
+        found.iter().map(|name| name.split('/').next().unwrap()).collect();
     assert_eq!((folders.len(), found.len()), (2, 3), "{found:?}");
     assert!(report.notes[0].contains("all are taken: Holiday, Holiday ("), "{:?}", report.notes);
     // Album `..` is a folder with a safe name, and its two names are one letter in two forms.
@@ -155,7 +192,8 @@ fn what_is_there_is_kept_unless_told_and_what_is_the_same_is_done() {
     let mut wanted = options(albums("Holiday"), dir.path());
     let again = restore(&nights.repository(), &wanted, &Silent).unwrap();
     assert_eq!((again.restored, again.already_there, again.left_out), (0, again.files, 0));
-    let (mine, gone) = (dir.path().join(&files(dir.path())[0]), dir.path().join(&files(dir.path())[1]));
+    let (mine, gone) =
+        (dir.path().join(&files(dir.path())[0]), dir.path().join(&files(dir.path())[1]));
     let before = mtime(&mine);
     fs::remove_file(&gone).unwrap();
     // Same size, same time, other bytes.
@@ -168,9 +206,13 @@ fn what_is_there_is_kept_unless_told_and_what_is_the_same_is_done() {
     let report = restore(&nights.repository(), &wanted, &problems).unwrap();
     assert_eq!((report.restored, report.left_out), (1, 1));
     let problem = &problems.problems()[0];
-    assert!(problem.message.contains("exists") && problem.message.contains("--overwrite"), "{problem:?}");
+    assert!(
+        problem.message.contains("exists") && problem.message.contains("--overwrite"),
+        "{problem:?}"
+    );
     assert_eq!(fs::read(&mine).unwrap(), bytes);
-    let said = nights.shoebox(&["restore", "--album", "Holiday", "--to", dir.path().to_str().unwrap()]);
+    let said =
+        nights.shoebox(&["restore", "--album", "Holiday", "--to", dir.path().to_str().unwrap()]);
     assert_eq!(said.code, 3, "{said:?}");
     assert!(said.out.contains("1 left out") && said.err.contains("problem: users/"), "{said:?}");
     wanted.overwrite = true;
@@ -193,7 +235,8 @@ fn a_dry_run_says_everything_and_writes_nothing() {
     let said = nights.shoebox(&arguments);
     assert_eq!(said.code, 0);
     assert!(
-        said.out.contains("not made/Birthday/Birthday cake (2).jpg") && said.out.contains("1 file ("),
+        said.out.contains("not made/Birthday/Birthday cake (2).jpg")
+            && said.out.contains("1 file ("),
         "{}",
         said.out
     );
@@ -218,8 +261,14 @@ fn files_come_out_exactly_as_they_lay_on_disk() {
         if below.starts_with("external") {
             continue;
         }
-        let (there, here) = (fs::symlink_metadata(from.join(below)).unwrap(), entry.metadata().unwrap());
-        assert_eq!((here.mode(), mtime(entry.path())), (there.mode(), mtime(&from.join(below))), "{}", below.display());
+        let (there, here) =
+            (fs::symlink_metadata(from.join(below)).unwrap(), entry.metadata().unwrap());
+        assert_eq!(
+            (here.mode(), mtime(entry.path())),
+            (there.mode(), mtime(&from.join(below))),
+            "{}",
+            below.display()
+        );
         if crate::support::is_root() {
             assert_eq!((here.uid(), here.gid()), (there.uid(), there.gid()));
         }
@@ -228,8 +277,12 @@ fn files_come_out_exactly_as_they_lay_on_disk() {
             assert_eq!(fs::read(entry.path()).unwrap(), fs::read(from.join(below)).unwrap());
         }
     }
-    let inside =
-        nights.truth[1]["assets"].as_array().unwrap().iter().filter(|asset| asset["external"] == false).count();
+    let inside = nights.truth[1]["assets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|asset| asset["external"] == false)
+        .count();
     assert!(seen > inside, "{seen}");
     let dump = dir.path().join("database/immich.sql");
     assert_eq!(fs::metadata(&dump).unwrap().mode() & 0o777, 0o600, "it holds passwords");
@@ -243,22 +296,31 @@ fn files_come_out_exactly_as_they_lay_on_disk() {
 fn a_path_is_written_as_cp_would_and_an_unknown_one_names_its_neighbours() {
     let nights = nights();
     let user = nights.asset(1, "First steps.mp4")["ownerName"].as_str().unwrap().to_owned();
-    let (dir, _) =
-        fresh(&nights, paths(&[&format!("users/{user}/albums/Birthday"), &format!("/users/{user}/albums/Holiday/")]));
+    let (dir, _) = fresh(
+        &nights,
+        paths(&[
+            &format!("users/{user}/albums/Birthday"),
+            &format!("/users/{user}/albums/Holiday/"),
+        ]),
+    );
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     assert!(dir.path().join("Birthday/Birthday cake (2).jpg").is_file());
-    let error = |path: &str| restore(&nights.repository(), &options(paths(&[path]), dir.path()), &Silent).unwrap_err();
+    let error = |path: &str| {
+        restore(&nights.repository(), &options(paths(&[path]), dir.path()), &Silent).unwrap_err()
+    };
     let wrong = error(&format!("users/{user}/albums/Birthdays"));
     assert_eq!(wrong.kind(), Kind::NotFound);
     assert!(wrong.next_step().unwrap().starts_with("known: Birthday,"), "{wrong:?}");
     assert_eq!(error("../etc").kind(), Kind::NotFound);
-    let said =
-        |arguments: &[&str]| nights.shoebox(&[&["restore", "--to", dir.path().to_str().unwrap()], arguments].concat());
+    let said = |arguments: &[&str]| {
+        nights.shoebox(&[&["restore", "--to", dir.path().to_str().unwrap()], arguments].concat())
+    };
     assert_eq!((said(&[]).code, said(&["files", "--favorite"]).code), (2, 2));
     assert_eq!(said(&["--user", "eve"]).code, 1);
     assert_eq!(nights.shoebox(&["restore", "files"]).code, 2, "--to is needed");
     let inside = nights.root().join("tmp/x");
-    let refused = restore(&nights.repository(), &options(paths(&["files"]), &inside), &Silent).unwrap_err();
+    let refused =
+        restore(&nights.repository(), &options(paths(&["files"]), &inside), &Silent).unwrap_err();
     assert_eq!(refused.kind(), Kind::Refused);
     assert!(!inside.exists());
 }
@@ -282,16 +344,26 @@ fn links_odd_names_and_odd_rights_of_files_survive() {
     let to = dir.path().join("out");
     for (restored, already) in [(true, false), (false, true)] {
         let report = restore(&repository, &options(paths(&["files"]), &to), &Silent).unwrap();
-        assert_eq!((report.restored == report.files, report.already_there == report.files), (restored, already));
+        assert_eq!(
+            (report.restored == report.files, report.already_there == report.files),
+            (restored, already)
+        );
     }
     let files = to.join("files");
     assert_eq!(fs::read(files.join(odd)).unwrap(), b"odd");
     assert_eq!(fs::read_link(files.join("library/link")).unwrap(), Path::new("/etc/passwd"));
     assert_eq!(mtime(&files.join("library/link")), mtime(&root.join("library/link")));
     let mode = |name: &str| fs::metadata(files.join(name)).unwrap().permissions().mode() & 0o7777;
-    assert_eq!((mode("library/tool"), mode("library/closed")), (0o750, 0o700), "no file runs as somebody else");
+    assert_eq!(
+        (mode("library/tool"), mode("library/closed")),
+        (0o750, 0o700),
+        "no file runs as somebody else"
+    );
     assert_eq!(mtime(&files.join("library")), mtime(&root.join("library")));
-    let said = shoebox(&dir.path().join("repository"), &["restore", "files/upload", "-n", "--json", "--to", "x"]);
+    let said = shoebox(
+        &dir.path().join("repository"),
+        &["restore", "files/upload", "-n", "--json", "--to", "x"],
+    );
     assert!(said.out.contains("{\"hex\":"), "a path that is not UTF-8");
 }
 
@@ -312,11 +384,16 @@ fn nothing_of_a_hostile_repository_gets_out_of_the_folder() {
     let (_kept, root) = hostile(
         &nights,
         &format!(
-            "UPDATE file SET name = CAST('../../escaped' AS BLOB) WHERE row = (SELECT min(row) FROM file WHERE kind = 0 AND until > (SELECT max(time) FROM snapshot));
-             UPDATE file SET name = CAST('..' AS BLOB) WHERE row = (SELECT max(row) FROM file WHERE kind = 0);
-             UPDATE file SET kind = 2, target = CAST('{target}' AS BLOB) WHERE row = (SELECT max(row) FROM file WHERE kind = 1);
-             UPDATE file SET child = folder WHERE row = (SELECT min(row) FROM file WHERE kind = 1 AND folder <> 0 AND until > (SELECT max(time) FROM snapshot));
-             UPDATE asset SET name = '../../' || name; UPDATE user SET name = '..'; UPDATE album SET name = '../x';"
+            "UPDATE file SET name = CAST('../../escaped' AS BLOB) WHERE row = (SELECT min(row) \
+                FROM file WHERE kind = 0 AND until > (SELECT max(time) FROM snapshot));
+             UPDATE file SET name = CAST('..' AS BLOB) WHERE row = (SELECT max(row) FROM file \
+             WHERE kind = 0);
+             UPDATE file SET kind = 2, target = CAST('{target}' AS BLOB) WHERE row = (SELECT \
+             max(row) FROM file WHERE kind = 1);
+             UPDATE file SET child = folder WHERE row = (SELECT min(row) FROM file WHERE kind = 1 \
+             AND folder <> 0 AND until > (SELECT max(time) FROM snapshot));
+             UPDATE asset SET name = '../../' || name; UPDATE user SET name = '..'; UPDATE album \
+             SET name = '../x';"
         ),
     );
     let dir = tempfile::tempdir().unwrap();
@@ -332,8 +409,9 @@ fn nothing_of_a_hostile_repository_gets_out_of_the_folder() {
         problems.problems()
     );
     assert_eq!(files(outside.path()), Vec::<String>::new());
-    let above =
-        |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    let above = |folder: &Path| {
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+    };
     assert_eq!(
         (above(dir.path()), above(&dir.path().join("a")), above(&dir.path().join("a/b"))),
         (vec!["a".into()], vec!["b".into()], vec!["c".into()])
@@ -350,7 +428,11 @@ fn a_symlink_in_the_folder_is_never_followed() {
         let wanted = Options { overwrite, ..options(albums("Birthday"), dir.path()) };
         assert_eq!(restore(&nights.repository(), &wanted, &problems).unwrap().left_out, 1);
     }
-    assert!(problems.problems()[0].message.contains("links are not followed"), "{:?}", problems.problems());
+    assert!(
+        problems.problems()[0].message.contains("links are not followed"),
+        "{:?}",
+        problems.problems()
+    );
     assert!(files(outside.path()).is_empty());
 }
 
@@ -359,9 +441,13 @@ fn damage_of_one_photo_is_told_by_its_name_and_the_others_come_out() {
     let nights = nights();
     let (_kept, root) = nights.copy();
     let db = Connection::open(root.join("catalog.sqlite")).unwrap();
-    let sha1_of = hex::decode(nights.asset(1, "Birthday cake (2).jpg")["checksumHex"].as_str().unwrap()).unwrap();
-    let sql = "SELECT a.name, c.offset FROM content c JOIN archive a ON a.id = c.archive WHERE c.sha1 = ?1";
-    let (archive, offset): (String, i64) = db.query_row(sql, [sha1_of], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let sha1_of =
+        hex::decode(nights.asset(1, "Birthday cake (2).jpg")["checksumHex"].as_str().unwrap())
+            .unwrap();
+    let sql = "SELECT a.name, c.offset FROM content c JOIN archive a ON a.id = c.archive WHERE \
+        c.sha1 = ?1";
+    let (archive, offset): (String, i64) =
+        db.query_row(sql, [sha1_of], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     drop(db);
     let file = root.join("archives").join(archive);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
@@ -369,8 +455,18 @@ fn damage_of_one_photo_is_told_by_its_name_and_the_others_come_out() {
     bytes[offset as usize + 50] ^= 1;
     fs::write(&file, bytes).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let said =
-        shoebox(&root, &["restore", "--name", "birthday", "--name", "colosseum", "--to", dir.path().to_str().unwrap()]);
+    let said = shoebox(
+        &root,
+        &[
+            "restore",
+            "--name",
+            "birthday",
+            "--name",
+            "colosseum",
+            "--to",
+            dir.path().to_str().unwrap(),
+        ],
+    );
     assert_eq!(said.code, 3, "{said:?}");
     assert!(said.err.contains("Birthday cake (2).jpg: damaged"), "{said:?}");
     let found = files(dir.path());
@@ -419,7 +515,9 @@ fn a_full_disk_ends_the_restore_with_a_way_on() {
         println!("skipped: {error}");
         return;
     }
-    let result = std::panic::catch_unwind(|| restore(&nights.repository(), &options(named("*"), &disk), &Silent));
+    let result = std::panic::catch_unwind(|| {
+        restore(&nights.repository(), &options(named("*"), &disk), &Silent)
+    });
     let left: Vec<_> = files(&disk).into_iter().filter(|name| name.contains(".part")).collect();
     rustix::mount::unmount(&disk, rustix::mount::UnmountFlags::DETACH).unwrap();
     let error = result.unwrap().unwrap_err();

@@ -43,7 +43,10 @@ fn same(from: &Path, to: &Path) {
     for name in FOLDERS {
         let marker = format!("{name}/.immich");
         let text = fs::read_to_string(to.join(&marker)).unwrap();
-        assert!(text.len() == 13 && text.bytes().all(|byte| byte.is_ascii_digit()), "{marker}: {text}");
+        assert!(
+            text.len() == 13 && text.bytes().all(|byte| byte.is_ascii_digit()),
+            "{marker}: {text}"
+        );
         if !wanted.contains_key(name.as_bytes()) {
             found.remove(name.as_bytes());
         }
@@ -54,8 +57,11 @@ fn same(from: &Path, to: &Path) {
     for (path, what) in &wanted {
         assert_eq!(found.get(path), Some(what), "{}", path.escape_ascii());
     }
-    let more: Vec<_> =
-        found.keys().filter(|path| !wanted.contains_key(*path)).map(|p| p.escape_ascii().to_string()).collect();
+    let more: Vec<_> = found
+        .keys()
+        .filter(|path| !wanted.contains_key(*path))
+        .map(|p| p.escape_ascii().to_string())
+        .collect();
     assert!(more.is_empty(), "{more:?}");
 }
 
@@ -71,11 +77,13 @@ fn everything_comes_back_as_it_lay_on_disk() {
     let names: Vec<_> = report.folders.iter().map(|part| part.folder.as_str()).collect();
     assert_eq!(names, ["library", "profile", "upload"]);
     // Nothing of ours is left there.
-    let left = fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left =
+        fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut left: Vec<_> = left.collect();
     left.sort();
     assert_eq!(left, FOLDERS);
-    // What the snapshot did not bring is as its neighbours are: what may write there may write here.
+    // What the snapshot did not bring is as its neighbours are: what may write there may write
+    // here.
     let like = |name: &str| {
         let meta = fs::metadata(to.join(name)).unwrap();
         (meta.mode(), meta.uid(), meta.gid())
@@ -108,7 +116,8 @@ fn a_restore_that_is_stopped_again_and_again_goes_on_and_ends_the_same() {
     let to = home.dir.path().join("new");
     let mut there = 0;
     for files in [0, 1, 2, 5, 9, 14, 20, 25] {
-        let error = restore(&home.repository(), &options(&to), &StopAfter(files.into())).unwrap_err();
+        let error =
+            restore(&home.repository(), &options(&to), &StopAfter(files.into())).unwrap_err();
         assert_eq!(error.kind(), Kind::Interrupted);
         assert!(to.join(".shoebox-restore").is_file());
         // Another restore is not mixed into it.
@@ -137,7 +146,11 @@ fn said(Output { status, stdout, stderr }: Output) -> (i32, String, String) {
 }
 
 fn count(folder: &Path) -> usize {
-    walkdir::WalkDir::new(folder).into_iter().filter_map(Result::ok).filter(|entry| entry.file_type().is_file()).count()
+    walkdir::WalkDir::new(folder)
+        .into_iter()
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_file())
+        .count()
 }
 
 #[test]
@@ -154,12 +167,16 @@ fn a_restore_that_is_killed_anywhere_and_run_again_ends_the_same() {
     for wanted in [1, 40, 80, 120, 200, 300, 380] {
         let mut child = start(&home, &arguments);
         let begun = Instant::now();
-        while count(&to) < wanted && child.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(60) {}
+        while count(&to) < wanted
+            && child.try_wait().unwrap().is_none()
+            && begun.elapsed() < Duration::from_secs(60)
+        {}
         kills += usize::from(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    // It may have been done before it could be killed: then it is a whole library, and is not restored into again.
+    // It may have been done before it could be killed: then it is a whole library, and is not
+    // restored into again.
     if to.join(".shoebox-restore").exists() {
         let (code, out, err) = shoebox(&home, &arguments);
         assert_eq!(code, 0, "{err}");
@@ -203,26 +220,37 @@ fn folders_in_which_a_restore_would_do_harm_are_refused() {
         assert_eq!(error.kind(), Kind::Refused, "{error:?}");
         format!("{error}: {}", error.next_step().unwrap())
     };
-    assert!(refused(&options(&home.repo_path().join("tmp/new"))).contains("lies in the repository"));
+    assert!(
+        refused(&options(&home.repo_path().join("tmp/new"))).contains("lies in the repository")
+    );
     assert!(!home.repo_path().join("tmp/new").exists());
     let accepting = Options { accept_non_empty: true, ..options(home.dir.path()) };
     assert!(refused(&accepting).contains("the repository lies in"));
     let living = refused(&options(&home.upload()));
-    assert!(living.contains("own UPLOAD_LOCATION") && living.contains("--accept-non-empty"), "{living}");
+    assert!(
+        living.contains("own UPLOAD_LOCATION") && living.contains("--accept-non-empty"),
+        "{living}"
+    );
     let to = home.dir.path().join("new");
     let external = |folder: PathBuf| vec![External { server: "/mnt/family".into(), folder }];
     for inner in [to.join("family"), to.clone(), to.join("x/../family")] {
         let overlapping = Options { external: external(inner), ..options(&to) };
         assert!(refused(&overlapping).contains("lies in"));
     }
-    assert!(refused(&Options { external: external(home.upload()), ..options(&to) }).contains("not empty"));
+    assert!(
+        refused(&Options { external: external(home.upload()), ..options(&to) })
+            .contains("not empty")
+    );
     // Of another snapshot that was not finished.
     restore(&home.repository(), &options(&to), &StopAfter(3.into())).unwrap_err();
     std::thread::sleep(Duration::from_millis(1100));
     home.write("library/later.jpg", b"later");
     home.backup();
     let text = refused(&options(&to));
-    assert!(text.contains("holds an unfinished restore of snapshot") && text.contains("--snapshot"), "{text}");
+    assert!(
+        text.contains("holds an unfinished restore of snapshot") && text.contains("--snapshot"),
+        "{text}"
+    );
     let first = home.repository().snapshot_ids().unwrap()[0].to_string();
     all(&home.repository(), &Options { snapshot: first, ..options(&to) });
     assert!(!to.join("library/later.jpg").exists());
@@ -252,24 +280,31 @@ fn external_libraries_go_where_it_is_said_and_are_counted_where_it_is_not() {
     symlink("2020", family.join("newest")).unwrap();
     set_mtime(&family.join("2020/summer"), 1_111_111_111_222_222_222);
     home.write(format!("upload/{ANN}/1.jpg"), &noise(2, 5000));
-    let external = |folder: &Path| vec![External { server: "/mnt/family/".into(), folder: folder.to_owned() }];
+    let external =
+        |folder: &Path| vec![External { server: "/mnt/family/".into(), folder: folder.to_owned() }];
     backup(&home.repository(), backup_library_options(&home, external(&family)), &Silent).unwrap();
     let to = home.dir.path().join("new");
     let report = all(&home.repository(), &options(&to));
-    let without: Vec<_> = report.without_folder.iter().map(|part| (part.folder.as_str(), part.files)).collect();
+    let without: Vec<_> =
+        report.without_folder.iter().map(|part| (part.folder.as_str(), part.files)).collect();
     assert_eq!(without.iter().map(|(_, files)| files).sum::<u64>(), 3, "{without:?}");
     assert!(without.iter().all(|(folder, _)| folder.starts_with("/mnt/family")), "{without:?}");
     assert!(!to.join("external").exists());
     let (second, elsewhere) = (home.dir.path().join("second"), home.dir.path().join("elsewhere"));
-    let report = all(&home.repository(), &Options { external: external(&elsewhere), ..options(&second) });
+    let report =
+        all(&home.repository(), &Options { external: external(&elsewhere), ..options(&second) });
     assert!(
-        report.without_folder.is_empty() && report.folders.iter().any(|part| part.folder == "/mnt/family/"),
+        report.without_folder.is_empty()
+            && report.folders.iter().any(|part| part.folder == "/mnt/family/"),
         "{report:?}"
     );
     assert_eq!(tree(&elsewhere), tree(&family));
     assert_eq!(tree(&second).len(), tree(&to).len());
-    let text =
-        shoebox(&home, &["restore", "--all", "--dry-run", "--to", home.dir.path().join("third").to_str().unwrap()]).2;
+    let text = shoebox(
+        &home,
+        &["restore", "--all", "--dry-run", "--to", home.dir.path().join("third").to_str().unwrap()],
+    )
+    .2;
     assert!(text.contains("of an external library left out; --external '/mnt/family"), "{text}");
 }
 
@@ -282,13 +317,22 @@ fn no_file_gets_a_right_to_run_as_somebody_else() {
     let home = odd();
     let tool = home.write("library/tool", b"#!/bin/sh");
     fs::set_permissions(&tool, fs::Permissions::from_mode(0o6755)).unwrap();
-    fs::set_permissions(home.upload().join("library/ann"), fs::Permissions::from_mode(0o3775)).unwrap();
+    fs::set_permissions(home.upload().join("library/ann"), fs::Permissions::from_mode(0o3775))
+        .unwrap();
     home.backup();
     let to = home.dir.path().join("new");
     let report = all(&home.repository(), &options(&to));
     let mode = |path: &str| fs::metadata(to.join(path)).unwrap().mode() & 0o7777;
-    assert_eq!((mode("library/tool"), mode("library/ann")), (0o755, 0o3775), "a folder's group is no such right");
-    assert!(report.notes[0].starts_with("1 file had the right to run as somebody else"), "{:?}", report.notes);
+    assert_eq!(
+        (mode("library/tool"), mode("library/ann")),
+        (0o755, 0o3775),
+        "a folder's group is no such right"
+    );
+    assert!(
+        report.notes[0].starts_with("1 file had the right to run as somebody else"),
+        "{:?}",
+        report.notes
+    );
 }
 
 #[test]
@@ -303,7 +347,12 @@ fn a_dry_run_tells_what_goes_where_and_writes_nothing() {
     }
     let (_, out, _) = shoebox(&home, &[&arguments[..], &["--json"]].concat());
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
-    let bytes: u64 = json["folders"].as_array().unwrap().iter().map(|part| part["bytes"].as_u64().unwrap()).sum();
+    let bytes: u64 = json["folders"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|part| part["bytes"].as_u64().unwrap())
+        .sum();
     assert_eq!((json["dry_run"].as_bool(), json["bytes"].as_u64()), (Some(true), Some(bytes)));
     assert!(!to.exists());
     assert_eq!(shoebox(&home, &["restore", "--all", "files", "--to", "x"]).0, 2);
@@ -327,13 +376,17 @@ fn a_disk_that_is_too_small_is_told_before_anything_is_written() {
     }
     let to = disk.join("new");
     let result = std::panic::catch_unwind(|| restore(&home.repository(), &options(&to), &Silent));
-    let dry =
-        std::panic::catch_unwind(|| restore(&home.repository(), &Options { dry_run: true, ..options(&to) }, &Silent));
+    let dry = std::panic::catch_unwind(|| {
+        restore(&home.repository(), &Options { dry_run: true, ..options(&to) }, &Silent)
+    });
     let there = to.exists();
     rustix::mount::unmount(&disk, rustix::mount::UnmountFlags::DETACH).unwrap();
     let error = result.unwrap().unwrap_err();
     assert_eq!(error.kind(), Kind::NoSpace);
-    assert!(error.to_string().contains("are needed for") && error.to_string().contains("are free"), "{error}");
+    assert!(
+        error.to_string().contains("are needed for") && error.to_string().contains("are free"),
+        "{error}"
+    );
     assert!(dry.unwrap().unwrap().notes.iter().any(|note| note.contains("are needed for")));
     assert!(!there);
 }
@@ -341,7 +394,8 @@ fn a_disk_that_is_too_small_is_told_before_anything_is_written() {
 /// Flips a bit of the content that the newest snapshot shows at `path`.
 fn damage(home: &Home, name: &str) {
     let db = Connection::open(home.repo_path().join("catalog.sqlite")).unwrap();
-    let sql = "SELECT a.name, c.offset FROM file f JOIN content c ON c.id = f.content JOIN archive a ON a.id = c.archive WHERE f.name = ?1";
+    let sql = "SELECT a.name, c.offset FROM file f JOIN content c ON c.id = f.content JOIN archive \
+        a ON a.id = c.archive WHERE f.name = ?1";
     let (archive, offset): (String, usize) =
         db.query_row(sql, [name.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     let file = home.repo_path().join("archives").join(archive);
@@ -357,7 +411,10 @@ fn a_damaged_photo_is_left_out_by_name_and_all_others_come() {
     let to = home.dir.path().join("new");
     let (code, out, err) = shoebox(&home, &["restore", "--all", "--to", to.to_str().unwrap()]);
     assert_eq!(code, 3, "{err}");
-    assert!(err.contains(&format!("problem: upload/{ANN}/2.jpg (IMG_2.jpg of Ann Lee): damaged")), "{err}");
+    assert!(
+        err.contains(&format!("problem: upload/{ANN}/2.jpg (IMG_2.jpg of Ann Lee): damaged")),
+        "{err}"
+    );
     assert!(out.contains("1 left out"), "{out}");
     let (mut wanted, found) = (tree(&home.upload()), tree(&to));
     let lost = format!("upload/{ANN}/2.jpg");
@@ -387,7 +444,8 @@ fn the_first_name_of_a_file_may_be_lost_and_the_others_are_not_the_wrong_one() {
 fn hostile(home: &Home, change: &str) -> (tempfile::TempDir, Repository) {
     let dir = tempfile::tempdir().unwrap();
     // The archives are the same files: nobody writes into them.
-    let copied = Command::new("cp").arg("-al").arg(home.repo_path()).arg(dir.path()).status().unwrap();
+    let copied =
+        Command::new("cp").arg("-al").arg(home.repo_path()).arg(dir.path()).status().unwrap();
     assert!(copied.success());
     let root = dir.path().join("repository");
     fs::remove_file(root.join("catalog.sqlite")).unwrap();
@@ -406,7 +464,8 @@ fn survives(home: &Home, change: &str) -> Vec<Problem> {
     fs::write(outside.path().join("1.jpg"), "not ours").unwrap();
     fs::set_permissions(outside.path(), fs::Permissions::from_mode(0o711)).unwrap();
     let before = (tree(outside.path()), fs::metadata(outside.path()).unwrap().mtime_nsec());
-    let (_kept, repository) = hostile(home, &change.replace("OUTSIDE", outside.path().to_str().unwrap()));
+    let (_kept, repository) =
+        hostile(home, &change.replace("OUTSIDE", outside.path().to_str().unwrap()));
     let above = tempfile::tempdir().unwrap();
     let to = above.path().join("a/b");
     let problems = Collect::default();
@@ -414,13 +473,22 @@ fn survives(home: &Home, change: &str) -> Vec<Problem> {
         let wanted = Options { overwrite, accept_non_empty: true, ..options(&to) };
         // A record or catalog that makes no sense at all is an error: fine.
         let _ = restore(&repository, &wanted, &problems);
-        let names = |folder: &Path| fs::read_dir(folder).map(|entries| entries.count()).unwrap_or(0);
+        let names =
+            |folder: &Path| fs::read_dir(folder).map(|entries| entries.count()).unwrap_or(0);
         assert!(names(above.path()) <= 1 && names(&above.path().join("a")) <= 1, "{change}");
-        assert_eq!((tree(outside.path()), fs::metadata(outside.path()).unwrap().mtime_nsec()), before, "{change}");
+        assert_eq!(
+            (tree(outside.path()), fs::metadata(outside.path()).unwrap().mtime_nsec()),
+            before,
+            "{change}"
+        );
         assert_eq!(fs::metadata(outside.path()).unwrap().mode() & 0o777, 0o711, "{change}");
         for entry in walkdir::WalkDir::new(&to).into_iter().filter_map(Result::ok) {
             let meta = entry.metadata().unwrap();
-            assert!(!meta.is_file() || meta.mode() & 0o6000 == 0, "{change}: {}", entry.path().display());
+            assert!(
+                !meta.is_file() || meta.mode() & 0o6000 == 0,
+                "{change}: {}",
+                entry.path().display()
+            );
         }
     }
     problems.problems()
@@ -451,15 +519,21 @@ fn nothing_of_a_hostile_catalog_gets_out_of_the_folder() {
         changes.push(format!("UPDATE folder SET name = CAST({name} AS BLOB) WHERE id = {ann}"));
         changes.push(format!("UPDATE folder SET name = CAST({name} AS BLOB) WHERE id = {library}"));
         changes.push(format!("UPDATE file SET link = CAST({name} AS BLOB) WHERE row = {jpg}"));
-        changes.push(format!("UPDATE file SET kind = 2, target = CAST({name} AS BLOB) WHERE row = {jpg}"));
+        changes.push(format!(
+            "UPDATE file SET kind = 2, target = CAST({name} AS BLOB) WHERE row = {jpg}"
+        ));
     }
     for folder in [ann, library] {
         changes.push(format!("UPDATE folder SET parent = id WHERE id = {folder}"));
         changes.push(format!("UPDATE folder SET parent = 999999 WHERE id = {folder}"));
         changes.push(format!("UPDATE folder SET parent = {ann} WHERE id = {folder}"));
         // A symlink where a folder is, with files that would go through it.
-        changes.push(format!("UPDATE file SET kind = 2, target = CAST('OUTSIDE' AS BLOB) WHERE child = {folder}"));
-        changes.push(format!("UPDATE file SET mode = 4294967295, mtime = 'x' WHERE folder = {folder}"));
+        changes.push(format!(
+            "UPDATE file SET kind = 2, target = CAST('OUTSIDE' AS BLOB) WHERE child = {folder}"
+        ));
+        changes.push(format!(
+            "UPDATE file SET mode = 4294967295, mtime = 'x' WHERE folder = {folder}"
+        ));
     }
     for value in ["-1", "9223372036854775807", "'x'", "NULL", "x'00'", "0"] {
         for column in ["size", "mtime", "mode", "uid", "gid", "content", "kind", "child"] {
@@ -472,12 +546,16 @@ fn nothing_of_a_hostile_catalog_gets_out_of_the_folder() {
     changes.push("UPDATE file SET mode = mode | 3072".into());
     changes.push("UPDATE file SET link = CAST('library/dangling' AS BLOB) WHERE kind = 0".into());
     changes.push("UPDATE file SET link = CAST('library/ann' AS BLOB) WHERE kind = 0".into());
-    changes.push(format!("UPDATE file SET link = CAST('upload/{ANN}/2.jpg' AS BLOB) WHERE kind = 0"));
+    changes
+        .push(format!("UPDATE file SET link = CAST('upload/{ANN}/2.jpg' AS BLOB) WHERE kind = 0"));
     changes.push(
-        "UPDATE file SET name = CAST('.shoebox-restore' AS BLOB), folder = 0 WHERE name = CAST('2.jpg' AS BLOB)".into(),
+        "UPDATE file SET name = CAST('.shoebox-restore' AS BLOB), folder = 0 WHERE name = \
+            CAST('2.jpg' AS BLOB)"
+            .into(),
     );
     changes.push(
-        "UPDATE file SET folder = 0, kind = 2, target = CAST('OUTSIDE' AS BLOB) WHERE name = CAST('1.jpg' AS BLOB)"
+        "UPDATE file SET folder = 0, kind = 2, target = CAST('OUTSIDE' AS BLOB) WHERE name = \
+            CAST('1.jpg' AS BLOB)"
             .into(),
     );
     changes.push("UPDATE snapshot SET record = '{}'".into());
@@ -495,10 +573,14 @@ fn nothing_of_a_hostile_catalog_gets_out_of_the_folder() {
 fn a_symlink_that_a_list_names_is_no_way_to_what_it_points_to() {
     let home = odd();
     // `library` is a symlink, and files lie below it; `upload` is one at the top.
-    let problems = survives(&home, "UPDATE file SET kind = 2, target = CAST('OUTSIDE' AS BLOB) WHERE kind = 1");
+    let problems = survives(
+        &home,
+        "UPDATE file SET kind = 2, target = CAST('OUTSIDE' AS BLOB) WHERE kind = 1",
+    );
     assert!(problems.iter().any(|problem| problem.message.contains("not safe")), "{problems:?}");
     // Two entries of one name: a symlink, and the file that would be written through it.
-    let twice = "INSERT INTO file SELECT folder, name, since - 1, until, row + 100000, 2, 0, mtime, mode, uid, gid, NULL, NULL, CAST('OUTSIDE/1.jpg' AS BLOB), NULL
+    let twice = "INSERT INTO file SELECT folder, name, since - 1, until, row + 100000, 2, 0, \
+        mtime, mode, uid, gid, NULL, NULL, CAST('OUTSIDE/1.jpg' AS BLOB), NULL
                  FROM file WHERE kind = 0";
     let problems = survives(&home, twice);
     assert!(problems.iter().any(|problem| problem.message.contains("exists")), "{problems:?}");
@@ -507,8 +589,10 @@ fn a_symlink_that_a_list_names_is_no_way_to_what_it_points_to() {
 #[test]
 fn a_link_that_claims_another_files_bytes_gets_its_own() {
     let home = odd();
-    let change =
-        format!("UPDATE file SET link = CAST('upload/{ANN}/1.jpg' AS BLOB) WHERE name = CAST('2.jpg' AS BLOB)");
+    let change = format!(
+        "UPDATE file SET link = CAST('upload/{ANN}/1.jpg' AS BLOB) WHERE name = CAST('2.jpg' AS \
+            BLOB)"
+    );
     let (_kept, repository) = hostile(&home, &change);
     let to = home.dir.path().join("new");
     all(&repository, &options(&to));
@@ -542,7 +626,8 @@ fn a_symlink_that_is_swapped_in_meanwhile_is_not_followed() {
             }
         });
         for round in 0..20 {
-            let wanted = Options { accept_non_empty: true, overwrite: round % 2 == 1, ..options(&to) };
+            let wanted =
+                Options { accept_non_empty: true, overwrite: round % 2 == 1, ..options(&to) };
             let _ = restore(&home.repository(), &wanted, &Collect::default());
         }
         done.store(true, Ordering::Relaxed);
@@ -551,5 +636,8 @@ fn a_symlink_that_is_swapped_in_meanwhile_is_not_followed() {
     println!("{} swaps", swaps.load(Ordering::Relaxed));
     assert!(swaps.load(Ordering::Relaxed) > 0, "the disk cannot exchange names");
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
-    assert_eq!((after.mode(), after.mtime(), after.mtime_nsec()), (before.mode(), before.mtime(), before.mtime_nsec()));
+    assert_eq!(
+        (after.mode(), after.mtime(), after.mtime_nsec()),
+        (before.mode(), before.mtime(), before.mtime_nsec())
+    );
 }

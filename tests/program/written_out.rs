@@ -11,12 +11,16 @@ use assert_cmd::cargo::CommandCargoExt;
 
 fn shoebox(home: &Home, arguments: &[&str]) -> Said {
     let mut command = Command::cargo_bin("shoebox").unwrap();
-    Said::of(command.arg("-r").arg(home.repo_path()).args(arguments).env("SHOEBOX_CONFIG", "/dev/null"))
+    Said::of(
+        command.arg("-r").arg(home.repo_path()).args(arguments).env("SHOEBOX_CONFIG", "/dev/null"),
+    )
 }
 
 fn recover(home: &Home, to: &Path) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/recover");
-    crate::support::run(Command::new(script).arg(home.repo_path()).args(["latest".as_ref(), to.as_os_str()]));
+    crate::support::run(
+        Command::new(script).arg(home.repo_path()).args(["latest".as_ref(), to.as_os_str()]),
+    );
 }
 
 #[test]
@@ -32,7 +36,8 @@ fn a_sparse_file_stays_sparse_whichever_way_it_comes_back() {
     home.backup();
     let to = |name: &str| home.dir.path().join(name);
     shoebox(&home, &["restore", "--all", "--to", to("all").to_str().unwrap()]).ends(0);
-    shoebox(&home, &["restore", "files/library/sparse.raw", "--to", to("one").to_str().unwrap()]).ends(0);
+    shoebox(&home, &["restore", "files/library/sparse.raw", "--to", to("one").to_str().unwrap()])
+        .ends(0);
     recover(&home, &to("recovered"));
     let found = |folder: &str| {
         let all = walkdir::WalkDir::new(to(folder)).into_iter().flatten();
@@ -99,8 +104,16 @@ fn what_root_restores_into_a_persons_folder_belongs_to_that_person() {
     shoebox(&home, &["restore", "files/library/ann", "--to", of_root.to_str().unwrap()]).ends(0);
     let all = of_anna.join("all");
     shoebox(&home, &["restore", "--all", "--to", all.to_str().unwrap()]).ends(0);
-    for file in walkdir::WalkDir::new(&of_root).into_iter().chain(walkdir::WalkDir::new(all.join("library"))).flatten()
+    for file in walkdir::WalkDir::new(&of_root)
+        .into_iter()
+        .chain(walkdir::WalkDir::new(all.join("library")))
+        .flatten()
     {
-        assert_eq!(fs::symlink_metadata(file.path()).unwrap().uid(), 0, "{}", file.path().display());
+        assert_eq!(
+            fs::symlink_metadata(file.path()).unwrap().uid(),
+            0,
+            "{}",
+            file.path().display()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The alarm: a library that shrank is stored, marked and told, and nothing is forgotten until a person has looked.
+//! The alarm: a library that shrank is stored, marked and told, and nothing is forgotten until a
+//! person has looked.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,19 +15,24 @@ use shoebox::task::backup::{Options, Report, backup};
 
 const BO: &str = "22222222-2222-4222-8222-222222222222";
 
-/// A dump in which Ann and Bo have so many photos, the newest uploaded on that day of May. `None`: Bo has no account.
+/// A dump in which Ann and Bo have so many photos, the newest uploaded on that day of May. `None`:
+/// Bo has no account.
 fn dump(ann: u64, bo: Option<u64>, day: u64) -> String {
     let mut text = "--\n-- PostgreSQL database dump\n--\n\n".to_owned();
     for table in ["album", "asset", "\"user\""] {
         writeln!(text, "CREATE TABLE public.{table} (x text);").unwrap();
     }
     text.push_str("COPY public.album (id, \"albumName\") FROM stdin;\n\\.\n\n");
-    text.push_str("COPY public.asset (id, \"ownerId\", type, \"originalPath\", \"originalFileName\", checksum, \"localDateTime\", \"createdAt\") FROM stdin;\n");
+    text.push_str(
+        "COPY public.asset (id, \"ownerId\", type, \"originalPath\", \
+        \"originalFileName\", checksum, \"localDateTime\", \"createdAt\") FROM stdin;\n",
+    );
     for (owner, prefix, photos) in [(ANN, 1, ann), (BO, 2, bo.unwrap_or(0))] {
         for number in 1..=photos {
             let id = format!("{prefix}{number:07x}-1111-4111-8111-111111111111");
             // All of them are one of ten files.
-            let (file, sha1) = (number % 10, hex::encode(Sha1::digest(noise(number % 10 + 1, 10_000))));
+            let (file, sha1) =
+                (number % 10, hex::encode(Sha1::digest(noise(number % 10 + 1, 10_000))));
             writeln!(text, "{id}\t{owner}\tIMAGE\t/data/upload/{ANN}/{file}.jpg\t{number}.jpg\t\\\\x{sha1}\t2025-01-02 03:04:05+00\t2025-05-{day:02} 03:04:05+00").unwrap();
         }
     }
@@ -72,8 +78,12 @@ fn forget(home: &Home) -> Output {
 fn a_library_that_grows_or_loses_a_little_gives_no_alarm() {
     let home = home();
     let first = home.repository().record(home.repository().snapshot_ids().unwrap()[0]).unwrap();
-    let accounts: Vec<(&str, u64)> =
-        first.census.accounts.iter().map(|account| (account.name.as_str(), account.assets)).collect();
+    let accounts: Vec<(&str, u64)> = first
+        .census
+        .accounts
+        .iter()
+        .map(|account| (account.name.as_str(), account.assets))
+        .collect();
     assert_eq!(accounts, [("Ann Lee", 100), ("Bo Kim", 20)]);
     assert_eq!(night(&home, &dump(120, Some(20), 11)).record.alarm, [""; 0]);
     assert_eq!(night(&home, &dump(108, Some(20), 11)).record.alarm, [""; 0]);
@@ -89,21 +99,31 @@ fn each_way_to_shrink_is_an_alarm_that_says_what_and_since_when() {
         [format!("100 assets where snapshot {first} had 120 assets (16% less)")]
     );
     let gone = alarm(&dump(130, None, 10));
-    assert_eq!(gone, [format!("the account Bo Kim is gone, and had 20 in snapshot {}", bo_had(&home))]);
+    assert_eq!(
+        gone,
+        [format!("the account Bo Kim is gone, and had 20 in snapshot {}", bo_had(&home))]
+    );
     // What went a little every night is compared with the largest of the month.
     let third = home.repository().snapshot_ids().unwrap()[2];
     let eroded = alarm(&dump(110, Some(0), 10));
     assert_eq!(eroded[0], format!("110 assets where snapshot {third} had 130 assets (15% less)"));
-    assert_eq!(eroded[1], format!("the account Bo Kim has no asset, and had 20 in snapshot {}", bo_had(&home)));
+    assert_eq!(
+        eroded[1],
+        format!("the account Bo Kim has no asset, and had 20 in snapshot {}", bo_had(&home))
+    );
     let older = alarm(&dump(130, Some(20), 9));
-    assert!(older[0].starts_with("the newest upload is of 2025-05-09 03:04 UTC, and was of 2025-05-10 03:04 UTC"));
+    assert!(older[0].starts_with(
+        "the newest upload is of 2025-05-09 03:04 UTC, and was of 2025-05-10 03:04 UTC"
+    ));
 }
 
 /// The newest snapshot in which Bo had photos.
 fn bo_had(home: &Home) -> String {
     let repository = home.repository();
-    let records = repository.snapshot_ids().unwrap().into_iter().map(|id| repository.record(id).unwrap());
-    let mut had = records.filter(|record| record.census.accounts.iter().any(|a| a.name == "Bo Kim" && a.assets > 0));
+    let records =
+        repository.snapshot_ids().unwrap().into_iter().map(|id| repository.record(id).unwrap());
+    let mut had = records
+        .filter(|record| record.census.accounts.iter().any(|a| a.name == "Bo Kim" && a.assets > 0));
     had.next_back().unwrap().id.to_string()
 }
 
@@ -113,7 +133,8 @@ fn files_that_went_are_an_alarm_but_generated_ones_that_are_not_asked_for_are_no
     for number in 0..20u64 {
         home.write(format!("thumbs/{ANN}/{number}.webp"), &noise(number + 100, 5_000));
     }
-    let with = backup(&home.repository(), Options { generated: true, ..home.options() }, &Silent).unwrap();
+    let with =
+        backup(&home.repository(), Options { generated: true, ..home.options() }, &Silent).unwrap();
     assert_eq!((with.record.files.files, with.record.alarm.len()), (33, 0));
     assert_eq!(home.backup().record.alarm, [""; 0]);
     for number in 0..3 {
@@ -121,7 +142,8 @@ fn files_that_went_are_an_alarm_but_generated_ones_that_are_not_asked_for_are_no
     }
     let alarm = home.backup().record.alarm;
     assert!(
-        alarm[0].starts_with("10 files where snapshot ") && alarm[0].ends_with("had 13 files (23% less)"),
+        alarm[0].starts_with("10 files where snapshot ")
+            && alarm[0].ends_with("had 13 files (23% less)"),
         "{alarm:?}"
     );
     assert!(alarm[1].starts_with("70.04 kB where snapshot "), "{alarm:?}");
@@ -132,11 +154,21 @@ fn an_alarm_is_told_every_night_and_freezes_forgetting_until_it_is_acknowledged(
     let home = home();
     home.write_dump(&dump(50, Some(20), 10));
     let (upload, dump_path) = (home.upload(), home.dump_path());
-    let arguments = ["backup", "--upload-location", upload.to_str().unwrap(), "--dump", dump_path.to_str().unwrap()];
+    let arguments = [
+        "backup",
+        "--upload-location",
+        upload.to_str().unwrap(),
+        "--dump",
+        dump_path.to_str().unwrap(),
+    ];
     for _ in 0..2 {
         let said = shoebox(&home, &arguments);
         assert_eq!(said.status.code(), Some(3), "{}", text(&said.stderr));
-        assert!(text(&said.stderr).contains("problem: alarm: 70 assets where snapshot "), "{}", text(&said.stderr));
+        assert!(
+            text(&said.stderr).contains("problem: alarm: 70 assets where snapshot "),
+            "{}",
+            text(&said.stderr)
+        );
         assert!(text(&said.stderr).contains("shoebox acknowledge latest"));
     }
     assert!(text(&shoebox(&home, &["snapshots"]).stdout).contains("ALARM"));
@@ -146,7 +178,11 @@ fn an_alarm_is_told_every_night_and_freezes_forgetting_until_it_is_acknowledged(
 
     let said = shoebox(&home, &["--json", "acknowledge", "latest"]);
     let value: Value = serde_json::from_slice(&said.stdout).unwrap();
-    assert_eq!((said.status.code(), value["acknowledged"].as_array().unwrap().len()), (Some(0), 2), "{value}");
+    assert_eq!(
+        (said.status.code(), value["acknowledged"].as_array().unwrap().len()),
+        (Some(0), 2),
+        "{value}"
+    );
     assert!(!text(&shoebox(&home, &["snapshots"]).stdout).contains("ALARM"));
     // It is the new measure.
     assert_eq!(shoebox(&home, &arguments).status.code(), Some(0));
@@ -159,7 +195,9 @@ fn an_alarm_is_told_every_night_and_freezes_forgetting_until_it_is_acknowledged(
 fn what_was_accepted_beforehand_is_acknowledged() {
     let home = home();
     home.write_dump(&dump(50, Some(20), 10));
-    let report = backup(&home.repository(), Options { accept_shrink: true, ..home.options() }, &Silent).unwrap();
+    let report =
+        backup(&home.repository(), Options { accept_shrink: true, ..home.options() }, &Silent)
+            .unwrap();
     assert!(report.is_acknowledged && report.record.alarm.len() == 1);
     assert_eq!(home.backup().record.alarm, [""; 0]);
     assert_eq!(acknowledge(&home.repository(), "latest").unwrap().calmed, []);
@@ -169,12 +207,20 @@ fn what_was_accepted_beforehand_is_acknowledged() {
 fn a_share_of_ones_own_is_heeded_and_a_bad_dump_raises_none() {
     let home = home();
     home.write_dump(&dump(50, Some(20), 10));
-    let patient = backup(&home.repository(), Options { alarm_shrink: 60, ..home.options() }, &Silent).unwrap();
+    let patient =
+        backup(&home.repository(), Options { alarm_shrink: 60, ..home.options() }, &Silent)
+            .unwrap();
     assert_eq!(patient.record.alarm, [""; 0]);
     home.write_dump("SELECT 1;\n");
-    let bad = backup(&home.repository(), Options { keep_bad_dump: true, ..home.options() }, &Silent).unwrap();
+    let bad =
+        backup(&home.repository(), Options { keep_bad_dump: true, ..home.options() }, &Silent)
+            .unwrap();
     assert!(!bad.record.is_good() && bad.record.alarm.is_empty());
     assert!(
-        acknowledge(&home.repository(), "2001-01-01T000000Z").unwrap_err().next_step().unwrap().contains("lists them")
+        acknowledge(&home.repository(), "2001-01-01T000000Z")
+            .unwrap_err()
+            .next_step()
+            .unwrap()
+            .contains("lists them")
     );
 }

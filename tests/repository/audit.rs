@@ -1,4 +1,5 @@
-//! What `shoebox audit` finds, what it does not take for a finding, and what nobody gets to see unasked.
+//! What `shoebox audit` finds, what it does not take for a finding, and what nobody gets to see
+//! unasked.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -63,15 +64,22 @@ impl Row {
     fn external(number: u32, path: &str, library: &'static str) -> Row {
         let name = path.rsplit('/').next().unwrap();
         let row = Row::new(number, name, "");
-        Row { path: path.into(), checksum: sha1(format!("path:{path}").as_bytes()), library: Some(library), ..row }
+        Row {
+            path: path.into(),
+            checksum: sha1(format!("path:{path}").as_bytes()),
+            library: Some(library),
+            ..row
+        }
     }
 
     fn line(&self) -> String {
         let Row { owner, name, path, checksum, visibility, live, stack, .. } = self;
         let time = "2025-01-02 03:04:05+00";
         let (deleted, status) = if self.trashed { (time, "trashed") } else { ("\\N", "active") };
-        let (external, algorithm) = if self.library.is_some() { ("t", "sha1-path") } else { ("f", "sha1") };
-        let (library, offline) = (self.library.unwrap_or("\\N"), if self.offline { "t" } else { "f" });
+        let (external, algorithm) =
+            if self.library.is_some() { ("t", "sha1-path") } else { ("f", "sha1") };
+        let (library, offline) =
+            (self.library.unwrap_or("\\N"), if self.offline { "t" } else { "f" });
         format!(
             "{}\t{owner}\tIMAGE\t{path}\t{name}\t\\\\x{checksum}\t{algorithm}\t{time}\t{time}\t{time}\t{deleted}\t{status}\t{visibility}\t{live}\t{library}\t{external}\t{offline}\t{stack}",
             id(self.number)
@@ -91,19 +99,31 @@ fn sha1(bytes: &[u8]) -> String {
 fn dump(assets: &[Row], more: &[(&str, &str, Vec<String>)]) -> String {
     let mut text = String::from("--\n-- PostgreSQL database dump\n--\n\n");
     let mut copy = |table: &str, columns: &str, rows: &[String]| {
-        text += &format!("CREATE TABLE public.{table} (x text);\n\nCOPY public.{table} ({columns}) FROM stdin;\n");
+        text += &format!(
+            "CREATE TABLE public.{table} (x text);\n\nCOPY public.{table} ({columns}) FROM stdin;\n"
+        );
         rows.iter().for_each(|row| text += &format!("{row}\n"));
         text += "\\.\n\n\n";
     };
-    let columns = "id, \"ownerId\", type, \"originalPath\", \"originalFileName\", checksum, \"checksumAlgorithm\", \"localDateTime\", \"fileCreatedAt\", \"createdAt\", \"deletedAt\", status, visibility, \"livePhotoVideoId\", \"libraryId\", \"isExternal\", \"isOffline\", \"stackId\"";
+    let columns = "id, \"ownerId\", type, \"originalPath\", \"originalFileName\", checksum, \
+        \"checksumAlgorithm\", \"localDateTime\", \"fileCreatedAt\", \"createdAt\", \"deletedAt\", \
+        status, visibility, \"livePhotoVideoId\", \"libraryId\", \"isExternal\", \"isOffline\", \
+        \"stackId\"";
     copy("asset", columns, &assets.iter().map(Row::line).collect::<Vec<_>>());
     copy("album", "id, \"albumName\"", &[]);
     let users = [
         format!("{ANN}\tAnn Lee\tann@example.com\tann\t/data/profile/{ANN}/ann.webp\t\\N"),
         format!("{BOB}\tBob\tbob@example.com\t\\N\t\t2025-02-03 04:05:06+00"),
     ];
-    copy("\"user\"", "id, name, email, \"storageLabel\", \"profileImagePath\", \"deletedAt\"", &users);
-    let libraries = [format!("{FAMILY}\t{ANN}\tFamily\t{{/mnt/family}}"), format!("{NAS}\t{ANN}\tNAS\t{{/mnt/nas/}}")];
+    copy(
+        "\"user\"",
+        "id, name, email, \"storageLabel\", \"profileImagePath\", \"deletedAt\"",
+        &users,
+    );
+    let libraries = [
+        format!("{FAMILY}\t{ANN}\tFamily\t{{/mnt/family}}"),
+        format!("{NAS}\t{ANN}\tNAS\t{{/mnt/nas/}}"),
+    ];
     copy("library", "id, \"ownerId\", name, \"importPaths\"", &libraries);
     more.iter().for_each(|(table, columns, rows)| copy(table, columns, rows));
     text + "--\n-- PostgreSQL database dump complete\n--\n\n"
@@ -126,7 +146,10 @@ fn traps(home: &Home) -> Vec<Row> {
         Row { path: format!("/usr/src/app/upload/{}", ann(6)), ..Row::new(6, "of v1.136.jpg", "") },
         Row { path: format!("upload/{}", ann(7)), ..Row::new(7, "of v1.132.jpg", "") },
         Row { live: id(9), ..Row::new(8, "live.jpg", &ann(8)) },
-        Row { owner: BOB, ..Row::new(12, "of a deleted account.jpg", &format!("upload/{BOB}/aa/bb/12.jpg")) },
+        Row {
+            owner: BOB,
+            ..Row::new(12, "of a deleted account.jpg", &format!("upload/{BOB}/aa/bb/12.jpg"))
+        },
         Row { path: "/elsewhere/13.jpg".into(), ..Row::new(13, "outside.jpg", "") },
         Row { checksum: sha1(&bytes(1)), ..Row::new(14, "the same again.jpg", &ann(14)) },
     ];
@@ -142,7 +165,11 @@ fn traps(home: &Home) -> Vec<Row> {
     put(home, "library/ann/Zu\u{308}rich/ba\u{308}r.jpg", &bytes(5));
     rows.push(Row::external(15, "/mnt/family/caf\u{e9}.jpg", FAMILY));
     rows.push(Row::external(10, "/mnt/family/aunt.jpg", FAMILY));
-    rows.push(Row { offline: true, trashed: true, ..Row::external(11, "/mnt/family/gone.jpg", FAMILY) });
+    rows.push(Row {
+        offline: true,
+        trashed: true,
+        ..Row::external(11, "/mnt/family/gone.jpg", FAMILY)
+    });
     let family = home.dir.path().join("family");
     fs::create_dir_all(&family).unwrap();
     for name in ["cafe\u{301}.jpg", "aunt.jpg", "notes.txt"] {
@@ -201,7 +228,8 @@ fn wrongs(home: &Home) -> Vec<Row> {
 fn night(home: &Home, paranoid: bool) -> Report {
     let family = External { server: "/mnt/family".into(), folder: home.dir.path().join("family") };
     let external = if family.folder.exists() { vec![family] } else { Vec::new() };
-    let options = shoebox::task::backup::Options { generated: true, external, paranoid, ..home.options() };
+    let options =
+        shoebox::task::backup::Options { generated: true, external, paranoid, ..home.options() };
     backup(&home.repository(), options, &Silent).unwrap()
 }
 
@@ -221,7 +249,8 @@ fn said(home: &Home, arguments: &[&str]) -> (i32, String, String) {
 /// Findings without the summary, and the summary.
 fn audit(home: &Home, more: &[&str]) -> (Vec<Value>, Value) {
     let (code, out, err) = said(home, &[&["audit", "--json"], more].concat());
-    let mut lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut lines: Vec<Value> =
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let summary = lines.pop().unwrap_or_else(|| panic!("{err}"));
     assert_eq!(code, if lines.is_empty() { 0 } else { 3 }, "{out}{err}");
     (lines, summary)
@@ -230,7 +259,10 @@ fn audit(home: &Home, more: &[&str]) -> (Vec<Value>, Value) {
 /// Class, owner and name of each.
 fn told(findings: &[Value]) -> BTreeSet<[String; 3]> {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    findings.iter().map(|it| [text(&it["finding"]), text(&it["owner_name"]), text(&it["name"])]).collect()
+    findings
+        .iter()
+        .map(|it| [text(&it["finding"]), text(&it["owner_name"]), text(&it["name"])])
+        .collect()
 }
 
 fn expected(list: &[[&str; 3]]) -> BTreeSet<[String; 3]> {
@@ -246,7 +278,10 @@ fn what_only_looks_wrong_is_no_finding() {
     let (findings, summary) = audit(&home, &["--locked"]);
     assert_eq!(told(&findings), expected(&[]));
     let aside = &summary["aside"];
-    assert_eq!((&aside["offline"], &aside["unmapped"], &aside["external"]), (&1.into(), &1.into(), &1.into()));
+    assert_eq!(
+        (&aside["offline"], &aside["unmapped"], &aside["external"]),
+        (&1.into(), &1.into(), &1.into())
+    );
     // What comes while the backup runs has no row yet; a night later that is no excuse.
     put(&home, &format!("upload/{ANN}/ee/ff/new.jpg"), b"new");
     assert!(night(&home, false).audit.is_empty());
@@ -260,8 +295,11 @@ fn every_class_is_found_told_and_kept_private() {
     let home = Home::new();
     let mut rows = traps(&home);
     rows.extend(wrongs(&home));
-    let sidecar =
-        ("asset_file", "\"assetId\", type, path", vec![format!("{}\tsidecar\t/data/upload/{ANN}/26.xmp", id(26))]);
+    let sidecar = (
+        "asset_file",
+        "\"assetId\", type, path",
+        vec![format!("{}\tsidecar\t/data/upload/{ANN}/26.xmp", id(26))],
+    );
     home.write_dump(&dump(&rows, &[sidecar]));
     let first = night(&home, false).record.id.to_string();
     let at = |number: u32| home.upload().join(format!("upload/{ANN}/cc/dd/{number}.jpg"));
@@ -312,7 +350,10 @@ fn every_class_is_found_told_and_kept_private() {
     assert_eq!(second.audit.len(), summary["totals"].as_object().unwrap().len());
 
     all.retain(|it| it[2] != "-");
-    all.extend([["no_file", "Ann Lee", "very secret.jpg"], ["no_row", "Ann Lee", "copy of a secret.jpg"]]);
+    all.extend([
+        ["no_file", "Ann Lee", "very secret.jpg"],
+        ["no_row", "Ann Lee", "copy of a secret.jpg"],
+    ]);
     assert_eq!(told(&audit(&home, &["--locked"]).0), expected(&all));
     assert_eq!(told(&audit(&home, &["--user", "bob"]).0), expected(&[]));
     let then = told(&audit(&home, &["--snapshot", &first]).0);
@@ -321,9 +362,14 @@ fn every_class_is_found_told_and_kept_private() {
     let (code, text, _) = said(&home, &["audit"]);
     assert_eq!(code, 3);
     let restore = format!("shoebox restore --snapshot {first} --asset {} --to DIR", id(23));
-    for part in
-        ["Ann Lee\n", &restore, "upper and lower case", "the same bytes as archived.jpg", "2 photos: /mnt/nas/", NOBODY]
-    {
+    for part in [
+        "Ann Lee\n",
+        &restore,
+        "upper and lower case",
+        "the same bytes as archived.jpg",
+        "2 photos: /mnt/nas/",
+        NOBODY,
+    ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
     assert!(!text.contains(['\u{1b}', '\u{202e}']) && !text.contains("secret"), "{text}");
@@ -339,7 +385,13 @@ fn nobody_reads(home: &Home) {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let quietly = |errors: Stdio, arguments: &[&str]| {
-        shoebox(&home.repo_path()).args(arguments).stdout(Stdio::null()).stderr(errors).status().unwrap().code()
+        shoebox(&home.repo_path())
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .status()
+            .unwrap()
+            .code()
     };
     assert_eq!(quietly(writer.into(), &["ls", "no such folder"]), Some(1));
     let full = || Stdio::from(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
@@ -352,7 +404,8 @@ fn nobody_reads(home: &Home) {
 #[test]
 fn halves_covers_and_faces_of_locked_photos_are_not_shown_unasked() {
     let home = Home::new();
-    let (stack, person) = ("50000000-1111-4111-8111-111111111111", "60000000-1111-4111-8111-111111111111");
+    let (stack, person) =
+        ("50000000-1111-4111-8111-111111111111", "60000000-1111-4111-8111-111111111111");
     let ann = |number: u32| format!("upload/{ANN}/{number}.jpg");
     let file = |row: &Row| drop(put(&home, &ann(row.number), &bytes(row.number)));
     let mut rows = vec![
@@ -365,7 +418,11 @@ fn halves_covers_and_faces_of_locked_photos_are_not_shown_unasked() {
     let thumbnail = format!("thumbs/{ANN}/60/00/{person}.jpeg");
     put(&home, &thumbnail, b"a face");
     let more = [
-        ("stack", "id, \"primaryAssetId\", \"ownerId\"", vec![format!("{stack}\t{}\t{ANN}", id(3))]),
+        (
+            "stack",
+            "id, \"primaryAssetId\", \"ownerId\"",
+            vec![format!("{stack}\t{}\t{ANN}", id(3))],
+        ),
         ("person", "id, \"ownerId\", name", vec![format!("{person}\t{ANN}\tEve")]),
         ("asset_face", "\"assetId\", \"personId\"", vec![format!("{}\t{person}", id(3))]),
     ];

@@ -1,4 +1,5 @@
-//! Checking: what is sound passes, and every kind of damage to every kind of file is found and named.
+//! Checking: what is sound passes, and every kind of damage to every kind of file is found and
+//! named.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -72,13 +73,22 @@ fn a_check_that_is_stopped_passes_nothing_that_it_has_not_seen_and_the_next_one_
     let archives = home.archives().len();
     let stopped = check(&home.repository(), Extent::All, &StopAfter(1.into())).unwrap();
     assert!(stopped.interrupted && stopped.stopped && stopped.findings.is_empty() && archives > 2);
-    assert!(stopped.read > 0 && stopped.read < stopped.chosen, "{} of {}", stopped.read, stopped.chosen);
+    assert!(
+        stopped.read > 0 && stopped.read < stopped.chosen,
+        "{} of {}",
+        stopped.read,
+        stopped.chosen
+    );
     assert_eq!(stopped.coverage.never as usize, archives - 1);
     // Before anything was looked at, nothing is said of the snapshots.
     let error = check(&home.repository(), Extent::All, &StopAfter(0.into())).unwrap_err();
     assert_eq!(error.kind(), Kind::Interrupted);
     assert_eq!(error.to_string(), "stopped: 0 of 3 snapshots looked at, nothing wrong so far");
-    assert_eq!(checked(&home, Extent::Structure).passed.len(), 1, "what the one archive that was read holds");
+    assert_eq!(
+        checked(&home, Extent::Structure).passed.len(),
+        1,
+        "what the one archive that was read holds"
+    );
     let rest = checked(&home, Extent::All);
     assert!(!rest.interrupted && rest.passed.len() == 3 && rest.coverage.never == 0);
 }
@@ -89,7 +99,8 @@ fn what_is_sound_passes_and_is_remembered() {
     let first = checked(&home, Extent::Structure);
     assert_eq!((first.findings, first.read, first.passed.len()), (vec![], 0, 0));
     let whole = checked(&home, Extent::All);
-    let total: u64 = home.archives().iter().map(|archive| fs::metadata(archive).unwrap().len()).sum();
+    let total: u64 =
+        home.archives().iter().map(|archive| fs::metadata(archive).unwrap().len()).sum();
     assert_eq!((whole.findings, whole.read, whole.snapshots), (vec![], total, 3));
     assert_eq!(whole.passed, home.repository().snapshot_ids().unwrap());
     assert_eq!((whole.coverage.recent, whole.coverage.never), (total, 0));
@@ -132,10 +143,12 @@ fn a_damaged_photo_is_told_by_whose_which_and_when() {
     assert_eq!(photo.taken.to_string(), "2025-01-02T03:04:05");
     assert_eq!(photo.snapshots, home.repository().snapshot_ids().unwrap()[1..]);
     assert!(archive.ends_with(photo.bytes.archive.as_ref().unwrap()) && photo.bytes.copy.is_none());
-    // Without reading photos nothing is seen, and what was found before is not forgotten into a pass.
+    // Without reading photos nothing is seen, and what was found before is not forgotten into a
+    // pass.
     let quick = checked(&home, Extent::Structure);
     assert_eq!(quick.passed, home.repository().snapshot_ids().unwrap()[..1]);
-    // A backup that reads everything stores it again, and the copy is named until the old archive is gone.
+    // A backup that reads everything stores it again, and the copy is named until the old archive
+    // is gone.
     let options = shoebox::task::backup::Options { paranoid: true, ..home.options() };
     shoebox::task::backup::backup(&home.repository(), options, &Silent).unwrap();
     let after = checked(&home, Extent::All).findings;
@@ -192,8 +205,12 @@ fn every_kind_of_damage_to_every_kind_of_file_is_found() {
             let bytes = fs::read(path).unwrap();
             fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
         }),
-        ("flipped in its middle", |path| flip(path, fs::metadata(path).unwrap().len() as usize / 2)),
-        ("flipped near its end", |path| flip(path, fs::metadata(path).unwrap().len() as usize - 1100)),
+        ("flipped in its middle", |path| {
+            flip(path, fs::metadata(path).unwrap().len() as usize / 2)
+        }),
+        ("flipped near its end", |path| {
+            flip(path, fs::metadata(path).unwrap().len() as usize - 1100)
+        }),
     ];
     let home = nights();
     checked(&home, Extent::All);
@@ -231,11 +248,18 @@ fn a_pruned_repository_is_sound() {
     let ids = home.repository().snapshot_ids().unwrap();
     let choice = Choice::Named(vec![ids[0].to_string(), ids[1].to_string()]);
     let now = jiff::Timestamp::now();
-    let options = forget::Options { choice, zone: jiff::tz::TimeZone::UTC, now, accept_clock: false, apply: true };
+    let options = forget::Options {
+        choice,
+        zone: jiff::tz::TimeZone::UTC,
+        now,
+        accept_clock: false,
+        apply: true,
+    };
     forget(&home.repository(), &options, &Silent).unwrap();
     assert_eq!(findings(&home), vec![]);
     for grace in [jiff::SignedDuration::from_hours(24), jiff::SignedDuration::ZERO] {
-        prune(&home.repository(), &Pruning { max_unused: 0, grace, now }, false, false, &Silent).unwrap();
+        prune(&home.repository(), &Pruning { max_unused: 0, grace, now }, false, false, &Silent)
+            .unwrap();
         assert_eq!(findings(&home), vec![]);
     }
     let report = checked(&home, Extent::All);

@@ -1,4 +1,5 @@
-//! A night under a clock that was wrong, and the numbers of snapshots: neither stops the next backup.
+//! A night under a clock that was wrong, and the numbers of snapshots: neither stops the next
+//! backup.
 
 use std::fs;
 
@@ -47,11 +48,20 @@ fn findings(repository: &Repository) -> Vec<Finding> {
 }
 
 fn forgetting(choice: Choice) -> forget::Options {
-    forget::Options { choice, zone: TimeZone::UTC, now: Timestamp::now(), accept_clock: false, apply: true }
+    forget::Options {
+        choice,
+        zone: TimeZone::UTC,
+        now: Timestamp::now(),
+        accept_clock: false,
+        apply: true,
+    }
 }
 
 fn last_one() -> Policy {
-    Policy { keep: vec![(forget::policy::Every::Snapshot, forget::policy::Count::Of(1))], ..Policy::default() }
+    Policy {
+        keep: vec![(forget::policy::Every::Snapshot, forget::policy::Count::Of(1))],
+        ..Policy::default()
+    }
 }
 
 fn known(repository: &Repository) -> Vec<SnapshotId> {
@@ -65,26 +75,42 @@ fn one_night_under_a_clock_that_was_ahead_stops_no_backup_and_is_forgotten_by_na
     let repository = home.repository();
     let third = home.backup().record.id;
     // Ids are whole seconds and ascend: the third night of one second is a little ahead.
-    assert!(third > first && third.time().duration_since(Timestamp::now()) < SignedDuration::from_secs(10));
+    assert!(
+        third > first
+            && third.time().duration_since(Timestamp::now()) < SignedDuration::from_secs(10)
+    );
     assert_eq!(known(&repository), [first, third], "it is kept aside");
     assert!(check(&repository, Extent::All, &Silent).unwrap().findings.is_empty());
     let told = findings(&repository);
     let red = told.iter().find(|finding| finding.what.contains("still to come")).unwrap();
     assert!(red.red && red.next.contains(&format!("shoebox forget {AHEAD} --apply")), "{red:?}");
 
-    // No rule forgets until a person says that the clock is right, and nothing that it needs is given back while it is there.
+    // No rule forgets until a person says that the clock is right, and nothing that it needs is
+    // given back while it is there.
     let by_rule = forgetting(Choice::ByPolicy(last_one()));
     let refused = forget::forget(&repository, &by_rule, &Silent).unwrap_err();
-    assert!(refused.next_step().unwrap().contains(&format!("shoebox forget {AHEAD} --apply")), "{refused:?}");
+    assert!(
+        refused.next_step().unwrap().contains(&format!("shoebox forget {AHEAD} --apply")),
+        "{refused:?}"
+    );
     let accepted = forget::Options { accept_clock: true, ..by_rule };
     let report = forget::forget(&repository, &accepted, &Silent).unwrap();
-    let gone: Vec<_> = report.fates.iter().filter(|fate| fate.reasons.is_empty()).map(|fate| fate.record.id).collect();
+    let gone: Vec<_> = report
+        .fates
+        .iter()
+        .filter(|fate| fate.reasons.is_empty())
+        .map(|fate| fate.record.id)
+        .collect();
     assert_eq!(gone, [first]);
     let pruning = Pruning { max_unused: 0, grace: SignedDuration::ZERO, now: Timestamp::now() };
     let refused = prune(&repository, &pruning, false, false, &Silent).unwrap_err();
-    assert!(refused.kind() == Kind::Refused && refused.next_step().unwrap().contains("shoebox forget 2099"));
+    assert!(
+        refused.kind() == Kind::Refused
+            && refused.next_step().unwrap().contains("shoebox forget 2099")
+    );
 
-    forget::forget(&repository, &forgetting(Choice::Named(vec![AHEAD.to_owned()])), &Silent).unwrap();
+    forget::forget(&repository, &forgetting(Choice::Named(vec![AHEAD.to_owned()])), &Silent)
+        .unwrap();
     assert_eq!(repository.snapshot_ids().unwrap(), [third]);
     prune(&repository, &pruning, false, false, &Silent).unwrap();
     assert!(!findings(&repository).iter().any(|finding| finding.what.contains("still to come")));
@@ -102,14 +128,18 @@ fn a_snapshot_whose_time_came_is_taken_in_like_any_other() {
     assert!(check(&home.repository(), Extent::All, &Silent).unwrap().findings.is_empty());
 }
 
-/// Two nights of the past, and after them `nights` that the clock dated to `ahead` from now and later, each with a photo of its own.
+/// Two nights of the past, and after them `nights` that the clock dated to `ahead` from now and
+/// later, each with a photo of its own.
 fn nights_ahead(nights: u8, ahead: SignedDuration) -> (Home, Vec<SnapshotId>) {
     let (home, now) = (Home::new(), SnapshotId::at(Timestamp::now()).seconds());
     let day = 86_400;
     let past = [now - 2 * day, now - day];
     let future = (0..i64::from(nights)).map(|night| now + ahead.as_secs() + night * day);
     for (number, time) in past.into_iter().chain(future).enumerate() {
-        home.write(format!("upload/{number}.jpg"), format!("the photo of night {number}").as_bytes());
+        home.write(
+            format!("upload/{number}.jpg"),
+            format!("the photo of night {number}").as_bytes(),
+        );
         let made = home.backup().record.id;
         let id = SnapshotId::from_seconds(time).unwrap();
         rewrite(&home.repository(), made, |record| record.id = id);
@@ -119,7 +149,8 @@ fn nights_ahead(nights: u8, ahead: SignedDuration) -> (Home, Vec<SnapshotId>) {
 }
 
 #[test]
-fn no_number_of_nights_under_any_clock_stops_a_backup_and_nothing_is_forgotten_until_a_person_looks() {
+fn no_number_of_nights_under_any_clock_stops_a_backup_and_nothing_is_forgotten_until_a_person_looks()
+ {
     let hours = SignedDuration::from_hours;
     let offsets = [hours(2), hours(47), hours(24 * 10), hours(24 * 365 * 50)];
     for (nights, ahead) in (1..=5).flat_map(|nights| offsets.map(|ahead| (nights, ahead))) {
@@ -128,22 +159,37 @@ fn no_number_of_nights_under_any_clock_stops_a_backup_and_nothing_is_forgotten_u
         let repository = home.repository();
         assert_eq!(aside.len(), usize::from(nights), "{case}");
         for night in 0..2 {
-            home.write(format!("upload/after-{night}.jpg"), format!("a photo after it, {night}").as_bytes());
+            home.write(
+                format!("upload/after-{night}.jpg"),
+                format!("a photo after it, {night}").as_bytes(),
+            );
             let report = home.backup();
             assert!(!aside.contains(&report.record.id) && report.record.is_good(), "{case}");
             assert!(report.problems.iter().any(|problem| problem.subject == "the clock"), "{case}");
             assert_eq!(known(&repository).last(), Some(&report.record.id), "{case}");
-            assert_eq!(report.record.files.new_contents, 1, "{case}: what is stored is not stored twice");
+            assert_eq!(
+                report.record.files.new_contents, 1,
+                "{case}: what is stored is not stored twice"
+            );
         }
-        assert!(findings(&repository).iter().any(|finding| finding.red && finding.what.contains("still to come")));
+        assert!(
+            findings(&repository)
+                .iter()
+                .any(|finding| finding.red && finding.what.contains("still to come"))
+        );
         let by_rule = forgetting(Choice::ByPolicy(last_one()));
         let refused = forget::forget(&repository, &by_rule, &Silent).unwrap_err();
         assert_eq!(refused.kind(), Kind::Refused, "{case}");
         let pruning = Pruning { max_unused: 0, grace: SignedDuration::ZERO, now: Timestamp::now() };
-        assert_eq!(prune(&repository, &pruning, false, false, &Silent).unwrap_err().kind(), Kind::Refused, "{case}");
+        assert_eq!(
+            prune(&repository, &pruning, false, false, &Silent).unwrap_err().kind(),
+            Kind::Refused,
+            "{case}"
+        );
         assert!(check(&repository, Extent::All, &Silent).unwrap().findings.is_empty(), "{case}");
 
-        // It was the clock before: they go by name. It is that of now: their time comes, and all of them are there.
+        // It was the clock before: they go by name. It is that of now: their time comes, and all of
+        // them are there.
         if nights % 2 == 1 {
             let named = Choice::Named(aside.iter().map(ToString::to_string).collect());
             forget::forget(&repository, &forgetting(named), &Silent).unwrap();
@@ -157,8 +203,14 @@ fn no_number_of_nights_under_any_clock_stops_a_backup_and_nothing_is_forgotten_u
             drop(Session::begin(&repository, "look", &Silent).unwrap());
             assert_eq!(known(&repository).len(), 4 + usize::from(nights), "{case}");
         }
-        assert!(home.backup().problems.iter().all(|problem| problem.subject != "the clock"), "{case}");
-        assert!(!findings(&repository).iter().any(|finding| finding.what.contains("still to come")), "{case}");
+        assert!(
+            home.backup().problems.iter().all(|problem| problem.subject != "the clock"),
+            "{case}"
+        );
+        assert!(
+            !findings(&repository).iter().any(|finding| finding.what.contains("still to come")),
+            "{case}"
+        );
         assert!(check(&repository, Extent::All, &Silent).unwrap().findings.is_empty(), "{case}");
     }
 }
@@ -166,8 +218,9 @@ fn no_number_of_nights_under_any_clock_stops_a_backup_and_nothing_is_forgotten_u
 #[test]
 fn an_alarm_that_was_acknowledged_under_a_clock_ahead_silences_none_of_now() {
     let home = Home::new();
-    let photos: Vec<_> =
-        (0..10).map(|n| home.write(format!("upload/{n}.jpg"), format!("photo {n}").as_bytes())).collect();
+    let photos: Vec<_> = (0..10)
+        .map(|n| home.write(format!("upload/{n}.jpg"), format!("photo {n}").as_bytes()))
+        .collect();
     let repository = home.repository();
     home.backup();
     tick();
@@ -191,7 +244,9 @@ fn sixty_thousand_snapshots_are_warned_of_long_before_there_can_be_no_more() {
     let home = Home::new();
     home.backup();
     let repository = home.repository();
-    let warned = || findings(&repository).into_iter().find(|finding| finding.what.contains("at 65,535 no more"));
+    let warned = || {
+        findings(&repository).into_iter().find(|finding| finding.what.contains("at 65,535 no more"))
+    };
     // What is in the records does not matter to their number.
     let place = |seconds: i64| {
         let id = SnapshotId::from_seconds(seconds).unwrap();
@@ -202,7 +257,11 @@ fn sixty_thousand_snapshots_are_warned_of_long_before_there_can_be_no_more() {
     assert_eq!(warned(), None);
     place(59_999);
     let warning = warned().unwrap();
-    assert!(!warning.red && warning.what.contains("60000 snapshots") && warning.next.contains("shoebox forget"));
+    assert!(
+        !warning.red
+            && warning.what.contains("60000 snapshots")
+            && warning.next.contains("shoebox forget")
+    );
 }
 
 #[test]
@@ -219,6 +278,10 @@ fn the_numbers_of_forgotten_snapshots_are_used_again_after_the_highest() {
     let ids = home.repository().snapshot_ids().unwrap();
     let named = Choice::Named(ids[..2].iter().map(ToString::to_string).collect());
     forget::forget(&home.repository(), &forgetting(named), &Silent).unwrap();
-    assert_eq!(number(&home), 4, "not at once: whoever has the mount open is still in the one that was forgotten");
+    assert_eq!(
+        number(&home),
+        4,
+        "not at once: whoever has the mount open is still in the one that was forgotten"
+    );
     assert!(check(&home.repository(), Extent::All, &Silent).unwrap().findings.is_empty());
 }

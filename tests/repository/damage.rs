@@ -35,26 +35,35 @@ fn nights(home: &Home) -> SnapshotRecord {
     home.backup().record
 }
 
-/// The next backup goes on, and what it made is whole: a catalog built from it alone has every file.
+/// The next backup goes on, and what it made is whole: a catalog built from it alone has every
+/// file.
 fn assert_goes_on(home: &Home, complaint: &str) {
     home.write("upload/new.jpg", &noise(99, 1000));
     home.write_dump(&dump(301, 1));
     let monitor = Collect::default();
     let report = home.try_backup(&monitor).unwrap();
     assert!(
-        monitor.problems().iter().any(|problem| problem.subject.contains(complaint)) || complaint.is_empty(),
+        monitor.problems().iter().any(|problem| problem.subject.contains(complaint))
+            || complaint.is_empty(),
         "{:?}",
         monitor.problems()
     );
     // The photos of the dump have no files in this library.
-    assert!(report.problems.iter().all(|problem| problem.subject == "this backup"), "{:?}", report.problems);
+    assert!(
+        report.problems.iter().all(|problem| problem.subject == "this backup"),
+        "{:?}",
+        report.problems
+    );
     let db = Session::rebuild(&home.repository(), &Silent).unwrap().generation().connect().unwrap();
     let count = |sql: &str| db.query_row(sql, (), |row| row.get::<_, u64>(0)).unwrap();
     assert_eq!(
         count("SELECT count(*) FROM file WHERE kind = 0 AND until = 9223372036854775807"),
         report.record.files.files
     );
-    assert_eq!(count("SELECT count(*) FROM asset WHERE until = 9223372036854775807"), report.record.census.assets);
+    assert_eq!(
+        count("SELECT count(*) FROM asset WHERE until = 9223372036854775807"),
+        report.record.census.assets
+    );
     assert_eq!(count("SELECT count(*) FROM content WHERE archive = 0"), 0);
 }
 
@@ -120,7 +129,9 @@ fn a_backup_that_is_asked_to_stop_keeps_what_it_has_read() {
 /// Flips a bit in the stored bytes of the content whose path ends in `name`.
 fn flip_content(home: &Home, name: &str) {
     let found = home.lines().into_iter().find_map(|(archive, line)| match line {
-        IndexLine::Content(line) if line.path.as_bytes().ends_with(name.as_bytes()) => Some((archive, line)),
+        IndexLine::Content(line) if line.path.as_bytes().ends_with(name.as_bytes()) => {
+            Some((archive, line))
+        }
         _ => None,
     });
     let (archive, line) = found.unwrap();
@@ -140,7 +151,8 @@ fn content_of(home: &Home, hash: Hash) -> shoebox::base::Result<()> {
 fn a_paranoid_backup_stores_a_damaged_photo_again_and_a_rebuilt_catalog_agrees() {
     let home = Home::new();
     nights(&home);
-    let hash = shoebox::archive::hasher::hash(&fs::read(home.upload().join("upload/a.jpg")).unwrap());
+    let hash =
+        shoebox::archive::hasher::hash(&fs::read(home.upload().join("upload/a.jpg")).unwrap());
     content_of(&home, hash).unwrap();
     flip_content(&home, "upload/a.jpg");
     let hint = content_of(&home, hash).unwrap_err();
@@ -173,7 +185,9 @@ fn a_record_that_cannot_be_read_is_named_each_night_and_costs_no_rebuild() {
     for _ in 0..2 {
         let monitor = Collect::default();
         home.try_backup(&monitor).unwrap();
-        assert!(monitor.problems().iter().any(|problem| problem.subject.contains(&first.to_string())));
+        assert!(
+            monitor.problems().iter().any(|problem| problem.subject.contains(&first.to_string()))
+        );
     }
     assert_eq!(lineage(&home), built);
     fs::remove_file(path).unwrap();
@@ -199,7 +213,8 @@ fn snapshots_that_are_taken_away_by_hand_leave_a_right_catalog() {
     home.backup();
     let count = |home: &Home| {
         let db = home.repository().catalog().unwrap().connect().unwrap();
-        let sql = "SELECT group_concat(name) FROM (SELECT CAST(name AS TEXT) AS name FROM file WHERE until = 9223372036854775807 ORDER BY 1)";
+        let sql = "SELECT group_concat(name) FROM (SELECT CAST(name AS TEXT) AS name FROM file \
+            WHERE until = 9223372036854775807 ORDER BY 1)";
         db.query_row(sql, (), |row| row.get::<_, String>(0)).unwrap()
     };
     let kept = count(&home);
@@ -210,9 +225,12 @@ fn snapshots_that_are_taken_away_by_hand_leave_a_right_catalog() {
 
 #[test]
 fn init_removes_nothing_that_is_not_its_own() {
-    for (name, bytes) in
-        [("README.txt", "mine"), ("catalog.sqlite", "mine"), ("tmp/holiday.jpg", "mine"), ("archives/x", "mine")]
-    {
+    for (name, bytes) in [
+        ("README.txt", "mine"),
+        ("catalog.sqlite", "mine"),
+        ("tmp/holiday.jpg", "mine"),
+        ("archives/x", "mine"),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -235,11 +253,15 @@ fn an_init_that_was_cut_short_can_be_run_again() {
 fn a_repository_does_not_back_itself_up() {
     let home = Home::new();
     nights(&home);
-    let external =
-        |folder: &std::path::Path| shoebox::task::backup::External { server: "/mnt/all".into(), folder: folder.into() };
+    let external = |folder: &std::path::Path| shoebox::task::backup::External {
+        server: "/mnt/all".into(),
+        folder: folder.into(),
+    };
     for folder in [home.dir.path(), &home.repo_path(), &home.repo_path().join("archives")] {
-        let options = shoebox::task::backup::Options { external: vec![external(folder)], ..home.options() };
-        let error = shoebox::task::backup::backup(&home.repository(), options, &Silent).unwrap_err();
+        let options =
+            shoebox::task::backup::Options { external: vec![external(folder)], ..home.options() };
+        let error =
+            shoebox::task::backup::backup(&home.repository(), options, &Silent).unwrap_err();
         assert_eq!(error.kind(), shoebox::base::Kind::Refused);
         assert!(error.to_string().contains("lie in one another"), "{error}");
     }
@@ -254,7 +276,9 @@ fn a_photo_whose_newer_copy_is_lost_is_read_from_the_older_one() {
         .lines()
         .into_iter()
         .find_map(|(archive, line)| match line {
-            IndexLine::Content(line) if line.path.as_bytes().ends_with(b"b.jpg") => Some((archive, line.offset + 77)),
+            IndexLine::Content(line) if line.path.as_bytes().ends_with(b"b.jpg") => {
+                Some((archive, line.offset + 77))
+            }
             _ => None,
         })
         .unwrap();
@@ -274,6 +298,8 @@ fn a_photo_whose_newer_copy_is_lost_is_read_from_the_older_one() {
     }
     drop(Session::begin(&home.repository(), "test", &Silent).unwrap());
     let db = home.repository().catalog().unwrap().connect().unwrap();
-    let lost: u64 = db.query_row("SELECT count(*) FROM content WHERE archive = 0", (), |row| row.get(0)).unwrap();
+    let lost: u64 = db
+        .query_row("SELECT count(*) FROM content WHERE archive = 0", (), |row| row.get(0))
+        .unwrap();
     assert_eq!(lost, 0);
 }

@@ -1,4 +1,5 @@
-//! Folders that are not where they are looked for: disks that are not mounted, links, places of their own.
+//! Folders that are not where they are looked for: disks that are not mounted, links, places of
+//! their own.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -63,7 +64,8 @@ impl Library {
     }
 
     fn backup_shrunk(&self) -> Report {
-        backup(&self.home.repository(), Options { accept_shrink: true, ..self.options() }, &Silent).unwrap()
+        backup(&self.home.repository(), Options { accept_shrink: true, ..self.options() }, &Silent)
+            .unwrap()
     }
 
     fn backup_with(&self, folders: Vec<Root>) -> Report {
@@ -86,9 +88,10 @@ impl Library {
 
 fn row(number: u64, path: &str, is_external: bool) -> String {
     let (library, external) = if is_external { (FAMILY, "t") } else { ("\\N", "f") };
-    let sha1 = match is_external {
-        true => "00".repeat(20),
-        false => hex::encode(<sha1::Sha1 as sha1::Digest>::digest(noise(number, 1000))),
+    let sha1 = if is_external {
+        "00".repeat(20)
+    } else {
+        hex::encode(<sha1::Sha1 as sha1::Digest>::digest(noise(number, 1000)))
     };
     let name = path.rsplit('/').next().unwrap();
     format!(
@@ -99,11 +102,14 @@ fn row(number: u64, path: &str, is_external: bool) -> String {
 fn dump(rows: &[String]) -> String {
     let mut text = String::from("--\n-- PostgreSQL database dump\n--\n\n");
     let mut copy = |table: &str, columns: &str, rows: &[String]| {
-        text += &format!("CREATE TABLE public.{table} (x text);\n\nCOPY public.{table} ({columns}) FROM stdin;\n");
+        text += &format!(
+            "CREATE TABLE public.{table} (x text);\n\nCOPY public.{table} ({columns}) FROM stdin;\n"
+        );
         rows.iter().for_each(|row| text += &format!("{row}\n"));
         text += "\\.\n\n\n";
     };
-    let columns = "id, \"ownerId\", type, \"originalPath\", \"originalFileName\", checksum, \"localDateTime\", \"libraryId\", \"isExternal\"";
+    let columns = "id, \"ownerId\", type, \"originalPath\", \"originalFileName\", checksum, \
+        \"localDateTime\", \"libraryId\", \"isExternal\"";
     copy("asset", columns, rows);
     copy("album", "id, \"albumName\"", &[]);
     let user = format!("{ANN}\tAnn Lee\tann@example.com\t/data/profile/{ANN}/ann.webp");
@@ -120,8 +126,10 @@ fn told(shown: &str, folder: &Path) -> Root {
 #[test]
 fn photos_that_the_database_has_outside_of_upload_location_come_back_with_what_to_mount_where() {
     let library = Library::new();
-    // Immich's container has the folder library/ under another name; one more disk of it nobody backs up.
-    let mut rows: Vec<String> = (40..43).map(|n| library.put(n, &format!("library/ann/{n}.jpg"))).collect();
+    // Immich's container has the folder library/ under another name; one more disk of it nobody
+    // backs up.
+    let mut rows: Vec<String> =
+        (40..43).map(|n| library.put(n, &format!("library/ann/{n}.jpg"))).collect();
     rows.iter_mut().for_each(|row| *row = row.replace("/data/library/", "/photos/lib/"));
     rows.push(row(50, "/mnt/old disk/50.jpg", false));
     rows.push(library.put(60, &format!("upload/{ANN}/aa/60.jpg")));
@@ -137,26 +145,38 @@ fn photos_that_the_database_has_outside_of_upload_location_come_back_with_what_t
         folder: folder.map(str::to_owned),
         photos,
     };
-    assert_eq!(restored.outside, [outside("/mnt/old disk", None, 1), outside("/photos/lib", Some("library"), 3)]);
+    assert_eq!(
+        restored.outside,
+        [outside("/mnt/old disk", None, 1), outside("/photos/lib", Some("library"), 3)]
+    );
     let said = restored.notes.join("\n");
     let wanted = format!(
-        "3 photos lie in /photos/lib by the database, outside of UPLOAD_LOCATION: laid in {}; let Immich's containers have that folder at /photos/lib",
+        "3 photos lie in /photos/lib by the database, outside of UPLOAD_LOCATION: laid in {}; let \
+            Immich's containers have that folder at /photos/lib",
         to.join("library").display()
     );
     assert!(said.contains(&wanted), "{said}");
     assert!(
-        said.contains("1 photo lies in /mnt/old disk by the database") && said.contains("no file of that name"),
+        said.contains("1 photo lies in /mnt/old disk by the database")
+            && said.contains("no file of that name"),
         "{said}"
     );
     // So mounted, each photo is where the database says.
     for number in 40..43 {
-        assert_eq!(fs::read(to.join(format!("library/ann/{number}.jpg"))).unwrap(), noise(number, 1000));
+        assert_eq!(
+            fs::read(to.join(format!("library/ann/{number}.jpg"))).unwrap(),
+            noise(number, 1000)
+        );
     }
 }
 
 /// The problems, one a line.
 fn said(report: &Report) -> String {
-    report.problems.iter().map(|problem| format!("{}: {}\n", problem.subject, problem.message)).collect()
+    report
+        .problems
+        .iter()
+        .map(|problem| format!("{}: {}\n", problem.subject, problem.message))
+        .collect()
 }
 
 #[test]
@@ -175,14 +195,24 @@ fn an_external_library_whose_disk_is_not_mounted_is_an_alarm_whatever_its_share(
     for night in 0..2 {
         let report = home.backup();
         let alarm = report.record.alarm.join("\n");
-        assert!(alarm.contains(" of Family NAS are gone: is its disk mounted?"), "night {night}: {alarm}");
-        assert!(said(&report).contains("external/mnt/external/family: ") && said(&report).contains("it is empty"));
+        assert!(
+            alarm.contains(" of Family NAS are gone: is its disk mounted?"),
+            "night {night}: {alarm}"
+        );
+        assert!(
+            said(&report).contains("external/mnt/external/family: ")
+                && said(&report).contains("it is empty")
+        );
         assert_eq!(report.record.completeness.not_covered, 0, "it is covered");
     }
     // Where the folder itself is not there, the rest is backed up all the same.
     fs::remove_dir(&mounted).unwrap();
     let report = home.backup();
-    assert!(said(&report).contains("external/mnt/external/family: is not there"), "{}", said(&report));
+    assert!(
+        said(&report).contains("external/mnt/external/family: is not there"),
+        "{}",
+        said(&report)
+    );
     assert!(!report.record.alarm.is_empty() && report.record.files.files >= 20);
     fs::rename(&empty, &mounted).unwrap();
     assert_eq!(home.backup().record.alarm, Vec::<String>::new());
@@ -198,7 +228,11 @@ fn an_external_library_that_has_nearly_all_files_does_not_cost_the_night() {
     fs::rename(home.family(), home.home.dir.path().join("disk")).unwrap();
     fs::create_dir(home.family()).unwrap();
     let report = home.backup();
-    assert!(report.record.alarm.iter().any(|alarm| alarm.contains("Family NAS are gone")), "{:?}", report.record.alarm);
+    assert!(
+        report.record.alarm.iter().any(|alarm| alarm.contains("Family NAS are gone")),
+        "{:?}",
+        report.record.alarm
+    );
 }
 
 #[test]
@@ -208,7 +242,10 @@ fn a_photo_of_a_covered_external_library_that_is_gone_is_a_problem() {
     fs::remove_file(home.family().join("31.jpg")).unwrap();
     let report = home.backup();
     assert!(said(&report).contains("31.jpg"), "{}", said(&report));
-    assert_eq!((report.record.completeness.missing, report.record.completeness.not_covered), (1, 0));
+    assert_eq!(
+        (report.record.completeness.missing, report.record.completeness.not_covered),
+        (1, 0)
+    );
 }
 
 #[test]
@@ -222,10 +259,16 @@ fn folders_in_other_places_are_named_and_taken_from_where_they_are_told_to_lie()
     fs::create_dir(upload.join("encoded-video")).unwrap();
     let report = home.backup_shrunk();
     let problems = said(&report);
-    assert!(problems.contains(&format!("uploads looks like it; --folder upload={}", uploads.display())), "{problems}");
+    assert!(
+        problems.contains(&format!("uploads looks like it; --folder upload={}", uploads.display())),
+        "{problems}"
+    );
     let both = home.backup_with(vec![told("upload", &uploads), told("encoded-video", &video)]);
     assert_eq!(said(&both), "");
-    assert_eq!((both.record.files.files, both.record.completeness), (whole.files.files, whole.completeness));
+    assert_eq!(
+        (both.record.files.files, both.record.completeness),
+        (whole.files.files, whole.completeness)
+    );
 }
 
 #[test]
@@ -233,17 +276,26 @@ fn originals_behind_a_link_are_named_with_the_way_out_and_taken_when_they_are_to
     let home = Library::new();
     let whole = home.backup().record;
     let upload = home.home.upload().join("upload");
-    let user = fs::read_dir(&upload).unwrap().flatten().find(|entry| entry.path().is_dir()).unwrap().file_name();
+    let user = fs::read_dir(&upload)
+        .unwrap()
+        .flatten()
+        .find(|entry| entry.path().is_dir())
+        .unwrap()
+        .file_name();
     let shown = format!("upload/{}", user.to_string_lossy());
     let disk = home.move_away(&shown, "disk");
     symlink(&disk, upload.join(&user)).unwrap();
     let report = home.backup_shrunk();
-    let way_out = format!("--folder {shown}={} takes it from there", disk.canonicalize().unwrap().display());
+    let way_out =
+        format!("--folder {shown}={} takes it from there", disk.canonicalize().unwrap().display());
     let problems = said(&report);
     assert!(problems.contains("is a link to") && problems.contains(&way_out), "{problems}");
     let taken = home.backup_with(vec![told(&shown, &disk)]);
     assert_eq!(said(&taken), "");
-    assert_eq!((taken.record.files.files, taken.record.completeness), (whole.files.files, whole.completeness));
+    assert_eq!(
+        (taken.record.files.files, taken.record.completeness),
+        (whole.files.files, whole.completeness)
+    );
 }
 
 #[test]
@@ -257,8 +309,16 @@ fn a_link_in_the_place_of_a_folder_leads_to_folders_of_immich_only() {
     let place = home.home.upload().join("profile");
     symlink(&outside, &place).unwrap();
     let report = home.backup();
-    assert!(said(&report).contains("profile: 1 file of the database lies in this folder"), "{}", said(&report));
-    assert!(said(&report).contains("is a link to") && !home.has_files(&report, "profile"), "{}", said(&report));
+    assert!(
+        said(&report).contains("profile: 1 file of the database lies in this folder"),
+        "{}",
+        said(&report)
+    );
+    assert!(
+        said(&report).contains("is a link to") && !home.has_files(&report, "profile"),
+        "{}",
+        said(&report)
+    );
     // Its own folder on a larger disk is followed.
     fs::remove_file(&place).unwrap();
     fs::write(profile.join(".immich"), "1").unwrap();

@@ -1,4 +1,5 @@
-//! Whatever lies in UPLOAD_LOCATION, and whatever happens meanwhile: a file is stored whole, or it is named.
+//! Whatever lies in UPLOAD_LOCATION, and whatever happens meanwhile: a file is stored whole, or it
+//! is named.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -25,10 +26,15 @@ use shoebox::task::status::{Limits, status};
 
 /// The problems of a report with files, and what they are.
 fn problems(report: &Report) -> Vec<(String, String)> {
-    let named =
-        |problem: &&Problem| !problem.message.contains("the database names") && problem.subject != "this backup";
-    let mut all: Vec<_> =
-        report.problems.iter().filter(named).map(|p| (p.subject.clone(), p.message.clone())).collect();
+    let named = |problem: &&Problem| {
+        !problem.message.contains("the database names") && problem.subject != "this backup"
+    };
+    let mut all: Vec<_> = report
+        .problems
+        .iter()
+        .filter(named)
+        .map(|p| (p.subject.clone(), p.message.clone()))
+        .collect();
     all.sort();
     all
 }
@@ -49,12 +55,16 @@ fn names(home: &Home, record: &SnapshotRecord) -> HashSet<Vec<u8>> {
 
 /// The plain bytes of the file at `path` in the newest snapshot, each segment verified.
 fn stored(home: &Home, record: &SnapshotRecord, path: &str) -> Vec<u8> {
-    let entry = listed(home, record).into_iter().find(|entry| entry.path.as_bytes() == path.as_bytes()).unwrap();
+    let entry = listed(home, record)
+        .into_iter()
+        .find(|entry| entry.path.as_bytes() == path.as_bytes())
+        .unwrap();
     let repository = home.repository();
     let db = repository.catalog().unwrap().connect().unwrap();
     let id = query::content_id(&db, entry.hash.unwrap()).unwrap().unwrap();
     let contents = repository.contents();
-    let segments = (0..entry.size.div_ceil(1 << 20)).map(|index| contents.segment(&db, id, index).unwrap());
+    let segments =
+        (0..entry.size.div_ceil(1 << 20)).map(|index| contents.segment(&db, id, index).unwrap());
     segments.flat_map(|segment| segment.to_vec()).collect()
 }
 
@@ -63,7 +73,8 @@ fn odd_files_are_stored_and_what_is_no_file_is_named() {
     let home = Home::new();
     let files = odd_tree(&home);
     let at = |name: &str| home.upload().join("upload").join(name);
-    rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o644.into(), 0)
+        .unwrap();
     let _socket = UnixListener::bind(at("socket")).unwrap();
     let report = home.backup();
     let left_out = |path: &str| {
@@ -75,7 +86,8 @@ fn odd_files_are_stored_and_what_is_no_file_is_named() {
     let all = names(&home, &report.record);
     assert!(files.iter().all(|path| all.contains(path)));
     assert!(all.contains(&b"library/dangling"[..]) && all.contains(&b"profile/empty folder"[..]));
-    // Three markers and two hard links besides; equal files are stored once, and the empty one is a content too.
+    // Three markers and two hard links besides; equal files are stored once, and the empty one is a
+    // content too.
     assert_eq!(report.record.files.files, files.len() as u64 + 5);
     assert_eq!(report.record.files.new_contents, files.len() as u64 - 1 + 1);
     let again = home.backup();
@@ -86,7 +98,8 @@ fn odd_files_are_stored_and_what_is_no_file_is_named() {
 #[test]
 fn a_hole_of_many_gigabytes_takes_little_time_and_space() {
     let home = Home::new();
-    for (name, size, marker) in [("three.tif", 3u64 << 30, b"3"), ("nine.tif", (9 << 30) + 5, b"9")] {
+    for (name, size, marker) in [("three.tif", 3u64 << 30, b"3"), ("nine.tif", (9 << 30) + 5, b"9")]
+    {
         let file = File::create(home.upload().join("upload").join(name)).unwrap();
         file.set_len(size).unwrap();
         file.write_all_at(marker, size - 1).unwrap();
@@ -96,7 +109,10 @@ fn a_hole_of_many_gigabytes_takes_little_time_and_space() {
     println!("{:?} for 12 GiB of holes, {} bytes stored", begun.elapsed(), report.grown);
     assert!(report.grown < 4 << 20, "{}", report.grown);
     assert!(begun.elapsed() < Duration::from_secs(240), "{:?}", begun.elapsed());
-    let entry = listed(&home, &report.record).into_iter().find(|e| e.path.as_bytes() == b"upload/nine.tif").unwrap();
+    let entry = listed(&home, &report.record)
+        .into_iter()
+        .find(|e| e.path.as_bytes() == b"upload/nine.tif")
+        .unwrap();
     assert_eq!(entry.size, (9 << 30) + 5);
     let repository = home.repository();
     let db = repository.catalog().unwrap().connect().unwrap();
@@ -148,7 +164,10 @@ fn a_file_that_keeps_changing_is_named_and_never_stored_half() {
         report.unwrap()
     });
     let found = problems(&report);
-    assert!(found.iter().all(|(_, message)| message == "it kept changing while it was read"), "{found:?}");
+    assert!(
+        found.iter().all(|(_, message)| message == "it kept changing while it was read"),
+        "{found:?}"
+    );
     let named = |path: &str| found.iter().any(|(subject, _)| subject == path);
     let path = |name: &str| format!("upload/{ANN}/{name}");
     assert!(named(&path("grows.mov")));
@@ -158,7 +177,11 @@ fn a_file_that_keeps_changing_is_named_and_never_stored_half() {
     }
     if !named(&path("shrinks.jpg")) {
         // It held still for as long as one try takes: then it is what it was at that time.
-        assert!(noise(2, 14 << 20).starts_with(&stored(&home, &report.record, &path("shrinks.jpg"))));
+        assert!(noise(2, 14 << 20).starts_with(&stored(
+            &home,
+            &report.record,
+            &path("shrinks.jpg")
+        )));
     }
     let next = home.backup();
     assert_eq!(problems(&next), []);
@@ -172,7 +195,8 @@ fn a_file_that_vanishes_is_simply_not_there() {
         home.write(format!("upload/{ANN}/{number:03}.jpg"), &noise(number, 20_000));
     }
     let last = home.upload().join(format!("upload/{ANN}/199.jpg"));
-    let report = home.try_backup(&AtFirstFile(false.into(), || fs::remove_file(&last).unwrap())).unwrap();
+    let report =
+        home.try_backup(&AtFirstFile(false.into(), || fs::remove_file(&last).unwrap())).unwrap();
     assert_eq!(problems(&report), []);
     assert_eq!(report.record.files.files, 199 + 3);
 }
@@ -201,8 +225,15 @@ fn what_may_not_be_read_is_named_and_the_rest_stored() {
     fs::set_permissions(below.parent().unwrap(), fs::Permissions::from_mode(0o700)).unwrap();
     let found = problems(&report);
     let subjects: Vec<_> = found.iter().map(|(subject, _)| subject.clone()).collect();
-    assert_eq!(subjects, [format!("upload/{ANN}/secret.jpg"), format!("upload/{ANN}/shut")], "{found:?}");
-    assert!(found.iter().all(|(_, message)| message.to_lowercase().contains("permission denied")), "{found:?}");
+    assert_eq!(
+        subjects,
+        [format!("upload/{ANN}/secret.jpg"), format!("upload/{ANN}/shut")],
+        "{found:?}"
+    );
+    assert!(
+        found.iter().all(|(_, message)| message.to_lowercase().contains("permission denied")),
+        "{found:?}"
+    );
     let all = names(&home, &report.record);
     assert!(all.contains(format!("upload/{ANN}/open.jpg").as_bytes()));
     assert!(!all.contains(format!("upload/{ANN}/secret.jpg").as_bytes()));
@@ -240,7 +271,8 @@ fn a_file_moved_by_the_storage_template_is_not_stored_again() {
     fs::create_dir(home.upload().join("library/ann")).unwrap();
     for entry in fs::read_dir(home.upload().join("upload").join(ANN)).unwrap() {
         let entry = entry.unwrap();
-        fs::rename(entry.path(), home.upload().join("library/ann").join(entry.file_name())).unwrap();
+        fs::rename(entry.path(), home.upload().join("library/ann").join(entry.file_name()))
+            .unwrap();
     }
     let report = home.backup();
     assert_eq!((report.record.files.new_contents, report.record.files.new_bytes), (0, 0));
@@ -276,7 +308,11 @@ fn an_interrupted_backup_goes_on_where_it_was() {
     let report = home.backup();
     assert!((285..303).contains(&report.unchanged), "{}", report.unchanged);
     assert_eq!(report.record.files.files, 303);
-    assert_eq!(report.unchanged + report.record.files.new_contents + 2, 303, "the markers are one content");
+    assert_eq!(
+        report.unchanged + report.record.files.new_contents + 2,
+        303,
+        "the markers are one content"
+    );
     assert_eq!(problems(&report), []);
     let path = format!("upload/{ANN}/000.jpg");
     assert!(stored(&home, &report.record, &path) == noise(0, 1 << 20));
@@ -289,8 +325,9 @@ fn a_folder_that_is_swapped_for_a_link_while_the_backup_reads_brings_nothing_fro
     let outside = tempfile::tempdir().unwrap();
     let photos = |folder: &Path, text: &str| {
         fs::create_dir_all(folder).unwrap();
-        (0..200)
-            .for_each(|number| fs::write(folder.join(format!("{number}.jpg")), format!("{text} {number}")).unwrap());
+        (0..200).for_each(|number| {
+            fs::write(folder.join(format!("{number}.jpg")), format!("{text} {number}")).unwrap()
+        });
     };
     let at = |name: &str| home.upload().join("upload").join(name);
     let (real, aside, link) = (at("zz"), at("aside"), at("link"));
@@ -325,7 +362,9 @@ fn a_folder_that_is_swapped_for_a_link_while_the_backup_reads_brings_nothing_fro
     for report in &reports {
         for entry in listed(&home, &report.record) {
             let name = String::from_utf8_lossy(entry.path.as_bytes()).into_owned();
-            let in_the_folder = ["upload/zz/", "upload/aside/", "upload/link/"].iter().any(|at| name.starts_with(at));
+            let in_the_folder = ["upload/zz/", "upload/aside/", "upload/link/"]
+                .iter()
+                .any(|at| name.starts_with(at));
             if in_the_folder && entry.hash.is_some() {
                 tried += 1;
                 assert!(stored(&home, &report.record, &name).starts_with(b"inside"), "{name}");
@@ -341,21 +380,34 @@ fn a_backup_without_descriptors_fails_and_never_leaves_files_out() {
     let mut refused = 0;
     for limit in 12..=24 {
         let home = Home::new();
-        (0..60).for_each(|number| drop(home.write(format!("upload/{ANN}/{number:02}.jpg"), &noise(number, 1000))));
+        (0..60).for_each(|number| {
+            drop(home.write(format!("upload/{ANN}/{number:02}.jpg"), &noise(number, 1000)))
+        });
         let said = Command::new("sh")
             .arg("-c")
             .arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\""))
             .args([env!("CARGO_BIN_EXE_shoebox"), "backup", "--repository"])
-            .args([home.repo_path().as_os_str(), OsStr::new("--upload-location"), home.upload().as_os_str()])
+            .args([
+                home.repo_path().as_os_str(),
+                OsStr::new("--upload-location"),
+                home.upload().as_os_str(),
+            ])
             .args([OsStr::new("--dump"), home.dump_path().as_os_str()])
             .output()
             .unwrap();
         let said_so = String::from_utf8_lossy(&said.stderr).into_owned();
         let records = home.repository().snapshot_ids().unwrap();
-        let files = records.iter().map(|id| home.repository().record(*id).unwrap().files.files).collect::<Vec<_>>();
+        let files = records
+            .iter()
+            .map(|id| home.repository().record(*id).unwrap().files.files)
+            .collect::<Vec<_>>();
         assert!(files.iter().all(|files| *files == 63), "{limit}: {files:?} {said_so}");
         // Two photos of the dump have no files: such a backup ends with 3.
-        assert_eq!(said.status.code(), Some(if records.is_empty() { 1 } else { 3 }), "{limit}: {said_so}");
+        assert_eq!(
+            said.status.code(),
+            Some(if records.is_empty() { 1 } else { 3 }),
+            "{limit}: {said_so}"
+        );
         refused += u32::from(records.is_empty());
     }
     assert!((1..13).contains(&refused), "{refused} of the limits were too low");
@@ -383,7 +435,8 @@ fn what_a_program_writes_through_a_mapping_while_the_backup_runs_is_stored_by_th
     let home = Home::new();
     let path = format!("upload/{ANN}/mapped.jpg");
     let place = home.write(&path, &[0; 4096]);
-    let program = "import mmap, sys\nf = open(sys.argv[1], 'r+b'); m = mmap.mmap(f.fileno(), 4096); m[0:4] = b'AAAA'\n\
+    let program = "import mmap, sys\nf = open(sys.argv[1], 'r+b'); m = mmap.mmap(f.fileno(), \
+        4096); m[0:4] = b'AAAA'\n\
                    print('ready', flush=True); sys.stdin.readline(); m[0:4] = b'BBBB'; m.flush()";
     let mut writer = Command::new("python3")
         .args(["-c", program])
@@ -411,9 +464,19 @@ fn a_file_that_changes_twice_in_a_second_on_a_disk_that_counts_seconds_is_read_a
     };
     let is_made = done(
         "mkfs.ext4",
-        &["-q", "-F", "-I", "128"].map(OsStr::new).iter().copied().chain([image.as_os_str()]).collect::<Vec<_>>(),
+        &["-q", "-F", "-I", "128"]
+            .map(OsStr::new)
+            .iter()
+            .copied()
+            .chain([image.as_os_str()])
+            .collect::<Vec<_>>(),
     );
-    if !is_made || !done("mount", &[OsStr::new("-o"), OsStr::new("loop"), image.as_os_str(), disk.as_os_str()]) {
+    if !is_made
+        || !done(
+            "mount",
+            &[OsStr::new("-o"), OsStr::new("loop"), image.as_os_str(), disk.as_os_str()],
+        )
+    {
         println!("skipped: a disk that counts seconds cannot be mounted here");
         return;
     }
@@ -438,7 +501,10 @@ impl Tmpfs {
     /// `None`, with a word about it, where this may not be done.
     fn mount(at: &Path, size: &str) -> Option<Tmpfs> {
         fs::create_dir(at).unwrap();
-        let done = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(at).output();
+        let done = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(at)
+            .output();
         if done.is_ok_and(|output| output.status.success()) {
             return Some(Tmpfs(at.to_owned()));
         }
@@ -447,7 +513,10 @@ impl Tmpfs {
     }
 
     fn resize(&self, size: &str) {
-        let status = Command::new("mount").args(["-o", &format!("remount,size={size}")]).arg(&self.0).status();
+        let status = Command::new("mount")
+            .args(["-o", &format!("remount,size={size}")])
+            .arg(&self.0)
+            .status();
         assert!(status.unwrap().success());
     }
 }
@@ -476,11 +545,17 @@ fn a_full_disk_harms_nothing_and_the_next_run_goes_on() {
     assert_eq!(home.repository().snapshot_ids().unwrap(), [first.id]);
     let path = format!("upload/{ANN}/first.jpg");
     assert!(stored(&home, &first, &path) == noise(1, 3 << 20));
-    assert_eq!(fs::read_dir(home.repo_path().join("tmp")).unwrap().count(), 0, "what was begun is gone");
+    assert_eq!(
+        fs::read_dir(home.repo_path().join("tmp")).unwrap().count(),
+        0,
+        "what was begun is gone"
+    );
     disk.resize("200m");
     let second = home.backup();
     assert_eq!((problems(&second), second.record.files.new_contents), (vec![], 41));
-    assert!(stored(&home, &second.record, &format!("upload/{ANN}/large.mov")) == noise(99, 20 << 20));
+    assert!(
+        stored(&home, &second.record, &format!("upload/{ANN}/large.mov")) == noise(99, 20 << 20)
+    );
     assert!(stored(&home, &first, &path) == noise(1, 3 << 20));
 }
 
@@ -499,7 +574,10 @@ fn a_first_backup_that_cannot_fit_is_refused_before_it_writes_and_doctor_and_sta
     let error = home.try_backup(&Silent).unwrap_err();
     assert_eq!(error.kind(), Kind::NoSpace, "{error:?}");
     let text = error.to_string();
-    assert!(text.ends_with("free on the repository's disk; the next backup needs up to 25.17 MB"), "{text}");
+    assert!(
+        text.ends_with("free on the repository's disk; the next backup needs up to 25.17 MB"),
+        "{text}"
+    );
     assert!(error.next_step().unwrap().contains("--accept-little-space"));
     assert_eq!(fs::read_dir(home.repo_path().join("archives")).map_or(0, Iterator::count), 0);
     assert!(home.repository().free_space().unwrap() + (1 << 20) > free);
@@ -515,9 +593,16 @@ fn a_first_backup_that_cannot_fit_is_refused_before_it_writes_and_doctor_and_sta
     home.write(format!("upload/{ANN}/second.jpg"), &noise(60, 200_000));
     home.backup();
     let red = || {
-        let limits = Limits { snapshot: SignedDuration::from_hours(48), verified: SignedDuration::from_hours(9000) };
+        let limits = Limits {
+            snapshot: SignedDuration::from_hours(48),
+            verified: SignedDuration::from_hours(9000),
+        };
         let found = status(&home.repository(), limits, Timestamp::now()).unwrap().findings;
-        found.into_iter().filter(|it| it.what.contains("free on the repository's disk")).map(|it| it.red).next()
+        found
+            .into_iter()
+            .filter(|it| it.what.contains("free on the repository's disk"))
+            .map(|it| it.red)
+            .next()
     };
     assert_eq!(red(), None);
     let left = home.repository().free_space().unwrap();
@@ -553,25 +638,46 @@ fn a_repository_in_use_names_its_holder() {
 /// What the catalog says, table by table, in names rather than rows.
 fn answers(home: &Home) -> Vec<(String, Vec<String>)> {
     const PLACES: &str = "WITH RECURSIVE place (id, path) AS (SELECT 0, '' UNION ALL
-        SELECT f.id, place.path || '/' || hex(f.name) FROM folder f JOIN place ON f.parent = place.id AND f.id <> 0)";
-    let file = "(SELECT p.path || '/' || hex(f.name) || f.since FROM file f JOIN place p ON p.id = f.folder WHERE f.row = a.file)";
+        SELECT f.id, place.path || '/' || hex(f.name) FROM folder f JOIN place ON f.parent = \
+        place.id AND f.id <> 0)";
+    let file = "(SELECT p.path || '/' || hex(f.name) || f.since FROM file f JOIN place p ON p.id = \
+        f.folder WHERE f.row = a.file)";
     let content = "(SELECT hash FROM content c WHERE c.id = a.content)";
     let archive = "(SELECT name FROM archive r WHERE r.id = a.archive)";
     let mut questions = vec![
         ("meta".to_owned(), "SELECT value FROM meta WHERE key <> 'lineage'".to_owned()),
         ("snapshot".to_owned(), "SELECT * FROM snapshot".to_owned()),
         ("archive".to_owned(), "SELECT name, size, hash FROM archive".to_owned()),
-        ("content".to_owned(), format!("SELECT hash, sha1, size, {archive}, offset, stored, frames, tree FROM content a")),
-        ("chunk".to_owned(), format!("SELECT hash, size, {archive}, offset, stored, keys FROM chunk a")),
+        (
+            "content".to_owned(),
+            format!(
+                "SELECT hash, sha1, size, {archive}, offset, stored, \
+            frames, tree FROM content a"
+            ),
+        ),
+        (
+            "chunk".to_owned(),
+            format!(
+                "SELECT hash, size, {archive}, offset, stored, keys FROM \
+            chunk a"
+            ),
+        ),
         ("folder".to_owned(), format!("{PLACES} SELECT path FROM place")),
         (
             "file".to_owned(),
             format!(
-                "{PLACES} SELECT p.path, a.name, since, until, kind, size, mtime, mode, uid, gid, {content}, d.path, target, link
+                "{PLACES} SELECT p.path, a.name, since, until, kind, size, mtime, mode, uid, gid, \
+                    {content}, d.path, target, link
                  FROM file a JOIN place p ON p.id = a.folder LEFT JOIN place d ON d.id = a.child"
             ),
         ),
-        ("asset_file".to_owned(), format!("{PLACES} SELECT asset, part, since, until, {content}, size, {file}, moved FROM asset_file a")),
+        (
+            "asset_file".to_owned(),
+            format!(
+                "{PLACES} SELECT asset, part, since, until, {content}, \
+            size, {file}, moved FROM asset_file a"
+            ),
+        ),
     ];
     let db = home.repository().catalog().unwrap().connect().unwrap();
     for table in [
@@ -588,9 +694,11 @@ fn answers(home: &Home) -> Vec<(String, Vec<String>)> {
         "external_library",
     ] {
         let columns: String = db
-            .query_row("SELECT group_concat(name) FROM pragma_table_info(?1) WHERE name <> 'row'", [table], |row| {
-                row.get(0)
-            })
+            .query_row(
+                "SELECT group_concat(name) FROM pragma_table_info(?1) WHERE name <> 'row'",
+                [table],
+                |row| row.get(0),
+            )
             .unwrap();
         questions.push((table.to_owned(), format!("SELECT {columns} FROM {table}")));
     }
@@ -598,11 +706,13 @@ fn answers(home: &Home) -> Vec<(String, Vec<String>)> {
         let mut statement = db.prepare(&sql).unwrap();
         let columns = statement.column_count();
         let row = |row: &rusqlite::Row<'_>| {
-            let values = (0..columns)
-                .map(|column| row.get::<_, rusqlite::types::Value>(column).map(|value| format!("{value:?}")));
+            let values = (0..columns).map(|column| {
+                row.get::<_, rusqlite::types::Value>(column).map(|value| format!("{value:?}"))
+            });
             Ok(values.collect::<rusqlite::Result<Vec<_>>>()?.join(" "))
         };
-        let mut rows: Vec<String> = statement.query_map((), row).unwrap().map(Result::unwrap).collect();
+        let mut rows: Vec<String> =
+            statement.query_map((), row).unwrap().map(Result::unwrap).collect();
         rows.sort();
         (table, rows)
     };
@@ -625,7 +735,8 @@ fn eventful(home: &Home) {
     home.write_dump(&dump(10_000, 0));
     home.backup();
     let upload = home.upload();
-    fs::rename(upload.join(format!("upload/{ANN}/1.jpg")), upload.join("library/ann/1.jpg")).unwrap();
+    fs::rename(upload.join(format!("upload/{ANN}/1.jpg")), upload.join("library/ann/1.jpg"))
+        .unwrap();
     home.write_dump(&dump(10_000, 1).replace("\tRome", "\tRoma").replace("Ann Lee", "Ann Li"));
     home.backup();
     fs::remove_file(upload.join(format!("upload/{ANN}/2.jpg"))).unwrap();
@@ -635,10 +746,12 @@ fn eventful(home: &Home) {
     home.write(format!("library/{}", "d".repeat(200)), b"a file now");
     set_mtime(&upload.join("library/ann/old.jpg"), 5);
     let text = dump(10_000, 2);
-    let second = text.lines().find(|line| line.starts_with("00000002-1111")).unwrap().to_owned() + "\n";
+    let second =
+        text.lines().find(|line| line.starts_with("00000002-1111")).unwrap().to_owned() + "\n";
     home.write_dump(&text.replacen(&second, "", 1));
     home.backup();
-    fs::rename(upload.join("library/ann/1.jpg"), upload.join(format!("upload/{ANN}/1.jpg"))).unwrap();
+    fs::rename(upload.join("library/ann/1.jpg"), upload.join(format!("upload/{ANN}/1.jpg")))
+        .unwrap();
     home.write_dump(&text);
     home.backup();
 }
@@ -657,10 +770,20 @@ fn a_missing_or_broken_catalog_is_built_anew_by_the_next_backup() {
     let home = Home::new();
     eventful(&home);
     let files = home.backup().record.files.files;
-    for harm in [|path: &Path| fs::remove_file(path).unwrap(), |path: &Path| fs::write(path, "no catalog").unwrap()] {
+    for harm in [
+        |path: &Path| fs::remove_file(path).unwrap(),
+        |path: &Path| fs::write(path, "no catalog").unwrap(),
+    ] {
         let before = answers(&home);
         harm(&home.repo_path().join("catalog.sqlite"));
-        assert!(home.repository().catalog().unwrap_err().next_step().unwrap().contains("repair catalog"));
+        assert!(
+            home.repository()
+                .catalog()
+                .unwrap_err()
+                .next_step()
+                .unwrap()
+                .contains("repair catalog")
+        );
         drop(Session::begin(&home.repository(), "check", &Silent).unwrap());
         assert!(answers(&home) == before);
         let report = home.backup();
@@ -685,11 +808,17 @@ fn a_catalog_that_an_update_left_behind_is_no_alarm_and_the_next_backup_rebuilds
         if is_sealed {
             shoebox::catalog::seal(&catalog).unwrap();
         }
-        let limits = Limits { snapshot: SignedDuration::from_hours(48), verified: SignedDuration::from_hours(9000) };
+        let limits = Limits {
+            snapshot: SignedDuration::from_hours(48),
+            verified: SignedDuration::from_hours(9000),
+        };
         let found = status(&home.repository(), limits, Timestamp::now()).unwrap().findings;
         let found: Vec<_> = found.into_iter().filter(|it| it.what.contains("catalog")).collect();
         assert_eq!(found.len(), 1, "{found:?}");
-        assert!(!found[0].red && found[0].what.ends_with("schema version 2, this shoebox uses 3"), "{found:?}");
+        assert!(
+            !found[0].red && found[0].what.ends_with("schema version 2, this shoebox uses 3"),
+            "{found:?}"
+        );
         assert!(found[0].next.starts_with("the next backup rebuilds it"), "{found:?}");
         drop(Session::begin(&home.repository(), "backup", &Silent).unwrap());
         assert!(answers(&home) == before);
@@ -736,8 +865,14 @@ fn a_lost_archive_is_made_good_by_the_next_backup() {
         let folder = home.dir.path().join("recovered");
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/recover");
         let output = Command::new(script).arg(home.repo_path()).arg(&folder).output().unwrap();
-        assert!(output.status.success(), "archive {lost}: {}", String::from_utf8_lossy(&output.stderr));
-        assert!(fs::read(folder.join("database/immich.sql")).unwrap() == dump(60_000, 1).as_bytes());
+        assert!(
+            output.status.success(),
+            "archive {lost}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(
+            fs::read(folder.join("database/immich.sql")).unwrap() == dump(60_000, 1).as_bytes()
+        );
         assert_eq!(home.backup().record.number, 4);
         assert_rebuilt_alike(&home);
     }

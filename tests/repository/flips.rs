@@ -1,5 +1,5 @@
-//! What becomes of a catalog that decays: whatever bit or page of it is another, no reader is handed a wrong byte or a wrong
-//! name, a check says so, and the next writer builds it anew.
+//! What becomes of a catalog that decays: whatever bit or page of it is another, no reader is
+//! handed a wrong byte or a wrong name, a check says so, and the next writer builds it anew.
 //!
 //! A usual run takes a sample; `SHOEBOX_CASES=2000` tries so many, `SHOEBOX_SEED=2` others.
 
@@ -21,8 +21,8 @@ use crate::two_nights::nights;
 /// Bytes of a page.
 const PAGE: usize = 4096;
 
-/// What a reader sees: each path, what it is, and what is in it. A folder that could not be listed and a file that could not
-/// be read are in neither.
+/// What a reader sees: each path, what it is, and what is in it. A folder that could not be listed
+/// and a file that could not be read are in neither.
 #[derive(Default, PartialEq)]
 struct Seen {
     nodes: BTreeMap<String, Node>,
@@ -78,12 +78,13 @@ impl Seen {
         }
     }
 
-    /// What is wrong in it, where `truth` is right: a name that is not there, another node, other bytes, a folder that says
-    /// it is all and is not.
+    /// What is wrong in it, where `truth` is right: a name that is not there, another node, other
+    /// bytes, a folder that says it is all and is not.
     fn lies(&self, truth: &Seen) -> Vec<String> {
         let nodes = self.nodes.iter().filter(|(path, node)| truth.nodes.get(*path) != Some(node));
         let files = self.files.iter().filter(|(path, hash)| truth.files.get(*path) != Some(hash));
-        let folders = self.folders.iter().filter(|(path, count)| truth.folders.get(*path) != Some(count));
+        let folders =
+            self.folders.iter().filter(|(path, count)| truth.folders.get(*path) != Some(count));
         let name = |path: &String, what: &str| format!("{path}: {what}");
         (nodes.map(|(path, _)| name(path, "name or attributes")))
             .chain(files.map(|(path, _)| name(path, "bytes")))
@@ -105,11 +106,17 @@ fn put(repository: &Repository, catalog: &[u8]) {
     let fresh = repository.root().join("tmp/fresh");
     fs::write(&fresh, catalog).unwrap();
     // The top of the tree shows when it was published.
-    fs::File::options().write(true).open(&fresh).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&fresh)
+        .unwrap()
+        .set_modified(std::time::UNIX_EPOCH)
+        .unwrap();
     fs::rename(&fresh, repository.catalog_path()).unwrap();
 }
 
-/// How case `number` of `seed` harms a catalog: one bit; or a page of noise, of zeros, or another page's bytes.
+/// How case `number` of `seed` harms a catalog: one bit; or a page of noise, of zeros, or another
+/// page's bytes.
 fn harmed(right: &[u8], seed: u64, number: u64) -> (String, Vec<u8>) {
     let mut wrong = right.to_vec();
     let dice = noise(seed.wrapping_mul(1_000_003) + number, 24);
@@ -135,9 +142,12 @@ fn no_flipped_bit_and_no_wrong_page_of_a_catalog_is_shown_as_a_byte_or_a_name() 
     put(&repository, &right);
     let truth = Seen::of(&open(&repository).unwrap());
     assert!(truth.failures == 0 && truth.files.len() > 300, "{} files", truth.files.len());
-    let (seed, cases) = (number("SHOEBOX_SEED").unwrap_or(1), number("SHOEBOX_CASES").unwrap_or(60));
+    let (seed, cases) =
+        (number("SHOEBOX_SEED").unwrap_or(1), number("SHOEBOX_CASES").unwrap_or(60));
     let (mut refused, mut partly, mut whole) = (0, 0, 0);
-    for (case, wrong) in (0..cases).map(|number| harmed(&right, seed, number)).filter(|(_, wrong)| *wrong != right) {
+    for (case, wrong) in
+        (0..cases).map(|number| harmed(&right, seed, number)).filter(|(_, wrong)| *wrong != right)
+    {
         put(&repository, &wrong);
         match open(&repository).map(|view| Seen::of(&view)) {
             Err(_) => refused += 1,
@@ -148,10 +158,14 @@ fn no_flipped_bit_and_no_wrong_page_of_a_catalog_is_shown_as_a_byte_or_a_name() 
             }
         }
         let report = check(&repository, Extent::Structure, &Silent).unwrap();
-        let is_told = report.findings.iter().any(|finding| matches!(finding, Finding::Catalog { .. }));
+        let is_told =
+            report.findings.iter().any(|finding| matches!(finding, Finding::Catalog { .. }));
         assert!(is_told, "{case}: {:?}", report.findings);
     }
-    println!("{refused} catalogs refused, {partly} shown in part, {whole} shown whole; no wrong byte, no wrong name");
+    println!(
+        "{refused} catalogs refused, {partly} shown in part, {whole} shown whole; no wrong byte, \
+            no wrong name"
+    );
     assert!(cases < 60 || partly > 0 && whole > 0, "{refused} {partly} {whole}");
 }
 
@@ -165,7 +179,10 @@ fn a_catalog_that_fails_is_built_anew_by_the_next_writer() {
         put(&repository, &wrong);
         drop(Session::begin(&repository, "look", &Silent).unwrap());
         assert!(names(&Seen::of(&open(&repository).unwrap())) == truth, "{case}");
-        assert!(check(&repository, Extent::Structure, &Silent).unwrap().findings.is_empty(), "{case}");
+        assert!(
+            check(&repository, Extent::Structure, &Silent).unwrap().findings.is_empty(),
+            "{case}"
+        );
     }
 }
 
@@ -174,15 +191,22 @@ fn a_catalog_that_is_whole_and_says_other_things_than_the_lists_is_found_by_chec
     let (_dir, repository, right) = home();
     assert!(check(&repository, Extent::Structure, &Silent).unwrap().findings.is_empty());
     for change in [
-        "UPDATE file SET content = (SELECT max(content) FROM file) WHERE row = (SELECT min(row) FROM file WHERE kind = 0)",
-        "UPDATE file SET size = size - 1024 WHERE row = (SELECT min(row) FROM file WHERE size > 2000)",
-        "UPDATE asset_file SET size = size + 1 WHERE asset = (SELECT min(asset) FROM asset_file) AND part = 0",
-        "UPDATE file SET name = CAST('other.jpg' AS BLOB) WHERE row = (SELECT min(row) FROM file WHERE kind = 0)",
-        "UPDATE file SET until = since + 1 WHERE row = (SELECT min(row) FROM file WHERE kind = 0 AND until > since + 1)",
-        "UPDATE folder SET name = CAST('elsewhere' AS BLOB) WHERE id = (SELECT max(id) FROM folder)",
+        "UPDATE file SET content = (SELECT max(content) FROM file) WHERE row = (SELECT min(row) \
+            FROM file WHERE kind = 0)",
+        "UPDATE file SET size = size - 1024 WHERE row = (SELECT min(row) FROM file WHERE size > \
+            2000)",
+        "UPDATE asset_file SET size = size + 1 WHERE asset = (SELECT min(asset) FROM asset_file) \
+            AND part = 0",
+        "UPDATE file SET name = CAST('other.jpg' AS BLOB) WHERE row = (SELECT min(row) FROM file \
+            WHERE kind = 0)",
+        "UPDATE file SET until = since + 1 WHERE row = (SELECT min(row) FROM file WHERE kind = 0 \
+            AND until > since + 1)",
+        "UPDATE folder SET name = CAST('elsewhere' AS BLOB) WHERE id = (SELECT max(id) FROM \
+            folder)",
         "DELETE FROM album_asset WHERE row = (SELECT max(row) FROM album_asset)",
         "UPDATE album SET line = replace(line, '\"name\":\"', '\"name\":\"x') WHERE row = 1",
-        "UPDATE asset SET since = until - 1 WHERE row = (SELECT min(row) FROM asset WHERE since < until - 1)",
+        "UPDATE asset SET since = until - 1 WHERE row = (SELECT min(row) FROM asset WHERE since < \
+            until - 1)",
     ] {
         put(&repository, &right);
         let db = rusqlite::Connection::open(repository.catalog_path()).unwrap();
@@ -192,7 +216,8 @@ fn a_catalog_that_is_whole_and_says_other_things_than_the_lists_is_found_by_chec
         drop(db);
         shoebox::catalog::seal(&repository.catalog_path()).unwrap();
         let report = check(&repository, Extent::Structure, &Silent).unwrap();
-        let is_told = report.findings.iter().any(|finding| matches!(finding, Finding::Catalog { .. }));
+        let is_told =
+            report.findings.iter().any(|finding| matches!(finding, Finding::Catalog { .. }));
         assert!(is_told, "{change}: {:?}", report.findings);
     }
 }

@@ -12,8 +12,8 @@ use shoebox::task::forget::policy::{Count, Every};
 
 const ZONE: &str = "Europe/Berlin";
 
-/// Some nights in a row, nights without one, several a day, and years that lie apart; around midnight, the end of the year
-/// and the hour that comes twice.
+/// Some nights in a row, nights without one, several a day, and years that lie apart; around
+/// midnight, the end of the year and the hour that comes twice.
 const TIMES: [&str; 24] = [
     "2021-06-01 03:00:00",
     "2022-12-31 23:59:59",
@@ -67,7 +67,9 @@ impl Restic {
         thread::scope(|scope| {
             for time in TIMES {
                 let restic = &restic;
-                scope.spawn(move || restic.run(&["backup", "--host", "host", "--time", time, "file"]));
+                scope.spawn(move || {
+                    restic.run(&["backup", "--host", "host", "--time", time, "file"])
+                });
             }
         });
         restic
@@ -75,9 +77,21 @@ impl Restic {
 
     fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new("restic");
-        command.current_dir(self.0.path()).env("RESTIC_PASSWORD", "x").env("TZ", ZONE).env("RESTIC_REPOSITORY", "repo");
-        let output = command.arg("--no-cache").args(arguments).output().expect("restic; `scripts/setup` installs it");
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        command
+            .current_dir(self.0.path())
+            .env("RESTIC_PASSWORD", "x")
+            .env("TZ", ZONE)
+            .env("RESTIC_REPOSITORY", "repo");
+        let output = command
+            .arg("--no-cache")
+            .args(arguments)
+            .output()
+            .expect("restic; `scripts/setup` installs it");
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         output
     }
 
@@ -87,7 +101,8 @@ impl Restic {
         let text = String::from_utf8(output.stdout).unwrap();
         let groups: Vec<Value> =
             serde_json::from_str(text.lines().find(|line| line.starts_with('[')).unwrap()).unwrap();
-        let time = |snapshot: &Value| snapshot["time"].as_str().unwrap().parse::<Timestamp>().unwrap();
+        let time =
+            |snapshot: &Value| snapshot["time"].as_str().unwrap().parse::<Timestamp>().unwrap();
         groups.iter().flat_map(|group| group["keep"].as_array().unwrap()).map(time).collect()
     }
 }
@@ -108,7 +123,9 @@ fn policy(words: &[&str]) -> Policy {
         };
         match word.strip_prefix("within") {
             Some("") => policy.within = Some(value.parse().unwrap()),
-            Some(word) => policy.keep_within.push((every(word.trim_start_matches('-')), value.parse().unwrap())),
+            Some(word) => policy
+                .keep_within
+                .push((every(word.trim_start_matches('-')), value.parse().unwrap())),
             None => policy.keep.push((every(word), Count::Of(value.parse().unwrap()))),
         }
     }
@@ -132,7 +149,11 @@ fn restic_keeps_the_same_snapshots() {
     });
     for (words, theirs) in WORDS.into_iter().zip(theirs) {
         let reasons = policy(words).reasons(&newest_first, &zone).unwrap();
-        let kept = newest_first.iter().zip(reasons).filter(|(_, reasons)| !reasons.is_empty()).map(|(time, _)| *time);
+        let kept = newest_first
+            .iter()
+            .zip(reasons)
+            .filter(|(_, reasons)| !reasons.is_empty())
+            .map(|(time, _)| *time);
         assert_eq!(kept.collect::<BTreeSet<_>>(), theirs, "{words:?}");
     }
 }

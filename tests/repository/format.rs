@@ -1,4 +1,5 @@
-//! The format holds still: these bytes, read by any `tar`, and refused where they are not what was written.
+//! The format holds still: these bytes, read by any `tar`, and refused where they are not what was
+//! written.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -35,7 +36,13 @@ fn fixed(root: &Path) -> PathBuf {
         archive.add_content(&seen, &hasher::digest(plain), stored).unwrap();
     };
     let photo = noise(1, 3000);
-    add("upload/photo.jpg".into(), 1_700_000_000_000_000_000, 1000, &photo, Stored::Plain(photo.clone()));
+    add(
+        "upload/photo.jpg".into(),
+        1_700_000_000_000_000_000,
+        1000,
+        &photo,
+        Stored::Plain(photo.clone()),
+    );
     add(
         "upload/fraction.jpg".into(),
         1_700_000_000_000_000_001,
@@ -56,7 +63,13 @@ fn fixed(root: &Path) -> PathBuf {
         b"long bytes",
         Stored::Plain(b"long bytes".to_vec()),
     );
-    add(format!("upload/{}/\u{e4}", "l".repeat(240)).into(), 0, 0, b"long", Stored::Plain(b"long".to_vec()));
+    add(
+        format!("upload/{}/\u{e4}", "l".repeat(240)).into(),
+        0,
+        0,
+        b"long",
+        Stored::Plain(b"long".to_vec()),
+    );
     let key = hasher::hash(b"key");
     archive.add_chunk(key, 3, &raw_frame(b"key"), &[]).unwrap();
     archive.add_chunk(hasher::hash(b"patch"), 5, &raw_frame(b"patch"), &[key]).unwrap();
@@ -84,7 +97,12 @@ fn an_archive_of_fixed_input_has_exactly_these_bytes() {
     // How the index shrinks is zstd's business; up to its header, and what it says, is ours.
     let index: usize = tail_field(&bytes, "index-offset ").parse().unwrap();
     let before = hasher::hash(&bytes[..index - 512]).to_string();
-    let said = (index, before.as_str(), &*tail_field(&bytes, "index-size "), &*tail_field(&bytes, "index-blake3 "));
+    let said = (
+        index,
+        before.as_str(),
+        &*tail_field(&bytes, "index-size "),
+        &*tail_field(&bytes, "index-blake3 "),
+    );
     assert_eq!(said, GOLDEN);
     assert_eq!(&bytes[bytes.len() - 2048..][..14], b".shoebox/tail\0");
     assert_eq!(bytes[bytes.len() - 1024..], [0; 1024]);
@@ -117,8 +135,10 @@ fn an_archive_that_is_not_what_was_written_is_refused() {
         assert_eq!(kind_of(&bytes[..cut]), Kind::Damaged, "cut at {cut}");
     }
     assert_eq!(kind_of(&[&bytes[..], &[0; 512]].concat()), Kind::Damaged);
-    let (offset, stored): (usize, usize) =
-        (tail_field(&bytes, "index-offset ").parse().unwrap(), tail_field(&bytes, "index-stored ").parse().unwrap());
+    let (offset, stored): (usize, usize) = (
+        tail_field(&bytes, "index-offset ").parse().unwrap(),
+        tail_field(&bytes, "index-stored ").parse().unwrap(),
+    );
     for at in [offset, offset + 9, offset + stored / 2, offset + stored - 1] {
         let mut flipped = bytes.clone();
         flipped[at] ^= 0x10;
@@ -152,8 +172,10 @@ fn what_a_newer_shoebox_wrote_is_refused_kindly() {
     let (old, new) = ("\"format\": 1", "\"format\": 2");
     let record = format!("snapshots/{id}.json");
     replace(&record, old, new);
-    let refused =
-        [home.repository().record(id).unwrap_err(), Session::rebuild(&home.repository(), &Silent).unwrap_err()];
+    let refused = [
+        home.repository().record(id).unwrap_err(),
+        Session::rebuild(&home.repository(), &Silent).unwrap_err(),
+    ];
     replace(&record, "\"number\"", "\"numero\"");
     let unknown = home.repository().record(id).unwrap_err();
     replace(&record, "\"numero\"", "\"number\"");
@@ -165,7 +187,10 @@ fn what_a_newer_shoebox_wrote_is_refused_kindly() {
     let unknown_description = Repository::open(&home.repo_path()).unwrap_err();
     for error in refused.into_iter().chain([unknown, description, unknown_description]) {
         assert_eq!(error.kind(), Kind::Unsupported, "{error}");
-        assert!(error.to_string().contains("format 2") && error.next_step().unwrap().contains("newer shoebox"));
+        assert!(
+            error.to_string().contains("format 2")
+                && error.next_step().unwrap().contains("newer shoebox")
+        );
     }
 }
 
@@ -174,7 +199,8 @@ fn said(command: &mut Command) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
     // GNU tar says so of a record that it does not need.
-    let notes = text(&output.stderr).replace("tar: Ignoring unknown extended header keyword 'hdrcharset'\n", "");
+    let notes = text(&output.stderr)
+        .replace("tar: Ignoring unknown extended header keyword 'hdrcharset'\n", "");
     (text(&output.stdout), notes)
 }
 
@@ -191,9 +217,11 @@ fn members(archive: &Path) -> Vec<Member> {
     const SCRIPT: &str = "
 import json, math, os, sys, tarfile
 for m in tarfile.open(sys.argv[1], 'r:'):
-    print(json.dumps({'name': os.fsencode(m.name).hex(), 'offset': m.offset_data, 'size': m.size, 'mtime': math.floor(m.mtime)}))
+    print(json.dumps({'name': os.fsencode(m.name).hex(), 'offset': m.offset_data, 'size': m.size, \
+    'mtime': math.floor(m.mtime)}))
 ";
-    let (text, notes) = said(Command::new("python3").args(["-X", "utf8", "-c", SCRIPT]).arg(archive));
+    let (text, notes) =
+        said(Command::new("python3").args(["-X", "utf8", "-c", SCRIPT]).arg(archive));
     assert_eq!(notes, "");
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -245,15 +273,21 @@ fn what_any_tar_extracts_is_the_file_itself() {
     for tar in ["tar", "bsdtar"] {
         let folder = tempfile::tempdir().unwrap();
         for archive in home.archives() {
-            let (_, notes) = said(Command::new(tar).arg("xf").arg(archive).arg("-C").arg(folder.path()));
+            let (_, notes) =
+                said(Command::new(tar).arg("xf").arg(archive).arg("-C").arg(folder.path()));
             assert!(
-                notes.lines().all(|line| line.contains("implausibly old time") || line.contains("in the future")),
+                notes
+                    .lines()
+                    .all(|line| line.contains("implausibly old time")
+                        || line.contains("in the future")),
                 "{tar}: {notes}"
             );
         }
         let mut compared = 0;
         // The member `a.dng.zst` is there twice: the file of that name, and the compressed `a.dng`.
-        for path in files.iter().filter(|path| !path.ends_with(b"a.dng.zst") && !path.ends_with(b"a.dng")) {
+        for path in
+            files.iter().filter(|path| !path.ends_with(b"a.dng.zst") && !path.ends_with(b"a.dng"))
+        {
             let Some(line) = contents.get(path) else { continue };
             let source = home.upload().join(OsStr::from_bytes(path));
             let got = folder.path().join(OsStr::from_bytes(&name_of(line)));

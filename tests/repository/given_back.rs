@@ -15,11 +15,15 @@ fn nights() -> (tempfile::TempDir, Repository) {
     let dir = tempfile::tempdir().unwrap();
     let with = |change: &dyn Fn(&str) -> String| {
         let sound = Crafted::sound();
-        Crafted { library: change(std::str::from_utf8(&sound.library).unwrap()).into_bytes(), ..sound }
+        Crafted {
+            library: change(std::str::from_utf8(&sound.library).unwrap()).into_bytes(),
+            ..sound
+        }
     };
     let repository = Crafted::sound().write(&dir.path().join("repository"));
-    let without =
-        |text: &str| text.lines().filter(|line| !line.contains(OLD)).map(|line| format!("{line}\n")).collect();
+    let without = |text: &str| {
+        text.lines().filter(|line| !line.contains(OLD)).map(|line| format!("{line}\n")).collect()
+    };
     with(&without).add(&repository, NIGHTS[1], 2);
     with(&|text| text.replace(OLD, NEW)).add(&repository, NIGHTS[2], 3);
     drop(Session::rebuild(&repository, &Silent).unwrap());
@@ -30,7 +34,11 @@ fn nights() -> (tempfile::TempDir, Repository) {
 fn diff_tells_it_as_one_change() {
     let (_dir, repository) = nights();
     let between = |old: usize, new: usize| {
-        let options = diff::Options { old: NIGHTS[old].into(), new: NIGHTS[new].into(), ..diff::Options::default() };
+        let options = diff::Options {
+            old: NIGHTS[old].into(),
+            new: NIGHTS[new].into(),
+            ..diff::Options::default()
+        };
         diff(&repository, &options).unwrap()
     };
     let whole = between(0, 2);

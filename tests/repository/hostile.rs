@@ -1,5 +1,6 @@
-//! A repository that somebody made who means harm: nothing is written outside of it or of the folder that is restored into, no
-//! symlink leads out, nothing panics, nothing is waited for, memory stays bounded.
+//! A repository that somebody made who means harm: nothing is written outside of it or of the
+//! folder that is restored into, no symlink leads out, nothing panics, nothing is waited for,
+//! memory stays bounded.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -33,7 +34,15 @@ struct Outside(tempfile::TempDir, std::collections::BTreeMap<Vec<u8>, String>);
 impl Outside {
     fn new() -> Outside {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["precious", "draft-1", "catalog-1", "dump-1", ".tmp1", "photo.jpg", "2026-11-22T030005Z.json"] {
+        for name in [
+            "precious",
+            "draft-1",
+            "catalog-1",
+            "dump-1",
+            ".tmp1",
+            "photo.jpg",
+            "2026-11-22T030005Z.json",
+        ] {
             fs::write(dir.path().join(name), "not ours").unwrap();
         }
         fs::create_dir(dir.path().join("2026")).unwrap();
@@ -55,7 +64,8 @@ impl Outside {
 /// A repository with one sound snapshot, in a folder of its own.
 fn made(crafted: &Crafted) -> (tempfile::TempDir, Repository) {
     let memory = Path::new("/dev/shm");
-    let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+    let dir =
+        if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
     let repository = crafted.write(&dir.path().join("repository"));
     (dir, repository)
 }
@@ -110,20 +120,38 @@ fn fifo(path: &Path) {
 
 #[test]
 fn a_symlink_in_the_repository_is_no_way_out() {
-    for name in ["tmp", "archives", "archives/2026", "snapshots", "notes", "catalog.sqlite", "lock", "README.txt"] {
+    for name in [
+        "tmp",
+        "archives",
+        "archives/2026",
+        "snapshots",
+        "notes",
+        "catalog.sqlite",
+        "lock",
+        "README.txt",
+    ] {
         let home = Home::new();
         home.write("upload/1.jpg", &noise(1, 3000));
         home.backup();
         let outside = Outside::new();
         let place = home.repo_path().join(name);
-        let year = fs::read_dir(home.repo_path().join("archives")).unwrap().next().unwrap().unwrap().path();
+        let year = fs::read_dir(home.repo_path().join("archives"))
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
         let place = if name == "archives/2026" { year } else { place };
-        match place.is_dir() {
-            true => fs::rename(&place, home.dir.path().join("aside")).unwrap(),
-            false => fs::remove_file(&place).unwrap(),
+        if place.is_dir() {
+            fs::rename(&place, home.dir.path().join("aside")).unwrap()
+        } else {
+            fs::remove_file(&place).unwrap()
         }
-        let target =
-            if name.contains('.') || name == "lock" { outside.path().join("precious") } else { outside.path().into() };
+        let target = if name.contains('.') || name == "lock" {
+            outside.path().join("precious")
+        } else {
+            outside.path().into()
+        };
         symlink(target, &place).unwrap();
         home.write("upload/2.jpg", &noise(2, 3000));
         // Each may fail: what counts is what it does not do.
@@ -136,7 +164,8 @@ fn a_symlink_in_the_repository_is_no_way_out() {
     }
 }
 
-/// Ends the test when `work` does not end: it hangs for good, and a test that waits for it tells nobody.
+/// Ends the test when `work` does not end: it hangs for good, and a test that waits for it tells
+/// nobody.
 #[track_caller]
 fn must_end(what: &str, work: impl FnOnce() + Send + 'static) {
     let (done, ended) = mpsc::channel();
@@ -229,7 +258,9 @@ fn file_lines() -> Vec<String> {
     let mut lines = Vec::new();
     let hash = hasher::hash(PHOTO);
     let usual = |path: &str| {
-        format!(r#"{{"path":{path},"kind":"file","size":45,"mtime":1,"mode":420,"uid":0,"gid":0,"hash":"{hash}"}}"#)
+        format!(
+            r#"{{"path":{path},"kind":"file","size":45,"mtime":1,"mode":420,"uid":0,"gid":0,"hash":"{hash}"}}"#
+        )
     };
     let long = format!("\"upload/{}\"", "z".repeat(300));
     for path in [
@@ -313,14 +344,29 @@ fn asset_lists() -> Vec<Vec<u8>> {
         (r#""name":"photo.jpg""#, r#""name":"\u0000\u001b]0;x\u0007""#.to_owned()),
         (r#""name":"photo.jpg""#, format!(r#""name":"{}""#, "/".repeat(1 << 20))),
         (r#""taken":"2025-01-02T03:04:05""#, r#""taken":"-009999-01-01T00:00:00""#.to_owned()),
-        (r#""taken":"2025-01-02T03:04:05""#, r#""taken":"9999-12-31T23:59:59.999999999""#.to_owned()),
-        (r#""created":"2025-01-02T03:04:05Z""#, r#""created":"-009999-01-02T01:59:59Z""#.to_owned()),
-        (r#""added":"2025-01-02T03:04:05Z""#, r#""added":"9999-12-30T22:00:00.999999999Z""#.to_owned()),
+        (
+            r#""taken":"2025-01-02T03:04:05""#,
+            r#""taken":"9999-12-31T23:59:59.999999999""#.to_owned(),
+        ),
+        (
+            r#""created":"2025-01-02T03:04:05Z""#,
+            r#""created":"-009999-01-02T01:59:59Z""#.to_owned(),
+        ),
+        (
+            r#""added":"2025-01-02T03:04:05Z""#,
+            r#""added":"9999-12-30T22:00:00.999999999Z""#.to_owned(),
+        ),
         (r#""type":"image""#, format!(r#""type":"image","live_video":"{id}""#)),
         (r#""type":"image""#, format!(r#""type":"image","stack":"{id}""#)),
         (r#""type":"image""#, r#""type":"image","sidecar":"upload""#.to_owned()),
-        (r#""type":"image""#, r#""type":"image","sidecar":"upload/photo.jpg","visibility":"locked""#.to_owned()),
-        (r#""type":"image""#, r#""type":"image","size":18446744073709551615,"latitude":1e999"#.to_owned()),
+        (
+            r#""type":"image""#,
+            r#""type":"image","sidecar":"upload/photo.jpg","visibility":"locked""#.to_owned(),
+        ),
+        (
+            r#""type":"image""#,
+            r#""type":"image","size":18446744073709551615,"latitude":1e999"#.to_owned(),
+        ),
         (r#""name":"Rome""#, r#""name":"../..""#.to_owned()),
     ];
     changes.iter().map(|(what, other)| list.replace(what, other).into_bytes()).collect()
@@ -330,8 +376,14 @@ fn asset_lists() -> Vec<Vec<u8>> {
 fn no_line_of_a_list_gets_out_or_makes_anything_panic() {
     let mut all: Vec<Crafted> = Vec::new();
     let usual = Crafted::sound();
-    all.extend(file_lines().iter().map(|line| Crafted { files: file_list(&[line]), ..usual.clone() }));
-    all.extend(library_lines().iter().map(|line| Crafted { library: library_list(&[line]), ..usual.clone() }));
+    all.extend(
+        file_lines().iter().map(|line| Crafted { files: file_list(&[line]), ..usual.clone() }),
+    );
+    all.extend(
+        library_lines()
+            .iter()
+            .map(|line| Crafted { library: library_list(&[line]), ..usual.clone() }),
+    );
     all.extend(asset_lists().into_iter().map(|library| Crafted { library, ..usual.clone() }));
     println!("{} lists", all.len());
     for crafted in all {
@@ -346,7 +398,10 @@ fn no_line_of_a_list_gets_out_or_makes_anything_panic() {
         let _ = restore_all(&repository, &above.join("a/new"), &Silent);
         let _ = (find_all(&repository), prune_all(&repository));
         let names = |folder: &Path| fs::read_dir(folder).map_or(0, Iterator::count);
-        assert!(names(dir.path()) <= 2 && names(&above) <= 1 && names(&above.join("a")) <= 1, "{what}");
+        assert!(
+            names(dir.path()) <= 2 && names(&above) <= 1 && names(&above.join("a")) <= 1,
+            "{what}"
+        );
         assert!(fs::symlink_metadata("/etc/escaped").is_err());
     }
 }
@@ -386,7 +441,8 @@ fn a_list_of_the_same_chunk_again_and_again_comes_to_an_end() {
 #[test]
 fn no_record_gets_out_or_makes_anything_panic() {
     let (dir, repository) = sound();
-    let sound = fs::read_to_string(repository.root().join("snapshots/2026-11-22T030005Z.json")).unwrap();
+    let sound =
+        fs::read_to_string(repository.root().join("snapshots/2026-11-22T030005Z.json")).unwrap();
     let changes = [
         (r#""name":"2026/2026-11-22T030005Z-0001.tar""#, r#""name":"../../../etc/passwd""#),
         (r#""name":"2026/2026-11-22T030005Z-0001.tar""#, r#""name":"\u0000""#),
@@ -401,11 +457,19 @@ fn no_record_gets_out_or_makes_anything_panic() {
     ];
     for (what, other) in changes {
         assert!(sound.contains(what), "{what}");
-        fs::write(repository.root().join("snapshots/2026-11-22T030005Z.json"), sound.replace(what, other)).unwrap();
+        fs::write(
+            repository.root().join("snapshots/2026-11-22T030005Z.json"),
+            sound.replace(what, other),
+        )
+        .unwrap();
         drop(Session::rebuild(&repository, &Silent));
         let _ = open_view(&repository).map(|view| walk(&view, 200));
         let _ = restore_all(&repository, &dir.path().join("new"), &Silent);
-        let _ = (find_all(&repository), check(&repository, Extent::All, &Silent), prune_all(&repository));
+        let _ = (
+            find_all(&repository),
+            check(&repository, Extent::All, &Silent),
+            prune_all(&repository),
+        );
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
 }
@@ -415,7 +479,9 @@ fn with_catalog(repository: &Repository, catalog: &[u8], change: &str) -> bool {
     let fresh = repository.root().join("fresh");
     fs::write(&fresh, catalog).unwrap();
     let db = Connection::open(&fresh).unwrap();
-    let done = db.execute_batch(&format!("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; {change}")).is_ok();
+    let done = db
+        .execute_batch(&format!("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; {change}"))
+        .is_ok();
     drop(db);
     seal(&fresh).unwrap();
     fs::rename(fresh, repository.catalog_path()).unwrap();
@@ -450,7 +516,8 @@ fn no_value_of_a_catalog_makes_a_reader_panic() {
     let (_dir, repository) = sound();
     let catalog = fs::read(repository.catalog_path()).unwrap();
     let db = Connection::open(repository.catalog_path()).unwrap();
-    let sql = "SELECT m.name, c.name FROM sqlite_schema m JOIN pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%'";
+    let sql = "SELECT m.name, c.name FROM sqlite_schema m JOIN pragma_table_info(m.name) c WHERE \
+        m.type = 'table' AND m.name NOT LIKE 'sqlite%'";
     let columns: Vec<(String, String)> = db
         .prepare(sql)
         .unwrap()
@@ -482,13 +549,23 @@ fn names_that_no_folder_can_hold_are_not_shown_by_a_mount() {
     let point = dir.path().join("mount");
     fs::create_dir(&point).unwrap();
     for name in ["'..'", "'.'", "''", "'a/b'", "'../../etc'", "x'610062'", "zeroblob(300)"] {
-        let change = format!("UPDATE file SET name = CAST({name} AS BLOB) WHERE name = CAST('photo.jpg' AS BLOB)");
+        let change = format!(
+            "UPDATE file SET name = CAST({name} AS BLOB) WHERE name = CAST('photo.jpg' AS BLOB)"
+        );
         assert!(with_catalog(&repository, &catalog, &change), "{change}");
-        let mount =
-            Mount::start(Arc::new(open_view(&repository).unwrap()), &point, &mount::Options::default()).unwrap();
+        let mount = Mount::start(
+            Arc::new(open_view(&repository).unwrap()),
+            &point,
+            &mount::Options::default(),
+        )
+        .unwrap();
         let files = point.join("latest/files/upload");
-        let names =
-            |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+        let names = |folder: &Path| {
+            fs::read_dir(folder)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names(&files), ["link"], "{name}");
         drop(mount);
     }
@@ -528,19 +605,27 @@ fn with_little_memory(bytes: u64, repository: &Repository, arguments: &[&str]) -
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code().is_some_and(|code| code <= 3), "{arguments:?}: {}: {said}", output.status);
+    assert!(
+        output.status.code().is_some_and(|code| code <= 3),
+        "{arguments:?}: {}: {said}",
+        output.status
+    );
     output
 }
 
-/// So many bytes of a JSON list of small numbers: in a form that can hold anything each takes sixteen times its bytes.
+/// So many bytes of a JSON list of small numbers: in a form that can hold anything each takes
+/// sixteen times its bytes.
 fn numbers(bytes: usize) -> String {
     format!("[{}1]", "1,".repeat(bytes / 2))
 }
 
 #[test]
 fn an_index_takes_no_more_memory_than_an_index_can_have() {
-    let line =
-        format!(r#"{{"chunk":"{}","size":1,"offset":1024,"stored":1,"more":{}}}"#, "00".repeat(32), numbers(60 << 20));
+    let line = format!(
+        r#"{{"chunk":"{}","size":1,"offset":1024,"stored":1,"more":{}}}"#,
+        "00".repeat(32),
+        numbers(60 << 20)
+    );
     let (_dir, repository) = with_index(line.as_bytes(), None);
     with_little_memory(400 << 20, &repository, &["repair", "catalog"]);
     with_little_memory(400 << 20, &repository, &["check"]);
@@ -551,7 +636,8 @@ fn an_index_takes_no_more_memory_than_an_index_can_have() {
 #[test]
 fn a_line_of_a_list_takes_bounded_memory() {
     for path in [numbers(15 << 20), "1".into()] {
-        let line = format!(r#"{{"path":{path},"kind":"folder","mtime":1,"mode":493,"uid":0,"gid":0}}"#);
+        let line =
+            format!(r#"{{"path":{path},"kind":"folder","mtime":1,"mode":493,"uid":0,"gid":0}}"#);
         let (_dir, repository) = made(&Crafted { files: file_list(&[&line]), ..Crafted::sound() });
         let output = with_little_memory(400 << 20, &repository, &["repair", "catalog"]);
         assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
@@ -565,7 +651,11 @@ fn a_line_of_a_list_takes_bounded_memory() {
 fn a_value_of_a_catalog_takes_bounded_memory() {
     let (_dir, repository) = sound();
     let catalog = fs::read(repository.catalog_path()).unwrap();
-    assert!(with_catalog(&repository, &catalog, "UPDATE snapshot SET record = zeroblob(200000000)"));
+    assert!(with_catalog(
+        &repository,
+        &catalog,
+        "UPDATE snapshot SET record = zeroblob(200000000)"
+    ));
     with_little_memory(400 << 20, &repository, &["snapshots"]);
     with_little_memory(400 << 20, &repository, &["ls", "latest"]);
 }
@@ -576,7 +666,10 @@ fn a_record_that_is_larger_than_one_can_be_is_not_read() {
     let path = repository.root().join("snapshots/2026-11-22T030005Z.json");
     // Sparse: a gigabyte that takes no room.
     fs::File::options().write(true).open(&path).unwrap().set_len(1 << 30).unwrap();
-    fs::File::create(repository.root().join("notes/2026-11-22T030005Z-check.json")).unwrap().set_len(1 << 30).unwrap();
+    fs::File::create(repository.root().join("notes/2026-11-22T030005Z-check.json"))
+        .unwrap()
+        .set_len(1 << 30)
+        .unwrap();
     with_little_memory(400 << 20, &repository, &["check"]);
     with_little_memory(400 << 20, &repository, &["repair", "catalog"]);
 }
@@ -585,12 +678,19 @@ fn a_record_that_is_larger_than_one_can_be_is_not_read() {
 fn what_is_found_cannot_command_a_terminal() {
     let name = r#""name":"\u001b[2J\u001b]0;owned\u0007.jpg""#;
     let library = String::from_utf8(library_list(&[])).unwrap();
-    let library =
-        library.replace(r#""name":"photo.jpg""#, name).replace(r#""name":"Rome""#, r#""name":"\u001b[31mRome""#);
+    let library = library
+        .replace(r#""name":"photo.jpg""#, name)
+        .replace(r#""name":"Rome""#, r#""name":"\u001b[31mRome""#);
     let library = library.replace(r#""name":"Ann Lee""#, r#""name":"Ann\u001b[2J""#).into_bytes();
     let (_dir, repository) = made(&Crafted { library, ..Crafted::sound() });
     drop(Session::rebuild(&repository, &Silent).unwrap());
-    for arguments in [&["find"][..], &["ls", "latest/users"], &["find", "--album", "*"], &["snapshots"], &["check"]] {
+    for arguments in [
+        &["find"][..],
+        &["ls", "latest/users"],
+        &["find", "--album", "*"],
+        &["snapshots"],
+        &["check"],
+    ] {
         let output = Command::new(assert_cmd::cargo::cargo_bin("shoebox"))
             .arg("--repository")
             .arg(repository.root())

@@ -1,5 +1,5 @@
-//! Importing dumps of the past: what postgres-backup-local and Immich kept, laid out as they lay it out, each dump by a real
-//! pg_dump.
+//! Importing dumps of the past: what postgres-backup-local and Immich kept, laid out as they lay it
+//! out, each dump by a real pg_dump.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -65,16 +65,26 @@ fn dumps() -> &'static Dumps {
             server.load(name, &library.sql());
         }
         server.create_database("nextcloud");
-        server.psql("nextcloud", "CREATE TABLE oc_files (id int, name text); INSERT INTO oc_files VALUES (1, 'x')");
+        server.psql(
+            "nextcloud",
+            "CREATE TABLE oc_files (id int, name text); INSERT INTO oc_files VALUES (1, 'x')",
+        );
         let of = |program: &str, database: &str, arguments: &[&str]| {
             run(server.client(program, database).args(arguments)).stdout
         };
         let june = of("pg_dump", "immich", &["-Z1"]);
         let june_again = of("pg_dump", "immich", &["-Z1"]);
-        server.psql("immich", "UPDATE album SET \"albumName\" = 'Rome in spring' WHERE \"albumName\" = 'Rome'");
+        server.psql(
+            "immich",
+            "UPDATE album SET \"albumName\" = 'Rome in spring' WHERE \"albumName\" = 'Rome'",
+        );
         let cluster = {
             server.psql("postgres", "ALTER DATABASE later RENAME TO set_aside");
-            let text = of("pg_dumpall", "postgres", &["--clean", "--if-exists", "--exclude-database=set_aside"]);
+            let text = of(
+                "pg_dumpall",
+                "postgres",
+                &["--clean", "--if-exists", "--exclude-database=set_aside"],
+            );
             server.psql("postgres", "ALTER DATABASE set_aside RENAME TO later");
             gzip(&text)
         };
@@ -82,8 +92,9 @@ fn dumps() -> &'static Dumps {
         let to = folder.path().join("directory");
         run(server.client("pg_dump", "immich").args(["-Fd", "-f"]).arg(&to));
         let files = fs::read_dir(&to).unwrap().map(Result::unwrap);
-        let directory =
-            files.map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap())).collect();
+        let directory = files
+            .map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap()))
+            .collect();
         Dumps {
             june,
             june_again,
@@ -118,7 +129,8 @@ fn put(path: PathBuf, bytes: &[u8], time: &str) -> PathBuf {
     path
 }
 
-/// What postgres-backup-local does with a dump: `last/`, hard links to it, and symlinks to the newest (`backup.sh`).
+/// What postgres-backup-local does with a dump: `last/`, hard links to it, and symlinks to the
+/// newest (`backup.sh`).
 fn keep(root: &Path, database: &str, bytes: &[u8], names: [&str; 4], time: &str) {
     let [second, day, week, month] = names;
     let file = put(root.join(format!("last/{database}-{second}.sql.gz")), bytes, time);
@@ -136,15 +148,21 @@ fn keep(root: &Path, database: &str, bytes: &[u8], names: [&str; 4], time: &str)
     symlink(file.file_name().unwrap(), latest).unwrap();
 }
 
-/// A folder of postgres-backup-local's as it looks after some weeks, of Immich and another program; what was made first has no
-/// name left in `last/` and `daily/`.
+/// A folder of postgres-backup-local's as it looks after some weeks, of Immich and another program;
+/// what was made first has no name left in `last/` and `daily/`.
 fn backups(root: &Path) {
     let (dumps, time) = (dumps(), "2026-06-07T00:00:41Z");
     keep(root, "immich", &dumps.june, ["20260607-020003", "20260607", "202623", "202606"], time);
     fs::remove_file(root.join("last/immich-20260607-020003.sql.gz")).unwrap();
     fs::remove_file(root.join("daily/immich-20260607.sql.gz")).unwrap();
     for (bytes, name) in [(&dumps.foreign, "nextcloud"), (&dumps.july, "immich")] {
-        keep(root, name, bytes, ["20260705-020003", "20260705", "202627", "202607"], "2026-07-05T00:00:44Z");
+        keep(
+            root,
+            name,
+            bytes,
+            ["20260705-020003", "20260705", "202627", "202607"],
+            "2026-07-05T00:00:44Z",
+        );
     }
     // What a clean-up leaves: a symlink to nothing.
     symlink("immich-20250101.sql.gz", root.join("daily/immich-old.sql.gz")).unwrap();
@@ -181,7 +199,11 @@ impl Now {
 
     fn back_up(&self) -> Backed {
         let dump = self.dir.path().join("immich.sql");
-        let options = crate::two_nights::options(self.library.upload_location(), dump, self.library.external());
+        let options = crate::two_nights::options(
+            self.library.upload_location(),
+            dump,
+            self.library.external(),
+        );
         back_up(&self.repository(), options, &Silent).unwrap()
     }
 
@@ -257,8 +279,11 @@ fn what_postgres_backup_local_kept_is_browsable_beside_the_backups() {
     let told = said.json();
     let without_summary = |told: &[Value]| told[..told.len() - 1].to_vec();
     assert_eq!(without_summary(&plan.json()), without_summary(&told), "it does what it said");
-    let of =
-        |file: &str| told.iter().find(|entry| entry["file"] == file).unwrap_or_else(|| panic!("{file}: {told:#?}"));
+    let of = |file: &str| {
+        told.iter()
+            .find(|entry| entry["file"] == file)
+            .unwrap_or_else(|| panic!("{file}: {told:#?}"))
+    };
     assert_eq!(told.len(), 4, "each dump once, however many names it has: {told:#?}");
     // June has lost its exact name; its links' names do not contradict the file's time.
     let june = of("weekly/immich-202623.sql.gz");
@@ -277,24 +302,36 @@ fn what_postgres_backup_local_kept_is_browsable_beside_the_backups() {
         now.library.become_state(2);
         truth
     };
-    let is_known = |asset: &&Value| before.values().any(|later| later["checksumHex"] == asset["checksumHex"]);
+    let is_known =
+        |asset: &&Value| before.values().any(|later| later["checksumHex"] == asset["checksumHex"]);
     let own = |asset: &&Value| asset["pathUnderUploadLocation"].is_string();
     let expected: BTreeMap<&str, &str> = june_state
         .values()
         .filter(own)
         .filter(is_known)
-        .map(|asset| (asset["pathUnderUploadLocation"].as_str().unwrap(), asset["checksumHex"].as_str().unwrap()))
+        .map(|asset| {
+            (
+                asset["pathUnderUploadLocation"].as_str().unwrap(),
+                asset["checksumHex"].as_str().unwrap(),
+            )
+        })
         .collect();
     let gone = june_state.values().filter(own).filter(|asset| !is_known(asset)).count();
     assert!(expected.len() > 40 && gone == 1, "{} there, {gone} gone", expected.len());
     let complete = &record.completeness;
-    assert_eq!((complete.missing, &complete.missing_names[..]), (1, &["Birthday cake.jpg".to_owned()][..]));
+    assert_eq!(
+        (complete.missing, &complete.missing_names[..]),
+        (1, &["Birthday cake.jpg".to_owned()][..])
+    );
     assert_eq!(complete.present + complete.missing + complete.not_covered, june_state.len() as u64);
     assert_eq!(record.files.files, expected.len() as u64);
     let mountpoint = now.dir.path().join("mountpoint");
     fs::create_dir(&mountpoint).unwrap();
-    let view = open::open_view(&now.repository(), view::Options { locked: true, time_zone: TimeZone::UTC, user: None })
-        .unwrap();
+    let view = open::open_view(
+        &now.repository(),
+        view::Options { locked: true, time_zone: TimeZone::UTC, user: None },
+    )
+    .unwrap();
     let mount = Mount::start(view, &mountpoint, &mount::Options::default()).unwrap();
     let top = mountpoint.join("snapshots/2026-06-07 00.00");
     let shown = crate::two_nights::files(&top.join("files"));
@@ -308,8 +345,13 @@ fn what_postgres_backup_local_kept_is_browsable_beside_the_backups() {
     }
     assert_eq!(fs::read(top.join("database/immich.sql")).unwrap(), gunzip(&dumps().june));
     assert!(top.join("users/Ann Lee/albums/Rome").is_dir());
-    assert!(mountpoint.join("snapshots/2026-07-05 00.00/users/Ann Lee/albums/Rome in spring").is_dir());
-    assert!(fs::read_link(mountpoint.join("latest")).unwrap() != Path::new("snapshots/2026-07-05 00.00"));
+    assert!(
+        mountpoint.join("snapshots/2026-07-05 00.00/users/Ann Lee/albums/Rome in spring").is_dir()
+    );
+    assert!(
+        fs::read_link(mountpoint.join("latest")).unwrap()
+            != Path::new("snapshots/2026-07-05 00.00")
+    );
     // Snapshots are listed in the order of time, one after the other.
     let listed: Vec<String> = fs::read_dir(mountpoint.join("snapshots"))
         .unwrap()
@@ -317,7 +359,11 @@ fn what_postgres_backup_local_kept_is_browsable_beside_the_backups() {
         .collect();
     assert!(listed.len() == 3 && listed.is_sorted(), "{listed:?}");
     drop(mount);
-    assert!(now.shoebox(&["snapshots"]).out.contains("imported, "), "{}", now.shoebox(&["snapshots"]).out);
+    assert!(
+        now.shoebox(&["snapshots"]).out.contains("imported, "),
+        "{}",
+        now.shoebox(&["snapshots"]).out
+    );
     let listed = now.shoebox(&["ls", JUNE, "users/Ann Lee/albums/Rome"]);
     assert!(listed.code == 0 && listed.out.contains("Colosseum.jpeg"), "{listed:?}");
 
@@ -345,12 +391,15 @@ fn what_postgres_backup_local_kept_is_browsable_beside_the_backups() {
     assert_eq!(now.shoebox(&["diff", JUNE, "latest"]).code, 0);
     // What was lost between then and now is not brought back by it, and what was kept is found.
     let finder = Finder::open(&now.repository(), true).unwrap();
-    let hits =
-        finder.find(&Query { names: vec!["Colosseum.jpeg".into()], ..Query::default() }, &Span::Snapshot(JUNE.into()));
+    let hits = finder.find(
+        &Query { names: vec!["Colosseum.jpeg".into()], ..Query::default() },
+        &Span::Snapshot(JUNE.into()),
+    );
     assert_eq!(hits.unwrap().len(), 1);
     let drill = now.shoebox(&["drill", "--snapshot", JUNE]);
     assert_eq!(drill.code, 0, "{drill:?}");
-    // The library was laid anew for its truth, so the backup before read it once more; this one does not.
+    // The library was laid anew for its truth, so the backup before read it once more; this one
+    // does not.
     let quiet = now.back_up();
     assert_eq!(quiet.unchanged, quiet.record.files.files);
 }
@@ -360,7 +409,10 @@ fn imported_first_they_show_what_was_and_the_first_backup_is_a_first_one() {
     let now = Now::new();
     backups(&now.backups());
     let said = now.shoebox(&["import", &now.backups().display().to_string()]);
-    assert!(said.code == 0 && said.out.contains("2 dumps imported, 1 skipped, 0 refused"), "{said:?}");
+    assert!(
+        said.code == 0 && said.out.contains("2 dumps imported, 1 skipped, 0 refused"),
+        "{said:?}"
+    );
     assert!(said.err.contains("there is no backup yet"), "{}", said.err);
     let record = now.record(JULY);
     assert_eq!((record.files.files, record.completeness.present), (0, 0));
@@ -373,7 +425,10 @@ fn imported_first_they_show_what_was_and_the_first_backup_is_a_first_one() {
     assert_eq!(first.problems, []);
     assert_eq!(now.shoebox(&["ls", "latest", "files/upload"]).code, 0);
     let view = open::open_view(&now.repository(), view::Options::default()).unwrap();
-    assert_eq!(view.snapshot_of(view.snapshot("latest").unwrap().ino).unwrap(), Some(first.record.id));
+    assert_eq!(
+        view.snapshot_of(view.snapshot("latest").unwrap().ino).unwrap(),
+        Some(first.record.id)
+    );
     assert_sound(&now.repository());
     // Dumps of nearly the same cost next to nothing.
     let stored = |id: &str| now.record(id).archives.iter().map(|archive| archive.size).sum::<u64>();
@@ -390,7 +445,10 @@ fn what_is_no_dump_of_the_library_is_named_and_the_others_go_on() {
     at("last/immich-20260704-020003.sql.gz", &dumps.june[..dumps.june.len() / 2]);
     let plain = String::from_utf8(gunzip(&dumps.june)).unwrap();
     let lines: Vec<&str> = plain.lines().collect();
-    at("last/immich-20260703-020003.sql.gz", &gzip(lines[..lines.len() - 20].join("\n").as_bytes()));
+    at(
+        "last/immich-20260703-020003.sql.gz",
+        &gzip(lines[..lines.len() - 20].join("\n").as_bytes()),
+    );
     at("last/immich-20260702-020003.sql.gz", &dumps.custom);
     at("last/immich-20260701-020003.backup", &dumps.custom);
     for (name, bytes) in &dumps.directory {
@@ -418,8 +476,16 @@ fn what_is_no_dump_of_the_library_is_named_and_the_others_go_on() {
         assert!(said.out.contains(why), "{why}: {}", said.out);
     };
     is("last/immich-20260705-020003.sql.gz", "skipped", JULY);
-    is("last/immich-20260704-020003.sql.gz", "refused", "the gzip data ends early: the dump was cut short");
-    is("last/immich-20260703-020003.sql.gz", "refused", &format!("line {}: the dump ends", lines.len() - 20));
+    is(
+        "last/immich-20260704-020003.sql.gz",
+        "refused",
+        "the gzip data ends early: the dump was cut short",
+    );
+    is(
+        "last/immich-20260703-020003.sql.gz",
+        "refused",
+        &format!("line {}: the dump ends", lines.len() - 20),
+    );
     is("last/immich-20260702-020003.sql.gz", "refused", "custom format");
     is("last/immich-20260701-020003.backup", "refused", "custom format");
     is("last/immich-20260630-020003.sql.gz", "refused", "directory format");
@@ -430,8 +496,10 @@ fn what_is_no_dump_of_the_library_is_named_and_the_others_go_on() {
     is("immich-db-backup-20990101T020003-v3.1.0-pg15.20.sql.gz", "refused", "still to come");
     assert_eq!(told.len(), 11, "{told:#?}");
     assert_eq!(ids(&now.repository()).len(), 2);
-    let accepting =
-        Options { accept_other_library: true, ..options(&[root.join("last/other-20260705-020003.sql.gz")]) };
+    let accepting = Options {
+        accept_other_library: true,
+        ..options(&[root.join("last/other-20260705-020003.sql.gz")])
+    };
     let accepted = import(&now.repository(), &accepting, &Silent).unwrap();
     assert_eq!(accepted.imported(), 1, "{:#?}", accepted.entries);
     assert_sound(&now.repository());
@@ -447,10 +515,19 @@ fn immichs_own_dumps_of_both_eras_are_dated_by_their_names_and_files() {
     let (root, dumps) = (now.backups(), dumps());
     let copied = "2026-11-26T10:00:00Z";
     put(root.join("immich-db-backup-1780797641684.sql.gz"), &dumps.june, copied);
-    put(root.join("immich-db-backup-20260705T020044-v2.4.1-pg14.19.sql.gz"), &dumps.cluster, "2026-07-04T16:00:50Z");
-    put(root.join("uploaded-immich-db-backup-20260806T020044-v2.5.0-pg14.19.sql.gz"), &dumps.july, copied);
+    put(
+        root.join("immich-db-backup-20260705T020044-v2.4.1-pg14.19.sql.gz"),
+        &dumps.cluster,
+        "2026-07-04T16:00:50Z",
+    );
+    put(
+        root.join("uploaded-immich-db-backup-20260806T020044-v2.5.0-pg14.19.sql.gz"),
+        &dumps.july,
+        copied,
+    );
     let told = outcomes(&now.import());
-    let is = |name: &str, id: &str| assert_eq!(told[name], ("imported", id.to_owned()), "{told:#?}");
+    let is =
+        |name: &str, id: &str| assert_eq!(told[name], ("imported", id.to_owned()), "{told:#?}");
     is("immich-db-backup-1780797641684.sql.gz", "2026-06-07T020041Z");
     // Ten hours ahead of UTC.
     is("immich-db-backup-20260705T020044-v2.4.1-pg14.19.sql.gz", "2026-07-04T160050Z");
@@ -467,9 +544,12 @@ fn copies_that_lost_their_times_are_one_dump_with_the_most_precise_date() {
     now.back_up();
     let (root, dumps) = (now.backups(), dumps());
     let copied = "2026-11-26T10:00:00Z";
-    for name in
-        ["monthly/immich-202606", "weekly/immich-202623", "daily/immich-20260607", "last/immich-20260607-020003"]
-    {
+    for name in [
+        "monthly/immich-202606",
+        "weekly/immich-202623",
+        "daily/immich-20260607",
+        "last/immich-20260607-020003",
+    ] {
         put(root.join(format!("{name}.sql.gz")), &dumps.june, copied);
     }
     // The next day's, of the same state, and one that is older than what is in it.
@@ -479,10 +559,17 @@ fn copies_that_lost_their_times_are_one_dump_with_the_most_precise_date() {
     put(root.join("immich.sql"), &dumps.november, "2026-09-01T00:00:00Z");
     let report = now.import();
     let told = outcomes(&report);
-    assert_eq!(told["last/immich-20260608-020003.sql.gz"], ("imported", "2026-06-08T000003Z".to_owned()), "{told:#?}");
-    for name in
-        ["monthly/immich-202606", "weekly/immich-202623", "daily/immich-20260607", "last/immich-20260607-020003"]
-    {
+    assert_eq!(
+        told["last/immich-20260608-020003.sql.gz"],
+        ("imported", "2026-06-08T000003Z".to_owned()),
+        "{told:#?}"
+    );
+    for name in [
+        "monthly/immich-202606",
+        "weekly/immich-202623",
+        "daily/immich-20260607",
+        "last/immich-20260607-020003",
+    ] {
         let (outcome, why) = &told[&format!("{name}.sql.gz")];
         assert!(*outcome == "skipped" && why.contains("2026-06-08T000003Z"), "{name}: {why}");
     }
@@ -493,7 +580,10 @@ fn copies_that_lost_their_times_are_one_dump_with_the_most_precise_date() {
     alone.back_up();
     fs::remove_file(root.join("last/immich-20260608-020003.sql.gz")).unwrap();
     let told = outcomes(&import_into(&alone.repository(), &[root]));
-    assert_eq!(told["last/immich-20260607-020003.sql.gz"], ("imported", JUNE.replace("0041", "0003")));
+    assert_eq!(
+        told["last/immich-20260607-020003.sql.gz"],
+        ("imported", JUNE.replace("0041", "0003"))
+    );
     assert_eq!(told.values().filter(|(outcome, _)| *outcome == "imported").count(), 2, "{told:#?}");
 }
 
@@ -521,7 +611,9 @@ struct Stop(AtomicUsize);
 impl Monitor for Stop {
     fn begin(&self, _: Phase, _: Option<u64>, _: Option<u64>) {}
     fn advance(&self, files: u64, _: u64) {
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(files as usize));
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            left.checked_sub(files as usize)
+        });
     }
     fn problem(&self, problem: Problem) {
         panic!("{problem:?}");
@@ -535,7 +627,8 @@ impl Monitor for Stop {
 fn who_is_stopped_keeps_what_is_imported_and_goes_on_from_there() {
     let home = small();
     let made = home.backup().record.id;
-    let error = import(&home.repository(), &options(&past(&home)), &Stop(AtomicUsize::new(1))).unwrap_err();
+    let error =
+        import(&home.repository(), &options(&past(&home)), &Stop(AtomicUsize::new(1))).unwrap_err();
     assert_eq!(error.kind(), Kind::Interrupted);
     assert!(error.to_string().contains("1 dump was imported"), "{error}");
     let known = |home: &Home| {
@@ -588,8 +681,13 @@ fn a_number_is_not_used_twice_also_when_the_last_that_was_imported_is_forgotten(
 }
 
 fn forgetting(home: &Home, choice: Choice) -> forget::Report {
-    let options =
-        forget::Options { choice, zone: TimeZone::UTC, now: Timestamp::now(), accept_clock: false, apply: true };
+    let options = forget::Options {
+        choice,
+        zone: TimeZone::UTC,
+        now: Timestamp::now(),
+        accept_clock: false,
+        apply: true,
+    };
     forget(&home.repository(), &options, &Silent).unwrap()
 }
 
@@ -610,7 +708,8 @@ fn an_imported_snapshot_is_no_reason_for_an_alarm_or_to_forget_a_backup_or_to_do
     // The one of yesterday, of this month too, takes no place.
     let one = Policy { keep: vec![(Every::Month, Count::Of(1))], ..Policy::default() };
     let fates = forgetting(&home, Choice::ByPolicy(one)).fates;
-    let kept: Vec<_> = fates.iter().filter(|fate| !fate.reasons.is_empty()).map(|fate| fate.record.id).collect();
+    let kept: Vec<_> =
+        fates.iter().filter(|fate| !fate.reasons.is_empty()).map(|fate| fate.record.id).collect();
     assert_eq!(kept, [first.record.id]);
     assert_eq!(ids(&home.repository()).len(), 1);
 }
@@ -633,7 +732,10 @@ fn what_is_newer_than_the_last_backup_waits_for_the_next() {
     std::thread::sleep(std::time::Duration::from_millis(1100));
     put(path, small_dump(300, 20).as_bytes(), &Timestamp::now().to_string());
     let told = outcomes(&import_into(&home.repository(), &past(&home)));
-    assert!(told["tonight.sql"].0 == "postponed" && told["tonight.sql"].1.contains(&made.to_string()), "{told:#?}");
+    assert!(
+        told["tonight.sql"].0 == "postponed" && told["tonight.sql"].1.contains(&made.to_string()),
+        "{told:#?}"
+    );
     std::thread::sleep(std::time::Duration::from_millis(1100));
     let latest = home.backup().record.id;
     assert_eq!(import_into(&home.repository(), &past(&home)).imported(), 1);
@@ -669,7 +771,11 @@ fn what_a_real_server_kept_shows_every_photo_at_its_old_place() {
     let repository = Repository::create(&dir.path().join("repository")).unwrap();
     let library = dir.path().join("library");
     fs::create_dir(&library).unwrap();
-    run(Command::new("tar").arg("-xf").arg(states.join("state-2/upload-location.tar")).arg("-C").arg(&library));
+    run(Command::new("tar")
+        .arg("-xf")
+        .arg(states.join("state-2/upload-location.tar"))
+        .arg("-C")
+        .arg(&library));
     let library = library.join("UPLOAD_LOCATION");
     let options_of = |dump: PathBuf| backup::Options {
         external: Vec::new(),
@@ -679,8 +785,13 @@ fn what_a_real_server_kept_shows_every_photo_at_its_old_place() {
     back_up(&repository, options_of(states.join("state-2/pg_dump-immich.sql")), &Silent).unwrap();
     let old = dir.path().join("old");
     fs::create_dir(&old).unwrap();
-    run(Command::new("tar").arg("-xf").arg(states.join("old-1/upload-location.tar")).arg("-C").arg(&old));
-    let report = import_into(&repository, &[library.join("backups"), old.join("UPLOAD_LOCATION/backups")]);
+    run(Command::new("tar")
+        .arg("-xf")
+        .arg(states.join("old-1/upload-location.tar"))
+        .arg("-C")
+        .arg(&old));
+    let report =
+        import_into(&repository, &[library.join("backups"), old.join("UPLOAD_LOCATION/backups")]);
     let told = outcomes(&report);
     println!("{told:#?}");
     let first = &told["immich-db-backup-20261122T144832-v3.1.0-pg15.20.sql.gz"];
@@ -693,11 +804,15 @@ fn what_a_real_server_kept_shows_every_photo_at_its_old_place() {
     let (then, now) = (truth("state-1"), truth("state-2"));
     let now = now["assets"].as_array().unwrap();
     let finder = Finder::open(&repository, true).unwrap();
-    let view = open::open_view(&repository, view::Options { locked: true, ..view::Options::default() }).unwrap();
+    let view =
+        open::open_view(&repository, view::Options { locked: true, ..view::Options::default() })
+            .unwrap();
     let top = view.snapshot(&first.1).unwrap().ino;
     let mut read = 0;
     for asset in then["assets"].as_array().unwrap() {
-        let (Some(path), Some(sum)) = (asset["pathUnderUploadLocation"].as_str(), asset["checksumHex"].as_str()) else {
+        let (Some(path), Some(sum)) =
+            (asset["pathUnderUploadLocation"].as_str(), asset["checksumHex"].as_str())
+        else {
             continue;
         };
         let is_there = now.iter().any(|later| later["checksumHex"] == sum);
@@ -706,13 +821,18 @@ fn what_a_real_server_kept_shows_every_photo_at_its_old_place() {
         let Ok(node) = node else { continue };
         let mut bytes = Vec::new();
         while (bytes.len() as u64) < node.size {
-            view.read(node.ino, bytes.len() as u64, 1 << 20, |piece| bytes.extend_from_slice(piece)).unwrap();
+            view.read(node.ino, bytes.len() as u64, 1 << 20, |piece| {
+                bytes.extend_from_slice(piece)
+            })
+            .unwrap();
         }
         assert_eq!(hex::encode(<sha1::Sha1 as sha1::Digest>::digest(&bytes)), sum, "{path}");
         read += 1;
     }
     assert!(read > 40, "{read}");
-    let hits = finder.find(&Query { locked: true, ..Query::default() }, &Span::Snapshot(first.1.clone())).unwrap();
+    let hits = finder
+        .find(&Query { locked: true, ..Query::default() }, &Span::Snapshot(first.1.clone()))
+        .unwrap();
     assert_eq!(hits.len(), then["assets"].as_array().unwrap().len());
     assert_sound(&repository);
 }
@@ -725,11 +845,15 @@ fn what_an_import_lists_is_never_taken_for_what_lies_on_disk() {
     // The photo is in an archive, and no snapshot shows it.
     fs::remove_file(home.repo_path().join(format!("snapshots/{made}.json"))).unwrap();
     let text = small_dump(300, 1).replacen(&format!("{:040x}", 1), &sha1(&photo), 1);
-    let path = put(home.dir.path().join("immich-20260901.sql"), text.as_bytes(), "2026-09-01T02:00:00Z");
+    let path =
+        put(home.dir.path().join("immich-20260901.sql"), text.as_bytes(), "2026-09-01T02:00:00Z");
     assert_eq!(import_into(&home.repository(), &[path]).imported(), 1);
     let id: SnapshotId = "2026-09-01T020000Z".parse().unwrap();
     let record = home.repository().record(id).unwrap();
-    assert_eq!((record.files.files, record.completeness.present, record.completeness.missing), (1, 1, 1));
+    assert_eq!(
+        (record.files.files, record.completeness.present, record.completeness.missing),
+        (1, 1, 1)
+    );
     // Other bytes, as many, and the time that the import made up.
     fs::write(&photo, noise(77, 20_000)).unwrap();
     let view = open::open_view(&home.repository(), view::Options::default()).unwrap();
@@ -741,7 +865,9 @@ fn what_an_import_lists_is_never_taken_for_what_lies_on_disk() {
     let told = reads(&home.repo_path());
     let of = |id: SnapshotId| {
         let minute = id.time().strftime("%Y-%m-%d %H.%M").to_string();
-        let is_it = |path: &str| path.contains(&minute) && path.contains("/files/") && path.ends_with("/1.jpg");
+        let is_it = |path: &str| {
+            path.contains(&minute) && path.contains("/files/") && path.ends_with("/1.jpg")
+        };
         let found = told.iter().find(|(path, _)| is_it(path));
         found.unwrap().1.clone().unwrap()
     };
@@ -755,9 +881,13 @@ fn recorded(snapshots: &[(&str, bool)]) -> (TempDir, Repository) {
     let repository = Repository::create(&dir.path().join("repository")).unwrap();
     for (number, (id, is_imported)) in snapshots.iter().enumerate() {
         let (id, number) = (id.parse().unwrap(), number as u16 + 1);
-        let record = crate::crafted::record(&repository, id, number, Streams::default(), Vec::new());
+        let record =
+            crate::crafted::record(&repository, id, number, Streams::default(), Vec::new());
         let from = Imported { file: "immich.sql".into(), hash: shoebox::base::Hash([0; 32]) };
-        crate::crafted::put_record(&repository, &SnapshotRecord { imported: is_imported.then_some(from), ..record });
+        crate::crafted::put_record(
+            &repository,
+            &SnapshotRecord { imported: is_imported.then_some(from), ..record },
+        );
     }
     (dir, repository)
 }
@@ -765,10 +895,19 @@ fn recorded(snapshots: &[(&str, bool)]) -> (TempDir, Repository) {
 /// What stays, by a rule.
 fn kept(repository: &Repository, rule: (Every, Count), now: &str) -> Vec<String> {
     let choice = Choice::ByPolicy(Policy { keep: vec![rule], ..Policy::default() });
-    let options =
-        forget::Options { choice, zone: TimeZone::UTC, now: now.parse().unwrap(), accept_clock: false, apply: false };
+    let options = forget::Options {
+        choice,
+        zone: TimeZone::UTC,
+        now: now.parse().unwrap(),
+        accept_clock: false,
+        apply: false,
+    };
     let fates = forget(repository, &options, &Silent).unwrap().fates;
-    fates.iter().filter(|fate| !fate.reasons.is_empty()).map(|fate| fate.record.id.to_string()).collect()
+    fates
+        .iter()
+        .filter(|fate| !fate.reasons.is_empty())
+        .map(|fate| fate.record.id.to_string())
+        .collect()
 }
 
 #[test]
@@ -784,13 +923,18 @@ fn rules_keep_what_they_would_keep_without_imported_ones() {
     let by_month = kept(&repository, (Every::Month, Count::Of(2)), "2026-11-02T04:00:00Z");
     assert_eq!(by_month, ["2026-10-05T020000Z", "2026-11-02T030000Z"]);
     // The newest that a backup made stays also where an imported one is newer.
-    let (_dir, repository) = recorded(&[("2026-11-01T030000Z", false), ("2026-11-03T030000Z", true)]);
+    let (_dir, repository) =
+        recorded(&[("2026-11-01T030000Z", false), ("2026-11-03T030000Z", true)]);
     let last = kept(&repository, (Every::Snapshot, Count::Of(1)), "2026-11-03T04:00:00Z");
     assert_eq!(last, ["2026-11-01T030000Z", "2026-11-03T030000Z"]);
     // Two years between the dumps and the first backup are no clock that jumped.
     let days = ["2024-01-01T030000Z", "2024-01-02T030000Z", "2024-01-03T030000Z"];
-    let (_dir, repository) =
-        recorded(&[(days[0], true), (days[1], true), (days[2], true), ("2026-11-01T030000Z", false)]);
+    let (_dir, repository) = recorded(&[
+        (days[0], true),
+        (days[1], true),
+        (days[2], true),
+        ("2026-11-01T030000Z", false),
+    ]);
     assert_eq!(kept(&repository, (Every::Snapshot, Count::Of(9)), "2026-11-01T04:00:00Z").len(), 4);
 }
 
@@ -820,8 +964,11 @@ fn nights_that_were_copied_in_one_go_are_as_many_snapshots_dated_by_their_names(
     let report = import_into(&home.repository(), std::slice::from_ref(&folder));
     assert_eq!((report.imported(), report.left_out()), (10, 0), "{:#?}", report.entries);
     let ids = ids(&home.repository());
-    for id in names.map(|(_, id)| id).iter().chain(&["2024-05-06T070809Z", "2024-05-06T070810Z", "2024-05-06T070811Z"])
-    {
+    for id in names.map(|(_, id)| id).iter().chain(&[
+        "2024-05-06T070809Z",
+        "2024-05-06T070810Z",
+        "2024-05-06T070811Z",
+    ]) {
         assert!(ids.iter().any(|known| known == id), "{id}: {ids:?}");
     }
     // Once more: all of it is there.
@@ -835,7 +982,11 @@ fn what_is_not_in_the_repository_is_counted_and_its_files_are_not_called_needles
     let home = small();
     home.backup();
     let folder = home.dir.path().join("old");
-    put(folder.join("immich-2025-11-27.sql"), small_dump(300, 40).as_bytes(), "2025-11-27T02:00:00Z");
+    put(
+        folder.join("immich-2025-11-27.sql"),
+        small_dump(300, 40).as_bytes(),
+        "2025-11-27T02:00:00Z",
+    );
     put(
         folder.join("tonight.sql"),
         small_dump(300, 41).as_bytes(),
@@ -845,6 +996,12 @@ fn what_is_not_in_the_repository_is_counted_and_its_files_are_not_called_needles
     put(folder.join("immich.sql.tmp"), b"--", "2025-11-28T02:00:00Z");
     let said = shoebox(&home.repo_path(), &["import", folder.to_str().unwrap()]);
     assert_eq!(said.code, 3, "{said:?}");
-    assert!(said.out.contains("1 dump imported, 1 skipped, 1 left for later, 1 refused"), "{said:?}");
-    assert!(said.err.contains("needed no more; 3 other files are not in the repository: keep them"), "{said:?}");
+    assert!(
+        said.out.contains("1 dump imported, 1 skipped, 1 left for later, 1 refused"),
+        "{said:?}"
+    );
+    assert!(
+        said.err.contains("needed no more; 3 other files are not in the repository: keep them"),
+        "{said:?}"
+    );
 }

@@ -1,5 +1,5 @@
-//! What Immich recorded is kept: the bytes of an original whose SHA-1 a snapshot's dump names outlive whatever becomes of
-//! its file, and are what is shown and restored.
+//! What Immich recorded is kept: the bytes of an original whose SHA-1 a snapshot's dump names
+//! outlive whatever becomes of its file, and are what is shown and restored.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,13 +45,20 @@ fn dump(numbers: impl Iterator<Item = u64>) -> String {
         writeln!(text, "CREATE TABLE public.{table} (x text);").unwrap();
     }
     text.push_str("COPY public.album (id, \"albumName\") FROM stdin;\n\\.\n\n");
-    text.push_str("COPY public.asset (id, \"ownerId\", type, \"originalPath\", \"originalFileName\", checksum, \"localDateTime\", \"createdAt\") FROM stdin;\n");
+    text.push_str(
+        "COPY public.asset (id, \"ownerId\", type, \"originalPath\", \
+        \"originalFileName\", checksum, \"localDateTime\", \"createdAt\") FROM stdin;\n",
+    );
     for number in numbers {
         let sha1 = hex::encode(Sha1::digest(photo(number)));
         writeln!(text, "{number:08x}-1111-4111-8111-111111111111\t{ANN}\tIMAGE\t/data/upload/{ANN}/{number}.jpg\tIMG_{number}.jpg\t\\\\x{sha1}\t2025-01-02 03:04:05+00\t2025-05-10 03:04:05+00").unwrap();
     }
     text.push_str("\\.\n\nCOPY public.\"user\" (id, name, email) FROM stdin;\n");
-    writeln!(text, "{ANN}\tAnn Lee\tann@example.com\n\\.\n\n--\n-- PostgreSQL database dump complete\n--\n").unwrap();
+    writeln!(
+        text,
+        "{ANN}\tAnn Lee\tann@example.com\n\\.\n\n--\n-- PostgreSQL database dump complete\n--\n"
+    )
+    .unwrap();
     text
 }
 
@@ -80,10 +87,14 @@ const FATES: [(&str, Fate); 6] = [
         fs::write(path, bytes).unwrap();
         fs::rename(path, path.with_extension("jpg.locked")).unwrap();
     }),
-    ("truncated", |path| fs::File::options().write(true).open(path).unwrap().set_len(1000).unwrap()),
+    ("truncated", |path| {
+        fs::File::options().write(true).open(path).unwrap().set_len(1000).unwrap()
+    }),
     ("emptied", |path| fs::write(path, "").unwrap()),
     ("gone", |path| fs::remove_file(path).unwrap()),
-    ("another disk's", |path| fs::write(path, noise(fs::metadata(path).unwrap().len() + 99, 5000)).unwrap()),
+    ("another disk's", |path| {
+        fs::write(path, noise(fs::metadata(path).unwrap().len() + 99, 5000)).unwrap()
+    }),
 ];
 
 /// Forgets all but the newest snapshot, and prunes at once.
@@ -92,7 +103,8 @@ fn forget_and_prune(home: &Home) {
     let ids = home.repository().snapshot_ids().unwrap();
     let mut session = Session::begin(&home.repository(), "forget", &Silent).unwrap();
     session.forget(&ids[..ids.len() - 1], &Silent).unwrap();
-    let options = prune::Options { max_unused: 0, grace: SignedDuration::ZERO, now: Timestamp::now() };
+    let options =
+        prune::Options { max_unused: 0, grace: SignedDuration::ZERO, now: Timestamp::now() };
     session.prune(&options, &Silent).unwrap();
 }
 
@@ -104,7 +116,9 @@ fn shown(home: &Home) -> BTreeMap<String, Option<String>> {
 }
 
 fn uploaded() -> BTreeMap<String, Option<String>> {
-    (1..=PHOTOS).map(|number| (format!("IMG_{number}.jpg"), Some(hex::encode(Sha1::digest(photo(number)))))).collect()
+    (1..=PHOTOS)
+        .map(|number| (format!("IMG_{number}.jpg"), Some(hex::encode(Sha1::digest(photo(number))))))
+        .collect()
 }
 
 /// The photos in UPLOAD_LOCATION as a full restore of the newest snapshot makes it, by name: SHA-1.
@@ -114,12 +128,15 @@ fn restored(home: &Home, as_on_disk: bool) -> BTreeMap<String, String> {
 
 fn restored_of(home: &Home, snapshot: &str, as_on_disk: bool) -> BTreeMap<String, String> {
     let to = home.dir.path().join("restored");
-    let options = whole::Options { snapshot: snapshot.to_owned(), as_on_disk, ..whole_restore(&to) };
+    let options =
+        whole::Options { snapshot: snapshot.to_owned(), as_on_disk, ..whole_restore(&to) };
     let problems = Collect::default();
     let report = whole::restore(&home.repository(), &options, &problems).unwrap();
     assert_eq!((problems.problems().len(), report.left_out), (0, 0));
-    let photos = fs::read_dir(to.join(format!("upload/{ANN}"))).unwrap().map(|entry| entry.unwrap());
-    let named = photos.map(|entry| (entry.file_name().into_string().unwrap(), sha1_of(&entry.path())));
+    let photos =
+        fs::read_dir(to.join(format!("upload/{ANN}"))).unwrap().map(|entry| entry.unwrap());
+    let named =
+        photos.map(|entry| (entry.file_name().into_string().unwrap(), sha1_of(&entry.path())));
     let found = named.filter(|(name, _)| name.ends_with(".jpg")).collect();
     fs::remove_dir_all(to).unwrap();
     found
@@ -135,7 +152,9 @@ fn recovered_of(home: &Home, snapshot: &str) -> BTreeMap<String, String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/recover");
     let said = Command::new(script).arg(home.repo_path()).arg(snapshot).arg(&to).output().unwrap();
     assert_eq!(said.status.code(), Some(0), "{}", String::from_utf8_lossy(&said.stderr));
-    let photos = |folder: &str| fs::read_dir(to.join(folder).join(format!("upload/{ANN}"))).into_iter().flatten();
+    let photos = |folder: &str| {
+        fs::read_dir(to.join(folder).join(format!("upload/{ANN}"))).into_iter().flatten()
+    };
     let all = photos("files").chain(photos("uploaded")).map(|entry| entry.unwrap());
     let named = all.map(|entry| (entry.file_name().into_string().unwrap(), sha1_of(&entry.path())));
     let found = named.filter(|(name, _)| name.ends_with(".jpg")).collect();
@@ -144,7 +163,9 @@ fn recovered_of(home: &Home, snapshot: &str) -> BTreeMap<String, String> {
 }
 
 fn by_path() -> BTreeMap<String, String> {
-    (1..=PHOTOS).map(|number| (format!("{number}.jpg"), hex::encode(Sha1::digest(photo(number))))).collect()
+    (1..=PHOTOS)
+        .map(|number| (format!("{number}.jpg"), hex::encode(Sha1::digest(photo(number)))))
+        .collect()
 }
 
 fn check(home: &Home) {
@@ -218,7 +239,12 @@ struct Model {
 
 impl Model {
     fn new() -> Model {
-        let mut model = Model { home: Home::new(), named: BTreeSet::new(), nights: Vec::new(), kept: BTreeSet::new() };
+        let mut model = Model {
+            home: Home::new(),
+            named: BTreeSet::new(),
+            nights: Vec::new(),
+            kept: BTreeSet::new(),
+        };
         (1..6).for_each(|number| model.take(&Step::Upload(number)));
         model.take(&Step::Backup);
         model
@@ -243,8 +269,15 @@ impl Model {
             Step::Backup => self.backup(),
             Step::Forget(bits) => self.forget(bits),
             Step::Prune => {
-                let options = prune::Options { max_unused: 0, grace: SignedDuration::ZERO, now: Timestamp::now() };
-                Session::begin(&self.home.repository(), "prune", &Silent).unwrap().prune(&options, &Silent).unwrap();
+                let options = prune::Options {
+                    max_unused: 0,
+                    grace: SignedDuration::ZERO,
+                    now: Timestamp::now(),
+                };
+                Session::begin(&self.home.repository(), "prune", &Silent)
+                    .unwrap()
+                    .prune(&options, &Silent)
+                    .unwrap();
             }
         }
     }
@@ -252,10 +285,16 @@ impl Model {
     fn backup(&mut self) {
         self.home.write_dump(&dump(self.named.iter().copied()));
         let id = self.home.backup().record.id;
-        let files = fs::read_dir(self.home.upload().join(format!("upload/{ANN}"))).unwrap().map(Result::unwrap);
-        let disk: BTreeMap<_, _> =
-            files.map(|file| (file.file_name().into_string().unwrap(), sha1_of(&file.path()))).collect();
-        let stored = self.named.iter().filter(|number| disk.get(&named(**number)) == Some(&uploaded_sha1(**number)));
+        let files = fs::read_dir(self.home.upload().join(format!("upload/{ANN}")))
+            .unwrap()
+            .map(Result::unwrap);
+        let disk: BTreeMap<_, _> = files
+            .map(|file| (file.file_name().into_string().unwrap(), sha1_of(&file.path())))
+            .collect();
+        let stored = self
+            .named
+            .iter()
+            .filter(|number| disk.get(&named(**number)) == Some(&uploaded_sha1(**number)));
         self.kept.extend(stored);
         self.nights.push(Night { id, named: self.named.clone(), disk });
     }
@@ -263,26 +302,44 @@ impl Model {
     fn forget(&mut self, bits: u8) {
         let newest = self.nights.len() - 1;
         let stays = |index: usize| index == newest || bits >> (index % 8) & 1 == 1;
-        let gone: Vec<SnapshotId> =
-            self.nights.iter().enumerate().filter(|(index, _)| !stays(*index)).map(|(_, night)| night.id).collect();
-        Session::begin(&self.home.repository(), "forget", &Silent).unwrap().forget(&gone, &Silent).unwrap();
+        let gone: Vec<SnapshotId> = self
+            .nights
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !stays(*index))
+            .map(|(_, night)| night.id)
+            .collect();
+        Session::begin(&self.home.repository(), "forget", &Silent)
+            .unwrap()
+            .forget(&gone, &Silent)
+            .unwrap();
         self.nights.retain(|night| !gone.contains(&night.id));
         self.kept.retain(|number| self.nights.iter().any(|night| night.named.contains(number)));
     }
 
-    /// Each night gives back each photo that it names as it was uploaded, and its disk as it was. How many its disk had not.
+    /// Each night gives back each photo that it names as it was uploaded, and its disk as it was.
+    /// How many its disk had not.
     fn verify(&self) -> usize {
         let mut pinned = 0;
         for night in &self.nights {
             let snapshot = night.id.to_string();
             let back = restored_of(&self.home, &snapshot, false);
             for number in night.named.intersection(&self.kept) {
-                assert_eq!(back.get(&named(*number)), Some(&uploaded_sha1(*number)), "{snapshot}: photo {number}");
-                pinned += usize::from(night.disk.get(&named(*number)) != Some(&uploaded_sha1(*number)));
+                assert_eq!(
+                    back.get(&named(*number)),
+                    Some(&uploaded_sha1(*number)),
+                    "{snapshot}: photo {number}"
+                );
+                pinned +=
+                    usize::from(night.disk.get(&named(*number)) != Some(&uploaded_sha1(*number)));
             }
             let photos = night.disk.iter().filter(|(name, _)| name.ends_with(".jpg"));
             let photos = photos.map(|(name, sha1)| (name.clone(), sha1.clone())).collect();
-            assert_eq!(restored_of(&self.home, &snapshot, true), photos, "{snapshot}: as on the disk");
+            assert_eq!(
+                restored_of(&self.home, &snapshot, true),
+                photos,
+                "{snapshot}: as on the disk"
+            );
         }
         let checked = check::check(&self.home.repository(), Extent::All, &Silent).unwrap();
         assert!(checked.findings.is_empty(), "{:?}", checked.findings);
@@ -367,14 +424,19 @@ fn a_photo_that_came_back_is_shown_in_the_snapshots_that_lacked_it() {
 /// A night: its problems, alarm, and whether the command would end well.
 fn night(home: &Home) -> (Vec<String>, Vec<String>) {
     crate::backup_library::tick();
-    let report = backup(&home.repository(), Options { paranoid: true, ..home.options() }, &Silent).unwrap();
-    let problems = report.problems.iter().map(|problem| format!("{}: {}", problem.subject, problem.message));
+    let report =
+        backup(&home.repository(), Options { paranoid: true, ..home.options() }, &Silent).unwrap();
+    let problems =
+        report.problems.iter().map(|problem| format!("{}: {}", problem.subject, problem.message));
     (problems.collect(), report.record.alarm)
 }
 
-const MISSING: &str = "the database names this photo, but its file is not there; the bytes that were uploaded are kept";
-const CHANGED: &str = "its file is not what was uploaded any more; the bytes that were uploaded are kept";
-const ROTTEN: &str = "rotten on the disk: its bytes changed, and size and time of the file did not; the bytes that were uploaded are kept";
+const MISSING: &str = "the database names this photo, but its file is not there; the bytes that \
+    were uploaded are kept";
+const CHANGED: &str =
+    "its file is not what was uploaded any more; the bytes that were uploaded are kept";
+const ROTTEN: &str = "rotten on the disk: its bytes changed, and size and time of the file did \
+    not; the bytes that were uploaded are kept";
 
 #[test]
 fn a_photo_that_goes_is_told_by_name_though_another_one_came_back() {
@@ -394,7 +456,10 @@ fn a_few_that_change_are_named_each_night_and_a_few_a_night_are_an_alarm_in_the_
     for number in [1, 2] {
         fs::write(place(&home, number), "edited").unwrap();
     }
-    assert_eq!(night(&home), (vec![format!("IMG_1.jpg: {CHANGED}"), format!("IMG_2.jpg: {CHANGED}")], vec![]));
+    assert_eq!(
+        night(&home),
+        (vec![format!("IMG_1.jpg: {CHANGED}"), format!("IMG_2.jpg: {CHANGED}")], vec![])
+    );
     for number in [3, 4] {
         fs::write(place(&home, number), "edited").unwrap();
     }
@@ -402,7 +467,8 @@ fn a_few_that_change_are_named_each_night_and_a_few_a_night_are_an_alarm_in_the_
     let (problems, alarm) = night(&home);
     assert_eq!(problems, [3, 4].map(|number| format!("IMG_{number}.jpg: {CHANGED}")));
     let said = format!(
-        "4 of 40 photos are not on the disk as they were uploaded: 4 changed since snapshot {first}; the uploaded bytes are kept of 4"
+        "4 of 40 photos are not on the disk as they were uploaded: 4 changed since snapshot \
+            {first}; the uploaded bytes are kept of 4"
     );
     assert_eq!(alarm, [said]);
     acknowledge(&home.repository(), "latest").unwrap();
@@ -435,7 +501,9 @@ fn one_rotten_photo_is_a_problem_and_an_alarm() {
     let (problems, alarm) = night(&home);
     assert_eq!(problems, [format!("IMG_1.jpg: {ROTTEN}")]);
     assert!(
-        alarm[0].starts_with("1 of 40 photos are not on the disk as they were uploaded: 1 rotten since"),
+        alarm[0].starts_with(
+            "1 of 40 photos are not on the disk as they were uploaded: 1 rotten since"
+        ),
         "{alarm:?}"
     );
 }
@@ -448,14 +516,19 @@ fn filetime(path: &Path) -> i64 {
 #[test]
 fn a_library_half_of_which_is_gone_is_an_alarm_in_its_first_backup() {
     let home = Home::new();
-    (1..=PHOTOS / 2).for_each(|number| drop(home.write(format!("upload/{ANN}/{number}.jpg"), &photo(number))));
+    (1..=PHOTOS / 2)
+        .for_each(|number| drop(home.write(format!("upload/{ANN}/{number}.jpg"), &photo(number))));
     home.write_dump(&dump(1..=PHOTOS));
     let (problems, alarm) = night(&home);
     assert_eq!(problems.len(), 11);
-    assert_eq!(problems[10], "10 more photos: the same; the bytes that were uploaded are kept of 0 of them");
+    assert_eq!(
+        problems[10],
+        "10 more photos: the same; the bytes that were uploaded are kept of 0 of them"
+    );
     assert_eq!(
         alarm,
-        ["20 of 40 photos are not on the disk as they were uploaded: 20 missing; the uploaded bytes are kept of 0"]
+        ["20 of 40 photos are not on the disk as they were uploaded: 20 missing; the uploaded \
+                bytes are kept of 0"]
     );
     assert_eq!(night(&home).0, [""; 0]);
     assert!(status(&home).contains("RED   alarm of snapshot"));
@@ -469,12 +542,18 @@ fn a_backup_without_photos_is_never_green_and_a_drill_of_it_fails() {
     acknowledge(&home.repository(), "latest").unwrap();
     let (problems, alarm) = night(&home);
     assert!(
-        problems[0]
-            .starts_with("this backup: none of 40 photos is in it; look whether UPLOAD_LOCATION is the right folder"),
+        problems[0].starts_with(
+            "this backup: none of 40 photos is in it; look whether UPLOAD_LOCATION is \
+                the right folder"
+        ),
         "{problems:?}"
     );
     assert_eq!(alarm, [""; 0]);
-    assert!(status(&home).contains("RED   none of 40 photos is in the newest snapshot"), "{}", status(&home));
+    assert!(
+        status(&home).contains("RED   none of 40 photos is in the newest snapshot"),
+        "{}",
+        status(&home)
+    );
     let drill = shoebox(&home, &["drill", "--no-server"]);
     assert!(drill.contains("FAILED: it would not all come back"), "{drill}");
 }
@@ -485,7 +564,8 @@ fn status(home: &Home) -> String {
 
 /// Nights of the service after which the last copy that retention keeps is of an attacked library.
 const NIGHTS: u64 = 60;
-/// The night before which the library is attacked, and the one after which a person calls that right.
+/// The night before which the library is attacked, and the one after which a person calls that
+/// right.
 const ATTACK: u64 = 3;
 const MISTAKE: u64 = 6;
 
@@ -526,7 +606,8 @@ fn sixty_nights((name, many, fate): (&str, u64, Fate)) {
         home.write("upload/of the night.bin", &noise(night, 20_000));
         // Rot is seen by who reads every file again.
         let is_thorough = night == ATTACK && name == "rotten";
-        let command: &[&str] = if is_thorough { &["backup", "--paranoid"] } else { &["run", "--once"] };
+        let command: &[&str] =
+            if is_thorough { &["backup", "--paranoid"] } else { &["run", "--once"] };
         let (code, said) = at_night(&home, night, command);
         let is_bad = (ATTACK..MISTAKE).contains(&night);
         // A backup without a single file of a photo is never well, whatever a person says.
@@ -534,8 +615,15 @@ fn sixty_nights((name, many, fate): (&str, u64, Fate)) {
         assert_eq!(code, if is_bad || is_empty { 3 } else { 0 }, "{name}, night {night}: {said}");
         if is_bad {
             let (code, said) = at_night(&home, night, &["status"]);
-            assert!(code == 3 && said.contains("RED   alarm of snapshot"), "{name}, night {night}: {said}");
-            assert_eq!(home.repository().snapshot_ids().unwrap().len() as u64, night, "{name}: {said}");
+            assert!(
+                code == 3 && said.contains("RED   alarm of snapshot"),
+                "{name}, night {night}: {said}"
+            );
+            assert_eq!(
+                home.repository().snapshot_ids().unwrap().len() as u64,
+                night,
+                "{name}: {said}"
+            );
         }
         if night == MISTAKE - 1 {
             assert_eq!(at_night(&home, night, &["acknowledge", "latest"]).0, 0);
@@ -554,12 +642,15 @@ fn sixty_nights((name, many, fate): (&str, u64, Fate)) {
 /// A library with a repository and the settings of a service.
 fn home_for_service() -> Home {
     let home = Home::new();
-    (1..=PHOTOS).for_each(|number| drop(home.write(format!("upload/{ANN}/{number}.jpg"), &photo(number))));
+    (1..=PHOTOS)
+        .for_each(|number| drop(home.write(format!("upload/{ANN}/{number}.jpg"), &photo(number))));
     home.write_dump(&dump(1..=PHOTOS));
     fs::remove_dir_all(home.repo_path()).unwrap();
     let settings = format!(
-        "repository = {:?}\n[backup]\nupload-location = {:?}\ndump = {:?}\n[forget]\nkeep-daily = 7\n[run]\njitter = \"0s\"\n\
-         forget-every = \"@every 1m\"\nprune-every = \"@every 1m\"\ncheck-every = \"@every 1m\"\ndrill-every = \"never\"\n",
+        "repository = {:?}\n[backup]\nupload-location = {:?}\ndump = {:?}\n[forget]\nkeep-daily = \
+            7\n[run]\njitter = \"0s\"\n\
+         forget-every = \"@every 1m\"\nprune-every = \"@every 1m\"\ncheck-every = \"@every \
+         1m\"\ndrill-every = \"never\"\n",
         home.repo_path(),
         home.upload(),
         home.dump_path()
@@ -579,14 +670,19 @@ fn at_night(home: &Home, night: u64, arguments: &[&str]) -> (i32, String) {
     let time: jiff::Timestamp = format!("{}T02:00:00Z", date(night)).parse().unwrap();
     set_mtime(&home.dump_path(), time.as_nanosecond() as i64);
     let mut command = Command::new("faketime");
-    command.args(["-f", &format!("{} 02:30:00", date(night))]).arg(env!("CARGO_BIN_EXE_shoebox")).args(arguments);
+    command
+        .args(["-f", &format!("{} 02:30:00", date(night))])
+        .arg(env!("CARGO_BIN_EXE_shoebox"))
+        .args(arguments);
     command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("TZ", "UTC");
-    let output = command.env("SHOEBOX_CONFIG", home.dir.path().join("shoebox.toml")).output().unwrap();
+    let output =
+        command.env("SHOEBOX_CONFIG", home.dir.path().join("shoebox.toml")).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
 }
 
-/// True when all photos of so many snapshots read right through the kernel; also where there is no FUSE.
+/// True when all photos of so many snapshots read right through the kernel; also where there is no
+/// FUSE.
 fn mounted(home: &Home, snapshots: usize) -> bool {
     if fs::File::options().read(true).write(true).open("/dev/fuse").is_err() {
         println!("skipped: /dev/fuse cannot be opened");
@@ -600,7 +696,8 @@ fn mounted(home: &Home, snapshots: usize) -> bool {
     let right = folders.filter(|snapshot| {
         let photos = fs::read_dir(snapshot.join("users/Ann Lee/by date/2025/2025-01")).unwrap();
         let photos = photos.map(|entry| entry.unwrap());
-        let read = photos.map(|entry| (entry.file_name().into_string().unwrap(), Some(sha1_of(&entry.path()))));
+        let read = photos
+            .map(|entry| (entry.file_name().into_string().unwrap(), Some(sha1_of(&entry.path()))));
         read.collect::<BTreeMap<_, _>>() == uploaded()
     });
     let right = right.count();
@@ -634,8 +731,10 @@ fn a_person_sees_what_the_disk_has_not_as_it_was_uploaded() {
 
 /// What the shelf of the newest snapshot holds; all of it must be what was uploaded.
 fn changed_on_disk(home: &Home) -> Vec<String> {
-    let newest =
-        reads(&home.repo_path()).into_keys().filter_map(|path| path.split('/').nth(1).map(str::to_owned)).max();
+    let newest = reads(&home.repo_path())
+        .into_keys()
+        .filter_map(|path| path.split('/').nth(1).map(str::to_owned))
+        .max();
     let newest = format!("/{}", newest.unwrap());
     let all = reads(&home.repo_path()).into_iter();
     let shelf: BTreeMap<String, Option<String>> = all
@@ -650,6 +749,7 @@ fn changed_on_disk(home: &Home) -> Vec<String> {
 
 fn shoebox(home: &Home, arguments: &[&str]) -> String {
     let mut command = Command::cargo_bin("shoebox").unwrap();
-    let output = command.env("SHOEBOX_REPOSITORY", home.repo_path()).args(arguments).output().unwrap();
+    let output =
+        command.env("SHOEBOX_REPOSITORY", home.repo_path()).args(arguments).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }

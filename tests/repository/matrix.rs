@@ -1,8 +1,9 @@
-//! The damage matrix: every kind of damage to every kind of file of a repository. What still restores, what a check says, what a
-//! repair mends, and what restores then; told in `matrix.txt`, which `SHOEBOX_GOLDEN=write` writes anew.
+//! The damage matrix: every kind of damage to every kind of file of a repository. What still
+//! restores, what a check says, what a repair mends, and what restores then; told in `matrix.txt`,
+//! which `SHOEBOX_GOLDEN=write` writes anew.
 //!
-//! Held in every case, whatever the report says: no read ever gives wrong bytes, a repair takes nothing away that could be
-//! read before it, and a second one does nothing.
+//! Held in every case, whatever the report says: no read ever gives wrong bytes, a repair takes
+//! nothing away that could be read before it, and a second one does nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,7 +19,8 @@ use shoebox::task::repair::{Options, Remedy, Report, repair};
 
 type Reads = BTreeMap<String, Option<String>>;
 
-/// Three nights; the photos of the first are no longer on the server, and in the second only the dump changes.
+/// Three nights; the photos of the first are no longer on the server, and in the second only the
+/// dump changes.
 struct Matrix {
     home: Home,
     /// What a sound repository gives.
@@ -61,7 +63,8 @@ impl Matrix {
     fn new() -> Matrix {
         let (home, other) = (Home::new(), Home::new());
         nights(&home);
-        // No snapshot of the other repository is called as one of this: they are named by the second.
+        // No snapshot of the other repository is called as one of this: they are named by the
+        // second.
         let last = home.repository().snapshot_ids().unwrap()[2].time();
         while jiff::Timestamp::now() <= last + jiff::SignedDuration::from_secs(1) {
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -99,18 +102,31 @@ impl Matrix {
     fn read(&self, root: &Path, kind: &str, manner: &str) -> Reads {
         let all = reads(root);
         for (path, bytes) in all.iter().filter(|(_, bytes)| bytes.is_some()) {
-            assert_eq!(self.truth.get(path), Some(bytes), "{kind}, {manner}: {path} has wrong bytes");
+            assert_eq!(
+                self.truth.get(path),
+                Some(bytes),
+                "{kind}, {manner}: {path} has wrong bytes"
+            );
         }
         all
     }
 
-    fn tell(&mut self, root: &Path, kind: &str, manner: &str, reads: [&Reads; 2], found: Vec<String>, report: &Report) {
+    fn tell(
+        &mut self,
+        root: &Path,
+        kind: &str,
+        manner: &str,
+        reads: [&Reads; 2],
+        found: Vec<String>,
+        report: &Report,
+    ) {
         let all = self.truth.len();
-        let [before, after] = reads.map(|reads| match reads.values().filter(|bytes| bytes.is_some()).count() {
-            right if right == all => "everything".to_owned(),
-            0 => "nothing".to_owned(),
-            right => format!("{right} of {all} files"),
-        });
+        let [before, after] =
+            reads.map(|reads| match reads.values().filter(|bytes| bytes.is_some()).count() {
+                right if right == all => "everything".to_owned(),
+                0 => "nothing".to_owned(),
+                right => format!("{right} of {all} files"),
+            });
         let mut text = format!("{kind}, {manner}\n");
         let mut found = found;
         found.dedup();
@@ -146,7 +162,8 @@ impl Matrix {
     /// Where the first chunk of a dump is.
     fn dump_chunk(&self, night: usize) -> Spot {
         let repository = self.home.repository();
-        let hash = repository.record(self.id(night).parse().unwrap()).unwrap().streams.dump.chunks[0].hash;
+        let hash =
+            repository.record(self.id(night).parse().unwrap()).unwrap().streams.dump.chunks[0].hash;
         self.spot(|line| matches!(line, IndexLine::Chunk(line) if line.chunk == hash))
     }
 
@@ -170,13 +187,18 @@ fn without_hashes(text: &str) -> String {
 }
 
 fn mend(root: &Path, upload_location: &Path) -> Report {
-    let options = Options { apply: true, upload_location: Some(upload_location.to_owned()), ..Options::default() };
+    let options = Options {
+        apply: true,
+        upload_location: Some(upload_location.to_owned()),
+        ..Options::default()
+    };
     repair(root, &options, &Silent).unwrap()
 }
 
 /// What a check says, a line each.
 fn findings(root: &Path) -> Vec<String> {
-    let report = Repository::open(root).and_then(|repository| check(&repository, Extent::All, &Silent));
+    let report =
+        Repository::open(root).and_then(|repository| check(&repository, Extent::All, &Silent));
     match report {
         Ok(report) => report.findings.iter().map(said).collect(),
         Err(error) => vec![format!("fails: {error}")],
@@ -193,11 +215,19 @@ fn said(finding: &Finding) -> String {
         Finding::Photo(photo) => format!("{}: {}", name(finding), state(&photo.bytes)),
         Finding::File(file) => format!("{}: {}", name(finding), state(&file.bytes)),
         // What SQLite says depends on its version.
-        Finding::Catalog { .. } => format!("{}: it is damaged, or says other things than the archives", name(finding)),
+        Finding::Catalog { .. } => {
+            format!("{}: it is damaged, or says other things than the archives", name(finding))
+        }
         // Where JSON and zstd stumble depends on what the record and the index say of this machine.
-        Finding::Snapshot { message, .. } => format!("{}: {}", name(finding), before(message, ".json: ")),
-        Finding::Archive { message, .. } => format!("{}: {}", name(finding), before(message, " frame: ")),
-        Finding::Other { file, message } => format!("{}: {}", name(finding), message.replace(file, "it")),
+        Finding::Snapshot { message, .. } => {
+            format!("{}: {}", name(finding), before(message, ".json: "))
+        }
+        Finding::Archive { message, .. } => {
+            format!("{}: {}", name(finding), before(message, " frame: "))
+        }
+        Finding::Other { file, message } => {
+            format!("{}: {}", name(finding), message.replace(file, "it"))
+        }
     }
 }
 
@@ -213,7 +243,9 @@ fn name(finding: &Finding) -> String {
     match finding {
         Finding::Photo(photo) => format!("photo {} of {}", photo.name, photo.owner),
         Finding::File(file) => format!("file {}", file.path),
-        Finding::Snapshot { snapshot, part, .. } => format!("{} of {snapshot}", format!("{part:?}").to_lowercase()),
+        Finding::Snapshot { snapshot, part, .. } => {
+            format!("{} of {snapshot}", format!("{part:?}").to_lowercase())
+        }
         Finding::Archive { archive, .. } => format!("archive {archive}"),
         Finding::Catalog { .. } => "catalog".to_owned(),
         Finding::Other { file, .. } if file.starts_with("notes/") => "note".to_owned(),
@@ -221,7 +253,8 @@ fn name(finding: &Finding) -> String {
     }
 }
 
-// Damage --------------------------------------------------------------------------------------------------------------
+// Damage
+// --------------------------------------------------------------------------------------------------------------
 
 fn delete(path: &Path) {
     fs::remove_file(path).unwrap();
@@ -267,7 +300,9 @@ fn every_kind_of_damage_to_every_kind_of_file() {
     for (kind, file, text) in cases {
         matrix.case(kind, "deleted", |root| delete(&root.join(file)));
         matrix.case(kind, "truncated", |root| truncate(&root.join(file)));
-        matrix.case(kind, "one bit flipped", |root| flip(&root.join(file), find(&root.join(file), text)));
+        matrix.case(kind, "one bit flipped", |root| {
+            flip(&root.join(file), find(&root.join(file), text))
+        });
         matrix.case(kind, "swapped with another repository's", |root| {
             fs::copy(others.join(file), root.join(file)).unwrap();
         });
@@ -287,29 +322,48 @@ fn every_kind_of_damage_to_every_kind_of_file() {
         bytes[at] = if bytes[at] == b'1' { b'0' } else { b'1' };
         fs::write(&path, bytes).unwrap();
     });
-    matrix.case("snapshot record", "swapped with the next", |root| swap(&root.join(record), &root.join(&records[1])));
+    matrix.case("snapshot record", "swapped with the next", |root| {
+        swap(&root.join(record), &root.join(&records[1]))
+    });
 
-    let (photo, loose, chunk, patch) =
-        (matrix.content("/2.jpg"), matrix.content("gone.jpg"), matrix.dump_chunk(0), matrix.dump_chunk(1));
+    let (photo, loose, chunk, patch) = (
+        matrix.content("/2.jpg"),
+        matrix.content("gone.jpg"),
+        matrix.dump_chunk(0),
+        matrix.dump_chunk(1),
+    );
     let archives = [&loose, &patch, &photo];
-    for (number, kind) in
-        ["archive with photos that the server has no more", "archive with dump chunks", "archive with photos"]
-            .into_iter()
-            .enumerate()
+    for (number, kind) in [
+        "archive with photos that the server has no more",
+        "archive with dump chunks",
+        "archive with photos",
+    ]
+    .into_iter()
+    .enumerate()
     {
-        let (archive, middle) = (&archives[number].archive, archives[number].at + archives[number].len / 2);
+        let (archive, middle) =
+            (&archives[number].archive, archives[number].at + archives[number].len / 2);
         let size = fs::metadata(matrix.home.repo_path().join(archive)).unwrap().len() as usize;
         matrix.case(kind, "deleted", |root| delete(&root.join(archive)));
         matrix.case(kind, "truncated", |root| cut(&root.join(archive), middle));
-        matrix.case(kind, "one bit of its tail flipped", |root| flip(&root.join(archive), size - 1530));
+        matrix.case(kind, "one bit of its tail flipped", |root| {
+            flip(&root.join(archive), size - 1530)
+        });
         matrix.case(kind, "one bit of its index flipped", |root| {
             let path = root.join(archive);
             let bytes = fs::read(&path).unwrap();
             let text = String::from_utf8_lossy(&bytes[size - 1536..]).into_owned();
-            let at: usize = text.lines().find_map(|line| line.strip_prefix("index-offset ")).unwrap().parse().unwrap();
+            let at: usize = text
+                .lines()
+                .find_map(|line| line.strip_prefix("index-offset "))
+                .unwrap()
+                .parse()
+                .unwrap();
             flip(&path, at + 30);
         });
-        matrix.case(kind, "one bit of its last zeros flipped", |root| flip(&root.join(archive), size - 5));
+        matrix.case(kind, "one bit of its last zeros flipped", |root| {
+            flip(&root.join(archive), size - 5)
+        });
     }
     matrix.case("archive", "swapped with the next", |root| {
         swap(&root.join(&archives[0].archive), &root.join(&archives[1].archive))
@@ -321,8 +375,12 @@ fn every_kind_of_damage_to_every_kind_of_file() {
         ("patch of a dump", &patch),
     ];
     for (kind, spot) in members {
-        matrix.case(kind, "one bit flipped", |root| flip(&root.join(&spot.archive), spot.at + spot.len / 2));
-        matrix.case(kind, "one bit of its header flipped", |root| flip(&root.join(&spot.archive), spot.at - 510));
+        matrix.case(kind, "one bit flipped", |root| {
+            flip(&root.join(&spot.archive), spot.at + spot.len / 2)
+        });
+        matrix.case(kind, "one bit of its header flipped", |root| {
+            flip(&root.join(&spot.archive), spot.at - 510)
+        });
     }
     matrix.case("photo", "swapped with another of its size", |root| {
         let path = root.join(&loose.archive);
@@ -338,12 +396,21 @@ fn every_kind_of_damage_to_every_kind_of_file() {
         fs::copy(others.join("catalog.sqlite"), root.join("catalog.sqlite")).unwrap();
     });
 
-    let notes: Vec<String> =
-        matrix.home.repository().notes().unwrap().list.iter().map(|(name, _)| name.clone()).collect();
+    let notes: Vec<String> = matrix
+        .home
+        .repository()
+        .notes()
+        .unwrap()
+        .list
+        .iter()
+        .map(|(name, _)| name.clone())
+        .collect();
     let note = &notes[0];
     matrix.case("note", "deleted", |root| delete(&root.join(note)));
     matrix.case("note", "truncated", |root| truncate(&root.join(note)));
-    matrix.case("note", "one bit flipped", |root| flip(&root.join(note), find(&root.join(note), "\"kind\"")));
+    matrix.case("note", "one bit flipped", |root| {
+        flip(&root.join(note), find(&root.join(note), "\"kind\""))
+    });
 
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/matrix.txt");
     if std::env::var_os("SHOEBOX_GOLDEN").is_some_and(|what| what == "write") {

@@ -1,5 +1,5 @@
-//! A snapshot is one state: after a recovery of files and database every path that a row names holds its bytes, whatever Immich
-//! moved, changed or erased between the dump and the walk.
+//! A snapshot is one state: after a recovery of files and database every path that a row names
+//! holds its bytes, whatever Immich moved, changed or erased between the dump and the walk.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -58,7 +58,8 @@ impl Photo {
     }
 
     fn line(&self) -> String {
-        let sidecar = if self.sidecar { format!("/data/{}.xmp", self.path) } else { "\\N".to_owned() };
+        let sidecar =
+            if self.sidecar { format!("/data/{}.xmp", self.path) } else { "\\N".to_owned() };
         let (number, owner, path, sha1) =
             (self.number, self.owner, &self.path, hex::encode(Sha1::digest(self.bytes())));
         format!(
@@ -85,8 +86,8 @@ fn dump(photos: &[Photo]) -> String {
         text += "\\.\n\n\n";
     };
     copy("album", "id, \"albumName\"", Vec::new());
-    let columns =
-        "id, \"ownerId\", type, \"originalPath\", \"originalFileName\", checksum, \"localDateTime\", \"sidecarPath\"";
+    let columns = "id, \"ownerId\", type, \"originalPath\", \"originalFileName\", checksum, \
+        \"localDateTime\", \"sidecarPath\"";
     copy("asset", columns, photos.iter().map(Photo::line).collect());
     let users = vec![
         format!("{ANN}\tAnn Lee\tann@example.com\tann\t/data/profile/{ANN}/ann.webp"),
@@ -116,7 +117,8 @@ fn restored(home: &Home) -> (PathBuf, Report, Vec<Problem>) {
 #[track_caller]
 fn holds(to: &Path, database: &[Photo]) {
     for photo in database {
-        let found = fs::read(to.join(&photo.path)).unwrap_or_else(|error| panic!("{}: {error}", photo.path));
+        let found = fs::read(to.join(&photo.path))
+            .unwrap_or_else(|error| panic!("{}: {error}", photo.path));
         assert!(found == photo.bytes(), "{} has other bytes", photo.path);
         if photo.sidecar {
             let found = fs::read(to.join(format!("{}.xmp", photo.path)));
@@ -138,9 +140,12 @@ fn uploaded(number: u64) -> Photo {
 #[test]
 fn photos_and_sidecars_that_moved_after_the_dump_come_back_where_it_says() {
     let database: Vec<Photo> = (1..=6).map(|number| uploaded(number).with_sidecar()).collect();
-    let moved = |photo: &Photo| photo.at(&format!("library/ann/2025/2025-01/IMG_{}.jpg", photo.number));
-    let disk: Vec<Photo> =
-        database.iter().map(|photo| if photo.number > 2 { moved(photo) } else { photo.clone() }).collect();
+    let moved =
+        |photo: &Photo| photo.at(&format!("library/ann/2025/2025-01/IMG_{}.jpg", photo.number));
+    let disk: Vec<Photo> = database
+        .iter()
+        .map(|photo| if photo.number > 2 { moved(photo) } else { photo.clone() })
+        .collect();
     let home = library(&disk, &database);
     let kept = home.write("library/ann/notes.txt", b"no row names this");
     home.backup();
@@ -150,18 +155,27 @@ fn photos_and_sidecars_that_moved_after_the_dump_come_back_where_it_says() {
     // Nothing is there twice, and what no row names stays.
     assert_eq!(files(&to), files(&home.upload()));
     assert_eq!(fs::read(to.join("library/ann/notes.txt")).unwrap(), fs::read(kept).unwrap());
-    assert!(report.notes[0].starts_with("8 files lay elsewhere than the database"), "{:?}", report.notes);
-    let like = |path: &str| fs::metadata(to.join(path)).map(|meta| (meta.mode(), meta.uid())).unwrap();
+    assert!(
+        report.notes[0].starts_with("8 files lay elsewhere than the database"),
+        "{:?}",
+        report.notes
+    );
+    let like =
+        |path: &str| fs::metadata(to.join(path)).map(|meta| (meta.mode(), meta.uid())).unwrap();
     assert_eq!(like(&format!("upload/{ANN}/03")), like(&format!("upload/{ANN}/02")));
 }
 
 #[test]
 fn a_changed_template_and_an_older_dump_make_one_state() {
     let old: Vec<Photo> = (1..=40)
-        .map(|number| Photo::new(number, &format!("library/ann/2019/11/{number}.jpg")).with_sidecar())
+        .map(|number| {
+            Photo::new(number, &format!("library/ann/2019/11/{number}.jpg")).with_sidecar()
+        })
         .collect();
-    let disk: Vec<Photo> =
-        old.iter().map(|photo| photo.at(&format!("library/ann/2019-11-15/{}.jpg", photo.number))).collect();
+    let disk: Vec<Photo> = old
+        .iter()
+        .map(|photo| photo.at(&format!("library/ann/2019-11-15/{}.jpg", photo.number)))
+        .collect();
     let home = library(&disk, &old);
     home.backup();
     let (to, report, problems) = restored(&home);
@@ -172,10 +186,13 @@ fn a_changed_template_and_an_older_dump_make_one_state() {
 
 #[test]
 fn photos_that_changed_places_come_back_in_their_own() {
-    let database: Vec<Photo> = (1..=3).map(|number| Photo::new(number, &format!("library/ann/{number}.jpg"))).collect();
+    let database: Vec<Photo> =
+        (1..=3).map(|number| Photo::new(number, &format!("library/ann/{number}.jpg"))).collect();
     // Each lies where another belongs.
-    let disk: Vec<Photo> =
-        database.iter().map(|photo| photo.at(&format!("library/ann/{}.jpg", photo.number % 3 + 1))).collect();
+    let disk: Vec<Photo> = database
+        .iter()
+        .map(|photo| photo.at(&format!("library/ann/{}.jpg", photo.number % 3 + 1)))
+        .collect();
     let home = library(&disk, &database);
     home.backup();
     let (to, report, problems) = restored(&home);
@@ -187,7 +204,8 @@ fn photos_that_changed_places_come_back_in_their_own() {
 #[test]
 fn what_lies_where_a_photo_belongs_gets_a_name_beside_it() {
     let database = [Photo::new(1, "library/ann/1.jpg")];
-    let home = library(&[Photo::new(1, "upload/x/1.jpg"), Photo::new(9, "library/ann/1.jpg")], &database);
+    let home =
+        library(&[Photo::new(1, "upload/x/1.jpg"), Photo::new(9, "library/ann/1.jpg")], &database);
     home.write("library/ann/1.jpg.as-found", b"taken");
     home.backup();
     let (to, report, problems) = restored(&home);
@@ -206,7 +224,10 @@ fn of_two_rows_with_one_path_the_one_that_lies_there_has_it_and_the_other_is_tol
     home.backup();
     let (to, _, problems) = restored(&home);
     assert_eq!(problems.len(), 1, "{problems:?}");
-    assert!(problems[0].subject == "library/ann/1.jpg" && problems[0].message.contains("two photos have this path"));
+    assert!(
+        problems[0].subject == "library/ann/1.jpg"
+            && problems[0].message.contains("two photos have this path")
+    );
     holds(&to, &[mine, other.at("upload/x/2.jpg")]);
 }
 
@@ -225,7 +246,8 @@ fn one_file_that_two_rows_need_is_there_twice() {
 #[test]
 fn of_two_files_with_the_same_bytes_each_row_gets_that_of_its_owner_with_its_sidecar() {
     let ann = Photo::new(1, &format!("upload/{ANN}/1.jpg")).with_sidecar();
-    let bob = Photo { owner: BOB, bytes: 1, ..Photo::new(2, &format!("upload/{BOB}/2.jpg")) }.with_sidecar();
+    let bob = Photo { owner: BOB, bytes: 1, ..Photo::new(2, &format!("upload/{BOB}/2.jpg")) }
+        .with_sidecar();
     let disk = [bob.at(&format!("library/{BOB}/IMG.jpg")), ann.at("library/ann/IMG.jpg")];
     let home = library(&disk, &[ann.clone(), bob.clone()]);
     home.backup();
@@ -246,8 +268,10 @@ fn further_names_of_a_file_that_is_laid_elsewhere_stay_names_of_it() {
     assert_eq!(problems, vec![]);
     holds(&to, &database);
     let inode = |path: &str| fs::metadata(to.join(path)).unwrap().ino();
-    let names: Vec<&str> =
-        ["library/ann/b/1.jpg", "library/ann/z.jpg"].into_iter().filter(|path| to.join(path).exists()).collect();
+    let names: Vec<&str> = ["library/ann/b/1.jpg", "library/ann/z.jpg"]
+        .into_iter()
+        .filter(|path| to.join(path).exists())
+        .collect();
     assert!(names.iter().any(|path| inode(path) == inode("library/ann/a/1.jpg")), "{names:?}");
 }
 
@@ -287,9 +311,15 @@ fn a_photo_that_became_a_link_or_a_folder_comes_back_from_the_night_before() {
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert_eq!(problems[0].subject, "library/ann/2.jpg");
     assert_eq!(report.earlier, 5);
-    holds(&to, &[&database[..1], &database[2..], &[database[1].at("library/ann/2.jpg.as-found")]].concat());
+    holds(
+        &to,
+        &[&database[..1], &database[2..], &[database[1].at("library/ann/2.jpg.as-found")]].concat(),
+    );
     assert_eq!(fs::read(to.join("library/ann/2.jpg/inner.txt")).unwrap(), b"inner");
-    assert_eq!(fs::read_link(to.join("library/ann/1.jpg.as-found")).unwrap(), Path::new("/dev/null"));
+    assert_eq!(
+        fs::read_link(to.join("library/ann/1.jpg.as-found")).unwrap(),
+        Path::new("/dev/null")
+    );
     assert!(to.join("library/bob.as-found").is_symlink());
 }
 
@@ -324,8 +354,10 @@ fn letters_that_are_composed_otherwise_are_laid_as_the_database_writes_them() {
 #[test]
 fn a_restore_of_everything_that_is_run_again_finds_all_of_it_there() {
     let database: Vec<Photo> = (1..=6).map(|number| uploaded(number).with_sidecar()).collect();
-    let disk: Vec<Photo> =
-        database.iter().map(|photo| photo.at(&format!("library/ann/{}.jpg", photo.number))).collect();
+    let disk: Vec<Photo> = database
+        .iter()
+        .map(|photo| photo.at(&format!("library/ann/{}.jpg", photo.number)))
+        .collect();
     let home = library(&disk, &database);
     home.backup();
     let (to, first, _) = restored(&home);
@@ -340,15 +372,16 @@ struct Busy {
 }
 
 impl Busy {
-    /// The `n`th dump says `states[n]`, the last from then on; before the first the disk is as `states[0]`. After each dump comes what
-    /// [`Busy::after`] says.
+    /// The `n`th dump says `states[n]`, the last from then on; before the first the disk is as
+    /// `states[0]`. After each dump comes what [`Busy::after`] says.
     fn new(states: &[&[Photo]]) -> Busy {
         let busy = Busy { home: library(states[0], states[0]) };
         for (number, state) in states.iter().enumerate() {
             fs::write(busy.at(&format!("dump-{}.sql", number + 1)), dump(state)).unwrap();
         }
         let script = "#!/bin/bash
-            case \"$*\" in *--version*) echo 'pg_dump (PostgreSQL) 15.20'; exit;; *pg_dump*) ;; *) exit;; esac
+            case \"$*\" in *--version*) echo 'pg_dump (PostgreSQL) 15.20'; exit;; *pg_dump*) ;; *) \
+            exit;; esac
             cd \"$(dirname \"$0\")\"
             echo >> asked
             n=$(wc -l < asked)
@@ -372,7 +405,10 @@ impl Busy {
             for end in ["", ".xmp"].into_iter().take(if photo.sidecar { 2 } else { 1 }) {
                 script += &match now {
                     Some(now) if now.path == photo.path => String::new(),
-                    Some(now) => format!("mkdir -p $(dirname {0}) && mv {1}{end} {0}{end}\n", now.path, photo.path),
+                    Some(now) => format!(
+                        "mkdir -p $(dirname {0}) && mv {1}{end} {0}{end}\n",
+                        now.path, photo.path
+                    ),
                     None => format!("rm {}{end}\n", photo.path),
                 };
             }
@@ -381,10 +417,18 @@ impl Busy {
     }
 
     fn backup(&self) -> shoebox::task::backup::Report {
-        let server = Server::Docker { container: "immich_postgres".into(), docker: self.at("docker").into() };
+        let server = Server::Docker {
+            container: "immich_postgres".into(),
+            docker: self.at("docker").into(),
+        };
         let dump = DumpSource::Server(DumpRequest::new(server));
         let options = shoebox::task::backup::Options { dump, ..self.home.options() };
-        shoebox::task::backup::backup(&self.home.repository(), options, &shoebox::base::monitor::Silent).unwrap()
+        shoebox::task::backup::backup(
+            &self.home.repository(),
+            options,
+            &shoebox::base::monitor::Silent,
+        )
+        .unwrap()
     }
 
     /// How often the dump was taken.
@@ -394,7 +438,10 @@ impl Busy {
 }
 
 fn filed(photos: &[Photo], folder: &str) -> Vec<Photo> {
-    photos.iter().map(|photo| photo.at(&format!("library/ann/{folder}/{}.jpg", photo.number))).collect()
+    photos
+        .iter()
+        .map(|photo| photo.at(&format!("library/ann/{folder}/{}.jpg", photo.number)))
+        .collect()
 }
 
 #[test]
@@ -444,7 +491,10 @@ fn what_is_really_gone_is_a_problem_once_and_costs_one_dump_more() {
     let busy = Busy::new(&[&all]);
     busy.after(1, &all, &all[1..]);
     let report = busy.backup();
-    assert_eq!((busy.asked(), report.problems.len(), report.record.completeness.missing), (2, 1, 1));
+    assert_eq!(
+        (busy.asked(), report.problems.len(), report.record.completeness.missing),
+        (2, 1, 1)
+    );
     busy.backup();
     assert_eq!(busy.asked(), 3);
 }
@@ -478,21 +528,33 @@ fn an_old_dump_is_a_problem_and_never_green() {
         let report = home.backup();
         assert_eq!(report.problems.len(), usize::from(is_red), "{age}: {:?}", report.problems);
         let made = report.record.dump.made.unwrap();
-        assert!((Timestamp::now().duration_since(made) - days(age)).abs() < SignedDuration::from_mins(5));
-        let status =
-            status(&home.repository(), Limits { snapshot: days(2), verified: days(8) }, Timestamp::now()).unwrap();
+        assert!(
+            (Timestamp::now().duration_since(made) - days(age)).abs()
+                < SignedDuration::from_mins(5)
+        );
+        let status = status(
+            &home.repository(),
+            Limits { snapshot: days(2), verified: days(8) },
+            Timestamp::now(),
+        )
+        .unwrap();
         assert_eq!(!status.healthy, is_red, "{age}: {:?}", status.findings);
     }
     // The dump's own word counts, and then its name.
     let home = library(&photos, &photos);
-    home.write_dump(&dump(&photos).replacen("\n\nCREATE", "\n\n-- Started on 2026-01-02 03:04:05 UTC\n\nCREATE", 1));
+    home.write_dump(&dump(&photos).replacen(
+        "\n\nCREATE",
+        "\n\n-- Started on 2026-01-02 03:04:05 UTC\n\nCREATE",
+        1,
+    ));
     assert_eq!(home.backup().record.dump.made.unwrap().to_string(), "2026-01-02T03:04:05Z");
 }
 
-/// Path below UPLOAD_LOCATION and SHA-1 of every original that is Immich's own, as the database says.
+/// Path below UPLOAD_LOCATION and SHA-1 of every original that is Immich's own, as the database
+/// says.
 fn originals(server: &Postgres, database: &str) -> Vec<(String, String)> {
-    let sql =
-        "SELECT encode(checksum, 'hex') || substr(\"originalPath\", 6) FROM asset WHERE NOT \"isExternal\" ORDER BY id";
+    let sql = "SELECT encode(checksum, 'hex') || substr(\"originalPath\", 6) FROM asset WHERE NOT \
+        \"isExternal\" ORDER BY id";
     let rows = server.psql(database, sql);
     rows.lines().map(|row| (row[41..].to_owned(), row[..40].to_owned())).collect()
 }
@@ -519,8 +581,10 @@ fn files_and_database_of_a_migrated_library_fit_together_in_a_real_server() {
     assert!(dump.status.success());
     fs::write(&old, dump.stdout).unwrap();
     let upload = library.upload_location();
-    let whole: Vec<_> =
-        originals(&server, "immich").into_iter().filter(|(path, sha1)| has_sha1(&upload.join(path), sha1)).collect();
+    let whole: Vec<_> = originals(&server, "immich")
+        .into_iter()
+        .filter(|(path, sha1)| has_sha1(&upload.join(path), sha1))
+        .collect();
     let beside: Vec<String> =
         sidecars(&server, "immich").into_iter().filter(|path| upload.join(path).exists()).collect();
     assert!(whole.len() > 20 && !beside.is_empty(), "{} {}", whole.len(), beside.len());
@@ -546,15 +610,29 @@ fn files_and_database_of_a_migrated_library_fit_together_in_a_real_server() {
             max_age: SignedDuration::from_hours(24 * 365_000),
             ..home.options()
         };
-        let report =
-            shoebox::task::backup::backup(&home.repository(), options, &shoebox::base::monitor::Silent).unwrap();
-        assert!(report.record.completeness.moved as usize >= whole.len() - 2, "{:?}", report.record.completeness);
+        let report = shoebox::task::backup::backup(
+            &home.repository(),
+            options,
+            &shoebox::base::monitor::Silent,
+        )
+        .unwrap();
+        assert!(
+            report.record.completeness.moved as usize >= whole.len() - 2,
+            "{:?}",
+            report.record.completeness
+        );
     }
     let (to, report, _) = restored(&home);
     assert!(report.moved as usize >= whole.len() - 2, "{}", report.moved);
-    let target = shoebox::task::database::Options::new(Access::new(Server::Url(server.url("again"))));
-    let loaded = shoebox::task::database::restore(&home.repository(), &target, &Collect::default()).unwrap();
-    assert!(loaded.plan.warnings.iter().any(|warning| warning.contains("restore --all")), "{:?}", loaded.plan.warnings);
+    let target =
+        shoebox::task::database::Options::new(Access::new(Server::Url(server.url("again"))));
+    let loaded =
+        shoebox::task::database::restore(&home.repository(), &target, &Collect::default()).unwrap();
+    assert!(
+        loaded.plan.warnings.iter().any(|warning| warning.contains("restore --all")),
+        "{:?}",
+        loaded.plan.warnings
+    );
     let rows = originals(&server, "again");
     for row @ (path, sha1) in &rows {
         assert!(!whole.contains(row) || has_sha1(&to.join(path), sha1), "{path}");
@@ -569,8 +647,8 @@ fn files_and_database_of_a_migrated_library_fit_together_in_a_real_server() {
 fn sidecars_of_rows_with_the_prefix_of_an_older_disk_are_found_beside_their_photos() {
     let photos: Vec<Photo> = (1..=4).map(|number| uploaded(number).with_sidecar()).collect();
     let home = library(&photos, &photos);
-    // Of one row both paths are old, of one that of the photo, of one that of the sidecar; of the last as well, and the sidecar
-    // was uploaded under a name of its own.
+    // Of one row both paths are old, of one that of the photo, of one that of the sidecar; of the
+    // last as well, and the sidecar was uploaded under a name of its own.
     let old = |text: String, path: &str, end: &str| {
         text.replace(&format!("\t/data/{path}{end}"), &format!("\t/mnt/olddisk/immich/{path}{end}"))
     };
@@ -584,7 +662,8 @@ fn sidecars_of_rows_with_the_prefix_of_an_older_disk_are_found_beside_their_phot
     home.write_dump(&text.replace(&named, &format!("\t/mnt/olddisk/immich/{uploaded}\n")));
     home.backup();
     let out = home.dir.path().join("out");
-    let selection = selected::Selection::Assets(Query { names: vec!["IMG_*".into()], ..Query::default() });
+    let selection =
+        selected::Selection::Assets(Query { names: vec!["IMG_*".into()], ..Query::default() });
     let options = selected::Options {
         snapshot: "latest".into(),
         selection,

@@ -1,4 +1,5 @@
-//! Forgetting and pruning: what stays is right bit for bit, what goes gives its space back, and readers go on.
+//! Forgetting and pruning: what stays is right bit for bit, what goes gives its space back, and
+//! readers go on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -43,8 +44,10 @@ impl Nights {
             all.home.write(format!("upload/night-{night}.jpg"), &noise(night + 100, 150_000));
             all.home.write(format!("upload/big-{night}.mov"), &noise(night + 200, 2_500_000));
             if night > 0 {
-                fs::remove_file(all.home.upload().join(format!("upload/night-{}.jpg", night - 1))).unwrap();
-                fs::remove_file(all.home.upload().join(format!("upload/big-{}.mov", night - 1))).unwrap();
+                fs::remove_file(all.home.upload().join(format!("upload/night-{}.jpg", night - 1)))
+                    .unwrap();
+                fs::remove_file(all.home.upload().join(format!("upload/big-{}.mov", night - 1)))
+                    .unwrap();
             }
             all.home.write_dump(&dump(20_000, night));
             let id = all.home.backup().record.id;
@@ -72,7 +75,8 @@ impl Nights {
         prune(&self.repository(), &pruning(grace), false, false, &Silent).unwrap().pruned.unwrap()
     }
 
-    /// The nights at these positions, and no others, are there whole, by the catalog and by a rebuilt one.
+    /// The nights at these positions, and no others, are there whole, by the catalog and by a
+    /// rebuilt one.
     fn assert_whole(&self, nights: &[usize]) {
         let expected: Vec<SnapshotId> = nights.iter().map(|night| self.truth[*night].0).collect();
         for rebuilt in [false, true] {
@@ -80,7 +84,8 @@ impl Nights {
                 drop(Session::rebuild(&self.repository(), &Silent).unwrap());
             }
             assert_eq!(
-                query::snapshot::ids(&self.repository().catalog().unwrap().connect().unwrap()).unwrap(),
+                query::snapshot::ids(&self.repository().catalog().unwrap().connect().unwrap())
+                    .unwrap(),
                 expected
             );
             for night in nights {
@@ -97,7 +102,8 @@ impl Nights {
         for (path, bytes) in files {
             assert!(read(&view, top, path) == *bytes, "{path} of night {night}");
         }
-        let (db, contents) = (repository.catalog().unwrap().connect().unwrap(), repository.contents());
+        let (db, contents) =
+            (repository.catalog().unwrap().connect().unwrap(), repository.contents());
         let record = repository.record(*id).unwrap();
         let mut dump = String::new();
         StreamReader::new(&db, &contents, &record.streams.dump).read_to_string(&mut dump).unwrap();
@@ -106,21 +112,29 @@ impl Nights {
 }
 
 fn open(repository: &Repository) -> View {
-    View::open(&repository.catalog_path(), Arc::new(repository.contents()), view::Options::default()).unwrap()
+    View::open(
+        &repository.catalog_path(),
+        Arc::new(repository.contents()),
+        view::Options::default(),
+    )
+    .unwrap()
 }
 
 fn read(view: &View, top: view::Ino, path: &str) -> Vec<u8> {
     let node = view.resolve(top, format!("files/{path}").as_bytes()).unwrap();
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < node.size {
-        view.read(node.ino, bytes.len() as u64, 1 << 20, |piece| bytes.extend_from_slice(piece)).unwrap();
+        view.read(node.ino, bytes.len() as u64, 1 << 20, |piece| bytes.extend_from_slice(piece))
+            .unwrap();
     }
     bytes
 }
 
 fn files(root: &Path) -> Files {
-    let entries =
-        walkdir::WalkDir::new(root).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
+    let entries = walkdir::WalkDir::new(root)
+        .into_iter()
+        .map(Result::unwrap)
+        .filter(|entry| entry.file_type().is_file());
     entries
         .map(|entry| {
             let path = entry.path().strip_prefix(root).unwrap().to_str().unwrap().to_owned();
@@ -130,7 +144,13 @@ fn files(root: &Path) -> Files {
 }
 
 fn options(choice: Choice) -> forget::Options {
-    forget::Options { choice, zone: TimeZone::UTC, now: Timestamp::now(), accept_clock: false, apply: true }
+    forget::Options {
+        choice,
+        zone: TimeZone::UTC,
+        now: Timestamp::now(),
+        accept_clock: false,
+        apply: true,
+    }
 }
 
 fn pruning(grace: SignedDuration) -> Options {
@@ -151,25 +171,37 @@ fn a_prune_after_a_prune_does_nothing_and_many_small_archives_become_one() {
     };
     let prunes = |now: bool| {
         let grace = if now { SignedDuration::ZERO } else { SignedDuration::from_hours(24) };
-        let pruned = prune(&home.repository(), &pruning(grace), false, false, &Silent).unwrap().pruned.unwrap();
+        let pruned = prune(&home.repository(), &pruning(grace), false, false, &Silent)
+            .unwrap()
+            .pruned
+            .unwrap();
         (pruned.retired.len(), pruned.written.len(), pruned.deleted.len())
     };
     (0..3).for_each(quiet);
-    assert_eq!([prunes(true), prunes(true)], [(0, 0, 0); 2], "small archives of quiet nights, each of which is needed");
+    assert_eq!(
+        [prunes(true), prunes(true)],
+        [(0, 0, 0); 2],
+        "small archives of quiet nights, each of which is needed"
+    );
     (3..40).for_each(quiet);
     let before = home.archives().len();
     assert!(before >= 40, "{before}");
     let (retired, written, _) = prunes(true);
     assert_eq!((retired, written), (before, 1));
     assert_eq!([prunes(true), prunes(true)], [(0, 0, 0); 2]);
-    let check = shoebox::task::check::check(&home.repository(), shoebox::task::check::Extent::All, &Silent).unwrap();
+    let check =
+        shoebox::task::check::check(&home.repository(), shoebox::task::check::Extent::All, &Silent)
+            .unwrap();
     assert!(check.findings.is_empty() && check.passed.len() == 40, "{:?}", check.findings);
 
     let nights = Nights::new(5);
     nights.forget(&[1, 2, 3]);
     assert!(!nights.prune(SignedDuration::ZERO).retired.is_empty());
     let again = nights.prune(SignedDuration::ZERO);
-    assert!(again.retired.is_empty() && again.written.is_empty() && again.deleted.is_empty(), "{again:?}");
+    assert!(
+        again.retired.is_empty() && again.written.is_empty() && again.deleted.is_empty(),
+        "{again:?}"
+    );
     nights.assert_whole(&[0, 4]);
 }
 
@@ -188,7 +220,10 @@ fn what_stays_is_whole_and_what_goes_gives_its_space_back() {
     assert!(before - after > 3 * 2_600_000, "{before} {after}");
     assert_eq!(nights.repository().notes().unwrap().list.len(), 0);
     let again = nights.prune(SignedDuration::ZERO);
-    assert!(again.retired.is_empty() && again.written.is_empty() && again.deleted.is_empty(), "{again:?}");
+    assert!(
+        again.retired.is_empty() && again.written.is_empty() && again.deleted.is_empty(),
+        "{again:?}"
+    );
 }
 
 #[test]
@@ -198,7 +233,13 @@ fn the_keys_of_patches_that_are_needed_stay() {
         let repository = nights.repository();
         let db = repository.catalog().unwrap().connect().unwrap();
         let record = repository.record(nights.truth[night].0).unwrap();
-        record.streams.dump.chunks.iter().map(|chunk| query::chunk(&db, chunk.hash).unwrap().keys.len()).sum::<usize>()
+        record
+            .streams
+            .dump
+            .chunks
+            .iter()
+            .map(|chunk| query::chunk(&db, chunk.hash).unwrap().keys.len())
+            .sum::<usize>()
     };
     assert!(keys(3) > 0, "the last night's dump is no patch: this test shows nothing");
     nights.forget(&[0, 1, 2]);
@@ -216,7 +257,9 @@ fn a_retired_archive_waits_and_costs_no_rebuild_and_no_complaint() {
     let there = |name: &String| nights.home.repo_path().join("archives").join(name).exists();
     assert!(pruned.retired.iter().all(|(name, _)| there(name)));
     let inode = |home: &Home| {
-        std::os::unix::fs::MetadataExt::ino(&fs::metadata(home.repo_path().join("catalog.sqlite")).unwrap())
+        std::os::unix::fs::MetadataExt::ino(
+            &fs::metadata(home.repo_path().join("catalog.sqlite")).unwrap(),
+        )
     };
     let built = inode(&nights.home);
     for _ in 0..2 {
@@ -226,7 +269,9 @@ fn a_retired_archive_waits_and_costs_no_rebuild_and_no_complaint() {
     }
     assert_eq!(inode(&nights.home), built);
     nights.assert_whole(&[1, 2]);
-    let waiting = prune(&nights.repository(), &pruning(SignedDuration::from_hours(24)), false, true, &Silent).unwrap();
+    let waiting =
+        prune(&nights.repository(), &pruning(SignedDuration::from_hours(24)), false, true, &Silent)
+            .unwrap();
     assert_eq!(waiting.plan.waiting.len(), pruned.retired.len());
     let deleted = nights.prune(SignedDuration::ZERO).deleted;
     assert_eq!(deleted.len(), pruned.retired.len());
@@ -281,7 +326,9 @@ fn who_is_in_a_snapshot_that_is_forgotten_stays_in_it_and_reads_on() {
     let nights = Nights::new(3);
     let point = nights.home.dir.path().join("mount");
     fs::create_dir(&point).unwrap();
-    let _mount = Mount::start(Arc::new(open(&nights.repository())), &point, &mount::Options::default()).unwrap();
+    let _mount =
+        Mount::start(Arc::new(open(&nights.repository())), &point, &mount::Options::default())
+            .unwrap();
     let snapshots = || {
         let entries = fs::read_dir(point.join("snapshots")).unwrap();
         entries.map(|entry| entry.unwrap().file_name()).collect::<BTreeSet<_>>()
@@ -290,7 +337,9 @@ fn who_is_in_a_snapshot_that_is_forgotten_stays_in_it_and_reads_on() {
     let first = point.join("snapshots").join(before.first().unwrap());
     let folder = fs::File::open(first.join("files/upload")).unwrap();
     let video = fs::File::open(first.join("files/upload/big-0.mov")).unwrap();
-    let below = |name: &str| rustix::fs::openat(&folder, name, OFlags::RDONLY, Mode::empty()).map(fs::File::from);
+    let below = |name: &str| {
+        rustix::fs::openat(&folder, name, OFlags::RDONLY, Mode::empty()).map(fs::File::from)
+    };
     let is_whole = |mut file: fs::File, path: &str| {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).unwrap();
@@ -304,7 +353,10 @@ fn who_is_in_a_snapshot_that_is_forgotten_stays_in_it_and_reads_on() {
             assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", snapshots());
             std::thread::sleep(Duration::from_millis(100));
         }
-        is_whole(below(&format!("stays-{round}.jpg")).unwrap(), &format!("upload/stays-{round}.jpg"));
+        is_whole(
+            below(&format!("stays-{round}.jpg")).unwrap(),
+            &format!("upload/stays-{round}.jpg"),
+        );
     }
     is_whole(video, "upload/big-0.mov");
     is_whole(below("night-0.jpg").unwrap(), "upload/night-0.jpg");
@@ -319,7 +371,9 @@ fn a_damaged_photo_makes_its_archive_stay() {
     let (archive, line) = lines
         .iter()
         .find_map(|(archive, line)| match line {
-            shoebox::base::stored::IndexLine::Content(line) if line.path.as_bytes().ends_with(b"stays-3.jpg") => {
+            shoebox::base::stored::IndexLine::Content(line)
+                if line.path.as_bytes().ends_with(b"stays-3.jpg") =>
+            {
                 Some((archive, line))
             }
             _ => None,
@@ -367,7 +421,8 @@ fn what_an_interrupted_backup_left_stays_for_the_grace_period() {
 fn the_newest_the_newest_good_and_the_last_checked_are_always_kept() {
     let nights = Nights::new(4);
     let ids = nights.ids();
-    let checked = Checked { passed: BTreeMap::from([(ids[1], Timestamp::now())]), ..Checked::default() };
+    let checked =
+        Checked { passed: BTreeMap::from([(ids[1], Timestamp::now())]), ..Checked::default() };
     nights.repository().add_note(What::Check(checked)).unwrap();
     let policy = Policy { keep: vec![(Every::Snapshot, Count::Of(1))], ..Policy::default() };
     let report = forget(&nights.repository(), &options(Choice::ByPolicy(policy)), &Silent).unwrap();
@@ -375,7 +430,10 @@ fn the_newest_the_newest_good_and_the_last_checked_are_always_kept() {
     nights.assert_whole(&[1, 3]);
     for id in [ids[1], ids[3]] {
         let named = options(Choice::Named(vec![id.to_string()]));
-        assert_eq!(forget(&nights.repository(), &named, &Silent).unwrap_err().kind(), Kind::Refused);
+        assert_eq!(
+            forget(&nights.repository(), &named, &Silent).unwrap_err().kind(),
+            Kind::Refused
+        );
     }
     nights.assert_whole(&[1, 3]);
 }
@@ -405,11 +463,15 @@ fn rewrite(nights: &Nights, night: usize, change: impl FnOnce(&mut SnapshotRecor
 #[test]
 fn an_alarm_stops_forgetting_until_it_is_acknowledged() {
     let nights = Nights::new(3);
-    rewrite(&nights, 1, |record| record.alarm = vec!["the library lost 90 of 100 assets".to_owned()]);
+    rewrite(&nights, 1, |record| {
+        record.alarm = vec!["the library lost 90 of 100 assets".to_owned()]
+    });
     let choice = options(Choice::Named(vec![nights.truth[0].0.to_string()]));
     let error = forget(&nights.repository(), &choice, &Silent).unwrap_err();
     assert_eq!(error.kind(), Kind::Refused);
-    assert!(error.next_step().unwrap().contains(&format!("shoebox acknowledge {}", nights.truth[1].0)));
+    assert!(
+        error.next_step().unwrap().contains(&format!("shoebox acknowledge {}", nights.truth[1].0))
+    );
     nights.repository().add_note(What::Acknowledgement { snapshot: nights.truth[1].0 }).unwrap();
     forget(&nights.repository(), &choice, &Silent).unwrap();
     nights.assert_whole(&[1, 2]);
@@ -418,7 +480,8 @@ fn an_alarm_stops_forgetting_until_it_is_acknowledged() {
 #[test]
 fn a_record_that_cannot_be_read_stops_forgetting_and_pruning() {
     let nights = Nights::new(3);
-    fs::write(nights.home.repo_path().join(format!("snapshots/{}.json", nights.truth[1].0)), "{").unwrap();
+    fs::write(nights.home.repo_path().join(format!("snapshots/{}.json", nights.truth[1].0)), "{")
+        .unwrap();
     let choice = options(Choice::Named(vec![nights.truth[0].0.to_string()]));
     assert_eq!(forget(&nights.repository(), &choice, &Silent).unwrap_err().kind(), Kind::Refused);
     fs::remove_file(nights.home.repo_path().join("catalog.sqlite")).unwrap();

@@ -1,4 +1,5 @@
-//! A whole snapshot comes back without shoebox: by `scripts/recover`, and by hand as README.txt says.
+//! A whole snapshot comes back without shoebox: by `scripts/recover`, and by hand as README.txt
+//! says.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -57,7 +58,10 @@ impl Nights {
         let text = dump(ROWS, number);
         self.home.write_dump(&text);
         let report = self.home.backup();
-        assert_eq!(report.problems.iter().filter(|p| !p.message.contains("the database names")).count(), 0);
+        assert_eq!(
+            report.problems.iter().filter(|p| !p.message.contains("the database names")).count(),
+            0
+        );
         self.records.push(report.record);
         self.dumps.push(text);
         self.trees.push(tree(&self.home.upload()));
@@ -68,7 +72,9 @@ impl Nights {
     }
 
     fn check(&self, night: usize, folder: &Path) {
-        assert!(fs::read(folder.join("database/immich.sql")).unwrap() == self.dumps[night].as_bytes());
+        assert!(
+            fs::read(folder.join("database/immich.sql")).unwrap() == self.dumps[night].as_bytes()
+        );
         assert_same(&tree(&folder.join("files")), &self.trees[night]);
     }
 
@@ -82,7 +88,9 @@ impl Nights {
 
     fn content_at(&self, path: &str) -> (PathBuf, ContentLine) {
         let found = self.home.lines().into_iter().find_map(|(archive, line)| match line {
-            IndexLine::Content(line) if line.path.as_bytes() == path.as_bytes() => Some((archive, line)),
+            IndexLine::Content(line) if line.path.as_bytes() == path.as_bytes() => {
+                Some((archive, line))
+            }
             _ => None,
         });
         found.unwrap()
@@ -99,7 +107,10 @@ fn assert_same(got: &BTreeMap<Vec<u8>, String>, wanted: &BTreeMap<Vec<u8>, Strin
 #[test]
 fn every_night_comes_back_byte_for_byte() {
     let nights = two_nights();
-    assert!(nights.chunk_lines().iter().any(|(_, line)| !line.keys.is_empty()), "no chunk is a patch");
+    assert!(
+        nights.chunk_lines().iter().any(|(_, line)| !line.keys.is_empty()),
+        "no chunk is a patch"
+    );
     let repo = nights.home.repo_path();
     fs::remove_file(repo.join("catalog.sqlite")).unwrap();
     let (first, second) = (nights.folder("first"), nights.folder("second"));
@@ -129,7 +140,10 @@ fn damage_is_named(nights: &Nights) {
     let folder = nights.folder("damaged");
     let said = recovered(&[&nights.home.repo_path(), Path::new("latest"), &folder], 3);
     flip();
-    assert!(said.starts_with(&format!("damaged: upload/{ANN}/2.jpg: ")) && said.lines().count() == 1, "{said}");
+    assert!(
+        said.starts_with(&format!("damaged: upload/{ANN}/2.jpg: ")) && said.lines().count() == 1,
+        "{said}"
+    );
     let mut wanted = nights.trees[1].clone();
     wanted.remove(format!("upload/{ANN}/2.jpg").as_bytes());
     assert_same(&tree(&folder.join("files")), &wanted);
@@ -156,12 +170,18 @@ fn by_hand(nights: &Nights) {
     let raw = format!("upload/{ANN}/large.tif");
     let place = extract(&nights.content_at(&raw).0, &format!("{raw}.zst"));
     run(Command::new("zstd").arg("-dq").arg(place));
-    assert!(fs::read(dir.path().join(&raw)).unwrap() == fs::read(nights.home.upload().join(&raw)).unwrap());
+    assert!(
+        fs::read(dir.path().join(&raw)).unwrap()
+            == fs::read(nights.home.upload().join(&raw)).unwrap()
+    );
 
     let chunks = nights.chunk_lines();
     let find = |hash| chunks.iter().find(|(_, line)| line.chunk == hash).unwrap();
-    let (archive, patch) =
-        chunks.iter().filter(|(_, line)| line.size > 1 << 20).find(|(_, l)| !l.keys.is_empty()).unwrap();
+    let (archive, patch) = chunks
+        .iter()
+        .filter(|(_, line)| line.size > 1 << 20)
+        .find(|(_, l)| !l.keys.is_empty())
+        .unwrap();
     let mut prefix = Vec::new();
     for key in &patch.keys {
         let place = extract(&find(*key).0, &format!("chunks/{key}.zst"));
@@ -170,7 +190,10 @@ fn by_hand(nights: &Nights) {
     }
     fs::write(dir.path().join("PREFIX"), prefix).unwrap();
     let place = extract(archive, &format!("chunks/{}.zst", patch.chunk));
-    run(Command::new("zstd").args(["-dq", "--long=26", "--patch-from=PREFIX"]).arg(&place).current_dir(&dir));
+    run(Command::new("zstd")
+        .args(["-dq", "--long=26", "--patch-from=PREFIX"])
+        .arg(&place)
+        .current_dir(&dir));
     let plain = fs::read(place.with_extension("")).unwrap();
     assert_eq!(hasher::hash(&plain), patch.chunk);
     assert!(plain == slice(&nights.dumps[1], &nights.records[1].streams.dump.chunks, patch.chunk));
@@ -178,7 +201,8 @@ fn by_hand(nights: &Nights) {
 
 /// The bytes of a stream that its chunk `hash` has.
 fn slice<'a>(text: &'a str, chunks: &[StreamChunk], hash: shoebox::base::Hash) -> &'a [u8] {
-    let before: u64 = chunks.iter().take_while(|chunk| chunk.hash != hash).map(|chunk| chunk.size).sum();
+    let before: u64 =
+        chunks.iter().take_while(|chunk| chunk.hash != hash).map(|chunk| chunk.size).sum();
     let size = chunks.iter().find(|chunk| chunk.hash == hash).unwrap().size;
     &text.as_bytes()[before as usize..(before + size) as usize]
 }
@@ -190,7 +214,9 @@ fn crafted(root: &Path, list: &str) {
     let mut archive = ArchiveWriter::new(store.draft().unwrap());
     let mut chunk = |text: &str| {
         let hash = hasher::hash(text.as_bytes());
-        archive.add_chunk(hash, text.len() as u64, &frame::compress(text.as_bytes()).unwrap(), &[]).unwrap();
+        archive
+            .add_chunk(hash, text.len() as u64, &frame::compress(text.as_bytes()).unwrap(), &[])
+            .unwrap();
         json!({ "size": text.len(), "chunks": [{ "hash": hash, "size": text.len() }] })
     };
     let (files, dump) = (chunk(list), chunk("-- a dump\n"));
@@ -215,7 +241,9 @@ fn a_crafted_list_cannot_write_outside() {
     fs::create_dir(&outside).unwrap();
     let evil = hasher::hash(b"evil").to_string();
     let meta = r#""mtime":0,"mode":511,"uid":0,"gid":0"#;
-    let file = |path: &str| format!("{{\"path\":{path},\"kind\":\"file\",\"size\":4,{meta},\"hash\":\"{evil}\"}}");
+    let file = |path: &str| {
+        format!("{{\"path\":{path},\"kind\":\"file\",\"size\":4,{meta},\"hash\":\"{evil}\"}}")
+    };
     let symlink = |path: &str, target: &str| {
         format!("{{\"path\":\"{path}\",\"kind\":\"symlink\",\"target\":\"{target}\",{meta}}}")
     };
@@ -251,10 +279,13 @@ fn a_crafted_list_cannot_write_outside() {
     let said = recovered(&[&repo, &folder], 3);
     assert_eq!(said.lines().count(), wrong, "{said}");
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
-    let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> =
+        fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 3, "{names:?}");
-    let files: Vec<_> = tree(&folder).into_keys().map(|path| path.escape_ascii().to_string()).collect();
-    let wanted = "database database/immich.sql database/library.jsonl files files/file files/good files/good/file files/link files/other";
+    let files: Vec<_> =
+        tree(&folder).into_keys().map(|path| path.escape_ascii().to_string()).collect();
+    let wanted = "database database/immich.sql database/library.jsonl files files/file files/good \
+        files/good/file files/link files/other";
     assert_eq!(files.join(" "), wanted);
     assert_eq!(fs::read(folder.join("files/good/file")).unwrap(), b"evil");
 }
@@ -265,7 +296,10 @@ fn what_is_newer_or_missing_is_said() {
     let repo = dir.path().join("repository");
     crafted(&repo, "");
     let folder = dir.path().join("recovered");
-    assert!(recovered(&[&repo, Path::new("2020-01-01T000000Z"), &folder], 1).contains("2026-01-01T000000Z"));
+    assert!(
+        recovered(&[&repo, Path::new("2020-01-01T000000Z"), &folder], 1)
+            .contains("2026-01-01T000000Z")
+    );
     assert!(!folder.exists());
     assert!(recovered(&[&repo], 2).contains("recover REPOSITORY"));
     fs::write(repo.join("shoebox.json"), r#"{"format": 2}"#).unwrap();

@@ -10,7 +10,8 @@ use shoebox::base::stored::IndexLine;
 use shoebox::task::check::{Extent, Finding, Part, check};
 use shoebox::task::repair::{Options, Remedy, Report, repair};
 
-/// Three nights: photos come, the dump changes; the last photo of each is large enough to have segments.
+/// Three nights: photos come, the dump changes; the last photo of each is large enough to have
+/// segments.
 fn nights() -> Home {
     let home = Home::new();
     for night in 0..3 {
@@ -24,7 +25,12 @@ fn nights() -> Home {
 }
 
 fn mend(home: &Home) -> Report {
-    repair(&home.repo_path(), &Options { apply: true, upload_location: None, ..Options::default() }, &Silent).unwrap()
+    repair(
+        &home.repo_path(),
+        &Options { apply: true, upload_location: None, ..Options::default() },
+        &Silent,
+    )
+    .unwrap()
 }
 
 fn mend_from_server(home: &Home) -> Report {
@@ -58,7 +64,8 @@ fn place(home: &Home, name: &str) -> (PathBuf, usize, usize) {
 }
 
 fn first_record(home: &Home) -> PathBuf {
-    home.repo_path().join(format!("snapshots/{}.json", home.repository().snapshot_ids().unwrap()[0]))
+    home.repo_path()
+        .join(format!("snapshots/{}.json", home.repository().snapshot_ids().unwrap()[0]))
 }
 
 /// Files outside of `damaged/`, `tmp/` and `notes/`, with their bytes.
@@ -83,7 +90,9 @@ fn assert_whole(home: &Home, report: &Report, before: &BTreeMap<String, Option<S
 fn assert_does_nothing_more(home: &Home) {
     let before = state(home);
     let again = mend(home);
-    assert!(again.done.as_ref().unwrap().written.is_empty() && again.done.unwrap().aside.is_empty());
+    assert!(
+        again.done.as_ref().unwrap().written.is_empty() && again.done.unwrap().aside.is_empty()
+    );
     assert!(state(home) == before, "a second repair changed something");
 }
 
@@ -103,7 +112,8 @@ fn a_plan_changes_nothing() {
     flip(&archive, at + 10);
     fs::write(first_record(&home), "{").unwrap();
     let before = state(&home);
-    let options = Options { apply: false, upload_location: Some(home.upload()), ..Options::default() };
+    let options =
+        Options { apply: false, upload_location: Some(home.upload()), ..Options::default() };
     let plan = repair(&home.repo_path(), &options, &Silent).unwrap();
     assert!(!plan.is_whole() && plan.done.is_none());
     assert_eq!(plan.mended(), plan.steps.len(), "{:#?}", plan.steps);
@@ -146,8 +156,12 @@ fn a_record_that_nothing_else_has_is_told_and_what_is_known_of_it_stays() {
     fs::remove_file(home.repo_path().join("catalog.sqlite")).unwrap();
     let report = mend(&home);
     assert!(!report.is_whole());
-    let left: Vec<_> = report.steps.iter().filter(|step| matches!(step.remedy, Remedy::Leave(_))).collect();
-    assert!(matches!(left[..], [step] if matches!(step.finding, Finding::Snapshot { .. })), "{left:#?}");
+    let left: Vec<_> =
+        report.steps.iter().filter(|step| matches!(step.remedy, Remedy::Leave(_))).collect();
+    assert!(
+        matches!(left[..], [step] if matches!(step.finding, Finding::Snapshot { .. })),
+        "{left:#?}"
+    );
     assert!(!reads(&home.repo_path()).is_empty());
     assert_does_nothing_more(&home);
 }
@@ -195,13 +209,18 @@ fn a_catalog_that_is_lost_damaged_or_of_another_repository_is_built_anew() {
 #[test]
 fn a_folder_that_is_no_repository_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let error =
-        repair(dir.path(), &Options { apply: true, upload_location: None, ..Options::default() }, &Silent).unwrap_err();
+    let error = repair(
+        dir.path(),
+        &Options { apply: true, upload_location: None, ..Options::default() },
+        &Silent,
+    )
+    .unwrap_err();
     assert_eq!(error.kind(), shoebox::base::Kind::NotFound);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
-// Archives ----------------------------------------------------------------------------------------------------------
+// Archives
+// ----------------------------------------------------------------------------------------------------------
 
 /// How an archive loses its index: a bit of it, a bit of its tail, its end.
 const HEADLESS: [fn(&Path); 3] = [
@@ -272,7 +291,8 @@ fn a_damaged_photo_comes_from_the_server_wherever_it_lies_there() {
         let (archive, at, len) = place(&home, name);
         flip(&archive, at + len / 2);
     }
-    fs::rename(home.upload().join("library/loose-2.jpg"), home.upload().join("profile/moved.jpg")).unwrap();
+    fs::rename(home.upload().join("library/loose-2.jpg"), home.upload().join("profile/moved.jpg"))
+        .unwrap();
     // A file of the same size with other bytes is not taken for it.
     home.write("upload/a.jpg", &noise(777, 90_000));
     assert_whole(&home, &mend_from_server(&home), &before);
@@ -295,7 +315,9 @@ fn a_photo_that_nothing_else_has_stays_as_it_is_and_so_does_its_archive() {
     for (path, bytes) in before.iter().filter(|(_, bytes)| bytes.is_some()) {
         assert_eq!(after[path], *bytes, "{path}");
     }
-    assert!(after.iter().filter(|(path, _)| path.ends_with("/2.jpg")).all(|(_, bytes)| bytes.is_some()));
+    assert!(
+        after.iter().filter(|(path, _)| path.ends_with("/2.jpg")).all(|(_, bytes)| bytes.is_some())
+    );
     assert_does_nothing_more(&home);
 }
 
@@ -335,7 +357,13 @@ fn what_a_retired_archive_still_has_is_taken_from_there() {
     home.backup();
     let (ids, now) = (home.repository().snapshot_ids().unwrap(), jiff::Timestamp::now());
     let choice = Choice::Named(ids[..ids.len() - 1].iter().map(ToString::to_string).collect());
-    let options = forget::Options { choice, zone: jiff::tz::TimeZone::UTC, now, accept_clock: false, apply: true };
+    let options = forget::Options {
+        choice,
+        zone: jiff::tz::TimeZone::UTC,
+        now,
+        accept_clock: false,
+        apply: true,
+    };
     forget(&home.repository(), &options, &Silent).unwrap();
     let old = home.archives().len();
     let pruning = Pruning { max_unused: 0, grace: jiff::SignedDuration::from_hours(24), now };
@@ -362,7 +390,9 @@ fn a_lost_archive_comes_back_but_for_the_dump() {
     }
     let is_dump = |path: &str| path.contains("/database/");
     let after = reads(&home.repo_path());
-    assert!(before.iter().filter(|(path, _)| !is_dump(path)).all(|(path, bytes)| after[path] == *bytes));
+    assert!(
+        before.iter().filter(|(path, _)| !is_dump(path)).all(|(path, bytes)| after[path] == *bytes)
+    );
     assert_does_nothing_more(&home);
     // The lists that were made again from the catalog are enough for a new one.
     fs::remove_file(home.repo_path().join("catalog.sqlite")).unwrap();
@@ -400,7 +430,10 @@ fn one_that_was_cut_short_is_finished_by_the_next() {
     // Cut before the old archive was moved.
     fs::write(&archive, &damaged).unwrap();
     let second = mend(&home);
-    assert_eq!((second.done.as_ref().unwrap().written.len(), second.done.as_ref().unwrap().aside.len()), (0, 1));
+    assert_eq!(
+        (second.done.as_ref().unwrap().written.len(), second.done.as_ref().unwrap().aside.len()),
+        (0, 1)
+    );
     assert_whole(&home, &second, &before);
     // Cut before the catalog was published.
     fs::write(&archive, &damaged).unwrap();
@@ -409,16 +442,22 @@ fn one_that_was_cut_short_is_finished_by_the_next() {
     assert_whole(&home, &mend(&home), &before);
 }
 
-// The command -------------------------------------------------------------------------------------------------------
+// The command
+// -------------------------------------------------------------------------------------------------------
 
 #[test]
 fn the_command_shows_its_plan_first_and_its_code_says_what_is_left() {
     let home = nights();
     let shoebox = |arguments: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_shoebox"));
-        command.arg("-qr").arg(home.repo_path()).args(arguments).env("SHOEBOX_UPLOAD_LOCATION", home.upload());
+        command
+            .arg("-qr")
+            .arg(home.repo_path())
+            .args(arguments)
+            .env("SHOEBOX_UPLOAD_LOCATION", home.upload());
         let output = command.output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        let text =
+            String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
         (output.status.code().unwrap(), text)
     };
     assert_eq!(shoebox(&["repair"]), (0, "all is well: there is nothing to mend\n".to_owned()));
@@ -428,12 +467,20 @@ fn the_command_shows_its_plan_first_and_its_code_says_what_is_left() {
     let (code, text) = shoebox(&["check"]);
     assert!(code == 1 && text.contains("`shoebox repair` writes it again"), "{text}");
     let (code, text) = shoebox(&["repair"]);
-    assert!(code == 3 && text.contains("2 findings, of which 2 can be mended; --apply does it"), "{text}");
+    assert!(
+        code == 3 && text.contains("2 findings, of which 2 can be mended; --apply does it"),
+        "{text}"
+    );
     assert!(text.contains("Ann Lee: IMG_1.jpg, taken 2025-01-02 03:04: damaged in "), "{text}");
     assert!(text.contains("  mend: it is stored again from upload/"), "{text}");
     let (code, text) = shoebox(&["repair", "--json", "--apply"]);
-    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!((code, &lines[0]["finding"], &lines[0]["remedy"]), (0, &"photo".into(), &"mend".into()), "{text}");
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        (code, &lines[0]["finding"], &lines[0]["remedy"]),
+        (0, &"photo".into(), &"mend".into()),
+        "{text}"
+    );
     assert_eq!(
         (&lines[2]["finding"], &lines[2]["mended"], &lines[2]["applied"]),
         (&"summary".into(), &2.into(), &true.into())

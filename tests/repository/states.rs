@@ -1,6 +1,7 @@
 //! Real libraries, backed up, mounted, and compared with what Immich's own API said about them.
 //!
-//! The libraries lie in `../shared/immich` (or below `$SHOEBOX_SHARED`); without them the test says that it was skipped.
+//! The libraries lie in `../shared/immich` (or below `$SHOEBOX_SHARED`); without them the test says
+//! that it was skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -47,8 +48,11 @@ fn untar(tar: &Path, to: &Path) {
 
 /// The folder that holds `upload/` and `library/`, wherever the tar put it.
 fn upload_location(below: &Path) -> PathBuf {
-    let found =
-        walkdir::WalkDir::new(below).max_depth(3).into_iter().flatten().find(|entry| entry.file_name() == "upload");
+    let found = walkdir::WalkDir::new(below)
+        .max_depth(3)
+        .into_iter()
+        .flatten()
+        .find(|entry| entry.file_name() == "upload");
     found.unwrap().path().parent().unwrap().to_owned()
 }
 
@@ -64,8 +68,10 @@ fn back_up(shared: &Path, state: &Path) -> Backed {
     untar(&state.join("upload-location.tar"), &dir.path().join("tar"));
     untar(&shared.join("external-library.tar"), &dir.path().join("external"));
     let repository = Repository::create(&dir.path().join("repo")).unwrap();
-    let family =
-        walkdir::WalkDir::new(dir.path().join("external")).into_iter().flatten().find(|e| e.file_name() == "family");
+    let family = walkdir::WalkDir::new(dir.path().join("external"))
+        .into_iter()
+        .flatten()
+        .find(|e| e.file_name() == "family");
     let external = family.map_or(dir.path().join("external"), |entry| entry.into_path());
     let options = backup::Options {
         upload_location: upload_location(&dir.path().join("tar")),
@@ -74,7 +80,10 @@ fn back_up(shared: &Path, state: &Path) -> Backed {
         generated: true,
         paranoid: false,
         reread_days: None,
-        external: vec![External { server: "/mnt/external/family".into(), folder: external.clone() }],
+        external: vec![External {
+            server: "/mnt/external/family".into(),
+            folder: external.clone(),
+        }],
         folders: Vec::new(),
         exclude: Vec::new(),
         keep_bad_dump: false,
@@ -94,7 +103,8 @@ fn back_up(shared: &Path, state: &Path) -> Backed {
 fn mounted(backed: &Backed, locked: bool) -> (Mount, PathBuf) {
     let repository = Repository::open(&backed.dir.path().join("repo")).unwrap();
     let options = view::Options { locked, user: None, time_zone: TimeZone::UTC };
-    let view = View::open(&repository.catalog_path(), Arc::new(repository.contents()), options).unwrap();
+    let view =
+        View::open(&repository.catalog_path(), Arc::new(repository.contents()), options).unwrap();
     let point = backed.dir.path().join(format!("mount-{locked}"));
     fs::create_dir(&point).unwrap();
     let mount = Mount::start(Arc::new(view), &point, &mount::Options::default()).unwrap();
@@ -162,9 +172,15 @@ impl<'a> Truth<'a> {
         let id = text(asset, "id");
         let sidecar = asset["db"]["sidecarPath"].is_string();
         let mut files = vec![Expected { names: both(&name, id), sha1, sidecar }];
-        if let Some(half) = asset["livePhotoVideoId"].as_str().and_then(|half| self.assets.get(half)) {
+        if let Some(half) =
+            asset["livePhotoVideoId"].as_str().and_then(|half| self.assets.get(half))
+        {
             let moving = format!("{}{}", split(&name).0, split(text(half, "originalFileName")).1);
-            files.push(Expected { names: both(&moving, id), sha1: self.sha1(half).unwrap(), sidecar: false });
+            files.push(Expected {
+                names: both(&moving, id),
+                sha1: self.sha1(half).unwrap(),
+                sidecar: false,
+            });
         }
         files
     }
@@ -175,7 +191,8 @@ impl<'a> Truth<'a> {
 
     fn folders(&self, user: &Value, locked: bool) -> Folders {
         let email = text(user, "email");
-        let shelves = ["favorites", "archived", "trash"].map(|shelf| (shelf.to_owned(), Vec::new()));
+        let shelves =
+            ["favorites", "archived", "trash"].map(|shelf| (shelf.to_owned(), Vec::new()));
         let mut folders = Folders::from(shelves);
         for asset in self.assets.values().filter(|asset| text(asset, "ownerEmail") == email) {
             let visibility = self.visibility(asset);
@@ -202,10 +219,15 @@ impl<'a> Truth<'a> {
             self.add(folders, "favorites".into(), asset);
         }
         for person in list(asset, "people") {
-            self.add(folders, format!("people/{}", safe(person.as_str().unwrap(), "unnamed")), asset);
+            self.add(
+                folders,
+                format!("people/{}", safe(person.as_str().unwrap(), "unnamed")),
+                asset,
+            );
         }
         for tag in list(asset, "tags") {
-            let levels: Vec<_> = tag.as_str().unwrap().split('/').map(|level| safe(level, "tag")).collect();
+            let levels: Vec<_> =
+                tag.as_str().unwrap().split('/').map(|level| safe(level, "tag")).collect();
             self.add(folders, format!("tags/{}", levels.join("/")), asset);
         }
         if asset["db"]["stackId"].is_string() {
@@ -216,15 +238,18 @@ impl<'a> Truth<'a> {
     /// Albums that `email` sees: the two names that each may have, and its files.
     fn albums(&self, email: &str) -> Vec<([String; 2], Vec<Expected>)> {
         let sees = |album: &&Value| {
-            text(album, "owner") == email || list(album, "users").iter().any(|user| text(user, "email") == email)
+            text(album, "owner") == email
+                || list(album, "users").iter().any(|user| text(user, "email") == email)
         };
         let shown = list(&self.backed.truth, "albums").iter().filter(sees);
         shown
             .map(|album| {
                 let name = safe(text(album, "albumName"), "unnamed album");
                 let suffixed = format!("{name} ({})", &text(album, "id")[..8]);
-                let assets = list(album, "assetIds").iter().map(|id| self.assets[id.as_str().unwrap()]);
-                let files = assets.filter(|asset| self.is_shown(asset)).flat_map(|asset| self.files(asset));
+                let assets =
+                    list(album, "assetIds").iter().map(|id| self.assets[id.as_str().unwrap()]);
+                let files =
+                    assets.filter(|asset| self.is_shown(asset)).flat_map(|asset| self.files(asset));
                 ([name, suffixed], files.collect())
             })
             .collect()
@@ -233,7 +258,8 @@ impl<'a> Truth<'a> {
 
 /// Names and hashes of the files right in `folder`.
 fn files(folder: &Path) -> Vec<(String, String)> {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let files = entries.map(Result::unwrap).filter(|entry| entry.file_type().unwrap().is_file());
     files.map(|entry| (entry.file_name().into_string().unwrap(), sha1(&entry.path()))).collect()
 }
@@ -244,7 +270,8 @@ fn compare(folder: &Path, expected: &[Expected]) {
 
 fn compare_files(what: &str, mut shown: Vec<(String, String)>, expected: &[Expected]) {
     for file in expected {
-        let found = shown.iter().position(|(name, sha1)| file.names.contains(name) && *sha1 == file.sha1);
+        let found =
+            shown.iter().position(|(name, sha1)| file.names.contains(name) && *sha1 == file.sha1);
         let found = found.unwrap_or_else(|| panic!("{what}: {file:?} is not among {shown:?}"));
         let (name, _) = shown.swap_remove(found);
         let sidecar = shown.iter().position(|(other, _)| *other == format!("{name}.xmp"));
@@ -259,7 +286,8 @@ fn compare_user(truth: &Truth<'_>, user: &Value, top: &Path, locked: bool) {
     let mut folders = truth.folders(user, locked);
     assert_eq!(home.join("locked").exists(), locked);
     let stacked = folders.remove("stacks").unwrap_or_default();
-    let stacks = fs::read_dir(home.join("stacks")).unwrap().map(|entry| files(&entry.unwrap().path()));
+    let stacks =
+        fs::read_dir(home.join("stacks")).unwrap().map(|entry| files(&entry.unwrap().path()));
     compare_files("stacks", stacks.flatten().collect(), &stacked);
     for (folder, expected) in &folders {
         compare(&home.join(folder), expected);
@@ -267,31 +295,52 @@ fn compare_user(truth: &Truth<'_>, user: &Value, top: &Path, locked: bool) {
     for shelf in ["by date", "people", "tags"] {
         for entry in walkdir::WalkDir::new(home.join(shelf)).into_iter().map(Result::unwrap) {
             let inside = entry.path().strip_prefix(&home).unwrap().to_str().unwrap();
-            let known = folders.keys().any(|folder| format!("{folder}/").starts_with(&format!("{inside}/")));
+            let known = folders
+                .keys()
+                .any(|folder| format!("{folder}/").starts_with(&format!("{inside}/")));
             // A tag that nothing carries any more is still a folder.
-            assert!(entry.file_type().is_file() || known || entry.depth() == 0 || shelf == "tags", "{inside}");
+            assert!(
+                entry.file_type().is_file() || known || entry.depth() == 0 || shelf == "tags",
+                "{inside}"
+            );
         }
     }
     let albums = truth.albums(text(user, "email"));
     assert_eq!(fs::read_dir(home.join("albums")).unwrap().count(), albums.len());
     for ([name, suffixed], expected) in albums {
-        let folder =
-            [suffixed, name].map(|name| home.join("albums").join(name)).into_iter().find(|folder| folder.exists());
+        let folder = [suffixed, name]
+            .map(|name| home.join("albums").join(name))
+            .into_iter()
+            .find(|folder| folder.exists());
         compare(&folder.unwrap(), &expected);
     }
 }
 
-/// Nothing of a locked asset is anywhere: not its bytes, not its names, not what was generated from it.
+/// Nothing of a locked asset is anywhere: not its bytes, not its names, not what was generated from
+/// it.
 fn nothing_locked(truth: &Truth<'_>, top: &Path) {
-    let locked: Vec<&Value> =
-        truth.assets.values().copied().filter(|asset| truth.visibility(asset) == "locked").collect();
-    let halves = locked.iter().filter_map(|asset| truth.assets.get(asset["livePhotoVideoId"].as_str()?).copied());
+    let locked: Vec<&Value> = truth
+        .assets
+        .values()
+        .copied()
+        .filter(|asset| truth.visibility(asset) == "locked")
+        .collect();
+    let halves = locked
+        .iter()
+        .filter_map(|asset| truth.assets.get(asset["livePhotoVideoId"].as_str()?).copied());
     let private: Vec<&Value> = locked.iter().copied().chain(halves).collect();
     let hashes: BTreeSet<&str> = private.iter().map(|asset| text(asset, "checksumHex")).collect();
-    for entry in walkdir::WalkDir::new(top).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file())
+    for entry in walkdir::WalkDir::new(top)
+        .into_iter()
+        .map(Result::unwrap)
+        .filter(|entry| entry.file_type().is_file())
     {
         let name = entry.file_name().to_string_lossy();
-        assert!(!private.iter().any(|asset| name.starts_with(text(asset, "id"))), "{}", entry.path().display());
+        assert!(
+            !private.iter().any(|asset| name.starts_with(text(asset, "id"))),
+            "{}",
+            entry.path().display()
+        );
         assert!(!hashes.contains(sha1(entry.path()).as_str()), "{}", entry.path().display());
     }
 }
@@ -299,7 +348,8 @@ fn nothing_locked(truth: &Truth<'_>, top: &Path) {
 #[test]
 fn each_person_sees_what_immich_showed_them() {
     let Some(shared) = shared() else { return println!("skipped: no real libraries here") };
-    let mut states: Vec<_> = fs::read_dir(&shared).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut states: Vec<_> =
+        fs::read_dir(&shared).unwrap().map(|entry| entry.unwrap().path()).collect();
     states.retain(|state| state.join("truth.json").exists());
     states.sort();
     for state in states {
@@ -342,9 +392,12 @@ fn flipped_bytes_in_an_archive_are_errors_and_never_other_bytes() {
     let before = everything(&point);
     drop(mount);
     fs::remove_dir(&point).unwrap();
-    let archives = walkdir::WalkDir::new(backed.dir.path().join("repo/archives")).into_iter().map(Result::unwrap);
-    let largest =
-        archives.filter(|entry| entry.file_type().is_file()).max_by_key(|entry| entry.metadata().unwrap().len());
+    let archives = walkdir::WalkDir::new(backed.dir.path().join("repo/archives"))
+        .into_iter()
+        .map(Result::unwrap);
+    let largest = archives
+        .filter(|entry| entry.file_type().is_file())
+        .max_by_key(|entry| entry.metadata().unwrap().len());
     let archive = largest.unwrap().into_path();
     let mut bytes = fs::read(&archive).unwrap();
     for at in (50_000..bytes.len() - 200_000).step_by(300_000) {
@@ -355,7 +408,11 @@ fn flipped_bytes_in_an_archive_are_errors_and_never_other_bytes() {
     let after = everything(&point);
     assert!(before.values().all(Result::is_ok) && before.keys().eq(after.keys()));
     for (path, read) in &after {
-        assert!(read == &before[path] || read == &Err(Some(libc::EIO)), "{}: {read:?}", path.display());
+        assert!(
+            read == &before[path] || read == &Err(Some(libc::EIO)),
+            "{}: {read:?}",
+            path.display()
+        );
     }
     let damaged = after.values().filter(|read| read.is_err()).count();
     assert!(damaged > 3 && damaged < after.len() / 2, "{damaged} of {}", after.len());

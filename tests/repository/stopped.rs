@@ -16,7 +16,10 @@ fn stopped(home: &Home, arguments: &[&str], title: &str) -> String {
     let mut slow = Command::new("strace");
     let delayed = "inject=pread64,pwrite64,read:delay_enter=20000";
     slow.args(["-f", "-q", "-o", "/dev/null", "-e", "trace=pread64,pwrite64,read", "-e", delayed]);
-    slow.arg(Command::cargo_bin("shoebox").unwrap().get_program()).arg("-r").arg(home.repo_path()).args(arguments);
+    slow.arg(Command::cargo_bin("shoebox").unwrap().get_program())
+        .arg("-r")
+        .arg(home.repo_path())
+        .args(arguments);
     slow.env("SHOEBOX_CONFIG", "/dev/null").stdin(Stdio::null());
     slow.stdout(log.reopen().unwrap()).stderr(log.reopen().unwrap());
     let mut child = slow.spawn().expect("strace; `scripts/setup` installs it");
@@ -39,13 +42,21 @@ fn what_ctrl_c_stops_says_so_with_what_was_done_and_ends_with_130() {
     let home = Home::new();
     for night in 1..=3 {
         for photo in 0..8 {
-            home.write(format!("upload/{ANN}/{night}-{photo}.jpg"), &noise(night * 10 + photo, 1_500_000));
+            home.write(
+                format!("upload/{ANN}/{night}-{photo}.jpg"),
+                &noise(night * 10 + photo, 1_500_000),
+            );
         }
         home.write_dump(&dump(2_000, night));
         home.backup();
     }
     let said = stopped(&home, &["check", "--read-data"], "checking\n");
-    assert!(said.contains("stopped: ") && said.contains("nothing wrong so far") && !said.contains("well"), "{said}");
+    assert!(
+        said.contains("stopped: ")
+            && said.contains("nothing wrong so far")
+            && !said.contains("well"),
+        "{said}"
+    );
     assert!(said.contains("run it again: it begins"), "{said}");
     let back = home.dir.path().join("back");
     let said = stopped(&home, &["restore", "--all", "--to", back.to_str().unwrap()], "restoring\n");
@@ -53,7 +64,11 @@ fn what_ctrl_c_stops_says_so_with_what_was_done_and_ends_with_130() {
 
     home.write(format!("upload/{ANN}/large.mov"), &noise(99, 60_000_000));
     let (upload, text) = (home.upload(), home.dump_path());
-    let backup = ["backup", "--upload-location", upload.to_str().unwrap(), "--dump", text.to_str().unwrap()];
+    let backup =
+        ["backup", "--upload-location", upload.to_str().unwrap(), "--dump", text.to_str().unwrap()];
     let said = stopped(&home, &backup, "reading files\n");
-    assert!(said.contains("stopped") && said.contains("hint: run it again: it goes on where it was"), "{said}");
+    assert!(
+        said.contains("stopped") && said.contains("hint: run it again: it goes on where it was"),
+        "{said}"
+    );
 }

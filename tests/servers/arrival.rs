@@ -24,12 +24,17 @@ fn home() -> Home {
 
 fn latest(home: &Home) -> SnapshotRecord {
     let repository = home.repository();
-    let mut records = repository.snapshot_ids().unwrap().into_iter().map(|id| repository.record(id).unwrap());
+    let mut records =
+        repository.snapshot_ids().unwrap().into_iter().map(|id| repository.record(id).unwrap());
     records.rfind(SnapshotRecord::is_good).unwrap()
 }
 
 fn told(report: &Report) -> String {
-    report.problems.iter().map(|problem| format!("{}: {}\n", problem.subject, problem.message)).collect()
+    report
+        .problems
+        .iter()
+        .map(|problem| format!("{}: {}\n", problem.subject, problem.message))
+        .collect()
 }
 
 #[test]
@@ -42,22 +47,33 @@ fn what_a_restore_would_refuse_is_said_the_night_it_arrives() {
     let only = |kept: &dyn Fn(&str) -> bool| {
         whole.lines().filter(|line| kept(line)).map(|line| format!("{line}\n")).collect::<String>()
     };
-    let stderr =
-        "pg_dump: warning: there are circular foreign-key constraints on this table:\npg_dump: detail: asset\n";
-    let collation =
-        "WARNING:  database \"immich\" has a collation version mismatch\nDETAIL:  It was created in the user's time.\n";
+    let stderr = "pg_dump: warning: there are circular foreign-key constraints on this \
+        table:\npg_dump: detail: asset\n";
+    let collation = "WARNING:  database \"immich\" has a collation version mismatch\nDETAIL:  It \
+        was created in the user's time.\n";
     let vectors = whole.replacen("embedding text", "embedding public.vector(512)", 1);
     let cases = [
         (only(&|line| !line.starts_with("CREATE TABLE")), "--data-only"),
         (vectors.clone(), "vector"),
-        (before("CREATE TABLE public.a (id uuid DEFAULT public.uuid_generate_v4() NOT NULL);\n"), "uuid-ossp"),
-        (before("CREATE INDEX a ON public.album USING gin (\"albumName\" public.gin_trgm_ops);\n"), "pg_trgm"),
+        (
+            before("CREATE TABLE public.a (id uuid DEFAULT public.uuid_generate_v4() NOT NULL);\n"),
+            "uuid-ossp",
+        ),
+        (
+            before(
+                "CREATE INDEX a ON public.album USING gin (\"albumName\" public.gin_trgm_ops);\n",
+            ),
+            "pg_trgm",
+        ),
         (before(stderr), "message"),
         (before(collation), "message"),
         (before("SET session_replication_role = replica;\n"), "SET session_replication_role"),
         (before("SELECT pg_sleep(1);\n"), "SELECT"),
         (before("LOCK TABLE public.album;\n"), "LOCK TABLE"),
-        (before("CREATE TABLE public.x (a int; DROP TABLE public.album;);\n"), "pg_dump never writes"),
+        (
+            before("CREATE TABLE public.x (a int; DROP TABLE public.album;);\n"),
+            "pg_dump never writes",
+        ),
     ];
     for (text, words) in &cases {
         home.write_dump(text);
@@ -68,7 +84,10 @@ fn what_a_restore_would_refuse_is_said_the_night_it_arrives() {
             "{words}: {said}"
         );
         let record = &report.record;
-        assert!(record.dump.unfit && !record.is_good() && record.files.files == good.files.files, "{words}");
+        assert!(
+            record.dump.unfit && !record.is_good() && record.files.files == good.files.files,
+            "{words}"
+        );
         assert_eq!(latest(&home).id, good.id, "{words}");
     }
     // Where the extension is made, it is used rightly.
@@ -78,9 +97,10 @@ fn what_a_restore_would_refuse_is_said_the_night_it_arrives() {
     assert!(report.record.is_good(), "{:?}", report.record.dump.verdict);
 }
 
-/// Settings of a database or a role that change what a client prints and that pg_dump itself does not set back (`setup_connection`
-/// in PostgreSQL's `pg_dump.c` sets DateStyle, IntervalStyle, extra_float_digits, synchronize_seqscans, row_security,
-/// search_path and the timeouts), and those that it does.
+/// Settings of a database or a role that change what a client prints and that pg_dump itself does
+/// not set back (`setup_connection` in PostgreSQL's `pg_dump.c` sets DateStyle, IntervalStyle,
+/// extra_float_digits, synchronize_seqscans, row_security, search_path and the timeouts), and those
+/// that it does.
 const SETTINGS: [(&str, &str); 20] = [
     ("bytea_output", "'escape'"),
     ("standard_conforming_strings", "off"),
@@ -107,9 +127,13 @@ const SETTINGS: [(&str, &str); 20] = [
 /// What a client of `major` prints of the server: of Debian's, what shoebox has it print.
 fn from(home: &Home, server: &Postgres, major: u32, tool: DumpTool) -> DumpSource {
     if major == crate::support::postgres::debian() {
-        return DumpSource::Server(DumpRequest { tool, ..DumpRequest::new(Server::Url(server.url("immich"))) });
+        return DumpSource::Server(DumpRequest {
+            tool,
+            ..DumpRequest::new(Server::Url(server.url("immich")))
+        });
     }
-    let mut client = std::process::Command::new(crate::support::postgres::program(major, tool.program()));
+    let mut client =
+        std::process::Command::new(crate::support::postgres::program(major, tool.program()));
     client.envs(server.environment()).args((tool == DumpTool::PgDump).then_some("immich"));
     home.write_dump(&String::from_utf8(crate::support::run(&mut client).stdout).unwrap());
     DumpSource::File(home.dump_path())
@@ -147,7 +171,9 @@ fn whatever_a_database_sets_for_its_clients_the_library_is_the_same() {
         let home = Home::new();
         let plain = back_up(&home, from(&home, &server, major, DumpTool::PgDump));
         assert!(plain.record.is_good() && plain.record.census.assets > 20);
-        let set = |on: &str, change: &str| drop(server.psql("template1", &format!("ALTER {on} {change}")));
+        let set = |on: &str, change: &str| {
+            drop(server.psql("template1", &format!("ALTER {on} {change}")))
+        };
         let is_the_same = |tool: DumpTool, what: &str| {
             let report = back_up(&home, from(&home, &server, major, tool));
             let record = &report.record;
@@ -196,7 +222,10 @@ fn a_cluster_with_an_encoding_for_its_clients_is_dumped_whatever_it_is_set_on() 
     }
     // One that has no encoding at all is written as it is, as long as nobody asks for another.
     server.psql("postgres", "CREATE DATABASE bytes TEMPLATE template0 ENCODING 'SQL_ASCII'");
-    server.psql("bytes", "CREATE TABLE t (a text); INSERT INTO t VALUES (E'\\\\xff')".replace("\\\\", "\\").as_str());
+    server.psql(
+        "bytes",
+        "CREATE TABLE t (a text); INSERT INTO t VALUES (E'\\\\xff')".replace("\\\\", "\\").as_str(),
+    );
     is_the_same("a database without an encoding");
 }
 
@@ -207,15 +236,23 @@ fn a_key_that_two_rows_have_is_told_with_both_and_counted_once() {
     server.load("immich", &sample_library(1, Era::New).sql());
     server.psql(
         "immich",
-        "CREATE TABLE device (id int PRIMARY KEY, t text); INSERT INTO device VALUES (1, 'a'), (2, 'b')",
+        "CREATE TABLE device (id int PRIMARY KEY, t text); INSERT INTO device VALUES (1, 'a'), (2, \
+            'b')",
     );
-    server.psql("immich", "CREATE TABLE mine (id int, t text); INSERT INTO mine VALUES (1, 'a'), (1, 'b')");
+    server.psql(
+        "immich",
+        "CREATE TABLE mine (id int, t text); INSERT INTO mine VALUES (1, 'a'), (1, 'b')",
+    );
     let home = Home::new();
     let text = crate::support::run(&mut server.client("pg_dump", "immich")).stdout;
     let text = String::from_utf8(text).unwrap();
     home.write_dump(&text);
     let plain = home.backup();
-    assert!(plain.record.is_good() && plain.record.dump.duplicates.is_empty(), "{:?}", plain.record.dump.duplicates);
+    assert!(
+        plain.record.is_good() && plain.record.dump.duplicates.is_empty(),
+        "{:?}",
+        plain.record.dump.duplicates
+    );
     for table in ["asset", "\"user\"", "album", "tag", "asset_exif", "album_asset", "device"] {
         let begin = text.find(&format!("COPY public.{table} (")).unwrap();
         let first = begin + text[begin..].find('\n').unwrap() + 1;
@@ -226,7 +263,10 @@ fn a_key_that_two_rows_have_is_told_with_both_and_counted_once() {
         let report = home.backup();
         let (told, duplicates) = (told(&report), &report.record.dump.duplicates);
         assert!(report.record.is_good() && duplicates.len() == 1, "{table}: {duplicates:?}");
-        assert!(told.contains(&format!("lines {} and {} of the dump", line(first), line(end))), "{table}: {told}");
+        assert!(
+            told.contains(&format!("lines {} and {} of the dump", line(first), line(end))),
+            "{table}: {told}"
+        );
         assert_eq!(report.record.census, plain.record.census, "{table}");
         assert_eq!(report.record.streams.library, plain.record.streams.library, "{table}");
     }

@@ -1,4 +1,5 @@
-//! Bringing the database back: into real servers, from dumps of the sample library and of real Immich servers.
+//! Bringing the database back: into real servers, from dumps of the sample library and of real
+//! Immich servers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +23,8 @@ fn to(server: &Postgres, database: &str) -> Options {
 
 /// Backs up the dump that `source` gives.
 fn back_up(home: &Home, source: DumpSource, database: Option<&str>) {
-    let options = backup::Options { dump: source, database: database.map(str::to_owned), ..home.options() };
+    let options =
+        backup::Options { dump: source, database: database.map(str::to_owned), ..home.options() };
     backup(&home.repository(), options, &Silent).unwrap();
 }
 
@@ -39,17 +41,28 @@ fn sample(server: &Postgres, era: Era, tool: DumpTool) -> Home {
 
 /// Each table's rows, as one hash, and how many they are.
 fn contents(server: &Postgres, database: &str) -> BTreeMap<String, String> {
-    let names = server.psql(database, "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')");
+    let names = server.psql(
+        database,
+        "SELECT quote_ident(schemaname) || '.' || \
+        quote_ident(tablename) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', \
+        'information_schema')",
+    );
     let hash = |table: &str| {
-        server.psql(database, &format!("SELECT count(*), md5(coalesce(string_agg(t::text, E'\\n' ORDER BY t::text COLLATE \"C\"), '')) FROM {table} t"))
+        server.psql(
+            database,
+            &format!(
+                "SELECT count(*), md5(coalesce(string_agg(t::text, E'\\n' \
+            ORDER BY t::text COLLATE \"C\"), '')) FROM {table} t"
+            ),
+        )
     };
     names.lines().map(|table| (table.to_owned(), hash(table))).collect()
 }
 
 fn restore(home: &Home, options: &Options) -> Report {
     let monitor = Collect::default();
-    let report =
-        database::restore(&home.repository(), options, &monitor).unwrap_or_else(|error| panic!("{}", told(&error)));
+    let report = database::restore(&home.repository(), options, &monitor)
+        .unwrap_or_else(|error| panic!("{}", told(&error)));
     assert_eq!((monitor.problems(), &report.differences), (vec![], &vec![]));
     report
 }
@@ -61,8 +74,11 @@ fn told(error: &Error) -> String {
 #[test]
 fn the_database_comes_back_on_the_same_and_on_newer_servers() {
     let source = Postgres::start(debian());
-    for (era, tool) in [(Era::Groups, DumpTool::PgDump), (Era::New, DumpTool::PgDump), (Era::Old, DumpTool::PgDumpall)]
-    {
+    for (era, tool) in [
+        (Era::Groups, DumpTool::PgDump),
+        (Era::New, DumpTool::PgDump),
+        (Era::Old, DumpTool::PgDumpall),
+    ] {
         let home = sample(&source, era, tool);
         let expected = contents(&source, "immich");
         assert!(expected.len() > 10, "{expected:?}");
@@ -75,8 +91,10 @@ fn the_database_comes_back_on_the_same_and_on_newer_servers() {
             let report = restore(&home, &options);
             assert!(report.plan.create && report.tables > 10 && report.rows > 100, "{report:?}");
             assert_eq!(contents(&server, "new-immich"), expected, "{major}");
-            let owners =
-                server.psql("new-immich", "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'");
+            let owners = server.psql(
+                "new-immich",
+                "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'",
+            );
             assert_eq!(owners, "my-user");
         }
         source.psql("postgres", "DROP DATABASE immich");
@@ -130,7 +148,10 @@ fn rows(dump: &str) -> BTreeMap<String, Vec<&str>> {
     for line in dump.lines() {
         match &open {
             None => {
-                open = line.strip_prefix("COPY ").and_then(|rest| rest.strip_suffix(" FROM stdin;")).map(str::to_owned);
+                open = line
+                    .strip_prefix("COPY ")
+                    .and_then(|rest| rest.strip_suffix(" FROM stdin;"))
+                    .map(str::to_owned);
                 all.extend(open.clone().map(|table| (table, Vec::new())));
             }
             Some(_) if line == r"\." => open = None,
@@ -169,7 +190,10 @@ fn every_real_dump_loads_and_each_row_is_the_dumps_own() {
             let plan = database::plan(&home.repository(), &options, &Silent).unwrap();
             if let Some(obstacle) = plan.obstacles.first() {
                 // Debian's server has no pgvector: what is lacking is named.
-                assert!(major == debian() && obstacle.what.contains("vector"), "{file} on {major}: {obstacle:?}");
+                assert!(
+                    major == debian() && obstacle.what.contains("vector"),
+                    "{file} on {major}: {obstacle:?}"
+                );
                 continue;
             }
             restore(&home, &options);
@@ -201,17 +225,23 @@ fn a_database_of_immich_is_refused_and_replaced_only_when_told() {
     let server = Postgres::start(debian());
     let home = sample(&server, Era::New, DumpTool::PgDump);
     let expected = contents(&server, "immich");
-    server.psql("immich", "DELETE FROM album_asset; CREATE TABLE later (id int); INSERT INTO later VALUES (1)");
+    server.psql(
+        "immich",
+        "DELETE FROM album_asset; CREATE TABLE later (id int); INSERT INTO later VALUES (1)",
+    );
     let changed = contents(&server, "immich");
     let options = to(&server, "immich");
     let error = database::restore(&home.repository(), &options, &Silent).unwrap_err();
     assert!(
-        error.to_string().contains("has Immich's tables already") && error.next_step().unwrap().contains("--replace"),
+        error.to_string().contains("has Immich's tables already")
+            && error.next_step().unwrap().contains("--replace"),
         "{}",
         told(&error)
     );
     assert_eq!(contents(&server, "immich"), changed);
-    let plan = database::plan(&home.repository(), &Options { replace: true, ..options.clone() }, &Silent).unwrap();
+    let plan =
+        database::plan(&home.repository(), &Options { replace: true, ..options.clone() }, &Silent)
+            .unwrap();
     assert!(plan.replace > 10 && plan.obstacles.is_empty(), "{plan:?}");
     assert_eq!(contents(&server, "immich"), changed);
     let report = restore(&home, &Options { replace: true, ..options.clone() });
@@ -219,10 +249,16 @@ fn a_database_of_immich_is_refused_and_replaced_only_when_told() {
     // What was there is kept, whole.
     assert_eq!(contents(&server, &report.kept.unwrap()), changed);
     // Not under the feet of somebody who works with it.
-    let mut other = server.client("psql", "immich").args(["-c", "SELECT pg_sleep(600)"]).spawn().unwrap();
-    while server.psql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'") != "1" {
-    }
-    let refused = database::restore(&home.repository(), &Options { replace: true, ..options }, &Silent).unwrap_err();
+    let mut other =
+        server.client("psql", "immich").args(["-c", "SELECT pg_sleep(600)"]).spawn().unwrap();
+    while server.psql(
+        "postgres",
+        "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'",
+    ) != "1"
+    {}
+    let refused =
+        database::restore(&home.repository(), &Options { replace: true, ..options }, &Silent)
+            .unwrap_err();
     other.kill().unwrap();
     other.wait().unwrap();
     assert!(
@@ -230,7 +266,8 @@ fn a_database_of_immich_is_refused_and_replaced_only_when_told() {
         "{}",
         told(&refused)
     );
-    let databases = server.psql("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'immich%'");
+    let databases =
+        server.psql("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'immich%'");
     assert_eq!((databases.as_str(), roles(&server).as_str()), ("2", "postgres"));
 }
 
@@ -256,12 +293,21 @@ fn loadable(rows: u64) -> String {
 fn a_dump_that_fails_leaves_nothing_and_names_its_line() {
     let server = Postgres::start(debian());
     let whole = loadable(2000);
-    let broken = whole.replacen("00000000-2222-4222-8222-222222222222\t", "00000000-2222-4222-8222-22222222222x\t", 1);
+    let broken = whole.replacen(
+        "00000000-2222-4222-8222-222222222222\t",
+        "00000000-2222-4222-8222-22222222222x\t",
+        1,
+    );
     let line = broken.lines().position(|line| line.contains("22222222222x")).unwrap() + 1;
-    let error = database::restore(&with_dump(&broken).repository(), &to(&server, "immich"), &Silent).unwrap_err();
+    let error =
+        database::restore(&with_dump(&broken).repository(), &to(&server, "immich"), &Silent)
+            .unwrap_err();
     let expected = format!("line {line} of the dump (table smart_search)");
     assert!(error.to_string().contains(&expected), "{expected}: {}", told(&error));
-    assert_eq!(server.psql("immich", "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
+    assert_eq!(
+        server.psql("immich", "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"),
+        "0"
+    );
     assert_eq!(roles(&server), "postgres");
     restore(&with_dump(&whole), &to(&server, "immich"));
     // What was there stays when the replacement fails.
@@ -291,7 +337,10 @@ fn a_dump_that_cannot_be_read_to_its_end_is_not_committed() {
     server.create_database("immich");
     let error = database::restore(&home.repository(), &to(&server, "immich"), &Silent).unwrap_err();
     assert_eq!(error.kind(), Kind::Damaged, "{}", told(&error));
-    assert_eq!(server.psql("immich", "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
+    assert_eq!(
+        server.psql("immich", "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"),
+        "0"
+    );
 }
 
 #[test]
@@ -299,7 +348,10 @@ fn nothing_in_a_dump_is_run_but_what_pg_dump_writes() {
     let server = Postgres::start(debian());
     server.create_database("immich");
     let dir = tempfile::tempdir().unwrap();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut fs::metadata(dir.path()).unwrap().permissions(), 0o777);
+    std::os::unix::fs::PermissionsExt::set_mode(
+        &mut fs::metadata(dir.path()).unwrap().permissions(),
+        0o777,
+    );
     let proof = dir.path().join("proof");
     let proof = proof.display();
     let hostile = [
@@ -308,7 +360,9 @@ fn nothing_in_a_dump_is_run_but_what_pg_dump_writes() {
         format!("DO $$ BEGIN EXECUTE 'COPY public.album TO PROGRAM ''touch {proof}'''; END $$;\n"),
         "SELECT pg_read_file('/etc/passwd');\n".to_owned(),
         "ALTER SYSTEM SET log_directory = '/tmp';\n".to_owned(),
-        "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$; DROP TABLE public.album;\n".to_owned(),
+        "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS $$ SELECT 1 $$; DROP TABLE \
+            public.album;\n"
+            .to_owned(),
     ];
     for statement in &hostile {
         let text = loadable(5).replacen(
@@ -318,7 +372,8 @@ fn nothing_in_a_dump_is_run_but_what_pg_dump_writes() {
         );
         let home = Home::new();
         home.write_dump(&text);
-        let error = fit::fit(&mut text.as_bytes(), None, &Target::file(), &mut |_| Ok(())).expect_err(statement);
+        let error = fit::fit(&mut text.as_bytes(), None, &Target::file(), &mut |_| Ok(()))
+            .expect_err(statement);
         assert_eq!(error.kind(), Kind::Refused, "{statement}: {}", told(&error));
         // All are found when the dump arrives: some end the backup.
         let Ok(report) = home.try_backup(&Silent) else { continue };
@@ -328,7 +383,10 @@ fn nothing_in_a_dump_is_run_but_what_pg_dump_writes() {
         assert_eq!(error.kind(), Kind::Refused, "{statement}: {}", told(&error));
     }
     assert!(!dir.path().join("proof").exists());
-    assert_eq!(server.psql("immich", "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
+    assert_eq!(
+        server.psql("immich", "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"),
+        "0"
+    );
 }
 
 #[test]
@@ -343,11 +401,13 @@ fn a_dump_neither_ends_the_transaction_nor_drops_anything() {
         1,
     );
     let broken = text.replacen("00000000-2222-4222-8222-222222222222\t", "x\t", 1);
-    database::restore(&with_dump(&broken).repository(), &to(&server, "immich"), &Silent).unwrap_err();
+    database::restore(&with_dump(&broken).repository(), &to(&server, "immich"), &Silent)
+        .unwrap_err();
     let tables = || {
         server.psql(
             "immich",
-            "SELECT string_agg(tablename, ',' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'",
+            "SELECT string_agg(tablename, ',' ORDER BY tablename) FROM pg_tables WHERE schemaname \
+                = 'public'",
         )
     };
     assert_eq!(tables(), "mine");
@@ -373,8 +433,12 @@ fn rows_that_look_like_commands_are_rows() {
     let rows: String = nasty.iter().map(row).collect();
     let text = loadable(5).replacen("a1111111-1111-4111-8111-111111111111\tRome\n", &rows, 1);
     restore(&with_dump(&text), &to(&server, "immich"));
-    let found =
-        run(server.client("psql", "immich").args(["-X", "-q", "-c", "COPY public.album (\"albumName\") TO STDOUT"]));
+    let found = run(server.client("psql", "immich").args([
+        "-X",
+        "-q",
+        "-c",
+        "COPY public.album (\"albumName\") TO STDOUT",
+    ]));
     let found = String::from_utf8(found.stdout).unwrap();
     assert_eq!(found.lines().collect::<Vec<_>>(), nasty);
 }
@@ -383,11 +447,15 @@ fn rows_that_look_like_commands_are_rows() {
 fn rows_that_are_missing_afterwards_are_told() {
     let server = Postgres::start(debian());
     server.create_database("immich");
-    let trigger = "CREATE FUNCTION public.drop_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
-CREATE TRIGGER lose BEFORE INSERT ON public.album FOR EACH ROW EXECUTE FUNCTION public.drop_it();\n";
+    let trigger = "CREATE FUNCTION public.drop_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+        RETURN NULL; END $$;
+CREATE TRIGGER lose BEFORE INSERT ON public.album FOR EACH ROW EXECUTE FUNCTION \
+public.drop_it();\n";
     let text = loadable(5).replacen("COPY public.album", &format!("{trigger}COPY public.album"), 1);
     let monitor = Collect::default();
-    let report = database::restore(&with_dump(&text).repository(), &to(&server, "immich"), &monitor).unwrap();
+    let report =
+        database::restore(&with_dump(&text).repository(), &to(&server, "immich"), &monitor)
+            .unwrap();
     assert_eq!(report.differences.len(), 1);
     let problems = monitor.problems();
     assert_eq!(
@@ -401,10 +469,17 @@ fn a_server_that_comes_late_is_waited_for_and_a_wrong_password_is_not() {
     let home = with_dump(&loadable(5));
     let none = Options {
         wait: Duration::from_millis(700),
-        ..Options::new(Access::new(Server::Url(format!("postgresql://postgres@127.0.0.1:{}/immich", free_port()))))
+        ..Options::new(Access::new(Server::Url(format!(
+            "postgresql://postgres@127.0.0.1:{}/immich",
+            free_port()
+        ))))
     };
     let error = database::restore(&home.repository(), &none, &Silent).unwrap_err();
-    assert!(matches!(error.kind(), Kind::Program | Kind::NotFound | Kind::Permission), "{}", told(&error));
+    assert!(
+        matches!(error.kind(), Kind::Program | Kind::NotFound | Kind::Permission),
+        "{}",
+        told(&error)
+    );
     let server = Postgres::with_password("right");
     let mut options = to(&server, "immich");
     options.wait = Duration::from_secs(600);
@@ -428,21 +503,29 @@ fn the_database_in_a_container_is_restored_by_docker_exec() {
         ("POSTGRES_DB", "immich"),
     ];
     let docker = Docker::new().container("immich_postgres", &inside);
-    let access = Access::new(Server::Docker { container: "immich_postgres".to_owned(), docker: docker.program() });
+    let access = Access::new(Server::Docker {
+        container: "immich_postgres".to_owned(),
+        docker: docker.program(),
+    });
     let report = restore(&with_dump(&loadable(50)), &Options::new(access));
     assert_eq!(report.plan.database, "immich");
     assert!(!docker.calls().contains("secret"), "{}", docker.calls());
     assert_eq!(server.psql("immich", "SELECT count(*) FROM smart_search"), "50");
 }
 
-/// Loads `file` as Immich's own restore does (BACKUP facts: drop schema public, one transaction, stop at the first error).
+/// Loads `file` as Immich's own restore does (BACKUP facts: drop schema public, one transaction,
+/// stop at the first error).
 fn load_as_immich(server: &Postgres, database: &str, file: &Path) {
     server.create_database(database);
     let script = format!(
-        "(echo 'BEGIN; DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA public;'; gunzip -c '{}'; echo 'COMMIT;') | psql -X -q -v ON_ERROR_STOP=1",
+        "(echo 'BEGIN; DROP SCHEMA IF EXISTS public CASCADE; CREATE SCHEMA public;'; gunzip -c \
+            '{}'; echo 'COMMIT;') | psql -X -q -v ON_ERROR_STOP=1",
         file.display()
     );
-    run(server.client("bash", database).args(["-o", "pipefail", "-c", &script]).stdout(std::process::Stdio::null()));
+    run(server
+        .client("bash", database)
+        .args(["-o", "pipefail", "-c", &script])
+        .stdout(std::process::Stdio::null()));
 }
 
 #[test]
@@ -452,16 +535,22 @@ fn an_emitted_file_has_the_name_and_the_form_that_immich_wants() {
     let expected = contents(&server, "immich");
     let folder = home.dir.path().join("backups");
     fs::create_dir(&folder).unwrap();
-    let emitted = database::emit(&home.repository(), "latest", None, &folder, None, &Silent).unwrap();
+    let emitted =
+        database::emit(&home.repository(), "latest", None, &folder, None, &Silent).unwrap();
     let name = emitted.file.file_name().unwrap().to_str().unwrap();
-    assert!(emitted.listed && name.starts_with("immich-db-backup-2") && name.ends_with(".sql.gz"), "{name}");
+    assert!(
+        emitted.listed && name.starts_with("immich-db-backup-2") && name.ends_with(".sql.gz"),
+        "{name}"
+    );
     load_as_immich(&server, "again", &emitted.file);
     assert_eq!(contents(&server, "again"), expected);
-    let text = String::from_utf8(run(Command::new("gunzip").arg("-c").arg(&emitted.file)).stdout).unwrap();
+    let text =
+        String::from_utf8(run(Command::new("gunzip").arg("-c").arg(&emitted.file)).stdout).unwrap();
     for word in ["\\connect", "CREATE ROLE", "\\restrict", "DROP DATABASE"] {
         assert!(!text.contains(word), "{word}");
     }
-    let error = database::emit(&home.repository(), "latest", None, &emitted.file, None, &Silent).unwrap_err();
+    let error = database::emit(&home.repository(), "latest", None, &emitted.file, None, &Silent)
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::Exists);
 }
 
@@ -508,7 +597,8 @@ CREATE TABLE public.my_places (
     id integer NOT NULL,
     spot public.geometry(Point,4326)
 );
-CREATE SUBSCRIPTION moved CONNECTION 'host=old dbname=immich' PUBLICATION all_tables WITH (connect = false, slot_name = 'moved');
+CREATE SUBSCRIPTION moved CONNECTION 'host=old dbname=immich' PUBLICATION all_tables WITH (connect \
+= false, slot_name = 'moved');
 CREATE PUBLICATION all_tables FOR ALL TABLES WITH (publish = 'insert');
 CREATE DEFAULT CONVERSION public.c FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8;
 CREATE ACCESS METHOD heap2 TYPE TABLE HANDLER heap_tableam_handler;
@@ -552,20 +642,27 @@ GRANT SELECT ON TABLE public.far TO postgres;
     let accepted = vec!["function public.note()".to_owned()];
     let report = restore(&home, &Options { accepted, ..to(&server, "immich") });
     let told: Vec<_> = report.plan.changes.iter().map(|change| change.what.as_str()).collect();
-    for what in
-        ["extension pg_cron", "extension postgis", "event triggers", "extensions of others", "language plpython3u"]
-    {
+    for what in [
+        "extension pg_cron",
+        "extension postgis",
+        "event triggers",
+        "extensions of others",
+        "language plpython3u",
+    ] {
         assert!(told.iter().any(|told| told.contains(what)), "{what}: {told:?}");
     }
-    let tables = "SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'f')";
+    let tables = "SELECT string_agg(relname, ',' ORDER BY relname) FROM pg_class WHERE \
+        relnamespace = 'public'::regnamespace AND relkind IN ('r', 'f')";
     assert_eq!(server.psql("immich", tables), "album,asset,far_away,smart_search,user");
     let kinds = "SELECT (SELECT count(*) FROM pg_index WHERE indrelid = 'far_away'::regclass)
-        + (SELECT count(*) FROM pg_opfamily WHERE opfname = 'backwards') + (SELECT count(*) FROM pg_ts_config WHERE cfgname = 'plain')";
+        + (SELECT count(*) FROM pg_opfamily WHERE opfname = 'backwards') + (SELECT count(*) FROM \
+        pg_ts_config WHERE cfgname = 'plain')";
     assert_eq!(server.psql("immich", kinds), "0");
 }
 
-/// Immich's own change of a file that it restores: after `OWNER TO ` the user's name is written over what is there, byte by byte;
-/// what is left of it is put in at the `;`. It ends at the first rows.
+/// Immich's own change of a file that it restores: after `OWNER TO ` the user's name is written
+/// over what is there, byte by byte; what is left of it is put in at the `;`. It ends at the first
+/// rows.
 fn rewritten(dump: &str, user: &str) -> String {
     let (head, rows) = dump.split_once("FROM stdin").unwrap_or((dump, ""));
     let mut parts = head.split("OWNER TO ");

@@ -20,7 +20,8 @@ use shoebox::source::postgres::throwaway::Programs;
 use shoebox::task::backup::{self, DumpSource, External, backup};
 use shoebox::task::drill::{self, Fault, Options, Report, Servers, drill};
 
-/// What pg_dump and pg_dumpall print of the sample library's database in that era. Made once: servers take their time.
+/// What pg_dump and pg_dumpall print of the sample library's database in that era. Made once:
+/// servers take their time.
 fn dumped(era: Era) -> &'static [u8] {
     static DUMPS: [OnceLock<Vec<u8>>; 3] = [const { OnceLock::new() }; 3];
     DUMPS[era as usize].get_or_init(|| {
@@ -45,7 +46,8 @@ fn sample(era: Era) -> (Home, SampleLibrary) {
 
 fn back_up(home: &Home, library: &SampleLibrary, dump: DumpSource) {
     let database = Some("immich".to_owned());
-    let external = vec![External { server: "/mnt/external/family".into(), folder: library.external() }];
+    let external =
+        vec![External { server: "/mnt/external/family".into(), folder: library.external() }];
     let upload_location = library.upload_location();
     let options = backup::Options { dump, database, upload_location, external, ..home.options() };
     backup(&home.repository(), options, &Silent).unwrap();
@@ -53,12 +55,24 @@ fn back_up(home: &Home, library: &SampleLibrary, dump: DumpSource) {
 
 fn programs(major: u32) -> Servers {
     let debian = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"));
-    Servers::Programs(if debian.is_dir() { debian } else { newer_versions().join(format!("{major}/bin")) })
+    Servers::Programs(if debian.is_dir() {
+        debian
+    } else {
+        newer_versions().join(format!("{major}/bin"))
+    })
 }
 
 fn options(servers: Servers) -> Options {
     let (snapshot, accepted) = ("latest".to_owned(), Vec::new());
-    Options { snapshot, servers, sandbox: true, require_server: false, accepted, assets: 1000, seed: 7 }
+    Options {
+        snapshot,
+        servers,
+        sandbox: true,
+        require_server: false,
+        accepted,
+        assets: 1000,
+        seed: 7,
+    }
 }
 
 /// Its report, and what it told on the way.
@@ -88,7 +102,11 @@ fn a_snapshot_of_either_era_that_would_come_back_passes_and_is_remembered() {
         assert!(
             report.is_success()
                 && report.remembered
-                && report.server.as_ref().unwrap().starts_with(&format!("PostgreSQL {}.", debian()))
+                && report
+                    .server
+                    .as_ref()
+                    .unwrap()
+                    .starts_with(&format!("PostgreSQL {}.", debian()))
         );
         let assets = library.truth()["counts"]["assets"].as_u64().unwrap();
         assert_eq!((report.of, report.assets + report.without_file), (assets, assets));
@@ -96,7 +114,8 @@ fn a_snapshot_of_either_era_that_would_come_back_passes_and_is_remembered() {
         let notes = home.repository().notes().unwrap();
         assert_eq!(notes.last_drill().unwrap().1.assets, report.assets);
         // The same seed draws the same few; another draws others.
-        let few = |seed| drilled(&home, &Options { assets: 3, seed, ..options(Servers::None) }).0.bytes;
+        let few =
+            |seed| drilled(&home, &Options { assets: 3, seed, ..options(Servers::None) }).0.bytes;
         assert_eq!(few(1), few(1));
         assert_ne!(few(1), few(2));
     }
@@ -129,7 +148,9 @@ fn a_photo_that_is_damaged_or_is_not_what_the_database_says_fails() {
     let (home, library) = sample(Era::New);
     let (sound, _) = drilled(&home, &options(Servers::None));
     let photos = home.lines().into_iter().filter_map(|(archive, line)| match line {
-        IndexLine::Content(line) if line.frames.is_none() && is_uploaded_jpeg(&line.path.to_string()) => {
+        IndexLine::Content(line)
+            if line.frames.is_none() && is_uploaded_jpeg(&line.path.to_string()) =>
+        {
             Some((archive, line))
         }
         _ => None,
@@ -142,7 +163,10 @@ fn a_photo_that_is_damaged_or_is_not_what_the_database_says_fails() {
     let wrong = report.wrong.len() as u64;
     assert!(wrong > 0 && wrong + report.assets == sound.assets, "{report:?}");
     assert_eq!(problems.len() as u64, wrong);
-    assert!(problems[0].subject.starts_with("users/") && problems[0].message.contains("damaged"), "{problems:?}");
+    assert!(
+        problems[0].subject.starts_with("users/") && problems[0].message.contains("damaged"),
+        "{problems:?}"
+    );
     assert!(report.failure.unwrap().contains("photos are not right"));
 
     // The disk rotted before the backup: the bytes are well kept, and not the photo.
@@ -153,7 +177,10 @@ fn a_photo_that_is_damaged_or_is_not_what_the_database_says_fails() {
     let other = Home::new();
     back_up(&other, &library, DumpSource::File(dump_of(&home)));
     let (report, problems) = drilled(&other, &options(programs(debian())));
-    assert!(matches!(report.wrong[..], [drill::Wrong { fault: Fault::Checksum { .. }, .. }]), "{problems:?}");
+    assert!(
+        matches!(report.wrong[..], [drill::Wrong { fault: Fault::Checksum { .. }, .. }]),
+        "{problems:?}"
+    );
     assert!(problems[0].message.starts_with("its SHA-1 is "), "{problems:?}");
 }
 
@@ -167,7 +194,8 @@ fn what_the_database_has_and_the_snapshot_lacks_without_saying_so_is_told() {
     let (sound, _) = drilled(&home, &options(Servers::None));
     let catalog = rusqlite::Connection::open(home.repository().catalog_path()).unwrap();
     // Of an external library: others are found by their SHA-1, wherever they are.
-    let with_file = "SELECT f.asset FROM asset_file f JOIN asset a ON a.id = f.asset WHERE f.part = 0 AND a.sha1 IS NULL ORDER BY f.asset LIMIT 1";
+    let with_file = "SELECT f.asset FROM asset_file f JOIN asset a ON a.id = f.asset WHERE f.part \
+        = 0 AND a.sha1 IS NULL ORDER BY f.asset LIMIT 1";
     for table in ["asset_file WHERE asset", "asset WHERE id"] {
         // The second time another asset is the first, and loses its row and with it its place.
         catalog.execute(&format!("DELETE FROM {table} = ({with_file})"), []).unwrap();
@@ -179,7 +207,11 @@ fn what_the_database_has_and_the_snapshot_lacks_without_saying_so_is_told() {
     let count = |fault: &Fault| report.wrong.iter().filter(|wrong| wrong.fault == *fault).count();
     assert_eq!(count(&unknown), 1, "{problems:?}");
     // Nobody can say which of those without a file is the one that the snapshot does not speak of.
-    assert_eq!((count(&missing) as u64, report.without_file), (sound.without_file + 1, 0), "{problems:?}");
+    assert_eq!(
+        (count(&missing) as u64, report.without_file),
+        (sound.without_file + 1, 0),
+        "{problems:?}"
+    );
     assert!(report.failure.is_some());
 }
 
@@ -189,12 +221,16 @@ fn a_file_of_an_external_library_has_the_size_that_the_database_says() {
     let (sound, _) = drilled(&home, &options(Servers::None));
     assert!(sound.unhashed > 0);
     let files = walkdir::WalkDir::new(library.external()).into_iter().flatten();
-    let photos: Vec<_> = files.filter(|entry| entry.path().extension().is_some_and(|end| end == "jpg")).collect();
+    let photos: Vec<_> =
+        files.filter(|entry| entry.path().extension().is_some_and(|end| end == "jpg")).collect();
     fs::write(photos[0].path(), "short").unwrap();
     let other = Home::new();
     back_up(&other, &library, DumpSource::File(home.dump_path()));
     let (report, problems) = drilled(&other, &options(Servers::None));
-    assert!(matches!(report.wrong[..], [drill::Wrong { fault: Fault::Size { file: 5, .. }, .. }]), "{problems:?}");
+    assert!(
+        matches!(report.wrong[..], [drill::Wrong { fault: Fault::Size { file: 5, .. }, .. }]),
+        "{problems:?}"
+    );
 }
 
 #[test]
@@ -231,7 +267,9 @@ fn a_server_that_lacks_an_extension_is_no_failure_of_the_backup() {
     let named = drill(&home.repository(), &options(programs(debian())), &Silent).unwrap_err();
     assert!(named.to_string().contains("vector"), "{named}");
     let any = options(Servers::Any { docker: "/nothing/docker".into() });
-    let required = drill(&home.repository(), &Options { require_server: true, ..any.clone() }, &Silent).unwrap_err();
+    let required =
+        drill(&home.repository(), &Options { require_server: true, ..any.clone() }, &Silent)
+            .unwrap_err();
     assert!(required.to_string().contains("vector"), "{required}");
     assert!(home.repository().notes().unwrap().list.is_empty());
     // Else it does what can be done, and says why it is no more.
@@ -265,11 +303,16 @@ fn a_drill_that_is_told_to_end_takes_its_server_with_it_and_does_not_count() {
         assert!(child.try_wait().unwrap().is_none(), "it ended without a server");
         std::thread::sleep(Duration::from_millis(5));
     }
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
     let output = child.wait_with_output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.code().is_some_and(|code| code != 0 && code != 3) && told.contains("shoebox: stopped"),
+        output.status.code().is_some_and(|code| code != 0 && code != 3)
+            && told.contains("shoebox: stopped"),
         "{told}"
     );
     assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
@@ -285,16 +328,23 @@ fn a_repository_that_cannot_be_written_is_rehearsed_and_not_remembered() {
     let binary = home.dir.path().join("shoebox");
     fs::copy(assert_cmd::cargo::cargo_bin("shoebox"), &binary).unwrap();
     // Root may write anywhere.
-    let mut command = if crate::support::is_root() { Command::new("setpriv") } else { Command::new("env") };
+    let mut command =
+        if crate::support::is_root() { Command::new("setpriv") } else { Command::new("env") };
     if crate::support::is_root() {
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     }
-    command.arg(binary).args(["drill", "--no-server", "--assets", "3", "--repository"]).arg(home.repo_path());
+    command
+        .arg(binary)
+        .args(["drill", "--no-server", "--assets", "3", "--repository"])
+        .arg(home.repo_path());
     let output = command.env("TMPDIR", &temporary).current_dir("/").output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     crate::support::run(Command::new("chmod").args(["-R", "u+w"]).arg(home.repo_path()));
     assert_eq!(output.status.code(), Some(0), "{told}");
-    assert!(told.contains("note: the repository is read-only: this drill is not remembered"), "{told}");
+    assert!(
+        told.contains("note: the repository is read-only: this drill is not remembered"),
+        "{told}"
+    );
     assert!(home.repository().notes().unwrap().list.is_empty());
 }
 
@@ -315,11 +365,18 @@ fn dump_of(home: &Home) -> PathBuf {
 fn a_dump_that_a_server_refuses_fails_with_the_servers_words() {
     let home = Home::new();
     let library = sample_library(1, Era::New);
-    let text = crate::backup_library::dump(2, 0).replacen("00000000-2222-4222-8222-222222222222\t", "x\t", 1);
+    let text = crate::backup_library::dump(2, 0).replacen(
+        "00000000-2222-4222-8222-222222222222\t",
+        "x\t",
+        1,
+    );
     home.write_dump(&text);
     back_up(&home, &library, DumpSource::File(home.dump_path()));
     let (report, _) = drilled(&home, &options(programs(debian())));
-    assert!(report.failure.as_deref().unwrap().contains("the database refused line "), "{report:?}");
+    assert!(
+        report.failure.as_deref().unwrap().contains("the database refused line "),
+        "{report:?}"
+    );
     // The photos are looked at all the same.
     assert_eq!((report.of, report.without_file), (2, 2));
     assert!(!report.is_success() && home.repository().notes().unwrap().last_drill().is_none());
@@ -330,7 +387,8 @@ fn the_command_says_how_it_ended_and_snapshots_how_long_ago() {
     let (home, _library) = sample(Era::New);
     let shoebox = |arguments: &[&str]| {
         let mut command = Command::cargo_bin("shoebox").unwrap();
-        let output = command.env("SHOEBOX_REPOSITORY", home.repo_path()).args(arguments).output().unwrap();
+        let output =
+            command.env("SHOEBOX_REPOSITORY", home.repo_path()).args(arguments).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
@@ -339,7 +397,8 @@ fn the_command_says_how_it_ended_and_snapshots_how_long_ago() {
     let (code, said, told) = shoebox(&["drill", "--postgres", &folder, "--assets", "5"]);
     assert_eq!(code, Some(0), "{said}{told}");
     assert!(
-        said.contains(&format!("loaded into PostgreSQL {}.", debian())) && said.ends_with("it would come back\n"),
+        said.contains(&format!("loaded into PostgreSQL {}.", debian()))
+            && said.ends_with("it would come back\n"),
         "{said}"
     );
     assert!(shoebox(&["snapshots"]).2.contains("last drill that succeeded: less than a day ago"));
@@ -347,12 +406,18 @@ fn the_command_says_how_it_ended_and_snapshots_how_long_ago() {
     let (code, said, _) = shoebox(&["--json", "drill", "--docker-program", "/nothing/docker"]);
     let value: Value = serde_json::from_str(&said).unwrap();
     // The machine's own server does, unless it lacks what the sample's database needs.
-    assert_eq!((code, value["failure"].is_null(), value["server"].is_string()), (Some(0), true, true), "{said}");
+    assert_eq!(
+        (code, value["failure"].is_null(), value["server"].is_string()),
+        (Some(0), true, true),
+        "{said}"
+    );
     let (code, _, told) = shoebox(&["drill", "--postgres", "/nothing"]);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("hint: the folder must hold initdb, postgres and psql"), "{told}");
     assert_eq!(
-        drill(&home.repository(), &options(Servers::Programs("/nothing".into())), &Silent).unwrap_err().kind(),
+        drill(&home.repository(), &options(Servers::Programs("/nothing".into())), &Silent)
+            .unwrap_err()
+            .kind(),
         Kind::NotFound
     );
 }
@@ -385,7 +450,13 @@ fn real_libraries_would_come_back() {
 fn upload(state: &Path, home: &Home) -> PathBuf {
     let folder = home.dir.path().join("tar");
     fs::create_dir(&folder).unwrap();
-    crate::support::run(Command::new("tar").arg("-xf").arg(state.join("upload-location.tar")).arg("-C").arg(&folder));
+    crate::support::run(
+        Command::new("tar")
+            .arg("-xf")
+            .arg(state.join("upload-location.tar"))
+            .arg("-C")
+            .arg(&folder),
+    );
     let marked = |entry: &walkdir::DirEntry| entry.path().join("upload/.immich").is_file();
     let found = walkdir::WalkDir::new(&folder).into_iter().flatten().find(marked);
     found.unwrap_or_else(|| panic!("{} has no upload/.immich", state.display())).into_path()

@@ -37,8 +37,10 @@ fn a_database_that_is_not_there_is_named_in_every_language() {
         let said = dump_fails(&request);
         assert!(said.starts_with(hint), "{said}");
         let home = Home::new();
-        let options = shoebox::task::backup::Options { dump: DumpSource::Server(request), ..home.options() };
-        let error = shoebox::task::backup::backup(&home.repository(), options, &Silent).unwrap_err();
+        let options =
+            shoebox::task::backup::Options { dump: DumpSource::Server(request), ..home.options() };
+        let error =
+            shoebox::task::backup::backup(&home.repository(), options, &Silent).unwrap_err();
         assert!(told(&error).starts_with(hint), "{}", told(&error));
 
         let socket = server.socket_folder().display().to_string();
@@ -58,7 +60,9 @@ fn a_user_who_may_not_read_is_told_which_table_in_every_language() {
         server.psql("postgres", "CREATE ROLE reader LOGIN; CREATE TABLE asset (id int)");
         let url = format!("postgresql://reader@127.0.0.1:{}/postgres", server.port());
         let request = DumpRequest::new(Server::Url(url));
-        assert!(dump_fails(&request).starts_with("the database user may not read table asset (dump as"));
+        assert!(
+            dump_fails(&request).starts_with("the database user may not read table asset (dump as")
+        );
         let all = dump_fails(&DumpRequest { tool: DumpTool::PgDumpall, ..request });
         assert!(all.contains("`pg_dumpall` needs a superuser"), "{all}");
     }
@@ -105,12 +109,17 @@ fn a_dump_is_restored_and_refused_alike_in_every_language() {
         server.create_database("used");
         server.psql(
             "used",
-            "CREATE TYPE asset_visibility_enum AS ENUM ('x'); CREATE TYPE assets_status_enum AS ENUM ('x')",
+            "CREATE TYPE asset_visibility_enum AS ENUM ('x'); CREATE TYPE assets_status_enum AS \
+                ENUM ('x')",
         );
         options.target = Access::new(Server::Url(server.url("used")));
         let error = database::restore(&home.repository(), &options, &Silent).unwrap_err();
         assert!(error.to_string().starts_with("the database refused line "), "{error}");
-        assert!(error.next_step().unwrap().contains("the database is not empty"), "{}", told(&error));
+        assert!(
+            error.next_step().unwrap().contains("the database is not empty"),
+            "{}",
+            told(&error)
+        );
     }
 }
 
@@ -123,8 +132,10 @@ fn a_row_that_is_refused_is_named_by_its_line_in_every_language() {
         let text = format!("{}bad\t{{no json\n{}", &sql[..end], &sql[end..]);
         let line = sql[..end].lines().count() + 1;
         let options = Options::new(Access::new(Server::Url(server.url("new"))));
-        let error = database::restore(&backed_up(&text).repository(), &options, &Silent).unwrap_err();
-        let expected = format!("the database refused line {line} of the dump (table system_metadata): ");
+        let error =
+            database::restore(&backed_up(&text).repository(), &options, &Silent).unwrap_err();
+        let expected =
+            format!("the database refused line {line} of the dump (table system_metadata): ");
         assert!(error.to_string().starts_with(&expected), "{error}");
     }
 }

@@ -1,4 +1,5 @@
-//! With real PostgreSQL servers and clients: dumps on arrival, loading them, drills, the living Immich.
+//! With real PostgreSQL servers and clients: dumps on arrival, loading them, drills, the living
+//! Immich.
 
 mod arrival;
 #[path = "../backup_library/mod.rs"]

@@ -1,4 +1,5 @@
-//! An Immich that is newer than shoebox: people of cluster groups, nights whose people an older reader missed, and what is not known.
+//! An Immich that is newer than shoebox: people of cluster groups, nights whose people an older
+//! reader missed, and what is not known.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -24,7 +25,8 @@ const CAT: &str = "c2222222-2222-4222-8222-222222222222";
 const V3_0: &str = "1777667825574-ChangeDurationToInteger";
 const V3_3: &str = "1790693088454-AddPersonUserTableSharedBySharedWithConstraint";
 
-/// A library of Ann and Bo: photos 1 to 6 are Ann's, 7 to 9 are Bo's. Oma is on 1, 2 and (of a cluster) 7, the cat on 3.
+/// A library of Ann and Bo: photos 1 to 6 are Ann's, 7 to 9 are Bo's. Oma is on 1, 2 and (of a
+/// cluster) 7, the cat on 3.
 #[derive(Clone)]
 struct Library {
     /// In the form of v3.2 and newer.
@@ -38,7 +40,13 @@ struct Library {
 
 impl Library {
     fn old() -> Library {
-        Library { new: false, shared: false, migration: V3_0, locked: Vec::new(), country: "United States of America" }
+        Library {
+            new: false,
+            shared: false,
+            migration: V3_0,
+            locked: Vec::new(),
+            country: "United States of America",
+        }
     }
 
     fn new() -> Library {
@@ -52,12 +60,22 @@ impl Library {
     fn dump(&self) -> String {
         let mut text = "--\n-- PostgreSQL database dump\n--\n\n".to_owned();
         let mut copy = |table: &str, columns: &str, rows: &[String]| {
-            writeln!(text, "CREATE TABLE public.{table} (x text);\n\nCOPY public.{table} ({columns}) FROM stdin;")
-                .unwrap();
-            rows.iter().for_each(|row| writeln!(text, "{}", row.replace(' ', "\t").replace('~', " ")).unwrap());
+            writeln!(
+                text,
+                "CREATE TABLE public.{table} (x text);\n\nCOPY public.{table} \
+                ({columns}) FROM stdin;"
+            )
+            .unwrap();
+            rows.iter().for_each(|row| {
+                writeln!(text, "{}", row.replace(' ', "\t").replace('~', " ")).unwrap()
+            });
             text.push_str("\\.\n\n");
         };
-        let [group, face] = if self.new { ["\"personGroupId\"", "\"personGroupId\""] } else { ["id", "\"personId\""] };
+        let [group, face] = if self.new {
+            ["\"personGroupId\"", "\"personGroupId\""]
+        } else {
+            ["id", "\"personId\""]
+        };
         let owner = |number: u64| if number < 7 { ANN } else { BO };
         let photo = |number: u64| {
             let visibility = if self.locked.contains(&number) { "locked" } else { "timeline" };
@@ -85,30 +103,43 @@ impl Library {
         );
         copy(
             "asset",
-            "id, \"ownerId\", type, \"originalPath\", \"originalFileName\", checksum, \"localDateTime\", \"fileCreatedAt\", \"createdAt\", \"deletedAt\", \"isFavorite\", visibility, \"livePhotoVideoId\", \"libraryId\", \"isExternal\"",
+            "id, \"ownerId\", type, \"originalPath\", \"originalFileName\", checksum, \
+                \"localDateTime\", \"fileCreatedAt\", \"createdAt\", \"deletedAt\", \
+                \"isFavorite\", visibility, \"livePhotoVideoId\", \"libraryId\", \"isExternal\"",
             &(1..=9).map(photo).collect::<Vec<_>>(),
         );
         copy(
             "asset_exif",
             "\"assetId\", country",
-            &(1..=6).map(|n| format!("{} {}", asset(n), self.country.replace(' ', "~"))).collect::<Vec<_>>(),
+            &(1..=6)
+                .map(|n| format!("{} {}", asset(n), self.country.replace(' ', "~")))
+                .collect::<Vec<_>>(),
         );
         let shown = [(1, OMA), (2, OMA), (3, CAT), (7, OMA)];
         let shown = shown.iter().filter(|(number, _)| self.shared || *number < 7);
-        let faces: Vec<String> = shown.map(|(number, person)| format!("{} {person}", asset(*number))).collect();
+        let faces: Vec<String> =
+            shown.map(|(number, person)| format!("{} {person}", asset(*number))).collect();
         copy("asset_face", &format!("\"assetId\", {face}"), &faces);
         copy("asset_file", "\"assetId\", type, path", &[]);
         copy("kysely_migrations", "name", &[self.migration.to_owned()]);
         copy("library", "id, \"ownerId\", name, \"importPaths\"", &[]);
-        let mut people =
-            vec![format!("{OMA} {ANN} Oma 2025-02-01~00:00:00+00"), format!("{CAT} {ANN} Cat 2025-02-01~00:00:00+00")];
+        let mut people = vec![
+            format!("{OMA} {ANN} Oma 2025-02-01~00:00:00+00"),
+            format!("{CAT} {ANN} Cat 2025-02-01~00:00:00+00"),
+        ];
         people.extend(self.shared.then(|| format!("{OMA} {BO} Elise 2026-11-01~00:00:00+00")));
         copy("person", &format!("{group}, \"ownerId\", name, \"createdAt\""), &people);
         if self.new {
-            let groups = [OMA, CAT].map(|group| format!("{group} {} 2025-02-01~00:00:00+00", id("f", 1)));
+            let groups =
+                [OMA, CAT].map(|group| format!("{group} {} 2025-02-01~00:00:00+00", id("f", 1)));
             copy("person_group", "id, \"clusterGroupId\", \"createdAt\"", &groups);
-            let shared: Vec<String> = self.shared.then(|| format!("{OMA} {ANN} {BO} read")).into_iter().collect();
-            copy("person_user", "\"personGroupId\", \"sharedById\", \"sharedWithId\", role", &shared);
+            let shared: Vec<String> =
+                self.shared.then(|| format!("{OMA} {ANN} {BO} read")).into_iter().collect();
+            copy(
+                "person_user",
+                "\"personGroupId\", \"sharedById\", \"sharedWithId\", role",
+                &shared,
+            );
         }
         copy(
             "tag",
@@ -216,11 +247,14 @@ fn thumbnails(home: &Home) -> usize {
 
 fn expected(all: &[(&str, &[&str])]) -> BTreeMap<String, BTreeSet<String>> {
     all.iter()
-        .map(|(folder, names)| ((*folder).to_owned(), names.iter().map(|name| (*name).to_owned()).collect()))
+        .map(|(folder, names)| {
+            ((*folder).to_owned(), names.iter().map(|name| (*name).to_owned()).collect())
+        })
         .collect()
 }
 
-/// What a shoebox that did not know v3.2 left of the newest snapshot: a list without people, in a record that says no reader.
+/// What a shoebox that did not know v3.2 left of the newest snapshot: a list without people, in a
+/// record that says no reader.
 fn forget_people(home: &Home) {
     let repository = home.repository();
     let id = *repository.snapshot_ids().unwrap().last().unwrap();
@@ -228,15 +262,28 @@ fn forget_people(home: &Home) {
     let session = Session::begin(&repository, "test", &Silent).unwrap();
     let sink = session.copies().unwrap();
     let (contents, db) = (repository.contents(), session.generation().connect().unwrap());
-    let list = shoebox::repo::lines(shoebox::repo::StreamReader::new(&db, &contents, &record.streams.library));
+    let list = shoebox::repo::lines(shoebox::repo::StreamReader::new(
+        &db,
+        &contents,
+        &record.streams.library,
+    ));
     let lines: Vec<Vec<u8>> = list.map(Result::unwrap).collect();
-    let is_person =
-        |line: &Vec<u8>| matches!(serde_json::from_slice(line).unwrap(), Record::Person(_) | Record::PersonAsset(_));
-    let ((), library) =
-        StreamWriter::run(&sink, session.generation(), &contents, shoebox::repo::Reference::default(), |writer| {
-            lines.iter().filter(|line| !is_person(line)).try_for_each(|line| writer.push(&[line, &b"\n"[..]].concat()))
-        })
-        .unwrap();
+    let is_person = |line: &Vec<u8>| {
+        matches!(serde_json::from_slice(line).unwrap(), Record::Person(_) | Record::PersonAsset(_))
+    };
+    let ((), library) = StreamWriter::run(
+        &sink,
+        session.generation(),
+        &contents,
+        shoebox::repo::Reference::default(),
+        |writer| {
+            lines
+                .iter()
+                .filter(|line| !is_person(line))
+                .try_for_each(|line| writer.push(&[line, &b"\n"[..]].concat()))
+        },
+    )
+    .unwrap();
     let written = sink.finish().unwrap();
     drop(session);
     let path = home.repo_path().join(format!("snapshots/{id}.json"));
@@ -290,12 +337,20 @@ fn nobody_sees_anothers_photos_of_a_person_whom_both_know_in_any_mode() {
     let all = expected(&[&ann[..], &bo[..]].concat());
     for locked in [false, true] {
         assert_eq!(people(&home, view::Options { locked, ..Default::default() }), all);
-        let only =
-            |user: &str| people(&home, view::Options { locked, user: Some(user.to_owned()), ..Default::default() });
+        let only = |user: &str| {
+            people(
+                &home,
+                view::Options { locked, user: Some(user.to_owned()), ..Default::default() },
+            )
+        };
         assert_eq!((only("Ann"), only("Bo")), (expected(&ann), expected(&bo)));
     }
     let find = |name: &str| said(&shoebox(&home, &["find", "--person", name]));
-    assert!(find("Elise").contains("7.jpg") && !find("Elise").contains("1.jpg"), "{}", find("Elise"));
+    assert!(
+        find("Elise").contains("7.jpg") && !find("Elise").contains("1.jpg"),
+        "{}",
+        find("Elise")
+    );
     assert!(find("Oma").contains("1.jpg") && !find("Oma").contains("7.jpg"), "{}", find("Oma"));
 }
 
@@ -317,8 +372,12 @@ fn a_night_that_an_older_shoebox_read_without_people_gets_them_by_itself_at_the_
     night(&home, &Library::new().dump());
     forget_people(&home);
     assert_eq!(people(&home, view::Options::default()), BTreeMap::new());
-    assert!(said(&shoebox(&home, &["status"])).contains("1 snapshot lacks what an older shoebox missed"));
-    let written = fs::read(home.repo_path().join(format!("snapshots/{}.json", snapshots(&home)[1]))).unwrap();
+    assert!(
+        said(&shoebox(&home, &["status"]))
+            .contains("1 snapshot lacks what an older shoebox missed")
+    );
+    let written =
+        fs::read(home.repo_path().join(format!("snapshots/{}.json", snapshots(&home)[1]))).unwrap();
     wait_for_the_next_second();
     let report = night(&home, &Library::new().dump());
     assert_eq!((report.reread, report.problems.len()), (1, 0), "{:?}", report.problems);
@@ -333,7 +392,8 @@ fn a_night_that_an_older_shoebox_read_without_people_gets_them_by_itself_at_the_
         written,
         "records never change"
     );
-    let find = said(&shoebox(&home, &["find", "--person", "Oma", "--snapshot", &ids[1].to_string()]));
+    let find =
+        said(&shoebox(&home, &["find", "--person", "Oma", "--snapshot", &ids[1].to_string()]));
     assert!(find.contains("1.jpg") && find.contains("2.jpg"), "{find}");
     assert_eq!(people(&home, view::Options::default()), all);
     assert!(!said(&shoebox(&home, &["status"])).contains("older shoebox"));
@@ -363,7 +423,8 @@ fn repair_catalog_reads_such_a_night_again_and_a_reading_that_is_lost_is_made_ag
     }
 }
 
-/// The names of people in what `scripts/recover` makes of the newest snapshot; its exit code and what it says.
+/// The names of people in what `scripts/recover` makes of the newest snapshot; its exit code and
+/// what it says.
 fn recovered_people(home: &Home) -> (BTreeSet<String>, i32, String) {
     let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/recover");
     let folder = tempfile::tempdir().unwrap();
@@ -394,8 +455,12 @@ fn a_recovery_without_shoebox_takes_the_list_that_was_read_again_and_else_the_re
     older["reader"] = 1.into();
     let mut anothers: Value = serde_json::from_str(&whole).unwrap();
     anothers["snapshot"] = "2020-01-01T000000Z".into();
-    for (text, code) in [(lost.to_string(), 3), ("{".to_owned(), 3), (older.to_string(), 0), (anothers.to_string(), 0)]
-    {
+    for (text, code) in [
+        (lost.to_string(), 3),
+        ("{".to_owned(), 3),
+        (older.to_string(), 0),
+        (anothers.to_string(), 0),
+    ] {
         fs::write(&reading, &text).unwrap();
         let (names, found, said) = recovered_people(&home);
         assert_eq!((names, found), (BTreeSet::new(), code), "{text}: {said}");
@@ -430,7 +495,8 @@ fn an_immich_that_is_newer_is_in_the_message_of_a_night_that_went_well() {
     home.write_dump(&Library { migration: "1899999999999-Future", ..Library::new() }.dump());
     let settings = home.dir.path().join("shoebox.toml");
     let text = format!(
-        "repository = {:?}\n[backup]\nupload-location = {:?}\ndump = {:?}\n[run]\ndrill-every = \"never\"\n[notify]\non = [\"success\"]\nwebhook-url = {:?}\nntfy-url = {:?}\n",
+        "repository = {:?}\n[backup]\nupload-location = {:?}\ndump = {:?}\n[run]\ndrill-every = \
+            \"never\"\n[notify]\non = [\"success\"]\nwebhook-url = {:?}\nntfy-url = {:?}\n",
         home.repo_path(),
         home.upload(),
         home.dump_path(),
@@ -459,12 +525,21 @@ fn readme(home: &Home) -> String {
     String::from_utf8(text).unwrap()
 }
 
-/// What a night says of a dump that is not as known: exit code, and all that was printed by backup and status.
+/// What a night says of a dump that is not as known: exit code, and all that was printed by backup
+/// and status.
 fn told(home: &Home, dump: &str) -> (i32, String, String) {
     home.write_dump(dump);
     let (upload, file) = (home.upload(), home.dump_path());
-    let backup =
-        shoebox(home, &["backup", "--upload-location", upload.to_str().unwrap(), "--dump", file.to_str().unwrap()]);
+    let backup = shoebox(
+        home,
+        &[
+            "backup",
+            "--upload-location",
+            upload.to_str().unwrap(),
+            "--dump",
+            file.to_str().unwrap(),
+        ],
+    );
     (backup.status.code().unwrap(), said(&backup), said(&shoebox(home, &["status"])))
 }
 
@@ -477,7 +552,9 @@ fn an_immich_that_is_newer_than_known_is_said_to_be_so_and_its_night_is_good() {
     wait_for_the_next_second();
     let dump = Library { migration: "1899999999999-Future", ..Library::new() }.dump();
     let (code, backup, status) = told(&home, &dump);
-    let words = "this Immich is newer than this shoebox (its newest migration is 1899999999999-Future): photos and database are safe; some views may lack things: update shoebox";
+    let words = "this Immich is newer than this shoebox (its newest migration is \
+        1899999999999-Future): photos and database are safe; some views may lack things: update \
+        shoebox";
     assert_eq!(code, 0, "{backup}");
     assert!(backup.contains(words), "{backup}");
     assert!(status.contains(words), "{status}");
@@ -494,7 +571,11 @@ fn a_table_or_column_that_is_gone_is_a_problem_and_the_photos_are_safe() {
     let whole = Library { migration: "1899999999999-Future", ..Library::new() }.dump();
     for (from, to, words) in [
         ("COPY public.person ", "COPY public.people ", "no rows for table person"),
-        ("\"personGroupId\") FROM", "\"beingId\") FROM", "table asset_face has no column personGroupId"),
+        (
+            "\"personGroupId\") FROM",
+            "\"beingId\") FROM",
+            "table asset_face has no column personGroupId",
+        ),
         ("COPY public.asset_face ", "COPY public.face ", "no rows for table asset_face"),
         ("COPY public.album ", "COPY public.collection ", "no rows for table album"),
         ("COPY public.asset_exif ", "COPY public.asset_metadata ", "no rows for table asset_exif"),
@@ -534,8 +615,12 @@ fn a_view_that_goes_from_something_to_nothing_overnight_is_a_problem() {
         night(&home, &whole);
         wait_for_the_next_second();
         let report = night(&home, &without(&whole, table));
-        let told: Vec<&str> = report.problems.iter().map(|problem| problem.message.as_str()).collect();
-        assert!(told.iter().any(|told| told.starts_with(kind) && told.contains(was)), "{table}: {told:?}");
+        let told: Vec<&str> =
+            report.problems.iter().map(|problem| problem.message.as_str()).collect();
+        assert!(
+            told.iter().any(|told| told.starts_with(kind) && told.contains(was)),
+            "{table}: {told:?}"
+        );
         wait_for_the_next_second();
         let after = night(&home, &without(&whole, table)).problems;
         assert!(after.is_empty(), "it is told once: {after:?}");
@@ -555,7 +640,8 @@ fn a_change_that_many_photos_have_in_common_is_one_line_and_whole_in_json() {
     let each = said(&shoebox(&home, &["-v", "diff", &first, "latest"]));
     assert_eq!(each.matches(".jpg").count(), 6, "{each}");
     let json = shoebox(&home, &["diff", &first, "latest", "--json"]);
-    let rows: Vec<Value> = said(&json).lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let rows: Vec<Value> =
+        said(&json).lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let assets: Vec<&Value> = rows.iter().filter(|row| row["kind"] == "asset").collect();
     assert_eq!(assets.len(), 6);
     assert_eq!(assets[0]["changes"][0]["values"]["country"]["to"], "United States");

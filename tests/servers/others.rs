@@ -1,4 +1,5 @@
-//! What is not Immich's in its database: left out of a restore, kept in a file, and brought back by psql.
+//! What is not Immich's in its database: left out of a restore, kept in a file, and brought back by
+//! psql.
 
 use std::fs;
 use std::io::Read;
@@ -23,9 +24,12 @@ CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$
 CREATE EVENT TRIGGER note_ddl ON sql_drop EXECUTE FUNCTION note();";
 
 /// All that the statements above made.
-const FOUND: &str = "SELECT (SELECT string_agg(extname, ',' ORDER BY extname) FROM pg_extension WHERE extname IN ('dblink', 'postgres_fdw')),
-    (SELECT string_agg(srvname, ',') FROM pg_foreign_server), (SELECT string_agg(evtname, ',') FROM pg_event_trigger),
-    (SELECT string_agg(relname || relkind::text, ',' ORDER BY relname) FROM pg_class WHERE relname IN ('notes', 'far', 'notes_pkey'))";
+const FOUND: &str = "SELECT (SELECT string_agg(extname, ',' ORDER BY extname) FROM pg_extension \
+    WHERE extname IN ('dblink', 'postgres_fdw')),
+    (SELECT string_agg(srvname, ',') FROM pg_foreign_server), (SELECT string_agg(evtname, ',') \
+    FROM pg_event_trigger),
+    (SELECT string_agg(relname || relkind::text, ',' ORDER BY relname) FROM pg_class WHERE relname \
+    IN ('notes', 'far', 'notes_pkey'))";
 const ALL: &str = "dblink,postgres_fdw|nas|note_ddl|farf,notesr,notes_pkeyi";
 
 /// A snapshot of the sample library's database with `more` in it.
@@ -35,7 +39,8 @@ fn backed_up(server: &Postgres, more: &str) -> (Home, backup::Report) {
     server.psql("immich", more);
     let home = Home::new();
     let dump = DumpSource::Server(DumpRequest::new(Server::Url(server.url("immich"))));
-    let report = backup(&home.repository(), backup::Options { dump, ..home.options() }, &Silent).unwrap();
+    let report =
+        backup(&home.repository(), backup::Options { dump, ..home.options() }, &Silent).unwrap();
     (home, report)
 }
 
@@ -51,9 +56,17 @@ fn what_is_left_out_is_said_at_backup_kept_in_a_private_file_and_comes_back_by_p
     let server = Postgres::start(debian());
     let (home, night) = backed_up(&server, OTHERS);
     assert_eq!(server.psql("immich", FOUND), ALL);
-    let note = night.record.warnings.iter().find(|warning| warning.contains("not Immich's")).unwrap();
-    assert!(note.contains("extension dblink") && note.contains("leaves it out and keeps it in a file"), "{note}");
-    assert!(!night.problems.iter().any(|problem| problem.message.contains("not Immich's")), "{:?}", night.problems);
+    let note =
+        night.record.warnings.iter().find(|warning| warning.contains("not Immich's")).unwrap();
+    assert!(
+        note.contains("extension dblink") && note.contains("leaves it out and keeps it in a file"),
+        "{note}"
+    );
+    assert!(
+        !night.problems.iter().any(|problem| problem.message.contains("not Immich's")),
+        "{:?}",
+        night.problems
+    );
 
     let options = to(&server, "again", &home);
     let plan = database::plan(&home.repository(), &options, &Silent).unwrap();
@@ -73,15 +86,24 @@ fn what_is_left_out_is_said_at_backup_kept_in_a_private_file_and_comes_back_by_p
 
     let report = database::restore(&home.repository(), &options, &Silent).unwrap();
     assert!(report.is_as_expected(), "{report:?}");
-    assert_eq!((report.plan.left_out_file.as_ref(), server.psql("again", FOUND).as_str()), (Some(&file), "|||"));
+    assert_eq!(
+        (report.plan.left_out_file.as_ref(), server.psql("again", FOUND).as_str()),
+        (Some(&file), "|||")
+    );
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     server.load("again", &file);
     assert_eq!(server.psql("again", FOUND), ALL);
-    let rows = "SELECT id, what, has_table_privilege('reader', 'notes', 'SELECT'), obj_description('notes'::regclass) FROM notes ORDER BY id";
+    let rows = "SELECT id, what, has_table_privilege('reader', 'notes', 'SELECT'), \
+        obj_description('notes'::regclass) FROM notes ORDER BY id";
     assert_eq!(server.psql("again", rows), server.psql("immich", rows));
 
     // A second one goes under another name.
-    let report = database::restore(&home.repository(), &Options { replace: true, ..options.clone() }, &Silent).unwrap();
+    let report = database::restore(
+        &home.repository(),
+        &Options { replace: true, ..options.clone() },
+        &Silent,
+    )
+    .unwrap();
     assert_ne!(report.plan.left_out_file.unwrap(), file);
     let named = Options { left_out: Some(file), replace: true, ..options };
     let error = database::restore(&home.repository(), &named, &Silent).unwrap_err();
@@ -104,8 +126,15 @@ fn an_emitted_dump_leaves_the_same_out() {
     let (home, _) = backed_up(&server, OTHERS);
     let options = to(&server, "again", &home);
     let file = home.dir.path().join("mine.sql");
-    let emitted =
-        database::emit(&home.repository(), "latest", None, &file, options.left_out.as_deref(), &Silent).unwrap();
+    let emitted = database::emit(
+        &home.repository(),
+        "latest",
+        None,
+        &file,
+        options.left_out.as_deref(),
+        &Silent,
+    )
+    .unwrap();
     server.create_database("again");
     server.load("again", &file);
     assert_eq!(server.psql("again", FOUND), "|||");
@@ -133,17 +162,21 @@ fn nothing_is_written_where_nothing_is_left_out() {
 }
 
 /// What came to be in Immich's own tables, and what pg_dumpall writes of the database's settings.
-const WITHIN: &str = "CREATE EXTENSION hstore; CREATE EXTENSION pgcrypto; CREATE EXTENSION btree_gin; CREATE EXTENSION citext;
-ALTER TABLE album ADD COLUMN extra hstore DEFAULT 'a=>1', ADD COLUMN code text DEFAULT encode(gen_random_bytes(4), 'hex'), ADD COLUMN word citext;
+const WITHIN: &str = "CREATE EXTENSION hstore; CREATE EXTENSION pgcrypto; CREATE EXTENSION \
+    btree_gin; CREATE EXTENSION citext;
+ALTER TABLE album ADD COLUMN extra hstore DEFAULT 'a=>1', ADD COLUMN code text DEFAULT \
+encode(gen_random_bytes(4), 'hex'), ADD COLUMN word citext;
 CREATE INDEX album_gin ON album USING gin (id);
-CREATE ROLE reader; ALTER ROLE reader IN DATABASE immich SET work_mem = '8MB'; ALTER DATABASE immich SET jit = off;";
+CREATE ROLE reader; ALTER ROLE reader IN DATABASE immich SET work_mem = '8MB'; ALTER DATABASE \
+immich SET jit = off;";
 
 #[test]
 fn what_every_server_may_make_is_made_for_immichs_tables_that_use_it() {
     let server = Postgres::start(debian());
     let (home, night) = backed_up(&server, WITHIN);
     assert!(night.record.is_good(), "{:?}", night.problems);
-    let report = database::restore(&home.repository(), &to(&server, "again", &home), &Silent).unwrap();
+    let report =
+        database::restore(&home.repository(), &to(&server, "again", &home), &Silent).unwrap();
     assert!(report.plan.left_out.is_empty() && report.differences.is_empty(), "{report:?}");
     for question in [
         "SELECT string_agg(extname, ',' ORDER BY extname) FROM pg_extension",
@@ -167,7 +200,8 @@ fn settings_of_a_role_in_the_database_stop_no_restore() {
         let home = Home::new();
         home.write_dump(&dump);
         assert!(home.backup().record.is_good());
-        let report = database::restore(&home.repository(), &to(&server, "again", &home), &Silent).unwrap();
+        let report =
+            database::restore(&home.repository(), &to(&server, "again", &home), &Silent).unwrap();
         assert!(report.differences.is_empty(), "{report:?}");
     }
 }
@@ -175,8 +209,10 @@ fn settings_of_a_role_in_the_database_stop_no_restore() {
 #[test]
 fn functions_with_power_and_dictionaries_with_files_of_another_server_stop_no_restore() {
     let server = Postgres::start(debian());
-    let more = "CREATE FUNCTION loud() RETURNS int LANGUAGE sql SET log_min_messages TO 'debug1' AS 'SELECT 1';
-        CREATE FUNCTION loads() RETURNS int LANGUAGE sql SET session_preload_libraries TO 'auto_explain' AS 'SELECT 1';
+    let more = "CREATE FUNCTION loud() RETURNS int LANGUAGE sql SET log_min_messages TO 'debug1' \
+        AS 'SELECT 1';
+        CREATE FUNCTION loads() RETURNS int LANGUAGE sql SET session_preload_libraries TO \
+        'auto_explain' AS 'SELECT 1';
         CREATE TEXT SEARCH DICTIONARY words (TEMPLATE = synonym, SYNONYMS = synonym_sample);
         CREATE TEXT SEARCH DICTIONARY plain (TEMPLATE = simple, STOPWORDS = english);
         CREATE TEXT SEARCH CONFIGURATION mine (COPY = english);
@@ -189,11 +225,13 @@ fn functions_with_power_and_dictionaries_with_files_of_another_server_stop_no_re
     shoebox::source::postgres::start(&request, &Silent).unwrap().read_to_string(&mut text).unwrap();
     home.write_dump(&text.replace("synonym_sample", "no_such_file"));
     home.backup();
-    let report = database::restore(&home.repository(), &to(&server, "again", &home), &Silent).unwrap();
+    let report =
+        database::restore(&home.repository(), &to(&server, "again", &home), &Silent).unwrap();
     let mut listed = report.plan.left_out.clone();
     listed.sort();
     assert_eq!(listed, ["function loads", "function loud", "text search dictionary words"]);
-    let found = "SELECT string_agg(dictname, ',') FROM pg_ts_dict WHERE dictnamespace = 'public'::regnamespace AND dictname <> 'unaccent'";
+    let found = "SELECT string_agg(dictname, ',') FROM pg_ts_dict WHERE dictnamespace = \
+        'public'::regnamespace AND dictname <> 'unaccent'";
     assert_eq!(server.psql("again", found), "plain");
 }
 
@@ -201,7 +239,8 @@ fn functions_with_power_and_dictionaries_with_files_of_another_server_stop_no_re
 const COLUMN: &str = "CREATE EXTENSION dblink;
 ALTER TABLE album ADD COLUMN spot dblink_pkey_results, ADD COLUMN after_it text DEFAULT 'x',
     ADD CONSTRAINT spot_is_near CHECK ((spot).position < 100);
-UPDATE album SET spot = ROW(7, \"albumName\")::dblink_pkey_results WHERE id = (SELECT min(id::text)::uuid FROM album);
+UPDATE album SET spot = ROW(7, \"albumName\")::dblink_pkey_results WHERE id = (SELECT \
+min(id::text)::uuid FROM album);
 CREATE INDEX album_spot ON album (((spot).position));
 COMMENT ON COLUMN album.spot IS 'where';";
 
@@ -210,7 +249,8 @@ fn a_column_of_another_extension_in_immichs_table_is_left_out_and_comes_back_by_
     let server = Postgres::start(debian());
     let (home, night) = backed_up(&server, COLUMN);
     assert!(night.record.is_good(), "{:?}", night.problems);
-    let report = database::restore(&home.repository(), &to(&server, "again", &home), &Silent).unwrap();
+    let report =
+        database::restore(&home.repository(), &to(&server, "again", &home), &Silent).unwrap();
     assert!(report.differences.is_empty(), "{report:?}");
     let mut listed = report.plan.left_out.clone();
     listed.sort();
@@ -223,9 +263,13 @@ fn a_column_of_another_extension_in_immichs_table_is_left_out_and_comes_back_by_
         "SELECT json_agg(to_jsonb(a) ORDER BY id) FROM album a",
         "SELECT indexdef FROM pg_indexes WHERE indexname = 'album_spot'",
         "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'spot_is_near'",
-        "SELECT col_description('album'::regclass, attnum) FROM pg_attribute WHERE attname = 'spot'",
+        "SELECT col_description('album'::regclass, attnum) FROM pg_attribute WHERE attname = \
+            'spot'",
     ] {
         let answer = server.psql("again", question);
-        assert!(!answer.is_empty() && answer == server.psql("immich", question), "{question}: {answer}");
+        assert!(
+            !answer.is_empty() && answer == server.psql("immich", question),
+            "{question}: {answer}"
+        );
     }
 }

@@ -18,7 +18,8 @@ use shoebox::base::monitor::Silent;
 use shoebox::base::{Error, FilePath, Kind, Problem};
 use shoebox::source::postgres::{Clients, start, start_among};
 use shoebox::source::{
-    DumpRequest, DumpTool, Exclude, Found, FoundKind, Obstacle, Places, Root, Secret, Server, UploadLocation, walk,
+    DumpRequest, DumpTool, Exclude, Found, FoundKind, Obstacle, Places, Root, Secret, Server,
+    UploadLocation, walk,
 };
 
 fn read(request: &DumpRequest) -> Result<String, Error> {
@@ -52,7 +53,8 @@ impl Session {
         let mut psql = server.client("psql", "postgres");
         psql.args(["-X", "-q", "-A", "-t"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = psql.spawn().unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let (input, output) =
+            (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         Session { child, input, output }
     }
 
@@ -87,7 +89,10 @@ fn both_clients_dump_the_sample_library_by_url() {
     let server = Postgres::start(debian());
     server.create_database("immich");
     server.load("immich", &library.sql());
-    assert_eq!(server.psql("immich", "SELECT count(*) FROM asset"), library.truth()["counts"]["assets"].to_string());
+    assert_eq!(
+        server.psql("immich", "SELECT count(*) FROM asset"),
+        library.truth()["counts"]["assets"].to_string()
+    );
 
     let one = read(&url(server.url("immich"))).unwrap();
     assert_whole(&one, "asset");
@@ -95,7 +100,8 @@ fn both_clients_dump_the_sample_library_by_url() {
     // Without a name it is the one that Immich's compose file names.
     assert_eq!(read(&url(server.url(""))).unwrap().len(), one.len());
 
-    let all = read(&DumpRequest { tool: DumpTool::PgDumpall, ..url(server.url("immich")) }).unwrap();
+    let all =
+        read(&DumpRequest { tool: DumpTool::PgDumpall, ..url(server.url("immich")) }).unwrap();
     assert!(all.contains("PostgreSQL database cluster dump") && all.contains("\\connect immich"));
     assert_whole(&all, "asset");
 }
@@ -103,9 +109,12 @@ fn both_clients_dump_the_sample_library_by_url() {
 #[test]
 fn both_states_and_eras_of_the_sample_library_load_and_dump() {
     let server = Postgres::start(debian());
-    for (state, era, table) in
-        [(2, Era::Groups, "asset"), (2, Era::New, "asset"), (1, Era::Old, "assets"), (2, Era::Old, "assets")]
-    {
+    for (state, era, table) in [
+        (2, Era::Groups, "asset"),
+        (2, Era::New, "asset"),
+        (1, Era::Old, "assets"),
+        (2, Era::Old, "assets"),
+    ] {
         let library = sample_library(state, era);
         let name = format!("immich {state} {era:?}");
         server.create_database(&name);
@@ -123,11 +132,19 @@ fn a_password_reaches_the_server_by_url_by_request_and_by_file_and_a_wrong_one_i
     let database = Some("odd 'db' =/?\"".to_owned());
     let plain = format!("postgresql://postgres@127.0.0.1:{}/", server.port());
 
-    let given = DumpRequest { database: database.clone(), password: Some(Secret::new(password)), ..url(&plain) };
+    let given = DumpRequest {
+        database: database.clone(),
+        password: Some(Secret::new(password)),
+        ..url(&plain)
+    };
     assert!(read(&given).unwrap().contains("dump complete"));
     let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let inside = format!("postgresql://postgres:{encoded}@127.0.0.1:{}/", server.port());
-    assert!(read(&DumpRequest { database: database.clone(), ..url(inside) }).unwrap().contains("dump complete"));
+    assert!(
+        read(&DumpRequest { database: database.clone(), ..url(inside) })
+            .unwrap()
+            .contains("dump complete")
+    );
 
     let file = server.socket_folder().join("pgpass");
     let escaped = password.replace('\\', "\\\\").replace(':', "\\:");
@@ -138,7 +155,10 @@ fn a_password_reaches_the_server_by_url_by_request_and_by_file_and_a_wrong_one_i
 
     let wrong = DumpRequest { password: Some(Secret::new("hunter2")), ..url(&plain) };
     let (kind, message, hint) = refusal(&wrong);
-    assert_eq!((kind, message.as_str()), (Kind::Program, "the database refused the password for user postgres"));
+    assert_eq!(
+        (kind, message.as_str()),
+        (Kind::Program, "the database refused the password for user postgres")
+    );
     assert!(hint.contains("DB_PASSWORD"));
     let error = read(&wrong).unwrap_err();
     assert!(!format!("{error:?}").contains("hunter2"));
@@ -152,11 +172,15 @@ fn the_environment_leads_to_the_server_and_a_password_is_never_on_a_command_line
     }
     let server = Postgres::with_password("hunter2");
     server.create_database("immich");
-    // libpq's variables are the process's own, so the dump is made by this same test in a process of its own.
+    // libpq's variables are the process's own, so the dump is made by this same test in a process
+    // of its own.
     let name = "the_environment_leads_to_the_server_and_a_password_is_never_on_a_command_line";
     let name = crate::support::test_name(module_path!(), name);
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", &name, "--nocapture"]).envs(server.environment()).env("SHOEBOX_TEST_DUMP", "1");
+    child
+        .args(["--exact", &name, "--nocapture"])
+        .envs(server.environment())
+        .env("SHOEBOX_TEST_DUMP", "1");
     crate::support::run(&mut child);
 }
 
@@ -201,7 +225,11 @@ fn a_server_a_database_a_user_or_a_host_that_is_not_there_is_named() {
         ),
         (format!("postgresql://a@127.0.0.1:{port}/x"), "does not answer", "--docker"),
         ("postgresql:///x?host=/no/such/folder".to_owned(), "does not answer", "--docker"),
-        ("postgresql://a@database.invalid/x".to_owned(), "the host database.invalid is not known", "--docker"),
+        (
+            "postgresql://a@database.invalid/x".to_owned(),
+            "the host database.invalid is not known",
+            "--docker",
+        ),
     ] {
         let (kind, said, next) = refusal(&url(text));
         assert_eq!(kind, Kind::Program);
@@ -221,8 +249,15 @@ fn a_table_that_somebody_holds_locked_ends_the_dump_and_names_the_process() {
         let mut request = DumpRequest { tool, ..url(server.url("postgres")) };
         request.patience.lock = Duration::from_millis(200);
         let (kind, message, hint) = refusal(&request);
-        assert_eq!((kind, message.as_str()), (Kind::Program, "another session holds a lock on table asset file"));
-        assert!(hint.contains(&format!("process {pid} ")) && hint.contains("idle in transaction since 20"), "{hint}");
+        assert_eq!(
+            (kind, message.as_str()),
+            (Kind::Program, "another session holds a lock on table asset file")
+        );
+        assert!(
+            hint.contains(&format!("process {pid} "))
+                && hint.contains("idle in transaction since 20"),
+            "{hint}"
+        );
         assert!(hint.contains(&format!("`SELECT pg_terminate_backend({pid})`")), "{hint}");
     }
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pg_dump%'";
@@ -236,7 +271,11 @@ fn a_client_that_sends_nothing_is_ended_with_its_children() {
     for words in ["", "echo '-- PostgreSQL database dump';"] {
         let folder = tempfile::tempdir().unwrap();
         let (program, pid) = (folder.path().join("pg_dump"), folder.path().join("pid"));
-        fs::write(&program, format!("#!/bin/sh\n{words} sleep 1000 & echo $! > {}; wait\n", pid.display())).unwrap();
+        fs::write(
+            &program,
+            format!("#!/bin/sh\n{words} sleep 1000 & echo $! > {}; wait\n", pid.display()),
+        )
+        .unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let clients = Clients { path: folder.path().into(), versions: "/nowhere".into() };
         let mut request = url("postgresql://localhost/immich");
@@ -251,7 +290,8 @@ fn a_client_that_sends_nothing_is_ended_with_its_children() {
         assert_eq!(error.to_string(), "pg_dump sent nothing for 1 second and was ended");
         let child = fs::read_to_string(&pid).unwrap();
         let is_there = || {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+            let stat =
+                fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
             !stat.is_empty() && !stat.contains(") Z ")
         };
         let ended = (0..500).any(|_| {
@@ -270,7 +310,10 @@ fn a_user_who_may_not_read_is_told_which_table() {
     server.psql("postgres", "CREATE ROLE reader LOGIN; CREATE TABLE asset (id int)");
     let request = url(format!("postgresql://reader@127.0.0.1:{}/postgres", server.port()));
     let (kind, message, hint) = refusal(&request);
-    assert_eq!((kind, message.as_str()), (Kind::Program, "the database user may not read table asset"));
+    assert_eq!(
+        (kind, message.as_str()),
+        (Kind::Program, "the database user may not read table asset")
+    );
     assert!(hint.contains("DB_USERNAME"));
     let all = refusal(&DumpRequest { tool: DumpTool::PgDumpall, ..request });
     assert!(all.2.contains("superuser"), "{}", all.2);
@@ -287,13 +330,17 @@ fn a_client_that_is_too_old_is_replaced_by_the_newest_or_the_cure_is_told() {
     let old = Clients { path: debians.clone().into(), versions: "/nowhere".into() };
     let error = start_among(&request, &old, &Silent).err().unwrap();
     assert_eq!(error.kind(), Kind::Program);
-    assert!(error.to_string().starts_with(&format!("the PostgreSQL client (version {}.", debian())), "{error}");
+    assert!(
+        error.to_string().starts_with(&format!("the PostgreSQL client (version {}.", debian())),
+        "{error}"
+    );
     assert!(error.to_string().contains("older than the server (version 18."), "{error}");
     assert!(error.next_step().unwrap().contains("postgresql-client-18"), "{:?}", error.next_step());
 
     for tool in [DumpTool::PgDump, DumpTool::PgDumpall] {
         let newest = Clients { path: debians.clone().into(), versions: newer_versions() };
-        let mut dump = start_among(&DumpRequest { tool, ..request.clone() }, &newest, &Silent).unwrap();
+        let mut dump =
+            start_among(&DumpRequest { tool, ..request.clone() }, &newest, &Silent).unwrap();
         let mut text = String::new();
         dump.read_to_string(&mut text).unwrap();
         dump.finish().unwrap();
@@ -305,7 +352,10 @@ fn a_client_that_is_too_old_is_replaced_by_the_newest_or_the_cure_is_told() {
 fn a_machine_without_clients_is_told_which_package() {
     let none = Clients { path: OsString::new(), versions: "/nowhere".into() };
     let error = start_among(&url("postgresql://a@b/c"), &none, &Silent).err().unwrap();
-    assert_eq!((error.kind(), error.to_string().as_str()), (Kind::NotFound, "pg_dump is not installed"));
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (Kind::NotFound, "pg_dump is not installed")
+    );
     assert!(error.next_step().unwrap().contains("postgresql-client"));
 }
 
@@ -325,15 +375,26 @@ fn the_client_in_the_container_is_told_what_the_container_was_set_up_with() {
             "immich_postgres",
             &[
                 &reach[..],
-                &[("POSTGRES_USER", "im mich"), ("POSTGRES_PASSWORD", "o'dd $x"), ("POSTGRES_DB", "my \"photos\"")],
+                &[
+                    ("POSTGRES_USER", "im mich"),
+                    ("POSTGRES_PASSWORD", "o'dd $x"),
+                    ("POSTGRES_DB", "my \"photos\""),
+                ],
             ]
             .concat(),
         )
-        .container("by_file", &[&reach[..], &[("POSTGRES_PASSWORD_FILE", &file), ("POSTGRES_DB", "postgres")]].concat())
+        .container(
+            "by_file",
+            &[&reach[..], &[("POSTGRES_PASSWORD_FILE", &file), ("POSTGRES_DB", "postgres")]]
+                .concat(),
+        )
         .container("bare", &reach);
 
     for container in ["immich_postgres", "by_file"] {
-        assert!(read(&in_docker(&docker, container)).unwrap().contains("dump complete"), "{container}");
+        assert!(
+            read(&in_docker(&docker, container)).unwrap().contains("dump complete"),
+            "{container}"
+        );
     }
     let bare = in_docker(&docker, "bare");
     let named = DumpRequest {
@@ -343,7 +404,11 @@ fn the_client_in_the_container_is_told_what_the_container_was_set_up_with() {
         ..bare.clone()
     };
     assert!(read(&named).unwrap().contains("dump complete"));
-    assert!(read(&DumpRequest { tool: DumpTool::PgDumpall, ..named }).unwrap().contains("cluster dump complete"));
+    assert!(
+        read(&DumpRequest { tool: DumpTool::PgDumpall, ..named })
+            .unwrap()
+            .contains("cluster dump complete")
+    );
     assert!(!docker.calls().contains("o'dd"), "the password is on docker's command line");
 
     assert_eq!(refusal(&bare).1, "the database asks for a password");
@@ -359,40 +424,61 @@ fn what_docker_refuses_is_told_with_the_next_step() {
         symlink(Path::new("/bin").join(program), image.path().join(program)).unwrap();
     }
     let path = image.path().display().to_string();
-    let docker = Docker::new().stopped("immich_postgres").container("immich_server", &[("PATH", &path)]);
-    for (container, message) in
-        [("immich_postgres", "container immich_postgres is not running"), ("nope", "there is no container nope")]
-    {
+    let docker =
+        Docker::new().stopped("immich_postgres").container("immich_server", &[("PATH", &path)]);
+    for (container, message) in [
+        ("immich_postgres", "container immich_postgres is not running"),
+        ("nope", "there is no container nope"),
+    ] {
         let (kind, said, hint) = refusal(&in_docker(&docker, container));
         assert_eq!((kind, said.as_str()), (Kind::Program, message));
         assert!(hint.contains("docker") || hint.contains("container"));
     }
-    let denied = "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: \
-                  Get \"http://%2Fvar%2Frun%2Fdocker.sock/v1.50/containers/x/json\": dial unix /var/run/docker.sock: connect: permission denied";
+    let denied = "permission denied while trying to connect to the Docker daemon socket at \
+        unix:///var/run/docker.sock: \
+                  Get \"http://%2Fvar%2Frun%2Fdocker.sock/v1.50/containers/x/json\": dial unix \
+                  /var/run/docker.sock: connect: permission denied";
     assert!(refusal(&in_docker(&Docker::saying(denied), "x")).2.contains("group docker"));
-    let down = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?";
-    assert_eq!(refusal(&in_docker(&Docker::saying(down), "x")).1, "the Docker daemon does not answer");
-    let bare = "OCI runtime exec failed: exec failed: unable to start container process: exec: \"pg_dump\": executable file not found in $PATH: unknown";
+    let down = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker \
+        daemon running?";
+    assert_eq!(
+        refusal(&in_docker(&Docker::saying(down), "x")).1,
+        "the Docker daemon does not answer"
+    );
+    let bare = "OCI runtime exec failed: exec failed: unable to start container process: exec: \
+        \"pg_dump\": executable file not found in $PATH: unknown";
     assert_eq!(refusal(&in_docker(&Docker::saying(bare), "x")).1, "container x has no pg_dump");
 
-    let missing = DumpRequest::new(Server::Docker { container: "x".into(), docker: "/nowhere/docker".into() });
+    let missing = DumpRequest::new(Server::Docker {
+        container: "x".into(),
+        docker: "/nowhere/docker".into(),
+    });
     assert_eq!(refusal(&missing).0, Kind::NotFound);
 }
 
 #[test]
 fn a_dump_that_is_dropped_leaves_no_client_behind() {
     let server = Postgres::start(debian());
-    server.psql("postgres", "CREATE TABLE big AS SELECT repeat('x', 1000) FROM generate_series(1, 100000)");
+    server.psql(
+        "postgres",
+        "CREATE TABLE big AS SELECT repeat('x', 1000) FROM generate_series(1, 100000)",
+    );
     let mut dump = start(&url(server.url("postgres")), &Silent).unwrap();
     dump.read_exact(&mut [0; 100_000]).unwrap();
     assert_eq!(
-        server.psql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_dump'"),
+        server.psql(
+            "postgres",
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_dump'"
+        ),
         "1"
     );
     drop(dump);
     let gone = (0..100).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(50));
-        server.psql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_dump'") == "0"
+        server.psql(
+            "postgres",
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_dump'",
+        ) == "0"
     });
     assert!(gone, "the client is still connected");
 }
@@ -400,11 +486,16 @@ fn a_dump_that_is_dropped_leaves_no_client_behind() {
 #[test]
 fn a_server_that_dies_in_the_middle_makes_the_dump_fail() {
     let server = Postgres::start(debian());
-    server.psql("postgres", "CREATE TABLE big AS SELECT repeat('x', 1000) FROM generate_series(1, 100000)");
+    server.psql(
+        "postgres",
+        "CREATE TABLE big AS SELECT repeat('x', 1000) FROM generate_series(1, 100000)",
+    );
     let mut dump = start(&url(server.url("postgres")), &Silent).unwrap();
     dump.read_exact(&mut [0; 100_000]).unwrap();
-    server
-        .psql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pg_dump'");
+    server.psql(
+        "postgres",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pg_dump'",
+    );
     let mut rest = Vec::new();
     dump.read_to_end(&mut rest).unwrap();
     assert_eq!(dump.finish().unwrap_err().kind(), Kind::Program);
@@ -419,7 +510,9 @@ fn places(walked: Vec<Root>, beside: Vec<Root>) -> Arc<Places> {
 }
 
 fn found(roots: Vec<Root>) -> Vec<Found> {
-    walk(&places(roots, Vec::new()), Vec::new(), Exclude::default()).map(|item| item.unwrap()).collect()
+    walk(&places(roots, Vec::new()), Vec::new(), Exclude::default())
+        .map(|item| item.unwrap())
+        .collect()
 }
 
 fn problem(obstacle: Obstacle) -> Problem {
@@ -443,7 +536,16 @@ fn the_walk_tells_what_the_standard_library_tells_in_the_order_of_a_file_list() 
     let everything: BTreeSet<FilePath> = walkdir::WalkDir::new(location.folder())
         .min_depth(1)
         .into_iter()
-        .map(|entry| entry.unwrap().path().strip_prefix(location.folder()).unwrap().as_os_str().to_owned().into_vec())
+        .map(|entry| {
+            entry
+                .unwrap()
+                .path()
+                .strip_prefix(location.folder())
+                .unwrap()
+                .as_os_str()
+                .to_owned()
+                .into_vec()
+        })
         .map(|bytes| FilePath::new(bytes).unwrap())
         .filter(|path| path.parts().next() != Some(b"backups"))
         .collect();
@@ -465,23 +567,33 @@ fn the_walk_tells_what_the_standard_library_tells_in_the_order_of_a_file_list() 
 fn odd_names_and_kinds_come_through() {
     let folder = tempfile::tempdir().unwrap();
     let long = "x".repeat(255);
-    let names: Vec<Vec<u8>> =
-        [b"\xff\xfe.jpg".as_slice(), b"new\nline", b" ", b"-rf", b"...", b"a-b", b"a.b", long.as_bytes()]
-            .map(<[u8]>::to_vec)
-            .into();
+    let names: Vec<Vec<u8>> = [
+        b"\xff\xfe.jpg".as_slice(),
+        b"new\nline",
+        b" ",
+        b"-rf",
+        b"...",
+        b"a-b",
+        b"a.b",
+        long.as_bytes(),
+    ]
+    .map(<[u8]>::to_vec)
+    .into();
     for name in &names {
         fs::write(folder.path().join(OsString::from_vec(name.clone())), "x").unwrap();
     }
     fs::create_dir(folder.path().join("a")).unwrap();
     fs::write(folder.path().join("a/z"), "").unwrap();
     symlink("/etc", folder.path().join("link")).unwrap();
-    rustix::fs::mkfifoat(rustix::fs::CWD, folder.path().join("pipe"), rustix::fs::Mode::RUSR).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, folder.path().join("pipe"), rustix::fs::Mode::RUSR)
+        .unwrap();
     fs::hard_link(folder.path().join("a/z"), folder.path().join("twin")).unwrap();
 
     let found = found(vec![root(folder.path(), "upload")]);
     assert!(shown(&found).is_sorted());
     assert_eq!(found.len(), names.len() + 6);
-    let kind = |name: &str| found.iter().find(|found| found.path.name() == name.as_bytes()).unwrap();
+    let kind =
+        |name: &str| found.iter().find(|found| found.path.name() == name.as_bytes()).unwrap();
     assert_eq!(kind("link").kind, FoundKind::Symlink);
     assert_eq!(kind("pipe").kind, FoundKind::Special);
     assert_eq!((kind("z").links, kind("z").ino), (2, kind("twin").ino));
@@ -490,12 +602,18 @@ fn odd_names_and_kinds_come_through() {
 #[test]
 fn roots_and_single_files_are_merged_with_the_folders_above_them() {
     let folder = tempfile::tempdir().unwrap();
-    for path in ["upload/u/1.jpg", "encoded-video/u/aa/1-MP.mp4", "encoded-video/u/aa/2.mp4", "nas/family/x.jpg"] {
+    for path in [
+        "upload/u/1.jpg",
+        "encoded-video/u/aa/1-MP.mp4",
+        "encoded-video/u/aa/2.mp4",
+        "nas/family/x.jpg",
+    ] {
         let path = folder.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "x").unwrap();
     }
-    fs::set_permissions(folder.path().join("encoded-video/u"), fs::Permissions::from_mode(0o750)).unwrap();
+    fs::set_permissions(folder.path().join("encoded-video/u"), fs::Permissions::from_mode(0o750))
+        .unwrap();
     let single = FilePath::new("encoded-video/u/aa/1-MP.mp4").unwrap();
     let inside = FilePath::new("upload/u/1.jpg").unwrap();
     let roots = vec![
@@ -549,11 +667,12 @@ fn what_vanishes_or_is_not_there_is_a_problem_and_the_walk_goes_on() {
     }
     assert_eq!(seen, ["encoded-video", "upload", "upload/a", "upload/c"]);
     let subjects: BTreeSet<_> = problems.iter().map(|problem| problem.subject.as_str()).collect();
-    // Who names a single file knows what it lacks when it is not there: that is no problem of the walk.
+    // Who names a single file knows what it lacks when it is not there: that is no problem of the
+    // walk.
     assert_eq!(subjects, BTreeSet::from(["library", "upload/b"]));
-    assert!(
-        problems.iter().all(|problem| problem.message.contains("vanished") || problem.message.contains("not there"))
-    );
+    assert!(problems.iter().all(
+        |problem| problem.message.contains("vanished") || problem.message.contains("not there")
+    ));
 }
 
 #[test]
@@ -567,8 +686,12 @@ fn a_folder_that_may_not_be_read_is_a_problem_and_its_neighbours_are_told() {
         fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let mut child = Command::new("setpriv");
-        child.args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--"]).arg(program);
-        crate::support::run(child.args(["--exact", &name]).env("SHOEBOX_TEST_WALK", "1").current_dir("/"));
+        child
+            .args(["--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--"])
+            .arg(program);
+        crate::support::run(
+            child.args(["--exact", &name]).env("SHOEBOX_TEST_WALK", "1").current_dir("/"),
+        );
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -576,8 +699,9 @@ fn a_folder_that_may_not_be_read_is_a_problem_and_its_neighbours_are_told() {
         fs::create_dir(folder.path().join(name)).unwrap();
         fs::write(folder.path().join(name).join("x"), "").unwrap();
     }
-    let mode =
-        |name: &str, mode| fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+    let mode = |name: &str, mode| {
+        fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(mode)).unwrap()
+    };
     mode("closed", 0o000);
     mode("list only", 0o400);
     let (found, problems): (Vec<_>, Vec<_>) =
@@ -603,7 +727,8 @@ fn deep_folders_are_walked_with_few_of_them_open() {
         fs::write(place.join("z"), "").unwrap();
         place.push("d");
     }
-    let mut walk = walk(&places(vec![root(folder.path(), "u")], Vec::new()), Vec::new(), Exclude::default());
+    let mut walk =
+        walk(&places(vec![root(folder.path(), "u")], Vec::new()), Vec::new(), Exclude::default());
     let mut paths = Vec::new();
     let mut most = 0;
     for item in &mut walk {
@@ -630,9 +755,10 @@ fn what_is_excluded_is_not_told_and_not_entered() {
         fs::write(path, "").unwrap();
     }
     let exclude = Exclude::new(&["**/@eaDir", "upload/*.tmp"]).unwrap();
-    let paths: Vec<_> = walk(&places(vec![root(folder.path(), "upload")], Vec::new()), Vec::new(), exclude)
-        .map(|item| item.unwrap().path.to_string())
-        .collect();
+    let paths: Vec<_> =
+        walk(&places(vec![root(folder.path(), "upload")], Vec::new()), Vec::new(), exclude)
+            .map(|item| item.unwrap().path.to_string())
+            .collect();
     assert_eq!(paths, ["upload", "upload/a", "upload/a/photo.jpg", "upload/b", "upload/b/c.tmp"]);
     assert!(Exclude::new(&["[z"]).is_err());
 }
@@ -647,6 +773,7 @@ fn a_folder_that_is_a_symlink_to_another_disk_is_walked() {
     fs::write(folder.path().join("big disk/x.jpg"), "x").unwrap();
     symlink("../big disk", folder.path().join("immich/library")).unwrap();
     let location = UploadLocation::open(&folder.path().join("immich"), &[]).unwrap();
-    let paths: Vec<_> = found(location.roots(false)).iter().map(|found| found.path.to_string()).collect();
+    let paths: Vec<_> =
+        found(location.roots(false)).iter().map(|found| found.path.to_string()).collect();
     assert_eq!(paths, ["library", "library/.immich", "library/x.jpg", "upload", "upload/.immich"]);
 }

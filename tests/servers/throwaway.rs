@@ -18,8 +18,10 @@ fn programs(major: u32) -> Programs {
 /// Processes of this machine that have `folder` on their command line.
 fn users(folder: &Path) -> usize {
     let folder = folder.to_str().unwrap();
-    let commands =
-        fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    let commands = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
     commands.filter(|command| String::from_utf8_lossy(command).contains(folder)).count()
 }
 
@@ -28,10 +30,14 @@ fn a_throw_away_server_answers_by_its_socket_alone_and_goes_with_its_folder() {
     let outside = tempfile::tempdir().unwrap();
     for major in [debian(), 16, 18] {
         let wanted = Wanted { major: Some(major), extensions: vec!["cube".to_owned()] };
-        let server = ThrowAway::in_folder(&programs(major), &wanted, Walls::Around(outside.path())).unwrap();
+        let server =
+            ThrowAway::in_folder(&programs(major), &wanted, Walls::Around(outside.path())).unwrap();
         assert!(server.version().starts_with(&major.to_string()), "{}", server.version());
         server.ask("postgres", "CREATE DATABASE \"im \"\"mich\"").unwrap();
-        assert_eq!(server.ask("im \"mich", "SELECT current_database(), 1").unwrap(), "im \"mich\t1");
+        assert_eq!(
+            server.ask("im \"mich", "SELECT current_database(), 1").unwrap(),
+            "im \"mich\t1"
+        );
         assert_eq!(server.ask("postgres", "SHOW listen_addresses").unwrap(), "");
         assert!(server.ask("postgres", "SELECT nothing").is_err());
         let data = PathBuf::from(server.ask("postgres", "SHOW data_directory").unwrap());
@@ -46,7 +52,15 @@ fn a_throw_away_server_answers_by_its_socket_alone_and_goes_with_its_folder() {
 /// What a program that the server's superuser starts can see and reach.
 fn seen_inside(server: &ThrowAway, script: &str) -> String {
     let script = script.replace('\'', "''");
-    server.ask("postgres", &format!("CREATE TEMP TABLE said (line text); COPY said FROM PROGRAM '{script}'; SELECT coalesce(string_agg(line, ' '), '') FROM said")).unwrap()
+    server
+        .ask(
+            "postgres",
+            &format!(
+                "CREATE TEMP TABLE said (line text); COPY said FROM PROGRAM \
+        '{script}'; SELECT coalesce(string_agg(line, ' '), '') FROM said"
+            ),
+        )
+        .unwrap()
 }
 
 #[test]
@@ -55,15 +69,25 @@ fn behind_the_walls_there_is_neither_the_repository_nor_a_network_nor_another_pr
     fs::set_permissions(repository.path(), fs::Permissions::from_mode(0o777)).unwrap();
     fs::write(repository.path().join("shoebox.json"), "{}").unwrap();
     let wanted = Wanted { major: Some(debian()), extensions: Vec::new() };
-    let server = ThrowAway::in_folder(&programs(debian()), &wanted, Walls::Around(repository.path())).unwrap();
+    let server =
+        ThrowAway::in_folder(&programs(debian()), &wanted, Walls::Around(repository.path()))
+            .unwrap();
     let path = repository.path().display();
     assert_eq!(seen_inside(&server, &format!("ls -d {path}/* 2>/dev/null; true")), "");
-    assert_eq!(seen_inside(&server, &format!("touch {path}/canary 2>/dev/null; rm -rf {path} 2>/dev/null; true")), "");
+    assert_eq!(
+        seen_inside(
+            &server,
+            &format!("touch {path}/canary 2>/dev/null; rm -rf {path} 2>/dev/null; true")
+        ),
+        ""
+    );
     assert_eq!(fs::read_dir(repository.path()).unwrap().count(), 1);
     assert_eq!(seen_inside(&server, "ls /proc /home /root /run /var /srv 2>/dev/null; true"), "");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let knock = format!("timeout 5 bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}' 2>/dev/null && echo reached; true");
+    let knock = format!(
+        "timeout 5 bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}' 2>/dev/null && echo reached; true"
+    );
     assert_eq!(seen_inside(&server, &knock), "");
     let variables = seen_inside(&server, "env");
     assert!(!variables.contains("CARGO") && !variables.contains("HOME="), "{variables}");
@@ -77,6 +101,8 @@ fn behind_the_walls_there_is_neither_the_repository_nor_a_network_nor_another_pr
 fn a_sandbox_that_cannot_be_made_is_an_error_that_says_what_to_install() {
     // A folder that is not there cannot be kept out.
     let wanted = Wanted { major: Some(debian()), extensions: Vec::new() };
-    let error = ThrowAway::in_folder(&programs(debian()), &wanted, Walls::Around(Path::new("/nothing"))).unwrap_err();
+    let error =
+        ThrowAway::in_folder(&programs(debian()), &wanted, Walls::Around(Path::new("/nothing")))
+            .unwrap_err();
     assert!(error.to_string().contains("/nothing"), "{error}");
 }

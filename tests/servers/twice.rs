@@ -1,4 +1,5 @@
-//! Two rows with one key, as a broken index lets them in: named at backup and restore, and a restore that goes on without.
+//! Two rows with one key, as a broken index lets them in: named at backup and restore, and a
+//! restore that goes on without.
 
 use std::io::Read;
 
@@ -42,31 +43,44 @@ fn a_row_that_is_there_twice_is_named_with_both_lines_and_a_restore_goes_on_with
         home.write_dump(&twice);
         let night = home.backup();
         let said: Vec<_> = night.problems.iter().map(|problem| &problem.message).collect();
-        let expected = format!("table {name} has the key {id} twice: lines {first} and {line} of the dump");
-        let found =
-            said.iter().find(|said| said.starts_with(&expected)).unwrap_or_else(|| panic!("{expected}: {said:?}"));
+        let expected =
+            format!("table {name} has the key {id} twice: lines {first} and {line} of the dump");
+        let found = said
+            .iter()
+            .find(|said| said.starts_with(&expected))
+            .unwrap_or_else(|| panic!("{expected}: {said:?}"));
         assert!(found.contains("`restore-database --skip-duplicates`"), "{found}");
 
         let database = format!("again_{name}");
         let mut options = Options::new(Access::new(Server::Url(server.url(&database))));
         let error = database::restore(&home.repository(), &options, &Silent).unwrap_err();
-        let expected =
-            format!("two rows of table {name} have the key (id)=({id}): lines {first} and {line} of the dump");
+        let expected = format!(
+            "two rows of table {name} have the key (id)=({id}): lines {first} and {line} of the \
+                dump"
+        );
         assert_eq!(error.to_string(), expected);
         assert!(error.next_step().unwrap().contains("--skip-duplicates"));
         let chain = error.chain();
-        for part in [format!("line {first}: {id}"), format!("line {line}: {id}"), "(id)=".to_owned()] {
+        for part in
+            [format!("line {first}: {id}"), format!("line {line}: {id}"), "(id)=".to_owned()]
+        {
             assert!(chain.contains(&part), "{part}: {chain}");
         }
 
         options.skip_duplicates = true;
         let plan = database::plan(&home.repository(), &options, &Silent).unwrap();
-        let found: Vec<_> = plan.duplicates.iter().map(|it| (it.table.as_str(), it.line, it.first)).collect();
+        let found: Vec<_> =
+            plan.duplicates.iter().map(|it| (it.table.as_str(), it.line, it.first)).collect();
         assert_eq!(found, [(name, line as u64, first as u64)]);
         assert_eq!(plan.duplicates[0].key, format!("(id)=({id})"));
         let report = database::restore(&home.repository(), &options, &Silent).unwrap();
-        assert!(report.differences.is_empty() && report.plan.duplicates == plan.duplicates, "{report:?}");
-        let rows = format!("SELECT md5(string_agg(t::text, ';' ORDER BY t::text COLLATE \"C\")) FROM {table} t");
+        assert!(
+            report.differences.is_empty() && report.plan.duplicates == plan.duplicates,
+            "{report:?}"
+        );
+        let rows = format!(
+            "SELECT md5(string_agg(t::text, ';' ORDER BY t::text COLLATE \"C\")) FROM {table} t"
+        );
         assert_eq!(server.psql(&database, &rows), server.psql("immich", &rows));
     }
 }

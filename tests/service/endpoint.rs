@@ -18,7 +18,9 @@ fn ask(port: u16, request: &str) -> (u16, String) {
 }
 
 fn serve(place: &Place, port: u16, more: &[&str]) -> Serving {
-    let serving = place.serve(&[&["--schedule", "0 0 1 1 *", "--healthcheck-port", &port.to_string()], more].concat());
+    let serving = place.serve(
+        &[&["--schedule", "0 0 1 1 *", "--healthcheck-port", &port.to_string()], more].concat(),
+    );
     serving.says("listening on http://127.0.0.1", 1);
     serving.says("the next run is due", 1);
     serving
@@ -37,12 +39,23 @@ fn a_fresh_snapshot_that_passed_a_check_is_health() {
     assert_eq!(code, 200);
     let gauge = |name: &str| -> i64 {
         let line = metrics.lines().find(|line| line.starts_with(&format!("shoebox_{name} ")));
-        line.unwrap_or_else(|| panic!("no {name}: {metrics}")).split(' ').nth(1).unwrap().parse().unwrap()
+        line.unwrap_or_else(|| panic!("no {name}: {metrics}"))
+            .split(' ')
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap()
     };
     let status = place.shoebox(&["status", "--json"]).ends(0).json().remove(0);
-    assert_eq!((gauge("up"), gauge("healthy"), gauge("snapshots"), gauge("library_assets")), (1, 1, 1, 2));
+    assert_eq!(
+        (gauge("up"), gauge("healthy"), gauge("snapshots"), gauge("library_assets")),
+        (1, 1, 1, 2)
+    );
     assert_eq!(gauge("repository_size_bytes"), status["size"].as_i64().unwrap());
-    assert_eq!(gauge("last_verified_snapshot_timestamp_seconds"), gauge("last_snapshot_timestamp_seconds"));
+    assert_eq!(
+        gauge("last_verified_snapshot_timestamp_seconds"),
+        gauge("last_snapshot_timestamp_seconds")
+    );
     assert_eq!((gauge("last_run_success"), gauge("checked_percent")), (1, 100));
     assert!(gauge("next_run_timestamp_seconds") > gauge("last_run_timestamp_seconds"));
     for line in metrics.lines().filter(|line| !line.starts_with('#')) {
@@ -63,7 +76,10 @@ fn an_old_snapshot_an_unchecked_one_and_a_lost_repository_are_not() {
 
     place.write_settings("[status]\nmax-age-verified = \"0s\"\n");
     let serving = serve(&place, port, &[]);
-    assert_eq!(ask(port, "GET /healthz"), (503, "fail\nno snapshot has passed a check\n".to_owned()));
+    assert_eq!(
+        ask(port, "GET /healthz"),
+        (503, "fail\nno snapshot has passed a check\n".to_owned())
+    );
     serving.stop();
 
     let serving = serve(&place, port, &[]);
@@ -79,7 +95,8 @@ fn damage_and_a_snapshot_of_the_future_are_red_until_they_are_mended() {
     let place = Place::new();
     place.write_settings("prune-every = \"never\"\n");
     place.shoebox(&["run", "--once"]).ends(0);
-    let archive = walkdir::WalkDir::new(place.home.repo_path().join("archives")).into_iter().flatten();
+    let archive =
+        walkdir::WalkDir::new(place.home.repo_path().join("archives")).into_iter().flatten();
     let archive = archive.filter(|it| it.file_type().is_file()).last().unwrap().into_path();
     let whole = std::fs::read(&archive).unwrap();
     let mut broken = whole.clone();
@@ -107,7 +124,11 @@ fn damage_and_a_snapshot_of_the_future_are_red_until_they_are_mended() {
     let told = place.shoebox(&["run", "--once"]).ends(3);
     assert!(told.err.contains("the clock: 1 snapshot is of a time to come"), "{}", told.err);
     let red = place.shoebox(&["status"]).ends(3);
-    assert!(red.out.contains("which is still to come") && red.out.contains("shoebox forget 2"), "{}", red.out);
+    assert!(
+        red.out.contains("which is still to come") && red.out.contains("shoebox forget 2"),
+        "{}",
+        red.out
+    );
 }
 
 #[test]
@@ -116,7 +137,8 @@ fn who_asks_and_says_nothing_more_keeps_nobody_waiting_and_is_answered_too() {
     place.shoebox(&["run", "--once"]).ends(0);
     let serving = serve(&place, port, &[]);
     let mut silent = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    write!(silent, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n").unwrap();
+    write!(silent, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n")
+        .unwrap();
     assert_eq!(ask(port, "GET /healthz").0, 200);
     let begun = Instant::now();
     let mut slow = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -126,7 +148,10 @@ fn who_asks_and_says_nothing_more_keeps_nobody_waiting_and_is_answered_too() {
     }
     let mut answer = String::new();
     slow.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\npass\n"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\npass\n"),
+        "{answer}"
+    );
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     drop(silent);
     serving.stop();
@@ -154,10 +179,14 @@ fn four_thousand_half_sent_requests_cost_neither_the_endpoint_nor_the_night() {
     let (place, port) = (Place::new(), free_port());
     place.shoebox(&["run", "--once"]).ends(0);
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    assert!(limit.maximum.is_none_or(|most| most > 4_200), "this test needs 4,200 descriptors, and may have {limit:?}");
+    assert!(
+        limit.maximum.is_none_or(|most| most > 4_200),
+        "this test needs 4,200 descriptors, and may have {limit:?}"
+    );
     let wanted = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, wanted).unwrap();
-    let serving = place.serve(&["--schedule", "*/2 * * * * *", "--healthcheck-port", &port.to_string()]);
+    let serving =
+        place.serve(&["--schedule", "*/2 * * * * *", "--healthcheck-port", &port.to_string()]);
     serving.says("listening on http://127.0.0.1", 1);
     let before = place.snapshots();
     let mut flood = Vec::new();

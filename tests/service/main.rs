@@ -1,4 +1,5 @@
-//! The service, as a person has it: real processes, a real clock, signals, and what it tells others.
+//! The service, as a person has it: real processes, a real clock, signals, and what it tells
+//! others.
 
 #[path = "../backup_library/mod.rs"]
 mod backup_library;

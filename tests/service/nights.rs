@@ -1,4 +1,5 @@
-//! Fifty nights in a row, on which what can go wrong does: every one ends with the right exit code and message, and nothing is lost.
+//! Fifty nights in a row, on which what can go wrong does: every one ends with the right exit code
+//! and message, and nothing is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -57,7 +58,8 @@ impl World {
         database.load("immich", &library.sql());
         let line = Line::to(database.port());
         fs::create_dir(folder.path().join("disk")).unwrap();
-        let mut world = World { folder, library, database, line, receiver: Receiver::start(), has_disk: false };
+        let mut world =
+            World { folder, library, database, line, receiver: Receiver::start(), has_disk: false };
         world.has_disk = world.mount();
         world.command(&["init"]).output().unwrap();
         world
@@ -70,7 +72,11 @@ impl World {
             return false;
         }
         let size = format!("size={ROOM}");
-        support::run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "shoebox-test"]).arg(self.disk()));
+        support::run(
+            Command::new("mount")
+                .args(["-t", "tmpfs", "-o", &size, "shoebox-test"])
+                .arg(self.disk()),
+        );
         true
     }
 
@@ -89,7 +95,10 @@ impl World {
             .env("SHOEBOX_CONFIG", "/dev/null")
             .env("SHOEBOX_REPOSITORY", self.repository())
             .env("SHOEBOX_UPLOAD_LOCATION", self.library.upload_location())
-            .env("SHOEBOX_DATABASE_URL", format!("postgresql://postgres@127.0.0.1:{}/immich", self.line.port))
+            .env(
+                "SHOEBOX_DATABASE_URL",
+                format!("postgresql://postgres@127.0.0.1:{}/immich", self.line.port),
+            )
             .env("SHOEBOX_WEBHOOK_URL", self.receiver.url("hook"))
             .env("SHOEBOX_KEEP_LAST", "20")
             .env("SHOEBOX_FORGET_EVERY", "@every 1m")
@@ -101,7 +110,8 @@ impl World {
     /// One night with `fault`: how the run ended.
     fn night(&self, number: u64, fault: Fault) -> Said {
         let upload = self.library.upload_location();
-        fs::write(upload.join(format!("upload/night-{number}.bin")), noise(number, 300_000)).unwrap();
+        fs::write(upload.join(format!("upload/night-{number}.bin")), noise(number, 300_000))
+            .unwrap();
         let away = self.folder.path().join("away");
         let ballast = self.disk().join("ballast");
         match fault {
@@ -130,19 +140,32 @@ impl World {
     /// A run that is asked to end.
     fn stopped(&self, after: Duration) -> Said {
         let mut command = self.command(&["run", "--once"]);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let id = Pid::from_child(&child);
         thread::sleep(after);
         let _ = kill_process(id, Signal::TERM);
         let output = child.wait_with_output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+        Said {
+            code: output.status.code().unwrap_or(-1),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        }
     }
 
     fn snapshots(&self) -> BTreeSet<String> {
         let said = Said::of(&mut self.command(&["snapshots", "--json"])).ends(0);
-        let id =
-            |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
+        let id = |line: &str| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["id"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        };
         said.out.lines().map(id).collect()
     }
 
@@ -265,11 +288,14 @@ fn judge(fault: Fault, said: &Said, told: &[String]) {
             is(0, &["success"]) || is(1, &["failure"]) && said.err.contains("backup: hint: ")
         }
         Fault::Unmounted => is(1, &["failure"]) && said.err.contains("is empty"),
-        // The first night's snapshots are ahead of such a clock: the backup is made, and said to need a look.
+        // The first night's snapshots are ahead of such a clock: the backup is made, and said to
+        // need a look.
         Fault::ClockBack => is(3, &["warning"]) && said.err.contains("of a time to come"),
         // Before it listens to signals nothing has begun.
         Fault::Stopped(_) => {
-            is(0, &["success"]) || is(130, &[]) && said.err.contains("stopped") || is(-1, &[]) && said.err.is_empty()
+            is(0, &["success"])
+                || is(130, &[]) && said.err.contains("stopped")
+                || is(-1, &[]) && said.err.is_empty()
         }
     };
     assert!(right, "{fault:?} ended with {} and told {told:?}: {}", said.code, said.err);
@@ -298,14 +324,16 @@ fn fifty_nights_with_all_that_goes_wrong_lose_nothing() {
         let kind = format!("{fault:?}").split('(').next().unwrap().to_owned();
         *ended.entry((kind, said.code)).or_default() += 1;
         if matches!(fault, Fault::ClockBack) {
-            // By that clock all else was of a time to come. The next backup would take it in by itself.
+            // By that clock all else was of a time to come. The next backup would take it in by
+            // itself.
             Said::of(&mut world.command(&["repair", "catalog"])).ends(0);
         }
         let checked = Said::of(&mut world.command(&["check"]));
         assert_eq!(checked.code, 0, "after {fault:?}: {}{}", checked.out, checked.err);
     }
     println!("{ended:?}");
-    let failed: u64 = ended.iter().filter(|((_, code), _)| *code != 0).map(|(_, nights)| nights).sum();
+    let failed: u64 =
+        ended.iter().filter(|((_, code), _)| *code != 0).map(|(_, nights)| nights).sum();
     assert!((NIGHTS / 4..NIGHTS).contains(&failed), "{failed} nights failed");
     assert_eq!(world.night(2000, Fault::Nothing).code, 0);
     Said::of(&mut world.command(&["check", "--read-data"])).ends(0);
@@ -313,7 +341,10 @@ fn fifty_nights_with_all_that_goes_wrong_lose_nothing() {
     Said::of(world.command(&["restore", "--all", "--to"]).arg(&back)).ends(0);
     for name in ["upload", "library", "profile"] {
         support::run(
-            Command::new("diff").arg("-r").arg(back.join(name)).arg(world.library.upload_location().join(name)),
+            Command::new("diff")
+                .arg("-r")
+                .arg(back.join(name))
+                .arg(world.library.upload_location().join(name)),
         );
     }
     assert_eq!(world.database.psql("immich", "SELECT 1"), "1");

@@ -37,7 +37,8 @@ impl Place {
     /// Writes the settings file: what a service needs, and `more`.
     pub fn write_settings(&self, more: &str) {
         let text = format!(
-            "repository = {:?}\n[backup]\nupload-location = {:?}\ndump = {:?}\n[run]\njitter = \"0s\"\ndrill-every = \"never\"\n{more}",
+            "repository = {:?}\n[backup]\nupload-location = {:?}\ndump = {:?}\n[run]\njitter = \
+                \"0s\"\ndrill-every = \"never\"\n{more}",
             self.home.repo_path(),
             self.home.upload(),
             self.home.dump_path(),
@@ -102,7 +103,12 @@ pub struct Serving {
 impl Serving {
     pub fn start(command: &mut Command) -> Serving {
         let log = tempfile::NamedTempFile::new().unwrap();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.reopen().unwrap())
+            .spawn()
+            .unwrap();
         Serving { child, log }
     }
 
@@ -119,7 +125,8 @@ impl Serving {
 
     /// How many descriptors and threads it has.
     pub fn takes(&self) -> (usize, usize) {
-        let count = |what: &str| fs::read_dir(format!("/proc/{}/{what}", self.child.id())).unwrap().count();
+        let count =
+            |what: &str| fs::read_dir(format!("/proc/{}/{what}", self.child.id())).unwrap().count();
         (count("fd"), count("task"))
     }
 

@@ -34,7 +34,8 @@ fn a_run_does_what_is_due_and_remembers_it() {
 fn rules_forget_and_each_job_has_its_own_frequency() {
     let place = Place::new();
     place.write_settings(
-        "forget-every = \"@every 1m\"\ncheck-every = \"never\"\nprune-every = \"never\"\n[forget]\nkeep-last = 1\n",
+        "forget-every = \"@every 1m\"\ncheck-every = \"never\"\nprune-every = \
+            \"never\"\n[forget]\nkeep-last = 1\n",
     );
     place.shoebox(&["run", "--once"]).ends(0);
     assert_eq!(jobs(&place.runs()[0]), [Job::Backup, Job::Forget]);
@@ -47,7 +48,11 @@ fn rules_forget_and_each_job_has_its_own_frequency() {
 fn a_drill_is_part_of_a_run_when_it_is_due() {
     let place = Place::new();
     let text = fs::read_to_string(place.settings()).unwrap();
-    fs::write(place.settings(), text.replace("drill-every = \"never\"", "drill-every = \"@monthly\"")).unwrap();
+    fs::write(
+        place.settings(),
+        text.replace("drill-every = \"never\"", "drill-every = \"@monthly\""),
+    )
+    .unwrap();
     let said = place.shoebox(&["run", "--once"]);
     let run = &place.runs()[0];
     assert_eq!(jobs(run).last(), Some(&Job::Drill), "{}", said.err);
@@ -68,7 +73,11 @@ fn after_a_backup_that_failed_nothing_is_forgotten_and_the_rest_is_still_checked
     assert_eq!(jobs(run), [Job::Backup, Job::Check]);
     assert_eq!(run.outcome(), Outcome::Failed);
     let lines: Vec<&str> = said.err.lines().collect();
-    assert!(lines[0].starts_with("backup: opening the dump") && lines[1].starts_with("backup: hint: "), "{}", said.err);
+    assert!(
+        lines[0].starts_with("backup: opening the dump") && lines[1].starts_with("backup: hint: "),
+        "{}",
+        said.err
+    );
     assert_eq!(place.snapshots(), 2);
 }
 
@@ -76,15 +85,24 @@ fn after_a_backup_that_failed_nothing_is_forgotten_and_the_rest_is_still_checked
 fn an_alarm_is_a_warning_and_freezes_forgetting() {
     let place = Place::new();
     place.write_settings("forget-every = \"@every 1m\"\n[forget]\nkeep-last = 1\n");
-    let more: Vec<_> = (0..10).map(|number| place.home.write(format!("upload/{number}.jpg"), b"another")).collect();
+    let more: Vec<_> = (0..10)
+        .map(|number| place.home.write(format!("upload/{number}.jpg"), b"another"))
+        .collect();
     place.shoebox(&["backup"]).ends(0);
     more.iter().for_each(|path| fs::remove_file(path).unwrap());
     let said = place.shoebox(&["run", "--once"]).ends(3);
     assert!(said.err.contains("backup: problem: alarm: 5 files where"), "{}", said.err);
-    assert!(said.err.contains("forget: nothing is forgotten while a snapshot has an alarm"), "{}", said.err);
+    assert!(
+        said.err.contains("forget: nothing is forgotten while a snapshot has an alarm"),
+        "{}",
+        said.err
+    );
     assert_eq!(place.snapshots(), 2);
     let status = place.shoebox(&["status", "--json"]).ends(3).json().remove(0);
-    assert!(status["findings"][0]["what"].as_str().unwrap().starts_with("alarm of snapshot"), "{status}");
+    assert!(
+        status["findings"][0]["what"].as_str().unwrap().starts_with("alarm of snapshot"),
+        "{status}"
+    );
 }
 
 #[test]
@@ -106,8 +124,11 @@ fn the_first_run_comes_at_once_and_systemd_is_told() {
         let filled = systemd.recv(&mut buffer).unwrap();
         told.extend(String::from_utf8_lossy(&buffer[..filled]).lines().map(str::to_owned));
     }
-    let at =
-        |line: &str| told.iter().position(|it| it.starts_with(line)).unwrap_or_else(|| panic!("no {line}: {told:?}"));
+    let at = |line: &str| {
+        told.iter()
+            .position(|it| it.starts_with(line))
+            .unwrap_or_else(|| panic!("no {line}: {told:?}"))
+    };
     assert!(at("READY=1") < at("STATUS=reading the database"), "{told:?}");
     assert!(at("STATUS=reading files") < at("STATUS=the next run is due"), "{told:?}");
     at("WATCHDOG=1");
@@ -122,7 +143,10 @@ fn runs_come_by_the_schedule_again_and_again() {
     let triggers: Vec<Trigger> = place.runs().iter().map(|run| run.trigger).collect();
     assert_eq!(triggers[..3], [Trigger::Start, Trigger::Schedule, Trigger::Schedule]);
     let began: Vec<i64> = place.runs().iter().map(|run| run.began.as_second()).collect();
-    assert!(began.windows(2).all(|pair| pair[0] < pair[1]), "never two in one second of the schedule: {began:?}");
+    assert!(
+        began.windows(2).all(|pair| pair[0] < pair[1]),
+        "never two in one second of the schedule: {began:?}"
+    );
 }
 
 #[test]
@@ -168,8 +192,11 @@ fn one_service_and_one_run_at_a_time() {
     let place = Place::new();
     let client = hanging_client(&place);
     let text = fs::read_to_string(place.settings()).unwrap();
-    fs::write(place.settings(), text.replace("dump = ", "database-url = \"postgresql://ann@localhost/immich\" # "))
-        .unwrap();
+    fs::write(
+        place.settings(),
+        text.replace("dump = ", "database-url = \"postgresql://ann@localhost/immich\" # "),
+    )
+    .unwrap();
     let mut command = place.command(&["run"]);
     let serving = crate::place::Serving::start(command.env("PATH", &client));
     wait("the client", || client.join("called").exists(), || serving.said());
@@ -191,7 +218,8 @@ fn a_run_that_was_interrupted_is_made_up_at_the_next_start() {
     std::thread::sleep(Duration::from_millis(2100));
     let (client, url) = (hanging_client(&place), "postgresql://ann@localhost/immich");
     let text = fs::read_to_string(place.settings()).unwrap();
-    fs::write(place.settings(), text.replace("dump = ", &format!("database-url = {url:?} # "))).unwrap();
+    fs::write(place.settings(), text.replace("dump = ", &format!("database-url = {url:?} # ")))
+        .unwrap();
     let mut command = place.command(&["run", "--schedule", "*/2 * * * * *"]);
     let serving = crate::place::Serving::start(command.env("PATH", &client));
     wait("the client", || client.join("called").exists(), || serving.said());
@@ -200,7 +228,8 @@ fn a_run_that_was_interrupted_is_made_up_at_the_next_start() {
     let again = place.serve(&["--schedule", "*/2 * * * * *"]);
     again.says("backup: snapshot", 1);
     again.stop();
-    let (triggers, outcomes): (Vec<_>, Vec<_>) = place.runs().iter().map(|run| (run.trigger, run.outcome())).unzip();
+    let (triggers, outcomes): (Vec<_>, Vec<_>) =
+        place.runs().iter().map(|run| (run.trigger, run.outcome())).unzip();
     assert_eq!(triggers[..3], [Trigger::Once, Trigger::Missed, Trigger::Missed]);
     assert_eq!(outcomes[..3], [Outcome::Done, Outcome::Interrupted, Outcome::Done]);
 }
@@ -227,7 +256,11 @@ fn hanging_client(place: &Place) -> std::path::PathBuf {
     let folder = place.home.dir.path().join("bin");
     fs::create_dir(&folder).unwrap();
     let program = folder.join("pg_dump");
-    fs::write(&program, format!("#!/bin/sh\n: > {}/called\nexec /bin/sleep 1000\n", folder.display())).unwrap();
+    fs::write(
+        &program,
+        format!("#!/bin/sh\n: > {}/called\nexec /bin/sleep 1000\n", folder.display()),
+    )
+    .unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     folder
 }
@@ -257,12 +290,14 @@ fn a_stop_in_the_middle_of_a_backup_is_clean_and_the_next_start_goes_on() {
     place.shoebox(&["check", "--read-data"]).ends(0);
 }
 
-/// A stand-in for a program of the database that says nothing: its folder for PATH, and the file that gets its child's id.
+/// A stand-in for a program of the database that says nothing: its folder for PATH, and the file
+/// that gets its child's id.
 fn silent(place: &Place, name: &str) -> (std::path::PathBuf, std::path::PathBuf) {
     let folder = place.home.dir.path().join("bin");
     fs::create_dir_all(&folder).unwrap();
     let (program, child) = (folder.join(name), folder.join("child"));
-    fs::write(&program, format!("#!/bin/sh\nsleep 1000 & echo $! > {}; wait\n", child.display())).unwrap();
+    fs::write(&program, format!("#!/bin/sh\nsleep 1000 & echo $! > {}; wait\n", child.display()))
+        .unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     (folder, child)
 }
@@ -275,12 +310,15 @@ fn a_run_that_hangs_is_ended_with_its_children_and_counts_as_failed() {
         place.shoebox(&["run", "--once"]).ends(0);
         let (folder, child) = silent(&place, program);
         let settings = fs::read_to_string(place.settings()).unwrap();
-        let settings = settings.lines().map(|line| match line.starts_with("dump = ") {
-            true => format!("database-url = \"postgresql://localhost/immich\"\n{more}"),
-            false => line.to_owned() + "\n",
+        let settings = settings.lines().map(|line| {
+            if line.starts_with("dump = ") {
+                format!("database-url = \"postgresql://localhost/immich\"\n{more}")
+            } else {
+                line.to_owned() + "\n"
+            }
         });
-        let settings =
-            settings.collect::<String>() + "timeout = \"1s\"\ncheck-every = \"never\"\nprune-every = \"never\"\n";
+        let settings = settings.collect::<String>()
+            + "timeout = \"1s\"\ncheck-every = \"never\"\nprune-every = \"never\"\n";
         let hook = format!("[notify]\nwebhook-url = {:?}\n", receiver.url("hook"));
         fs::write(place.settings(), settings + &hook).unwrap();
         let mut path = vec![folder];
@@ -310,18 +348,28 @@ fn a_run_that_is_under_way_is_seen_and_one_that_takes_far_longer_than_ever_is_a_
     let lock = shoebox::service::journal::lock_run(&repository).unwrap();
     let path = repository.run_lock_path();
     let now = place.shoebox(&["status"]).ends(0);
-    assert!(now.out.contains("\nrunning        since ") && !now.out.contains("longer than ever"), "{}", now.out);
-    let mut holder: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    assert!(
+        now.out.contains("\nrunning        since ") && !now.out.contains("longer than ever"),
+        "{}",
+        now.out
+    );
+    let mut holder: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
     holder["since"] = "2026-01-01T03:00:00Z".into();
     fs::write(&path, holder.to_string()).unwrap();
     let long = place.shoebox(&["status"]).ends(0);
-    let finding = "note  a backup is under way since 2026-01-01 03:00 UTC, longer than ever before (0 minutes at most)";
+    let finding = "note  a backup is under way since 2026-01-01 03:00 UTC, longer than ever before \
+        (0 minutes at most)";
     assert!(long.out.contains(finding), "{}", long.out);
     let json = place.shoebox(&["status", "--json"]).ends(0).json().remove(0);
     assert_eq!(json["running_since"], "2026-01-01T03:00:00Z");
     drop(lock);
     let after = place.shoebox(&["status"]).ends(0);
-    assert!(!after.out.contains("running  ") && !after.out.contains("longer than ever"), "{}", after.out);
+    assert!(
+        !after.out.contains("running  ") && !after.out.contains("longer than ever"),
+        "{}",
+        after.out
+    );
 }
 
 #[test]
@@ -355,17 +403,22 @@ fn rot_in_a_file_that_nobody_touched_is_found_by_the_service_within_its_cycle() 
     place.write_settings("check-every = \"never\"\nprune-every = \"never\"\n");
     // What Immich recorded of "a photo".
     let recorded = "f3cd736ccd6fe2ed3ae72e7546678919ab519b8d";
-    let dump =
-        (1..=2).fold(crate::backup_library::dump(3, 0), |dump, it| dump.replace(&format!("{it:040x}"), recorded));
+    let dump = (1..=2).fold(crate::backup_library::dump(3, 0), |dump, it| {
+        dump.replace(&format!("{it:040x}"), recorded)
+    });
     place.home.write_dump(&dump);
     let on_day = |day: &str| {
         let command = place.command(&["run", "--once"]);
         let mut later = std::process::Command::new("faketime");
         later.args(["-f", day]).arg(command.get_program()).args(command.get_args());
-        later.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("SHOEBOX_CONFIG", place.settings()).env("TZ", "UTC");
+        later
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("SHOEBOX_CONFIG", place.settings())
+            .env("TZ", "UTC");
         Said::of(&mut later)
     };
-    // A disk that forgets moves no time of the file; here the kernel's times are older than the backup's.
+    // A disk that forgets moves no time of the file; here the kernel's times are older than the
+    // backup's.
     on_day("+1d").ends(0);
     let photo = place.home.upload().join(format!("upload/{}/1.jpg", crate::backup_library::ANN));
     let file = fs::File::options().write(true).open(&photo).unwrap();

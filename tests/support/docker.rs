@@ -1,5 +1,5 @@
-//! A stand-in for docker, which knows `docker exec`, which runs the command on this machine, `docker run`, which starts
-//! nothing, and tells of containers what it is given.
+//! A stand-in for docker, which knows `docker exec`, which runs the command on this machine,
+//! `docker run`, which starts nothing, and tells of containers what it is given.
 
 use std::ffi::OsString;
 use std::fs;
@@ -82,7 +82,8 @@ impl Docker {
     /// Adds a running container with this environment inside.
     pub fn container(self, name: &str, inside: &[(&str, &str)]) -> Docker {
         let lines: String = inside.iter().map(|(key, value)| format!("{key}={value}\0")).collect();
-        fs::write(self.folder().join("containers").join(name), lines + "CONTAINER=yes\0").expect("own folder");
+        fs::write(self.folder().join("containers").join(name), lines + "CONTAINER=yes\0")
+            .expect("own folder");
         self
     }
 

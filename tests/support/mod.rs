@@ -1,6 +1,7 @@
 //! What tests share: a throw-away PostgreSQL server, a stand-in for docker, and the sample library.
 //!
-//! Use it as `mod support;`. Everything started here ends with the value that stands for it, also when a test fails.
+//! Use it as `mod support;`. Everything started here ends with the value that stands for it, also
+//! when a test fails.
 #![allow(dead_code, unused_imports)] // each test file uses its own part
 
 pub mod docker;
@@ -26,7 +27,8 @@ pub fn project() -> PathBuf {
 
 /// Real Immich data that lies beside the project, or `None` with a word about it.
 pub fn shared() -> Option<PathBuf> {
-    let folder = std::env::var_os("SHOEBOX_SHARED").map_or_else(|| project().join("../shared"), PathBuf::from);
+    let folder = std::env::var_os("SHOEBOX_SHARED")
+        .map_or_else(|| project().join("../shared"), PathBuf::from);
     if folder.join("immich").is_dir() {
         return Some(folder);
     }

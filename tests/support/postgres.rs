@@ -18,10 +18,13 @@ pub fn debian() -> u32 {
     majors.max().expect("`scripts/setup` installs PostgreSQL")
 }
 
-/// Debian's version and the newer ones that are installed, ascending: what Debian's `pg_dump` can be restored to.
+/// Debian's version and the newer ones that are installed, ascending: what Debian's `pg_dump` can
+/// be restored to.
 pub fn from_debian() -> Vec<u32> {
     let mut majors = vec![debian()];
-    majors.extend([16, 18].into_iter().filter(|major| *major > debian() && Postgres::is_installed(*major)));
+    majors.extend(
+        [16, 18].into_iter().filter(|major| *major > debian() && Postgres::is_installed(*major)),
+    );
     majors
 }
 
@@ -29,7 +32,8 @@ const DEBIANS: &str = "/usr/lib/postgresql";
 
 /// A real server on a free port of 127.0.0.1 and a socket in its folder; superuser `postgres`.
 ///
-/// It also ends if the thread that started it ends without dropping it, so do not keep one in a static.
+/// It also ends if the thread that started it ends without dropping it, so do not keep one in a
+/// static.
 pub struct Postgres {
     folder: TempDir,
     child: Child,
@@ -63,8 +67,9 @@ impl Postgres {
     }
 
     fn launch(major: u32, password: Option<&str>, language: Option<&str>) -> Postgres {
-        let programs =
-            programs(major).unwrap_or_else(|| panic!("there is no PostgreSQL {major}; `scripts/setup` installs it"));
+        let programs = programs(major).unwrap_or_else(|| {
+            panic!("there is no PostgreSQL {major}; `scripts/setup` installs it")
+        });
         let folder = data_folder(&programs, password, language);
         for _ in 0..5 {
             let port = free_port();
@@ -91,7 +96,8 @@ impl Postgres {
 
     /// A URL of `database`, with the password if there is one.
     pub fn url(&self, database: &str) -> String {
-        let password = self.password.as_ref().map(|password| format!(":{password}")).unwrap_or_default();
+        let password =
+            self.password.as_ref().map(|password| format!(":{password}")).unwrap_or_default();
         format!("postgresql://postgres{password}@127.0.0.1:{}/{database}", self.port)
     }
 
@@ -99,19 +105,33 @@ impl Postgres {
     pub fn create_database(&self, name: &str) {
         self.psql(
             "postgres",
-            &format!("CREATE DATABASE \"{}\" TEMPLATE template0 ENCODING 'UTF8'", name.replace('"', "\"\"")),
+            &format!(
+                "CREATE DATABASE \"{}\" TEMPLATE template0 ENCODING 'UTF8'",
+                name.replace('"', "\"\"")
+            ),
         );
     }
 
     /// Runs SQL in `database`; the answer's rows, fields joined by `|`.
     pub fn psql(&self, database: &str, sql: &str) -> String {
-        let output = run(self.client("psql", database).args(["-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql]));
+        let output = run(self.client("psql", database).args([
+            "-X",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-c",
+            sql,
+        ]));
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
     /// Loads a file of SQL into `database`.
     pub fn load(&self, database: &str, file: &Path) {
-        run(self.client("psql", database).args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f"]).arg(file));
+        run(self
+            .client("psql", database)
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f"])
+            .arg(file));
     }
 
     /// A client program that reaches this server by the environment.
@@ -169,7 +189,9 @@ pub fn newer_versions() -> PathBuf {
 
 /// A client program of `major`.
 pub fn program(major: u32, name: &str) -> PathBuf {
-    programs(major).unwrap_or_else(|| panic!("there is no PostgreSQL {major}; `scripts/setup` installs it")).join(name)
+    programs(major)
+        .unwrap_or_else(|| panic!("there is no PostgreSQL {major}; `scripts/setup` installs it"))
+        .join(name)
 }
 
 fn programs(major: u32) -> Option<PathBuf> {
@@ -179,12 +201,16 @@ fn programs(major: u32) -> Option<PathBuf> {
         .find(|folder| folder.join("initdb").exists())
 }
 
-/// Makes the data folder. It belongs to `postgres` when we are root, since the server refuses to run as root.
+/// Makes the data folder. It belongs to `postgres` when we are root, since the server refuses to
+/// run as root.
 fn data_folder(programs: &Path, password: Option<&str>, language: Option<&str>) -> TempDir {
-    let folder = tempfile::Builder::new().prefix("shoebox-pg").tempdir().expect("a temporary folder");
+    let folder =
+        tempfile::Builder::new().prefix("shoebox-pg").tempdir().expect("a temporary folder");
     let secret = folder.path().join("secret");
-    std::fs::write(&secret, password.unwrap_or_default()).expect("writing into the temporary folder");
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("own folder");
+    std::fs::write(&secret, password.unwrap_or_default())
+        .expect("writing into the temporary folder");
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))
+        .expect("own folder");
     if is_root() {
         let (uid, gid) = postgres_ids();
         for path in [folder.path(), &secret] {
@@ -250,7 +276,8 @@ fn answers(child: &mut Child, folder: &Path, port: u16) -> bool {
     let socket = folder.join(format!(".s.PGSQL.{port}"));
     while started.elapsed() < Duration::from_secs(30) && matches!(child.try_wait(), Ok(None)) {
         let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
-        let ready = log.contains("ready to accept connections") || log.contains("bereit, um Verbindungen anzunehmen");
+        let ready = log.contains("ready to accept connections")
+            || log.contains("bereit, um Verbindungen anzunehmen");
         if ready && socket.exists() && TcpStream::connect(("127.0.0.1", port)).is_ok() {
             return true;
         }

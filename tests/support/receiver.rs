@@ -16,7 +16,10 @@ pub struct Got {
 
 impl Got {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     #[track_caller]
@@ -25,8 +28,8 @@ impl Got {
     }
 }
 
-/// A server on a free port of 127.0.0.1. Paths below `/status/N` are answered with that code, `/slow` after two
-/// seconds.
+/// A server on a free port of 127.0.0.1. Paths below `/status/N` are answered with that code,
+/// `/slow` after two seconds.
 pub struct Receiver {
     server: Arc<Server>,
     got: Arc<Mutex<Vec<Got>>>,
@@ -43,8 +46,14 @@ impl Receiver {
                 let mut body = String::new();
                 request.as_reader().read_to_string(&mut body).unwrap();
                 let path = request.url().to_owned();
-                let headers = request.headers().iter().map(|it| (it.field.to_string(), it.value.to_string())).collect();
-                let code = path.strip_prefix("/status/").and_then(|rest| rest.split('/').next()?.parse().ok());
+                let headers = request
+                    .headers()
+                    .iter()
+                    .map(|it| (it.field.to_string(), it.value.to_string()))
+                    .collect();
+                let code = path
+                    .strip_prefix("/status/")
+                    .and_then(|rest| rest.split('/').next()?.parse().ok());
                 let is_slow = path.starts_with("/slow");
                 kept.lock().unwrap().push(Got { path, headers, body });
                 if is_slow {

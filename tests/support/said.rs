@@ -17,7 +17,11 @@ impl Said {
     pub fn of(command: &mut Command) -> Said {
         let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+        Said {
+            code: output.status.code().unwrap_or(-1),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+        }
     }
 
     #[track_caller]
@@ -29,7 +33,10 @@ impl Said {
     /// Asserts an error of one line that holds `message`, and a hint that holds `hint`.
     #[track_caller]
     pub fn fails(self, message: &str, hint: &str) {
-        let said = self.err.lines().filter(|line| line.starts_with("shoebox: ") || line.starts_with("hint: "));
+        let said = self
+            .err
+            .lines()
+            .filter(|line| line.starts_with("shoebox: ") || line.starts_with("hint: "));
         let lines: Vec<&str> = said.collect();
         assert!(self.code == 1 || self.code == 2, "{}", self.code);
         assert_eq!(lines.len(), 2, "{}", self.err);
@@ -40,7 +47,8 @@ impl Said {
     /// Its answers.
     #[track_caller]
     pub fn json(&self) -> Vec<Value> {
-        let read = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let read =
+            |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         self.out.lines().map(read).collect()
     }
 }

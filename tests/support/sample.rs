@@ -68,7 +68,8 @@ impl SampleLibrary {
 
     /// What is true of it; see `scripts/sample/truth.py`.
     pub fn truth(&self) -> Value {
-        let text = std::fs::read_to_string(self.folder.path().join("truth.json")).expect("truth.json was written");
+        let text = std::fs::read_to_string(self.folder.path().join("truth.json"))
+            .expect("truth.json was written");
         serde_json::from_str(&text).expect("truth.json is JSON")
     }
 }

@@ -1,5 +1,5 @@
-//! A repository with two snapshots of the sample library: one before a summer, one after it. Shared by the tests of a
-//! binary as long as any of them uses it; only read.
+//! A repository with two snapshots of the sample library: one before a summer, one after it. Shared
+//! by the tests of a binary as long as any of them uses it; only read.
 
 #![allow(dead_code)]
 
@@ -118,7 +118,8 @@ impl Said {
 /// Runs shoebox on the repository `root`.
 pub fn shoebox(root: &Path, arguments: &[&str]) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shoebox"));
-    let Output { status, stdout, stderr } = command.arg("-r").arg(root).args(arguments).output().unwrap();
+    let Output { status, stdout, stderr } =
+        command.arg("-r").arg(root).args(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Said { code: status.code().unwrap(), out: text(stdout), err: text(stderr) }
 }
@@ -155,5 +156,7 @@ pub fn sha1(path: &Path) -> String {
 pub fn files(folder: &Path) -> Vec<String> {
     let all = walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().map(Result::unwrap);
     let files = all.filter(|entry| !entry.file_type().is_dir());
-    files.map(|entry| entry.path().strip_prefix(folder).unwrap().to_str().unwrap().to_owned()).collect()
+    files
+        .map(|entry| entry.path().strip_prefix(folder).unwrap().to_str().unwrap().to_owned())
+        .collect()
 }

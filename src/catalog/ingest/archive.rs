@@ -5,8 +5,9 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::base::stored::{ChunkLine, ContentLine, IndexLine};
 use crate::base::{Hash, Result};
 
-/// Adds the archive `name` of `size` bytes, whose index has the hash `hash` and the lines `lines`. With `unclaimed`,
-/// no snapshot names it yet: its files are remembered, so that an interrupted backup need not read them again.
+/// Adds the archive `name` of `size` bytes, whose index has the hash `hash` and the lines `lines`.
+/// With `unclaimed`, no snapshot names it yet: its files are remembered, so that an interrupted
+/// backup need not read them again.
 pub fn add_archive(
     db: &Connection,
     name: &str,
@@ -24,9 +25,15 @@ pub fn add_archive(
                 let content = add_content(db, id, line)?;
                 if unclaimed {
                     db.prepare_cached(
-                        "INSERT OR IGNORE INTO seen (path, size, mtime, content) VALUES (?1, ?2, ?3, ?4)",
+                        "INSERT OR IGNORE INTO seen (path, size, mtime, content) VALUES (?1, ?2, \
+                            ?3, ?4)",
                     )?
-                    .execute((line.path.as_bytes(), line.size as i64, line.mtime, content))?;
+                    .execute((
+                        line.path.as_bytes(),
+                        line.size as i64,
+                        line.mtime,
+                        content,
+                    ))?;
                 }
             }
             IndexLine::Chunk(line) => add_chunk(db, id, line)?,
@@ -46,17 +53,21 @@ pub fn add_lines(db: &Connection, id: i64, lines: &[IndexLine]) -> Result<()> {
     Ok(())
 }
 
-/// Copies from `known` what it says of archives and chunks, and nothing of contents: enough to read streams.
+/// Copies from `known` what it says of archives and chunks, and nothing of contents: enough to read
+/// streams.
 pub fn copy_streams(known: &Connection, db: &Connection) -> Result<()> {
     let mut archives = known.prepare("SELECT id, name, size, hash FROM archive")?;
     let mut rows = archives.query(())?;
     while let Some(row) = rows.next()? {
         let values: (i64, String, i64, [u8; 32]) = row.try_into()?;
-        db.prepare_cached("INSERT INTO archive (id, name, size, hash) VALUES (?1, ?2, ?3, ?4)")?.execute(values)?;
+        db.prepare_cached("INSERT INTO archive (id, name, size, hash) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(values)?;
     }
-    let mut chunks = known.prepare("SELECT hash, size, archive, offset, stored, keys FROM chunk")?;
+    let mut chunks =
+        known.prepare("SELECT hash, size, archive, offset, stored, keys FROM chunk")?;
     let mut rows = chunks.query(())?;
-    let sql = "INSERT INTO chunk (hash, size, archive, offset, stored, keys) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let sql = "INSERT INTO chunk (hash, size, archive, offset, stored, keys) VALUES (?1, ?2, ?3, \
+        ?4, ?5, ?6)";
     while let Some(row) = rows.next()? {
         let values: ([u8; 32], i64, i64, i64, i64, Option<Vec<u8>>) = row.try_into()?;
         db.prepare_cached(sql)?.execute(values)?;
@@ -66,16 +77,29 @@ pub fn copy_streams(known: &Connection, db: &Connection) -> Result<()> {
 
 /// Adds a content, or fills in where it is if it was lost. Its id.
 fn add_content(db: &Connection, archive: i64, line: &ContentLine) -> Result<i64> {
-    let frames = line.frames.as_ref().map(|lens| lens.iter().flat_map(|len| len.to_le_bytes()).collect::<Vec<u8>>());
+    let frames = line
+        .frames
+        .as_ref()
+        .map(|lens| lens.iter().flat_map(|len| len.to_le_bytes()).collect::<Vec<u8>>());
     let tree = (!line.tree.is_empty()).then_some(&line.tree);
     let sql = "INSERT INTO content (hash, sha1, size, archive, offset, stored, frames, tree)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-               ON CONFLICT (hash) DO UPDATE SET sha1 = ?2, size = ?3, archive = ?4, offset = ?5, stored = ?6,
+               ON CONFLICT (hash) DO UPDATE SET sha1 = ?2, size = ?3, archive = ?4, offset = ?5, \
+               stored = ?6,
                    frames = ?7, tree = ?8
-                   WHERE archive = 0 OR (SELECT name FROM archive WHERE id = ?4) > (SELECT name FROM archive WHERE id = content.archive)
+                   WHERE archive = 0 OR (SELECT name FROM archive WHERE id = ?4) > (SELECT name \
+                   FROM archive WHERE id = content.archive)
                RETURNING id";
-    let values =
-        (line.content.0, line.sha1.0, line.size as i64, archive, line.offset as i64, line.stored as i64, frames, tree);
+    let values = (
+        line.content.0,
+        line.sha1.0,
+        line.size as i64,
+        archive,
+        line.offset as i64,
+        line.stored as i64,
+        frames,
+        tree,
+    );
     let id = db.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?;
     match id {
         Some(id) => Ok(id),
@@ -88,12 +112,15 @@ fn add_content(db: &Connection, archive: i64, line: &ContentLine) -> Result<i64>
 
 fn add_chunk(db: &Connection, archive: i64, line: &ChunkLine) -> Result<()> {
     let keys: Vec<u8> = line.keys.iter().flat_map(|key| key.0).collect();
-    // Of two copies the newer archive's counts: it was stored again because the older one was of no use. But what is a key
-    // stays one: others lean on it.
+    // Of two copies the newer archive's counts: it was stored again because the older one was of no
+    // use. But what is a key stays one: others lean on it.
     db.prepare_cached(
-        "INSERT INTO chunk (hash, size, archive, offset, stored, keys) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-         ON CONFLICT (hash) DO UPDATE SET size = ?2, archive = ?3, offset = ?4, stored = ?5, keys = ?6
-             WHERE (SELECT name FROM archive WHERE id = ?3) > (SELECT name FROM archive WHERE id = chunk.archive)
+        "INSERT INTO chunk (hash, size, archive, offset, stored, keys) VALUES (?1, ?2, ?3, ?4, ?5, \
+            ?6)
+         ON CONFLICT (hash) DO UPDATE SET size = ?2, archive = ?3, offset = ?4, stored = ?5, keys \
+         = ?6
+             WHERE (SELECT name FROM archive WHERE id = ?3) > (SELECT name FROM archive WHERE id = \
+             chunk.archive)
                  AND (?6 IS NULL OR chunk.keys IS NOT NULL)",
     )?
     .execute((
@@ -107,24 +134,33 @@ fn add_chunk(db: &Connection, archive: i64, line: &ChunkLine) -> Result<()> {
     Ok(())
 }
 
-/// Notes that the archive `id` is gone: what it alone held is lost, and is stored again when it is seen again.
+/// Notes that the archive `id` is gone: what it alone held is lost, and is stored again when it is
+/// seen again.
 pub fn forget_archive(db: &Connection, id: i64) -> Result<()> {
-    db.execute("DELETE FROM seen WHERE content IN (SELECT id FROM content WHERE archive = ?1)", [id])?;
+    db.execute(
+        "DELETE FROM seen WHERE content IN (SELECT id FROM content WHERE archive = ?1)",
+        [id],
+    )?;
     db.execute("UPDATE content SET archive = 0 WHERE archive = ?1", [id])?;
     db.execute("DELETE FROM chunk WHERE archive = ?1", [id])?;
     db.execute("DELETE FROM archive WHERE id = ?1", [id])?;
     Ok(())
 }
 
-/// Notes that the archive `id` is not needed: what it holds and nothing names is known no more. False, and nothing is done,
-/// when a file shows a content that only it holds, or an asset names it by its SHA-1.
+/// Notes that the archive `id` is not needed: what it holds and nothing names is known no more.
+/// False, and nothing is done, when a file shows a content that only it holds, or an asset names it
+/// by its SHA-1.
 pub fn retire_archive(db: &Connection, id: i64) -> Result<bool> {
     let needed = "SELECT 1 FROM content c JOIN file f ON f.content = c.id WHERE c.archive = ?1
-                  UNION ALL SELECT 1 FROM content c JOIN asset a ON a.sha1 = c.sha1 AND a.sha1 IS NOT NULL WHERE c.archive = ?1";
+                  UNION ALL SELECT 1 FROM content c JOIN asset a ON a.sha1 = c.sha1 AND a.sha1 IS \
+                  NOT NULL WHERE c.archive = ?1";
     if db.prepare_cached(needed)?.exists([id])? {
         return Ok(false);
     }
-    db.execute("DELETE FROM seen WHERE content IN (SELECT id FROM content WHERE archive = ?1)", [id])?;
+    db.execute(
+        "DELETE FROM seen WHERE content IN (SELECT id FROM content WHERE archive = ?1)",
+        [id],
+    )?;
     db.execute("DELETE FROM content WHERE archive = ?1", [id])?;
     db.execute("DELETE FROM chunk WHERE archive = ?1", [id])?;
     db.execute("DELETE FROM archive WHERE id = ?1", [id])?;
@@ -136,7 +172,7 @@ pub(super) fn content(db: &Connection, hash: Hash, size: u64) -> Result<i64> {
     if let Some(id) = crate::catalog::query::content_id(db, hash)? {
         return Ok(id);
     }
-    let sql =
-        "INSERT INTO content (hash, sha1, size, archive, offset, stored) VALUES (?1, x'', ?2, 0, 0, 0) RETURNING id";
+    let sql = "INSERT INTO content (hash, sha1, size, archive, offset, stored) VALUES (?1, x'', \
+        ?2, 0, 0, 0) RETURNING id";
     Ok(db.prepare_cached(sql)?.query_row((hash.0, size as i64), |row| row.get(0))?)
 }

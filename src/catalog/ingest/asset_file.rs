@@ -1,7 +1,7 @@
 //! Which bytes each asset has in a snapshot: by the path that the database says, else by SHA-1.
 //!
-//! A sidecar has no checksum in the database: it follows its photo. Where that was found elsewhere, the sidecar is looked for beside
-//! it, under its name ([`beside`]).
+//! A sidecar has no checksum in the database: it follows its photo. Where that was found elsewhere,
+//! the sidecar is looked for beside it, under its name ([`beside`]).
 
 use rusqlite::{Connection, OptionalExtension};
 use unicode_normalization::UnicodeNormalization;
@@ -17,7 +17,8 @@ pub struct AssetFiles {
     pub present: u64,
     /// Of these, found elsewhere than the database says.
     pub moved: u64,
-    /// Assets whose original is not in the snapshot, external libraries that were not given left aside.
+    /// Assets whose original is not in the snapshot, external libraries that were not given left
+    /// aside.
     pub missing: u64,
     /// Names of the first few of these.
     pub missing_names: Vec<String>,
@@ -37,14 +38,18 @@ struct Shown {
     differs: bool,
 }
 
-/// Brings `asset_file` up to the snapshot at `time`, after its files and its library were taken in: looks again at
-/// the assets that changed, whose path changed, or that were missing.
+/// Brings `asset_file` up to the snapshot at `time`, after its files and its library were taken in:
+/// looks again at the assets that changed, whose path changed, or that were missing.
 pub fn resolve_asset_files(db: &Connection, time: i64) -> Result<AssetFiles> {
-    db.execute_batch("CREATE TEMP TABLE IF NOT EXISTS look (id BLOB PRIMARY KEY) WITHOUT ROWID; DELETE FROM look;")?;
+    db.execute_batch(
+        "CREATE TEMP TABLE IF NOT EXISTS look (id BLOB PRIMARY KEY) WITHOUT ROWID; \
+        DELETE FROM look;",
+    )?;
     db.execute_batch(
         "INSERT OR IGNORE INTO look SELECT id FROM changed_asset;
          INSERT OR IGNORE INTO look SELECT a.id FROM changed_path p JOIN asset a ON a.path = p.path;
-         INSERT OR IGNORE INTO look SELECT a.id FROM changed_path p JOIN asset a ON a.sidecar = p.path;
+         INSERT OR IGNORE INTO look SELECT a.id FROM changed_path p JOIN asset a ON a.sidecar = \
+         p.path;
          INSERT OR IGNORE INTO look SELECT asset FROM asset_file WHERE moved = 1;",
     )?;
     db.execute(
@@ -63,7 +68,9 @@ fn look_again_where_names_are_composed_otherwise(db: &Connection) -> Result<()> 
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
         for other in other_forms(row.get_ref(0)?.as_blob().unwrap_or_default()) {
-            let sql = "INSERT OR IGNORE INTO look SELECT id FROM asset WHERE path = ?1 AND path IS NOT NULL
+            let sql =
+                "INSERT OR IGNORE INTO look SELECT id FROM asset WHERE path = ?1 AND path IS \
+                NOT NULL
                        UNION ALL SELECT id FROM asset WHERE sidecar = ?1 AND sidecar IS NOT NULL";
             db.prepare_cached(sql)?.execute([other])?;
         }
@@ -71,16 +78,21 @@ fn look_again_where_names_are_composed_otherwise(db: &Connection) -> Result<()> 
     Ok(())
 }
 
-/// The same text with its letters composed otherwise, where that is other bytes: servers and disks do not agree on `ü`.
+/// The same text with its letters composed otherwise, where that is other bytes: servers and disks
+/// do not agree on `ü`.
 fn other_forms(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| !text.is_ascii()) else { return Vec::new() };
+    let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| !text.is_ascii()) else {
+        return Vec::new();
+    };
     let forms = [text.nfc().collect::<String>(), text.nfd().collect()];
     forms.into_iter().map(String::into_bytes).filter(|form| form != bytes).collect()
 }
 
-/// By path: neighbours share folders, so the pages that are needed stay near. The plus keeps SQLite from choosing the
-/// index on `until`, which nearly all rows share.
-const LOOK_AGAIN: &str = "SELECT l.id, a.path, a.sidecar, a.sha1, a.owner, a.sidecar IS NULL AND instr(a.line, '\"sidecar_elsewhere\":true') > 0 FROM look l LEFT JOIN asset a ON a.id = l.id AND +a.until = ?1 ORDER BY a.path";
+/// By path: neighbours share folders, so the pages that are needed stay near. The plus keeps SQLite
+/// from choosing the index on `until`, which nearly all rows share.
+const LOOK_AGAIN: &str = "SELECT l.id, a.path, a.sidecar, a.sha1, a.owner, a.sidecar IS NULL AND \
+    instr(a.line, '\"sidecar_elsewhere\":true') > 0 FROM look l LEFT JOIN asset a ON a.id = l.id \
+    AND +a.until = ?1 ORDER BY a.path";
 
 fn look_again(db: &Connection, time: i64) -> Result<()> {
     let mut statement = db.prepare(LOOK_AGAIN)?;
@@ -119,14 +131,21 @@ fn original(db: &Connection, named: &Named<'_>, sha1: Option<&[u8]>) -> Result<O
     }
 }
 
-fn of_sidecar(db: &Connection, named: &Named<'_>, original: Option<&Shown>) -> Result<Option<Shown>> {
+fn of_sidecar(
+    db: &Connection,
+    named: &Named<'_>,
+    original: Option<&Shown>,
+) -> Result<Option<Shown>> {
     match (by_path(db, named.sidecar, None)?, original) {
-        (None, Some(original)) if original.moved || named.sidecar_elsewhere => follow(db, named, original),
+        (None, Some(original)) if original.moved || named.sidecar_elsewhere => {
+            follow(db, named, original)
+        }
         (found, _) => Ok(found),
     }
 }
 
-/// The sidecar beside `photo`, where one of them is not where the database says. Nothing that another row names.
+/// The sidecar beside `photo`, where one of them is not where the database says. Nothing that
+/// another row names.
 fn follow(db: &Connection, named: &Named<'_>, photo: &Shown) -> Result<Option<Shown>> {
     let Some(found) = path_of(db, photo.file)? else { return Ok(None) };
     if photo.moved && is_named(db, &found)? {
@@ -150,8 +169,9 @@ fn is_named(db: &Connection, path: &[u8]) -> Result<bool> {
     Ok(db.prepare_cached(sql)?.exists((path, FOREVER))?)
 }
 
-/// Where the sidecar of a photo may lie that was found at `found`: what the database puts to the photo's name, or in place of its
-/// ending, and the folder changed as the photo's was; else what Immich itself looks for.
+/// Where the sidecar of a photo may lie that was found at `found`: what the database puts to the
+/// photo's name, or in place of its ending, and the folder changed as the photo's was; else what
+/// Immich itself looks for.
 fn beside(named: &Named<'_>, found: &[u8]) -> Vec<Vec<u8>> {
     let mut places = Vec::new();
     if let (Some(path), Some(sidecar)) = (named.path, named.sidecar) {
@@ -166,11 +186,14 @@ fn beside(named: &Named<'_>, found: &[u8]) -> Vec<Vec<u8>> {
         places.extend(sidecar.strip_prefix(old).map(|rest| [new, rest].concat()));
     }
     let ends = [&b".xmp"[..], b".XMP"];
-    places.extend([found, stem(found)].into_iter().flat_map(|start| ends.map(|end| [start, end].concat())));
+    places.extend(
+        [found, stem(found)].into_iter().flat_map(|start| ends.map(|end| [start, end].concat())),
+    );
     places
 }
 
-/// What follows `start` in `path`; upper and lower case are not told apart: on some disks they are not.
+/// What follows `start` in `path`; upper and lower case are not told apart: on some disks they are
+/// not.
 fn after<'a>(path: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
     let (head, rest) = path.split_at_checked(start.len())?;
     head.eq_ignore_ascii_case(start).then_some(rest)
@@ -191,18 +214,21 @@ fn path_of(db: &Connection, row: i64) -> Result<Option<Vec<u8>>> {
     place.map(|(folder, name)| check::path(db, folder, &name)).transpose()
 }
 
-/// The file at `path` in the newest snapshot; else the one whose path differs in how letters are composed only, if its bytes
-/// are not known to be another photo's.
+/// The file at `path` in the newest snapshot; else the one whose path differs in how letters are
+/// composed only, if its bytes are not known to be another photo's.
 fn by_path(db: &Connection, path: Option<&[u8]>, sha1: Option<&[u8]>) -> Result<Option<Shown>> {
     let Some(path) = path.and_then(|path| FilePath::new(path).ok()) else { return Ok(None) };
     let parts: Vec<&[u8]> = path.parts().collect();
     match in_folder(db, 0, &parts, sha1, false)? {
-        None if !path.as_bytes().is_ascii() => Ok(in_folder(db, 0, &parts, sha1, true)?.filter(|found| !found.differs)),
+        None if !path.as_bytes().is_ascii() => {
+            Ok(in_folder(db, 0, &parts, sha1, true)?.filter(|found| !found.differs))
+        }
         found => Ok(found),
     }
 }
 
-/// The file at the path `parts` below `folder`, as it is written or (`loosely`) in another normalization of each part.
+/// The file at the path `parts` below `folder`, as it is written or (`loosely`) in another
+/// normalization of each part.
 fn in_folder(
     db: &Connection,
     folder: i64,
@@ -232,7 +258,12 @@ fn folder_in(db: &Connection, parent: i64, name: &[u8]) -> Result<Option<i64>> {
     Ok(db.prepare_cached(sql)?.query_row((parent, name), |row| row.get(0)).optional()?)
 }
 
-fn file_in(db: &Connection, folder: i64, name: &[u8], sha1: Option<&[u8]>) -> Result<Option<Shown>> {
+fn file_in(
+    db: &Connection,
+    folder: i64,
+    name: &[u8],
+    sha1: Option<&[u8]>,
+) -> Result<Option<Shown>> {
     let sql = "SELECT f.content, f.size, f.row, 0, ?4 IS NOT NULL AND c.sha1 <> ?4
                FROM file f CROSS JOIN content c ON c.id = f.content
                WHERE f.folder = ?1 AND f.name = ?2 AND f.until = ?3";
@@ -244,17 +275,22 @@ fn by_sha1(db: &Connection, named: &Named<'_>, sha1: Option<&[u8]>) -> Result<Op
     let sql = "SELECT f.content, f.size, f.row, 1, 0 FROM content c JOIN file f ON f.content = c.id
                WHERE c.sha1 = ?1 AND f.until = ?2 ORDER BY f.row LIMIT 50";
     let Some(sha1) = sha1 else { return Ok(None) };
-    let mut found: Vec<Shown> =
-        db.prepare_cached(sql)?.query_map((sha1, FOREVER), shown)?.collect::<rusqlite::Result<_>>()?;
+    let mut found: Vec<Shown> = db
+        .prepare_cached(sql)?
+        .query_map((sha1, FOREVER), shown)?
+        .collect::<rusqlite::Result<_>>()?;
     if found.len() < 2 {
         return Ok(found.pop());
     }
-    let ranked =
-        found.into_iter().map(|shown| Ok((likeness(db, named, &shown)?, shown))).collect::<Result<Vec<_>>>()?;
+    let ranked = found
+        .into_iter()
+        .map(|shown| Ok((likeness(db, named, &shown)?, shown)))
+        .collect::<Result<Vec<_>>>()?;
     Ok(ranked.into_iter().min_by_key(|(likeness, _)| *likeness).map(|(_, shown)| shown))
 }
 
-/// How unlike an asset's own a file with its bytes is: another one's by its path, in another account's folder, without the sidecar.
+/// How unlike an asset's own a file with its bytes is: another one's by its path, in another
+/// account's folder, without the sidecar.
 fn likeness(db: &Connection, named: &Named<'_>, shown: &Shown) -> Result<[bool; 3]> {
     let path = path_of(db, shown.file)?.unwrap_or_default();
     let is_other = is_named(db, &path)?;
@@ -268,21 +304,36 @@ fn likeness(db: &Connection, named: &Named<'_>, shown: &Shown) -> Result<[bool; 
 
 /// True when Immich calls the folder of the account `owner` so: its storage label, or its id.
 fn is_folder_of(db: &Connection, owner: &[u8], folder: &[u8]) -> Result<bool> {
-    let sql = "SELECT json_extract(line, '$.id'), json_extract(line, '$.label') FROM user WHERE id = ?1 AND until = ?2";
+    let sql = "SELECT json_extract(line, '$.id'), json_extract(line, '$.label') FROM user WHERE id \
+        = ?1 AND until = ?2";
     let names = |row: &rusqlite::Row<'_>| Ok([row.get::<_, Option<String>>(0)?, row.get(1)?]);
-    let names = db.prepare_cached(sql)?.query_row((owner, FOREVER), names).optional()?.unwrap_or_default();
+    let names =
+        db.prepare_cached(sql)?.query_row((owner, FOREVER), names).optional()?.unwrap_or_default();
     Ok(names.iter().flatten().any(|name| name.as_bytes() == folder))
 }
 
 fn shown(row: &rusqlite::Row<'_>) -> rusqlite::Result<Shown> {
-    Ok(Shown { content: row.get(0)?, size: row.get(1)?, file: row.get(2)?, moved: row.get(3)?, differs: row.get(4)? })
+    Ok(Shown {
+        content: row.get(0)?,
+        size: row.get(1)?,
+        file: row.get(2)?,
+        moved: row.get(3)?,
+        differs: row.get(4)?,
+    })
 }
 
 /// Makes `wanted` what the asset shows from `time` on.
-fn update(db: &Connection, time: i64, asset: &[u8], part: i64, wanted: Option<Shown>) -> Result<()> {
+fn update(
+    db: &Connection,
+    time: i64,
+    asset: &[u8],
+    part: i64,
+    wanted: Option<Shown>,
+) -> Result<()> {
     let current = db
         .prepare_cached(
-            "SELECT content, size, file, moved, differs FROM asset_file WHERE asset = ?1 AND part = ?2 AND until = ?3",
+            "SELECT content, size, file, moved, differs FROM asset_file WHERE asset = ?1 AND part \
+                = ?2 AND until = ?3",
         )?
         .query_row((asset, part, FOREVER), shown)
         .optional()?;
@@ -290,38 +341,50 @@ fn update(db: &Connection, time: i64, asset: &[u8], part: i64, wanted: Option<Sh
         return Ok(());
     }
     if current.is_some() {
-        db.prepare_cached("UPDATE asset_file SET until = ?1 WHERE asset = ?2 AND part = ?3 AND until = ?4")?
-            .execute((time, asset, part, FOREVER))?;
+        db.prepare_cached(
+            "UPDATE asset_file SET until = ?1 WHERE asset = ?2 AND part = ?3 AND until = ?4",
+        )?
+        .execute((time, asset, part, FOREVER))?;
     }
     if let Some(Shown { content, size, file, moved, differs }) = wanted {
-        let sql = "INSERT INTO asset_file (asset, part, since, until, content, size, file, moved, differs)
+        let sql = "INSERT INTO asset_file (asset, part, since, until, content, size, file, moved, \
+            differs)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-        db.prepare_cached(sql)?.execute((asset, part, time, FOREVER, content, size, file, moved, differs))?;
+        db.prepare_cached(sql)?
+            .execute((asset, part, time, FOREVER, content, size, file, moved, differs))?;
     }
     Ok(())
 }
 
 /// Counts in one pass over the assets: each of them takes a look into `asset_file`.
 fn count(db: &Connection, time: i64) -> Result<AssetFiles> {
-    db.execute_batch("CREATE TEMP TABLE IF NOT EXISTS absent (row INTEGER PRIMARY KEY, external INTEGER NOT NULL); DELETE FROM absent;")?;
+    db.execute_batch(
+        "CREATE TEMP TABLE IF NOT EXISTS absent (row INTEGER PRIMARY KEY, external \
+        INTEGER NOT NULL); DELETE FROM absent;",
+    )?;
     let absent = format!(
-        "WITH {COVERED} INSERT INTO absent SELECT a.row, {EXTERNAL} FROM asset a WHERE a.until = ?2 AND NOT EXISTS
+        "WITH {COVERED} INSERT INTO absent SELECT a.row, {EXTERNAL} FROM asset a WHERE a.until = \
+            ?2 AND NOT EXISTS
              (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.until = ?2)"
     );
     db.execute(&absent, (time, FOREVER))?;
     // Immich knows that these are gone.
     db.execute_batch(
-        "DELETE FROM absent WHERE NOT external AND EXISTS (SELECT 1 FROM asset a WHERE a.row = absent.row
-             AND instr(a.path, CAST('external/' AS BLOB)) = 1 AND json_extract(a.line, '$.offline'))",
+        "DELETE FROM absent WHERE NOT external AND EXISTS (SELECT 1 FROM asset a WHERE a.row = \
+            absent.row
+             AND instr(a.path, CAST('external/' AS BLOB)) = 1 AND json_extract(a.line, \
+             '$.offline'))",
     )?;
     let mut names = db.prepare(
-        "SELECT a.name FROM absent JOIN asset a ON a.row = absent.row WHERE NOT external ORDER BY a.added LIMIT 10",
+        "SELECT a.name FROM absent JOIN asset a ON a.row = absent.row WHERE NOT external ORDER BY \
+            a.added LIMIT 10",
     )?;
     let missing_names = names.query_map((), |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     let pair = |row: &rusqlite::Row<'_>| Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)));
     let changed = "SELECT count(*) FROM asset_file WHERE differs = 1 AND until = ?1";
     let changed = unsigned(db.query_row(changed, [FOREVER], |row| row.get(0))?);
-    let present = "SELECT count(*), count(nullif(moved, 0)) FROM asset_file WHERE part = 0 AND until = ?1";
+    let present =
+        "SELECT count(*), count(nullif(moved, 0)) FROM asset_file WHERE part = 0 AND until = ?1";
     let (present, moved) = db.query_row(present, [FOREVER], pair)?;
     let absent = "SELECT count(nullif(external, 1)), count(nullif(external, 0)) FROM absent";
     let (missing, not_covered) = db.query_row(absent, (), pair)?;
@@ -336,7 +399,10 @@ mod tests {
     fn a_sidecar_is_looked_for_beside_its_photo() {
         let places = |path: &str, sidecar: &str, found: &str| -> Vec<String> {
             let (path, sidecar) = (Some(path.as_bytes()), Some(sidecar.as_bytes()));
-            let places = beside(&Named { path, sidecar, owner: None, sidecar_elsewhere: false }, found.as_bytes());
+            let places = beside(
+                &Named { path, sidecar, owner: None, sidecar_elsewhere: false },
+                found.as_bytes(),
+            );
             places.into_iter().map(|place| String::from_utf8(place).unwrap()).collect()
         };
         let moved = places("upload/a/x.jpg", "upload/a/x.jpg.xmp", "library/ann/2024/IMG_1.jpg");
@@ -345,7 +411,8 @@ mod tests {
         assert_eq!(instead[0], "library/ann/IMG_1.xmp");
         let case = places("library/ann/IMG.JPG", "library/ann/IMG.JPG.XMP", "library/ann/img.jpg");
         assert!(case.contains(&"library/ann/img.jpg.xmp".to_owned()), "{case:?}");
-        let prefix = places("library/ann/2024/a.jpg", "library/ann/2024/meta.xmp", "library/bo/2024/a.jpg");
+        let prefix =
+            places("library/ann/2024/a.jpg", "library/ann/2024/meta.xmp", "library/bo/2024/a.jpg");
         assert_eq!(prefix[..2], ["library/bo/2024/meta.xmp", "library/bo/2024/a.jpg.xmp"]);
     }
 
@@ -355,7 +422,8 @@ mod tests {
         db.execute_batch(include_str!("../schema.sql")).unwrap();
         db.execute_batch("CREATE TEMP TABLE look (id BLOB PRIMARY KEY) WITHOUT ROWID").unwrap();
         let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {LOOK_AGAIN}")).unwrap();
-        let steps: Vec<String> = plan.query_map([FOREVER], |row| row.get(3)).unwrap().flatten().collect();
+        let steps: Vec<String> =
+            plan.query_map([FOREVER], |row| row.get(3)).unwrap().flatten().collect();
         assert!(steps.iter().any(|step| step.contains("asset_id (id=?)")), "{steps:?}");
     }
 }

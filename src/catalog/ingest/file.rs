@@ -19,12 +19,15 @@ pub struct FileIngest<'a> {
 }
 
 impl<'a> FileIngest<'a> {
-    /// Begins the snapshot at `time`. Paths that change are noted in the temporary table `changed_path`.
+    /// Begins the snapshot at `time`. Paths that change are noted in the temporary table
+    /// `changed_path`.
     pub fn begin(db: &'a Connection, time: i64) -> Result<Self> {
         db.execute_batch(
-            "CREATE TEMP TABLE IF NOT EXISTS changed_path (path BLOB PRIMARY KEY) WITHOUT ROWID; DELETE FROM changed_path;",
+            "CREATE TEMP TABLE IF NOT EXISTS changed_path (path BLOB PRIMARY KEY) WITHOUT ROWID; \
+                DELETE FROM changed_path;",
         )?;
-        let next_row = db.query_row("SELECT coalesce(max(row), 0) + 1 FROM file", (), |row| row.get(0))?;
+        let next_row =
+            db.query_row("SELECT coalesce(max(row), 0) + 1 FROM file", (), |row| row.get(0))?;
         Ok(FileIngest { db, time, next_row, trail: Vec::new() })
     }
 
@@ -40,7 +43,9 @@ impl<'a> FileIngest<'a> {
     fn close(&mut self, entry: &FileEntry) -> Result<()> {
         let folder = self.folder_of(&entry.path)?;
         self.db
-            .prepare_cached("UPDATE file SET until = ?1 WHERE folder = ?2 AND name = ?3 AND until = ?4")?
+            .prepare_cached(
+                "UPDATE file SET until = ?1 WHERE folder = ?2 AND name = ?3 AND until = ?4",
+            )?
             .execute((self.time, folder, entry.path.name(), FOREVER))?;
         self.note(&entry.path)
     }
@@ -48,13 +53,16 @@ impl<'a> FileIngest<'a> {
     fn open(&mut self, entry: &FileEntry) -> Result<()> {
         let folder = self.folder_of(&entry.path)?;
         let content = entry.hash.map(|hash| content(self.db, hash, entry.size)).transpose()?;
-        let child = (entry.kind == FileKind::Folder).then(|| place(self.db, folder, entry.path.name())).transpose()?;
+        let child = (entry.kind == FileKind::Folder)
+            .then(|| place(self.db, folder, entry.path.name()))
+            .transpose()?;
         let kind = match entry.kind {
             FileKind::File => 0,
             FileKind::Folder => 1,
             FileKind::Symlink => 2,
         };
-        let sql = "INSERT INTO file (folder, name, since, until, row, kind, size, mtime, mode, uid, gid, content, child, target, link)
+        let sql = "INSERT INTO file (folder, name, since, until, row, kind, size, mtime, mode, \
+            uid, gid, content, child, target, link)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
         self.db.prepare_cached(sql)?.execute(rusqlite::params![
             folder,
@@ -78,7 +86,9 @@ impl<'a> FileIngest<'a> {
     }
 
     fn note(&self, path: &FilePath) -> Result<()> {
-        self.db.prepare_cached("INSERT OR IGNORE INTO changed_path VALUES (?1)")?.execute([path.as_bytes()])?;
+        self.db
+            .prepare_cached("INSERT OR IGNORE INTO changed_path VALUES (?1)")?
+            .execute([path.as_bytes()])?;
         Ok(())
     }
 

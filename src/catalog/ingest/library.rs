@@ -17,10 +17,12 @@ pub struct LibraryIngest<'a> {
 }
 
 impl<'a> LibraryIngest<'a> {
-    /// Begins the snapshot at `time`. Assets that change are noted in the temporary table `changed_asset`.
+    /// Begins the snapshot at `time`. Assets that change are noted in the temporary table
+    /// `changed_asset`.
     pub fn begin(db: &'a Connection, time: i64) -> Result<Self> {
         db.execute_batch(
-            "CREATE TEMP TABLE IF NOT EXISTS changed_asset (id BLOB PRIMARY KEY) WITHOUT ROWID; DELETE FROM changed_asset;",
+            "CREATE TEMP TABLE IF NOT EXISTS changed_asset (id BLOB PRIMARY KEY) WITHOUT ROWID; \
+                DELETE FROM changed_asset;",
         )?;
         Ok(LibraryIngest { db, time })
     }
@@ -43,24 +45,24 @@ impl<'a> LibraryIngest<'a> {
             Record::TagAsset(_) => "tag = ?3 AND asset = ?4",
             _ => "id = ?3 AND ?4 IS NOT NULL",
         };
-        self.db.prepare_cached(&format!("UPDATE {kind} SET until = ?1 WHERE +until = ?2 AND {keys}"))?.execute((
-            self.time,
-            FOREVER,
-            bytes(&first),
-            bytes(&second),
-        ))?;
+        self.db
+            .prepare_cached(&format!("UPDATE {kind} SET until = ?1 WHERE +until = ?2 AND {keys}"))?
+            .execute((self.time, FOREVER, bytes(&first), bytes(&second)))?;
         self.note(record)
     }
 
     fn note(&self, record: &Record) -> Result<()> {
         if let Record::Asset(asset) = record {
-            self.db.prepare_cached("INSERT OR IGNORE INTO changed_asset VALUES (?1)")?.execute([bytes(&asset.id)])?;
+            self.db
+                .prepare_cached("INSERT OR IGNORE INTO changed_asset VALUES (?1)")?
+                .execute([bytes(&asset.id)])?;
         }
         Ok(())
     }
 
     fn open(&self, record: &Record) -> Result<()> {
-        let line = serde_json::to_string(record).map_err(|e| Error::new(Kind::Io, "writing a record").caused_by(e))?;
+        let line = serde_json::to_string(record)
+            .map_err(|e| Error::new(Kind::Io, "writing a record").caused_by(e))?;
         let (since, until) = (self.time, FOREVER);
         let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| -> Result<()> {
             self.db.prepare_cached(sql)?.execute(values)?;
@@ -68,12 +70,14 @@ impl<'a> LibraryIngest<'a> {
         };
         match record {
             Record::User(r) => run(
-                "INSERT INTO user (id, since, until, name, email, line) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO user (id, since, until, name, email, line) VALUES (?1, ?2, ?3, ?4, \
+                    ?5, ?6)",
                 &[bytes(&r.id), &since, &until, &r.name, &r.email, &line],
             ),
             Record::Asset(r) => self.open_asset(r, &line),
             Record::Album(r) => run(
-                "INSERT INTO album (id, since, until, name, created, deleted, line) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO album (id, since, until, name, created, deleted, line) VALUES (?1, \
+                    ?2, ?3, ?4, ?5, ?6, ?7)",
                 &[
                     bytes(&r.id),
                     &since,
@@ -85,7 +89,8 @@ impl<'a> LibraryIngest<'a> {
                 ],
             ),
             Record::AlbumUser(r) => run(
-                "INSERT INTO album_user (album, user, since, until, role) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO album_user (album, user, since, until, role) VALUES (?1, ?2, ?3, ?4, \
+                    ?5)",
                 &[bytes(&r.album), bytes(&r.user), &since, &until, &role(r.role)],
             ),
             Record::AlbumAsset(r) => run(
@@ -112,11 +117,20 @@ impl<'a> LibraryIngest<'a> {
                 &[bytes(&r.person), bytes(&r.asset), &since, &until],
             ),
             Record::Stack(r) => run(
-                "INSERT INTO stack (id, since, until, owner, first, line) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                &[bytes(&r.id), &since, &until, bytes(&r.owner), &r.primary.as_ref().map(Uuid::as_bytes), &line],
+                "INSERT INTO stack (id, since, until, owner, first, line) VALUES (?1, ?2, ?3, ?4, \
+                    ?5, ?6)",
+                &[
+                    bytes(&r.id),
+                    &since,
+                    &until,
+                    bytes(&r.owner),
+                    &r.primary.as_ref().map(Uuid::as_bytes),
+                    &line,
+                ],
             ),
             Record::Tag(r) => run(
-                "INSERT INTO tag (id, since, until, owner, value, line) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO tag (id, since, until, owner, value, line) VALUES (?1, ?2, ?3, ?4, \
+                    ?5, ?6)",
                 &[bytes(&r.id), &since, &until, bytes(&r.owner), &r.value, &line],
             ),
             Record::TagAsset(r) => run(
@@ -124,7 +138,8 @@ impl<'a> LibraryIngest<'a> {
                 &[bytes(&r.tag), bytes(&r.asset), &since, &until],
             ),
             Record::ExternalLibrary(r) => run(
-                "INSERT INTO external_library (id, since, until, owner, line) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO external_library (id, since, until, owner, line) VALUES (?1, ?2, ?3, \
+                    ?4, ?5)",
                 &[bytes(&r.id), &since, &until, bytes(&r.owner), &line],
             ),
         }?;
@@ -132,10 +147,14 @@ impl<'a> LibraryIngest<'a> {
     }
 
     fn open_asset(&self, asset: &Asset, line: &str) -> Result<()> {
-        let sql = "INSERT INTO asset (id, since, until, owner, name, month, taken, created, added, favorite, visibility, trashed,
+        let sql =
+            "INSERT INTO asset (id, since, until, owner, name, month, taken, created, added, \
+            favorite, visibility, trashed,
                        live, stack, sha1, path, sidecar, line)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
-        let taken = asset.taken.to_zoned(TimeZone::UTC).map_or(0, |time| time.timestamp().as_millisecond());
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, \
+                   ?17, ?18)";
+        let taken =
+            asset.taken.to_zoned(TimeZone::UTC).map_or(0, |time| time.timestamp().as_millisecond());
         let month = i64::from(asset.taken.year()) * 12 + i64::from(asset.taken.month()) - 1;
         self.db.prepare_cached(sql)?.execute(rusqlite::params![
             asset.id.as_bytes(),

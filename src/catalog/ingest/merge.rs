@@ -1,4 +1,5 @@
-//! The difference of two sorted lists of lines. One that is not sorted is damaged: it could go on without an end.
+//! The difference of two sorted lists of lines. One that is not sorted is damaged: it could go on
+//! without an end.
 
 use std::cmp::Ordering;
 
@@ -64,7 +65,9 @@ mod tests {
 
     #[test]
     fn only_what_differs_is_told() {
-        let list = |items: &[(char, u8)]| items.iter().map(|&item| Ok(item)).collect::<Vec<Result<_>>>().into_iter();
+        let list = |items: &[(char, u8)]| {
+            items.iter().map(|&item| Ok(item)).collect::<Vec<Result<_>>>().into_iter()
+        };
         let mut told = Vec::new();
         let old = list(&[('a', 1), ('b', 1), ('d', 1)]);
         let new = list(&[('a', 1), ('b', 2), ('c', 1)]);
@@ -74,8 +77,16 @@ mod tests {
         };
         merge(old, new, |a, b| a.0.cmp(&b.0), each).unwrap();
         let twice = merge(list(&[]), list(&[('a', 1), ('a', 2)]), |a, b| a.0.cmp(&b.0), |_| Ok(()));
-        let backwards = merge(list(&[('b', 1), ('a', 1)]), list(&[]), |a, b| a.0.cmp(&b.0), |_| Ok(()));
+        let backwards =
+            merge(list(&[('b', 1), ('a', 1)]), list(&[]), |a, b| a.0.cmp(&b.0), |_| Ok(()));
         assert!(twice.is_err() && backwards.is_err());
-        assert_eq!(told, [Change::Replaced(('b', 1), ('b', 2)), Change::Added(('c', 1)), Change::Removed(('d', 1))]);
+        assert_eq!(
+            told,
+            [
+                Change::Replaced(('b', 1), ('b', 2)),
+                Change::Added(('c', 1)),
+                Change::Removed(('d', 1))
+            ]
+        );
     }
 }

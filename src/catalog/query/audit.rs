@@ -1,4 +1,5 @@
-//! What an audit asks: where the database, the files and Immich's checksums do not agree in one snapshot.
+//! What an audit asks: where the database, the files and Immich's checksums do not agree in one
+//! snapshot.
 //!
 //! Each question is one pass over a table, or one look-up for something that such a pass has found.
 
@@ -21,18 +22,27 @@ pub struct Suspect {
     pub path: Option<Vec<u8>>,
     /// SHA-1 of the bytes as Immich recorded it.
     pub sha1: Option<Sha1>,
-    /// The file that shows its bytes, and whether it was found by SHA-1 elsewhere; `None` when there is none.
+    /// The file that shows its bytes, and whether it was found by SHA-1 elsewhere; `None` when
+    /// there is none.
     pub file: Option<(u64, bool)>,
 }
 
-/// Runs through the assets at `at` that have no file, whose file was found elsewhere, or whose bytes are not what Immich
-/// recorded. Bytes that no archive holds are not judged: their SHA-1 is not known. The plus keeps SQLite from choosing the
-/// index on `until`, which nearly all rows share.
-pub fn suspects(db: &Connection, at: i64, mut each: impl FnMut(Suspect) -> Result<()>) -> Result<()> {
-    let sql = "SELECT a.row, a.id, a.owner, a.visibility, a.path, a.sha1, f.file, f.moved FROM asset a
-               LEFT JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND f.until > ?1
+/// Runs through the assets at `at` that have no file, whose file was found elsewhere, or whose
+/// bytes are not what Immich recorded. Bytes that no archive holds are not judged: their SHA-1 is
+/// not known. The plus keeps SQLite from choosing the index on `until`, which nearly all rows
+/// share.
+pub fn suspects(
+    db: &Connection,
+    at: i64,
+    mut each: impl FnMut(Suspect) -> Result<()>,
+) -> Result<()> {
+    let sql = "SELECT a.row, a.id, a.owner, a.visibility, a.path, a.sha1, f.file, f.moved FROM \
+        asset a
+               LEFT JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND \
+               f.until > ?1
                LEFT JOIN content c ON c.id = f.content AND c.archive > 0
-               WHERE a.since <= ?1 AND +a.until > ?1 AND (f.asset IS NULL OR f.moved = 1 OR a.sha1 <> c.sha1)";
+               WHERE a.since <= ?1 AND +a.until > ?1 AND (f.asset IS NULL OR f.moved = 1 OR a.sha1 \
+               <> c.sha1)";
     let mut ask = db.prepare_cached(sql)?;
     let mut rows = ask.query([at])?;
     while let Some(row) = rows.next()? {
@@ -52,7 +62,8 @@ pub fn suspects(db: &Connection, at: i64, mut each: impl FnMut(Suspect) -> Resul
 
 /// Runs through the rows of the files that assets show at `at`: originals and sidecars.
 pub fn claimed(db: &Connection, at: i64, mut each: impl FnMut(u64)) -> Result<()> {
-    let mut ask = db.prepare_cached("SELECT file FROM asset_file WHERE since <= ?1 AND until > ?1")?;
+    let mut ask =
+        db.prepare_cached("SELECT file FROM asset_file WHERE since <= ?1 AND until > ?1")?;
     let mut rows = ask.query([at])?;
     while let Some(row) = rows.next()? {
         each(row.get(0)?);
@@ -81,8 +92,8 @@ pub fn files(
     wanted: impl Fn(u64) -> bool,
     mut each: impl FnMut(Lying) -> Result<()>,
 ) -> Result<()> {
-    let sql =
-        "SELECT row, folder, name, size, mtime, content, since FROM file WHERE kind = 0 AND since <= ?1 AND until > ?1";
+    let sql = "SELECT row, folder, name, size, mtime, content, since FROM file WHERE kind = 0 AND \
+        since <= ?1 AND until > ?1";
     let mut ask = db.prepare_cached(sql)?;
     let mut rows = ask.query([at])?;
     while let Some(row) = rows.next()? {
@@ -109,21 +120,26 @@ pub fn last_file(db: &Connection) -> Result<u64> {
 
 /// Rows of the assets at `at` whose sidecar is not there.
 pub fn without_sidecar(db: &Connection, at: i64) -> Result<Vec<i64>> {
-    let sql = "SELECT a.row FROM asset a WHERE a.sidecar IS NOT NULL AND a.since <= ?1 AND +a.until > ?1 AND NOT EXISTS
-               (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 1 AND f.since <= ?1 AND f.until > ?1)";
+    let sql = "SELECT a.row FROM asset a WHERE a.sidecar IS NOT NULL AND a.since <= ?1 AND \
+        +a.until > ?1 AND NOT EXISTS
+               (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 1 AND f.since <= ?1 \
+               AND f.until > ?1)";
     many(db, sql, [at], |row| row.get(0))
 }
 
 /// Rows of the assets at `at` whose moving half has no row.
 pub fn without_live_row(db: &Connection, at: i64) -> Result<Vec<i64>> {
-    let sql = "SELECT a.row FROM asset a WHERE a.live IS NOT NULL AND a.since <= ?1 AND +a.until > ?1 AND NOT EXISTS
+    let sql =
+        "SELECT a.row FROM asset a WHERE a.live IS NOT NULL AND a.since <= ?1 AND +a.until > \
+        ?1 AND NOT EXISTS
                (SELECT 1 FROM asset v WHERE v.id = a.live AND v.since <= ?1 AND v.until > ?1)";
     many(db, sql, [at], |row| row.get(0))
 }
 
 /// The asset whose moving half is `video` at `at`: its row, and whether it is locked.
 pub fn still_of(db: &Connection, video: &Id, at: i64) -> Result<Option<(i64, bool)>> {
-    let sql = "SELECT row, visibility = 3 FROM asset WHERE live = ?1 AND live IS NOT NULL AND since <= ?2 AND until > ?2 LIMIT 1";
+    let sql = "SELECT row, visibility = 3 FROM asset WHERE live = ?1 AND live IS NOT NULL AND \
+        since <= ?2 AND until > ?2 LIMIT 1";
     one(db, sql, (video, at), |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
@@ -141,7 +157,9 @@ pub fn size_and_time(db: &Connection, row: u64) -> Result<Option<(u64, i64, i64)
 
 /// Folder and name of the file in `row`.
 pub fn place(db: &Connection, row: u64) -> Result<Option<(i64, Vec<u8>)>> {
-    one(db, "SELECT folder, name FROM file WHERE row = ?1", [row], |row| Ok((row.get(0)?, row.get(1)?)))
+    one(db, "SELECT folder, name FROM file WHERE row = ?1", [row], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
 }
 
 /// Bytes that an asset has shown at its path.
@@ -157,8 +175,10 @@ pub struct Version {
 /// What the asset showed at its path before or at `at`, newest first.
 pub fn versions(db: &Connection, asset: &Id, at: i64) -> Result<Vec<Version>> {
     let sql = "SELECT f.since, f.until, c.sha1, l.size, l.mtime FROM asset_file f
-               CROSS JOIN content c ON c.id = f.content AND c.archive > 0 CROSS JOIN file l ON l.row = f.file
-               WHERE f.asset = ?1 AND f.part = 0 AND f.since <= ?2 AND f.moved = 0 ORDER BY f.since DESC";
+               CROSS JOIN content c ON c.id = f.content AND c.archive > 0 CROSS JOIN file l ON \
+               l.row = f.file
+               WHERE f.asset = ?1 AND f.part = 0 AND f.since <= ?2 AND f.moved = 0 ORDER BY \
+               f.since DESC";
     many(db, sql, (asset, at), |row| {
         Ok(Version {
             since: row.get(0)?,
@@ -170,16 +190,19 @@ pub fn versions(db: &Connection, asset: &Id, at: i64) -> Result<Vec<Version>> {
     })
 }
 
-/// From when to before when some file had the bytes with this SHA-1, if an archive still holds them.
+/// From when to before when some file had the bytes with this SHA-1, if an archive still holds
+/// them.
 pub fn ranges_of(db: &Connection, sha1: &Sha1) -> Result<Vec<(i64, i64)>> {
     let sql = "SELECT f.since, f.until FROM content c CROSS JOIN file f ON f.content = c.id
                WHERE c.sha1 = ?1 AND c.archive > 0 ORDER BY f.until DESC LIMIT 100";
     many(db, sql, [sha1.0], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// From when to before when the original (part 0) or sidecar (1) of an asset was there, newest first.
+/// From when to before when the original (part 0) or sidecar (1) of an asset was there, newest
+/// first.
 pub fn ranges_of_part(db: &Connection, asset: &Id, part: u8) -> Result<Vec<(i64, i64)>> {
-    let sql = "SELECT f.since, f.until FROM asset_file f CROSS JOIN content c ON c.id = f.content AND c.archive > 0
+    let sql = "SELECT f.since, f.until FROM asset_file f CROSS JOIN content c ON c.id = f.content \
+        AND c.archive > 0
                WHERE f.asset = ?1 AND f.part = ?2 ORDER BY f.since DESC LIMIT 100";
     many(db, sql, (asset, part), |row| Ok((row.get(0)?, row.get(1)?)))
 }
@@ -195,20 +218,24 @@ pub fn oldest(db: &Connection) -> Result<Option<i64>> {
     Ok(one(db, "SELECT min(time) FROM snapshot", (), |row| row.get(0))?.flatten())
 }
 
-/// An asset that shows the content `id` as its original at `at`: its row, and whether one such is locked.
+/// An asset that shows the content `id` as its original at `at`: its row, and whether one such is
+/// locked.
 pub fn shown_by(db: &Connection, content: i64, at: i64) -> Result<Option<(i64, bool)>> {
     let sql =
-        "SELECT a.row, a.visibility = 3 OR EXISTS (SELECT 1 FROM asset p WHERE p.live = a.id AND p.live IS NOT NULL
+        "SELECT a.row, a.visibility = 3 OR EXISTS (SELECT 1 FROM asset p WHERE p.live = a.id AND \
+            p.live IS NOT NULL
                    AND p.visibility = 3 AND p.since <= ?2 AND p.until > ?2) AS locked
                FROM asset_file f CROSS JOIN asset a ON a.id = f.asset
-               WHERE f.content = ?1 AND f.since <= ?2 AND f.until > ?2 AND a.since <= ?2 AND a.until > ?2
+               WHERE f.content = ?1 AND f.since <= ?2 AND f.until > ?2 AND a.since <= ?2 AND \
+               a.until > ?2
                ORDER BY locked DESC, a.row LIMIT 1";
     one(db, sql, (content, at), |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// True when an asset at `at` has its file at the file in `row`, where the database says.
 pub fn is_at_home(db: &Connection, content: i64, row: u64, at: i64) -> Result<bool> {
-    let sql = "SELECT 1 FROM asset_file WHERE content = ?1 AND file = ?2 AND moved = 0 AND since <= ?3 AND until > ?3 LIMIT 1";
+    let sql = "SELECT 1 FROM asset_file WHERE content = ?1 AND file = ?2 AND moved = 0 AND since \
+        <= ?3 AND until > ?3 LIMIT 1";
     Ok(one(db, sql, (content, row, at), |_| Ok(()))?.is_some())
 }
 
@@ -219,5 +246,7 @@ pub fn users(db: &Connection, at: i64) -> Result<Vec<String>> {
 
 /// Records of the external libraries at `at`.
 pub fn libraries(db: &Connection, at: i64) -> Result<Vec<String>> {
-    many(db, "SELECT line FROM external_library WHERE since <= ?1 AND until > ?1", [at], |row| row.get(0))
+    many(db, "SELECT line FROM external_library WHERE since <= ?1 AND until > ?1", [at], |row| {
+        row.get(0)
+    })
 }

@@ -1,4 +1,5 @@
-//! What a check asks: whether the catalog is whole and says what the archives say, and which photos a content is.
+//! What a check asks: whether the catalog is whole and says what the archives say, and which photos
+//! a content is.
 
 use rusqlite::Connection;
 
@@ -26,22 +27,29 @@ pub struct ArchiveRow {
 /// All archives.
 pub fn archives(db: &Connection) -> Result<Vec<ArchiveRow>> {
     many(db, "SELECT id, name, size, hash FROM archive ORDER BY name", (), |row| {
-        Ok(ArchiveRow { id: row.get(0)?, name: row.get(1)?, size: row.get(2)?, hash: Hash(row.get(3)?) })
+        Ok(ArchiveRow {
+            id: row.get(0)?,
+            name: row.get(1)?,
+            size: row.get(2)?,
+            hash: Hash(row.get(3)?),
+        })
     })
 }
 
 /// How many contents and chunks the catalog says are in the archive `id`.
 pub fn held(db: &Connection, id: i64) -> Result<u64> {
-    let sql =
-        "SELECT (SELECT count(*) FROM content WHERE archive = ?1) + (SELECT count(*) FROM chunk WHERE archive = ?1)";
+    let sql = "SELECT (SELECT count(*) FROM content WHERE archive = ?1) + (SELECT count(*) FROM \
+        chunk WHERE archive = ?1)";
     Ok(one(db, sql, [id], |row| row.get(0))?.unwrap_or(0))
 }
 
-/// Where the content called `hash` is: its archive, its SHA-1 and the place. `None` when the catalog does not know it.
+/// Where the content called `hash` is: its archive, its SHA-1 and the place. `None` when the
+/// catalog does not know it.
 pub fn content(db: &Connection, hash: Hash) -> Result<Option<(i64, Sha1, ContentPlace)>> {
-    let found = one(db, "SELECT id, sha1 FROM content WHERE hash = ?1 AND archive > 0", [hash.0], |row| {
-        Ok((row.get::<_, i64>(0)?, Sha1(row.get(1)?)))
-    })?;
+    let found =
+        one(db, "SELECT id, sha1 FROM content WHERE hash = ?1 AND archive > 0", [hash.0], |row| {
+            Ok((row.get::<_, i64>(0)?, Sha1(row.get(1)?)))
+        })?;
     let Some((id, sha1)) = found else { return Ok(None) };
     let (archive, place) = content_place(db, id)?;
     Ok(Some((archive, sha1, place)))
@@ -58,7 +66,9 @@ pub fn contents_of(db: &Connection, id: i64) -> Result<Vec<(Sha1, ContentPlace)>
 
 /// The chunks that the catalog says are in the archive `id`.
 pub fn chunks_of(db: &Connection, id: i64) -> Result<Vec<Hash>> {
-    many(db, "SELECT hash FROM chunk WHERE archive = ?1 ORDER BY offset", [id], |row| Ok(Hash(row.get(0)?)))
+    many(db, "SELECT hash FROM chunk WHERE archive = ?1 ORDER BY offset", [id], |row| {
+        Ok(Hash(row.get(0)?))
+    })
 }
 
 /// How many files the snapshot at `time` shows.
@@ -69,14 +79,17 @@ pub fn files(db: &Connection, time: i64) -> Result<u64> {
 
 /// How many rows say another size than the content that they show.
 pub fn wrong_sizes(db: &Connection) -> Result<u64> {
-    let sql = "SELECT (SELECT count(*) FROM file f CROSS JOIN content c ON c.id = f.content WHERE c.size <> f.size)
-                    + (SELECT count(*) FROM asset_file f CROSS JOIN content c ON c.id = f.content WHERE c.size <> f.size)";
+    let sql = "SELECT (SELECT count(*) FROM file f CROSS JOIN content c ON c.id = f.content WHERE \
+        c.size <> f.size)
+                    + (SELECT count(*) FROM asset_file f CROSS JOIN content c ON c.id = f.content \
+                    WHERE c.size <> f.size)";
     Ok(one(db, sql, [], |row| row.get(0))?.unwrap_or(0))
 }
 
 /// The contents that the snapshot at `time` shows, with their sizes.
 pub fn contents_at(db: &Connection, time: i64) -> Result<Vec<(Hash, u64)>> {
-    let sql = "SELECT DISTINCT c.hash, c.size FROM file f CROSS JOIN content c ON c.id = f.content WHERE f.since <= ?1 AND f.until > ?1";
+    let sql = "SELECT DISTINCT c.hash, c.size FROM file f CROSS JOIN content c ON c.id = f.content \
+        WHERE f.since <= ?1 AND f.until > ?1";
     many(db, sql, [time], |row| Ok((Hash(row.get(0)?), unsigned(row.get(1)?))))
 }
 
@@ -98,10 +111,16 @@ pub struct Showing {
 /// The assets that show the content `id`, or whose recorded bytes it is.
 pub fn showings(db: &Connection, id: i64) -> Result<Vec<Showing>> {
     let sql = "SELECT asset, part, since, until FROM asset_file WHERE content = ?1
-               UNION SELECT a.id, 0, a.since, a.until FROM content c CROSS JOIN asset a ON a.sha1 = c.sha1 AND a.sha1 IS NOT NULL
+               UNION SELECT a.id, 0, a.since, a.until FROM content c CROSS JOIN asset a ON a.sha1 \
+               = c.sha1 AND a.sha1 IS NOT NULL
                  WHERE c.id = ?1 ORDER BY 1, 2, 3";
     many(db, sql, [id], |row| {
-        Ok(Showing { asset: row.get(0)?, part: row.get(1)?, since: row.get(2)?, until: row.get(3)? })
+        Ok(Showing {
+            asset: row.get(0)?,
+            part: row.get(1)?,
+            since: row.get(2)?,
+            until: row.get(3)?,
+        })
     })
 }
 
@@ -116,9 +135,15 @@ pub struct FileRow {
 
 /// The files that show the content `id`.
 pub fn files_of(db: &Connection, id: i64) -> Result<Vec<FileRow>> {
-    let sql = "SELECT folder, name, since, until FROM file WHERE content = ?1 ORDER BY folder, name, since";
+    let sql = "SELECT folder, name, since, until FROM file WHERE content = ?1 ORDER BY folder, \
+        name, since";
     many(db, sql, [id], |row| {
-        Ok(FileRow { folder: row.get(0)?, name: row.get(1)?, since: row.get(2)?, until: row.get(3)? })
+        Ok(FileRow {
+            folder: row.get(0)?,
+            name: row.get(1)?,
+            since: row.get(2)?,
+            until: row.get(3)?,
+        })
     })
 }
 

@@ -1,7 +1,9 @@
-//! What a comparison asks: which rows hold at one time and not at another, and all versions of one asset.
+//! What a comparison asks: which rows hold at one time and not at another, and all versions of one
+//! asset.
 //!
-//! Rows are compared by the ranges in which they hold, so a night without change costs one pass over a table and no
-//! row. Whoever asks puts old and new versions together and decides what is private.
+//! Rows are compared by the ranges in which they hold, so a night without change costs one pass
+//! over a table and no row. Whoever asks puts old and new versions together and decides what is
+//! private.
 
 use rusqlite::{Connection, Params, Row};
 
@@ -19,7 +21,8 @@ pub struct Pair {
 /// What holds at the old time only, and what holds at the new time only.
 pub type Differing<T> = (Vec<T>, Vec<T>);
 
-/// Asks for rows of `from` (`x`) that hold at the old time (first) and not at the new, or the other way round.
+/// Asks for rows of `from` (`x`) that hold at the old time (first) and not at the new, or the other
+/// way round.
 fn differing<T>(
     db: &Connection,
     select: &str,
@@ -28,7 +31,8 @@ fn differing<T>(
     map: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Differing<T>> {
     let holds = "(x.since <= ?1 AND x.until > ?1)";
-    let sql = format!("SELECT {select} FROM {from} AND {holds} AND NOT (x.since <= ?2 AND x.until > ?2)");
+    let sql =
+        format!("SELECT {select} FROM {from} AND {holds} AND NOT (x.since <= ?2 AND x.until > ?2)");
     let old = many(db, &sql, (pair.old, pair.new), &map)?;
     let new = many(db, &sql, (pair.new, pair.old), &map)?;
     Ok((old, new))
@@ -67,14 +71,18 @@ pub fn records(db: &Connection, kind: Kind, pair: Pair) -> Result<Differing<Line
 
 /// Album and asset of memberships that hold at one of both times only.
 pub fn memberships(db: &Connection, pair: Pair) -> Result<Differing<(Id, Id)>> {
-    differing(db, "x.album, x.asset", "album_asset x WHERE 1", pair, |row| Ok((row.get(0)?, row.get(1)?)))
+    differing(db, "x.album, x.asset", "album_asset x WHERE 1", pair, |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
 }
 
 /// Assets of which a version, or the bytes, hold at one of both times only; each once.
 pub fn changed_assets(db: &Connection, pair: Pair) -> Result<Vec<Id>> {
     let asset = |row: &Row<'_>| row.get::<_, Id>(0);
     let mut ids = Vec::new();
-    for (select, from) in [("x.id", "asset x WHERE 1"), ("x.asset", "asset_file x WHERE x.part = 0")] {
+    for (select, from) in
+        [("x.id", "asset x WHERE 1"), ("x.asset", "asset_file x WHERE x.part = 0")]
+    {
         let (old, new) = differing(db, select, from, pair, asset)?;
         ids.extend(old.into_iter().chain(new));
     }
@@ -96,9 +104,16 @@ pub struct Lying {
 /// Files that no asset shows, that hold at one of both times only: old ones, new ones.
 pub fn loose_files(db: &Connection, pair: Pair) -> Result<Differing<Lying>> {
     // An asset's bytes are found by their content: that is what the catalog has an index for.
-    let from = "file x WHERE x.kind = 0 AND NOT EXISTS (SELECT 1 FROM asset_file f WHERE f.content = x.content AND f.file = x.row)";
+    let from = "file x WHERE x.kind = 0 AND NOT EXISTS (SELECT 1 FROM asset_file f WHERE f.content \
+        = x.content AND f.file = x.row)";
     differing(db, "x.row, x.folder, x.name, x.size, x.content", from, pair, |row| {
-        Ok(Lying { row: row.get(0)?, folder: row.get(1)?, name: row.get(2)?, size: row.get(3)?, content: row.get(4)? })
+        Ok(Lying {
+            row: row.get(0)?,
+            folder: row.get(1)?,
+            name: row.get(2)?,
+            size: row.get(3)?,
+            content: row.get(4)?,
+        })
     })
 }
 
@@ -110,13 +125,16 @@ pub fn album(db: &Connection, id: &Id, at: i64) -> Result<Option<String>> {
 
 /// True when `user` sees the album `id` at `at`.
 pub fn sees_album(db: &Connection, id: &Id, user: &Id, at: i64) -> Result<bool> {
-    let sql = "SELECT 1 FROM album_user WHERE album = ?1 AND user = ?2 AND since <= ?3 AND until > ?3";
+    let sql =
+        "SELECT 1 FROM album_user WHERE album = ?1 AND user = ?2 AND since <= ?3 AND until > ?3";
     Ok(one(db, sql, (id, user, at), |_| Ok(()))?.is_some())
 }
 
-/// Owner of the asset `id`, and whether it, or the photo whose moving half it is, is locked at `at`.
+/// Owner of the asset `id`, and whether it, or the photo whose moving half it is, is locked at
+/// `at`.
 pub fn owner_and_lock(db: &Connection, id: &Id, at: i64) -> Result<Option<(Id, bool)>> {
-    let sql = "SELECT owner, visibility = 3 OR EXISTS (SELECT 1 FROM asset p WHERE p.live = a.id AND p.live IS NOT NULL
+    let sql = "SELECT owner, visibility = 3 OR EXISTS (SELECT 1 FROM asset p WHERE p.live = a.id \
+        AND p.live IS NOT NULL
                  AND p.visibility = 3 AND p.since <= ?2 AND p.until > ?2)
                FROM asset a WHERE id = ?1 AND since <= ?2 AND until > ?2";
     one(db, sql, (id, at), |row| Ok((row.get(0)?, row.get(1)?)))
@@ -136,18 +154,22 @@ fn held<T>(
     params: impl Params,
     map: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Vec<Held<T>>> {
-    many(db, sql, params, |row| Ok(Held { since: row.get(0)?, until: row.get(1)?, what: map(row)? }))
+    many(db, sql, params, |row| {
+        Ok(Held { since: row.get(0)?, until: row.get(1)?, what: map(row)? })
+    })
 }
 
 /// All versions of the asset `id`: row, line, and whether it is locked.
 pub fn versions(db: &Connection, id: &Id) -> Result<Vec<Held<(u64, String, bool)>>> {
-    let sql = "SELECT since, until, row, line, visibility = 3 FROM asset WHERE id = ?1 ORDER BY since";
+    let sql =
+        "SELECT since, until, row, line, visibility = 3 FROM asset WHERE id = ?1 ORDER BY since";
     held(db, sql, [id], |row| Ok((row.get(2)?, row.get(3)?, row.get(4)?)))
 }
 
 /// The contents that the original of the asset `id` had: id, size, and folder and name of the file.
 pub fn contents(db: &Connection, id: &Id) -> Result<Vec<Held<Content>>> {
-    let sql = "SELECT f.since, f.until, f.content, f.size FROM asset_file f WHERE f.asset = ?1 AND f.part = 0 ORDER BY f.since";
+    let sql = "SELECT f.since, f.until, f.content, f.size FROM asset_file f WHERE f.asset = ?1 AND \
+        f.part = 0 ORDER BY f.since";
     held(db, sql, [id], |row| Ok(Content { id: row.get(2)?, size: row.get(3)? }))
 }
 
@@ -160,7 +182,8 @@ pub struct Content {
 
 /// The content of the original of the asset `id` at `at`.
 pub fn content(db: &Connection, id: &Id, at: i64) -> Result<Option<Content>> {
-    let sql = "SELECT content, size FROM asset_file WHERE asset = ?1 AND part = 0 AND since <= ?2 AND until > ?2";
+    let sql = "SELECT content, size FROM asset_file WHERE asset = ?1 AND part = 0 AND since <= ?2 \
+        AND until > ?2";
     one(db, sql, (id, at), |row| Ok(Content { id: row.get(0)?, size: row.get(1)? }))
 }
 
@@ -172,7 +195,8 @@ pub fn ties(db: &Connection, kind: Kind, id: &Id) -> Result<Vec<Held<(Id, String
         _ => ("album", "album", "name"),
     };
     let sql = format!(
-        "SELECT max(m.since, t.since), min(m.until, t.until), t.id, t.{name} FROM {tie}_asset m CROSS JOIN {thing} t ON t.id = m.{tie}
+        "SELECT max(m.since, t.since), min(m.until, t.until), t.id, t.{name} FROM {tie}_asset m \
+            CROSS JOIN {thing} t ON t.id = m.{tie}
          WHERE m.asset = ?1 AND m.since < t.until AND m.until > t.since ORDER BY 1, 4"
     );
     held(db, &sql, [id], |row| Ok((row.get(2)?, row.get(3)?)))
@@ -180,6 +204,7 @@ pub fn ties(db: &Connection, kind: Kind, id: &Id) -> Result<Vec<Held<(Id, String
 
 /// The asset that shows the file in `row` with its original or its sidecar, in any snapshot.
 pub fn asset_of_file(db: &Connection, row: u64) -> Result<Option<Id>> {
-    let sql = "SELECT f.asset FROM file x CROSS JOIN asset_file f ON f.content = x.content AND f.file = x.row WHERE x.row = ?1 LIMIT 1";
+    let sql = "SELECT f.asset FROM file x CROSS JOIN asset_file f ON f.content = x.content AND \
+        f.file = x.row WHERE x.row = ?1 LIMIT 1";
     one(db, sql, [row], |row| row.get(0))
 }

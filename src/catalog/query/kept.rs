@@ -1,8 +1,10 @@
-//! The bytes that Immich recorded, of originals that lie on the disk with other bytes or not at all.
+//! The bytes that Immich recorded, of originals that lie on the disk with other bytes or not at
+//! all.
 //!
-//! An asset whose file has another SHA-1 than its row says, or that has no file, shows the content with the recorded SHA-1 if some
-//! archive holds one: it is *kept*. This is worked out when it is asked for, so it holds for every snapshot whatever came first, and
-//! a catalog that was rebuilt says the same. A content that a snapshot's dump names by its SHA-1 is needed by that snapshot
+//! An asset whose file has another SHA-1 than its row says, or that has no file, shows the content
+//! with the recorded SHA-1 if some archive holds one: it is *kept*. This is worked out when it is
+//! asked for, so it holds for every snapshot whatever came first, and a catalog that was rebuilt
+//! says the same. A content that a snapshot's dump names by its SHA-1 is needed by that snapshot
 //! ([`ranges`]), whatever lies at the path.
 
 use rusqlite::Connection;
@@ -15,31 +17,41 @@ use crate::base::{Hash, Result};
 /// In SQL: a file of `asset` that is known to have the recorded bytes at the parameter `at`.
 pub(super) fn is_right(asset: &str, at: &str) -> String {
     format!(
-        "SELECT 1 FROM asset_file r WHERE r.asset = {asset} AND r.part = 0 AND r.since <= {at} AND r.until > {at}
+        "SELECT 1 FROM asset_file r WHERE r.asset = {asset} AND r.part = 0 AND r.since <= {at} AND \
+            r.until > {at}
          AND r.differs = 0"
     )
 }
 
-/// In SQL: `column` of the kept content (`k`) of the asset `id` whose SHA-1 is `sha1`, at the parameter `at`; else NULL. Of two
-/// contents with one SHA-1, which only a forgery brings about, one is chosen by its hash.
+/// In SQL: `column` of the kept content (`k`) of the asset `id` whose SHA-1 is `sha1`, at the
+/// parameter `at`; else NULL. Of two contents with one SHA-1, which only a forgery brings about,
+/// one is chosen by its hash.
 pub(super) fn column(column: &str, id: &str, sha1: &str, at: &str) -> String {
     let right = is_right(id, at);
     format!(
         "CASE WHEN EXISTS ({right}) THEN NULL ELSE
            (SELECT k.{column} FROM content k WHERE k.sha1 = {sha1} AND k.archive > 0 AND NOT EXISTS
-              (SELECT 1 FROM asset_file s WHERE s.asset = {id} AND s.part = 0 AND s.since <= {at} AND s.until > {at}
+              (SELECT 1 FROM asset_file s WHERE s.asset = {id} AND s.part = 0 AND s.since <= {at} \
+              AND s.until > {at}
                AND s.content = k.id) ORDER BY k.hash LIMIT 1) END"
     )
 }
 
 /// In SQL: some archive holds the bytes that Immich recorded of asset `a`.
-pub(super) const HELD: &str = "EXISTS (SELECT 1 FROM content k WHERE k.sha1 = a.sha1 AND k.archive > 0)";
+pub(super) const HELD: &str =
+    "EXISTS (SELECT 1 FROM content k WHERE k.sha1 = a.sha1 AND k.archive > 0)";
 
-/// The kept content of the asset `id` at `at`, and its size; `None` where the file has the recorded bytes, or nothing has.
+/// The kept content of the asset `id` at `at`, and its size; `None` where the file has the recorded
+/// bytes, or nothing has.
 pub fn content(db: &Connection, id: &Id, at: i64) -> Result<Option<(i64, u64)>> {
-    let (content, size) = (column("id", "a.id", "a.sha1", "?2"), column("size", "a.id", "a.sha1", "?2"));
-    let sql = format!("SELECT {content}, {size} FROM asset a WHERE a.id = ?1 AND a.since <= ?2 AND a.until > ?2");
-    let found = one(db, &sql, (id, at), |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<u64>>(1)?)))?;
+    let (content, size) =
+        (column("id", "a.id", "a.sha1", "?2"), column("size", "a.id", "a.sha1", "?2"));
+    let sql = format!(
+        "SELECT {content}, {size} FROM asset a WHERE a.id = ?1 AND a.since <= ?2 AND a.until > ?2"
+    );
+    let found = one(db, &sql, (id, at), |row| {
+        Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<u64>>(1)?))
+    })?;
     Ok(found.and_then(|(content, size)| content.zip(size)))
 }
 
@@ -58,8 +70,10 @@ pub enum OnDisk {
 /// What lay on the disk of the asset `id` at `at`.
 pub fn on_disk(db: &Connection, id: &Id, at: i64) -> Result<OnDisk> {
     let sql = "SELECT f.differs = 0 OR c.archive = 0 OR c.sha1 = a.sha1 FROM asset a
-               CROSS JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?2 AND f.until > ?2
-               CROSS JOIN content c ON c.id = f.content WHERE a.id = ?1 AND a.since <= ?2 AND a.until > ?2";
+               CROSS JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?2 AND \
+               f.until > ?2
+               CROSS JOIN content c ON c.id = f.content WHERE a.id = ?1 AND a.since <= ?2 AND \
+               a.until > ?2";
     Ok(match one(db, sql, (id, at), |row| row.get(0))? {
         Some(true) => OnDisk::Same,
         Some(false) => OnDisk::Changed,
@@ -67,14 +81,18 @@ pub fn on_disk(db: &Connection, id: &Id, at: i64) -> Result<OnDisk> {
     })
 }
 
-/// False when the disk is known to have had every original at `at` as Immich recorded it. Costs no look at assets.
+/// False when the disk is known to have had every original at `at` as Immich recorded it. Costs no
+/// look at assets.
 pub fn may_differ(db: &Connection, at: i64) -> Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM asset_file WHERE differs = 1 AND until > ?1 AND since <= ?1)
-                 OR json_extract(record, '$.completeness.missing') > 0 FROM snapshot WHERE time = ?1";
+    let sql = "SELECT EXISTS (SELECT 1 FROM asset_file WHERE differs = 1 AND until > ?1 AND since \
+        <= ?1)
+                 OR json_extract(record, '$.completeness.missing') > 0 FROM snapshot WHERE time = \
+                 ?1";
     Ok(one(db, sql, [at], |row| row.get(0))?.unwrap_or(false))
 }
 
-/// A content that the dumps of the snapshots from `since` to before `until` name, and that need not be the file's.
+/// A content that the dumps of the snapshots from `since` to before `until` name, and that need not
+/// be the file's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
     pub content: i64,
@@ -84,12 +102,14 @@ pub struct Range {
     pub until: i64,
 }
 
-/// Every content that some snapshot needs because its dump names the SHA-1, though no file that the asset had all that time
-/// shows it. One pass over the assets.
+/// Every content that some snapshot needs because its dump names the SHA-1, though no file that the
+/// asset had all that time shows it. One pass over the assets.
 pub fn ranges(db: &Connection) -> Result<Vec<Range>> {
-    let sql = "SELECT k.id, k.hash, k.size, a.since, a.until FROM asset a CROSS JOIN content k ON k.sha1 = a.sha1
+    let sql = "SELECT k.id, k.hash, k.size, a.since, a.until FROM asset a CROSS JOIN content k ON \
+        k.sha1 = a.sha1
                WHERE a.sha1 IS NOT NULL AND NOT EXISTS
-                 (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.since <= a.since
+                 (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.since <= \
+                 a.since
                   AND f.until >= a.until AND f.differs = 0)";
     many(db, sql, (), |row| {
         Ok(Range {
@@ -115,16 +135,19 @@ pub struct Worse {
     pub kept: bool,
 }
 
-/// The originals that the disk has not at `at` as Immich recorded them, and that it had so at `before`, or had changed and has
-/// no more, or that came since; those of libraries that were never covered, and those that Immich knows to be offline, left
-/// aside. Without `before`: those that have no file. By upload.
+/// The originals that the disk has not at `at` as Immich recorded them, and that it had so at
+/// `before`, or had changed and has no more, or that came since; those of libraries that were never
+/// covered, and those that Immich knows to be offline, left aside. Without `before`: those that
+/// have no file. By upload.
 pub fn worsened(db: &Connection, before: Option<i64>, at: i64) -> Result<Vec<Worse>> {
     let sql = format!(
-        "WITH {COVERED} SELECT a.name, a.visibility = 3 OR EXISTS (SELECT 1 FROM asset h WHERE h.live = a.id AND h.live IS NOT NULL
+        "WITH {COVERED} SELECT a.name, a.visibility = 3 OR EXISTS (SELECT 1 FROM asset h WHERE \
+            h.live = a.id AND h.live IS NOT NULL
              AND h.visibility = 3 AND h.since <= ?1 AND h.until > ?1),
            n.asset IS NULL,
            n.asset IS NOT NULL AND p.asset IS NOT NULL AND p.differs = 0 AND EXISTS
-             (SELECT 1 FROM file x CROSS JOIN file y ON y.row = p.file WHERE x.row = n.file AND x.size = y.size AND x.mtime = y.mtime),
+             (SELECT 1 FROM file x CROSS JOIN file y ON y.row = p.file WHERE x.row = n.file AND \
+             x.size = y.size AND x.mtime = y.mtime),
            {HELD}
          FROM asset a
          LEFT JOIN asset_file n ON n.asset = a.id AND n.part = 0 AND n.since <= ?1 AND n.until > ?1
@@ -135,7 +158,8 @@ pub fn worsened(db: &Connection, before: Option<i64>, at: i64) -> Result<Vec<Wor
          WHERE a.since <= ?1 AND +a.until > ?1 AND (n.asset IS NULL OR n.differs = 1)
            AND (n.asset IS NULL OR c.sha1 <> a.sha1)
            AND CASE WHEN o.id IS NULL THEN (?2 IS NOT NULL OR n.asset IS NULL) AND NOT ({EXTERNAL})
-                    ELSE p.asset IS NOT NULL AND (n.asset IS NULL OR p.differs = 0 OR q.sha1 = o.sha1) END
+                    ELSE p.asset IS NOT NULL AND (n.asset IS NULL OR p.differs = 0 OR q.sha1 = \
+                    o.sha1) END
            AND json_extract(a.line, '$.offline') IS NOT 1
          ORDER BY a.added, a.row"
     );
@@ -155,13 +179,16 @@ pub fn sidecars_gone(db: &Connection, before: i64, at: i64) -> Result<u64> {
     let sql = "SELECT count(*) FROM asset a
          JOIN asset_file p ON p.asset = a.id AND p.part = 1 AND p.since <= ?2 AND p.until > ?2
          WHERE a.sidecar IS NOT NULL AND a.since <= ?1 AND +a.until > ?1 AND NOT EXISTS
-             (SELECT 1 FROM asset_file n WHERE n.asset = a.id AND n.part = 1 AND n.since <= ?1 AND n.until > ?1)";
+             (SELECT 1 FROM asset_file n WHERE n.asset = a.id AND n.part = 1 AND n.since <= ?1 AND \
+             n.until > ?1)";
     Ok(one(db, sql, (at, before), |row| row.get::<_, i64>(0))?.map_or(0, unsigned))
 }
 
-/// In SQL, before a query with [`EXTERNAL`]: the folders of external libraries that were given to the snapshot at ?1.
+/// In SQL, before a query with [`EXTERNAL`]: the folders of external libraries that were given to
+/// the snapshot at ?1.
 pub(in crate::catalog) const COVERED: &str = "covered (root) AS MATERIALIZED
-    (SELECT CAST(e.value || '/' AS BLOB) FROM snapshot s, json_each(s.record, '$.external') e WHERE s.time = ?1)";
+    (SELECT CAST(e.value || '/' AS BLOB) FROM snapshot s, json_each(s.record, '$.external') e \
+    WHERE s.time = ?1)";
 
 /// In SQL: asset `a` is of an external library that was not given.
 pub(in crate::catalog) const EXTERNAL: &str =

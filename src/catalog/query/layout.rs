@@ -1,4 +1,5 @@
-//! Where the database of a snapshot wants its files, as far as they did not lie there: what a recovery must know.
+//! Where the database of a snapshot wants its files, as far as they did not lie there: what a
+//! recovery must know.
 
 use std::collections::HashMap;
 
@@ -27,15 +28,24 @@ pub struct Misplaced {
     pub sidecar_file: Option<u64>,
 }
 
-/// Runs through the assets at `at` whose original or sidecar is not at its path, or may not be: names that are not ASCII are found
-/// in other forms too. External libraries are left aside. The plus keeps SQLite from the index on `until`, which nearly all rows share.
-pub fn misplaced(db: &Connection, at: i64, mut each: impl FnMut(Misplaced) -> Result<()>) -> Result<()> {
+/// Runs through the assets at `at` whose original or sidecar is not at its path, or may not be:
+/// names that are not ASCII are found in other forms too. External libraries are left aside. The
+/// plus keeps SQLite from the index on `until`, which nearly all rows share.
+pub fn misplaced(
+    db: &Connection,
+    at: i64,
+    mut each: impl FnMut(Misplaced) -> Result<()>,
+) -> Result<()> {
     let sql = "SELECT a.id, a.path, a.sidecar, a.sha1, f.file, s.file FROM asset a
-               LEFT JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND f.until > ?1
-               LEFT JOIN asset_file s ON s.asset = a.id AND s.part = 1 AND s.since <= ?1 AND s.until > ?1
+               LEFT JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND \
+               f.until > ?1
+               LEFT JOIN asset_file s ON s.asset = a.id AND s.part = 1 AND s.since <= ?1 AND \
+               s.until > ?1
                LEFT JOIN content c ON c.id = f.content AND c.archive > 0
-               WHERE a.since <= ?1 AND +a.until > ?1 AND a.path IS NOT NULL AND instr(a.path, CAST('external/' AS BLOB)) <> 1
-                 AND (f.asset IS NULL OR f.moved = 1 OR a.sha1 <> c.sha1 OR length(CAST(a.path AS TEXT)) < length(a.path)
+               WHERE a.since <= ?1 AND +a.until > ?1 AND a.path IS NOT NULL AND instr(a.path, \
+               CAST('external/' AS BLOB)) <> 1
+                 AND (f.asset IS NULL OR f.moved = 1 OR a.sha1 <> c.sha1 OR length(CAST(a.path AS \
+                 TEXT)) < length(a.path)
                       OR s.moved = 1 OR (a.sidecar IS NOT NULL AND s.asset IS NULL))
                ORDER BY a.id";
     let mut ask = db.prepare_cached(sql)?;
@@ -53,11 +63,16 @@ pub fn misplaced(db: &Connection, at: i64, mut each: impl FnMut(Misplaced) -> Re
     Ok(())
 }
 
-/// Runs through the assets at `at` whose path is neither UPLOAD_LOCATION's nor an external library's: the path as the database has
-/// it, and the file that shows the asset's bytes.
-pub fn outside(db: &Connection, at: i64, mut each: impl FnMut(String, Option<u64>) -> Result<()>) -> Result<()> {
+/// Runs through the assets at `at` whose path is neither UPLOAD_LOCATION's nor an external
+/// library's: the path as the database has it, and the file that shows the asset's bytes.
+pub fn outside(
+    db: &Connection,
+    at: i64,
+    mut each: impl FnMut(String, Option<u64>) -> Result<()>,
+) -> Result<()> {
     let sql = "SELECT coalesce(json_extract(a.line, '$.path'), ''), f.file FROM asset a
-               LEFT JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND f.until > ?1
+               LEFT JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND \
+               f.until > ?1
                WHERE a.since <= ?1 AND +a.until > ?1 AND a.path IS NULL";
     let mut ask = db.prepare_cached(sql)?;
     let mut rows = ask.query([at])?;
@@ -70,14 +85,19 @@ pub fn outside(db: &Connection, at: i64, mut each: impl FnMut(String, Option<u64
 /// Where the database has a file, and the folder and name where it was found.
 pub type Apart = (Vec<u8>, Option<(i64, Vec<u8>)>);
 
-/// The assets at `at` whose original or sidecar is not at its path, and the accounts whose picture is not.
+/// The assets at `at` whose original or sidecar is not at its path, and the accounts whose picture
+/// is not.
 pub fn apart(db: &Connection, at: i64) -> Result<HashMap<Uuid, Apart>> {
     let sql = "SELECT a.id, a.path, x.folder, x.name FROM asset a
-               LEFT JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND f.until > ?1
-               LEFT JOIN asset_file s ON s.asset = a.id AND s.part = 1 AND s.since <= ?1 AND s.until > ?1
+               LEFT JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND \
+               f.until > ?1
+               LEFT JOIN asset_file s ON s.asset = a.id AND s.part = 1 AND s.since <= ?1 AND \
+               s.until > ?1
                LEFT JOIN file x ON x.row = f.file
-               WHERE a.since <= ?1 AND +a.until > ?1 AND a.path IS NOT NULL AND instr(a.path, CAST('external/' AS BLOB)) <> 1
-                 AND (f.asset IS NULL OR f.moved = 1 OR s.moved = 1 OR (a.sidecar IS NOT NULL AND s.asset IS NULL))";
+               WHERE a.since <= ?1 AND +a.until > ?1 AND a.path IS NOT NULL AND instr(a.path, \
+               CAST('external/' AS BLOB)) <> 1
+                 AND (f.asset IS NULL OR f.moved = 1 OR s.moved = 1 OR (a.sidecar IS NOT NULL AND \
+                 s.asset IS NULL))";
     let row = |row: &rusqlite::Row<'_>| {
         let found = row.get::<_, Option<i64>>(2)?.zip(row.get(3)?);
         Ok((Uuid::from_bytes(row.get(0)?), (row.get(1)?, found)))
@@ -126,7 +146,9 @@ pub fn occupant(db: &Connection, path: &FilePath, at: i64) -> Result<Occupant> {
     let (mut folder, mut above) = (0, Vec::new());
     let mut parts = path.parts().peekable();
     while let Some(part) = parts.next() {
-        let Some(found) = view::file_by_name(db, folder, part, at)? else { return Ok(Occupant::Nothing) };
+        let Some(found) = view::file_by_name(db, folder, part, at)? else {
+            return Ok(Occupant::Nothing);
+        };
         above.push(part);
         match (parts.peek(), found.child, found.content) {
             (Some(_), Some(child), _) => folder = child,
@@ -168,43 +190,71 @@ pub fn is_named(db: &Connection, path: &[u8], at: i64) -> Result<bool> {
     Ok(db.prepare_cached(sql)?.exists((path, at))?)
 }
 
-/// True when an asset at `at` has its original at `path`, and `content` is what Immich recorded of it, or may be.
+/// True when an asset at `at` has its original at `path`, and `content` is what Immich recorded of
+/// it, or may be.
 pub fn is_rightful(db: &Connection, path: &[u8], content: i64, at: i64) -> Result<bool> {
     let sql = "SELECT 1 FROM asset a CROSS JOIN content c ON c.id = ?2
-               WHERE a.path = ?1 AND a.since <= ?3 AND a.until > ?3 AND (a.sha1 IS NULL OR a.sha1 = c.sha1)";
+               WHERE a.path = ?1 AND a.since <= ?3 AND a.until > ?3 AND (a.sha1 IS NULL OR a.sha1 \
+               = c.sha1)";
     Ok(db.prepare_cached(sql)?.exists((path, content, at))?)
 }
 
-/// A file with these bytes, if an archive holds them, and whether it is one of the snapshot at `at`: those come first, then those of
-/// that name, then the newest.
-pub fn file_with(db: &Connection, sha1: &[u8; 20], name: &[u8], at: i64) -> Result<Option<(Entry, bool)>> {
-    let sql = "SELECT f.row, f.since <= ?3 AND f.until > ?3 FROM content c CROSS JOIN file f ON f.content = c.id
-               WHERE c.sha1 = ?1 AND c.archive > 0 ORDER BY 2 DESC, f.name = ?2 DESC, f.since DESC LIMIT 1";
-    let Some((row, is_here)) = one(db, sql, (sha1, name, at), |row| Ok((row.get(0)?, row.get(1)?)))? else {
+/// A file with these bytes, if an archive holds them, and whether it is one of the snapshot at
+/// `at`: those come first, then those of that name, then the newest.
+pub fn file_with(
+    db: &Connection,
+    sha1: &[u8; 20],
+    name: &[u8],
+    at: i64,
+) -> Result<Option<(Entry, bool)>> {
+    let sql = "SELECT f.row, f.since <= ?3 AND f.until > ?3 FROM content c CROSS JOIN file f ON \
+        f.content = c.id
+               WHERE c.sha1 = ?1 AND c.archive > 0 ORDER BY 2 DESC, f.name = ?2 DESC, f.since DESC \
+               LIMIT 1";
+    let Some((row, is_here)) =
+        one(db, sql, (sha1, name, at), |row| Ok((row.get(0)?, row.get(1)?)))?
+    else {
         return Ok(None);
     };
     Ok(whole::entry_of(db, row)?.map(|entry| (entry, is_here)))
 }
 
-/// What Immich recorded of an asset as a file called `name`, where only the bytes are left: its time is that of the taking.
+/// What Immich recorded of an asset as a file called `name`, where only the bytes are left: its
+/// time is that of the taking.
 pub fn kept_file(db: &Connection, asset: &Id, name: &[u8], at: i64) -> Result<Option<Entry>> {
-    let sql = "SELECT k.id, k.archive, k.offset, k.size, a.created FROM asset a CROSS JOIN content k ON k.sha1 = a.sha1 AND k.archive > 0
+    let sql =
+        "SELECT k.id, k.archive, k.offset, k.size, a.created FROM asset a CROSS JOIN content \
+        k ON k.sha1 = a.sha1 AND k.archive > 0
                WHERE a.id = ?1 AND a.since <= ?2 AND a.until > ?2 ORDER BY k.hash LIMIT 1";
     one(db, sql, (asset, at), |row| {
-        let bytes = Bytes { content: row.get(0)?, archive: row.get(1)?, offset: row.get(2)?, link: None };
+        let bytes =
+            Bytes { content: row.get(0)?, archive: row.get(1)?, offset: row.get(2)?, link: None };
         let mtime = row.get::<_, i64>(4)?.saturating_mul(1_000_000);
         let (kind, name) = (Kind::File(bytes), name.to_vec());
-        Ok(Entry { row: 0, folder: 0, name, kind, size: row.get(3)?, mtime, mode: 0o644, uid: 0, gid: 0 })
+        Ok(Entry {
+            row: 0,
+            folder: 0,
+            name,
+            kind,
+            size: row.get(3)?,
+            mtime,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+        })
     })
 }
 
-/// The newest file that lay at `path` until `at`, in whatever snapshot, if an archive holds its bytes.
+/// The newest file that lay at `path` until `at`, in whatever snapshot, if an archive holds its
+/// bytes.
 pub fn last_at(db: &Connection, path: &FilePath, at: i64) -> Result<Option<Entry>> {
     let mut folder = 0;
     let parent = path.parent();
     for part in parent.iter().flat_map(FilePath::parts) {
         let sql = "SELECT id FROM folder WHERE parent = ?1 AND name = ?2";
-        let Some(next) = one(db, sql, (folder, part), |row| row.get::<_, i64>(0))? else { return Ok(None) };
+        let Some(next) = one(db, sql, (folder, part), |row| row.get::<_, i64>(0))? else {
+            return Ok(None);
+        };
         folder = next;
     }
     let sql = "SELECT f.row FROM file f CROSS JOIN content c ON c.id = f.content AND c.archive > 0

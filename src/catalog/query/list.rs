@@ -13,18 +13,26 @@ use crate::base::{Error, FilePath, Hash, Kind, Result};
 
 /// The file list of the snapshot at `time`.
 pub fn files(db: &Connection, time: i64) -> Result<Vec<u8>> {
-    let mut entries: Vec<FileEntry> = entries(db, Some(time))?.into_iter().map(|(entry, _)| entry).collect();
+    let mut entries: Vec<FileEntry> =
+        entries(db, Some(time))?.into_iter().map(|(entry, _)| entry).collect();
     entries.sort_by(|a, b| a.path.cmp(&b.path));
     lines(&entries)
 }
 
-/// The entries of the snapshot at `time`, or of all, in no order: each with the times from and before which it holds.
+/// The entries of the snapshot at `time`, or of all, in no order: each with the times from and
+/// before which it holds.
 fn entries(db: &Connection, time: Option<i64>) -> Result<Vec<(FileEntry, (i64, i64))>> {
-    let folders: HashMap<i64, (i64, Vec<u8>)> =
-        whole::folders(db)?.into_iter().map(|folder| (folder.id, (folder.parent, folder.name))).collect();
-    let sql = "SELECT f.folder, f.name, f.kind, f.size, f.mtime, f.mode, f.uid, f.gid, c.hash, f.target, f.link, f.since, f.until
-               FROM file f LEFT JOIN content c ON c.id = f.content WHERE ?1 IS NULL OR (f.since <= ?1 AND f.until > ?1)";
-    let rows = many(db, sql, [time], |row| Ok((row.get(0)?, row.get(1)?, entry(row)?, (row.get(11)?, row.get(12)?))))?;
+    let folders: HashMap<i64, (i64, Vec<u8>)> = whole::folders(db)?
+        .into_iter()
+        .map(|folder| (folder.id, (folder.parent, folder.name)))
+        .collect();
+    let sql = "SELECT f.folder, f.name, f.kind, f.size, f.mtime, f.mode, f.uid, f.gid, c.hash, \
+        f.target, f.link, f.since, f.until
+               FROM file f LEFT JOIN content c ON c.id = f.content WHERE ?1 IS NULL OR (f.since <= \
+               ?1 AND f.until > ?1)";
+    let rows = many(db, sql, [time], |row| {
+        Ok((row.get(0)?, row.get(1)?, entry(row)?, (row.get(11)?, row.get(12)?)))
+    })?;
     let made = |(folder, name, mut entry, range): (_, _, FileEntry, _)| {
         entry.path = path(&folders, folder, name)?;
         Ok((entry, range))
@@ -93,25 +101,34 @@ type Held = (Vec<u8>, (i64, i64));
 /// The records of one kind in the snapshot at `time`, or in all, sorted by their ids.
 fn records(db: &Connection, kind: &str, time: Option<i64>) -> Result<Vec<Held>> {
     const HOLDS: &str = "?1 IS NULL OR (since <= ?1 AND until > ?1)";
-    let pair = |first: &str, second: &str, third: &str, made: &dyn Fn(Uuid, Uuid, i64) -> Record| {
-        let sql = format!("SELECT {first}, {second}, {third}, since, until FROM {kind} WHERE {HOLDS} ORDER BY 1, 2");
+    let pair = |first: &str,
+                second: &str,
+                third: &str,
+                made: &dyn Fn(Uuid, Uuid, i64) -> Record| {
+        let sql = format!(
+            "SELECT {first}, {second}, {third}, since, until FROM {kind} WHERE {HOLDS} ORDER BY 1, \
+                2"
+        );
         let found = many(db, &sql, [time], |row| {
-            let record = made(Uuid::from_bytes(row.get(0)?), Uuid::from_bytes(row.get(1)?), row.get(2)?);
+            let record =
+                made(Uuid::from_bytes(row.get(0)?), Uuid::from_bytes(row.get(1)?), row.get(2)?);
             Ok((record, (row.get(3)?, row.get(4)?)))
         })?;
         found.into_iter().map(|(record, range)| Ok((lines(&[record])?, range))).collect()
     };
     match kind {
-        "album_asset" => {
-            pair("album", "asset", "0", &|album, asset, _| Record::AlbumAsset(AlbumAsset { album, asset }))
-        }
+        "album_asset" => pair("album", "asset", "0", &|album, asset, _| {
+            Record::AlbumAsset(AlbumAsset { album, asset })
+        }),
         "album_user" => pair("album", "user", "role", &|album, user, number| {
             Record::AlbumUser(AlbumUser { album, user, role: role(number) })
         }),
-        "person_asset" => {
-            pair("person", "asset", "0", &|person, asset, _| Record::PersonAsset(PersonAsset { person, asset }))
+        "person_asset" => pair("person", "asset", "0", &|person, asset, _| {
+            Record::PersonAsset(PersonAsset { person, asset })
+        }),
+        "tag_asset" => {
+            pair("tag", "asset", "0", &|tag, asset, _| Record::TagAsset(TagAsset { tag, asset }))
         }
-        "tag_asset" => pair("tag", "asset", "0", &|tag, asset, _| Record::TagAsset(TagAsset { tag, asset })),
         _ => {
             let sql = format!("SELECT line, since, until FROM {kind} WHERE {HOLDS} ORDER BY id");
             many(db, &sql, [time], |row| {
@@ -146,8 +163,8 @@ impl Amount {
     }
 }
 
-/// What the rows amount to that are a list's, for each of the snapshots at `times`, which ascend. One pass over all rows,
-/// however many snapshots there are.
+/// What the rows amount to that are a list's, for each of the snapshots at `times`, which ascend.
+/// One pass over all rows, however many snapshots there are.
 pub fn amounts(db: &Connection, times: &[i64], is_library: bool) -> Result<Vec<Amount>> {
     let mut turns: BTreeMap<i64, u128> = BTreeMap::new();
     let mut note = |line: &[u8], (since, until): (i64, i64)| {

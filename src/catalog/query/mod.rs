@@ -14,9 +14,10 @@ pub mod view;
 pub mod whole;
 
 pub use place::{
-    ArchiveRow, ChunkRow, LinkInTheWay, archive_name, archive_names, archives, chunk, content_id, content_place,
-    count_files_below, has_chunk, has_content, has_content_of, has_files_below, lacks_content, links_in_the_way,
-    lost_contents, needed_contents, seen, shows_lost_content, stored_bytes, stored_contents, unclaimed_archives,
+    ArchiveRow, ChunkRow, LinkInTheWay, archive_name, archive_names, archives, chunk, content_id,
+    content_place, count_files_below, has_chunk, has_content, has_content_of, has_files_below,
+    lacks_content, links_in_the_way, lost_contents, needed_contents, seen, shows_lost_content,
+    stored_bytes, stored_contents, unclaimed_archives,
 };
 
 /// A count or an id, as SQLite has it.

@@ -25,8 +25,14 @@ pub fn chunk(db: &Connection, hash: Hash) -> Result<ChunkRow> {
         .query_row([hash.0], |row| {
             let keys: Option<Vec<u8>> = row.get(4)?;
             let size = unsigned(row.get(1)?);
-            let place = ChunkPlace { hash, size, offset: unsigned(row.get(2)?), stored: unsigned(row.get(3)?) };
-            let keys = keys.unwrap_or_default().chunks_exact(32).filter_map(Hash::from_slice).collect();
+            let place = ChunkPlace {
+                hash,
+                size,
+                offset: unsigned(row.get(2)?),
+                stored: unsigned(row.get(3)?),
+            };
+            let keys =
+                keys.unwrap_or_default().chunks_exact(32).filter_map(Hash::from_slice).collect();
             Ok(ChunkRow { archive: row.get(0)?, place, keys })
         })
         .optional()?
@@ -45,15 +51,21 @@ pub fn has_chunk(db: &Connection, hash: Hash) -> Result<bool> {
 
 /// The content called `hash`, if some archive holds it.
 pub fn content_id(db: &Connection, hash: Hash) -> Result<Option<i64>> {
-    Ok(db.prepare_cached("SELECT id FROM content WHERE hash = ?1")?.query_row([hash.0], |row| row.get(0)).optional()?)
+    Ok(db
+        .prepare_cached("SELECT id FROM content WHERE hash = ?1")?
+        .query_row([hash.0], |row| row.get(0))
+        .optional()?)
 }
 
 /// True when some archive holds the content called `hash`.
 pub fn has_content(db: &Connection, hash: Hash) -> Result<bool> {
-    Ok(db.prepare_cached("SELECT 1 FROM content WHERE hash = ?1 AND archive > 0")?.exists([hash.0])?)
+    Ok(db
+        .prepare_cached("SELECT 1 FROM content WHERE hash = ?1 AND archive > 0")?
+        .exists([hash.0])?)
 }
 
-/// True when some archive holds a content of `size` bytes: another one of that size may well be the same.
+/// True when some archive holds a content of `size` bytes: another one of that size may well be the
+/// same.
 pub fn has_content_of(db: &Connection, size: u64) -> Result<bool> {
     let sql = "SELECT 1 FROM content WHERE size = ?1 AND size > 16777216 AND archive > 0";
     Ok(db.prepare_cached(sql)?.exists([size as i64])?)
@@ -61,16 +73,20 @@ pub fn has_content_of(db: &Connection, size: u64) -> Result<bool> {
 
 /// True when a file of the newest snapshot has a content that no archive holds.
 pub fn shows_lost_content(db: &Connection) -> Result<bool> {
-    let sql = "SELECT 1 FROM content c JOIN file f ON f.content = c.id WHERE c.archive = 0 AND +f.until = ?1";
+    let sql = "SELECT 1 FROM content c JOIN file f ON f.content = c.id WHERE c.archive = 0 AND \
+        +f.until = ?1";
     Ok(db.prepare_cached(sql)?.exists([FOREVER])?)
 }
 
 /// True when a file of any snapshot has a content, or its dump names one, that no archive holds.
 pub fn lacks_content(db: &Connection) -> Result<bool> {
     let sql = "SELECT 1 FROM content c JOIN file f ON f.content = c.id WHERE c.archive = 0
-                   AND EXISTS (SELECT 1 FROM snapshot s WHERE s.time >= f.since AND s.time < f.until)
-               UNION ALL SELECT 1 FROM content c JOIN asset a ON a.sha1 = c.sha1 AND a.sha1 IS NOT NULL WHERE c.archive = 0
-                   AND EXISTS (SELECT 1 FROM snapshot s WHERE s.time >= a.since AND s.time < a.until)";
+                   AND EXISTS (SELECT 1 FROM snapshot s WHERE s.time >= f.since AND s.time < \
+                   f.until)
+               UNION ALL SELECT 1 FROM content c JOIN asset a ON a.sha1 = c.sha1 AND a.sha1 IS NOT \
+               NULL WHERE c.archive = 0
+                   AND EXISTS (SELECT 1 FROM snapshot s WHERE s.time >= a.since AND s.time < \
+                   a.until)";
     Ok(db.prepare_cached(sql)?.exists(())?)
 }
 
@@ -81,12 +97,23 @@ pub fn lost_contents(db: &Connection) -> Result<HashSet<Hash>> {
     Ok(hashes.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The content of the file that an interrupted backup saw at `path` with this size and time, and the archive that holds it.
-pub fn seen(db: &Connection, path: &FilePath, size: u64, mtime: i64) -> Result<Option<(Hash, String)>> {
-    let sql = "SELECT c.hash, a.name FROM seen s JOIN content c ON c.id = s.content JOIN archive a ON a.id = c.archive
+/// The content of the file that an interrupted backup saw at `path` with this size and time, and
+/// the archive that holds it.
+pub fn seen(
+    db: &Connection,
+    path: &FilePath,
+    size: u64,
+    mtime: i64,
+) -> Result<Option<(Hash, String)>> {
+    let sql =
+        "SELECT c.hash, a.name FROM seen s JOIN content c ON c.id = s.content JOIN archive a \
+        ON a.id = c.archive
                WHERE s.path = ?1 AND s.size = ?2 AND s.mtime = ?3";
     let of_row = |row: &Row<'_>| Ok((Hash(row.get(0)?), row.get(1)?));
-    Ok(db.prepare_cached(sql)?.query_row((path.as_bytes(), size as i64, mtime), of_row).optional()?)
+    Ok(db
+        .prepare_cached(sql)?
+        .query_row((path.as_bytes(), size as i64, mtime), of_row)
+        .optional()?)
 }
 
 /// True when the snapshot at `time` shows a file below the folder at `path`.
@@ -109,8 +136,10 @@ fn files_below(db: &Connection, what: &str, end: &str, time: i64, path: &FilePat
         }
     }
     let sql = format!(
-        "WITH RECURSIVE below (id) AS (VALUES (?1) UNION ALL SELECT f.id FROM below b JOIN folder f ON f.parent = b.id)
-         {what} FROM below b JOIN file f ON f.folder = b.id WHERE f.kind = 0 AND f.since <= ?2 AND f.until > ?2 {end}"
+        "WITH RECURSIVE below (id) AS (VALUES (?1) UNION ALL SELECT f.id FROM below b JOIN folder \
+            f ON f.parent = b.id)
+         {what} FROM below b JOIN file f ON f.folder = b.id WHERE f.kind = 0 AND f.since <= ?2 AND \
+         f.until > ?2 {end}"
     );
     Ok(db.prepare_cached(&sql)?.query_row((folder, time), |row| Ok(unsigned(row.get(0)?)))?)
 }
@@ -126,18 +155,24 @@ pub struct LinkInTheWay {
 
 /// The symlinks that the snapshot at `time` shows and at or below which it lacks assets.
 pub fn links_in_the_way(db: &Connection, time: i64) -> Result<Vec<LinkInTheWay>> {
-    let mut links =
-        db.prepare("SELECT folder, name, target FROM file WHERE kind = 2 AND since <= ?1 AND until > ?1")?;
-    let lacked = "SELECT count(*) FROM asset a WHERE a.path IS NOT NULL AND (a.path = ?2 OR a.path > ?3 AND a.path < ?4)
+    let mut links = db.prepare(
+        "SELECT folder, name, target FROM file WHERE kind = 2 AND since <= ?1 AND until > ?1",
+    )?;
+    let lacked =
+        "SELECT count(*) FROM asset a WHERE a.path IS NOT NULL AND (a.path = ?2 OR a.path \
+        > ?3 AND a.path < ?4)
                   AND a.since <= ?1 AND a.until > ?1 AND NOT EXISTS
-                      (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND f.until > ?1)";
+                      (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.since \
+                      <= ?1 AND f.until > ?1)";
     let mut found = Vec::new();
     let mut rows = links.query([time])?;
     while let Some(row) = rows.next()? {
         let (folder, name): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
         let path = super::check::path(db, folder, &name)?;
         let (from, to) = ([&path[..], b"/"].concat(), [&path[..], b"0"].concat());
-        let assets = db.prepare_cached(lacked)?.query_row((time, &path, from, to), |row| Ok(unsigned(row.get(0)?)))?;
+        let assets = db
+            .prepare_cached(lacked)?
+            .query_row((time, &path, from, to), |row| Ok(unsigned(row.get(0)?)))?;
         if assets > 0 {
             let target = row.get::<_, Option<Vec<u8>>>(2)?.unwrap_or_default();
             found.push(LinkInTheWay { path, target, assets });
@@ -148,16 +183,21 @@ pub fn links_in_the_way(db: &Connection, time: i64) -> Result<Vec<LinkInTheWay>>
 
 /// Where the content `id` is: its archive, and the place in it.
 pub fn content_place(db: &Connection, id: i64) -> Result<(i64, ContentPlace)> {
-    db.prepare_cached("SELECT archive, hash, size, offset, stored, frames, tree FROM content WHERE id = ?1")?
-        .query_row([id], |row| Ok((row.get(0)?, place(row)?)))
-        .optional()?
-        .ok_or_else(|| Error::damaged(format_args!("no archive holds content {id}")))
+    db.prepare_cached(
+        "SELECT archive, hash, size, offset, stored, frames, tree FROM content WHERE id = ?1",
+    )?
+    .query_row([id], |row| Ok((row.get(0)?, place(row)?)))
+    .optional()?
+    .ok_or_else(|| Error::damaged(format_args!("no archive holds content {id}")))
 }
 
 fn place(row: &Row<'_>) -> rusqlite::Result<ContentPlace> {
     let frames: Option<Vec<u8>> = row.get(5)?;
     let lens = |bytes: Vec<u8>| {
-        bytes.chunks_exact(4).map(|len| u32::from_le_bytes([len[0], len[1], len[2], len[3]])).collect()
+        bytes
+            .chunks_exact(4)
+            .map(|len| u32::from_le_bytes([len[0], len[1], len[2], len[3]]))
+            .collect()
     };
     Ok(ContentPlace {
         hash: Hash(row.get(1)?),
@@ -190,16 +230,20 @@ pub struct ArchiveRow {
 /// All archives, by name.
 pub fn archives(db: &Connection) -> Result<Vec<ArchiveRow>> {
     let mut statement = db.prepare_cached("SELECT id, name, size FROM archive ORDER BY name")?;
-    let row = |row: &Row<'_>| Ok(ArchiveRow { id: row.get(0)?, name: row.get(1)?, size: unsigned(row.get(2)?) });
+    let row = |row: &Row<'_>| {
+        Ok(ArchiveRow { id: row.get(0)?, name: row.get(1)?, size: unsigned(row.get(2)?) })
+    };
     Ok(statement.query_map((), row)?.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The contents that some snapshot of `times` (ascending) needs: those that its files show, and those whose SHA-1 its dump names.
+/// The contents that some snapshot of `times` (ascending) needs: those that its files show, and
+/// those whose SHA-1 its dump names.
 pub fn needed_contents(db: &Connection, times: &[i64]) -> Result<HashSet<i64>> {
     let holds = |since: i64, until: i64| {
         times.get(times.partition_point(|time| *time < since)).is_some_and(|time| *time < until)
     };
-    let mut statement = db.prepare_cached("SELECT content, since, until FROM file WHERE content IS NOT NULL")?;
+    let mut statement =
+        db.prepare_cached("SELECT content, since, until FROM file WHERE content IS NOT NULL")?;
     let mut rows = statement.query(())?;
     let mut needed = HashSet::new();
     while let Some(row) = rows.next()? {
@@ -214,7 +258,8 @@ pub fn needed_contents(db: &Connection, times: &[i64]) -> Result<HashSet<i64>> {
 
 /// Id, archive and stored bytes of each content that an archive holds.
 pub fn stored_contents(db: &Connection, each: &mut dyn FnMut(i64, i64, u64)) -> Result<()> {
-    let mut statement = db.prepare_cached("SELECT id, archive, stored FROM content WHERE archive > 0")?;
+    let mut statement =
+        db.prepare_cached("SELECT id, archive, stored FROM content WHERE archive > 0")?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
         each(row.get(0)?, row.get(1)?, unsigned(row.get(2)?));

@@ -1,7 +1,9 @@
-//! What a search asks: which assets answer to a filter, in one snapshot or in any, and what is known of each.
+//! What a search asks: which assets answer to a filter, in one snapshot or in any, and what is
+//! known of each.
 //!
-//! Albums, people and tags are given by id: whoever asks has found them by [`named`]. Locked assets, and the moving
-//! halves of locked ones, are left out unless asked for; over all snapshots also those that are locked *now*.
+//! Albums, people and tags are given by id: whoever asks has found them by [`named`]. Locked
+//! assets, and the moving halves of locked ones, are left out unless asked for; over all snapshots
+//! also those that are locked *now*.
 
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value;
@@ -57,7 +59,8 @@ pub struct Version {
 }
 
 const VERSION: &str =
-    "SELECT a.row, a.id, a.since, a.until, a.owner, a.name, a.month, a.taken, a.added, a.visibility, a.trashed,
+    "SELECT a.row, a.id, a.since, a.until, a.owner, a.name, a.month, a.taken, a.added, \
+        a.visibility, a.trashed,
     a.favorite, a.live FROM asset a";
 
 fn version(row: &Row<'_>) -> rusqlite::Result<Version> {
@@ -91,9 +94,12 @@ pub fn assets(
     })?;
     let mut question = Question::default();
     question.ask(when, filter);
-    let sql = format!("{VERSION} WHERE {} AND name_matches(a.name)", question.conditions.join(" AND "));
+    let sql =
+        format!("{VERSION} WHERE {} AND name_matches(a.name)", question.conditions.join(" AND "));
     let mut statement = db.prepare(&sql)?;
-    let found = statement.query_map(params_from_iter(question.values), version)?.collect::<Result<_, _>>()?;
+    let found = statement
+        .query_map(params_from_iter(question.values), version)?
+        .collect::<Result<_, _>>()?;
     Ok(found)
 }
 
@@ -110,7 +116,10 @@ impl Question {
         if let Some((from, before)) = filter.taken {
             self.add("a.taken >= ? AND a.taken < ?", [from, before].map(Value::from));
             // The same again in months, by which the catalog has an index.
-            self.add("a.month >= ? AND a.month <= ?", [from, before - 1].map(|time| Value::from(month(time))));
+            self.add(
+                "a.month >= ? AND a.month <= ?",
+                [from, before - 1].map(|time| Value::from(month(time))),
+            );
         }
         if filter.favorite {
             self.add("a.favorite = 1", []);
@@ -133,8 +142,13 @@ impl Question {
     /// The row of `table` holds at the time; over all snapshots, in one together with `a`.
     fn holds(&mut self, table: &str, when: When) {
         match when {
-            When::At(at) => self.add(format!("{table}.since <= ? AND {table}.until > ?"), [at, at].map(Value::from)),
-            When::Ever => self.add(format!("{table}.since < a.until AND {table}.until > a.since"), []),
+            When::At(at) => self.add(
+                format!("{table}.since <= ? AND {table}.until > ?"),
+                [at, at].map(Value::from),
+            ),
+            When::Ever => {
+                self.add(format!("{table}.since < a.until AND {table}.until > a.since"), [])
+            }
         }
     }
 
@@ -148,20 +162,28 @@ impl Question {
         let Some(ids) = ids else { return };
         let mut inner = Question::default();
         inner.any(&format!("m.{key}"), Some(ids));
-        // From the album to its members where a snapshot is given; a version's range has to be compared otherwise.
+        // From the album to its members where a snapshot is given; a version's range has to be
+        // compared otherwise.
         let condition = match when {
             When::At(_) => {
                 inner.holds("m", when);
-                format!("a.id IN (SELECT m.asset FROM {table} m WHERE {})", inner.conditions.join(" AND "))
+                format!(
+                    "a.id IN (SELECT m.asset FROM {table} m WHERE {})",
+                    inner.conditions.join(" AND ")
+                )
             }
             When::Ever => {
-                let members =
-                    format!("a.id IN (SELECT m.asset FROM {table} m WHERE {})", inner.conditions.join(" AND "));
+                let members = format!(
+                    "a.id IN (SELECT m.asset FROM {table} m WHERE {})",
+                    inner.conditions.join(" AND ")
+                );
                 let values = std::mem::take(&mut inner.values);
                 inner.values = [values.clone(), values].concat();
                 let together = "m.asset = a.id AND m.since < a.until AND m.until > a.since";
                 let which = inner.conditions.join(" AND ");
-                format!("{members} AND EXISTS (SELECT 1 FROM {table} m WHERE {which} AND {together})")
+                format!(
+                    "{members} AND EXISTS (SELECT 1 FROM {table} m WHERE {which} AND {together})"
+                )
             }
         };
         self.add(condition, inner.values);
@@ -170,9 +192,13 @@ impl Question {
     fn unlocked(&mut self, when: When) {
         let mut half = Question::default();
         half.holds("p", when);
-        let half_of_locked = "SELECT 1 FROM asset p WHERE p.live = a.id AND p.live IS NOT NULL AND p.visibility = 3";
+        let half_of_locked =
+            "SELECT 1 FROM asset p WHERE p.live = a.id AND p.live IS NOT NULL AND p.visibility = 3";
         self.add(
-            format!("a.visibility <> 3 AND NOT EXISTS ({half_of_locked} AND {})", half.conditions.join(" AND ")),
+            format!(
+                "a.visibility <> 3 AND NOT EXISTS ({half_of_locked} AND {})",
+                half.conditions.join(" AND ")
+            ),
             half.values,
         );
         if when == When::Ever {
@@ -182,7 +208,8 @@ impl Question {
                 [],
             );
             self.add(
-                "NOT EXISTS (SELECT 1 FROM asset p WHERE p.live = a.id AND p.live IS NOT NULL AND p.visibility = 3
+                "NOT EXISTS (SELECT 1 FROM asset p WHERE p.live = a.id AND p.live IS NOT NULL AND \
+                    p.visibility = 3
                    AND p.since = (SELECT max(since) FROM asset l WHERE l.id = p.id))",
                 [],
             );
@@ -190,7 +217,8 @@ impl Question {
     }
 }
 
-/// The month of a wall-clock time, as the catalog counts them; no bound where there is no such time.
+/// The month of a wall-clock time, as the catalog counts them; no bound where there is no such
+/// time.
 fn month(milliseconds: i64) -> i64 {
     let Ok(time) = jiff::Timestamp::from_millisecond(milliseconds) else {
         return if milliseconds < 0 { i64::MIN } else { i64::MAX };
@@ -201,27 +229,37 @@ fn month(milliseconds: i64) -> i64 {
 
 /// The version of the asset `id` at `at`.
 pub fn asset(db: &Connection, id: &Id, at: i64) -> Result<Option<Version>> {
-    one(db, &format!("{VERSION} WHERE a.id = ?1 AND a.since <= ?2 AND a.until > ?2"), (id, at), version)
+    one(
+        db,
+        &format!("{VERSION} WHERE a.id = ?1 AND a.since <= ?2 AND a.until > ?2"),
+        (id, at),
+        version,
+    )
 }
 
 /// The asset whose moving half is `id` at `at`.
 pub fn photo_of(db: &Connection, id: &Id, at: i64) -> Result<Option<Version>> {
     let sql = format!(
-        "{VERSION} WHERE a.live = ?1 AND a.live IS NOT NULL AND a.since <= ?2 AND a.until > ?2 ORDER BY a.added, a.id LIMIT 1"
+        "{VERSION} WHERE a.live = ?1 AND a.live IS NOT NULL AND a.since <= ?2 AND a.until > ?2 \
+            ORDER BY a.added, a.id LIMIT 1"
     );
     one(db, &sql, (id, at), version)
 }
 
-/// The asset that has the owner and the bytes of the version in `row` at `at`, under another id: it was given back.
+/// The asset that has the owner and the bytes of the version in `row` at `at`, under another id: it
+/// was given back.
 pub fn given_back(db: &Connection, row: u64, at: i64) -> Result<Option<Id>> {
-    let sql = "SELECT n.id FROM asset a CROSS JOIN asset n ON n.sha1 = a.sha1 AND n.sha1 IS NOT NULL AND n.owner = a.owner AND n.id <> a.id
+    let sql = "SELECT n.id FROM asset a CROSS JOIN asset n ON n.sha1 = a.sha1 AND n.sha1 IS NOT \
+        NULL AND n.owner = a.owner AND n.id <> a.id
                WHERE a.row = ?1 AND n.since <= ?2 AND n.until > ?2 ORDER BY n.added, n.id LIMIT 1";
     one(db, sql, (row, at), |row| row.get(0))
 }
 
 /// From when to before when each version of the asset `id` holds, oldest first.
 pub fn ranges(db: &Connection, id: &Id) -> Result<Vec<(i64, i64)>> {
-    many(db, "SELECT since, until FROM asset WHERE id = ?1 ORDER BY since", [id], |row| Ok((row.get(0)?, row.get(1)?)))
+    many(db, "SELECT since, until FROM asset WHERE id = ?1 ORDER BY since", [id], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
 }
 
 /// The record of the asset in `row`, JSON.
@@ -237,7 +275,8 @@ pub enum Thing {
     Tag,
 }
 
-/// Id and name of all albums, persons or tags, in one snapshot or in any (then with every name that they had).
+/// Id and name of all albums, persons or tags, in one snapshot or in any (then with every name that
+/// they had).
 pub fn named(db: &Connection, thing: Thing, when: When) -> Result<Vec<(Id, String)>> {
     let (select, order) = match thing {
         Thing::Album => ("id, name FROM album WHERE NOT deleted", "created, id"),
@@ -252,30 +291,38 @@ pub fn named(db: &Connection, thing: Thing, when: When) -> Result<Vec<(Id, Strin
     many(db, &sql, (from, to), |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// The rows of album_user by which people see the album `id` at `at`, the owner's first: row, and user.
+/// The rows of album_user by which people see the album `id` at `at`, the owner's first: row, and
+/// user.
 pub fn seen_by(db: &Connection, id: &Id, at: i64) -> Result<Vec<(u64, Id)>> {
-    let sql = "SELECT row, user FROM album_user WHERE album = ?1 AND since <= ?2 AND until > ?2 ORDER BY role, row";
+    let sql = "SELECT row, user FROM album_user WHERE album = ?1 AND since <= ?2 AND until > ?2 \
+        ORDER BY role, row";
     many(db, sql, (id, at), |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// Ids and names of the albums that hold the asset `id` at `at`.
 pub fn albums_of(db: &Connection, id: &Id, at: i64) -> Result<Vec<(Id, String)>> {
-    let sql = "SELECT b.id, b.name FROM album_asset m CROSS JOIN album b ON b.id = m.album WHERE m.asset = ?1
-               AND m.since <= ?2 AND m.until > ?2 AND b.since <= ?2 AND b.until > ?2 AND NOT b.deleted ORDER BY b.name, b.id";
+    let sql = "SELECT b.id, b.name FROM album_asset m CROSS JOIN album b ON b.id = m.album WHERE \
+        m.asset = ?1
+               AND m.since <= ?2 AND m.until > ?2 AND b.since <= ?2 AND b.until > ?2 AND NOT \
+               b.deleted ORDER BY b.name, b.id";
     many(db, sql, (id, at), |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// The tags of the asset `id` at `at`.
 pub fn tags_of(db: &Connection, id: &Id, at: i64) -> Result<Vec<String>> {
-    let sql = "SELECT DISTINCT t.value FROM tag_asset m CROSS JOIN tag t ON t.id = m.tag WHERE m.asset = ?1
-               AND m.since <= ?2 AND m.until > ?2 AND t.since <= ?2 AND t.until > ?2 ORDER BY t.value";
+    let sql = "SELECT DISTINCT t.value FROM tag_asset m CROSS JOIN tag t ON t.id = m.tag WHERE \
+        m.asset = ?1
+               AND m.since <= ?2 AND m.until > ?2 AND t.since <= ?2 AND t.until > ?2 ORDER BY \
+               t.value";
     many(db, sql, (id, at), |row| row.get(0))
 }
 
 /// The named people whom the asset `id` shows at `at`.
 pub fn people_of(db: &Connection, id: &Id, at: i64) -> Result<Vec<String>> {
-    let sql = "SELECT DISTINCT p.name FROM person_asset m CROSS JOIN person p ON p.id = m.person WHERE m.asset = ?1
-               AND m.since <= ?2 AND m.until > ?2 AND p.since <= ?2 AND p.until > ?2 AND trim(p.name) <> '' ORDER BY p.name";
+    let sql = "SELECT DISTINCT p.name FROM person_asset m CROSS JOIN person p ON p.id = m.person \
+        WHERE m.asset = ?1
+               AND m.since <= ?2 AND m.until > ?2 AND p.since <= ?2 AND p.until > ?2 AND \
+               trim(p.name) <> '' ORDER BY p.name";
     many(db, sql, (id, at), |row| row.get(0))
 }
 
@@ -295,7 +342,8 @@ pub struct Stored {
 
 /// The original (part 0) or sidecar (part 1) of the asset `id` at `at`.
 pub fn stored(db: &Connection, id: &Id, part: u8, at: i64) -> Result<Option<Stored>> {
-    let sql = "SELECT f.size, c.hash, c.sha1, c.archive > 0, f.file, x.folder, x.name FROM asset_file f
+    let sql =
+        "SELECT f.size, c.hash, c.sha1, c.archive > 0, f.file, x.folder, x.name FROM asset_file f
                CROSS JOIN content c ON c.id = f.content LEFT JOIN file x ON x.row = f.file
                WHERE f.asset = ?1 AND f.part = ?2 AND f.since <= ?3 AND f.until > ?3";
     one(db, sql, (id, part, at), |row| {
@@ -312,13 +360,15 @@ pub fn stored(db: &Connection, id: &Id, part: u8, at: i64) -> Result<Option<Stor
 
 /// Times of the snapshots, oldest first: of the good ones, unless there are none.
 pub fn times(db: &Connection) -> Result<Vec<i64>> {
-    let sql = "SELECT time FROM snapshot WHERE good >= (SELECT max(good) FROM snapshot) ORDER BY time";
+    let sql =
+        "SELECT time FROM snapshot WHERE good >= (SELECT max(good) FROM snapshot) ORDER BY time";
     many(db, sql, (), |row| row.get(0))
 }
 
 /// The name of the user `id` at `at`; an account without a name goes by its address.
 pub fn user_name(db: &Connection, id: &Id, at: i64) -> Result<Option<String>> {
-    let sql = "SELECT CASE WHEN trim(name) = '' THEN email ELSE name END FROM user WHERE id = ?1 AND since <= ?2 AND until > ?2";
+    let sql = "SELECT CASE WHEN trim(name) = '' THEN email ELSE name END FROM user WHERE id = ?1 \
+        AND since <= ?2 AND until > ?2";
     one(db, sql, (id, at), |row| row.get(0))
 }
 

@@ -10,25 +10,32 @@ use crate::base::{Result, SnapshotId};
 /// Ids of all snapshots that the catalog knows, oldest first.
 pub fn ids(db: &Connection) -> Result<Vec<SnapshotId>> {
     let mut statement = db.prepare_cached("SELECT time FROM snapshot ORDER BY time")?;
-    let times = statement.query_map((), |row| row.get::<_, i64>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let times = statement
+        .query_map((), |row| row.get::<_, i64>(0))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
     times.into_iter().map(SnapshotId::from_seconds).collect()
 }
 
 /// Snapshots that are there and cannot be read.
 pub fn unreadable(db: &Connection) -> Result<Vec<SnapshotId>> {
     let mut statement = db.prepare_cached("SELECT time FROM unreadable ORDER BY time")?;
-    let times = statement.query_map((), |row| row.get::<_, i64>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let times = statement
+        .query_map((), |row| row.get::<_, i64>(0))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
     times.into_iter().map(SnapshotId::from_seconds).collect()
 }
 
 /// The newest snapshot whose dump was good.
 pub fn newest_good(db: &Connection) -> Result<Option<i64>> {
-    Ok(db.prepare_cached("SELECT max(time) FROM snapshot WHERE good = 1")?.query_row((), |row| row.get(0))?)
+    Ok(db
+        .prepare_cached("SELECT max(time) FROM snapshot WHERE good = 1")?
+        .query_row((), |row| row.get(0))?)
 }
 
 /// The newest migration that the database of the newest good snapshot has had.
 pub fn newest_schema(db: &Connection) -> Result<Option<String>> {
-    let sql = "SELECT json_extract(record, '$.dump.schema') FROM snapshot WHERE good = 1 ORDER BY time DESC LIMIT 1";
+    let sql = "SELECT json_extract(record, '$.dump.schema') FROM snapshot WHERE good = 1 ORDER BY \
+        time DESC LIMIT 1";
     Ok(db.prepare_cached(sql)?.query_row((), |row| row.get(0)).optional()?.flatten())
 }
 
@@ -68,7 +75,8 @@ pub fn record(db: &Connection, time: i64) -> Result<Option<String>> {
 
 /// The accounts of the snapshot at `time`.
 pub fn user_ids(db: &Connection, time: i64) -> Result<HashSet<Uuid>> {
-    let mut statement = db.prepare_cached("SELECT id FROM user WHERE since <= ?1 AND until > ?1")?;
+    let mut statement =
+        db.prepare_cached("SELECT id FROM user WHERE since <= ?1 AND until > ?1")?;
     let ids = statement.query_map([time], |row| row.get(0).map(Uuid::from_bytes))?;
     Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
@@ -85,8 +93,8 @@ const SHOWN: [(&str, &str); 8] = [
     ("sidecars", "asset WHERE sidecar IS NOT NULL"),
 ];
 
-/// Kinds of things of which the snapshot at `at` has none and that at `before` had some, with how many; nothing where the
-/// photos are gone, too.
+/// Kinds of things of which the snapshot at `at` has none and that at `before` had some, with how
+/// many; nothing where the photos are gone, too.
 pub fn emptied(db: &Connection, before: i64, at: i64) -> Result<Vec<(&'static str, u64)>> {
     let rows = |what: &str, select: &str, time: i64| -> Result<u64> {
         let sql = format!("SELECT {select} FROM {what} AND since <= ?1 AND until > ?1 LIMIT 1");

@@ -1,7 +1,8 @@
-//! What a view asks: which users, albums, people, tags and stacks, what lies in them, and where their bytes are.
+//! What a view asks: which users, albums, people, tags and stacks, what lies in them, and where
+//! their bytes are.
 //!
-//! `at` is always the time of a snapshot. Questions about a folder's members answer with every version that any snapshot
-//! has, marked where it holds at `at`: names depend on all of them.
+//! `at` is always the time of a snapshot. Questions about a folder's members answer with every
+//! version that any snapshot has, marked where it holds at `at`: names depend on all of them.
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
@@ -27,13 +28,15 @@ const SNAPSHOT: &str = "SELECT time, number, good FROM snapshot";
 fn snapshot(row: &Row<'_>) -> rusqlite::Result<Snapshot> {
     let time = row.get(0)?;
     // What is no time cannot be reckoned with.
-    SnapshotId::from_seconds(time).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, time))?;
+    SnapshotId::from_seconds(time)
+        .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, time))?;
     Ok(Snapshot { time, number: row.get(1)?, good: row.get(2)? })
 }
 
 /// The snapshots from time `from` to before `to`, oldest first.
 pub fn snapshots(db: &Connection, from: i64, to: i64) -> Result<Vec<Snapshot>> {
-    let mut ask = db.prepare_cached(&format!("{SNAPSHOT} WHERE time >= ?1 AND time < ?2 ORDER BY time"))?;
+    let mut ask =
+        db.prepare_cached(&format!("{SNAPSHOT} WHERE time >= ?1 AND time < ?2 ORDER BY time"))?;
     Ok(ask.query_map((from, to), snapshot)?.collect::<Result<_, _>>()?)
 }
 
@@ -64,19 +67,27 @@ pub struct Thing {
     pub row: u64,
     pub id: Id,
     pub name: String,
-    /// What decides who keeps a name: an album's creation, else the first snapshot with this version.
+    /// What decides who keeps a name: an album's creation, else the first snapshot with this
+    /// version.
     pub since: i64,
     /// It holds at the time that was asked for.
     pub holds: bool,
 }
 
 fn thing(row: &Row<'_>) -> rusqlite::Result<Thing> {
-    Ok(Thing { row: row.get(0)?, id: row.get(1)?, name: row.get(2)?, since: row.get(3)?, holds: row.get(4)? })
+    Ok(Thing {
+        row: row.get(0)?,
+        id: row.get(1)?,
+        name: row.get(2)?,
+        since: row.get(3)?,
+        holds: row.get(4)?,
+    })
 }
 
 /// All versions of all users. An account without a name goes by its address.
 pub fn users(db: &Connection, at: i64) -> Result<Vec<Thing>> {
-    let sql = "SELECT row, id, CASE WHEN trim(name) = '' THEN email ELSE name END, since, since <= ?1 AND until > ?1 FROM user";
+    let sql = "SELECT row, id, CASE WHEN trim(name) = '' THEN email ELSE name END, since, since <= \
+        ?1 AND until > ?1 FROM user";
     many(db, sql, [at], thing)
 }
 
@@ -101,12 +112,14 @@ pub fn tags(db: &Connection, user: &Id, at: i64) -> Result<Vec<Thing>> {
     many(db, sql, (user, at), thing)
 }
 
-/// All versions of the stacks of `user`, called as the asset that is shown; without a name where that one is locked at `at`
-/// and locked ones are not asked for.
+/// All versions of the stacks of `user`, called as the asset that is shown; without a name where
+/// that one is locked at `at` and locked ones are not asked for.
 pub fn stacks(db: &Connection, user: &Id, at: i64, locked: bool) -> Result<Vec<Thing>> {
     let sql = "SELECT s.row, s.id, coalesce(
-                 (SELECT a.name FROM asset a WHERE a.id = s.first AND (?3 OR a.visibility <> 3 AND NOT EXISTS
-                    (SELECT 1 FROM asset n WHERE n.id = s.first AND n.visibility = 3 AND n.since <= ?2 AND n.until > ?2))
+                 (SELECT a.name FROM asset a WHERE a.id = s.first AND (?3 OR a.visibility <> 3 AND \
+                 NOT EXISTS
+                    (SELECT 1 FROM asset n WHERE n.id = s.first AND n.visibility = 3 AND n.since \
+                    <= ?2 AND n.until > ?2))
                   ORDER BY a.since DESC LIMIT 1), ''),
                s.since, s.since <= ?2 AND s.until > ?2 FROM stack s WHERE s.owner = ?1";
     many(db, sql, (user, at, locked), thing)
@@ -122,9 +135,14 @@ pub enum Table {
     Stack,
 }
 
-/// Id of the thing in `row` (of an album user: the album), who owns or sees it (of a user: itself) and what it is called (a
-/// tag's value; else nothing), where it holds at `at`.
-pub fn folder_row(db: &Connection, table: Table, row: u64, at: i64) -> Result<Option<(Id, Id, String)>> {
+/// Id of the thing in `row` (of an album user: the album), who owns or sees it (of a user: itself)
+/// and what it is called (a tag's value; else nothing), where it holds at `at`.
+pub fn folder_row(
+    db: &Connection,
+    table: Table,
+    row: u64,
+    at: i64,
+) -> Result<Option<(Id, Id, String)>> {
     let select = match table {
         Table::User => "id, id, '' FROM user",
         Table::AlbumUser => "album, user, '' FROM album_user",
@@ -138,7 +156,9 @@ pub fn folder_row(db: &Connection, table: Table, row: u64, at: i64) -> Result<Op
 
 /// The row of the user with `id` at `at`.
 pub fn user_row(db: &Connection, id: &Id, at: i64) -> Result<Option<u64>> {
-    one(db, "SELECT row FROM user WHERE id = ?1 AND since <= ?2 AND until > ?2", (id, at), |row| row.get(0))
+    one(db, "SELECT row FROM user WHERE id = ?1 AND since <= ?2 AND until > ?2", (id, at), |row| {
+        row.get(0)
+    })
 }
 
 /// The record of the user in `row`, JSON.
@@ -148,7 +168,9 @@ pub fn user_line(db: &Connection, row: u64) -> Result<Option<String>> {
 
 /// Id and record of every version of every user, newest first.
 pub fn user_lines(db: &Connection) -> Result<Vec<(Id, String)>> {
-    many(db, "SELECT id, line FROM user ORDER BY since DESC, row", (), |row| Ok((row.get(0)?, row.get(1)?)))
+    many(db, "SELECT id, line FROM user ORDER BY since DESC, row", (), |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
 }
 
 /// Where assets are members.
@@ -227,23 +249,44 @@ pub struct Shown {
 }
 
 /// Runs through the members of `source` in all their versions.
-pub fn members(db: &Connection, source: Source, at: i64, locked: bool, mut each: impl FnMut(Member)) -> Result<()> {
+pub fn members(
+    db: &Connection,
+    source: Source,
+    at: i64,
+    locked: bool,
+    mut each: impl FnMut(Member),
+) -> Result<()> {
     const ASSET: &str = "a.row, a.since <= ?1 AND a.until > ?1";
     const TIED: &str = "m.row, m.since <= ?1 AND m.until > ?1 AND a.since <= ?1 AND a.until > ?1";
     const SHOWN: &str = "a.trashed = 0 AND a.visibility IN (0, 1)";
-    let plain = |owner, condition: String| (ASSET, format!("asset a WHERE a.owner = ?2 AND {condition}"), owner, 0);
+    let plain = |owner, condition: String| {
+        (ASSET, format!("asset a WHERE a.owner = ?2 AND {condition}"), owner, 0)
+    };
     let tied = |table, key, id| (TIED, tied(table, key, SHOWN), id, 0);
     let (head, from, key, extra) = match source {
         Source::Month { owner, month } => (
             ASSET,
-            "asset a WHERE a.owner = ?2 AND a.month = ?3 AND a.visibility = 0 AND a.trashed = 0".to_owned(),
+            "asset a WHERE a.owner = ?2 AND a.month = ?3 AND a.visibility = 0 AND a.trashed = \
+                0"
+            .to_owned(),
             owner,
             month,
         ),
         Source::Favorites { owner } => plain(owner, format!("a.favorite = 1 AND {SHOWN}")),
-        // `<> 0` says again what the partial index asks for: SQLite compares terms, not their meaning.
-        Source::Archived { owner } => plain(owner, "a.visibility = 1 AND a.visibility <> 0 AND a.trashed = 0".into()),
-        Source::Trash { owner } => plain(owner, "a.visibility IN (0, 1) AND a.trashed = 1 AND a.trashed <> 0".into()),
+        // `<> 0` says again what the partial index asks for: SQLite compares terms, not their
+        // meaning.
+        Source::Archived { owner } => plain(
+            owner,
+            "a.visibility = 1 AND a.visibility <> 0 AND \
+            a.trashed = 0"
+                .into(),
+        ),
+        Source::Trash { owner } => plain(
+            owner,
+            "a.visibility IN (0, 1) AND a.trashed = 1 AND \
+            a.trashed <> 0"
+                .into(),
+        ),
         Source::Locked { owner } => plain(owner, LOCKED.into()),
         Source::Changed { owner } => plain(
             owner,
@@ -254,16 +297,27 @@ pub fn members(db: &Connection, source: Source, at: i64, locked: bool, mut each:
                 kept::is_right("a.live", "?1")
             ),
         ),
-        Source::Stack { stack } => (ASSET, format!("asset a WHERE a.stack = ?2 AND {SHOWN}"), stack, 0),
+        Source::Stack { stack } => (
+            ASSET,
+            format!(
+                "asset a WHERE a.stack = ?2 AND \
+            {SHOWN}"
+            ),
+            stack,
+            0,
+        ),
         Source::Album { album } => tied("album_asset", "album", album),
         Source::Person { person } => tied("person_asset", "person", person),
         Source::Tag { tag } => tied("tag_asset", "tag", tag),
         Source::Gone { owner, now } => (
-            "a.row, NOT EXISTS (SELECT 1 FROM asset n WHERE n.id = a.id AND n.since <= ?3 AND n.until > ?3)
-             AND NOT EXISTS (SELECT 1 FROM asset n WHERE n.sha1 = a.sha1 AND n.sha1 IS NOT NULL AND n.owner = a.owner
+            "a.row, NOT EXISTS (SELECT 1 FROM asset n WHERE n.id = a.id AND n.since <= ?3 AND \
+                n.until > ?3)
+             AND NOT EXISTS (SELECT 1 FROM asset n WHERE n.sha1 = a.sha1 AND n.sha1 IS NOT NULL \
+             AND n.owner = a.owner
                              AND n.since <= ?3 AND n.until > ?3)",
             format!(
-                "asset a WHERE a.id IN ({GONE}) AND a.since <= ?1 AND a.until > ?1 AND (a.visibility IN (0, 1) OR (a.visibility = 3 AND ?4))"
+                "asset a WHERE a.id IN ({GONE}) AND a.since <= ?1 AND a.until > ?1 AND \
+                    (a.visibility IN (0, 1) OR (a.visibility = 3 AND ?4))"
             ),
             owner,
             now,
@@ -287,15 +341,18 @@ const LOCKED: &str = "a.visibility = 3 AND a.visibility <> 0
     AND NOT EXISTS (SELECT 1 FROM asset p WHERE p.live = a.id AND p.since <= ?1 AND p.until > ?1)";
 
 /// Assets of an owner that some snapshot after `?1` has not at all.
-const GONE: &str = "SELECT d.id FROM asset d WHERE d.until > ?1 AND d.until < 9223372036854775807 AND d.owner = ?2
-    AND NOT EXISTS (SELECT 1 FROM asset n WHERE n.id = d.id AND n.since <= d.until AND n.until > d.until)";
+const GONE: &str = "SELECT d.id FROM asset d WHERE d.until > ?1 AND d.until < 9223372036854775807 \
+    AND d.owner = ?2
+    AND NOT EXISTS (SELECT 1 FROM asset n WHERE n.id = d.id AND n.since <= d.until AND n.until > \
+    d.until)";
 
-/// Sizes of files that may have other bytes than were recorded are told as negative numbers: a look for what is kept is taken
-/// for these alone.
+/// Sizes of files that may have other bytes than were recorded are told as negative numbers: a look
+/// for what is kept is taken for these alone.
 fn member_query(head: &str, from: &str) -> String {
     let bytes = |asset: &str, part: u8| {
         format!(
-            "(SELECT CASE WHEN f.differs THEN -1 - f.size ELSE f.size END FROM asset_file f WHERE f.asset = {asset} AND f.part = {part} AND f.since <= ?1 AND f.until > ?1)"
+            "(SELECT CASE WHEN f.differs THEN -1 - f.size ELSE f.size END FROM asset_file f WHERE \
+                f.asset = {asset} AND f.part = {part} AND f.since <= ?1 AND f.until > ?1)"
         )
     };
     let (original, sidecar, moving) = (bytes("a.id", 0), bytes("a.id", 1), bytes("a.live", 0));
@@ -314,7 +371,9 @@ fn member(db: &Connection, row: &Row<'_>, at: i64) -> Result<Member> {
     let size = |column| Ok::<Option<i64>, Error>(if holds { row.get(column)? } else { None });
     let id: Id = row.get(2)?;
     let moving = match (row.get(10)?, row.get::<_, Option<Id>>(11)?) {
-        (Some(created), Some(half)) if holds => shown(db, &half, at, size(9)?)?.map(|shown| (created, shown)),
+        (Some(created), Some(half)) if holds => {
+            shown(db, &half, at, size(9)?)?.map(|shown| (created, shown))
+        }
         _ => None,
     };
     let original = if holds { shown(db, &id, at, size(7)?)? } else { None };
@@ -334,7 +393,8 @@ fn member(db: &Connection, row: &Row<'_>, at: i64) -> Result<Member> {
     })
 }
 
-/// What the asset `id` shows, whose file has so many bytes: less than none where they may be others than were recorded.
+/// What the asset `id` shows, whose file has so many bytes: less than none where they may be others
+/// than were recorded.
 fn shown(db: &Connection, id: &Id, at: i64, file: Option<i64>) -> Result<Option<Shown>> {
     match file {
         Some(size) if size >= 0 => Ok(Some(Shown { size: unsigned(size), kept: false })),
@@ -348,7 +408,8 @@ fn shown(db: &Connection, id: &Id, at: i64, file: Option<i64>) -> Result<Option<
 /// The months of the years -9999 to 9999: a wall clock shows no others.
 const MONTHS: std::ops::RangeInclusive<i64> = -9999 * 12..=9999 * 12 + 11;
 
-/// The first month from `from` on in which `owner` has an asset in the timeline at `at`. Looks at one row a month.
+/// The first month from `from` on in which `owner` has an asset in the timeline at `at`. Looks at
+/// one row a month.
 pub fn next_month(db: &Connection, owner: &Id, from: i64, at: i64) -> Result<Option<i64>> {
     let mut from = from.max(*MONTHS.start());
     loop {
@@ -356,9 +417,11 @@ pub fn next_month(db: &Connection, owner: &Id, from: i64, at: i64) -> Result<Opt
         let month = one(db, next, (owner, from), |row| row.get::<_, Option<i64>>(0))?.flatten();
         let Some(month) = month.filter(|month| MONTHS.contains(month)) else { return Ok(None) };
         let shown = format!(
-            "SELECT 1 FROM asset a WHERE a.owner = ?1 AND a.month = ?2 AND a.since <= ?3 AND a.until > ?3
+            "SELECT 1 FROM asset a WHERE a.owner = ?1 AND a.month = ?2 AND a.since <= ?3 AND \
+                a.until > ?3
              AND a.visibility = 0 AND a.trashed = 0 AND (EXISTS (SELECT 1 FROM asset_file f
-             WHERE f.asset = a.id AND f.part = 0 AND f.since <= ?3 AND f.until > ?3) OR {HELD}) LIMIT 1"
+             WHERE f.asset = a.id AND f.part = 0 AND f.since <= ?3 AND f.until > ?3) OR {HELD}) \
+             LIMIT 1"
         );
         if one(db, &shown, (owner, month, at), |_| Ok(()))?.is_some() {
             return Ok(Some(month));
@@ -367,12 +430,15 @@ pub fn next_month(db: &Connection, owner: &Id, from: i64, at: i64) -> Result<Opt
     }
 }
 
-/// From when to before when `owner` had assets (with bytes, locked ones only if asked for) that are gone at `at`. What was
-/// given back is not: the same bytes under a new id.
+/// From when to before when `owner` had assets (with bytes, locked ones only if asked for) that are
+/// gone at `at`. What was given back is not: the same bytes under a new id.
 pub fn gone_ranges(db: &Connection, owner: &Id, at: i64, locked: bool) -> Result<Vec<(i64, i64)>> {
-    let gone = "a.until <= ?2 AND a.owner = ?1 AND (a.visibility IN (0, 1) OR (a.visibility = 3 AND ?3))
-                AND NOT EXISTS (SELECT 1 FROM asset n WHERE n.id = a.id AND n.since <= ?2 AND n.until > ?2)
-                AND NOT EXISTS (SELECT 1 FROM asset n WHERE n.sha1 = a.sha1 AND n.sha1 IS NOT NULL AND n.owner = a.owner
+    let gone = "a.until <= ?2 AND a.owner = ?1 AND (a.visibility IN (0, 1) OR (a.visibility = 3 \
+        AND ?3))
+                AND NOT EXISTS (SELECT 1 FROM asset n WHERE n.id = a.id AND n.since <= ?2 AND \
+                n.until > ?2)
+                AND NOT EXISTS (SELECT 1 FROM asset n WHERE n.sha1 = a.sha1 AND n.sha1 IS NOT NULL \
+                AND n.owner = a.owner
                                 AND n.since <= ?2 AND n.until > ?2)";
     let sql = format!(
         "SELECT max(a.since, f.since), min(a.until, f.until) FROM asset a JOIN asset_file f
@@ -405,17 +471,22 @@ pub fn asset_of(db: &Connection, tie: Tie, row: u64, at: i64) -> Result<Option<A
     let from = match tie {
         Tie::Asset => "asset a WHERE a.row = ?1",
         Tie::AlbumAsset => {
-            "album_asset m CROSS JOIN asset a ON a.id = m.asset WHERE m.row = ?1 AND m.since <= ?2 AND m.until > ?2"
+            "album_asset m CROSS JOIN asset a ON a.id = m.asset WHERE m.row = ?1 AND m.since <= ?2 \
+                AND m.until > ?2"
         }
         Tie::PersonAsset => {
-            "person_asset m CROSS JOIN asset a ON a.id = m.asset WHERE m.row = ?1 AND m.since <= ?2 AND m.until > ?2"
+            "person_asset m CROSS JOIN asset a ON a.id = m.asset WHERE m.row = ?1 AND m.since <= \
+                ?2 AND m.until > ?2"
         }
         Tie::TagAsset => {
-            "tag_asset m CROSS JOIN asset a ON a.id = m.asset WHERE m.row = ?1 AND m.since <= ?2 AND m.until > ?2"
+            "tag_asset m CROSS JOIN asset a ON a.id = m.asset WHERE m.row = ?1 AND m.since <= ?2 \
+                AND m.until > ?2"
         }
     };
-    let sql =
-        format!("SELECT a.id, a.created, a.visibility = 3, a.live FROM {from} AND a.since <= ?2 AND a.until > ?2");
+    let sql = format!(
+        "SELECT a.id, a.created, a.visibility = 3, a.live FROM {from} AND a.since <= ?2 AND \
+            a.until > ?2"
+    );
     one(db, &sql, (row, at), asset)
 }
 
@@ -426,7 +497,8 @@ pub fn asset(row: &Row<'_>) -> rusqlite::Result<Asset> {
 
 /// The asset with `id` at `at`.
 pub fn asset_by_id(db: &Connection, id: &Id, at: i64) -> Result<Option<Asset>> {
-    let sql = "SELECT id, created, visibility = 3, live FROM asset WHERE id = ?1 AND since <= ?2 AND until > ?2";
+    let sql = "SELECT id, created, visibility = 3, live FROM asset WHERE id = ?1 AND since <= ?2 \
+        AND until > ?2";
     one(db, sql, (id, at), asset)
 }
 
@@ -438,23 +510,27 @@ pub fn owner_of(db: &Connection, id: &Id, at: i64) -> Result<Option<Id>> {
 
 /// The asset whose original lies at `path` at `at`.
 pub fn asset_at(db: &Connection, path: &[u8], at: i64) -> Result<Option<Id>> {
-    let sql =
-        "SELECT id FROM asset WHERE path = ?1 AND path IS NOT NULL AND since <= ?2 AND until > ?2 ORDER BY row LIMIT 1";
+    let sql = "SELECT id FROM asset WHERE path = ?1 AND path IS NOT NULL AND since <= ?2 AND until \
+        > ?2 ORDER BY row LIMIT 1";
     one(db, sql, (path, at), |row| row.get(0))
 }
 
-/// Content and size of the file of an asset's original (part 0) or sidecar (part 1) at `at`, as it lay on the disk.
+/// Content and size of the file of an asset's original (part 0) or sidecar (part 1) at `at`, as it
+/// lay on the disk.
 pub fn asset_bytes(db: &Connection, id: &Id, part: u8, at: i64) -> Result<Option<(i64, u64)>> {
-    let sql = "SELECT content, size FROM asset_file WHERE asset = ?1 AND part = ?2 AND since <= ?3 AND until > ?3";
+    let sql = "SELECT content, size FROM asset_file WHERE asset = ?1 AND part = ?2 AND since <= ?3 \
+        AND until > ?3";
     one(db, sql, (id, part, at), |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// How many assets of `owner` (of all, if `None`) have no bytes in the snapshot at `at`: missing files that nothing is kept of,
-/// and external libraries that no root covers. No view shows them.
+/// How many assets of `owner` (of all, if `None`) have no bytes in the snapshot at `at`: missing
+/// files that nothing is kept of, and external libraries that no root covers. No view shows them.
 pub fn without_bytes(db: &Connection, owner: Option<&Id>, at: i64) -> Result<u64> {
     let sql = format!(
-        "SELECT count(*) FROM asset a WHERE a.since <= ?1 AND a.until > ?1 AND (?2 IS NULL OR a.owner = ?2)
-         AND NOT EXISTS (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND f.until > ?1)
+        "SELECT count(*) FROM asset a WHERE a.since <= ?1 AND a.until > ?1 AND (?2 IS NULL OR \
+            a.owner = ?2)
+         AND NOT EXISTS (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND \
+         f.since <= ?1 AND f.until > ?1)
          AND NOT {HELD}"
     );
     Ok(one(db, &sql, (at, owner), |row| row.get(0))?.unwrap_or(0))
@@ -462,8 +538,11 @@ pub fn without_bytes(db: &Connection, owner: Option<&Id>, at: i64) -> Result<u64
 
 /// Names of the albums that hold the asset `id` at `at`, by name.
 pub fn albums_of(db: &Connection, id: &Id, at: i64) -> Result<Vec<String>> {
-    let sql = "SELECT a.name FROM album_asset m CROSS JOIN album a ON a.id = m.album WHERE m.asset = ?1
-               AND m.since <= ?2 AND m.until > ?2 AND a.since <= ?2 AND a.until > ?2 AND NOT a.deleted ORDER BY a.name, a.id";
+    let sql =
+        "SELECT a.name FROM album_asset m CROSS JOIN album a ON a.id = m.album WHERE m.asset \
+        = ?1
+               AND m.since <= ?2 AND m.until > ?2 AND a.since <= ?2 AND a.until > ?2 AND NOT \
+               a.deleted ORDER BY a.name, a.id";
     many(db, sql, (id, at), |row| row.get(0))
 }
 
@@ -495,7 +574,8 @@ pub struct File {
     pub child: Option<i64>,
 }
 
-const FILE: &str = "SELECT row, folder, name, kind, size, mtime, mode, uid, gid, content, child FROM file";
+const FILE: &str =
+    "SELECT row, folder, name, kind, size, mtime, mode, uid, gid, content, child FROM file";
 
 fn file(row: &Row<'_>) -> rusqlite::Result<File> {
     Ok(File {
@@ -526,12 +606,13 @@ pub fn file_by_name(db: &Connection, folder: i64, name: &[u8], at: i64) -> Resul
 
 /// The entry that makes the place `folder` a folder at `at`.
 pub fn file_of_folder(db: &Connection, folder: i64, at: i64) -> Result<Option<File>> {
-    let sql = format!("{FILE} WHERE child = ?1 AND child IS NOT NULL AND since <= ?2 AND until > ?2");
+    let sql =
+        format!("{FILE} WHERE child = ?1 AND child IS NOT NULL AND since <= ?2 AND until > ?2");
     one(db, &sql, (folder, at), file)
 }
 
-/// Runs through the entries of `folder` at `at` in the order of their names, from after the entry in row `after` (0: from the
-/// front), until `each` says false.
+/// Runs through the entries of `folder` at `at` in the order of their names, from after the entry
+/// in row `after` (0: from the front), until `each` says false.
 pub fn files(
     db: &Connection,
     folder: i64,
@@ -541,10 +622,13 @@ pub fn files(
 ) -> Result<()> {
     let last = match after {
         0 => None,
-        row => one(db, "SELECT name FROM file WHERE row = ?1", [row], |row| row.get::<_, Vec<u8>>(0))?,
+        row => {
+            one(db, "SELECT name FROM file WHERE row = ?1", [row], |row| row.get::<_, Vec<u8>>(0))?
+        }
     };
     let from = if last.is_some() { "AND name > ?3" } else { "AND ?3 IS NULL" };
-    let sql = format!("{FILE} WHERE folder = ?1 AND since <= ?2 AND until > ?2 {from} ORDER BY name");
+    let sql =
+        format!("{FILE} WHERE folder = ?1 AND since <= ?2 AND until > ?2 {from} ORDER BY name");
     let mut ask = db.prepare_cached(&sql)?;
     let mut rows = ask.query((folder, at, last))?;
     while let Some(row) = rows.next()? {
@@ -555,14 +639,16 @@ pub fn files(
     Ok(())
 }
 
-/// The entries of `folder` at `at` whose names begin with `start`, which does not end in a byte of 255; a hundred at most.
+/// The entries of `folder` at `at` whose names begin with `start`, which does not end in a byte of
+/// 255; a hundred at most.
 pub fn files_named(db: &Connection, folder: i64, start: &[u8], at: i64) -> Result<Vec<File>> {
     let mut end = start.to_vec();
     if let Some(last) = end.last_mut() {
         *last = last.saturating_add(1);
     }
     let sql = format!(
-        "{FILE} WHERE folder = ?1 AND name >= ?2 AND name < ?3 AND since <= ?4 AND until > ?4 ORDER BY name LIMIT 100"
+        "{FILE} WHERE folder = ?1 AND name >= ?2 AND name < ?3 AND since <= ?4 AND until > ?4 \
+            ORDER BY name LIMIT 100"
     );
     many(db, &sql, (folder, start, end, at), file)
 }
@@ -576,8 +662,8 @@ pub fn symlink(db: &Connection, row: u64, at: i64) -> Result<Option<Vec<u8>>> {
 /// What must not be seen of the locked assets at `at`.
 #[derive(Debug, Default)]
 pub struct Private {
-    /// Ids of the assets, of their moving halves, and of the persons that they show: a person's thumbnail is cut out of a
-    /// photo, and the catalog does not know of which.
+    /// Ids of the assets, of their moving halves, and of the persons that they show: a person's
+    /// thumbnail is cut out of a photo, and the catalog does not know of which.
     pub ids: Vec<Id>,
     /// Where the database says their files are.
     pub paths: Vec<Vec<u8>>,
@@ -594,8 +680,10 @@ pub fn private(db: &Connection, at: i64) -> Result<Private> {
                  AND a.visibility = 3 AND a.visibility <> 0 AND a.since <= ?1 AND a.until > ?1),
                both AS (SELECT id FROM own UNION SELECT live FROM own WHERE live IS NOT NULL)
                SELECT b.id, v.path, v.sidecar,
-               (SELECT content FROM asset_file f WHERE f.asset = b.id AND f.part = 0 AND f.since <= ?1 AND f.until > ?1),
-               (SELECT content FROM asset_file f WHERE f.asset = b.id AND f.part = 1 AND f.since <= ?1 AND f.until > ?1),
+               (SELECT content FROM asset_file f WHERE f.asset = b.id AND f.part = 0 AND f.since \
+               <= ?1 AND f.until > ?1),
+               (SELECT content FROM asset_file f WHERE f.asset = b.id AND f.part = 1 AND f.since \
+               <= ?1 AND f.until > ?1),
                (SELECT k.id FROM content k WHERE k.sha1 = v.sha1 ORDER BY k.hash LIMIT 1)
                FROM both b CROSS JOIN asset v ON v.id = b.id AND v.since <= ?1 AND v.until > ?1";
     let mut private = Private::default();
@@ -613,7 +701,8 @@ pub fn private(db: &Connection, at: i64) -> Result<Private> {
         private.contents.extend(row.get::<_, Option<i64>>(5)?);
     }
     private.ids.extend(people_on_locked(db, at)?);
-    let name = |path: &Vec<u8>| path.rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();
+    let name =
+        |path: &Vec<u8>| path.rsplit(|&byte| byte == b'/').next().unwrap_or_default().to_vec();
     private.names = private.paths.iter().map(name).collect();
     private.names.sort_unstable();
     private.ids.sort_unstable();
@@ -622,34 +711,45 @@ pub fn private(db: &Connection, at: i64) -> Result<Private> {
     Ok(private)
 }
 
-/// Immich's ids of the persons that a locked photo shows, be it the photo of another owner who knows them too.
+/// Immich's ids of the persons that a locked photo shows, be it the photo of another owner who
+/// knows them too.
 fn people_on_locked(db: &Connection, at: i64) -> Result<Vec<Id>> {
     let sql = "SELECT p.grp FROM user u CROSS JOIN asset a ON a.owner = u.id
                CROSS JOIN person_asset m ON m.asset = a.id CROSS JOIN person p ON p.id = m.person
-               WHERE u.row IN (SELECT min(row) FROM user GROUP BY id) AND a.visibility = 3 AND a.visibility <> 0
+               WHERE u.row IN (SELECT min(row) FROM user GROUP BY id) AND a.visibility = 3 AND \
+               a.visibility <> 0
                AND a.since <= ?1 AND a.until > ?1 AND m.since <= ?1 AND m.until > ?1
                UNION SELECT grp FROM person WHERE locked = 1 AND since <= ?1 AND until > ?1";
     many(db, sql, [at], |row| row.get(0))
 }
 
-/// Where a sidecar of the file at `path` lies, also one that Immich has not found yet: `a.jpg.xmp` and `a.xmp`.
+/// Where a sidecar of the file at `path` lies, also one that Immich has not found yet: `a.jpg.xmp`
+/// and `a.xmp`.
 fn sidecars(path: &[u8]) -> Vec<Vec<u8>> {
     let name = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
-    let stem = path.iter().rposition(|&byte| byte == b'.').filter(|&dot| dot > name).unwrap_or(path.len());
+    let stem =
+        path.iter().rposition(|&byte| byte == b'.').filter(|&dot| dot > name).unwrap_or(path.len());
     let with = |path: &[u8], end: &[u8]| [path, end].concat();
-    [&path[..stem], path].into_iter().flat_map(|path| [with(path, b".xmp"), with(path, b".XMP")]).collect()
+    [&path[..stem], path]
+        .into_iter()
+        .flat_map(|path| [with(path, b".xmp"), with(path, b".XMP")])
+        .collect()
 }
 
 /// True when an asset that is not locked has its file or sidecar at `path` at `at`.
 pub fn is_shown_asset(db: &Connection, path: &[u8], at: i64) -> Result<bool> {
-    let sql = "SELECT 1 FROM asset WHERE path = ?1 AND path IS NOT NULL AND visibility <> 3 AND since <= ?2 AND until > ?2 UNION ALL
-               SELECT 1 FROM asset WHERE sidecar = ?1 AND sidecar IS NOT NULL AND visibility <> 3 AND since <= ?2 AND until > ?2 LIMIT 1";
+    let sql = "SELECT 1 FROM asset WHERE path = ?1 AND path IS NOT NULL AND visibility <> 3 AND \
+        since <= ?2 AND until > ?2 UNION ALL
+               SELECT 1 FROM asset WHERE sidecar = ?1 AND sidecar IS NOT NULL AND visibility <> 3 \
+               AND since <= ?2 AND until > ?2 LIMIT 1";
     Ok(one(db, sql, (path, at), |_| Ok(()))?.is_some())
 }
 
 /// Parent and name of a place.
 pub fn folder(db: &Connection, id: i64) -> Result<Option<(i64, Vec<u8>)>> {
-    one(db, "SELECT parent, name FROM folder WHERE id = ?1", [id], |row| Ok((row.get(0)?, row.get(1)?)))
+    one(db, "SELECT parent, name FROM folder WHERE id = ?1", [id], |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
 }
 
 fn one<T>(

@@ -53,7 +53,8 @@ pub struct Entry {
     pub gid: u32,
 }
 
-/// All places that any snapshot knows. Those whose name cannot be one are left out, and so is what lies in them.
+/// All places that any snapshot knows. Those whose name cannot be one are left out, and so is what
+/// lies in them.
 pub fn folders(db: &Connection) -> Result<Vec<Folder>> {
     let mut ask = db.prepare("SELECT id, parent, name FROM folder WHERE id <> 0")?;
     let mut rows = ask.query(())?;
@@ -69,13 +70,21 @@ fn folder(row: &Row<'_>) -> Option<Folder> {
 }
 
 const ENTRY: &str =
-    "SELECT f.row, f.folder, f.name, f.kind, f.size, f.mtime, f.mode, f.uid, f.gid, f.content, f.child, f.target,
-                       f.link, c.archive, c.offset, c.stored, c.size, c.frames IS NULL, length(c.frames), a.size
-                     FROM file f LEFT JOIN content c ON c.id = f.content LEFT JOIN archive a ON a.id = c.archive";
+    "SELECT f.row, f.folder, f.name, f.kind, f.size, f.mtime, f.mode, f.uid, f.gid, f.content, \
+        f.child, f.target,
+                       f.link, c.archive, c.offset, c.stored, c.size, c.frames IS NULL, \
+                       length(c.frames), a.size
+                     FROM file f LEFT JOIN content c ON c.id = f.content LEFT JOIN archive a ON \
+                     a.id = c.archive";
 
-/// Runs through the entries of the snapshot at `at`, by the place that they lie in and by name. `None` stands for a row that
-/// makes no sense. A file whose bytes do not fit into their archive is one that no archive holds.
-pub fn entries(db: &Connection, at: i64, mut each: impl FnMut(Option<Entry>) -> Result<()>) -> Result<()> {
+/// Runs through the entries of the snapshot at `at`, by the place that they lie in and by name.
+/// `None` stands for a row that makes no sense. A file whose bytes do not fit into their archive is
+/// one that no archive holds.
+pub fn entries(
+    db: &Connection,
+    at: i64,
+    mut each: impl FnMut(Option<Entry>) -> Result<()>,
+) -> Result<()> {
     let sql = format!("{ENTRY} WHERE f.since <= ?1 AND f.until > ?1 ORDER BY f.folder, f.name");
     let mut ask = db.prepare(&sql)?;
     let mut rows = ask.query([at])?;
@@ -122,9 +131,10 @@ fn bytes(row: &Row<'_>, size: u64) -> Option<Bytes> {
 fn place(row: &Row<'_>, size: u64) -> Option<(i64, u64)> {
     let (offset, stored) = (get::<u64>(row, 14)?, get::<u64>(row, 15)?);
     let segments = size.div_ceil(crate::base::stored::SEGMENT as u64);
-    let whole = match get::<bool>(row, 17)? {
-        true => stored == size,
-        false => get::<u64>(row, 18)? == segments.checked_mul(4)?,
+    let whole = if get::<bool>(row, 17)? {
+        stored == size
+    } else {
+        get::<u64>(row, 18)? == segments.checked_mul(4)?
     };
     let fits = offset.checked_add(stored)? <= get(row, 19)?;
     (whole && fits && get::<u64>(row, 16)? == size).then_some((get(row, 13)?, offset))
@@ -149,14 +159,21 @@ fn short(row: &Row<'_>, column: usize) -> Option<Vec<u8>> {
 /// The asset whose original or sidecar the file in `row` is at `at`: its name, and its owner's.
 pub fn shown_by(db: &Connection, row: u64, at: i64) -> Result<Option<(String, String)>> {
     let sql = "SELECT a.name, CASE WHEN trim(u.name) = '' THEN u.email ELSE u.name END
-               FROM file x CROSS JOIN asset_file f ON f.content = x.content AND f.file = x.row AND f.since <= ?2 AND f.until > ?2
+               FROM file x CROSS JOIN asset_file f ON f.content = x.content AND f.file = x.row AND \
+               f.since <= ?2 AND f.until > ?2
                CROSS JOIN asset a ON a.id = f.asset AND a.since <= ?2 AND a.until > ?2
-               CROSS JOIN user u ON u.id = a.owner AND u.since <= ?2 AND u.until > ?2 WHERE x.row = ?1 LIMIT 1";
-    Ok(db.prepare_cached(sql)?.query_row((row, at), |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+               CROSS JOIN user u ON u.id = a.owner AND u.since <= ?2 AND u.until > ?2 WHERE x.row \
+               = ?1 LIMIT 1";
+    Ok(db
+        .prepare_cached(sql)?
+        .query_row((row, at), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?)
 }
 
 /// The records of the external libraries at `at`, JSON.
 pub fn external_libraries(db: &Connection, at: i64) -> Result<Vec<String>> {
-    let mut ask = db.prepare("SELECT line FROM external_library WHERE since <= ?1 AND until > ?1 ORDER BY id")?;
+    let mut ask = db.prepare(
+        "SELECT line FROM external_library WHERE since <= ?1 AND until > ?1 ORDER BY id",
+    )?;
     Ok(ask.query_map([at], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
 }

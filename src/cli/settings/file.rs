@@ -31,14 +31,18 @@ pub(super) fn read(keys: &[Key], named: Option<&Path>) -> Result<Read> {
     let Some((path, text)) = found(named, &mut read)? else { return Ok(read) };
     // Not its own words: they show the line, which may hold a secret.
     let unread = |error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let line = error
+            .span()
+            .map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         wrong(&path, format_args!("line {line}: {}", error.message()))
     };
     let table: Table = text.parse().map_err(unread)?;
     let mut take = |key: &str, value| take(keys, &path, key, value, &mut read.given);
     for (name, value) in &table {
         match value {
-            Value::Table(table) => table.iter().try_for_each(|(key, value)| take(&format!("{name}.{key}"), value))?,
+            Value::Table(table) => {
+                table.iter().try_for_each(|(key, value)| take(&format!("{name}.{key}"), value))?
+            }
             value => take(name, value)?,
         }
     }
@@ -62,7 +66,9 @@ fn found(named: Option<&Path>, read: &mut Read) -> Result<Option<(PathBuf, Strin
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             // It is the administrator's, and this is somebody else.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => read.closed = Some(path),
-            Err(error) => read.warnings.push(format!("the settings file {} is not used: {error}", path.display())),
+            Err(error) => read
+                .warnings
+                .push(format!("the settings file {} is not used: {error}", path.display())),
         }
     }
     Ok(None)
@@ -70,13 +76,27 @@ fn found(named: Option<&Path>, read: &mut Read) -> Result<Option<(PathBuf, Strin
 
 fn usual_places() -> Vec<PathBuf> {
     let home = || std::env::home_dir().map(|home| home.join(".config"));
-    let own = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home);
-    own.map(|folder| folder.join("shoebox.toml")).into_iter().chain([PathBuf::from(SYSTEM)]).collect()
+    let own = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(home);
+    own.map(|folder| folder.join("shoebox.toml"))
+        .into_iter()
+        .chain([PathBuf::from(SYSTEM)])
+        .collect()
 }
 
-fn take(keys: &[Key], file: &Path, path: &str, value: &Value, given: &mut BTreeMap<String, Given>) -> Result<()> {
-    let key = keys.iter().find(|key| key.path() == path).ok_or_else(|| unknown(keys, file, path))?;
-    let texts = texts(key, value).map_err(|message| wrong(file, format_args!("{path}: {message}")))?;
+fn take(
+    keys: &[Key],
+    file: &Path,
+    path: &str,
+    value: &Value,
+    given: &mut BTreeMap<String, Given>,
+) -> Result<()> {
+    let key =
+        keys.iter().find(|key| key.path() == path).ok_or_else(|| unknown(keys, file, path))?;
+    let texts =
+        texts(key, value).map_err(|message| wrong(file, format_args!("{path}: {message}")))?;
     if let Some(texts) = texts {
         try_out(key, &texts).map_err(|message| wrong(file, format_args!("{path}: {message}")))?;
         given.insert(key.env.clone(), Given { texts, origin: Origin::File(file.to_owned()) });
@@ -94,9 +114,12 @@ fn texts(key: &Key, value: &Value) -> std::result::Result<Option<Vec<String>>, S
             .map(|value| text(value).ok_or_else(|| "is a list of texts".to_owned()))
             .collect::<std::result::Result<_, _>>()
             .map(Some),
-        value => text(value).map(|text| Some(vec![text])).ok_or_else(|| match key.is_list() {
-            true => "is a text or a list of texts".to_owned(),
-            false => "is one text or number".to_owned(),
+        value => text(value).map(|text| Some(vec![text])).ok_or_else(|| {
+            if key.is_list() {
+                "is a text or a list of texts".to_owned()
+            } else {
+                "is one text or number".to_owned()
+            }
         }),
     }
 }
@@ -130,12 +153,14 @@ fn unknown(keys: &[Key], file: &Path, path: &str) -> Error {
         let name = strsim::jaro_winkler(&key.name, path.rsplit('.').next().unwrap_or(path));
         whole.max(name)
     };
-    let nearest = keys.iter().max_by(|a, b| near(a).total_cmp(&near(b))).filter(|key| near(key) > 0.85);
+    let nearest =
+        keys.iter().max_by(|a, b| near(a).total_cmp(&near(b))).filter(|key| near(key) > 0.85);
     let error = wrong(file, format_args!("there is no setting `{path}`"));
     match nearest {
-        Some(key) => {
-            error.hint(format_args!("did you mean `{}`? `shoebox config --reference` has them all", key.path()))
-        }
+        Some(key) => error.hint(format_args!(
+            "did you mean `{}`? `shoebox config --reference` has them all",
+            key.path()
+        )),
         None => error,
     }
 }
@@ -150,5 +175,7 @@ fn warning_if_open(keys: &[Key], path: &Path, given: &BTreeMap<String, Given>) -
     let holds_secret = keys.iter().any(|key| key.is_secret() && given.contains_key(&key.env));
     let mode = fs::metadata(path).map_or(0, |meta| meta.permissions().mode());
     let is_open = holds_secret && mode & 0o077 != 0;
-    is_open.then(|| format!("{0} holds a secret and others may read it: chmod 600 {0}", path.display()))
+    is_open.then(|| {
+        format!("{0} holds a secret and others may read it: chmod 600 {0}", path.display())
+    })
 }

@@ -1,4 +1,5 @@
-//! The settings that there are: read off the command line's own definition, so that no list of them can be out of date.
+//! The settings that there are: read off the command line's own definition, so that no list of them
+//! can be out of date.
 
 use clap::{Arg, ArgAction, Command};
 
@@ -13,13 +14,19 @@ pub(in crate::cli) struct Key {
     pub env: String,
     /// One line of help.
     pub help: String,
-    /// The flag; none where it is no flag, because a command line is read by everybody on the machine.
+    /// The flag; none where it is no flag, because a command line is read by everybody on the
+    /// machine.
     pub arg: Option<Arg>,
 }
 
 /// Settings that are secrets: never flags. Each may be a file's name instead, by `NAME-file`.
 const SECRETS: [(&str, &str, &str, &str); 4] = [
-    ("backup", "database-password", "SHOEBOX_DATABASE_PASSWORD", "The password of Immich's database"),
+    (
+        "backup",
+        "database-password",
+        "SHOEBOX_DATABASE_PASSWORD",
+        "The password of Immich's database",
+    ),
     ("notify", "ntfy-token", "SHOEBOX_NTFY_TOKEN", "The access token of the ntfy server"),
     ("notify", "gotify-token", "SHOEBOX_GOTIFY_TOKEN", "The token of the Gotify application"),
     ("notify", "email-password", "SHOEBOX_EMAIL_PASSWORD", "The password of the mail server"),
@@ -52,15 +59,17 @@ impl Key {
     /// What holds when nobody says anything.
     pub fn default(&self) -> Option<String> {
         let values = self.arg.as_ref()?.get_default_values();
-        (!values.is_empty()).then(|| values.iter().map(|value| value.to_string_lossy()).collect::<Vec<_>>().join(","))
+        (!values.is_empty()).then(|| {
+            values.iter().map(|value| value.to_string_lossy()).collect::<Vec<_>>().join(",")
+        })
     }
 }
 
 /// All settings of `command`, in the order of its commands and their flags.
 pub(in crate::cli) fn keys(command: &Command) -> Vec<Key> {
     let mut keys: Vec<Key> = Vec::new();
-    let commands =
-        std::iter::once((None, command)).chain(command.get_subcommands().map(|it| (Some(it.get_name()), it)));
+    let commands = std::iter::once((None, command))
+        .chain(command.get_subcommands().map(|it| (Some(it.get_name()), it)));
     for (table, command) in commands {
         for arg in command.get_arguments() {
             let key = key(table, arg).filter(|key| !keys.iter().any(|other| other.env == key.env));
@@ -76,7 +85,13 @@ fn key(table: Option<&str>, arg: &Arg) -> Option<Key> {
     // A settings file cannot name the settings file.
     let name = arg.get_long().filter(|name| *name != "config")?;
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-    Some(Key { table: table.map(str::to_owned), name: name.to_owned(), env, help, arg: Some(arg.clone()) })
+    Some(Key {
+        table: table.map(str::to_owned),
+        name: name.to_owned(),
+        env,
+        help,
+        arg: Some(arg.clone()),
+    })
 }
 
 fn secret((table, name, env, help): &(&str, &str, &str, &str)) -> [Key; 2] {

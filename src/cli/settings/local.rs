@@ -1,10 +1,12 @@
-//! The variables of prodrigestivill/postgres-backup-local, which Immich's guide named for years: they mean here what they
-//! meant there. They count where `POSTGRES_HOST` is set, as it must be there; else they are somebody else's.
+//! The variables of prodrigestivill/postgres-backup-local, which Immich's guide named for years:
+//! they mean here what they meant there. They count where `POSTGRES_HOST` is set, as it must be
+//! there; else they are somebody else's.
 //!
 //! Source: its README, "Environment Variables"; `env.sh`, `backup.sh` and `hooks/00-webhook`.
 //!
-//! Limits: what is not set keeps shoebox's default and not its default there, so nothing is forgotten unless some
-//! `BACKUP_KEEP_…` is set. `POSTGRES_EXTRA_OPTS` is not used: a dump must be plain SQL and whole.
+//! Limits: what is not set keeps shoebox's default and not its default there, so nothing is
+//! forgotten unless some `BACKUP_KEEP_…` is set. `POSTGRES_EXTRA_OPTS` is not used: a dump must be
+//! plain SQL and whole.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,12 +55,19 @@ pub(super) fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<BTreeMap<Stri
     let get = |name: &str| get(name).filter(|text| !text.is_empty() && text != UNSET);
     let mut given = BTreeMap::new();
     let mut put = |env: &str, name: &str, text: String| {
-        given.insert(env.to_owned(), Given { texts: vec![text], origin: Origin::Local(name.to_owned()) });
+        given.insert(
+            env.to_owned(),
+            Given { texts: vec![text], origin: Origin::Local(name.to_owned()) },
+        );
     };
     let Some(host) = get("POSTGRES_HOST") else { return Ok(BTreeMap::new()) };
     put("SHOEBOX_DATABASE_URL", "POSTGRES_HOST", url(&host, &get)?);
     if let Some(folder) = get("BACKUP_DIR") {
-        put("SHOEBOX_REPOSITORY", "BACKUP_DIR", Path::new(&folder).join(BESIDE).display().to_string());
+        put(
+            "SHOEBOX_REPOSITORY",
+            "BACKUP_DIR",
+            Path::new(&folder).join(BESIDE).display().to_string(),
+        );
     }
     for (name, env) in SAME {
         if let Some(text) = get(name) {
@@ -67,14 +76,19 @@ pub(super) fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<BTreeMap<Stri
     }
     for (name, env, within) in KEEP {
         if let Some(text) = get(name) {
-            put(env, name, within(text.trim().parse().map_err(|_| wrong(name, &text, "is no number"))?));
+            put(
+                env,
+                name,
+                within(text.trim().parse().map_err(|_| wrong(name, &text, "is no number"))?),
+            );
         }
     }
     if get("POSTGRES_CLUSTER").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
         put("SHOEBOX_CLUSTER", "POSTGRES_CLUSTER", "true".to_owned());
     }
     if get("POSTGRES_PASSFILE_STORE").is_some() {
-        return Err(Error::invalid("POSTGRES_PASSFILE_STORE is not understood").hint("call the variable PGPASSFILE"));
+        return Err(Error::invalid("POSTGRES_PASSFILE_STORE is not understood")
+            .hint("call the variable PGPASSFILE"));
     }
     Ok(given)
 }
@@ -82,11 +96,16 @@ pub(super) fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<BTreeMap<Stri
 /// The database's address, without the password.
 fn url(host: &str, get: &dyn Fn(&str) -> Option<String>) -> Result<String> {
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let user = named(get, "POSTGRES_USER")?.map(|user| format!("{}@", encoded(&user))).unwrap_or_default();
-    let database = named(get, "POSTGRES_DB")?.map(|name| format!("/{}", encoded(&name))).unwrap_or_default();
+    let user =
+        named(get, "POSTGRES_USER")?.map(|user| format!("{}@", encoded(&user))).unwrap_or_default();
+    let database =
+        named(get, "POSTGRES_DB")?.map(|name| format!("/{}", encoded(&name))).unwrap_or_default();
     let port = get("POSTGRES_PORT").map(|port| format!(":{port}")).unwrap_or_default();
-    let host =
-        if host.contains(':') { format!("[{host}]") } else { encoded(host).replace("%2E", ".").replace("%2D", "-") };
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        encoded(host).replace("%2E", ".").replace("%2D", "-")
+    };
     Ok(format!("postgresql://{user}{host}{port}{database}"))
 }
 
@@ -95,9 +114,8 @@ fn named(get: &dyn Fn(&str) -> Option<String>, name: &str) -> Result<Option<Stri
     let variable = format!("{name}_FILE");
     let text = match (get(name), get(&variable)) {
         (Some(text), _) => text,
-        (None, Some(path)) => {
-            std::fs::read_to_string(&path).context(|| format!("reading {path}, which {variable} names"))?
-        }
+        (None, Some(path)) => std::fs::read_to_string(&path)
+            .context(|| format!("reading {path}, which {variable} names"))?,
         (None, None) => return Ok(None),
     };
     match text.trim() {
@@ -117,7 +135,9 @@ mod tests {
     use super::*;
 
     fn given(variables: &[(&str, &str)]) -> Result<BTreeMap<String, String>> {
-        let get = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let get = |name: &str| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        };
         Ok(read(&get)?.into_iter().map(|(env, given)| (env, given.texts.concat())).collect())
     }
 
@@ -148,14 +168,16 @@ mod tests {
             ("SHOEBOX_REPOSITORY", "/backups/shoebox"),
             ("SHOEBOX_SCHEDULE", "@every 6h"),
         ];
-        let found: Vec<(&str, &str)> = given.iter().map(|(env, text)| (env.as_str(), text.as_str())).collect();
+        let found: Vec<(&str, &str)> =
+            given.iter().map(|(env, text)| (env.as_str(), text.as_str())).collect();
         assert_eq!(found, expected);
     }
 
     #[test]
     fn variables_of_others_and_several_databases_are_not_taken() {
         assert!(given(&[("BACKUP_DIR", "/home/ann"), ("SCHEDULE", "hourly")]).unwrap().is_empty());
-        let several = given(&[("POSTGRES_HOST", "db"), ("POSTGRES_DB", "immich,nextcloud")]).unwrap_err();
+        let several =
+            given(&[("POSTGRES_HOST", "db"), ("POSTGRES_DB", "immich,nextcloud")]).unwrap_err();
         assert!(several.to_string().contains("names several"), "{several}");
         assert!(given(&[("POSTGRES_HOST", "db"), ("BACKUP_KEEP_DAYS", "week")]).is_err());
     }

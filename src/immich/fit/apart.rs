@@ -41,7 +41,8 @@ impl Apart {
         self.extend([format!("table {table}")]);
     }
 
-    /// Each object as `event trigger note`, a table with its rows; of those of an extension only the rows are in a dump.
+    /// Each object as `event trigger note`, a table with its rows; of those of an extension only
+    /// the rows are in a dump.
     pub fn into_list(mut self) -> Vec<String> {
         let tables: Vec<_> = self.rows.keys().map(|table| format!("table {table}")).collect();
         self.extend(tables);
@@ -67,7 +68,11 @@ impl Apart {
 /// The object that a `CREATE` makes.
 fn named(statement: &Statement) -> Option<String> {
     let first = if statement.has_at(1, "OR REPLACE") { 3 } else { 1 };
-    let kinds = rule::CREATED.iter().chain(&rule::CREATED_RARELY).chain(&foreign::KINDS).chain(&OTHER_KINDS);
+    let kinds = rule::CREATED
+        .iter()
+        .chain(&rule::CREATED_RARELY)
+        .chain(&foreign::KINDS)
+        .chain(&OTHER_KINDS);
     let kind = kinds.filter(|kind| statement.has_at(first, kind)).max_by_key(|kind| kind.len());
     let kind = kind.filter(|_| statement.begins("CREATE"))?;
     let mut at = first + kind.split(' ').count();
@@ -75,7 +80,9 @@ fn named(statement: &Statement) -> Option<String> {
         at += 3;
     }
     let name = match (statement.name(at), statement.is(at + 1, ".")) {
-        (Some(schema), true) if schema != "public" => format!(" {schema}.{}", statement.name(at + 2)?),
+        (Some(schema), true) if schema != "public" => {
+            format!(" {schema}.{}", statement.name(at + 2)?)
+        }
         (Some(_), true) => format!(" {}", statement.name(at + 2)?),
         (Some(_), false) if *kind == "USER MAPPING" => format!(" of {}", statement.name(at + 1)?),
         (Some(name), false) => format!(" {name}"),

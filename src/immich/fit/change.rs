@@ -29,7 +29,8 @@ impl Changes {
         if let Some(change) = self.0.get_mut(&what) {
             change.statements += 1;
         } else if self.0.len() < MOST {
-            self.0.insert(what.clone(), Change { what, why: why.into_owned(), statements: 1, line });
+            self.0
+                .insert(what.clone(), Change { what, why: why.into_owned(), statements: 1, line });
         }
     }
 

@@ -1,8 +1,9 @@
 //! Extensions: what the server has, what takes the place of what it has not, and what is missing.
 //!
-//! Embeddings of pgvecto.rs (`vectors.vector(512)`), which Immich 3 knows no more, are loaded as text, row by row as they
-//! are in the dump, and then become `real[]`, from which Immich makes its own type again. Their indexes, and those of
-//! VectorChord where the server has it not, are left out: Immich builds them at its next start.
+//! Embeddings of pgvecto.rs (`vectors.vector(512)`), which Immich 3 knows no more, are loaded as
+//! text, row by row as they are in the dump, and then become `real[]`, from which Immich makes its
+//! own type again. Their indexes, and those of VectorChord where the server has it not, are left
+//! out: Immich builds them at its next start.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,8 +15,9 @@ use super::token::Kind;
 
 /// What Immich cannot do without.
 const NEEDED: [&str; 6] = ["cube", "earthdistance", "pg_trgm", "unaccent", "uuid-ossp", "vector"];
-/// What any owner of a database may make: PostgreSQL itself calls them trusted (`trusted = true` in their control files,
-/// since version 13). Tables and indexes of Immich's may have come to use them, so they are made where the server offers them.
+/// What any owner of a database may make: PostgreSQL itself calls them trusted (`trusted = true` in
+/// their control files, since version 13). Tables and indexes of Immich's may have come to use
+/// them, so they are made where the server offers them.
 const TRUSTED: [&str; 15] = [
     "btree_gin",
     "btree_gist",
@@ -70,9 +72,11 @@ impl<'a> Extensions<'a> {
         if self.found.len() < 1000 {
             self.found.insert(name.clone(), version);
         }
-        let is_needed = NEEDED.contains(&name.as_str()) || [VECTORS, VECTORCHORD, "plpgsql"].contains(&name.as_str());
+        let is_needed = NEEDED.contains(&name.as_str())
+            || [VECTORS, VECTORCHORD, "plpgsql"].contains(&name.as_str());
         if !is_needed && !TRUSTED.contains(&name.as_str()) && !self.target.foreign {
-            let why = "Immich does not need it: it is kept in a file; --with-foreign-objects loads it";
+            let why =
+                "Immich does not need it: it is kept in a file; --with-foreign-objects loads it";
             return Fate::Apart(Reason::new(format!("extension {name} left out"), why));
         }
         if self.target.offers(&name) {
@@ -111,13 +115,16 @@ impl<'a> Extensions<'a> {
         {
             return Fate::Omit(vectorchord());
         }
-        if index && self.lacks(VECTORS) && ["USING vectors", "vectors ."].iter().any(|by| statement.find(by).is_some())
+        if index
+            && self.lacks(VECTORS)
+            && ["USING vectors", "vectors ."].iter().any(|by| statement.find(by).is_some())
         {
             return Fate::Omit(vectors());
         }
-        match statement.has_at(1, "TABLE") || statement.has_at(1, "UNLOGGED TABLE") {
-            true => self.table(statement),
-            false => Fate::Keep,
+        if statement.has_at(1, "TABLE") || statement.has_at(1, "UNLOGGED TABLE") {
+            self.table(statement)
+        } else {
+            Fate::Keep
         }
     }
 
@@ -126,7 +133,8 @@ impl<'a> Extensions<'a> {
         if !self.lacks(VECTORS) {
             return Fate::Keep;
         }
-        let columns: Vec<_> = (1..statement.len()).filter(|&at| statement.has_at(at, "vectors . vector")).collect();
+        let columns: Vec<_> =
+            (1..statement.len()).filter(|&at| statement.has_at(at, "vectors . vector")).collect();
         if columns.is_empty() {
             return Fate::Keep;
         }
@@ -138,8 +146,9 @@ impl<'a> Extensions<'a> {
         let mut changes = Vec::new();
         for at in columns {
             let Some(column) = statement.name(at - 1) else { continue };
-            let sized =
-                statement.is(at + 3, "(") && statement.kind(at + 4) == Some(Kind::Number) && statement.is(at + 5, ")");
+            let sized = statement.is(at + 3, "(")
+                && statement.kind(at + 4) == Some(Kind::Number)
+                && statement.is(at + 5, ")");
             changes.push((at..at + if sized { 6 } else { 3 }, "text".to_owned()));
             self.arrays.entry(table.clone()).or_default().push(quoted(&column));
         }
@@ -151,21 +160,29 @@ impl<'a> Extensions<'a> {
         let table = format!("{}.{}", quoted(schema), quoted(table));
         let columns = self.arrays.remove(&table)?;
         let cast = |column: &String| {
-            format!("ALTER COLUMN {column} TYPE real[] USING pg_catalog.translate({column}, '[]', '{{}}')::real[]")
+            format!(
+                "ALTER COLUMN {column} TYPE real[] USING pg_catalog.translate({column}, '[]', \
+                    '{{}}')::real[]"
+            )
         };
-        Some(format!("ALTER TABLE {table} {};\n", columns.iter().map(cast).collect::<Vec<_>>().join(", ")))
+        Some(format!(
+            "ALTER TABLE {table} {};\n",
+            columns.iter().map(cast).collect::<Vec<_>>().join(", ")
+        ))
     }
 
     /// `ALTER` of what is left out.
     pub fn alter(&self, statement: &Statement) -> Option<Fate> {
         let gone = self.lacks(VECTORS)
-            && (statement.begins("ALTER SCHEMA vectors") || statement.begins("ALTER EXTENSION vectors"));
+            && (statement.begins("ALTER SCHEMA vectors")
+                || statement.begins("ALTER EXTENSION vectors"));
         gone.then(|| Fate::Omit(vectors()))
     }
 
     /// Rights on what is left out.
     pub fn privilege(&self, statement: &Statement) -> Option<Fate> {
-        (self.lacks(VECTORS) && statement.find("ON SCHEMA vectors").is_some()).then(|| Fate::Omit(vectors()))
+        (self.lacks(VECTORS) && statement.find("ON SCHEMA vectors").is_some())
+            .then(|| Fate::Omit(vectors()))
     }
 
     fn lacks(&self, name: &str) -> bool {
@@ -176,7 +193,8 @@ impl<'a> Extensions<'a> {
 fn vectors() -> Reason {
     Reason::new(
         "embeddings of pgvecto.rs become real[], without their indexes",
-        "the server has no extension vectors; Immich turns them into its own type and builds the indexes again",
+        "the server has no extension vectors; Immich turns them into its own type and builds the \
+            indexes again",
     )
 }
 

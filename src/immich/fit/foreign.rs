@@ -1,11 +1,13 @@
 //! What is not Immich's in its database: left out with its rows (and kept apart),
 //! since it would stop the restore of all the rest.
 //!
-//! Two kinds. What no Immich ever makes (event triggers, foreign servers and tables, subscriptions, …), by its kind; and what
-//! belongs to an extension that Immich does not need: all in a schema that nothing in the dump creates, tables with columns of
-//! its types, and whatever names one of these again. A table of Immich's is never left out; a column of it may be ([`super::column`]).
+//! Two kinds. What no Immich ever makes (event triggers, foreign servers and tables, subscriptions,
+//! …), by its kind; and what belongs to an extension that Immich does not need: all in a schema
+//! that nothing in the dump creates, tables with columns of its types, and whatever names one of
+//! these again. A table of Immich's is never left out; a column of it may be ([`super::column`]).
 //!
-//! Limit: told by names. An index or a function that needs a left-out extension in another way is kept, and the server refuses it.
+//! Limit: told by names. An index or a function that needs a left-out extension in another way is
+//! kept, and the server refuses it.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +18,8 @@ use super::token::Kind;
 use crate::immich::copy::Header;
 use crate::immich::tables::Table;
 
-/// Kinds of objects that Immich never makes, as they stand after CREATE, ALTER, COMMENT ON or GRANT … ON.
+/// Kinds of objects that Immich never makes, as they stand after CREATE, ALTER, COMMENT ON or GRANT
+/// … ON.
 pub(super) const KINDS: [&str; 19] = [
     "EVENT TRIGGER",
     "FOREIGN TABLE",
@@ -39,8 +42,13 @@ pub(super) const KINDS: [&str; 19] = [
     "OPERATOR CLASS",
 ];
 /// Those of them that lie in a schema, and that other objects name.
-const NAMED: [&str; 5] =
-    ["FOREIGN TABLE", "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE", "OPERATOR FAMILY", "OPERATOR CLASS"];
+const NAMED: [&str; 5] = [
+    "FOREIGN TABLE",
+    "TEXT SEARCH PARSER",
+    "TEXT SEARCH TEMPLATE",
+    "OPERATOR FAMILY",
+    "OPERATOR CLASS",
+];
 const ALWAYS_THERE: [&str; 4] = ["public", "pg_catalog", "information_schema", "vectors"];
 /// Types of the extensions that Immich needs.
 const TYPES: [&str; 12] = [
@@ -75,7 +83,8 @@ const TYPES_OF_OTHERS: [(&str, &str); 15] = [
     ("ltree", "ltxtquery"),
     ("seg", "seg"),
 ];
-/// Settings that only a superuser may set (`context` superuser in `pg_settings`) and that a function can have.
+/// Settings that only a superuser may set (`context` superuser in `pg_settings`) and that a
+/// function can have.
 const POWERFUL: [&str; 24] = [
     "backtrace_functions",
     "commit_delay",
@@ -149,12 +158,14 @@ impl Foreign {
         if is_of_a_kind(statement) {
             self.lose(object.filter(|_| NAMED.iter().any(|kind| statement.has_at(1, kind))));
             return Some(reason(
-                "what Immich never makes left out (event triggers, foreign servers, subscriptions, …)",
+                "what Immich never makes left out (event triggers, foreign servers, subscriptions, \
+                    …)",
             ));
         }
         let creates = statement.begins("CREATE");
         let called = setval(statement);
-        let of_others = called.as_ref().or(object.as_ref()).is_some_and(|name| self.is_of_others(name));
+        let of_others =
+            called.as_ref().or(object.as_ref()).is_some_and(|name| self.is_of_others(name));
         let uses = pairs(statement).any(|name| self.gone.contains(&name))
             || self.has_column(statement, object.as_ref())
             || self.columns.are_used(statement, pairs(statement));
@@ -225,7 +236,8 @@ impl Foreign {
 
     /// The tokens of a table's columns whose type is a left-out extension's.
     fn typed(&self, statement: &Statement) -> BTreeSet<usize> {
-        let is_table = statement.begins("CREATE TABLE") || statement.begins("CREATE UNLOGGED TABLE");
+        let is_table =
+            statement.begins("CREATE TABLE") || statement.begins("CREATE UNLOGGED TABLE");
         if !is_table || self.without.is_empty() {
             return BTreeSet::new();
         }
@@ -235,7 +247,9 @@ impl Foreign {
             begins(at - 2)
                 && statement.is(at + 1, ".")
                 && pair().is_some_and(|name| {
-                    self.without.contains(&name.0) && !self.types.contains(&name) && !TYPES.contains(&name.1.as_str())
+                    self.without.contains(&name.0)
+                        && !self.types.contains(&name)
+                        && !TYPES.contains(&name.1.as_str())
                 })
         };
         (2..statement.len()).filter(is_typed).map(|at| at - 1).collect()
@@ -276,14 +290,17 @@ fn language(statement: &Statement) -> Option<String> {
 /// True for a function that sets what only a superuser may set.
 fn needs_power(statement: &Statement) -> bool {
     let is_function = ["FUNCTION", "PROCEDURE"].iter().any(|kind| statement.has_at(1, kind));
-    let sets = |at: usize| statement.is(at, "SET") && POWERFUL.iter().any(|name| statement.is(at + 1, name));
+    let sets = |at: usize| {
+        statement.is(at, "SET") && POWERFUL.iter().any(|name| statement.is(at + 1, name))
+    };
     is_function && (2..statement.len()).any(sets)
 }
 
 /// True for a dictionary that reads a file of the server which PostgreSQL does not bring.
 fn needs_file(statement: &Statement) -> bool {
     let option = |name: &&str| statement.find(name).filter(|at| statement.is(at + 1, "="));
-    let own = ["dictfile", "afffile", "synonyms", "rules"].iter().any(|name| option(name).is_some());
+    let own =
+        ["dictfile", "afffile", "synonyms", "rules"].iter().any(|name| option(name).is_some());
     let words = option(&"stopwords").map(|at| statement.word(at + 2).trim_matches('\''));
     statement.begins("CREATE TEXT SEARCH DICTIONARY")
         && (own || words.is_some_and(|words| !STOP_WORDS.contains(&words)))
@@ -293,14 +310,16 @@ fn needs_file(statement: &Statement) -> bool {
 fn pairs<'a>(statement: &'a Statement) -> impl Iterator<Item = Name> + 'a {
     let pair = |at: usize| {
         let apart = !statement.is(at.wrapping_sub(1), ".");
-        (apart && statement.is(at + 1, ".")).then(|| Some((statement.name(at)?, statement.name(at + 2)?)))?
+        (apart && statement.is(at + 1, "."))
+            .then(|| Some((statement.name(at)?, statement.name(at + 2)?)))?
     };
     (1..statement.len()).filter_map(pair)
 }
 
 /// The sequence that `SELECT pg_catalog.setval('schema.name', …)` means.
 fn setval(statement: &Statement) -> Option<Name> {
-    let named = statement.begins("SELECT pg_catalog . setval (") && statement.kind(5) == Some(Kind::Text);
+    let named =
+        statement.begins("SELECT pg_catalog . setval (") && statement.kind(5) == Some(Kind::Text);
     let (schema, name) = named.then(|| statement.word(5).trim_matches('\''))?.split_once('.')?;
     let plain = |name: &str| name.trim_matches('"').to_owned();
     Some((plain(schema), plain(name)))

@@ -1,9 +1,10 @@
-//! Keys of tables, and rows that have a key which an earlier row has: the mark of a broken index, on which a restore stops.
+//! Keys of tables, and rows that have a key which an earlier row has: the mark of a broken index,
+//! on which a restore stops.
 //!
 //! pg_dump writes keys after all rows, so one pass finds the keys and the next one the rows.
 //!
-//! Limit: fields are compared as they are written. A partial index, one of expressions, and one that counts NULLs as equal
-//! are not known.
+//! Limit: fields are compared as they are written. A partial index, one of expressions, and one
+//! that counts NULLs as equal are not known.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -47,16 +48,21 @@ impl Keys {
     }
 }
 
-/// `ALTER TABLE ONLY … ADD CONSTRAINT … PRIMARY KEY (…)` or `UNIQUE (…)`, or `CREATE UNIQUE INDEX … (…)` of plain columns.
+/// `ALTER TABLE ONLY … ADD CONSTRAINT … PRIMARY KEY (…)` or `UNIQUE (…)`, or
+/// `CREATE UNIQUE INDEX … (…)` of plain columns.
 fn key(statement: &Statement) -> Option<(Table, Vec<String>)> {
-    let (at, opening) = if statement.begins("ALTER TABLE ONLY") && statement.find("ADD CONSTRAINT").is_some() {
-        let kind = statement.find("PRIMARY KEY (").map(|at| at + 2).or(statement.find("UNIQUE (").map(|at| at + 1))?;
-        (3, kind)
-    } else if statement.begins("CREATE UNIQUE INDEX") && statement.find("WHERE").is_none() {
-        (statement.find("ON")? + 1, statement.find("USING btree (")? + 2)
-    } else {
-        return None;
-    };
+    let (at, opening) =
+        if statement.begins("ALTER TABLE ONLY") && statement.find("ADD CONSTRAINT").is_some() {
+            let kind = statement
+                .find("PRIMARY KEY (")
+                .map(|at| at + 2)
+                .or(statement.find("UNIQUE (").map(|at| at + 1))?;
+            (3, kind)
+        } else if statement.begins("CREATE UNIQUE INDEX") && statement.find("WHERE").is_none() {
+            (statement.find("ON")? + 1, statement.find("USING btree (")? + 2)
+        } else {
+            return None;
+        };
     let table = (statement.name(at)?, statement.name(at + 2)?);
     let mut columns = Vec::new();
     for at in (opening + 1..statement.len()).step_by(2) {
@@ -101,8 +107,15 @@ struct KeyIndex {
 }
 
 impl Sieve {
-    /// Those of the whole lines `rows` that have keys of their own; the others go to `found`. `line` is that of the first.
-    pub fn pass(&mut self, rows: &[u8], line: u64, table: &str, found: &mut Vec<Duplicate>) -> Vec<u8> {
+    /// Those of the whole lines `rows` that have keys of their own; the others go to `found`.
+    /// `line` is that of the first.
+    pub fn pass(
+        &mut self,
+        rows: &[u8],
+        line: u64,
+        table: &str,
+        found: &mut Vec<Duplicate>,
+    ) -> Vec<u8> {
         let mut kept = Vec::with_capacity(rows.len());
         for (row, line) in rows.split_inclusive(|&byte| byte == b'\n').zip(line..) {
             match self.earlier(row.strip_suffix(b"\n").unwrap_or(row), line) {
@@ -116,13 +129,17 @@ impl Sieve {
         kept
     }
 
-    /// The key that `row` shares with an earlier row, and that row's line; else the keys of `row` are known from now on.
+    /// The key that `row` shares with an earlier row, and that row's line; else the keys of `row`
+    /// are known from now on.
     fn earlier(&mut self, row: &[u8], line: u64) -> Option<(String, u64)> {
         let fields: Vec<&[u8]> = row.split(|&byte| byte == b'\t').collect();
         let mut own = Vec::new();
         for (number, key) in self.keys.iter().enumerate() {
-            let values: Option<Vec<&[u8]>> = key.at.iter().map(|&at| fields.get(at).copied()).collect();
-            let Some(values) = values.filter(|values| !values.contains(&&b"\\N"[..])) else { continue };
+            let values: Option<Vec<&[u8]>> =
+                key.at.iter().map(|&at| fields.get(at).copied()).collect();
+            let Some(values) = values.filter(|values| !values.contains(&&b"\\N"[..])) else {
+                continue;
+            };
             let hash = self.hashers.each_ref().map(|hasher| hasher.hash_one(&values));
             if let Some(&first) = key.lines.get(&hash) {
                 return Some((format!("({})=({})", key.columns, shown(&values)), first));

@@ -1,13 +1,14 @@
-//! Fits a dump to the server that it is restored into: the dump as a stream of statements, of which some are changed or
-//! left out, each for a reason that is told; rows pass byte for byte.
+//! Fits a dump to the server that it is restored into: the dump as a stream of statements, of which
+//! some are changed or left out, each for a reason that is told; rows pass byte for byte.
 //!
-//! Pure: a reader in, pieces of SQL out. What always holds for what comes out: it is the dump of one database; every
-//! statement is one that pg_dump writes for a database ([`rule`]) and one for psql and the server alike ([`token`]); no psql
-//! command is among them; nothing begins or ends a transaction; it came from a dump that was read to its end, if
-//! [`fit`] returned `Ok`.
+//! Pure: a reader in, pieces of SQL out. What always holds for what comes out: it is the dump of
+//! one database; every statement is one that pg_dump writes for a database ([`rule`]) and one for
+//! psql and the server alike ([`token`]); no psql command is among them; nothing begins or ends a
+//! transaction; it came from a dump that was read to its end, if [`fit`] returned `Ok`.
 //!
-//! Limits: CR LF is mended between statements only. The reader refuses dumps that a Windows shell rewrote, since nobody
-//! can tell which ends of lines inside of their texts were there before; so does this, where rows have a CR.
+//! Limits: CR LF is mended between statements only. The reader refuses dumps that a Windows shell
+//! rewrote, since nobody can tell which ends of lines inside of their texts were there before; so
+//! does this, where rows have a CR.
 
 mod apart;
 mod change;
@@ -76,7 +77,8 @@ pub struct Fitted {
     pub created: BTreeMap<String, String>,
     /// Tables whose rows were left out, since they are not Immich's.
     pub left_out: BTreeSet<String>,
-    /// What is not Immich's and was left out, such as `event trigger note` or `table notes (3 rows)`.
+    /// What is not Immich's and was left out, such as `event trigger note` or
+    /// `table notes (3 rows)`.
     pub apart: Vec<String>,
     /// Keys of its tables.
     pub keys: Keys,
@@ -92,11 +94,12 @@ pub struct Fitted {
 
 /// Reads `dump`, plain text, to its end and hands what is to be run to `each`, in order.
 ///
-/// In a cluster dump the database called `database` is meant; a dump of one database is taken whatever it is called.
+/// In a cluster dump the database called `database` is meant; a dump of one database is taken
+/// whatever it is called.
 ///
 /// # Errors
-/// `Refused`, with the line, for what may not be run; `Damaged` for a dump that is not whole. What was handed out before
-/// must then not be committed.
+/// `Refused`, with the line, for what may not be run; `Damaged` for a dump that is not whole. What
+/// was handed out before must then not be committed.
 pub fn fit(
     dump: &mut dyn Read,
     database: Option<&str>,
@@ -106,7 +109,8 @@ pub fn fit(
     fit_apart(dump, database, target, each, &mut |_| Ok(()))
 }
 
-/// The same, and what is left out since it is not Immich's goes to `beside`: statements and rows in the order of the dump.
+/// The same, and what is left out since it is not Immich's goes to `beside`: statements and rows in
+/// the order of the dump.
 ///
 /// # Errors
 /// As [`fit`].
@@ -140,7 +144,10 @@ pub fn fit_apart(
 }
 
 /// The tokens of the statement `text`, once it is whole; `ends` where it may be.
-fn whole_statement(text: &str, ends: bool) -> std::result::Result<Option<Vec<Token>>, &'static str> {
+fn whole_statement(
+    text: &str,
+    ends: bool,
+) -> std::result::Result<Option<Vec<Token>>, &'static str> {
     if text.len() > LONGEST {
         return Err("the statement is longer than any that pg_dump writes");
     }
@@ -211,7 +218,11 @@ struct Fitter<'a> {
 }
 
 impl<'a> Fitter<'a> {
-    fn new(database: Option<&'a str>, target: &'a Target, beside: &'a mut dyn FnMut(&[u8]) -> Result<()>) -> Self {
+    fn new(
+        database: Option<&'a str>,
+        target: &'a Target,
+        beside: &'a mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Self {
         Fitter {
             database,
             target,
@@ -242,7 +253,10 @@ impl<'a> Fitter<'a> {
 
     fn refused(&self, line: u64, reason: impl std::fmt::Display) -> Error {
         Error::new(Kind::Refused, format_args!("line {line} of the dump is refused: {reason}"))
-            .hint("nothing was restored; `shoebox dump` prints the dump, to be looked at and restored by hand")
+            .hint(
+                "nothing was restored; `shoebox dump` prints the dump, to be looked at and \
+                restored by hand",
+            )
     }
 
     fn damaged(&self, reason: &str) -> Error {
@@ -266,7 +280,11 @@ impl<'a> Fitter<'a> {
             let text = match self.encoding.decode(&bytes[..end]) {
                 Some(text) => text,
                 None if self.is_passed_over() => String::from_utf8_lossy(&bytes[..end]),
-                None => return Err(self.damaged("it is not in UTF-8, or in the encoding that it names")),
+                None => {
+                    return Err(
+                        self.damaged("it is not in UTF-8, or in the encoding that it names")
+                    );
+                }
             };
             self.next(text.trim_end_matches('\n'), each)?;
             bytes = &bytes[end..];
@@ -279,8 +297,10 @@ impl<'a> Fitter<'a> {
         let (mut at, mut count, mut done) = (0, 0, false);
         while at < bytes.len() && !done {
             let Some(block) = &self.block else { break };
-            let end = memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |newline| at + newline + 1);
-            // pg_dump writes a backslash of a row twice, so here the dump of the next database begins.
+            let end =
+                memchr::memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |newline| at + newline + 1);
+            // pg_dump writes a backslash of a row twice, so here the dump of the next database
+            // begins.
             if bytes[at..end].starts_with(b"\\connect ") {
                 if block.wanted {
                     return Err(self.damaged("the dump of this database ends in rows"));
@@ -306,14 +326,19 @@ impl<'a> Fitter<'a> {
         }
         if let Some(cr) = memchr::memchr(b'\r', &bytes[..at]) {
             let before = memchr::memchr_iter(b'\n', &bytes[..cr]).count() as u64;
-            return Err(self.refused(first + before, "a row has a carriage return: the dump was rewritten"));
+            return Err(
+                self.refused(first + before, "a row has a carriage return: the dump was rewritten")
+            );
         }
         self.line += count;
         let rows = match self.encoding {
             Encoding::Utf8 => Cow::Borrowed(&bytes[..at]),
             encoding => match encoding.decode(&bytes[..at]) {
                 Some(text) => Cow::Owned(text.into_owned().into_bytes()),
-                None => return Err(self.refused(first, "these rows are not in the encoding that the dump names")),
+                None => {
+                    return Err(self
+                        .refused(first, "these rows are not in the encoding that the dump names"));
+                }
             },
         };
         self.hand_out(rows, done, first, each)?;
@@ -323,7 +348,8 @@ impl<'a> Fitter<'a> {
         Ok(at)
     }
 
-    /// Hands out the whole lines `rows`, of which the last ends the block if it is `done`, to where they belong.
+    /// Hands out the whole lines `rows`, of which the last ends the block if it is `done`, to where
+    /// they belong.
     fn hand_out(
         &mut self,
         rows: Cow<[u8]>,
@@ -331,8 +357,14 @@ impl<'a> Fitter<'a> {
         first: u64,
         each: &mut dyn FnMut(Piece) -> Result<()>,
     ) -> Result<()> {
-        let rows = match self.block.as_mut().and_then(|block| block.sieve.as_mut().map(|sieve| (&block.table, sieve))) {
-            Some((table, sieve)) => Cow::Owned(sieve.pass(&rows, first, table, &mut self.duplicates)),
+        let rows = match self
+            .block
+            .as_mut()
+            .and_then(|block| block.sieve.as_mut().map(|sieve| (&block.table, sieve)))
+        {
+            Some((table, sieve)) => {
+                Cow::Owned(sieve.pass(&rows, first, table, &mut self.duplicates))
+            }
             None => rows,
         };
         let Some(block) = &self.block else { return Ok(()) };
@@ -355,19 +387,25 @@ impl<'a> Fitter<'a> {
     }
 
     fn close(&mut self, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
-        let Some(block) = self.block.take().filter(|block| block.wanted && !block.apart) else { return Ok(()) };
+        let Some(block) = self.block.take().filter(|block| block.wanted && !block.apart) else {
+            return Ok(());
+        };
         if let Some(split) = &block.split {
             (self.beside)(split.after.as_bytes())?;
         }
         match self.rules.extensions.after_rows(&block.header.schema, &block.header.table) {
-            Some(sql) => each(Piece { bytes: sql.as_bytes(), line: self.line, table: Some(&block.table) }),
+            Some(sql) => {
+                each(Piece { bytes: sql.as_bytes(), line: self.line, table: Some(&block.table) })
+            }
             None => Ok(()),
         }
     }
 
-    /// True in the dump of another database, and between them: what lies there is nobody's business.
+    /// True in the dump of another database, and between them: what lies there is nobody's
+    /// business.
     fn is_passed_over(&self) -> bool {
-        matches!(self.place, Place::Database { wanted: false } | Place::Cluster) && !self.wants_globals()
+        matches!(self.place, Place::Database { wanted: false } | Place::Cluster)
+            && !self.wants_globals()
     }
 
     fn is_wanted(&self) -> bool {
@@ -377,9 +415,10 @@ impl<'a> Fitter<'a> {
     /// One line outside of rows, without its line end.
     fn next(&mut self, line: &str, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
         let fresh = self.text.is_empty() && self.lexer.at_start();
-        let line = match fresh || !self.lexer.in_quotes() {
-            true => line.strip_suffix('\r').unwrap_or(line),
-            false => line,
+        let line = if fresh || !self.lexer.in_quotes() {
+            line.strip_suffix('\r').unwrap_or(line)
+        } else {
+            line
         };
         let line = if self.line == 1 { line.trim_start_matches('\u{feff}') } else { line };
         if fresh {
@@ -393,9 +432,10 @@ impl<'a> Fitter<'a> {
                 return self.command(command);
             }
             if matches!(self.place, Place::Database { .. }) && is_message(line) {
-                return match self.is_wanted() {
-                    true => Err(self.refused(self.line, message_reason(line))),
-                    false => Ok(()),
+                return if self.is_wanted() {
+                    Err(self.refused(self.line, message_reason(line)))
+                } else {
+                    Ok(())
                 };
             }
             match self.place {
@@ -424,7 +464,8 @@ impl<'a> Fitter<'a> {
         if let Some(value) = encoding::setting(line, "standard_conforming_strings") {
             self.lexer.escapes = value == "off";
         }
-        if let Some(encoding) = encoding::setting(line, "client_encoding").and_then(Encoding::named) {
+        if let Some(encoding) = encoding::setting(line, "client_encoding").and_then(Encoding::named)
+        {
             self.encoding = encoding;
         }
     }
@@ -456,9 +497,10 @@ impl<'a> Fitter<'a> {
         if self.is_wanted() {
             self.keys.add(&statement);
         }
-        let fate = match self.is_wanted() {
-            true => self.rules.judge(&statement),
-            false => role::global(&statement, self.target),
+        let fate = if self.is_wanted() {
+            self.rules.judge(&statement)
+        } else {
+            role::global(&statement, self.target)
         };
         match fate {
             Fate::Keep => self.put(&text, each),
@@ -517,13 +559,17 @@ impl<'a> Fitter<'a> {
                 self.begin(self.names_wanted());
             }
             // That of the database before was cut short.
-            ("-- PostgreSQL database dump", Place::Database { wanted: false }) => self.connected = None,
+            ("-- PostgreSQL database dump", Place::Database { wanted: false }) => {
+                self.connected = None
+            }
             ("-- PostgreSQL database dump complete", Place::Database { wanted }) => {
                 self.whole |= wanted;
                 self.connected = None;
                 self.place = if self.cluster { Place::Cluster } else { Place::End };
             }
-            ("-- PostgreSQL database cluster dump complete", Place::Cluster) => self.place = Place::End,
+            ("-- PostgreSQL database cluster dump complete", Place::Cluster) => {
+                self.place = Place::End
+            }
             ("-- PostgreSQL database dump" | "-- PostgreSQL database cluster dump", _) => {
                 return Err(self.damaged("another dump begins before this one ended"));
             }
@@ -548,12 +594,15 @@ impl<'a> Fitter<'a> {
     fn command(&mut self, command: &str) -> Result<()> {
         let (word, rest) = command.split_once(' ').unwrap_or((command, ""));
         match word {
-            "restrict" if self.key.is_none() && !rest.is_empty() => self.key = Some(rest.to_owned()),
+            "restrict" if self.key.is_none() && !rest.is_empty() => {
+                self.key = Some(rest.to_owned())
+            }
             "unrestrict" if self.key.as_deref() == Some(rest) => self.key = None,
             "encoding" if rest == "SQL_ASCII" => {}
             "connect" => {
                 let Some(name) = database::named(rest) else {
-                    return Err(self.refused(self.line, "the \\connect line is not one that pg_dump writes"));
+                    return Err(self
+                        .refused(self.line, "the \\connect line is not one that pg_dump writes"));
                 };
                 self.connected = Some(name);
                 if let (Place::Database { .. }, true) = (self.place, self.cluster) {
@@ -563,7 +612,11 @@ impl<'a> Fitter<'a> {
             // Of a database that was cut short the first key is never lifted.
             "restrict" if self.is_passed_over() => self.key = Some(rest.to_owned()),
             _ if self.is_passed_over() => {}
-            _ => return Err(self.refused(self.line, "there is a psql command where pg_dump writes none")),
+            _ => {
+                return Err(
+                    self.refused(self.line, "there is a psql command where pg_dump writes none")
+                );
+            }
         }
         Ok(())
     }
@@ -572,7 +625,8 @@ impl<'a> Fitter<'a> {
     fn open(&mut self, line: &str, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
         let Some(header) = Header::parse(line) else {
             if self.is_passed_over() {
-                let header = Header { schema: String::new(), table: String::new(), columns: Vec::new() };
+                let header =
+                    Header { schema: String::new(), table: String::new(), columns: Vec::new() };
                 let rows = line.trim_end().ends_with("FROM stdin;");
                 self.block = rows.then(|| Block {
                     header,
@@ -584,7 +638,9 @@ impl<'a> Fitter<'a> {
                 });
                 return Ok(());
             }
-            return Err(self.refused(self.line, "a COPY statement is not of the form that pg_dump writes"));
+            return Err(
+                self.refused(self.line, "a COPY statement is not of the form that pg_dump writes")
+            );
         };
         let wanted = self.is_wanted();
         if let Some(reason) = self.rules.needs.rows(&header).filter(|_| wanted) {

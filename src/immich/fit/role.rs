@@ -29,7 +29,12 @@ pub fn owner(statement: &Statement) -> Option<String> {
 /// `GRANT`, `REVOKE` and `ALTER DEFAULT PRIVILEGES`, fitted.
 ///
 /// `owners` are those of what the dump holds: their rights become those of the target's user.
-pub fn privilege(statement: &Statement, target: &Target, extensions: &Extensions, owners: &BTreeSet<String>) -> Fate {
+pub fn privilege(
+    statement: &Statement,
+    target: &Target,
+    extensions: &Extensions,
+    owners: &BTreeSet<String>,
+) -> Fate {
     if statement.find("ON DATABASE").is_some() {
         return Fate::Omit(Reason::new(
             "rights on the database left alone",
@@ -47,7 +52,10 @@ pub fn privilege(statement: &Statement, target: &Target, extensions: &Extensions
     }
     let mut changes = Vec::new();
     let grantee = if statement.find("REVOKE").is_some() { "FROM" } else { "TO" };
-    let places = [statement.find("FOR ROLE").map(|at| at + 2), statement.find_last(grantee).map(|at| at + 1)];
+    let places = [
+        statement.find("FOR ROLE").map(|at| at + 2),
+        statement.find_last(grantee).map(|at| at + 1),
+    ];
     for at in places.into_iter().flatten() {
         let Some(role) = statement.name(at) else { continue };
         if statement.is(at, "PUBLIC") || target.with_roles || target.user.as_ref() == Some(&role) {
@@ -62,12 +70,16 @@ pub fn privilege(statement: &Statement, target: &Target, extensions: &Extensions
             ));
         }
     }
-    match changes.is_empty() {
-        true => Fate::Keep,
-        false => Fate::Change(
+    if changes.is_empty() {
+        Fate::Keep
+    } else {
+        Fate::Change(
             statement.with(&changes),
-            Reason::new("rights of the owner given to the new one", "Immich's user is the one that connects here"),
-        ),
+            Reason::new(
+                "rights of the owner given to the new one",
+                "Immich's user is the one that connects here",
+            ),
+        )
     }
 }
 
@@ -75,15 +87,13 @@ pub fn privilege(statement: &Statement, target: &Target, extensions: &Extensions
 pub fn global(statement: &Statement, target: &Target) -> Fate {
     let name = statement.name(2).unwrap_or_default();
     let about_role = statement.begins("CREATE ROLE") || statement.begins("ALTER ROLE");
-    match about_role && statement.find("IN DATABASE").is_none() {
-        true if target.roles.contains(&name) => Fate::Omit(Reason::new(
-            format!("role {name} left as it is"),
-            "it is there already; its password is never changed",
-        )),
-        true => Fate::Keep,
-        false => Fate::Omit(Reason::new(
-            "the rest of the cluster left alone",
-            "roles are never dropped, nor made members of others",
-        )),
-    }
+    Fate::Omit(if !about_role || statement.find("IN DATABASE").is_some() {
+        let why = "roles are never dropped, nor made members of others";
+        Reason::new("the rest of the cluster left alone", why)
+    } else if target.roles.contains(&name) {
+        let why = "it is there already; its password is never changed";
+        Reason::new(format!("role {name} left as it is"), why)
+    } else {
+        return Fate::Keep;
+    })
 }

@@ -1,10 +1,11 @@
 //! What becomes of each statement: kept, changed, left out, or refused.
 //!
-//! The list of what passes is that of pg_dump 13 to 18 for one database (`src/bin/pg_dump/pg_dump.c`), without what could reach
-//! beyond the database: other languages than SQL and PL/pgSQL, foreign servers, subscriptions, event triggers.
+//! The list of what passes is that of pg_dump 13 to 18 for one database
+//! (`src/bin/pg_dump/pg_dump.c`), without what could reach beyond the database: other languages
+//! than SQL and PL/pgSQL, foreign servers, subscriptions, event triggers.
 //!
-//! Limit: a function's body is not understood. The direct forms of running a program are refused; SQL that a function
-//! puts together while it runs is the server's business, as in every restore.
+//! Limit: a function's body is not understood. The direct forms of running a program are refused;
+//! SQL that a function puts together while it runs is the server's business, as in every restore.
 
 use std::collections::BTreeSet;
 
@@ -55,7 +56,8 @@ pub(super) const CREATED: [&str; 21] = [
     "STATISTICS",
     "RULE",
 ];
-pub(super) const CREATED_RARELY: [&str; 4] = ["POLICY", "PUBLICATION", "TEXT SEARCH", "UNLOGGED SEQUENCE"];
+pub(super) const CREATED_RARELY: [&str; 4] =
+    ["POLICY", "PUBLICATION", "TEXT SEARCH", "UNLOGGED SEQUENCE"];
 const ALTERED: [&str; 20] = [
     "SCHEMA",
     "TYPE",
@@ -119,10 +121,13 @@ impl<'a> Rules<'a> {
             "CREATE" => self.create(statement),
             "ALTER" => self.alter(statement),
             "COMMENT" => comment(statement),
-            "GRANT" | "REVOKE" => role::privilege(statement, self.target, &self.extensions, &self.owners),
-            "SECURITY" if statement.begins("SECURITY LABEL") => {
-                Fate::Omit(Reason::new("SECURITY LABEL left out", "it belongs to another server's modules"))
+            "GRANT" | "REVOKE" => {
+                role::privilege(statement, self.target, &self.extensions, &self.owners)
             }
+            "SECURITY" if statement.begins("SECURITY LABEL") => Fate::Omit(Reason::new(
+                "SECURITY LABEL left out",
+                "it belongs to another server's modules",
+            )),
             "REFRESH" if statement.begins("REFRESH MATERIALIZED VIEW") => Fate::Keep,
             "UPDATE" if statement.begins("UPDATE pg_catalog . pg_database") => database(),
             "BEGIN" | "COMMIT" if statement.len() == 1 => {
@@ -136,7 +141,8 @@ impl<'a> Rules<'a> {
         if statement.begins("SET SESSION AUTHORIZATION") {
             return Fate::Omit(role::owner_reason(self.target));
         }
-        let (Some(name), true) = (statement.name(1), statement.is(2, "=") && statement.len() == 4) else {
+        let (Some(name), true) = (statement.name(1), statement.is(2, "=") && statement.len() == 4)
+        else {
             return foreign(statement);
         };
         let value = statement.word(3);
@@ -151,14 +157,18 @@ impl<'a> Rules<'a> {
             ),
             ("client_encoding", name) if Encoding::named(name).is_some() => Fate::Change(
                 "SET client_encoding = 'UTF8';\n".to_owned(),
-                Reason::new("all text is brought into UTF-8", format!("the dump is written in {name}")),
+                Reason::new(
+                    "all text is brought into UTF-8",
+                    format!("the dump is written in {name}"),
+                ),
             ),
-            ("standard_conforming_strings" | "client_encoding", _) => {
-                Fate::Refuse(format!("the dump sets {name} to {value}; only PostgreSQL's default can be read safely"))
-            }
-            ("default_tablespace", value) if value != "''" => {
-                Fate::Omit(Reason::new("tablespaces left out", "the other server has its own disks"))
-            }
+            ("standard_conforming_strings" | "client_encoding", _) => Fate::Refuse(format!(
+                "the dump sets {name} to {value}; only PostgreSQL's default can be read safely"
+            )),
+            ("default_tablespace", value) if value != "''" => Fate::Omit(Reason::new(
+                "tablespaces left out",
+                "the other server has its own disks",
+            )),
             ("default_with_oids", _) => Fate::Omit(Reason::new(
                 "SET default_with_oids left out",
                 "PostgreSQL knows it no more since version 12",
@@ -205,19 +215,24 @@ impl<'a> Rules<'a> {
                 Reason::new("schemas are made unless they are there", why),
             );
         }
-        if !self.target.foreign && !CREATED.iter().chain(&CREATED_RARELY).any(|kind| statement.has_at(1, kind)) {
+        if !self.target.foreign
+            && !CREATED.iter().chain(&CREATED_RARELY).any(|kind| statement.has_at(1, kind))
+        {
             return foreign(statement);
         }
         if let Some(reason) = function_reason(statement).filter(|_| !self.target.foreign) {
             return Fate::Refuse(reason);
         }
-        if let Some(reason) = self.needs.create(statement, |name| self.extensions.found.contains_key(name)) {
+        if let Some(reason) =
+            self.needs.create(statement, |name| self.extensions.found.contains_key(name))
+        {
             return Fate::Refuse(reason);
         }
         match self.extensions.create_other(statement) {
-            Fate::Keep if !self.target.foreign => {
-                self.foreign.split(statement).map_or(Fate::Keep, |(split, reason)| Fate::Split(split, reason))
-            }
+            Fate::Keep if !self.target.foreign => self
+                .foreign
+                .split(statement)
+                .map_or(Fate::Keep, |(split, reason)| Fate::Split(split, reason)),
             fate => fate,
         }
     }
@@ -245,7 +260,11 @@ impl<'a> Rules<'a> {
                 if self.owners.len() < MAX_OWNERS {
                     self.owners.insert(owner);
                 }
-                if self.target.with_roles { Fate::Keep } else { Fate::Omit(role::owner_reason(self.target)) }
+                if self.target.with_roles {
+                    Fate::Keep
+                } else {
+                    Fate::Omit(role::owner_reason(self.target))
+                }
             }
             None => Fate::Keep,
         }
@@ -254,7 +273,8 @@ impl<'a> Rules<'a> {
 
 /// True for the settings that pg_dump writes.
 fn is_dumps_own(name: &str) -> bool {
-    Target::file().settings.contains(name) || matches!(name, "transaction_timeout" | "default_transaction_read_only")
+    Target::file().settings.contains(name)
+        || matches!(name, "transaction_timeout" | "default_transaction_read_only")
 }
 
 fn dropped() -> Fate {
@@ -265,7 +285,8 @@ fn dropped() -> Fate {
 fn is_drop(statement: &Statement) -> bool {
     let taken = ["DROP CONSTRAINT", "DROP DEFAULT", "DISABLE ROW LEVEL SECURITY"];
     let of = ["ALTER TABLE", "ALTER DOMAIN", "ALTER MATERIALIZED VIEW", "ALTER VIEW"];
-    of.iter().any(|kind| statement.begins(kind)) && taken.iter().any(|phrase| statement.find(phrase).is_some())
+    of.iter().any(|kind| statement.begins(kind))
+        && taken.iter().any(|phrase| statement.find(phrase).is_some())
 }
 
 fn database() -> Fate {
@@ -276,8 +297,10 @@ fn database() -> Fate {
 }
 
 fn foreign(statement: &Statement) -> Fate {
-    let words: Vec<_> =
-        (0..3).take_while(|&at| statement.kind(at) == Some(Kind::Word)).map(|at| statement.word(at)).collect();
+    let words: Vec<_> = (0..3)
+        .take_while(|&at| statement.kind(at) == Some(Kind::Word))
+        .map(|at| statement.word(at))
+        .collect();
     Fate::Refuse(format!("a statement that is not for a database of Immich: {}", words.join(" ")))
 }
 
@@ -285,23 +308,28 @@ fn select(statement: &Statement) -> Fate {
     if statement.begins("SELECT pg_catalog . set_config (") {
         return match (statement.word(5), statement.word(7), statement.word(9), statement.len()) {
             // As the dump was made, as Immich's manual has it changed, and as `emit` writes it.
-            ("'search_path'", "''", "false", 11) | ("'search_path'", "'public, pg_catalog'", "true", 11) => {
-                Fate::Change(
-                    "SELECT pg_catalog.set_config('search_path', 'public, pg_catalog', true);\n".to_owned(),
-                    Reason::new(
-                        "search_path set to public, pg_catalog",
-                        "functions of earthdistance find their types no other way (as Immich's manual has it)",
-                    ),
-                )
-            }
+            ("'search_path'", "''", "false", 11)
+            | ("'search_path'", "'public, pg_catalog'", "true", 11) => Fate::Change(
+                "SELECT pg_catalog.set_config('search_path', 'public, pg_catalog', true);\n"
+                    .to_owned(),
+                Reason::new(
+                    "search_path set to public, pg_catalog",
+                    "functions of earthdistance find their types no other way (as Immich's manual \
+                        has it)",
+                ),
+            ),
             _ => foreign(statement),
         };
     }
     let statistics = ["pg_restore_relation_stats", "pg_restore_attribute_stats"];
-    if statistics.iter().any(|name| statement.begins(&format!("SELECT * FROM pg_catalog . {name} ("))) {
+    if statistics
+        .iter()
+        .any(|name| statement.begins(&format!("SELECT * FROM pg_catalog . {name} (")))
+    {
         return Fate::Omit(Reason::new("statistics left out", "the server gathers its own"));
     }
-    let called = CALLED.iter().any(|name| statement.begins(&format!("SELECT pg_catalog . {name} (")));
+    let called =
+        CALLED.iter().any(|name| statement.begins(&format!("SELECT pg_catalog . {name} (")));
     let close = called || statement.begins("SELECT pg_catalog . lo_close (");
     let literal = |at: usize| match statement.kind(at) {
         Some(Kind::Text | Kind::Number) => true,
@@ -309,9 +337,10 @@ fn select(statement: &Statement) -> Fate {
         _ => statement.is(at, "true") || statement.is(at, "false"),
     };
     let last = statement.len() - 1;
-    match close && statement.is(last, ")") && (5..last).all(literal) {
-        true => Fate::Keep,
-        false => foreign(statement),
+    if close && statement.is(last, ")") && (5..last).all(literal) {
+        Fate::Keep
+    } else {
+        foreign(statement)
     }
 }
 
@@ -320,15 +349,18 @@ fn comment(statement: &Statement) -> Fate {
         return database();
     }
     if statement.begins("COMMENT ON EXTENSION") {
-        return Fate::Omit(Reason::new("comments on extensions left out", "each extension brings its own"));
+        return Fate::Omit(Reason::new(
+            "comments on extensions left out",
+            "each extension brings its own",
+        ));
     }
     if statement.begins("COMMENT ON SCHEMA public") {
-        return Fate::Omit(Reason::new("the comment on schema public left out", "only its owner may set it"));
+        return Fate::Omit(Reason::new(
+            "the comment on schema public left out",
+            "only its owner may set it",
+        ));
     }
-    match statement.begins("COMMENT ON") {
-        true => Fate::Keep,
-        false => foreign(statement),
-    }
+    if statement.begins("COMMENT ON") { Fate::Keep } else { foreign(statement) }
 }
 
 /// Why a function of the dump is refused.
@@ -338,13 +370,20 @@ fn function_reason(statement: &Statement) -> Option<String> {
     }
     let language = statement.find("LANGUAGE").and_then(|at| statement.name(at + 1))?;
     if !["sql", "plpgsql"].contains(&language.as_str()) {
-        return Some(format!("a function in the language {language}: it could do anything on the server"));
+        return Some(format!(
+            "a function in the language {language}: it could do anything on the server"
+        ));
     }
-    let body = (0..statement.len()).filter(|&at| matches!(statement.kind(at), Some(Kind::Text | Kind::Dollar)));
+    let body = (0..statement.len())
+        .filter(|&at| matches!(statement.kind(at), Some(Kind::Text | Kind::Dollar)));
     let runs = |text: &str| {
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        let words: Vec<_> = words.filter(|word| !word.is_empty()).map(str::to_ascii_lowercase).collect();
-        words.iter().position(|word| word == "copy").is_some_and(|at| words[at..].iter().any(|word| word == "program"))
+        let words: Vec<_> =
+            words.filter(|word| !word.is_empty()).map(str::to_ascii_lowercase).collect();
+        words
+            .iter()
+            .position(|word| word == "copy")
+            .is_some_and(|at| words[at..].iter().any(|word| word == "program"))
     };
     body.into_iter()
         .any(|at| runs(statement.word(at)))

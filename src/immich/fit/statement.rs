@@ -27,8 +27,8 @@ impl<'a> Statement<'a> {
         self.tokens.get(index).map(|token| token.kind)
     }
 
-    /// True if token `index` is the bare word or the symbol `expected`; of a name, which is written in small letters, also
-    /// where it is quoted (`pg_dump --quote-all-identifiers`).
+    /// True if token `index` is the bare word or the symbol `expected`; of a name, which is written
+    /// in small letters, also where it is quoted (`pg_dump --quote-all-identifiers`).
     pub fn is(&self, index: usize, expected: &str) -> bool {
         match self.kind(index) {
             Some(Kind::Word | Kind::Symbol) => self.word(index).eq_ignore_ascii_case(expected),

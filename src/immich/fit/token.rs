@@ -1,11 +1,13 @@
-//! Cuts one statement into tokens, as psql and the server do, and refuses whatever the two might read differently.
+//! Cuts one statement into tokens, as psql and the server do, and refuses whatever the two might
+//! read differently.
 //!
-//! Source: PostgreSQL manual, "Lexical Structure"; `src/fe_utils/psqlscan.l` of PostgreSQL 18 for what ends a statement. What
-//! always holds for a statement that comes out whole: it is exactly one for psql and for the server, and no backslash
-//! stands outside of its quotes, so that nothing in it is a command to psql.
+//! Source: PostgreSQL manual, "Lexical Structure"; `src/fe_utils/psqlscan.l` of PostgreSQL 18 for
+//! what ends a statement. What always holds for a statement that comes out whole: it is exactly one
+//! for psql and for the server, and no backslash stands outside of its quotes, so that nothing in
+//! it is a command to psql.
 //!
-//! Limit: stricter than SQL. Block comments, strings that go on after a line end and numbers glued to names are refused,
-//! since pg_dump writes none.
+//! Limit: stricter than SQL. Block comments, strings that go on after a line end and numbers glued
+//! to names are refused, since pg_dump writes none.
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +38,18 @@ type Outcome<T> = Result<T, &'static str>;
 const NOT_PG_DUMP: &str = "a statement is written as pg_dump never writes it";
 const COMMAND: &str = "there is a psql command where pg_dump writes none";
 
-/// The tokens of `text`, without the closing semicolon; `None` while the statement is not at its end.
+/// The tokens of `text`, without the closing semicolon; `None` while the statement is not at its
+/// end.
 pub fn cut(text: &str) -> Outcome<Option<Vec<Token>>> {
-    let mut cutter =
-        Cutter { text: text.as_bytes(), at: 0, tokens: Vec::new(), depth: 0, begins: 0, names: 0, first: [0; 4] };
+    let mut cutter = Cutter {
+        text: text.as_bytes(),
+        at: 0,
+        tokens: Vec::new(),
+        depth: 0,
+        begins: 0,
+        names: 0,
+        first: [0; 4],
+    };
     loop {
         match cutter.next()? {
             Step::Go => {}
@@ -67,7 +77,8 @@ struct Cutter<'a> {
     depth: u32,
     /// How many BEGIN and CASE of a function's body wait for their END.
     begins: u32,
-    /// Bare words so far, and the first letters of those that say that a function is made; as psql counts.
+    /// Bare words so far, and the first letters of those that say that a function is made; as psql
+    /// counts.
     names: usize,
     first: [u8; 4],
 }
@@ -90,7 +101,9 @@ impl Cutter<'_> {
                 return Ok(Step::End);
             }
             (byte, _) if begins_name(byte) => return self.word(),
-            (byte, _) if byte < b' ' || byte == 0x7f => return Err("a control character stands in a statement"),
+            (byte, _) if byte < b' ' || byte == 0x7f => {
+                return Err("a control character stands in a statement");
+            }
             (byte, _) => {
                 match byte {
                     b'(' => self.depth += 1,
@@ -110,7 +123,10 @@ impl Cutter<'_> {
 
     /// The token that ends where the next one begins.
     fn glued(&self) -> Option<Token> {
-        self.tokens.last().copied().filter(|token| token.end == self.at && token.kind != Kind::Symbol)
+        self.tokens
+            .last()
+            .copied()
+            .filter(|token| token.end == self.at && token.kind != Kind::Symbol)
     }
 
     fn comment(&mut self) -> Outcome<Step> {
@@ -194,7 +210,9 @@ impl Cutter<'_> {
     }
 
     fn number(&mut self) -> Outcome<Step> {
-        let digits = |at: usize| self.text[at.min(self.text.len())..].iter().take_while(|b| b.is_ascii_digit()).count();
+        let digits = |at: usize| {
+            self.text[at.min(self.text.len())..].iter().take_while(|b| b.is_ascii_digit()).count()
+        };
         let mut at = self.at + digits(self.at);
         if self.text.get(at) == Some(&b'.') {
             at += 1 + digits(at + 1);
@@ -236,7 +254,8 @@ impl Cutter<'_> {
             *first = word[0];
         }
         self.names += 1;
-        let makes_function = matches!(self.first, [b'c', b'f' | b'p', ..] | [b'c', b'o', b'r', b'f' | b'p']);
+        let makes_function =
+            matches!(self.first, [b'c', b'f' | b'p', ..] | [b'c', b'o', b'r', b'f' | b'p']);
         if !makes_function || self.depth > 0 {
             return;
         }
@@ -257,8 +276,8 @@ fn in_name(byte: u8) -> bool {
     begins_name(byte) || byte.is_ascii_digit() || byte == b'$'
 }
 
-/// Refuses semicolons inside a statement that could make it several for the server: they may stand in the body of a function
-/// (`BEGIN ATOMIC … END`) and in the actions of a rule.
+/// Refuses semicolons inside a statement that could make it several for the server: they may stand
+/// in the body of a function (`BEGIN ATOMIC … END`) and in the actions of a rule.
 fn block(text: &str, tokens: &[Token]) -> Outcome<()> {
     let word = |index: usize| tokens.get(index).map_or("", |token| &text[token.start..token.end]);
     let is = |index: usize, expected: &str| word(index).eq_ignore_ascii_case(expected);
@@ -272,10 +291,14 @@ fn block(text: &str, tokens: &[Token]) -> Outcome<()> {
     if !is(start + 1, "ATOMIC") || !is(tokens.len() - 1, "END") {
         return Err(NOT_PG_DUMP);
     }
-    let follows = ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "RETURN", "END"];
-    match inside.all(|at| !is(at - 1, "END") && at > start && follows.iter().any(|next| is(at + 1, next))) {
-        true => Ok(()),
-        false => Err(NOT_PG_DUMP),
+    let follows =
+        ["SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "VALUES", "RETURN", "END"];
+    if inside
+        .all(|at| !is(at - 1, "END") && at > start && follows.iter().any(|next| is(at + 1, next)))
+    {
+        Ok(())
+    } else {
+        Err(NOT_PG_DUMP)
     }
 }
 
@@ -311,7 +334,10 @@ mod tests {
             ]
         );
         assert_eq!(words(r"SELECT E'it\'s; \\', 'back\', $_$ ' ; \! $_$;")[2], r"'it\'s; \\'");
-        assert_eq!(words("SELECT $1 -- ' ; \n + 'x''y'; -- done\n\n"), ["SELECT", "$1", "+", "'x''y'"]);
+        assert_eq!(
+            words("SELECT $1 -- ' ; \n + 'x''y'; -- done\n\n"),
+            ["SELECT", "$1", "+", "'x''y'"]
+        );
         assert_eq!(words("SELECT B'01', X'ff', U&'\\0041';").len(), 10);
     }
 
@@ -331,10 +357,12 @@ mod tests {
 
     #[test]
     fn the_body_of_a_function_is_one_statement() {
-        let text = "CREATE FUNCTION public.g(integer) RETURNS integer\n    LANGUAGE sql\n    BEGIN ATOMIC\n SELECT $1;\n \
+        let text = "CREATE FUNCTION public.g(integer) RETURNS integer\n    LANGUAGE sql\n    BEGIN \
+            ATOMIC\n SELECT $1;\n \
                     SELECT CASE WHEN true THEN 2 END AS x;\nEND;";
         assert!(cut(text).unwrap().is_some());
-        let rule = "CREATE RULE r AS\n    ON DELETE TO public.one DO INSTEAD ( DELETE FROM public.a;\n SELECT 1;\n);";
+        let rule = "CREATE RULE r AS\n    ON DELETE TO public.one DO INSTEAD ( DELETE FROM \
+            public.a;\n SELECT 1;\n);";
         assert!(cut(rule).unwrap().is_some());
     }
 
@@ -352,9 +380,12 @@ mod tests {
             "SELECT /* ; */ 1;",
             "SELECT 1 -- x\r\\! x\n;",
             "SELECT a'b';",
-            "CREATE FUNCTION public.begin() RETURNS int LANGUAGE sql AS 'x'; COPY t FROM PROGRAM 'x'; END;",
-            "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1 AS case; END; COPY t FROM PROGRAM 'x'; END;",
-            "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1 AS case; END; SELECT 1; END;",
+            "CREATE FUNCTION public.begin() RETURNS int LANGUAGE sql AS 'x'; COPY t FROM PROGRAM \
+                'x'; END;",
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1 AS case; END; COPY \
+                t FROM PROGRAM 'x'; END;",
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1 AS case; END; \
+                SELECT 1; END;",
             "CREATE TABLE x (a int; COPY t FROM PROGRAM 'x';);",
         ] {
             assert!(cut(text).is_err(), "{text}");

@@ -56,7 +56,9 @@ impl Trial {
             Ok(None) => return,
             Ok(Some(tokens)) => {
                 let statement = Statement::new(&self.text, &tokens);
-                if statement.begins("ALTER TABLE ONLY public .") && statement.find("PRIMARY KEY ( id )").is_some() {
+                if statement.begins("ALTER TABLE ONLY public .")
+                    && statement.find("PRIMARY KEY ( id )").is_some()
+                {
                     self.keyed.extend(statement.name(5));
                 }
                 match self.rules.judge(&statement) {
@@ -77,7 +79,11 @@ impl Trial {
             self.refuse(number, reason);
         }
         if self.rules.foreign.has_rows(header) {
-            let schema = if header.schema == "public" { String::new() } else { format!("{}.", header.schema) };
+            let schema = if header.schema == "public" {
+                String::new()
+            } else {
+                format!("{}.", header.schema)
+            };
             self.apart.mention(&format!("{schema}{}", header.table));
         }
     }

@@ -1,7 +1,9 @@
-//! The ends of lines: a terminal (`docker exec -t`) puts a CR before every LF, and a Windows shell perhaps another one.
+//! The ends of lines: a terminal (`docker exec -t`) puts a CR before every LF, and a Windows shell
+//! perhaps another one.
 //!
-//! pg_dump itself ends its first line in LF alone, and writes a CR of a row as `\r`. So as many CRs as stand before the first LF
-//! were put before every one, and are taken off again without loss; a CR that a function's body had before stays.
+//! pg_dump itself ends its first line in LF alone, and writes a CR of a row as `\r`. So as many CRs
+//! as stand before the first LF were put before every one, and are taken off again without loss; a
+//! CR that a function's body had before stays.
 
 use std::io::{self, Read};
 
@@ -96,8 +98,8 @@ impl<R: Read> Read for Unify<R> {
 }
 
 /// What is said of lines that end in two ways.
-pub const MIXED: &str =
-    "some lines end in CR LF and others do not: the dump was rewritten; let pg_dump write the file itself (--file)";
+pub const MIXED: &str = "some lines end in CR LF and others do not: the dump was rewritten; let \
+    pg_dump write the file itself (--file)";
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,8 @@ const FREE: u64 = 1 << 30;
 /// Beyond that, so many times what was read: gzip's own limit is 1032, and no dump comes near it.
 const RATIO: u64 = 1000;
 
-/// Counts what is read from outside, and remembers whether that failed: a failure of the reader underneath is no damage.
+/// Counts what is read from outside, and remembers whether that failed: a failure of the reader
+/// underneath is no damage.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Meter(Rc<Counts>);
 
@@ -67,9 +68,10 @@ impl<R: Read> Read for Guard<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.inner.read(buffer)?;
         self.out += got as u64;
-        match is_too_much(self.out, self.meter.0.bytes.get()) {
-            true => refuse(format!("it unpacks to more than {RATIO} times its size: this is no dump")),
-            false => Ok(got),
+        if is_too_much(self.out, self.meter.0.bytes.get()) {
+            refuse(format!("it unpacks to more than {RATIO} times its size: this is no dump"))
+        } else {
+            Ok(got)
         }
     }
 }
@@ -84,7 +86,11 @@ mod tests {
 
     #[test]
     fn only_what_no_dump_does_is_too_much() {
-        assert!(!is_too_much(FREE, 1000) && !is_too_much(100 << 30, 1 << 30) && !is_too_much(FREE + 1, FREE / 900));
+        assert!(
+            !is_too_much(FREE, 1000)
+                && !is_too_much(100 << 30, 1 << 30)
+                && !is_too_much(FREE + 1, FREE / 900)
+        );
         assert!(is_too_much(FREE + RATIO, 1000) && is_too_much(1 << 40, 1 << 20));
     }
 }

@@ -6,7 +6,8 @@ pub struct Lines {
     filled: usize,
 }
 
-/// A longer line is refused: PostgreSQL's own limit is 1 GB for a field, Immich's longest are some megabytes.
+/// A longer line is refused: PostgreSQL's own limit is 1 GB for a field, Immich's longest are some
+/// megabytes.
 const LONGEST: usize = 256 << 20;
 const FIRST: usize = 256 << 10;
 

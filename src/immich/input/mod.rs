@@ -1,7 +1,9 @@
-//! The bytes of a dump as pg_dump printed them, whatever was done to the file since: packed (once or several times), rewritten by a
-//! terminal or a Windows shell. What cannot be taken is named by its first bytes, at each layer, with the way out.
+//! The bytes of a dump as pg_dump printed them, whatever was done to the file since: packed (once
+//! or several times), rewritten by a terminal or a Windows shell. What cannot be taken is named by
+//! its first bytes, at each layer, with the way out.
 //!
-//! What always holds: memory is bounded, whatever the input says of itself; and so is how much comes out of how little.
+//! What always holds: memory is bounded, whatever the input says of itself; and so is how much
+//! comes out of how little.
 
 mod ends;
 mod foreign;
@@ -75,7 +77,9 @@ impl<'a> Input<'a> {
         loop {
             let head = self.peek()?;
             match Pack::of(&head) {
-                Some(_) if self.packs.len() == MOST_LAYERS => return Ok(Some("it is packed too many times over")),
+                Some(_) if self.packs.len() == MOST_LAYERS => {
+                    return Ok(Some("it is packed too many times over"));
+                }
                 Some(pack) => {
                     self.packs.push(pack);
                     self.wrap(|layer| pack.open(layer))?;
@@ -128,17 +132,23 @@ impl<'a> Input<'a> {
         if self.meter.failed() {
             return Stop::Failed(Error::io("reading the dump", error));
         }
-        Stop::Damaged(match (error.get_ref().and_then(|inner| inner.downcast_ref::<Refusal>()), self.packs.last()) {
-            (Some(Refusal(reason)), _) => reason.clone(),
-            (None, Some(pack)) => pack.complaint(&error),
-            (None, None) => error.to_string(),
-        })
+        Stop::Damaged(
+            match (
+                error.get_ref().and_then(|inner| inner.downcast_ref::<Refusal>()),
+                self.packs.last(),
+            ) {
+                (Some(Refusal(reason)), _) => reason.clone(),
+                (None, Some(pack)) => pack.complaint(&error),
+                (None, None) => error.to_string(),
+            },
+        )
     }
 
     /// What is to be said of a file that was taken.
     pub fn warning(&self) -> Option<&'static str> {
         self.wide.is_doubtful().then_some(
-            "a Windows shell wrote the dump anew (UTF-16): letters beyond ASCII in it may be spoiled; let pg_dump write the file itself (--file)",
+            "a Windows shell wrote the dump anew (UTF-16): letters beyond ASCII in it may be \
+                spoiled; let pg_dump write the file itself (--file)",
         )
     }
 }

@@ -59,17 +59,24 @@ impl Pack {
             Pack::Lzip => "lzip",
         };
         let text = error.to_string();
-        if error.kind() == ErrorKind::OutOfMemory || text.contains("too much memory") || text.contains("memory limit") {
-            return format!("the {name} data needs more memory than is given to a dump; unpack it first");
+        if error.kind() == ErrorKind::OutOfMemory
+            || text.contains("too much memory")
+            || text.contains("memory limit")
+        {
+            return format!(
+                "the {name} data needs more memory than is given to a dump; unpack it first"
+            );
         }
-        match error.kind() == ErrorKind::UnexpectedEof || text.contains("incomplete frame") {
-            true => format!("the {name} data ends early: the dump was cut short"),
-            false => format!("the {name} data is damaged"),
+        if error.kind() == ErrorKind::UnexpectedEof || text.contains("incomplete frame") {
+            format!("the {name} data ends early: the dump was cut short")
+        } else {
+            format!("the {name} data is damaged")
         }
     }
 }
 
-/// All members of a gzip file, one after the other; zeros between and after them are padding, as to `gzip -t`.
+/// All members of a gzip file, one after the other; zeros between and after them are padding, as to
+/// `gzip -t`.
 struct Gzip<R> {
     /// `None` after the last.
     member: Option<GzDecoder<R>>,

@@ -27,7 +27,15 @@ pub(super) fn narrow<'a>(layer: Layer<'a>, head: &[u8], mark: Mark) -> Layer<'a>
         _ => return layer,
     };
     let decoder = encoding.new_decoder_with_bom_removal();
-    Box::new(Narrow { inner: layer, decoder, raw: vec![0; 64 << 10], text: Vec::new(), at: 0, is_done: false, mark })
+    Box::new(Narrow {
+        inner: layer,
+        decoder,
+        raw: vec![0; 64 << 10],
+        text: Vec::new(),
+        at: 0,
+        is_done: false,
+        mark,
+    })
 }
 
 /// Leaves out the first bytes.
@@ -60,10 +68,14 @@ impl<R: Read> Narrow<R> {
     fn fill(&mut self) -> io::Result<()> {
         let got = self.inner.read(&mut self.raw)?;
         self.is_done = got == 0;
-        let most = self.decoder.max_utf8_buffer_length_without_replacement(got).unwrap_or(4 * got + 16);
+        let most =
+            self.decoder.max_utf8_buffer_length_without_replacement(got).unwrap_or(4 * got + 16);
         self.text.resize(most, 0);
-        let (result, _, written) =
-            self.decoder.decode_to_utf8_without_replacement(&self.raw[..got], &mut self.text, self.is_done);
+        let (result, _, written) = self.decoder.decode_to_utf8_without_replacement(
+            &self.raw[..got],
+            &mut self.text,
+            self.is_done,
+        );
         self.text.truncate(written);
         self.at = 0;
         if !self.text.is_ascii() {
@@ -71,9 +83,9 @@ impl<R: Read> Narrow<R> {
         }
         match result {
             DecoderResult::InputEmpty => Ok(()),
-            DecoderResult::OutputFull | DecoderResult::Malformed(..) => {
-                refuse("it is no whole UTF-16: a Windows shell rewrote it, and something is missing")
-            }
+            DecoderResult::OutputFull | DecoderResult::Malformed(..) => refuse(
+                "it is no whole UTF-16: a Windows shell rewrote it, and something is missing",
+            ),
         }
     }
 }

@@ -28,9 +28,9 @@ impl Ntfy {
     /// The topic at `url`, such as `https://ntfy.sh/our-photos`, which is told of the events `on`.
     pub fn new(url: &str, token: Option<Secret>, on: &[Event]) -> Result<Ntfy> {
         let address = Address::new("ntfy-url", url)?;
-        let (server, topic) = address
-            .split()
-            .ok_or_else(|| Error::invalid("ntfy-url names no topic, as https://ntfy.sh/our-photos does"))?;
+        let (server, topic) = address.split().ok_or_else(|| {
+            Error::invalid("ntfy-url names no topic, as https://ntfy.sh/our-photos does")
+        })?;
         Ok(Ntfy { server, topic: topic.to_owned(), token, on: on.to_vec() })
     }
 }
@@ -51,7 +51,8 @@ impl Target for Ntfy {
             Event::Warning => (4, "warning"),
             Event::Failure => (4, "rotating_light"),
         };
-        let token = |token: &Secret| ("Authorization".to_owned(), format!("Bearer {}", token.expose()));
+        let token =
+            |token: &Secret| ("Authorization".to_owned(), format!("Bearer {}", token.expose()));
         let headers: Vec<_> = self.token.iter().map(token).collect();
         let text = message.body(NTFY_LIMIT);
         self.server.post_json(
@@ -126,7 +127,8 @@ impl Target for Discord {
     }
 
     fn send(&self, message: &Message) -> Result<()> {
-        // Names of photos and albums come from strangers: they call nobody, and stay in their block.
+        // Names of photos and albums come from strangers: they call nobody, and stay in their
+        // block.
         let text = message.body(DISCORD_LIMIT - message.title.len().min(200)).replace("```", "'''");
         let content = format!("**{}**\n```\n{text}\n```", cut(&message.title, 200));
         self.hook

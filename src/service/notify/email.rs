@@ -25,18 +25,28 @@ pub struct Email {
 }
 
 impl Email {
-    /// Mail through the server at `url` (`smtps://USER@HOST` or, with STARTTLS, `smtp://USER@HOST:587?tls=required`) to `to`,
-    /// addresses with commas in between.
-    pub fn new(url: &str, password: Option<&Secret>, from: &str, to: &str, on: &[Event]) -> Result<Email> {
-        let wrong = |what: &str| Error::invalid(format_args!("{what}: such as smtps://ann@mail.example.org"));
+    /// Mail through the server at `url` (`smtps://USER@HOST` or, with STARTTLS,
+    /// `smtp://USER@HOST:587?tls=required`) to `to`, addresses with commas in between.
+    pub fn new(
+        url: &str,
+        password: Option<&Secret>,
+        from: &str,
+        to: &str,
+        on: &[Event],
+    ) -> Result<Email> {
+        let wrong = |what: &str| {
+            Error::invalid(format_args!("{what}: such as smtps://ann@mail.example.org"))
+        };
         let (plain, user) = without_user(url);
-        let transport = SmtpTransport::from_url(&plain).map_err(|_| wrong("email-url is no mail server"))?;
+        let transport =
+            SmtpTransport::from_url(&plain).map_err(|_| wrong("email-url is no mail server"))?;
         let mut transport = transport.timeout(Some(PATIENCE));
         if let (Some(user), Some(password)) = (user, password) {
             transport = transport.credentials(Credentials::new(user, password.expose().to_owned()));
         }
-        let mailbox =
-            |error: lettre::address::AddressError| Error::invalid("an e-mail address is wrong").caused_by(error);
+        let mailbox = |error: lettre::address::AddressError| {
+            Error::invalid("an e-mail address is wrong").caused_by(error)
+        };
         let host = plain.rsplit(['@', '/']).find(|part| !part.is_empty()).unwrap_or_default();
         let host = host.split(['/', '?', ':']).next().unwrap_or_default().to_owned();
         let from = from.parse().map_err(mailbox)?;
@@ -70,16 +80,21 @@ impl Target for Email {
     }
 
     fn send(&self, message: &Message) -> Result<()> {
-        let unwritten = |error| Error::invalid("the e-mail could not be written").caused_by(Box::new(error) as Box<_>);
+        let unwritten = |error| {
+            Error::invalid("the e-mail could not be written").caused_by(Box::new(error) as Box<_>)
+        };
         let to =
-            self.to.iter().fold(lettre::Message::builder().from(self.from.clone()), |mail, to| mail.to(to.clone()));
+            self.to.iter().fold(lettre::Message::builder().from(self.from.clone()), |mail, to| {
+                mail.to(to.clone())
+            });
         let mail = to
             .subject(&message.title)
             .header(ContentType::TEXT_PLAIN)
             .body(message.body(LIMIT) + "\n")
             .map_err(|error: lettre::error::Error| unwritten(error))?;
         self.transport.send(&mail).map(drop).map_err(|error| {
-            let kind = if error.is_permanent() || error.is_client() { Kind::Invalid } else { Kind::Io };
+            let kind =
+                if error.is_permanent() || error.is_client() { Kind::Invalid } else { Kind::Io };
             Error::new(kind, format_args!("{} did not take the e-mail", self.host)).caused_by(error)
         })
     }
@@ -107,7 +122,12 @@ mod tests {
             )
             .is_ok()
         );
-        assert!(Email::new("mail.example.org", None, "box@example.org", "ann@example.org", &on).is_err());
-        assert!(Email::new("smtps://mail.example.org", None, "box@example.org", "ann", &on).is_err());
+        assert!(
+            Email::new("mail.example.org", None, "box@example.org", "ann@example.org", &on)
+                .is_err()
+        );
+        assert!(
+            Email::new("smtps://mail.example.org", None, "box@example.org", "ann", &on).is_err()
+        );
     }
 }

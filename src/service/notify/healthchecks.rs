@@ -1,4 +1,5 @@
-//! Pings of healthchecks.io, or a server of one's own: start, success, fail, with the end of the log.
+//! Pings of healthchecks.io, or a server of one's own: start, success, fail, with the end of the
+//! log.
 //!
 //! Source: healthchecks.io, "Pinging API".
 

@@ -17,7 +17,8 @@ pub(super) struct Address(String);
 impl Address {
     /// Takes `url`, which is of a web server.
     pub fn new(what: &str, url: &str) -> Result<Address> {
-        let uri: ureq::http::Uri = url.parse().map_err(|error| wrong(what).caused_by(Box::new(error)))?;
+        let uri: ureq::http::Uri =
+            url.parse().map_err(|error| wrong(what).caused_by(Box::new(error)))?;
         match (uri.scheme_str(), uri.host()) {
             (Some("http" | "https"), Some(_)) => Ok(Address(url.trim_end_matches('/').to_owned())),
             _ => Err(wrong(what)),
@@ -33,7 +34,9 @@ impl Address {
     /// The address of `path` below it.
     pub fn below(&self, path: &str) -> Address {
         match self.0.split_once('?') {
-            Some((address, query)) => Address(format!("{}/{path}?{query}", address.trim_end_matches('/'))),
+            Some((address, query)) => {
+                Address(format!("{}/{path}?{query}", address.trim_end_matches('/')))
+            }
             None => Address(format!("{}/{path}", self.0)),
         }
     }
@@ -48,7 +51,10 @@ impl Address {
     /// Sends `json`.
     pub fn post_json(&self, headers: &[(String, String)], json: &Value) -> Result<()> {
         let body = serde_json::to_vec(json).unwrap_or_default();
-        self.post(&[&[("Content-Type".to_owned(), "application/json".to_owned())], headers].concat(), &body)
+        self.post(
+            &[&[("Content-Type".to_owned(), "application/json".to_owned())], headers].concat(),
+            &body,
+        )
     }
 
     /// Sends `body`.
@@ -60,12 +66,15 @@ impl Address {
             .user_agent(concat!("shoebox/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();
-        let request = headers.iter().fold(agent.post(&self.0), |request, (name, value)| request.header(name, value));
+        let request = headers
+            .iter()
+            .fold(agent.post(&self.0), |request, (name, value)| request.header(name, value));
         match request.send(body) {
-            Ok(response) if response.status().is_redirection() => {
-                Err(Error::new(Kind::Invalid, format_args!("{} says that it has moved", self.host()))
-                    .hint("use the address that it moved to: https:// in place of http://?"))
-            }
+            Ok(response) if response.status().is_redirection() => Err(Error::new(
+                Kind::Invalid,
+                format_args!("{} says that it has moved", self.host()),
+            )
+            .hint("use the address that it moved to: https:// in place of http://?")),
             Ok(_) => Ok(()),
             Err(error) => Err(self.failed(error)),
         }
@@ -74,13 +83,18 @@ impl Address {
     /// What cannot pass by itself is wrong input: nobody asks again.
     fn failed(&self, error: ureq::Error) -> Error {
         let kind = match &error {
-            ureq::Error::StatusCode(429 | 500..) | ureq::Error::Io(_) | ureq::Error::Timeout(_) => Kind::Io,
+            ureq::Error::StatusCode(429 | 500..) | ureq::Error::Io(_) | ureq::Error::Timeout(_) => {
+                Kind::Io
+            }
             ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => Kind::Io,
             _ => Kind::Invalid,
         };
-        let error = Error::new(kind, format_args!("{} did not take the message: {error}", self.host()));
+        let error =
+            Error::new(kind, format_args!("{} did not take the message: {error}", self.host()));
         match kind {
-            Kind::Invalid => error.hint("look at its address and token: `shoebox notify` sends a message to try"),
+            Kind::Invalid => {
+                error.hint("look at its address and token: `shoebox notify` sends a message to try")
+            }
             _ => error,
         }
     }
@@ -102,7 +116,9 @@ mod tests {
 
     #[test]
     fn an_address_shows_its_host_alone() {
-        let address = Address::new("webhook-url", "https://ann:secret@example.org:8443/hook/secret/").unwrap();
+        let address =
+            Address::new("webhook-url", "https://ann:secret@example.org:8443/hook/secret/")
+                .unwrap();
         assert_eq!(format!("{address:?}"), "example.org/…");
         assert_eq!(address.host(), "example.org");
         assert_eq!(address.split().unwrap().1, "secret");

@@ -1,7 +1,8 @@
-//! Telling people and programs how a run went: webhooks, healthchecks.io, ntfy, Gotify, Discord, e-mail.
+//! Telling people and programs how a run went: webhooks, healthchecks.io, ntfy, Gotify, Discord,
+//! e-mail.
 //!
-//! Always holds: a message that cannot be sent changes nothing about the run that it tells of; no address that could be a
-//! password is told or logged, only the kind of target and its host.
+//! Always holds: a message that cannot be sent changes nothing about the run that it tells of; no
+//! address that could be a password is told or logged, only the kind of target and its host.
 
 mod chat;
 mod email;
@@ -54,7 +55,9 @@ impl std::str::FromStr for Event {
         [Event::Start, Event::Success, Event::Warning, Event::Failure]
             .into_iter()
             .find(|it| it.name() == text)
-            .ok_or_else(|| Error::invalid(format_args!("`{text}` is none of start, success, warning, failure")))
+            .ok_or_else(|| {
+                Error::invalid(format_args!("`{text}` is none of start, success, warning, failure"))
+            })
     }
 }
 
@@ -91,16 +94,18 @@ impl Message {
         });
         let mut lines: Vec<&str> = tail.map(String::as_str).collect();
         lines.reverse();
-        match lines.is_empty() {
-            true => message.to_owned(),
-            false => format!("{message}\n\n{}", lines.join("\n")),
+        if lines.is_empty() {
+            message.to_owned()
+        } else {
+            format!("{message}\n\n{}", lines.join("\n"))
         }
     }
 }
 
 /// The start of `text`, in at most `limit` bytes.
 fn cut(text: &str, limit: usize) -> &str {
-    let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let end =
+        (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     &text[..end]
 }
 
@@ -120,7 +125,8 @@ impl fmt::Debug for dyn Target {
     }
 }
 
-/// Sends `message` to those of `targets` that want it: three times each, if need be. Who could not be told, and why.
+/// Sends `message` to those of `targets` that want it: three times each, if need be. Who could not
+/// be told, and why.
 pub fn tell(targets: &[Box<dyn Target>], message: &Message) -> Vec<(String, Error)> {
     let wanting = targets.iter().filter(|target| target.wants(message.event));
     wanting.filter_map(|target| Some((target.name(), send(&**target, message).err()?))).collect()
@@ -128,7 +134,10 @@ pub fn tell(targets: &[Box<dyn Target>], message: &Message) -> Vec<(String, Erro
 
 /// Sends `message` to `target`; what may pass by itself is tried three times.
 pub fn send(target: &dyn Target, message: &Message) -> Result<()> {
-    let waits = ExponentialBuilder::default().with_min_delay(Duration::from_secs(2)).with_max_times(2).with_jitter();
+    let waits = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_secs(2))
+        .with_max_times(2)
+        .with_jitter();
     let may_pass = |error: &Error| error.kind() == Kind::Io;
     (|| target.send(message)).retry(waits).when(may_pass).call()
 }

@@ -1,6 +1,8 @@
-//! Webhooks: any program that takes a POST, with a body by a template, and as postgres-backup-local calls them.
+//! Webhooks: any program that takes a POST, with a body by a template, and as postgres-backup-local
+//! calls them.
 //!
-//! Source: postgres-backup-local's `hooks/00-webhook`, whose `{"status": …}` is part of what is sent here.
+//! Source: postgres-backup-local's `hooks/00-webhook`, whose `{"status": …}` is part of what is
+//! sent here.
 
 use minijinja::Environment;
 use serde_json::{Value, json};
@@ -34,7 +36,12 @@ pub struct Webhook {
 
 impl Webhook {
     /// Calls `url` at `when`. `headers` are as curl takes them, `Name: value`.
-    pub fn new(url: &str, when: When, headers: &[String], template: Option<&str>) -> Result<Webhook> {
+    pub fn new(
+        url: &str,
+        when: When,
+        headers: &[String],
+        template: Option<&str>,
+    ) -> Result<Webhook> {
         let headers = headers.iter().map(|header| split(header)).collect::<Result<_>>()?;
         let hook = Webhook {
             address: Address::new("a webhook's URL", url)?,
@@ -48,14 +55,19 @@ impl Webhook {
 
     fn body(&self, message: &Message) -> Result<Vec<u8>> {
         let values = values(message);
-        let Some(template) = &self.template else { return Ok(serde_json::to_vec(&values).unwrap_or_default()) };
+        let Some(template) = &self.template else {
+            return Ok(serde_json::to_vec(&values).unwrap_or_default());
+        };
         let wrong = || {
             Error::invalid("the webhook's template cannot be filled in").hint(
-                "it may use event, status, title, message, log, host, repository and time: {\"text\": {{ title | tojson }}}",
+                "it may use event, status, title, message, log, host, repository and time: \
+                    {\"text\": {{ title | tojson }}}",
             )
         };
         let values = minijinja::value::Serde(&values);
-        let body = Environment::new().render_str(template, values).map_err(|error| wrong().caused_by(error))?;
+        let body = Environment::new()
+            .render_str(template, values)
+            .map_err(|error| wrong().caused_by(error))?;
         if body.trim_start().starts_with('{') {
             serde_json::from_str::<Value>(&body).map_err(|error| wrong().caused_by(error))?;
         }
@@ -79,7 +91,8 @@ impl Target for Webhook {
     }
 
     fn send(&self, message: &Message) -> Result<()> {
-        let is_typed = self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        let is_typed =
+            self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
         let json = [("Content-Type".to_owned(), "application/json".to_owned())];
         let typed = if is_typed { &json[..0] } else { &json };
         self.address.post(&[typed, &self.headers].concat(), &self.body(message)?)
@@ -112,7 +125,8 @@ fn example() -> Message {
 
 fn split(header: &str) -> Result<(String, String)> {
     let (name, value) = header.split_once(':').ok_or_else(|| {
-        Error::invalid("a webhook's header is `Name: value`").hint("such as `Authorization: Bearer …`")
+        Error::invalid("a webhook's header is `Name: value`")
+            .hint("such as `Authorization: Bearer …`")
     })?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
@@ -128,7 +142,10 @@ mod tests {
     #[test]
     fn a_template_is_tried_when_it_is_set_and_not_in_the_night() {
         let body = |template: &str| hook(Some(template)).and_then(|hook| hook.body(&example()));
-        assert_eq!(body("{\"text\": {{ title | tojson }}}").unwrap(), br#"{"text": "a \"title\""}"#);
+        assert_eq!(
+            body("{\"text\": {{ title | tojson }}}").unwrap(),
+            br#"{"text": "a \"title\""}"#
+        );
         assert_eq!(body("{{ status }} on {{ host }}").unwrap(), b"post-backup on host");
         assert!(body("{\"text\": \"{{ title }}\"}").is_err(), "no JSON any more");
         assert!(body("{{ title").is_err());
@@ -137,8 +154,12 @@ mod tests {
 
     #[test]
     fn without_a_template_all_is_sent_and_the_status_is_as_postgres_backup_local_says_it() {
-        let body: Value = serde_json::from_slice(&hook(None).unwrap().body(&example()).unwrap()).unwrap();
+        let body: Value =
+            serde_json::from_slice(&hook(None).unwrap().body(&example()).unwrap()).unwrap();
         assert_eq!(body["status"], "post-backup");
-        assert_eq!((&body["event"], &body["time"]), (&json!("success"), &json!("1970-01-01T00:00:00Z")));
+        assert_eq!(
+            (&body["event"], &body["time"]),
+            (&json!("success"), &json!("1970-01-01T00:00:00Z"))
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Which of the machine's PostgreSQL clients is run: the one on PATH, and if that is too old the newest one.
+//! Which of the machine's PostgreSQL clients is run: the one on PATH, and if that is too old the
+//! newest one.
 
 use std::env;
 use std::ffi::OsString;
@@ -38,7 +39,9 @@ impl Clients {
         fs::read_dir(&self.versions)
             .ok()?
             .flatten()
-            .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path())))
+            .filter_map(|entry| {
+                Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path()))
+            })
             .map(|(major, folder)| (major, folder.join("bin").join(name)))
             .filter(|(_, program)| is_program(program))
             .max_by_key(|(major, _)| *major)
@@ -46,13 +49,14 @@ impl Clients {
     }
 }
 
-/// The major version of the client called `name` that would be run: of the newest one, since that is taken where the first is too
-/// old.
+/// The major version of the client called `name` that would be run: of the newest one, since that
+/// is taken where the first is too old.
 pub fn client_version(name: &str, clients: &Clients) -> Option<u32> {
     let major = |program: PathBuf| {
         let output = Command::new(program).arg("--version").env("LC_ALL", "C").output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let version = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+        let version =
+            text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
         version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
     };
     clients.first(name).into_iter().chain(clients.newest(name)).filter_map(major).max()
@@ -86,7 +90,8 @@ impl Weakness {
 
     /// How to get another one on this machine.
     pub fn cure(self) -> String {
-        let package = self.number().map(|number| format!("-{}", number / 10_000)).unwrap_or_default();
+        let package =
+            self.number().map(|number| format!("-{}", number / 10_000)).unwrap_or_default();
         format!("apt update && apt install --only-upgrade postgresql-client{package}")
     }
 }
@@ -98,8 +103,12 @@ impl fmt::Display for Weakness {
             None => f.write_str("psql")?,
         }
         f.write_str(match self {
-            Weakness::Obedient(_) => " is too old to keep commands in a dump from being run (CVE-2025-8714)",
-            Weakness::Flawed(_) => " has a flaw in what keeps commands in a dump from being run (CVE-2026-18408)",
+            Weakness::Obedient(_) => {
+                " is too old to keep commands in a dump from being run (CVE-2025-8714)"
+            }
+            Weakness::Flawed(_) => {
+                " has a flaw in what keeps commands in a dump from being run (CVE-2026-18408)"
+            }
         })
     }
 }

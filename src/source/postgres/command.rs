@@ -14,8 +14,9 @@ use super::{Access, Clients, Server};
 /// What Immich's compose file calls its database (DB_DATABASE_NAME).
 const IMMICH_DATABASE: &str = "immich";
 
-/// Runs in the container: `sh -c SCRIPT sh USER DATABASE PROGRAM FLAGS…`, where an empty argument means "as the container was
-/// set up". The variables are those of the postgres image and of Immich's compose file; each may also be given as a file.
+/// Runs in the container: `sh -c SCRIPT sh USER DATABASE PROGRAM FLAGS…`, where an empty argument
+/// means "as the container was set up". The variables are those of the postgres image and of
+/// Immich's compose file; each may also be given as a file.
 const SCRIPT: &str = r#"
 user=${1:-${POSTGRES_USER:-$(cat "$POSTGRES_USER_FILE" 2>/dev/null)}}
 database=${2:-${POSTGRES_DB:-$(cat "$POSTGRES_DB_FILE" 2>/dev/null)}}
@@ -25,8 +26,8 @@ shift 2
 exec "$@"
 "#;
 
-/// Goes before it for a client that changes the database: while the image sets a new one up, a server of a few moments
-/// listens on the socket only.
+/// Goes before it for a client that changes the database: while the image sets a new one up, a
+/// server of a few moments listens on the socket only.
 const BY_TCP: &str = r#"export PGHOST="${PGHOST:-127.0.0.1}""#;
 
 /// A client program with its flags, before it is known where the server is.
@@ -57,18 +58,33 @@ pub(super) fn on_this_machine(access: &Access, client: Client) -> Result<Command
             None
         }
     };
-    command.envs(access.password.as_ref().or(password.as_ref()).map(|secret| ("PGPASSWORD", secret.expose())));
+    command.envs(
+        access
+            .password
+            .as_ref()
+            .or(password.as_ref())
+            .map(|secret| ("PGPASSWORD", secret.expose())),
+    );
     Ok(command)
 }
 
 /// The client `program`, wherever `access` has it; `fed` when it reads what is written to it.
-pub(super) fn of(access: &Access, program: &'static str, flags: &[&str], fed: bool) -> Result<Command> {
+pub(super) fn of(
+    access: &Access,
+    program: &'static str,
+    flags: &[&str],
+    fed: bool,
+) -> Result<Command> {
     let client = Client { program: Path::new(program), flags };
     match &access.server {
-        Server::Docker { container, docker } => in_container(access, container, docker, client, fed),
+        Server::Docker { container, docker } => {
+            in_container(access, container, docker, client, fed)
+        }
         Server::Private(private) => Ok(private.client(access, &client)),
         Server::Url(_) | Server::Environment => {
-            let found = Clients::of_this_machine().first(program).ok_or_else(|| failure::client_missing(program))?;
+            let found = Clients::of_this_machine()
+                .first(program)
+                .ok_or_else(|| failure::client_missing(program))?;
             on_this_machine(access, Client { program: &found, flags })
         }
     }
@@ -96,7 +112,9 @@ fn fit(url: &mut ConnectionUrl, access: &Access) {
     }
     match &access.database {
         Some(database) => url.set_database(database),
-        None if !url.names_database() && !environment_names_database() => url.set_database(IMMICH_DATABASE),
+        None if !url.names_database() && !environment_names_database() => {
+            url.set_database(IMMICH_DATABASE)
+        }
         None => {}
     }
 }
@@ -111,11 +129,13 @@ fn database_variable(access: &Access) -> Option<&str> {
 }
 
 fn environment_names_database() -> bool {
-    ["PGDATABASE", "PGSERVICE"].iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
+    ["PGDATABASE", "PGSERVICE"]
+        .iter()
+        .any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
-/// The client inside `container`; `fed` when it reads what is written to it. Only the *name* of the password's variable is
-/// on the command line.
+/// The client inside `container`; `fed` when it reads what is written to it. Only the *name* of the
+/// password's variable is on the command line.
 pub(super) fn in_container(
     access: &Access,
     container: &str,
@@ -124,8 +144,9 @@ pub(super) fn in_container(
     fed: bool,
 ) -> Result<Command> {
     if container.is_empty() || container.starts_with('-') {
-        return Err(Error::invalid(format_args!("`{container}` is no name of a container"))
-            .hint("`docker ps` lists the running ones; Immich's compose file calls it immich_postgres"));
+        return Err(Error::invalid(format_args!("`{container}` is no name of a container")).hint(
+            "`docker ps` lists the running ones; Immich's compose file calls it immich_postgres",
+        ));
     }
     let mut command = Command::new(docker);
     command.arg("exec").args(fed.then_some("-i")).args(["-e", "LC_ALL=C"]);
@@ -159,15 +180,16 @@ mod tests {
         let mut request = Access::new(Server::Url(url));
         let client = || Client { program: Path::new("pg_dump"), flags: &["--clean"] };
         let command = on_this_machine(&request, client()).unwrap();
-        let database =
-            "--dbname=postgresql://ann@db/immich?keepalives_idle=60&keepalives_interval=10&keepalives_count=6";
+        let database = "--dbname=postgresql://ann@db/immich?keepalives_idle=60&keepalives_interval=10&keepalives_count=6";
         assert_eq!(words(&command), ["--clean", database]);
         assert_eq!(variable(&command, "PGPASSWORD").as_deref(), Some("hunter2"));
 
         request.password = Some(Secret::new("hunter3"));
         let command = on_this_machine(&request, client()).unwrap();
         assert_eq!(variable(&command, "PGPASSWORD").as_deref(), Some("hunter3"));
-        let command = in_container(&request, "immich_postgres", OsStr::new("docker"), client(), true).unwrap();
+        let command =
+            in_container(&request, "immich_postgres", OsStr::new("docker"), client(), true)
+                .unwrap();
         assert!(!words(&command).concat().contains("hunter"));
         assert_eq!(variable(&command, "PGPASSWORD").as_deref(), Some("hunter3"));
     }
@@ -176,6 +198,8 @@ mod tests {
     fn a_containers_name_is_not_taken_for_a_flag() {
         let request = Access::new(Server::docker("--privileged"));
         let client = Client { program: Path::new("psql"), flags: &[] };
-        assert!(in_container(&request, "--privileged", OsStr::new("docker"), client, false).is_err());
+        assert!(
+            in_container(&request, "--privileged", OsStr::new("docker"), client, false).is_err()
+        );
     }
 }

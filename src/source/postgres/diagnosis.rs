@@ -1,9 +1,12 @@
-//! Why a server refused a client: asked, and not read from its words, which are in the server's own language.
+//! Why a server refused a client: asked, and not read from its words, which are in the server's own
+//! language.
 //!
-//! libpq hands on no SQLSTATE of a connection that failed. So `pg_isready`, which knows it, says whether the server is only
-//! starting, and another database of the server whether the one that is meant is there.
+//! libpq hands on no SQLSTATE of a connection that failed. So `pg_isready`, which knows it, says
+//! whether the server is only starting, and another database of the server whether the one that is
+//! meant is there.
 //!
-//! Limit: who is let in nowhere cannot ask; what the server said then stands under a general message.
+//! Limit: who is let in nowhere cannot ask; what the server said then stands under a general
+//! message.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -15,25 +18,32 @@ use crate::base::{Error, Result};
 
 /// Databases that every server has.
 pub(super) const ALWAYS_THERE: [&str; 2] = ["postgres", "template1"];
-/// How `pg_isready` ends where the server answers that nobody can connect now (PostgreSQL manual, pg_isready).
+/// How `pg_isready` ends where the server answers that nobody can connect now (PostgreSQL manual,
+/// pg_isready).
 const REJECTS: i32 = 1;
 
 /// What is not readable, as a query names it and as a person reads it.
 const UNREADABLE: &str = "SET search_path = pg_catalog;
-SELECT CASE nspname WHEN 'pg_catalog' THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname),
+SELECT CASE nspname WHEN 'pg_catalog' THEN '' ELSE quote_ident(nspname) || '.' END || \
+quote_ident(relname),
   CASE relkind WHEN 'S' THEN 'sequence ' ELSE 'table ' END || relname
 FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-WHERE relkind IN ('r', 'p', 'm', 'S') AND (nspname !~ '^pg_' OR relname = 'pg_authid') AND nspname <> 'information_schema'
+WHERE relkind IN ('r', 'p', 'm', 'S') AND (nspname !~ '^pg_' OR relname = 'pg_authid') AND nspname \
+<> 'information_schema'
   AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'))
 ORDER BY length(relname) DESC LIMIT 10000;\n";
 
-/// Who holds a lock in which a dump cannot read: the table as a query names it and as a person reads it, the process, and what is
-/// known of it. Not its statement, which has words of the library in it.
+/// Who holds a lock in which a dump cannot read: the table as a query names it and as a person
+/// reads it, the process, and what is known of it. Not its statement, which has words of the
+/// library in it.
 const BLOCKING: &str = "SET search_path = pg_catalog;
-SELECT quote_ident(nspname) || '.' || quote_ident(relname), relname, pid, concat_ws(', ', nullif(application_name, ''), 'user ' || usename,
+SELECT quote_ident(nspname) || '.' || quote_ident(relname), relname, pid, concat_ws(', ', \
+nullif(application_name, ''), 'user ' || usename,
   state || ' since ' || to_char(state_change AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC'))
-FROM pg_locks l JOIN pg_class c ON c.oid = relation JOIN pg_namespace n ON n.oid = relnamespace JOIN pg_stat_activity a USING (pid)
-WHERE l.mode = 'AccessExclusiveLock' AND granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+FROM pg_locks l JOIN pg_class c ON c.oid = relation JOIN pg_namespace n ON n.oid = relnamespace \
+JOIN pg_stat_activity a USING (pid)
+WHERE l.mode = 'AccessExclusiveLock' AND granted AND l.database = (SELECT oid FROM pg_database \
+WHERE datname = current_database())
 ORDER BY length(relname) DESC LIMIT 10000;\n";
 
 /// What a server has against a client.
@@ -52,7 +62,8 @@ pub(super) enum Refusal {
 /// Asks for the reason of `failure`; `None` where it is another, or nobody answers.
 pub(super) fn diagnose(access: &Access, failure: &Failure) -> Option<Refusal> {
     if let Some(query) = failure.query() {
-        return blocked(access, query).or_else(|| unreadable(access, query).map(Refusal::Unreadable));
+        return blocked(access, query)
+            .or_else(|| unreadable(access, query).map(Refusal::Unreadable));
     }
     if !failure.was_turned_away() {
         return None;
@@ -70,13 +81,15 @@ pub(super) fn explain(access: &Access, failure: Failure) -> Error {
         Some(Refusal::Blocked { table, pid, who }) => {
             let message = format!("another session holds a lock on table {table}");
             let hint = format!(
-                "it is process {pid} of the database server ({who}); try again when it is done, or end it: `SELECT pg_terminate_backend({pid})`"
+                "it is process {pid} of the database server ({who}); try again when it is done, or \
+                    end it: `SELECT pg_terminate_backend({pid})`"
             );
             return failure.told(message, hint);
         }
         Some(Refusal::NoDatabase { name, .. }) => (
             format!("there is no database {name} on the server"),
-            "name it with `--database-name` (DB_DATABASE_NAME in Immich's .env file, usually immich)",
+            "name it with `--database-name` (DB_DATABASE_NAME in Immich's .env file, usually \
+                immich)",
         ),
         Some(Refusal::Unreadable(what)) if what.ends_with("pg_authid") => (
             format!("the database user may not read {what}"),
@@ -97,26 +110,37 @@ fn rejects(access: &Access) -> bool {
 }
 
 fn run(command: &mut std::process::Command) -> Result<std::process::Output> {
-    command.stdin(Stdio::null()).output().map_err(|error| Error::io("asking the database server", error))
+    command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| Error::io("asking the database server", error))
 }
 
 /// The database that is meant, if the server says that it has none of that name.
 fn missing(access: &Access) -> Option<Refusal> {
     let name = meant(access)?;
-    let sql = format!("SELECT count(*) FROM pg_catalog.pg_database WHERE datname = '{}';\n", name.replace('\'', "''"));
+    let sql = format!(
+        "SELECT count(*) FROM pg_catalog.pg_database WHERE datname = '{}';\n",
+        name.replace('\'', "''")
+    );
     ALWAYS_THERE.iter().map(|other| access.at(other)).find_map(|other| {
         let answer = psql::ask_leniently(&other, &sql).ok()?.ok()?;
         (answer.text.trim() == "0").then(|| Refusal::NoDatabase { name: name.clone(), other })
     })
 }
 
-/// The database that clients ask for; `None` where only libpq or the container knows, and does not say.
+/// The database that clients ask for; `None` where only libpq or the container knows, and does not
+/// say.
 fn meant(access: &Access) -> Option<String> {
     match &access.server {
         Server::Docker { container, docker } => {
-            let client = Client { program: Path::new("sh"), flags: &["-c", "printf %s \"$PGDATABASE\""] };
-            let output = run(&mut command::in_container(access, container, docker, client, false).ok()?).ok()?;
-            Some(String::from_utf8_lossy(&output.stdout).into_owned()).filter(|name| !name.is_empty())
+            let client =
+                Client { program: Path::new("sh"), flags: &["-c", "printf %s \"$PGDATABASE\""] };
+            let output =
+                run(&mut command::in_container(access, container, docker, client, false).ok()?)
+                    .ok()?;
+            Some(String::from_utf8_lossy(&output.stdout).into_owned())
+                .filter(|name| !name.is_empty())
         }
         Server::Url(_) | Server::Environment => command::database(access),
         Server::Private(_) => access.database.clone(),

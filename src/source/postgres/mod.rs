@@ -1,12 +1,14 @@
 //! A dump of the living database, made by PostgreSQL's own client and read as it comes.
 //!
-//! The commands are those of Immich: `pg_dump --clean --if-exists`, or `pg_dumpall` with the same flags, run on this
-//! machine or inside the database's container. What always holds: a password goes to the client by its environment and
-//! never by a command line; the client never asks at a terminal (`--no-password`); its own messages are English (`LC_ALL=C`), since
-//! `failure` reads them, and what the server says in whatever language decides nothing (`diagnosis`); a [`RunningDump`] that is dropped takes its client with it.
+//! The commands are those of Immich: `pg_dump --clean --if-exists`, or `pg_dumpall` with the same
+//! flags, run on this machine or inside the database's container. What always holds: a password
+//! goes to the client by its environment and never by a command line; the client never asks at a
+//! terminal (`--no-password`); its own messages are English (`LC_ALL=C`), since `failure` reads
+//! them, and what the server says in whatever language decides nothing (`diagnosis`); a
+//! [`RunningDump`] that is dropped takes its client with it.
 //!
-//! Limit: when a `docker exec` is cut short, Docker leaves the `pg_dump` in the container running until its next write
-//! fails (moby#9098).
+//! Limit: when a `docker exec` is cut short, Docker leaves the `pg_dump` in the container running
+//! until its next write fails (moby#9098).
 
 mod clients;
 mod command;
@@ -43,7 +45,8 @@ pub enum Server {
     Url(String),
     /// Where libpq's `PG*` environment variables say, else the local socket.
     Environment,
-    /// Inside a running container, asked through `docker exec` (or a program with the same flags, such as podman).
+    /// Inside a running container, asked through `docker exec` (or a program with the same flags,
+    /// such as podman).
     Docker { container: String, docker: OsString },
     /// Made by ourselves, behind walls.
     Private(throwaway::Private),
@@ -78,24 +81,26 @@ impl DumpTool {
 
 /// Immich's flags (`database-backup.service.ts`), and never a question at a terminal.
 const FLAGS: [&str; 3] = ["--clean", "--if-exists", "--no-password"];
-/// The server itself brings Immich's database into UTF-8, if it is in another encoding. Of a cluster it
-/// would have to bring all databases, and fails where another program's has no encoding at all.
+/// The server itself brings Immich's database into UTF-8, if it is in another encoding. Of a
+/// cluster it would have to bring all databases, and fails where another program's has no encoding
+/// at all.
 const IN_UTF8: &str = "--encoding=UTF8";
 
-/// True where a database or a role has an encoding for its clients, in which not every row of it can be
-/// written, and each database has an encoding that can be brought into UTF-8.
+/// True where a database or a role has an encoding for its clients, in which not every row of it
+/// can be written, and each database has an encoding that can be brought into UTF-8.
 const IS_REENCODED: &str = "SELECT (current_setting('client_encoding') <> getdatabaseencoding()
-    OR EXISTS (SELECT FROM pg_catalog.pg_db_role_setting, unnest(setconfig) s WHERE s LIKE 'client_encoding=%'))
-  AND NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datallowconn AND pg_encoding_to_char(encoding) = 'SQL_ASCII');\n";
+    OR EXISTS (SELECT FROM pg_catalog.pg_db_role_setting, unnest(setconfig) s WHERE s LIKE \
+    'client_encoding=%'))
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datallowconn AND \
+  pg_encoding_to_char(encoding) = 'SQL_ASCII');\n";
 
 /// The flags of the client that makes this dump, of which the last is `lock_wait`.
 fn flags<'a>(request: &DumpRequest, lock_wait: &'a str) -> Vec<&'a str> {
     let is_in_utf8 = match request.tool {
         DumpTool::PgDump => true,
         // Who cannot be asked is dumped as it is, and says itself what is wrong.
-        DumpTool::PgDumpall => {
-            ask_soon(&request.access().at("postgres"), IS_REENCODED).is_ok_and(|answer| answer.trim() == "t")
-        }
+        DumpTool::PgDumpall => ask_soon(&request.access().at("postgres"), IS_REENCODED)
+            .is_ok_and(|answer| answer.trim() == "t"),
     };
     FLAGS.into_iter().chain(is_in_utf8.then_some(IN_UTF8)).chain([lock_wait]).collect()
 }
@@ -122,15 +127,19 @@ impl DumpPatience {
     }
 
     fn too_silent(self, subject: &failure::Subject) -> Error {
-        let text =
-            format!("{subject} sent nothing for {} and was ended", plural(self.idle.as_secs(), "second", "seconds"));
+        let text = format!(
+            "{subject} sent nothing for {} and was ended",
+            plural(self.idle.as_secs(), "second", "seconds")
+        );
         Error::new(Kind::Program, text).hint(
-            "is the database server, or the way to it, busy or gone? its log tells (`docker logs immich_postgres`); --dump-idle-timeout sets the limit",
+            "is the database server, or the way to it, busy or gone? its log tells (`docker logs \
+                immich_postgres`); --dump-idle-timeout sets the limit",
         )
     }
 }
 
-/// Who asks which database, and where. What is `None` is taken from the server's description, else Immich's defaults.
+/// Who asks which database, and where. What is `None` is taken from the server's description, else
+/// Immich's defaults.
 #[derive(Debug, Clone)]
 pub struct Access {
     pub server: Server,
@@ -151,7 +160,8 @@ impl Access {
     }
 }
 
-/// Which dump is wanted. What is `None` is taken from the server's description, else Immich's defaults.
+/// Which dump is wanted. What is `None` is taken from the server's description, else Immich's
+/// defaults.
 #[derive(Debug, Clone)]
 pub struct DumpRequest {
     pub server: Server,
@@ -167,7 +177,14 @@ impl DumpRequest {
     /// A `pg_dump` of Immich's database on `server`.
     pub fn new(server: Server) -> Self {
         let patience = DumpPatience::default();
-        DumpRequest { server, tool: DumpTool::default(), database: None, user: None, password: None, patience }
+        DumpRequest {
+            server,
+            tool: DumpTool::default(),
+            database: None,
+            user: None,
+            password: None,
+            patience,
+        }
     }
 }
 
@@ -181,16 +198,22 @@ impl DumpRequest {
     }
 }
 
-/// Starts the client and waits for its first bytes, so that most failures come from here. Gives up, here and while the dump is
-/// read, when the monitor is asked to stop: a client waits without end for a table that is locked.
+/// Starts the client and waits for its first bytes, so that most failures come from here. Gives up,
+/// here and while the dump is read, when the monitor is asked to stop: a client waits without end
+/// for a table that is locked.
 ///
-/// A client that is older than the server is replaced by the newest one under `/usr/lib/postgresql`.
+/// A client that is older than the server is replaced by the newest one under
+/// `/usr/lib/postgresql`.
 pub fn start<'m>(request: &DumpRequest, monitor: &'m dyn Monitor) -> Result<RunningDump<'m>> {
     start_among(request, &Clients::of_this_machine(), monitor)
 }
 
 /// The same with other places for the clients.
-pub fn start_among<'m>(request: &DumpRequest, clients: &Clients, monitor: &'m dyn Monitor) -> Result<RunningDump<'m>> {
+pub fn start_among<'m>(
+    request: &DumpRequest,
+    clients: &Clients,
+    monitor: &'m dyn Monitor,
+) -> Result<RunningDump<'m>> {
     let lock_wait = request.patience.flag();
     let flags = &*flags(request, &lock_wait);
     let explained = |failure| diagnosis::explain(&request.access(), failure);
@@ -199,8 +222,9 @@ pub fn start_among<'m>(request: &DumpRequest, clients: &Clients, monitor: &'m dy
         let command = command::in_container(&request.access(), container, docker, client, false)?;
         return open(command, request, monitor)?.map_err(explained);
     }
-    let program =
-        clients.first(request.tool.program()).ok_or_else(|| failure::client_missing(request.tool.program()))?;
+    let program = clients
+        .first(request.tool.program())
+        .ok_or_else(|| failure::client_missing(request.tool.program()))?;
     let command = command::on_this_machine(&request.access(), Client { program: &program, flags })?;
     match open(command, request, monitor)? {
         Err(failure) if failure.client_is_too_old() => {
@@ -236,13 +260,15 @@ fn open<'m>(
     monitor: &'m dyn Monitor,
 ) -> Result<Result<RunningDump<'m>, Failure>> {
     let subject = failure::Subject::new(request.tool.program(), &request.server);
-    let mut process = Process::start(command).map_err(|error| failure::not_started(&subject, error))?;
+    let mut process =
+        Process::start(command).map_err(|error| failure::not_started(&subject, error))?;
     let mut head = vec![0; 64 * 1024];
     let reading = |error: io::Error| match error.kind() {
         io::ErrorKind::TimedOut => request.patience.too_silent(&subject),
         _ => Error::io(format_args!("reading from {subject}"), error),
     };
-    let filled = process.read_patiently(&mut head, monitor, request.patience.idle).map_err(reading)?;
+    let filled =
+        process.read_patiently(&mut head, monitor, request.patience.idle).map_err(reading)?;
     head.truncate(filled);
     if filled > 0 {
         return Ok(Ok(RunningDump {
@@ -255,11 +281,13 @@ fn open<'m>(
             monitor,
         }));
     }
-    let ended = process.end().map_err(|error| Error::io(format_args!("waiting for {subject}"), error))?;
+    let ended =
+        process.end().map_err(|error| Error::io(format_args!("waiting for {subject}"), error))?;
     Ok(Err(Failure::new(subject, ended)))
 }
 
-/// A dump that is being made: read it to its end, then [`finish`](RunningDump::finish). Dropping it ends the client.
+/// A dump that is being made: read it to its end, then [`finish`](RunningDump::finish). Dropping it
+/// ends the client.
 pub struct RunningDump<'m> {
     process: Process,
     head: io::Cursor<Vec<u8>>,
@@ -276,11 +304,18 @@ impl RunningDump<'_> {
         self.is_silent.then(|| self.patience.too_silent(&self.subject))
     }
 
-    /// Waits for the client and tells whether it succeeded. Without a success the bytes read are no dump.
+    /// Waits for the client and tells whether it succeeded. Without a success the bytes read are no
+    /// dump.
     pub fn finish(self) -> Result<()> {
         let RunningDump { process, subject, access, .. } = self;
-        let ended = process.end().map_err(|error| Error::io(format_args!("waiting for {subject}"), error))?;
-        if ended.status.success() { Ok(()) } else { Err(diagnosis::explain(&access, Failure::new(subject, ended))) }
+        let ended = process
+            .end()
+            .map_err(|error| Error::io(format_args!("waiting for {subject}"), error))?;
+        if ended.status.success() {
+            Ok(())
+        } else {
+            Err(diagnosis::explain(&access, Failure::new(subject, ended)))
+        }
     }
 }
 
@@ -289,7 +324,8 @@ impl Read for RunningDump<'_> {
         match self.head.read(buffer)? {
             0 => {
                 let read = self.process.read_patiently(buffer, self.monitor, self.patience.idle);
-                self.is_silent |= read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
+                self.is_silent |=
+                    read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
                 read
             }
             filled => Ok(filled),

@@ -23,20 +23,25 @@ const QUESTION: &str = "SELECT json_build_object(
   'number', current_setting('server_version_num')::int,
   'user', current_user,
   'database', current_database(),
-  'encoding', (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()),
+  'encoding', (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = \
+  current_database()),
   'may_create', (SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user),
   'superuser', (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
   'installed', (SELECT coalesce(json_agg(extname), '[]') FROM pg_extension),
   'owns', (SELECT pg_has_role(datdba, 'USAGE') FROM pg_database WHERE datname = current_database()),
   'sessions', (SELECT coalesce(json_agg(s), '[]') FROM (
-    SELECT coalesce(nullif(application_name, ''), usename::text) AS application, coalesce(host(client_addr), 'a local socket') AS client, count(*)
-    FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND coalesce(backend_type, 'client backend') = 'client backend'
+    SELECT coalesce(nullif(application_name, ''), usename::text) AS application, \
+    coalesce(host(client_addr), 'a local socket') AS client, count(*)
+    FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND \
+    coalesce(backend_type, 'client backend') = 'client backend'
     GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2) s),
   'preloaded', (SELECT setting FROM pg_settings WHERE name = 'shared_preload_libraries'),
-  'extensions', (SELECT coalesce(json_object_agg(name, default_version), '{}') FROM pg_available_extensions),
+  'extensions', (SELECT coalesce(json_object_agg(name, default_version), '{}') FROM \
+  pg_available_extensions),
   'settings', (SELECT coalesce(json_agg(name), '[]') FROM pg_settings),
   'roles', (SELECT coalesce(json_agg(rolname), '[]') FROM pg_roles),
-  'tables', (SELECT coalesce(json_agg(tablename), '[]') FROM pg_tables WHERE schemaname = 'public'));
+  'tables', (SELECT coalesce(json_agg(tablename), '[]') FROM pg_tables WHERE schemaname = \
+  'public'));
 ";
 
 /// What a server and its database are like.
@@ -153,11 +158,9 @@ fn question(access: &Access) -> Result<Result<Probe, Failure>> {
     };
     let (client, text) = text.split_once('\n').unwrap_or_default();
     let mut probe: Probe = serde_json::from_str(text.trim()).map_err(|error| {
-        Error::new(Kind::Program, "the database does not say what it is like").caused_by(if complaint.is_empty() {
-            error.to_string()
-        } else {
-            complaint.trim().to_owned()
-        })
+        Error::new(Kind::Program, "the database does not say what it is like").caused_by(
+            if complaint.is_empty() { error.to_string() } else { complaint.trim().to_owned() },
+        )
     })?;
     probe.client = client.trim().parse().ok();
     probe.restricts = !complaint.contains("invalid command \\restrict");

@@ -22,8 +22,9 @@ pub(super) struct Ended {
     pub(super) complaint: String,
 }
 
-/// A running child in a process group of its own; dropping it kills the group (`pg_dumpall` has children) and reaps the
-/// child. Its stderr is read by a thread, so that a talkative child never blocks.
+/// A running child in a process group of its own; dropping it kills the group (`pg_dumpall` has
+/// children) and reaps the child. Its stderr is read by a thread, so that a talkative child never
+/// blocks.
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
@@ -52,13 +53,15 @@ impl Process {
         self.stdout = None;
         let status = self.child.wait()?;
         self.running = false;
-        let complaint = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let complaint =
+            self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
         Ok(Ended { status, complaint })
     }
 }
 
 impl Process {
-    /// Reads what the child printed; gives up when the monitor is asked to stop, or nothing comes for as long as `most`.
+    /// Reads what the child printed; gives up when the monitor is asked to stop, or nothing comes
+    /// for as long as `most`.
     pub(super) fn read_patiently(
         &mut self,
         buffer: &mut [u8],
@@ -80,7 +83,8 @@ impl Read for Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.running {
-            // The group is there as long as its leader is not reaped. A failure means that it just ended by itself.
+            // The group is there as long as its leader is not reaped. A failure means that it just
+            // ended by itself.
             let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
             let _ = self.child.wait();
         }
@@ -128,7 +132,8 @@ mod tests {
         drop(process);
         let state = (0..100).find_map(|_| {
             thread::sleep(std::time::Duration::from_millis(20));
-            let stat = std::fs::read_to_string(format!("/proc/{grandchild}/stat")).unwrap_or_default();
+            let stat =
+                std::fs::read_to_string(format!("/proc/{grandchild}/stat")).unwrap_or_default();
             (stat.is_empty() || stat.contains(") Z ")).then_some(())
         });
         assert!(state.is_some(), "the child's child {grandchild} is still running");

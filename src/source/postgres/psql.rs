@@ -1,7 +1,8 @@
 //! psql: asks a database, and feeds it.
 //!
-//! What always holds: what is fed reaches psql by its standard input only; psql stops at the first error; where psql knows
-//! `\restrict`, no command of psql in it is obeyed. A [`Feed`] that is dropped closes the connection without a COMMIT.
+//! What always holds: what is fed reaches psql by its standard input only; psql stops at the first
+//! error; where psql knows `\restrict`, no command of psql in it is obeyed. A [`Feed`] that is
+//! dropped closes the connection without a COMMIT.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read};
@@ -17,8 +18,10 @@ use super::{Access, command, diagnosis};
 use crate::base::{Error, Kind, Result};
 
 const PSQL: &str = "psql";
-/// No start-up file, no ornament, no question at a terminal; `-f -` makes psql say on which line an error is.
-const FLAGS: [&str; 8] = ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "--no-password", "--file=-"];
+/// No start-up file, no ornament, no question at a terminal; `-f -` makes psql say on which line an
+/// error is.
+const FLAGS: [&str; 8] =
+    ["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "--no-password", "--file=-"];
 /// For what is fed: nobody reads its answers, and an error has its SQLSTATE.
 const FEED: [&str; 11] = [
     "-X",
@@ -42,7 +45,8 @@ pub fn ask(access: &Access, sql: &str) -> Result<String> {
     answer.map(|answer| answer.text).map_err(|failure| diagnosis::explain(access, failure))
 }
 
-/// The same, of a living database: gives up where another session holds a lock on what is asked, or the answer takes long.
+/// The same, of a living database: gives up where another session holds a lock on what is asked, or
+/// the answer takes long.
 pub fn ask_soon(access: &Access, sql: &str) -> Result<String> {
     ask(access, &format!("SET lock_timeout = '30s'; SET statement_timeout = '5min'; {sql}"))
 }
@@ -66,18 +70,23 @@ fn converse(access: &Access, sql: &str, flags: &[&str]) -> Result<Result<Answer,
     let mut text = String::new();
     let read = child.process.read_to_string(&mut text);
     let subject = child.subject.clone();
-    let ended = child.process.end().map_err(|error| Error::io(format_args!("waiting for {subject}"), error))?;
+    let ended = child
+        .process
+        .end()
+        .map_err(|error| Error::io(format_args!("waiting for {subject}"), error))?;
     read.map_err(|error| Error::io(format_args!("reading from {subject}"), error))?;
-    match ended.status.success() {
-        true => Ok(Ok(Answer { text, complaint: ended.complaint })),
-        false => Ok(Err(Failure::new(subject, ended))),
+    if ended.status.success() {
+        Ok(Ok(Answer { text, complaint: ended.complaint }))
+    } else {
+        Ok(Err(Failure::new(subject, ended)))
     }
 }
 
 /// A running psql.
 struct Child {
     process: Process,
-    /// A socket and not a pipe: writing to a psql that has ended is an error then, and never a signal.
+    /// A socket and not a pipe: writing to a psql that has ended is an error then, and never a
+    /// signal.
     input: Option<UnixStream>,
     subject: Subject,
 }
@@ -85,8 +94,8 @@ struct Child {
 impl Child {
     fn start(access: &Access, flags: &[&str]) -> Result<Child> {
         let subject = Subject::new(PSQL, &access.server);
-        let (input, theirs) =
-            UnixStream::pair().map_err(|error| Error::io(format_args!("starting {subject}"), error))?;
+        let (input, theirs) = UnixStream::pair()
+            .map_err(|error| Error::io(format_args!("starting {subject}"), error))?;
         let command = command::of(access, PSQL, flags, true)?;
         let process = Process::start_reading(command, Stdio::from(OwnedFd::from(theirs)));
         let process = process.map_err(|error| failure::not_started(&subject, error))?;
@@ -160,7 +169,8 @@ impl Feed {
 
     /// Sends whole lines of the dump, of which the first is its line `line`.
     pub fn write(&mut self, bytes: &[u8], line: u64, table: Option<&str>) -> Result<()> {
-        let goes_on = table.is_some() && self.origins.last().is_some_and(|(_, last)| last.table.as_deref() == table);
+        let goes_on = table.is_some()
+            && self.origins.last().is_some_and(|(_, last)| last.table.as_deref() == table);
         if !goes_on {
             self.origins.push((self.lines + 1, Origin { line, table: table.map(str::to_owned) }));
         }
@@ -185,10 +195,14 @@ impl Feed {
         let Feed { mut child, origins, .. } = self;
         child.input = None;
         let subject = child.subject;
-        let ended = child.process.end().map_err(|error| Error::io(format_args!("waiting for {subject}"), error))?;
-        match ended.status.success() {
-            true => Ok(()),
-            false => Err(refusal(Failure::new(subject, ended), &origins)),
+        let ended = child
+            .process
+            .end()
+            .map_err(|error| Error::io(format_args!("waiting for {subject}"), error))?;
+        if ended.status.success() {
+            Ok(())
+        } else {
+            Err(refusal(Failure::new(subject, ended), &origins))
         }
     }
 }
@@ -198,11 +212,17 @@ fn refusal(failure: Failure, origins: &[(u64, Origin)]) -> Rejection {
     let Some(told) = complaint(failure.complaint()) else { return failure.into_error().into() };
     let place = origins.iter().rev().find(|(first, _)| *first <= told.line);
     let error = match place {
-        None => Error::new(Kind::Program, format_args!("the database refused to begin: {}", told.message)),
+        None => Error::new(
+            Kind::Program,
+            format_args!("the database refused to begin: {}", told.message),
+        ),
         Some((_, origin)) => {
             let row = origin.table.as_ref().and_then(|table| told.row(table)).unwrap_or(0);
             let origin = Origin { line: origin.line + row, ..origin.clone() };
-            Error::new(Kind::Program, format_args!("the database refused {origin}: {}", told.message))
+            Error::new(
+                Kind::Program,
+                format_args!("the database refused {origin}: {}", told.message),
+            )
         }
     };
     let error = error.hint(hint(&told.code, &told.message));
@@ -213,7 +233,8 @@ fn refusal(failure: Failure, origins: &[(u64, Origin)]) -> Rejection {
 /// SQLSTATE unique_violation.
 const DUPLICATE: &str = "23505";
 
-/// psql's words about an error; only its labels are English, the texts are in the server's language.
+/// psql's words about an error; only its labels are English, the texts are in the server's
+/// language.
 #[derive(Debug, PartialEq, Eq)]
 struct Complaint {
     /// Line of what was fed, from 1.
@@ -227,7 +248,8 @@ struct Complaint {
     context: String,
 }
 
-/// Reads `psql:<stdin>:12: ERROR:  42P07: …`, and the `DETAIL:  …` and `CONTEXT:  …` after it (psql's VERBOSITY verbose).
+/// Reads `psql:<stdin>:12: ERROR:  42P07: …`, and the `DETAIL:  …` and `CONTEXT:  …` after it
+/// (psql's VERBOSITY verbose).
 fn complaint(text: &str) -> Option<Complaint> {
     let starts = text.match_indices("psql:<stdin>:").map(|(at, _)| &text[at..]);
     starts.filter_map(one_complaint).last()
@@ -237,10 +259,13 @@ fn one_complaint(text: &str) -> Option<Complaint> {
     let (line, rest) = text.strip_prefix("psql:<stdin>:")?.split_once(": ")?;
     let (_severity, rest) = rest.split_once(":  ")?;
     let (code, rest) = rest.split_once(": ")?;
-    if code.len() != 5 || !code.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase()) {
+    if code.len() != 5
+        || !code.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+    {
         return None;
     }
-    let labelled = |label: &str| rest.lines().find_map(|line| line.strip_prefix(label)).unwrap_or_default();
+    let labelled =
+        |label: &str| rest.lines().find_map(|line| line.strip_prefix(label)).unwrap_or_default();
     Some(Complaint {
         line: line.parse().ok()?,
         code: code.to_owned(),
@@ -251,7 +276,8 @@ fn one_complaint(text: &str) -> Option<Complaint> {
 }
 
 impl Complaint {
-    /// The row of the COPY block of `table`, from 1: the first number after its name, in whatever language.
+    /// The row of the COPY block of `table`, from 1: the first number after its name, in whatever
+    /// language.
     fn row(&self, table: &str) -> Option<u64> {
         let name = table.rsplit('.').next().unwrap_or(table);
         let mut lines = self.context.lines().filter_map(|line| line.strip_prefix("COPY "));
@@ -261,18 +287,22 @@ impl Complaint {
     }
 }
 
-/// The next step for a SQLSTATE (PostgreSQL manual, appendix A); of what libraries themselves say, the name of the setting.
+/// The next step for a SQLSTATE (PostgreSQL manual, appendix A); of what libraries themselves say,
+/// the name of the setting.
 fn hint(code: &str, message: &str) -> &'static str {
     match code {
         _ if message.contains("shared_preload_libraries") => {
-            "the server's settings must name the library in shared_preload_libraries, as Immich's image \
+            "the server's settings must name the library in shared_preload_libraries, as Immich's \
+                image \
              ghcr.io/immich-app/postgres does; nothing was changed"
         }
         "42501" => {
-            "only a superuser may do that: connect as the user that the server was set up with; nothing was changed"
+            "only a superuser may do that: connect as the user that the server was set up with; \
+                nothing was changed"
         }
         "42P06" | "42P07" | "42710" | "42723" => {
-            "the database is not empty: begin with a fresh one, or use --replace; nothing was changed"
+            "the database is not empty: begin with a fresh one, or use --replace; nothing was \
+                changed"
         }
         "53100" => "make room on the server's disk and run it again; nothing was changed",
         _ => "nothing was changed: it was one transaction",
@@ -285,15 +315,19 @@ mod tests {
 
     #[test]
     fn psqls_words_are_understood_in_whatever_language() {
-        for (severity, context) in [("ERROR", "line 3, column id: \"x\""), ("FEHLER", "Zeile 3, Spalte id: »x«")] {
+        for (severity, context) in
+            [("ERROR", "line 3, column id: \"x\""), ("FEHLER", "Zeile 3, Spalte id: »x«")]
+        {
             let text = format!(
-                "psql:<stdin>:12: {severity}:  22P02: no uuid\nCONTEXT:  JSON data, line 1\nCOPY asset, {context}\n"
+                "psql:<stdin>:12: {severity}:  22P02: no uuid\nCONTEXT:  JSON data, line 1\nCOPY \
+                    asset, {context}\n"
             );
             let told = complaint(&text).unwrap();
             assert_eq!((told.line, told.code.as_str(), told.row("asset")), (12, "22P02", Some(3)));
             assert_eq!(told.message, "no uuid");
         }
-        let text = "psql:<stdin>:3: NOTE:  00000: a\npsql:<stdin>:7: ERROR:  42P07: b\nDETAIL:  c\n";
+        let text =
+            "psql:<stdin>:3: NOTE:  00000: a\npsql:<stdin>:7: ERROR:  42P07: b\nDETAIL:  c\n";
         let told = complaint(text).unwrap();
         assert_eq!((told.line, told.detail.as_str(), told.row("a")), (7, "c", None));
         assert_eq!(complaint("psql: error: connection to server failed"), None);

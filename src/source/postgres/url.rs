@@ -1,8 +1,9 @@
 //! A connection URL as libpq reads it, with the password taken out.
 //!
-//! Source: PostgreSQL manual, 34.1.1.2 "Connection URIs". That is not quite the URL of the web: several hosts, no host at
-//! all, and a socket's folder as the host are all good, so the parts are cut here the way libpq cuts them.
-//! One thing is kinder: an unescaped `@` in a password is taken as part of the password.
+//! Source: PostgreSQL manual, 34.1.1.2 "Connection URIs". That is not quite the URL of the web:
+//! several hosts, no host at all, and a socket's folder as the host are all good, so the parts are
+//! cut here the way libpq cuts them. One thing is kinder: an unescaped `@` in a password is taken
+//! as part of the password.
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -11,9 +12,10 @@ use crate::source::Secret;
 
 const SCHEMES: [&str; 2] = ["postgresql://", "postgres://"];
 
-/// Seconds of silence until the other end is asked, and between questions; and how many may stay without an answer.
-/// Source: PostgreSQL manual, 34.1.2 "Parameter Key Words".
-pub const KEEPALIVES: [&str; 3] = ["keepalives_idle=60", "keepalives_interval=10", "keepalives_count=6"];
+/// Seconds of silence until the other end is asked, and between questions; and how many may stay
+/// without an answer. Source: PostgreSQL manual, 34.1.2 "Parameter Key Words".
+pub const KEEPALIVES: [&str; 3] =
+    ["keepalives_idle=60", "keepalives_interval=10", "keepalives_count=6"];
 
 /// The parts of a connection URL that shoebox has to know; the rest goes to libpq as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +29,14 @@ pub struct ConnectionUrl {
 impl ConnectionUrl {
     /// Cuts `text` into its parts and takes the password out. An error never repeats `text`.
     pub fn parse(text: &str) -> Result<(ConnectionUrl, Option<Secret>)> {
-        let rest = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)).ok_or_else(not_a_url)?;
+        let rest =
+            SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)).ok_or_else(not_a_url)?;
         let (authority, path) = match rest.find('/') {
             Some(slash) => (&rest[..slash], &rest[slash..]),
             None => rest.split_at(query_start(rest)),
         };
-        let (login, hosts) = authority.rsplit_once('@').map_or((None, authority), |(l, h)| (Some(l), h));
+        let (login, hosts) =
+            authority.rsplit_once('@').map_or((None, authority), |(l, h)| (Some(l), h));
         let (user, password) = login.map_or(("", None), |login| match login.split_once(':') {
             Some((user, password)) => (user, Some(password)),
             None => (login, None),
@@ -81,10 +85,12 @@ impl ConnectionUrl {
 
     /// True if it says which database is meant.
     pub fn names_database(&self) -> bool {
-        self.database.is_some() || self.parameters.iter().any(|parameter| parameter.starts_with("service="))
+        self.database.is_some()
+            || self.parameters.iter().any(|parameter| parameter.starts_with("service="))
     }
 
-    /// Lets a connection whose other end is gone without a word end after two minutes, unless the URL says otherwise.
+    /// Lets a connection whose other end is gone without a word end after two minutes, unless the
+    /// URL says otherwise.
     pub fn keep_alive(&mut self) {
         for wanted in KEEPALIVES {
             let name = wanted.split('=').next().unwrap_or(wanted);
@@ -99,7 +105,11 @@ impl ConnectionUrl {
         let encode = |text: &String| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
         let user = self.user.as_ref().map(|user| encode(user) + "@").unwrap_or_default();
         let database = self.database.as_ref().map(encode).unwrap_or_default();
-        let query = if self.parameters.is_empty() { String::new() } else { format!("?{}", self.parameters.join("&")) };
+        let query = if self.parameters.is_empty() {
+            String::new()
+        } else {
+            format!("?{}", self.parameters.join("&"))
+        };
         format!("postgresql://{user}{}/{database}{query}", self.hosts)
     }
 }
@@ -118,8 +128,10 @@ fn decoded(text: &str) -> Result<Option<String>> {
 }
 
 fn not_a_url() -> Error {
-    Error::invalid("the database URL is not of the form postgresql://USER@HOST:PORT/DATABASE")
-        .hint("write odd characters as %XX (# is %23, / is %2F, % is %25), or give the password as DB_PASSWORD")
+    Error::invalid("the database URL is not of the form postgresql://USER@HOST:PORT/DATABASE").hint(
+        "write odd characters as %XX (# is %23, / is %2F, % is %25), or give the password as \
+            DB_PASSWORD",
+    )
 }
 
 fn key_password() -> Error {
@@ -139,11 +151,19 @@ mod tests {
     #[test]
     fn the_password_is_taken_out_wherever_it_stands() {
         for (text, rest, password) in [
-            ("postgres://ann:secret@db:5433/immich", "postgresql://ann@db:5433/immich", Some("secret")),
+            (
+                "postgres://ann:secret@db:5433/immich",
+                "postgresql://ann@db:5433/immich",
+                Some("secret"),
+            ),
             ("postgresql://ann:s%40%2Fx@db/immich", "postgresql://ann@db/immich", Some("s@/x")),
             ("postgresql://ann:s@x@db/immich", "postgresql://ann@db/immich", Some("s@x")),
             ("postgresql://ann:a+b?c@db", "postgresql://ann@db/", Some("a+b?c")),
-            ("postgresql://db/x?password=p%20w&sslmode=require", "postgresql://db/x?sslmode=require", Some("p w")),
+            (
+                "postgresql://db/x?password=p%20w&sslmode=require",
+                "postgresql://db/x?sslmode=require",
+                Some("p w"),
+            ),
             ("postgresql://ann:@db/x", "postgresql://ann@db/x", None),
         ] {
             assert_eq!(split(text), (rest.to_owned(), password.map(str::to_owned)), "{text}");
@@ -174,7 +194,9 @@ mod tests {
 
     #[test]
     fn what_is_no_connection_url_is_refused_without_repeating_it() {
-        for text in ["mysql://a:hunter2@b/c", "host=db password=hunter2", "", "postgresql://a:hunter2%ff@b"] {
+        for text in
+            ["mysql://a:hunter2@b/c", "host=db password=hunter2", "", "postgresql://a:hunter2%ff@b"]
+        {
             let error = ConnectionUrl::parse(text).unwrap_err();
             assert!(!format!("{error:?}").contains("hunter2"));
         }

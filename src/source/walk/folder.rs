@@ -7,7 +7,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat, fstat, openat, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RawDir, Stat, fstat, openat, readlinkat, statat,
+};
 use rustix::io::Errno;
 
 use crate::base::FilePath;
@@ -15,7 +17,8 @@ use crate::base::FilePath;
 use super::{ABSENT, Exclude, Found, Item, Obstacle, VANISHED, obstacle};
 use crate::source::places::Places;
 
-/// So many folders are held open at a time; those further up are opened again when the walk comes back.
+/// So many folders are held open at a time; those further up are opened again when the walk comes
+/// back.
 const OPEN: usize = 64;
 
 /// The walk below one root. Calls go by name relative to the open folder, as `find` does it.
@@ -99,7 +102,9 @@ impl FolderWalk {
                 self.list(folder, shown.clone());
                 Some(Ok(Found::from_stat(shown, &stat)))
             }
-            (Err(errno), _) | (_, Err(errno)) => Some(Err(self.obstacle(&shown, ABSENT, "read", errno))),
+            (Err(errno), _) | (_, Err(errno)) => {
+                Some(Err(self.obstacle(&shown, ABSENT, "read", errno)))
+            }
         }
     }
 
@@ -130,7 +135,10 @@ impl FolderWalk {
         }
         let looked = match &level.folder {
             Some(folder) => look(folder.as_fd(), name),
-            None => self.places.folder(&level.path).and_then(|folder| look(level.folder.insert(folder).as_fd(), name)),
+            None => self
+                .places
+                .folder(&level.path)
+                .and_then(|folder| look(level.folder.insert(folder).as_fd(), name)),
         };
         match looked {
             Ok(Looked { stat, inner, target }) => {
@@ -146,7 +154,9 @@ impl FolderWalk {
     fn enter(&mut self, inner: Option<Result<OwnedFd, Errno>>, path: &FilePath) {
         match inner {
             Some(Ok(inner)) => self.list(inner, path.clone()),
-            Some(Err(errno)) => self.waiting.push_back(Err(self.obstacle(path, VANISHED, "opened", errno))),
+            Some(Err(errno)) => {
+                self.waiting.push_back(Err(self.obstacle(path, VANISHED, "opened", errno)))
+            }
             None => {}
         }
     }
@@ -196,12 +206,17 @@ fn look(parent: BorrowedFd<'_>, name: &CStr) -> Result<Looked, Errno> {
     let kind = FileType::from_raw_mode(stat.st_mode);
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let inner = (kind == FileType::Directory).then(|| openat(parent, name, flags, Mode::empty()));
-    let target = (kind == FileType::Symlink).then(|| readlinkat(parent, name, Vec::new())).transpose()?;
+    let target =
+        (kind == FileType::Symlink).then(|| readlinkat(parent, name, Vec::new())).transpose()?;
     Ok(Looked { stat, inner, target: target.map(CString::into_bytes) })
 }
 
 /// Reads the names in `folder` in sorted order. After a failure those that were read stay.
-fn read_names(folder: BorrowedFd<'_>, buffer: &mut [MaybeUninit<u8>], names: &mut Names) -> Result<(), Errno> {
+fn read_names(
+    folder: BorrowedFd<'_>,
+    buffer: &mut [MaybeUninit<u8>],
+    names: &mut Names,
+) -> Result<(), Errno> {
     let mut entries = RawDir::new(folder, buffer);
     let mut outcome = Ok(());
     while let Some(entry) = entries.next() {

@@ -1,11 +1,13 @@
 //! The files of a library, as one stream in the order of a file list.
 //!
-//! Several folders and single files (a motion photo's video under `encoded-video/`) come merged, with the folders above them.
-//! What always holds: paths ascend (see [`FilePath`]) and none comes twice; a folder comes right before its content;
-//! symlinks are told and not followed, except where a root itself is one; only one folder's names at each level are in memory.
-//! What cannot be read is an [`Obstacle`] that stands among the entries; the walk goes on, unless it is of no use to.
+//! Several folders and single files (a motion photo's video under `encoded-video/`) come merged,
+//! with the folders above them. What always holds: paths ascend (see [`FilePath`]) and none comes
+//! twice; a folder comes right before its content; symlinks are told and not followed, except where
+//! a root itself is one; only one folder's names at each level are in memory. What cannot be read
+//! is an [`Obstacle`] that stands among the entries; the walk goes on, unless it is of no use to.
 //!
-//! Limit: a path longer than the system's PATH_MAX below a root cannot be reached, as with every other tool.
+//! Limit: a path longer than the system's PATH_MAX below a root cannot be reached, as with every
+//! other tool.
 
 mod folder;
 mod merge;
@@ -90,7 +92,8 @@ fn not_a_pattern(pattern: &str, error: globset::Error) -> Error {
     Error::invalid(format_args!("`{pattern}` is not a pattern")).caused_by(error)
 }
 
-/// Walks the roots of `places` that are to be walked, and single files of the others, in the order of their shown paths.
+/// Walks the roots of `places` that are to be walked, and single files of the others, in the order
+/// of their shown paths.
 pub fn walk(places: &Arc<Places>, extra: Vec<FilePath>, exclude: Exclude) -> Walk {
     let mut merge = Merge::default();
     for place in places.walked() {
@@ -120,7 +123,11 @@ const ABSENT: &str = "is not there";
 type Item = std::result::Result<Found, Obstacle>;
 
 impl Found {
-    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "the fields are narrower on other machines")]
+    #[allow(
+        clippy::useless_conversion,
+        clippy::unnecessary_cast,
+        reason = "the fields are narrower on other machines"
+    )]
     fn from_stat(path: FilePath, stat: &Stat) -> Found {
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => FoundKind::File,

@@ -29,7 +29,8 @@ pub(super) fn entries(
     items.into_values()
 }
 
-/// What is at `path`. One that is not there is no problem of the walk: whoever named it knows what it lacks.
+/// What is at `path`. One that is not there is no problem of the walk: whoever named it knows what
+/// it lacks.
 fn look(path: &FilePath, places: &Places) -> Option<Item> {
     match places.look(path) {
         Ok(stat) => Some(Ok(Found::from_stat(path.clone(), &stat))),
@@ -45,18 +46,21 @@ fn add_folders_above(items: &mut BTreeMap<FilePath, Item>, path: &FilePath, plac
         above = folder.parent();
         let stat = places.look(&folder).ok();
         let found = stat.map(|stat| Found::from_stat(folder.clone(), &stat)).filter(is_folder);
-        items.entry(folder.clone()).or_insert_with(|| Ok(found.unwrap_or_else(|| stand_in(&folder))));
+        items
+            .entry(folder.clone())
+            .or_insert_with(|| Ok(found.unwrap_or_else(|| stand_in(&folder))));
     }
 }
 
-/// Adds the folders above a root. They are those on disk as long as the names agree; further up only the file list has such a
-/// folder (`external`), and a stand-in is told.
+/// Adds the folders above a root. They are those on disk as long as the names agree; further up
+/// only the file list has such a folder (`external`), and a stand-in is told.
 fn add_folders_above_root(items: &mut BTreeMap<FilePath, Item>, root: &Root) {
     let mut above = root.shown.parent();
     let mut place = root.folder.parent();
     while let Some(folder) = above {
         place = place.filter(|place| place.file_name() == Some(OsStr::from_bytes(folder.name())));
-        let found = place.and_then(|place| describe(&folder, place)).unwrap_or_else(|| stand_in(&folder));
+        let found =
+            place.and_then(|place| describe(&folder, place)).unwrap_or_else(|| stand_in(&folder));
         place = place.and_then(Path::parent);
         above = folder.parent();
         items.entry(folder).or_insert(Ok(found));

@@ -60,7 +60,8 @@ pub type Tallies = BTreeMap<Class, Tally>;
 /// What looks wrong to a simple comparison and is not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Aside {
-    /// Files that are new in this snapshot and have no row: an upload while the backup ran. The next snapshot tells.
+    /// Files that are new in this snapshot and have no row: an upload while the backup ran. The
+    /// next snapshot tells.
     pub new_files: u64,
     /// Marks and litter of file systems, desktops and uploads.
     pub litter: u64,
@@ -70,7 +71,8 @@ pub struct Aside {
     pub external: u64,
     /// Photos of external libraries that Immich knows to be gone.
     pub offline: u64,
-    /// Photos found by SHA-1 whose path in the database lies outside UPLOAD_LOCATION as far as can be told.
+    /// Photos found by SHA-1 whose path in the database lies outside UPLOAD_LOCATION as far as can
+    /// be told.
     pub unmapped: u64,
 }
 
@@ -84,11 +86,13 @@ pub struct Finding {
     /// The owner's name; where no account fits, the folder's.
     pub owner_name: String,
     pub asset: Option<Uuid>,
-    /// The name that it was uploaded with, a library's name, or the file's. Nothing of a locked photo unless asked for.
+    /// The name that it was uploaded with, a library's name, or the file's. Nothing of a locked
+    /// photo unless asked for.
     pub name: Option<String>,
     /// Wall-clock time where it was taken.
     pub taken: Option<DateTime>,
-    /// Below UPLOAD_LOCATION: where it is or should be; of a library, the folder as the server sees it.
+    /// Below UPLOAD_LOCATION: where it is or should be; of a library, the folder as the server sees
+    /// it.
     pub path: Option<String>,
     /// Where the bytes lie, below UPLOAD_LOCATION.
     pub found: Option<String>,
@@ -96,7 +100,8 @@ pub struct Finding {
     pub of: Option<String>,
     /// The newest snapshot that has what is missing.
     pub snapshot: Option<SnapshotId>,
-    /// The bytes that Immich recorded are kept: they are what is shown and restored, and stay while a snapshot names them.
+    /// The bytes that Immich recorded are kept: they are what is shown and restored, and stay while
+    /// a snapshot names them.
     pub kept: bool,
     /// More than one only of a library that is not covered.
     pub count: u64,

@@ -1,12 +1,14 @@
-//! The library itself: what its database, its files and Immich's checksums say of one another in a snapshot.
+//! The library itself: what its database, its files and Immich's checksums say of one another in a
+//! snapshot.
 //!
-//! All of it is told from the catalog: the backup has hashed every file, so nothing of UPLOAD_LOCATION is read. A million
-//! assets take a few seconds. Unless asked for, nothing of a locked photo is told but whose it is and that something is wrong
-//! with it.
+//! All of it is told from the catalog: the backup has hashed every file, so nothing of
+//! UPLOAD_LOCATION is read. A million assets take a few seconds. Unless asked for, nothing of a
+//! locked photo is told but whose it is and that something is wrong with it.
 //!
-//! Limits: whether bytes rotted or were changed on purpose is told by an earlier snapshot; of a photo that was never right
-//! nobody can say. A backup reads a file again when its size or time changed, or in its share of `reread-cycle`: rot is noticed then, or by `backup --paranoid`.
-//! What Immich calls a file outside UPLOAD_LOCATION is judged by its SHA-1 alone.
+//! Limits: whether bytes rotted or were changed on purpose is told by an earlier snapshot; of a
+//! photo that was never right nobody can say. A backup reads a file again when its size or time
+//! changed, or in its share of `reread-cycle`: rot is noticed then, or by `backup --paranoid`. What
+//! Immich calls a file outside UPLOAD_LOCATION is judged by its SHA-1 alone.
 
 mod finding;
 mod name;
@@ -49,11 +51,15 @@ pub fn audit(repository: &Repository, options: &Options) -> Result<Report> {
     let view = open_view(repository, view::Options::default())?;
     let (snapshot, _) = find_snapshot(&view, &options.snapshot)?;
     let db = repository.catalog()?.connect()?;
-    let is_good = query::view::snapshots(&db, snapshot.seconds(), snapshot.seconds() + 1)?.iter().any(|it| it.good);
+    let is_good = query::view::snapshots(&db, snapshot.seconds(), snapshot.seconds() + 1)?
+        .iter()
+        .any(|it| it.good);
     if !is_good {
         return Err(Error::new(
             Kind::Refused,
-            format_args!("the dump of snapshot {snapshot} is bad: what its library holds is not known"),
+            format_args!(
+                "the dump of snapshot {snapshot} is bad: what its library holds is not known"
+            ),
         )
         .hint("choose another one: `shoebox snapshots` lists them"));
     }
@@ -69,7 +75,8 @@ pub fn audit(repository: &Repository, options: &Options) -> Result<Report> {
     Ok(Report { snapshot, findings, tallies, aside: survey.aside })
 }
 
-/// How much of each class the snapshot at `at` has, without names and bytes: the cheap form, for each backup.
+/// How much of each class the snapshot at `at` has, without names and bytes: the cheap form, for
+/// each backup.
 pub(super) fn count(db: &Connection, at: i64) -> Result<Tallies> {
     let mut tallies = Tallies::new();
     for raw in &survey(db, at)?.found {

@@ -14,7 +14,11 @@ use crate::catalog::query::kept;
 use crate::catalog::query::view::Id;
 
 /// Everything that `survey` found, of `user` alone if given.
-pub(super) fn name(survey: &mut Survey<'_>, user: Option<Id>, locked: bool) -> Result<Vec<Finding>> {
+pub(super) fn name(
+    survey: &mut Survey<'_>,
+    user: Option<Id>,
+    locked: bool,
+) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let owners = Owners::new(&survey.users);
     for raw in std::mem::take(&mut survey.found) {
@@ -84,7 +88,12 @@ fn of_record(class: Class, owners: &Owners, asset: &Asset, is_locked: bool) -> F
     }
 }
 
-fn of_asset(survey: &mut Survey<'_>, owners: &Owners, class: Class, suspect: &Suspect) -> Result<Finding> {
+fn of_asset(
+    survey: &mut Survey<'_>,
+    owners: &Owners,
+    class: Class,
+    suspect: &Suspect,
+) -> Result<Finding> {
     let (db, at) = (survey.db, survey.at);
     let record = asset(db, suspect.row)?;
     let still = ask::still_of(db, &suspect.id, at)?;
@@ -111,7 +120,9 @@ fn of_asset(survey: &mut Survey<'_>, owners: &Owners, class: Class, suspect: &Su
 
 /// The photo whose own file this is: another one has the same bytes.
 fn home_of(db: &Connection, file: u64, at: i64) -> Result<Option<String>> {
-    let Some(content) = crate::catalog::query::view::file_by_row(db, file, at)?.and_then(|file| file.content) else {
+    let Some(content) =
+        crate::catalog::query::view::file_by_row(db, file, at)?.and_then(|file| file.content)
+    else {
         return Ok(None);
     };
     if !ask::is_at_home(db, content, file, at)? {
@@ -129,12 +140,16 @@ fn right_snapshot(db: &Connection, suspect: &Suspect, at: i64) -> Result<Option<
 }
 
 fn earlier_snapshot(db: &Connection, suspect: &Suspect) -> Result<Option<SnapshotId>> {
-    let by_bytes = suspect.sha1.map(|sha1| ask::ranges_of(db, &sha1)).transpose()?.unwrap_or_default();
+    let by_bytes =
+        suspect.sha1.map(|sha1| ask::ranges_of(db, &sha1)).transpose()?.unwrap_or_default();
     newest(db, ask::ranges_of_part(db, &suspect.id, 0)?.into_iter().chain(by_bytes))
 }
 
 /// The newest snapshot in the first range that has one.
-fn newest(db: &Connection, ranges: impl IntoIterator<Item = (i64, i64)>) -> Result<Option<SnapshotId>> {
+fn newest(
+    db: &Connection,
+    ranges: impl IntoIterator<Item = (i64, i64)>,
+) -> Result<Option<SnapshotId>> {
     for (since, until) in ranges {
         if let Some(time) = ask::newest_in(db, since, until)? {
             return SnapshotId::from_seconds(time).map(Some);
@@ -150,13 +165,15 @@ fn of_row(survey: &Survey<'_>, owners: &Owners, class: Class, row: i64) -> Resul
     match class {
         Class::NoSidecar => {
             finding.path = record.sidecar.as_ref().map(ToString::to_string);
-            finding.snapshot = newest(survey.db, ask::ranges_of_part(survey.db, record.id.as_bytes(), 1)?)?;
+            finding.snapshot =
+                newest(survey.db, ask::ranges_of_part(survey.db, record.id.as_bytes(), 1)?)?;
         }
         _ => {
             finding.path = None;
             finding.of = Some(record.name);
             if let Some(video) = record.live_video {
-                finding.snapshot = newest(survey.db, ask::ranges_of_part(survey.db, video.as_bytes(), 0)?)?;
+                finding.snapshot =
+                    newest(survey.db, ask::ranges_of_part(survey.db, video.as_bytes(), 0)?)?;
             }
         }
     }
@@ -166,7 +183,8 @@ fn of_row(survey: &Survey<'_>, owners: &Owners, class: Class, row: i64) -> Resul
 fn of_file(survey: &Survey<'_>, owners: &Owners, file: &Lying, path: &[u8]) -> Result<Finding> {
     // Sidecars are often alike: another photo's is no reason to do without this one.
     let content = file.content.filter(|_| !file.name.to_ascii_lowercase().ends_with(b".xmp"));
-    let same = content.map(|content| ask::shown_by(survey.db, content, survey.at)).transpose()?.flatten();
+    let same =
+        content.map(|content| ask::shown_by(survey.db, content, survey.at)).transpose()?.flatten();
     let (owner, folder) = owners.of_path(path);
     let mut finding = blank(Class::NoRow, owners, owner);
     if owner.is_none() {
@@ -192,10 +210,15 @@ struct Owners {
 
 impl Owners {
     fn new(users: &[User]) -> Owners {
-        let name = |user: &User| if user.name.trim().is_empty() { user.email.clone() } else { user.name.clone() };
+        let name = |user: &User| {
+            if user.name.trim().is_empty() { user.email.clone() } else { user.name.clone() }
+        };
         let ids = users.iter().map(|user| (user.id.to_string(), user.id));
         let labels = users.iter().filter_map(|user| Some((user.label.clone()?, user.id)));
-        Owners { names: users.iter().map(|user| (user.id, name(user))).collect(), folders: labels.chain(ids).collect() }
+        Owners {
+            names: users.iter().map(|user| (user.id, name(user))).collect(),
+            folders: labels.chain(ids).collect(),
+        }
     }
 
     fn name(&self, id: Uuid) -> String {

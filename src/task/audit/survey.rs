@@ -1,7 +1,8 @@
 //! The comparison itself: three passes over the catalog, and what is left of them.
 //!
-//! What a simple comparison gets wrong is told apart here: checksums of paths (the catalog has none of them), names in another
-//! normalization, external libraries, generated files, litter, and what came while the backup ran.
+//! What a simple comparison gets wrong is told apart here: checksums of paths (the catalog has none
+//! of them), names in another normalization, external libraries, generated files, litter, and what
+//! came while the backup ran.
 
 use std::collections::{HashMap, HashSet};
 
@@ -64,7 +65,10 @@ pub(super) fn survey(db: &Connection, at: i64) -> Result<Survey<'_>> {
         db,
         at,
         users: ask::users(db, at)?.iter().map(|line| user(line)).collect::<Result<_>>()?,
-        libraries: ask::libraries(db, at)?.iter().map(|line| Ok((library(line)?, 0))).collect::<Result<_>>()?,
+        libraries: ask::libraries(db, at)?
+            .iter()
+            .map(|line| Ok((library(line)?, 0)))
+            .collect::<Result<_>>()?,
         covered: Vec::new(),
         is_first: ask::oldest(db)? == Some(at),
         folders: HashMap::new(),
@@ -75,7 +79,8 @@ pub(super) fn survey(db: &Connection, at: i64) -> Result<Survey<'_>> {
     survey.assets()?;
     survey.sidecars()?;
     survey.files()?;
-    let left_out = std::mem::take(&mut survey.libraries).into_iter().filter(|(_, count)| *count > 0);
+    let left_out =
+        std::mem::take(&mut survey.libraries).into_iter().filter(|(_, count)| *count > 0);
     survey.found.extend(left_out.map(|(library, count)| Raw::Library(library, count)));
     Ok(survey)
 }
@@ -84,7 +89,9 @@ impl Survey<'_> {
     fn assets(&mut self) -> Result<()> {
         let (db, at) = (self.db, self.at);
         ask::suspects(db, at, |suspect| self.asset(suspect))?;
-        self.found.extend(ask::without_live_row(db, at)?.into_iter().map(|row| Raw::Row(Class::NoLiveVideo, row)));
+        self.found.extend(
+            ask::without_live_row(db, at)?.into_iter().map(|row| Raw::Row(Class::NoLiveVideo, row)),
+        );
         Ok(())
     }
 
@@ -113,20 +120,29 @@ impl Survey<'_> {
             self.not_covered(&[], &suspect.owner);
             return Ok(None);
         }
-        let is_half = suspect.visibility == 2 && ask::still_of(self.db, &suspect.id, self.at)?.is_some();
+        let is_half =
+            suspect.visibility == 2 && ask::still_of(self.db, &suspect.id, self.at)?.is_some();
         Ok(Some(if is_half { Class::NoLiveVideo } else { Class::NoFile }))
     }
 
-    /// Counts a photo to the library that it belongs to: by its folder, which says it without reading the whole record.
+    /// Counts a photo to the library that it belongs to: by its folder, which says it without
+    /// reading the whole record.
     fn not_covered(&mut self, path: &[u8], owner: &[u8; 16]) {
-        let fits = |library: &ExternalLibrary| library.roots.iter().any(|root| lies_in(path, &shown(root)));
+        let fits = |library: &ExternalLibrary| {
+            library.roots.iter().any(|root| lies_in(path, &shown(root)))
+        };
         let own = |library: &ExternalLibrary| library.owner.as_bytes() == owner;
         let at = self.libraries.iter().position(|(library, _)| fits(library) && own(library));
         let at = at.or_else(|| self.libraries.iter().position(|(library, _)| own(library)));
         let at = at.unwrap_or_else(|| {
             let owner = Uuid::from_bytes(*owner);
-            let unknown =
-                ExternalLibrary { id: Uuid::nil(), owner, name: String::new(), roots: Vec::new(), deleted: None };
+            let unknown = ExternalLibrary {
+                id: Uuid::nil(),
+                owner,
+                name: String::new(),
+                roots: Vec::new(),
+                deleted: None,
+            };
             self.libraries.push((unknown, 0));
             self.libraries.len() - 1
         });
@@ -146,7 +162,9 @@ impl Survey<'_> {
     }
 
     fn differs(&self, suspect: &Suspect, file: u64) -> Result<Option<Class>> {
-        let (Some(sha1), Some((size, mtime, _))) = (suspect.sha1, ask::size_and_time(self.db, file)?) else {
+        let (Some(sha1), Some((size, mtime, _))) =
+            (suspect.sha1, ask::size_and_time(self.db, file)?)
+        else {
             return Ok(None);
         };
         let right = right_version(self.db, &suspect.id, self.at, &sha1)?;
@@ -162,7 +180,9 @@ impl Survey<'_> {
         for row in ask::without_sidecar(self.db, self.at)? {
             let path = asset(self.db, row)?.sidecar;
             let path = path.as_ref().map(|path| path.as_bytes()).unwrap_or_default();
-            if !path.starts_with(b"external/") || self.covered.iter().any(|root| lies_in(path, root)) {
+            if !path.starts_with(b"external/")
+                || self.covered.iter().any(|root| lies_in(path, root))
+            {
                 self.found.push(Raw::Row(Class::NoSidecar, row));
             }
         }
@@ -171,15 +191,21 @@ impl Survey<'_> {
 
     fn files(&mut self) -> Result<()> {
         let (db, at) = (self.db, self.at);
-        let mut claimed = vec![0_u64; usize::try_from(ask::last_file(db)? / 64 + 1).unwrap_or(usize::MAX)];
+        let mut claimed =
+            vec![0_u64; usize::try_from(ask::last_file(db)? / 64 + 1).unwrap_or(usize::MAX)];
         ask::claimed(db, at, |row| {
             if let Some(word) = claimed.get_mut((row / 64) as usize) {
                 *word |= 1 << (row % 64);
             }
         })?;
-        let is_free = |row: u64| claimed.get((row / 64) as usize).is_none_or(|word| word & (1 << (row % 64)) == 0);
-        let pictures: HashSet<Vec<u8>> =
-            self.users.iter().filter_map(|user| Some(user.picture.as_ref()?.as_bytes().to_vec())).collect();
+        let is_free = |row: u64| {
+            claimed.get((row / 64) as usize).is_none_or(|word| word & (1 << (row % 64)) == 0)
+        };
+        let pictures: HashSet<Vec<u8>> = self
+            .users
+            .iter()
+            .filter_map(|user| Some(user.picture.as_ref()?.as_bytes().to_vec()))
+            .collect();
         ask::files(db, at, is_free, |file| {
             let path = self.path(file.folder, &file.name)?;
             self.file(file, path, &pictures);
@@ -188,7 +214,8 @@ impl Survey<'_> {
     }
 
     fn file(&mut self, file: Lying, path: Vec<u8>, pictures: &HashSet<Vec<u8>>) {
-        let is_new = file.since == self.at && !self.is_first || file.mtime >= self.at.saturating_mul(1_000_000_000);
+        let is_new = file.since == self.at && !self.is_first
+            || file.mtime >= self.at.saturating_mul(1_000_000_000);
         match path.split(|&byte| byte == b'/').next() {
             _ if is_litter(&path) => self.aside.litter += 1,
             Some(b"thumbs" | b"backups") => self.aside.generated += 1,
@@ -203,8 +230,11 @@ impl Survey<'_> {
     /// The import folders whose own folder the snapshot shows.
     fn covered_roots(&self) -> Result<Vec<Vec<u8>>> {
         let record = crate::repo::record_of(self.db, self.at)?;
-        let mut covered: Vec<Vec<u8>> = record.external.iter().map(|root| root.as_bytes().to_vec()).collect();
-        for root in self.libraries.iter().flat_map(|(library, _)| &library.roots).map(|root| shown(root)) {
+        let mut covered: Vec<Vec<u8>> =
+            record.external.iter().map(|root| root.as_bytes().to_vec()).collect();
+        for root in
+            self.libraries.iter().flat_map(|(library, _)| &library.roots).map(|root| shown(root))
+        {
             if self.is_folder(&root)? {
                 covered.push(root);
             }
@@ -224,7 +254,8 @@ impl Survey<'_> {
 
     /// The path of the file in `row`.
     pub fn path_of(&mut self, row: u64) -> Result<Vec<u8>> {
-        let (folder, name) = ask::place(self.db, row)?.ok_or_else(|| Error::damaged("a file of the catalog"))?;
+        let (folder, name) =
+            ask::place(self.db, row)?.ok_or_else(|| Error::damaged("a file of the catalog"))?;
         self.path(folder, &name)
     }
 
@@ -233,8 +264,8 @@ impl Survey<'_> {
             return Ok(name.to_vec());
         }
         if !self.folders.contains_key(&folder) {
-            let (parent, own) =
-                view::folder(self.db, folder)?.ok_or_else(|| Error::damaged("a folder of the catalog"))?;
+            let (parent, own) = view::folder(self.db, folder)?
+                .ok_or_else(|| Error::damaged("a folder of the catalog"))?;
             let above = crate::catalog::query::check::path(self.db, parent, &own)?;
             self.folders.insert(folder, above);
         }
@@ -244,7 +275,12 @@ impl Survey<'_> {
 }
 
 /// The newest version of an asset at its path that has the bytes which Immich recorded.
-pub(super) fn right_version(db: &Connection, asset: &view::Id, at: i64, sha1: &Sha1) -> Result<Option<Version>> {
+pub(super) fn right_version(
+    db: &Connection,
+    asset: &view::Id,
+    at: i64,
+    sha1: &Sha1,
+) -> Result<Option<Version>> {
     Ok(ask::versions(db, asset, at)?.into_iter().find(|version| version.sha1 == *sha1))
 }
 
@@ -257,11 +293,13 @@ pub(super) fn asset(db: &Connection, row: i64) -> Result<Asset> {
 }
 
 fn user(line: &str) -> Result<User> {
-    serde_json::from_str(line).map_err(|error| Error::damaged("a user of the catalog").caused_by(error))
+    serde_json::from_str(line)
+        .map_err(|error| Error::damaged("a user of the catalog").caused_by(error))
 }
 
 fn library(line: &str) -> Result<ExternalLibrary> {
-    serde_json::from_str(line).map_err(|error| Error::damaged("a library of the catalog").caused_by(error))
+    serde_json::from_str(line)
+        .map_err(|error| Error::damaged("a library of the catalog").caused_by(error))
 }
 
 /// Where the file list shows the import folder `root`.
@@ -273,7 +311,8 @@ fn lies_in(path: &[u8], folder: &[u8]) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.first() == Some(&b'/'))
 }
 
-/// True when two paths differ by nothing that people or file systems tell apart: only in how letters are composed.
+/// True when two paths differ by nothing that people or file systems tell apart: only in how
+/// letters are composed.
 fn is_same_name(a: &[u8], b: &[u8]) -> bool {
     match (std::str::from_utf8(a), std::str::from_utf8(b)) {
         (Ok(a), Ok(b)) => a.nfc().eq(b.nfc()),
@@ -281,20 +320,33 @@ fn is_same_name(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
-/// Immich's markers, what desktops and file systems leave, and uploads and copies that are not finished.
+/// Immich's markers, what desktops and file systems leave, and uploads and copies that are not
+/// finished.
 fn is_litter(path: &[u8]) -> bool {
     let names = path.split(|&byte| byte == b'/');
     let (depth, name) = (names.clone().count(), names.clone().next_back().unwrap_or_default());
     let begins = |with: &[u8]| name.starts_with(with);
     let ends = |with: &[u8]| name.ends_with(with);
-    let folders: [&[u8]; 6] = [b"@eaDir", b"#recycle", b".stfolder", b".stversions", b".@__thumb", b"lost+found"];
+    let folders: [&[u8]; 6] =
+        [b"@eaDir", b"#recycle", b".stfolder", b".stversions", b".@__thumb", b"lost+found"];
     depth == 2 && name == b".immich"
         || names.into_iter().any(|part| folders.contains(&part) || part.starts_with(b".Trash-"))
-        || [&b".fuse_hidden"[..], b".nfs", b"._", b".syncthing.", b"~syncthing~", b".smbdelete", b".goutputstream-"]
-            .into_iter()
-            .any(begins)
+        || [
+            &b".fuse_hidden"[..],
+            b".nfs",
+            b"._",
+            b".syncthing.",
+            b"~syncthing~",
+            b".smbdelete",
+            b".goutputstream-",
+        ]
+        .into_iter()
+        .any(begins)
         || [&b".tmp"[..], b".part", b".partial", b".crdownload"].into_iter().any(ends)
-        || matches!(name, b".DS_Store" | b"Thumbs.db" | b"desktop.ini" | b".hidden" | b".directory" | b".nomedia")
+        || matches!(
+            name,
+            b".DS_Store" | b"Thumbs.db" | b"desktop.ini" | b".hidden" | b".directory" | b".nomedia"
+        )
 }
 
 #[cfg(test)]
@@ -313,14 +365,22 @@ mod tests {
         ] {
             assert!(is_litter(path.as_bytes()), "{path}");
         }
-        for path in ["upload/u/aa/.immich", "library/ann/party.jpg", "library/ann/Thumbs.db.jpg", "upload/u/tmp.jpg"] {
+        for path in [
+            "upload/u/aa/.immich",
+            "library/ann/party.jpg",
+            "library/ann/Thumbs.db.jpg",
+            "upload/u/tmp.jpg",
+        ] {
             assert!(!is_litter(path.as_bytes()), "{path}");
         }
     }
 
     #[test]
     fn a_name_in_another_normalization_is_the_same_name() {
-        assert!(is_same_name("library/ann/Zu\u{308}rich.jpg".as_bytes(), "library/ann/Z\u{fc}rich.jpg".as_bytes()));
+        assert!(is_same_name(
+            "library/ann/Zu\u{308}rich.jpg".as_bytes(),
+            "library/ann/Z\u{fc}rich.jpg".as_bytes()
+        ));
         assert!(!is_same_name(b"library/ann/a.JPG", b"library/ann/a.jpg"));
     }
 }

@@ -1,8 +1,9 @@
-//! The alarm: a library that is smaller than it was by more than is usual, or of which the disk lost or changed originals.
+//! The alarm: a library that is smaller than it was by more than is usual, or of which the disk
+//! lost or changed originals.
 //!
-//! Each figure is compared with the largest that a good snapshot of the last 30 days had (of the newest good one, if that is
-//! older), so a library that loses a little every night is noticed too. What came before the snapshot that a person
-//! acknowledged last does not count.
+//! Each figure is compared with the largest that a good snapshot of the last 30 days had (of the
+//! newest good one, if that is older), so a library that loses a little every night is noticed too.
+//! What came before the snapshot that a person acknowledged last does not count.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -21,20 +22,32 @@ const WINDOW: SignedDuration = SignedDuration::from_hours(30 * 24);
 pub(super) fn before(repository: &Repository, id: SnapshotId) -> Result<Vec<SnapshotRecord>> {
     let acknowledged = repository.notes()?.acknowledged();
     let mut before = Vec::new();
-    for earlier in repository.present_ids()?.into_iter().rev().take_while(|earlier| Some(*earlier) >= acknowledged) {
+    for earlier in repository
+        .present_ids()?
+        .into_iter()
+        .rev()
+        .take_while(|earlier| Some(*earlier) >= acknowledged)
+    {
         let is_old = id.time().duration_since(earlier.time()) > WINDOW;
         if is_old && !before.is_empty() {
             break;
         }
-        // A record that cannot be read is told elsewhere. An imported one counts the files that were left, not those there were.
-        before.extend(repository.record(earlier).ok().filter(|record| record.is_good() && !record.is_imported()));
+        // A record that cannot be read is told elsewhere. An imported one counts the files that
+        // were left, not those there were.
+        before.extend(
+            repository
+                .record(earlier)
+                .ok()
+                .filter(|record| record.is_good() && !record.is_imported()),
+        );
     }
     before.reverse();
     Ok(before)
 }
 
-/// Why the snapshot `now` is alarming: what it lost by more than `share` percent since one of `before`, the accounts that are
-/// gone or empty, and a newest upload that is older than it was. Nothing of a snapshot whose dump is bad.
+/// Why the snapshot `now` is alarming: what it lost by more than `share` percent since one of
+/// `before`, the accounts that are gone or empty, and a newest upload that is older than it was.
+/// Nothing of a snapshot whose dump is bad.
 pub(super) fn alarm(before: &[SnapshotRecord], now: &SnapshotRecord, share: u8) -> Vec<String> {
     if !now.is_good() {
         return Vec::new();
@@ -58,18 +71,30 @@ struct Figure {
     text: fn(u64) -> String,
 }
 
-const ASSETS: Figure = Figure { of: |record| record.census.assets, text: |number| plural(number, "asset", "assets") };
-const FILES: Figure = Figure { of: |record| record.files.files, text: |number| plural(number, "file", "files") };
+const ASSETS: Figure =
+    Figure { of: |record| record.census.assets, text: |number| plural(number, "asset", "assets") };
+const FILES: Figure =
+    Figure { of: |record| record.files.files, text: |number| plural(number, "file", "files") };
 const BYTES: Figure = Figure { of: |record| record.files.bytes, text: size };
 
-fn fallen(before: &[&SnapshotRecord], now: &SnapshotRecord, share: u8, figure: &Figure) -> Option<String> {
+fn fallen(
+    before: &[&SnapshotRecord],
+    now: &SnapshotRecord,
+    share: u8,
+    figure: &Figure,
+) -> Option<String> {
     let most = before.iter().rev().max_by_key(|record| (figure.of)(record))?;
     let (was, is) = ((figure.of)(most), (figure.of)(now));
     let lost = was.saturating_sub(is);
     let is_alarming = u128::from(lost) * 100 > u128::from(was) * u128::from(share);
     is_alarming.then(|| {
         let percent = u128::from(lost) * 100 / u128::from(was);
-        format!("{} where snapshot {} had {} ({percent}% less)", (figure.text)(is), most.id, (figure.text)(was))
+        format!(
+            "{} where snapshot {} had {} ({percent}% less)",
+            (figure.text)(is),
+            most.id,
+            (figure.text)(was)
+        )
     })
 }
 
@@ -85,7 +110,11 @@ fn newest(before: &[&SnapshotRecord], now: &SnapshotRecord) -> Option<String> {
             told(was),
             latest.id
         )),
-        None => Some(format!("nothing was ever uploaded, and snapshot {} had uploads until {}", latest.id, told(was))),
+        None => Some(format!(
+            "nothing was ever uploaded, and snapshot {} had uploads until {}",
+            latest.id,
+            told(was)
+        )),
     }
 }
 
@@ -109,14 +138,15 @@ fn accounts(before: &[SnapshotRecord], now: &SnapshotRecord) -> Vec<String> {
     lost.into_iter().map(told).collect()
 }
 
-/// The share of originals, in percent, and the number, that may turn bad before that is alarming; fewer than [`FEW`] never are.
+/// The share of originals, in percent, and the number, that may turn bad before that is alarming;
+/// fewer than [`FEW`] never are.
 const SHARE: u64 = 1;
 const MANY: u64 = 100;
 const FEW: u64 = 3;
 
-/// Why a snapshot is alarming for what the disk made of its originals: how many are gone, or changed,
-/// that were right in the newest or in the oldest of `before`; of a library that was never backed up, how many have no file.
-/// Any that rotted.
+/// Why a snapshot is alarming for what the disk made of its originals: how many are gone, or
+/// changed, that were right in the newest or in the oldest of `before`; of a library that was never
+/// backed up, how many have no file. Any that rotted.
 pub(super) fn lost(staged: &Staged, before: &[SnapshotRecord]) -> Result<Option<String>> {
     let since = |record: Option<&SnapshotRecord>| {
         let worse = worse_since(staged, record.map(|record| record.id.seconds()))?;
@@ -130,7 +160,9 @@ pub(super) fn lost(staged: &Staged, before: &[SnapshotRecord]) -> Result<Option<
     let complete = &staged.record().completeness;
     let originals = complete.present + complete.missing;
     let alarming = losses.into_iter().filter(|(worse, _)| is_alarming(worse, originals));
-    Ok(alarming.max_by_key(|(worse, _)| worse.len()).map(|(worse, since)| told(&worse, since, originals)))
+    Ok(alarming
+        .max_by_key(|(worse, _)| worse.len())
+        .map(|(worse, since)| told(&worse, since, originals)))
 }
 
 fn is_alarming(worse: &[Worse], originals: u64) -> bool {
@@ -153,7 +185,8 @@ fn told(worse: &[Worse], since: Option<SnapshotId>, originals: u64) -> String {
         .collect();
     let since = since.map_or_else(String::new, |since| format!(" since snapshot {since}"));
     format!(
-        "{} of {} are not on the disk as they were uploaded: {}{since}; the uploaded bytes are kept of {}",
+        "{} of {} are not on the disk as they were uploaded: {}{since}; the uploaded bytes are \
+            kept of {}",
         count(worse.len() as u64),
         plural(originals, "photo", "photos"),
         kinds.join(", "),

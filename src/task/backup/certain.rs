@@ -1,10 +1,12 @@
 //! Whether a file that looks as it did when it was read can have changed since.
 //!
-//! The mtime of a file that changes twice within a tick of its clock is the same both times, and a program may set it back
-//! (`touch -r`, `rsync -t`). So a file is read again where its mtime was young when it was read, as Git does it, and where its
-//! ctime is later than that. A ctime that wobbles, as on some NAS systems, costs reading and is no evidence of a change.
+//! The mtime of a file that changes twice within a tick of its clock is the same both times, and a
+//! program may set it back (`touch -r`, `rsync -t`). So a file is read again where its mtime was
+//! young when it was read, as Git does it, and where its ctime is later than that. A ctime that
+//! wobbles, as on some NAS systems, costs reading and is no evidence of a change.
 //!
-//! Limit: these clocks are the file system's. One that lags behind hides a change by its lag, where size and mtime are the same.
+//! Limit: these clocks are the file system's. One that lags behind hides a change by its lag, where
+//! size and mtime are the same.
 
 use jiff::{SignedDuration, Timestamp};
 

@@ -52,13 +52,14 @@ pub fn origin(source: &DumpSource) -> Result<Origin> {
 
 /// When `dump` was made: what it says itself comes first; no earlier than its newest row.
 pub fn made(origin: &Origin, dump: &Dump) -> Option<Timestamp> {
-    let made = dump.started.filter(|_| origin.file.is_some() || origin.made.is_none()).or(origin.made)?;
+    let made =
+        dump.started.filter(|_| origin.file.is_some() || origin.made.is_none()).or(origin.made)?;
     let newest = dump.census.newest.filter(|newest| *newest <= Timestamp::now());
     Some(newest.map_or(made, |newest| newest.max(made)))
 }
 
-/// Reads the dump from `source`, which is `origin`, handing every plain byte to `tee`. Gives up when the monitor is asked to stop, though nothing
-/// comes.
+/// Reads the dump from `source`, which is `origin`, handing every plain byte to `tee`. Gives up
+/// when the monitor is asked to stop, though nothing comes.
 pub fn read(
     source: &DumpSource,
     origin: &Origin,
@@ -68,10 +69,13 @@ pub fn read(
 ) -> Result<Dump> {
     let read = match source {
         DumpSource::Server(request) => read_server(request, options, tee, monitor),
-        DumpSource::Input => immich::read(&mut Patient::new(io::stdin().lock(), monitor), options, tee),
+        DumpSource::Input => {
+            immich::read(&mut Patient::new(io::stdin().lock(), monitor), options, tee)
+        }
         DumpSource::File(path) => {
             let path = origin.file.as_ref().unwrap_or(path);
-            let file = File::open(path).context(|| format!("opening the dump {}", path.display()))?;
+            let file =
+                File::open(path).context(|| format!("opening the dump {}", path.display()))?;
             immich::read(&mut Patient::new(file, monitor), options, tee)
         }
     };
@@ -88,8 +92,8 @@ fn read_server(
 ) -> Result<Dump> {
     let mut running = postgres::start(request, monitor)?;
     let dump = immich::read(&mut running, options, tee);
-    // A client that failed says more than what is wrong with the half dump that it left. But when the reader was
-    // the first to give up, the client only fails because nobody listens.
+    // A client that failed says more than what is wrong with the half dump that it left. But when
+    // the reader was the first to give up, the client only fails because nobody listens.
     match &dump {
         Err(_) if let Some(error) = running.given_up() => Err(error),
         Ok(_) => running.finish().and(dump),
@@ -111,23 +115,34 @@ fn newest(path: &Path) -> Result<PathBuf> {
         return Ok(path.to_owned());
     }
     if path.join("toc.dat").is_file() {
-        return Err(Error::new(Kind::Refused, format_args!("{} is {DIRECTORY_FORMAT}", path.display()))
-            .hint("make a plain one, without -Fd, or convert it: pg_restore -f dump.sql"));
+        return Err(Error::new(
+            Kind::Refused,
+            format_args!("{} is {DIRECTORY_FORMAT}", path.display()),
+        )
+        .hint("make a plain one, without -Fd, or convert it: pg_restore -f dump.sql"));
     }
-    let files =
-        walkdir::WalkDir::new(path).max_depth(3).into_iter().flatten().filter(|entry| entry.file_type().is_file());
-    let dumps = files.filter(|entry| DumpName::of(&entry.file_name().to_string_lossy()) == DumpName::Dump);
+    let files = walkdir::WalkDir::new(path)
+        .max_depth(3)
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry.file_type().is_file());
+    let dumps =
+        files.filter(|entry| DumpName::of(&entry.file_name().to_string_lossy()) == DumpName::Dump);
     let dated = dumps.filter_map(|entry| {
         let modified = entry.metadata().ok()?.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         Some((age(entry.path(), modified), modified, entry.into_path()))
     });
     dated.max().map(|(.., path)| path).ok_or_else(|| {
-        Error::new(Kind::NotFound, format_args!("no dump (*.sql, *.sql.gz, …) in {}", path.display()))
-            .hint("Immich writes its own into UPLOAD_LOCATION/backups at 02:00 if that is switched on")
+        Error::new(
+            Kind::NotFound,
+            format_args!("no dump (*.sql, *.sql.gz, …) in {}", path.display()),
+        )
+        .hint("Immich writes its own into UPLOAD_LOCATION/backups at 02:00 if that is switched on")
     })
 }
 
-/// What counts for the newest: the time that a name tells, as of a copy of an older dump; a file is never newer than its own time.
+/// What counts for the newest: the time that a name tells, as of a copy of an older dump; a file is
+/// never newer than its own time.
 fn age(path: &Path, modified: SystemTime) -> Timestamp {
     let modified = Timestamp::try_from(modified).unwrap_or(Timestamp::UNIX_EPOCH);
     Stamp::of(path).dated(modified, &TimeZone::system()).time.min(modified)
@@ -147,7 +162,8 @@ mod tests {
             file.set_modified(SystemTime::now() - std::time::Duration::from_secs(age)).unwrap();
         }
         assert_eq!(newest(dir.path()).unwrap(), dir.path().join("daily/b.sql.gz"));
-        // A copy of an older dump, one that claims to be of the future, and what a restore left out.
+        // A copy of an older dump, one that claims to be of the future, and what a restore left
+        // out.
         for name in ["immich-20200101T020000.sql.gz", "left-out-of-2026-11-28T020000Z.sql"] {
             fs::write(dir.path().join(name), "").unwrap();
         }
@@ -155,6 +171,11 @@ mod tests {
         future.set_modified(SystemTime::now() - std::time::Duration::from_secs(40)).unwrap();
         assert_eq!(newest(dir.path()).unwrap(), dir.path().join("daily/b.sql.gz"));
         assert_eq!(newest(&dir.path().join("none")).unwrap_err().kind(), Kind::NotFound);
-        assert!(newest(tempfile::tempdir().unwrap().path()).unwrap_err().to_string().starts_with("no dump"));
+        assert!(
+            newest(tempfile::tempdir().unwrap().path())
+                .unwrap_err()
+                .to_string()
+                .starts_with("no dump")
+        );
     }
 }

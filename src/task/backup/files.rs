@@ -1,7 +1,7 @@
 //! The files: one merge of two sorted streams, what is on disk and what the last snapshot had.
 //!
-//! The walk decides what must be read; reader threads read it; one thread writes the list in order. Channels
-//! between them are bounded, so memory is.
+//! The walk decides what must be read; reader threads read it; one thread writes the list in order.
+//! Channels between them are bounded, so memory is.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -75,7 +75,8 @@ impl Pass {
 
     /// How many files lie in the roots at and below `folder`.
     pub fn files_in(&self, folder: &FilePath) -> u64 {
-        let below = self.roots.iter().filter(|(root, _)| root.as_path().starts_with(folder.as_path()));
+        let below =
+            self.roots.iter().filter(|(root, _)| root.as_path().starts_with(folder.as_path()));
         below.map(|(_, files)| files).sum()
     }
 
@@ -127,7 +128,8 @@ struct Shared<'a> {
 }
 
 impl<'a> Files<'a> {
-    /// Walks, reads what is new, writes the list. `before` is the pass before this one, if there was one.
+    /// Walks, reads what is new, writes the list. `before` is the pass before this one, if there
+    /// was one.
     pub fn run(
         &self,
         walk: impl Iterator<Item = std::result::Result<Found, Obstacle>> + Send,
@@ -135,8 +137,12 @@ impl<'a> Files<'a> {
     ) -> Result<Pass> {
         self.monitor.begin(Phase::Store, None, None);
         let begun = Timestamp::now();
-        let shared =
-            Shared { problems: Mutex::default(), unsettled: false.into(), failed: false.into(), monitor: self.monitor };
+        let shared = Shared {
+            problems: Mutex::default(),
+            unsettled: false.into(),
+            failed: false.into(),
+            monitor: self.monitor,
+        };
         let list = tempfile::tempfile_in(&self.scratch).context(|| "making the list of files")?;
         let mut pass = thread::scope(|scope| {
             let (jobs, queue) = bounded::<Job>(self.readers * 2);
@@ -149,7 +155,9 @@ impl<'a> Files<'a> {
                 .collect();
             let lister = scope.spawn(|| write_list(list, listed, self.places, &shared));
             drop(queue);
-            let walked = self.merge(before.as_ref(), &shared, &jobs).and_then(|merge| merge.run(walk, slots));
+            let walked = self
+                .merge(before.as_ref(), &shared, &jobs)
+                .and_then(|merge| merge.run(walk, slots));
             drop(jobs);
             // A reader's failure is the cause of whatever failed after it.
             for reader in readers {
@@ -163,22 +171,43 @@ impl<'a> Files<'a> {
         Ok(pass)
     }
 
-    fn merge<'b>(&'b self, before: Option<&Pass>, shared: &'b Shared<'b>, jobs: &'b Sender<Job>) -> Result<Merge<'b>> {
+    fn merge<'b>(
+        &'b self,
+        before: Option<&Pass>,
+        shared: &'b Shared<'b>,
+        jobs: &'b Sender<Job>,
+    ) -> Result<Merge<'b>> {
         let db = self.generation.connect()?;
         let lost = query::lost_contents(&db)?;
         let known = self.known(before)?.peekable();
-        let reading = before.map(|pass| ReadTime::at(pass.begun)).or_else(|| self.last.map(ReadTime::of));
-        Ok(Merge { files: self, db, known, reading, lost, links: HashMap::new(), unchanged: 0, shared, jobs })
+        let reading =
+            before.map(|pass| ReadTime::at(pass.begun)).or_else(|| self.last.map(ReadTime::of));
+        Ok(Merge {
+            files: self,
+            db,
+            known,
+            reading,
+            lost,
+            links: HashMap::new(),
+            unchanged: 0,
+            shared,
+            jobs,
+        })
     }
 
     /// The entries of the pass before, else of the last snapshot.
-    fn known(&self, before: Option<&Pass>) -> Result<Box<dyn Iterator<Item = Result<FileEntry>> + '_>> {
+    fn known(
+        &self,
+        before: Option<&Pass>,
+    ) -> Result<Box<dyn Iterator<Item = Result<FileEntry>> + '_>> {
         let list: Box<dyn Read + '_> = match (before, self.last) {
             (Some(pass), _) => Box::new(pass.reader()?),
             (None, None) => Box::new(std::io::empty()),
-            (None, Some(last)) => {
-                Box::new(StreamReader::new(self.generation.connect()?, self.contents, &last.streams.files))
-            }
+            (None, Some(last)) => Box::new(StreamReader::new(
+                self.generation.connect()?,
+                self.contents,
+                &last.streams.files,
+            )),
         };
         let entry = |line: Result<Vec<u8>>| {
             let damaged = || Error::damaged("the list of files of the last snapshot");
@@ -190,7 +219,8 @@ impl<'a> Files<'a> {
     fn read(&self, shared: &Shared<'_>, queue: Receiver<Job>) -> Result<()> {
         let alarm = Alarm { failed: &shared.failed, armed: true };
         let verify = (self.reread == ReadShare::Everything).then_some(self.contents);
-        let mut reader = Reader::new(self.sink, self.places, self.generation.connect()?, verify, self.monitor);
+        let mut reader =
+            Reader::new(self.sink, self.places, self.generation.connect()?, verify, self.monitor);
         for job in queue {
             let outcome = reader.store(&job.found)?;
             // The lister is gone only when the pass has failed.
@@ -226,7 +256,8 @@ impl Shared<'_> {
         self.problems.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(problem);
     }
 
-    /// The entry that a reader promised; nothing when the readers have failed, even if the promise is still in a queue.
+    /// The entry that a reader promised; nothing when the readers have failed, even if the promise
+    /// is still in a queue.
     fn wait(&self, reading: &Receiver<Option<FileEntry>>) -> Option<FileEntry> {
         loop {
             match reading.recv_timeout(LOOK_UP) {
@@ -262,7 +293,8 @@ struct Merge<'a> {
     reading: Option<ReadTime>,
     /// Contents that no archive holds any more: their files are read again.
     lost: HashSet<Hash>,
-    /// First path of each file that has several: by device, inode, and (inodes alone wobble on NAS systems) size and time.
+    /// First path of each file that has several: by device, inode, and (inodes alone wobble on NAS
+    /// systems) size and time.
     links: HashMap<(u64, u64, u64, i64), FilePath>,
     unchanged: u64,
     shared: &'a Shared<'a>,
@@ -270,7 +302,8 @@ struct Merge<'a> {
 }
 
 impl Merge<'_> {
-    /// Fills `slots` from the walk; the number of files that need not be read. Ends early when another thread failed.
+    /// Fills `slots` from the walk; the number of files that need not be read. Ends early when
+    /// another thread failed.
     fn run(
         mut self,
         walk: impl Iterator<Item = std::result::Result<Found, Obstacle>>,
@@ -285,7 +318,8 @@ impl Merge<'_> {
                 Err(Obstacle::End(error)) => return Err(error),
             }
             let full = batch.len() >= BATCH;
-            let sent = !full || slots.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))).is_ok();
+            let sent = !full
+                || slots.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))).is_ok();
             if !sent || self.shared.failed.load(Ordering::Relaxed) {
                 return Ok(self.unchanged);
             }
@@ -315,8 +349,10 @@ impl Merge<'_> {
         if found.links < 2 {
             return None;
         }
-        let first =
-            self.links.entry((found.dev, found.ino, found.size, found.mtime)).or_insert_with(|| found.path.clone());
+        let first = self
+            .links
+            .entry((found.dev, found.ino, found.size, found.mtime))
+            .or_insert_with(|| found.path.clone());
         (*first != found.path).then(|| first.clone())
     }
 
@@ -324,33 +360,42 @@ impl Merge<'_> {
         if let Some(hash) = self.unchanged(&found)? {
             self.unchanged += 1;
             self.files.monitor.advance(1, found.size);
-            return Ok(Promise::Ready(FileEntry { hash: Some(hash), link, ..entry(&found, FileKind::File) }));
+            return Ok(Promise::Ready(FileEntry {
+                hash: Some(hash),
+                link,
+                ..entry(&found, FileKind::File)
+            }));
         }
         if link.is_some() {
             return Ok(Promise::Link(FileEntry { link, ..entry(&found, FileKind::File) }));
         }
         let (reply, reading) = bounded(1);
-        // When nobody takes jobs any more, the readers have failed; `reading` then says so by its silence.
+        // When nobody takes jobs any more, the readers have failed; `reading` then says so by its
+        // silence.
         let _ = self.jobs.send(Job { found, reply });
         Ok(Promise::Reading(reading))
     }
 
-    /// What the last list has at `path`. A list that is damaged ends here: what it would have said is read again.
+    /// What the last list has at `path`. A list that is damaged ends here: what it would have said
+    /// is read again.
     fn last(&mut self, path: &FilePath) -> Result<Option<FileEntry>> {
         match same_path(&mut self.known, path) {
             Err(error) if error.kind() == Kind::Damaged => {
                 let message = "it is damaged; what it names is read again".to_owned();
-                self.files
-                    .monitor
-                    .problem(Problem { subject: "the last snapshot's list of files".to_owned(), message });
-                self.known = (Box::new(std::iter::empty()) as Box<dyn Iterator<Item = _>>).peekable();
+                self.files.monitor.problem(Problem {
+                    subject: "the last snapshot's list of files".to_owned(),
+                    message,
+                });
+                self.known =
+                    (Box::new(std::iter::empty()) as Box<dyn Iterator<Item = _>>).peekable();
                 Ok(None)
             }
             other => other,
         }
     }
 
-    /// The content of a file that need not be read: as the last snapshot had it, or an interrupted backup.
+    /// The content of a file that need not be read: as the last snapshot had it, or an interrupted
+    /// backup.
     fn unchanged(&mut self, found: &Found) -> Result<Option<Hash>> {
         let last = self.last(&found.path)?;
         if self.files.reread.includes(&found.path) {
@@ -359,10 +404,12 @@ impl Merge<'_> {
         let is_certain = |reading: &ReadTime| reading.holds_for(found);
         // Inodes wobble on NAS systems and are no evidence (restic#2499).
         let same = |last: &FileEntry| {
-            let is_alike = last.kind == FileKind::File && last.size == found.size && last.mtime == found.mtime;
+            let is_alike =
+                last.kind == FileKind::File && last.size == found.size && last.mtime == found.mtime;
             is_alike && self.reading.as_ref().is_some_and(is_certain)
         };
-        let hash = last.filter(same).and_then(|last| last.hash).filter(|hash| !self.lost.contains(hash));
+        let hash =
+            last.filter(same).and_then(|last| last.hash).filter(|hash| !self.lost.contains(hash));
         match hash {
             Some(hash) => Ok(Some(hash)),
             None => {
@@ -404,13 +451,15 @@ fn entry(found: &Found, kind: FileKind) -> FileEntry {
 /// A folder or a symlink. Pipes, sockets and devices are not stored.
 fn other_entry(found: Found) -> std::result::Result<FileEntry, Problem> {
     match found.kind {
-        FoundKind::Symlink => {
-            Ok(FileEntry { target: Some(found.target.clone().unwrap_or_default()), ..entry(&found, FileKind::Symlink) })
-        }
+        FoundKind::Symlink => Ok(FileEntry {
+            target: Some(found.target.clone().unwrap_or_default()),
+            ..entry(&found, FileKind::Symlink)
+        }),
         FoundKind::Special => {
             let path = found.path.to_string();
             let message = format!(
-                "it is a pipe, a socket or a device and was left out; --exclude {} says that this is right",
+                "it is a pipe, a socket or a device and was left out; --exclude {} says that this \
+                    is right",
                 shlex::try_quote(&globset::escape(&path)).unwrap_or_default()
             );
             Err(Problem { subject: path, message })
@@ -419,7 +468,12 @@ fn other_entry(found: Found) -> std::result::Result<FileEntry, Problem> {
     }
 }
 
-fn write_list(list: File, slots: Receiver<Vec<Slot>>, places: &Places, shared: &Shared<'_>) -> Result<Pass> {
+fn write_list(
+    list: File,
+    slots: Receiver<Vec<Slot>>,
+    places: &Places,
+    shared: &Shared<'_>,
+) -> Result<Pass> {
     let mut out = BufWriter::with_capacity(1 << 18, list);
     let mut pass = (0, 0);
     let mut roots = HashMap::new();
@@ -440,7 +494,9 @@ fn write_list(list: File, slots: Receiver<Vec<Slot>>, places: &Places, shared: &
             linked.insert(entry.path.clone(), entry);
         }
     }
-    let list = out.into_inner().map_err(|error| Error::io("writing the list of files", error.into_error()))?;
+    let list = out
+        .into_inner()
+        .map_err(|error| Error::io("writing the list of files", error.into_error()))?;
     Ok(Pass {
         list,
         files: pass.0,
@@ -462,7 +518,11 @@ fn count_in(roots: &mut HashMap<FilePath, u64>, root: Option<&FilePath>) {
 }
 
 /// A hard link shows what its first name shows, as it was when that was read.
-fn link(entry: FileEntry, linked: &HashMap<FilePath, FileEntry>, shared: &Shared<'_>) -> Option<FileEntry> {
+fn link(
+    entry: FileEntry,
+    linked: &HashMap<FilePath, FileEntry>,
+    shared: &Shared<'_>,
+) -> Option<FileEntry> {
     let first = entry.link.as_ref().and_then(|first| linked.get(first));
     if first.is_none() {
         let message = "it is another name of a file that could not be read".to_owned();

@@ -1,5 +1,5 @@
-//! Folders that the database's rows point into, and that are not there, or empty: a disk that is not mounted, a folder that
-//! lies in another place.
+//! Folders that the database's rows point into, and that are not there, or empty: a disk that is
+//! not mounted, a folder that lies in another place.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -44,15 +44,25 @@ impl Pointed {
     }
 
     /// The folders that are gone, with the rows that point into each.
-    pub fn gone<'a>(&'a self, places: &'a Places, pass: &'a Pass) -> impl Iterator<Item = (&'a FilePath, u64)> {
+    pub fn gone<'a>(
+        &'a self,
+        places: &'a Places,
+        pass: &'a Pass,
+    ) -> impl Iterator<Item = (&'a FilePath, u64)> {
         let is_gone = |folder: &FilePath| pass.files_in(folder) == 0 && places.is_bare(folder);
-        self.rows.iter().filter(move |(folder, _)| is_gone(folder)).map(|(folder, rows)| (folder, *rows))
+        self.rows
+            .iter()
+            .filter(move |(folder, _)| is_gone(folder))
+            .map(|(folder, rows)| (folder, *rows))
     }
 
     /// What the photos in `folder` are called together.
     fn name(&self, folder: &FilePath) -> String {
         let lies_in = |root: &&FilePath| root.as_path().starts_with(folder.as_path());
-        self.names.keys().find(lies_in).map_or_else(|| folder.to_string(), |root| self.names[root].clone())
+        self.names
+            .keys()
+            .find(lies_in)
+            .map_or_else(|| folder.to_string(), |root| self.names[root].clone())
     }
 
     /// What is alarming: folders of which one of `before` had files.
@@ -65,27 +75,44 @@ impl Pointed {
     ) -> Result<Vec<String>> {
         let mut alarm = Vec::new();
         for (folder, rows) in self.gone(places, pass) {
-            let had = |record: &SnapshotRecord| query::has_files_below(db, record.id.seconds(), folder);
-            if before.iter().rev().map(had).find(|had| !matches!(had, Ok(false))).transpose()?.is_some() {
+            let had =
+                |record: &SnapshotRecord| query::has_files_below(db, record.id.seconds(), folder);
+            if before
+                .iter()
+                .rev()
+                .map(had)
+                .find(|had| !matches!(had, Ok(false)))
+                .transpose()?
+                .is_some()
+            {
                 let all = if rows == 1 {
                     "the only file".to_owned()
                 } else {
                     format!("all {}", plural(rows, "photo", "photos"))
                 };
-                alarm.push(format!("{all} of {} are gone: is its disk mounted?", self.name(folder)));
+                alarm
+                    .push(format!("{all} of {} are gone: is its disk mounted?", self.name(folder)));
             }
         }
         Ok(alarm)
     }
 
     /// What is told of each folder, with the way out.
-    pub fn problems(&self, places: &Places, pass: &Pass, location: &UploadLocation) -> Vec<Problem> {
+    pub fn problems(
+        &self,
+        places: &Places,
+        pass: &Pass,
+        location: &UploadLocation,
+    ) -> Vec<Problem> {
         let told = |(folder, rows): (&FilePath, u64)| {
             let rows = plural(rows, "file of the database lies", "files of the database lie");
             let place = places.folder_of(folder).map(|place| place.display().to_string());
             let place = place.unwrap_or_else(|| location.place(folder).display().to_string());
             let state = if places.is_open(folder) { "it is empty" } else { "it is not there" };
-            let message = format!("{rows} in this folder, and {state}: {}", way_out(folder, &place, location));
+            let message = format!(
+                "{rows} in this folder, and {state}: {}",
+                way_out(folder, &place, location)
+            );
             Problem { subject: folder.to_string(), message }
         };
         self.gone(places, pass).map(told).collect()
@@ -104,8 +131,14 @@ fn way_out(folder: &FilePath, place: &str, location: &UploadLocation) -> String 
             elsewhere(&link.display().to_string())
         ),
         (None, Some(alike)) => {
-            format!("{} looks like it; {}", alike.display(), elsewhere(&alike.display().to_string()))
+            format!(
+                "{} looks like it; {}",
+                alike.display(),
+                elsewhere(&alike.display().to_string())
+            )
         }
-        (None, None) => format!("is its disk mounted? if it lies in another place, {}", elsewhere("FOLDER")),
+        (None, None) => {
+            format!("is its disk mounted? if it lies in another place, {}", elsewhere("FOLDER"))
+        }
     }
 }

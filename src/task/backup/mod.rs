@@ -1,8 +1,9 @@
 //! Backing up: the database first, then the files, then the record.
 //!
-//! A busy server moves and erases photos meanwhile. What is not where the database says is looked at a second time, and a server is
-//! asked again too, before anything is said about it: so both are one state, and what was erased on purpose is no problem. A dump that is
-//! a file stays as it is: then a recovery lays the files where it says ([`crate::task::restore::whole`]).
+//! A busy server moves and erases photos meanwhile. What is not where the database says is looked
+//! at a second time, and a server is asked again too, before anything is said about it: so both are
+//! one state, and what was erased on purpose is no problem. A dump that is a file stays as it is:
+//! then a recovery lays the files where it says ([`crate::task::restore::whole`]).
 
 mod alarm;
 mod certain;
@@ -37,8 +38,8 @@ use crate::catalog::query::layout::Apart;
 use crate::immich;
 use crate::repo::notes::What;
 use crate::repo::{
-    self, Completeness, ContentSink, Contents, FORMAT_VERSION, FileCount, Reference, Repository, Session,
-    SnapshotRecord, Staged, Stream, StreamWriter, Streams, Written,
+    self, Completeness, ContentSink, Contents, FORMAT_VERSION, FileCount, Reference, Repository,
+    Session, SnapshotRecord, Staged, Stream, StreamWriter, Streams, Written,
 };
 use crate::source::{Exclude, Places, Root, UploadLocation};
 use crate::task::audit::{self, Class, Tallies};
@@ -110,7 +111,8 @@ pub struct Report {
     pub reread: u64,
     /// An older snapshot whose alarm nobody acknowledged.
     pub standing: Option<SnapshotRecord>,
-    /// What could not be read, or is missing or changed now and was not before. Any of these makes the exit code 3.
+    /// What could not be read, or is missing or changed now and was not before. Any of these makes
+    /// the exit code 3.
     pub problems: Vec<Problem>,
 }
 
@@ -143,33 +145,39 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     };
     let last_good = last_good(&session)?;
     work.refuse_overfull()?;
-    let (mut staged, pass) = work.run(id, last_good).inspect_err(|error| keep_what_is_done(error, &sink))?;
+    let (mut staged, pass) =
+        work.run(id, last_good).inspect_err(|error| keep_what_is_done(error, &sink))?;
     let worse = worse_since(&staged, last_good)?;
     staged.add_alarm(alarm::lost(&staged, &work.before)?.into_iter().collect());
     drop(work);
-    let tallies = match staged.record().is_good() {
-        true => audit::count(staged.catalog(), id.seconds())?,
-        false => Tallies::new(),
+    let tallies = if staged.record().is_good() {
+        audit::count(staged.catalog(), id.seconds())?
+    } else {
+        Tallies::new()
     };
     let views = views(&session, &staged)?;
-    let sidecars = worse::sidecars(&staged, last_good.filter(|_| tallies.contains_key(&Class::NoSidecar)))?;
+    let sidecars =
+        worse::sidecars(&staged, last_good.filter(|_| tallies.contains_key(&Class::NoSidecar)))?;
     let written = sink.finish()?;
     let record = session.commit(staged)?;
     if is_accepted && !record.alarm.is_empty() {
         repository.add_note(What::Acknowledgement { snapshot: record.id })?;
     }
-    let standing = repository.alarming(&repository.notes()?)?.filter(|alarming| alarming.id != record.id);
+    let standing =
+        repository.alarming(&repository.notes()?)?.filter(|alarming| alarming.id != record.id);
     let mut report = report(record, pass, written, &worse, max_age);
     report.problems.extend(views.into_iter().chain(sidecars));
     report.problems.extend(of_clock(&repository.ids_to_come()?));
     Ok(Report { is_acknowledged: is_accepted, audit: tallies, standing, reread, ..report })
 }
 
-/// The originals that are worse on the disk than in the snapshot at `before`. Most nights have none, and cost no look.
+/// The originals that are worse on the disk than in the snapshot at `before`. Most nights have
+/// none, and cost no look.
 fn worse_since(staged: &Staged, before: Option<i64>) -> Result<Vec<Worse>> {
-    match staged.record().lacks_originals() {
-        true => worsened(staged.catalog(), before, staged.record().id.seconds()),
-        false => Ok(Vec::new()),
+    if staged.record().lacks_originals() {
+        worsened(staged.catalog(), before, staged.record().id.seconds())
+    } else {
+        Ok(Vec::new())
     }
 }
 
@@ -182,7 +190,13 @@ fn keep_what_is_done(error: &Error, sink: &ContentSink) {
     }
 }
 
-fn report(record: SnapshotRecord, pass: Pass, written: Written, worse: &[Worse], max_age: SignedDuration) -> Report {
+fn report(
+    record: SnapshotRecord,
+    pass: Pass,
+    written: Written,
+    worse: &[Worse],
+    max_age: SignedDuration,
+) -> Report {
     let mut problems: Vec<Problem> =
         unfit(&record).into_iter().chain(duplicates(&record)).chain(pass.problems).collect();
     let subject = "the database dump".to_owned();
@@ -207,7 +221,9 @@ fn unfit(record: &SnapshotRecord) -> Option<Problem> {
     match &record.dump.verdict {
         Verdict::Bad { line, reason } if record.dump.unfit => Some(Problem {
             subject: "the database dump".to_owned(),
-            message: format!("a restore would refuse it, so this snapshot is not `latest`: line {line}: {reason}"),
+            message: format!(
+                "a restore would refuse it, so this snapshot is not `latest`: line {line}: {reason}"
+            ),
         }),
         _ => None,
     }
@@ -217,16 +233,22 @@ fn unfit(record: &SnapshotRecord) -> Option<Problem> {
 fn old_dump(record: &SnapshotRecord, limit: SignedDuration) -> Option<String> {
     let age = record.id.time().duration_since(record.as_of());
     (age > limit).then(|| {
-        format!("it was made {} before: a recovery gives that state, and what came since is in files/ only", ago(age))
+        format!(
+            "it was made {} before: a recovery gives that state, and what came since is in \
+            files/ only",
+            ago(age)
+        )
     })
 }
 
-/// What the views of the new snapshot lack: what the reader of the dump missed, and what is gone overnight while the photos are there.
+/// What the views of the new snapshot lack: what the reader of the dump missed, and what is gone
+/// overnight while the photos are there.
 fn views(session: &Session, staged: &Staged) -> Result<Vec<Problem>> {
     let record = staged.record();
     let problem = |message: String| Problem { subject: "views".to_owned(), message };
     let safe = "photos and database are safe, and the views lack it until shoebox is updated";
-    let mut problems: Vec<_> = record.dump.lacks.iter().map(|lack| problem(format!("{lack}; {safe}"))).collect();
+    let mut problems: Vec<_> =
+        record.dump.lacks.iter().map(|lack| problem(format!("{lack}; {safe}"))).collect();
     let before = query::snapshot::newest_good(&session.generation().connect()?)?;
     let Some(before) = before.filter(|_| record.is_good()) else { return Ok(problems) };
     for (kind, count) in query::snapshot::emptied(staged.catalog(), before, record.id.seconds())? {
@@ -234,7 +256,8 @@ fn views(session: &Session, staged: &Staged) -> Result<Vec<Problem>> {
         if count > 1 {
             let then = SnapshotId::from_seconds(before)?;
             problems.push(problem(format!(
-                "{kind}: none, and snapshot {then} had {}; if nobody deleted them in Immich, update shoebox: photos and database are safe",
+                "{kind}: none, and snapshot {then} had {}; if nobody deleted them in Immich, \
+                    update shoebox: photos and database are safe",
                 crate::base::amount::count(count)
             )));
         }
@@ -246,7 +269,11 @@ fn views(session: &Session, staged: &Staged) -> Result<Vec<Problem>> {
 fn duplicates(record: &SnapshotRecord) -> impl Iterator<Item = Problem> {
     record.dump.duplicates.iter().map(|duplicate| Problem {
         subject: "the database".to_owned(),
-        message: format!("{duplicate}: an index is broken, and a restore stops there, unless `restore-database --skip-duplicates` leaves the later row out; repair it while the server is there (REINDEX)"),
+        message: format!(
+            "{duplicate}: an index is broken, and a restore stops there, unless \
+            `restore-database --skip-duplicates` leaves the later row out; repair it while the \
+            server is there (REINDEX)"
+        ),
     })
 }
 
@@ -257,7 +284,10 @@ fn nothing_in_it(record: &SnapshotRecord) -> Problem {
         0 => "look whether UPLOAD_LOCATION is the right folder and its disk is mounted",
         _ => "--external SERVER_PATH=FOLDER takes those of external libraries",
     };
-    Problem { subject: "this backup".to_owned(), message: format!("none of {photos} is in it; {next}") }
+    Problem {
+        subject: "this backup".to_owned(),
+        message: format!("none of {photos} is in it; {next}"),
+    }
 }
 
 /// A backup at work.
@@ -301,18 +331,23 @@ impl Plan {
     /// Adds the files of `asset` that no walk meets.
     fn add_unwalked(&mut self, asset: &Asset) {
         let files = asset.file.iter().chain(&asset.sidecar);
-        self.extra.extend(files.filter(|file| !is_external(file) && !self.places.is_walked(file)).cloned());
+        self.extra.extend(
+            files.filter(|file| !is_external(file) && !self.places.is_walked(file)).cloned(),
+        );
     }
 }
 
 impl Work<'_> {
-    /// Stores all that the snapshot `id` needs, and tries it: until database and files are one state, at most [`LOOKS`] times.
+    /// Stores all that the snapshot `id` needs, and tries it: until database and files are one
+    /// state, at most [`LOOKS`] times.
     fn run(&self, id: SnapshotId, last_good: Option<i64>) -> Result<(Staged, Pass)> {
         let mut taken = self.take()?;
         let mut pass = self.files(&taken.plan, None)?;
         let mut staged = self.stage(id, &taken, &pass)?;
         let mut apart = self.apart(&staged)?;
-        let mut is_due = pass.is_unsettled() || !apart.is_empty() || !worse_since(&staged, last_good)?.is_empty();
+        let mut is_due = pass.is_unsettled()
+            || !apart.is_empty()
+            || !worse_since(&staged, last_good)?.is_empty();
         for _ in 1..LOOKS {
             if !is_due {
                 break;
@@ -335,7 +370,8 @@ impl Work<'_> {
         Ok((staged, pass))
     }
 
-    /// Assets whose files are not where the dump says, and were so, or were not known, in the last good snapshot.
+    /// Assets whose files are not where the dump says, and were so, or were not known, in the last
+    /// good snapshot.
     fn apart(&self, staged: &Staged) -> Result<HashMap<Uuid, Apart>> {
         let db = staged.catalog();
         let mut apart = query::layout::apart(db, staged.record().id.seconds())?;
@@ -358,8 +394,8 @@ impl Work<'_> {
         Ok(Taken { origin, dump, stream, library, plan, warning: None })
     }
 
-    /// Takes the dump again where there may be a later one: of a server, or where a folder has another file now. Where it cannot be had,
-    /// that is no reason to lose the one that is there.
+    /// Takes the dump again where there may be a later one: of a server, or where a folder has
+    /// another file now. Where it cannot be had, that is no reason to lose the one that is there.
     fn take_again(&self, taken: Taken) -> Result<Taken> {
         let is_newer = match &self.options.dump {
             DumpSource::Server(_) => true,
@@ -372,10 +408,16 @@ impl Work<'_> {
         match self.take() {
             Ok(later) if later.dump.is_good() || !taken.dump.is_good() => Ok(later),
             Ok(_) => Ok(taken),
-            Err(error) if matches!(error.kind(), Kind::Interrupted | Kind::NoSpace | Kind::Exhausted) => Err(error),
+            Err(error)
+                if matches!(error.kind(), Kind::Interrupted | Kind::NoSpace | Kind::Exhausted) =>
+            {
+                Err(error)
+            }
             Err(error) => {
-                let warning =
-                    format!("files moved while the backup ran, and the dump could not be taken again: {error}");
+                let warning = format!(
+                    "files moved while the backup ran, and the dump could not be taken again: \
+                        {error}"
+                );
                 Ok(Taken { warning: Some(warning), ..taken })
             }
         }
@@ -384,18 +426,25 @@ impl Work<'_> {
     fn dump(&self, origin: &dump::Origin) -> Result<(immich::Dump, Stream)> {
         self.monitor.begin(Phase::Dump, None, None);
         let staging = self.repository.store().work_folder()?;
-        let options = immich::Options { database: self.options.database.as_deref(), staging: &staging };
+        let options =
+            immich::Options { database: self.options.database.as_deref(), staging: &staging };
         let source = &self.options.dump;
         let reference = self.reference(|streams| &streams.dump)?;
         let monitor = self.monitor;
-        let taken = StreamWriter::run(self.sink, self.session.generation(), self.contents, reference, |writer| {
-            let mut tee = |bytes: &[u8]| {
-                monitor.advance(0, bytes.len() as u64);
-                stop_if_asked(monitor)?;
-                writer.push(bytes)
-            };
-            dump::read(source, origin, &options, &mut tee, monitor)
-        })?;
+        let taken = StreamWriter::run(
+            self.sink,
+            self.session.generation(),
+            self.contents,
+            reference,
+            |writer| {
+                let mut tee = |bytes: &[u8]| {
+                    monitor.advance(0, bytes.len() as u64);
+                    stop_if_asked(monitor)?;
+                    writer.push(bytes)
+                };
+                dump::read(source, origin, &options, &mut tee, monitor)
+            },
+        )?;
         self.refuse_bad(&taken.0)?;
         Ok(taken)
     }
@@ -403,16 +452,24 @@ impl Work<'_> {
     fn refuse_bad(&self, dump: &immich::Dump) -> Result<()> {
         match &dump.verdict {
             Verdict::Bad { line, reason } if !self.options.keep_bad_dump && !dump.is_unfit => {
-                Err(Error::new(Kind::Refused, format_args!("the database dump is bad: line {line}: {reason}")).hint(
-                    "nothing was stored; make the dump again, or use --keep-bad-dump to store it for inspection (it never becomes `latest`)",
+                Err(Error::new(
+                    Kind::Refused,
+                    format_args!(
+                        "the database dump is bad: line {line}: \
+                    {reason}"
+                    ),
+                )
+                .hint(
+                    "nothing was stored; make the dump again, or use --keep-bad-dump to store it \
+                        for inspection (it never becomes `latest`)",
                 ))
             }
             _ => Ok(()),
         }
     }
 
-    /// Stores what the dump says, in our own words; and where to look for files. The records are worked out once: of a
-    /// large library that takes longer than to walk its files.
+    /// Stores what the dump says, in our own words; and where to look for files. The records are
+    /// worked out once: of a large library that takes longer than to walk its files.
     fn library(&self, dump: &immich::Dump) -> Result<(Stream, Plan)> {
         let walked = roots(&self.location, &self.options)?;
         let places = Arc::new(Places::open(walked, self.location.beside(self.options.generated))?);
@@ -423,8 +480,12 @@ impl Work<'_> {
         let known = self.known_users()?;
         let mut shared = known.is_empty();
         let reference = self.reference(|streams| &streams.library)?;
-        let ((), stream) =
-            StreamWriter::run(self.sink, self.session.generation(), self.contents, reference, |writer| {
+        let ((), stream) = StreamWriter::run(
+            self.sink,
+            self.session.generation(),
+            self.contents,
+            reference,
+            |writer| {
                 dump.records(&mut |record| {
                     match &record {
                         Record::User(user) => {
@@ -440,29 +501,28 @@ impl Work<'_> {
                     }
                     writer.push(&line(&record)?)
                 })
-            })?;
-        match shared {
-            true => Ok((stream, plan)),
-            false => Err(another_library()),
-        }
+            },
+        )?;
+        if shared { Ok((stream, plan)) } else { Err(another_library()) }
     }
 
     /// The accounts of the last snapshot whose dump was good; none where any library will do.
     fn known_users(&self) -> Result<HashSet<Uuid>> {
         let db = self.session.generation().connect()?;
         match query::snapshot::newest_good(&db)? {
-            Some(time) if !self.options.accept_other_library => query::snapshot::user_ids(&db, time),
+            Some(time) if !self.options.accept_other_library => {
+                query::snapshot::user_ids(&db, time)
+            }
             _ => Ok(HashSet::new()),
         }
     }
 
     fn reread(&self) -> ReadShare {
-        match self.options.paranoid {
-            true => ReadShare::Everything,
-            false => {
-                let last = self.last.as_ref().map(|last| last.id.time());
-                ReadShare::of(self.options.reread_days, last, Timestamp::now())
-            }
+        if self.options.paranoid {
+            ReadShare::Everything
+        } else {
+            let last = self.last.as_ref().map(|last| last.id.time());
+            ReadShare::of(self.options.reread_days, last, Timestamp::now())
         }
     }
 
@@ -478,13 +538,18 @@ impl Work<'_> {
             readers: self.options.readers.max(1),
             monitor: self.monitor,
         };
-        let walk = crate::source::walk(&plan.places, plan.extra.clone(), Exclude::new(&self.options.exclude)?);
+        let walk = crate::source::walk(
+            &plan.places,
+            plan.extra.clone(),
+            Exclude::new(&self.options.exclude)?,
+        );
         let pass = files.run(walk, before)?;
         self.refuse_shrunk(&pass)?;
         Ok(pass)
     }
 
-    /// What keeps photos from the snapshot that lie somewhere: whole folders that are gone, and links.
+    /// What keeps photos from the snapshot that lie somewhere: whole folders that are gone, and
+    /// links.
     fn in_the_way(&self, plan: &Plan, pass: &Pass, staged: &Staged) -> Result<Vec<Problem>> {
         let mut problems = plan.pointed.problems(&plan.places, pass, &self.location);
         if staged.record().completeness.missing > 0 {
@@ -494,60 +559,77 @@ impl Work<'_> {
         Ok(problems)
     }
 
-    /// A first backup that cannot fit is refused before it takes an hour to find out. What an interrupted one has stored counts.
+    /// A first backup that cannot fit is refused before it takes an hour to find out. What an
+    /// interrupted one has stored counts.
     fn refuse_overfull(&self) -> Result<()> {
         if self.last.is_some() || self.options.accept_little_space {
             return Ok(());
         }
         let places = Arc::new(Places::open(roots(&self.location, &self.options)?, Vec::new())?);
-        let library = space::bytes_of(crate::source::walk(&places, Vec::new(), Exclude::new(&self.options.exclude)?));
+        let library = space::bytes_of(crate::source::walk(
+            &places,
+            Vec::new(),
+            Exclude::new(&self.options.exclude)?,
+        ));
         let stored = query::stored_bytes(&self.session.generation().connect()?)?;
-        let space = DiskSpace::before_the_first(self.repository.root(), library.saturating_sub(stored))?;
+        let space =
+            DiskSpace::before_the_first(self.repository.root(), library.saturating_sub(stored))?;
         if space.verdict() != SpaceVerdict::Lacking {
             return Ok(());
         }
-        Err(Error::new(Kind::NoSpace, space)
-            .hint("use a larger disk; --accept-little-space begins all the same, for photos that compress well"))
+        Err(Error::new(Kind::NoSpace, space).hint(
+            "use a larger disk; --accept-little-space begins all the same, for photos that \
+                compress well",
+        ))
     }
 
-    /// An unmounted disk must never look like a library that lost everything. That of an external library alone costs an
-    /// alarm and not the night.
+    /// An unmounted disk must never look like a library that lost everything. That of an external
+    /// library alone costs an alarm and not the night.
     fn refuse_shrunk(&self, pass: &Pass) -> Result<()> {
         let Some(last) = &self.last else { return Ok(()) };
-        let all = |files: u64, before: u64| before >= 20 && files < before / 10 || before > 0 && files == 0;
+        let all = |files: u64, before: u64| {
+            before >= 20 && files < before / 10 || before > 0 && files == 0
+        };
         let is_less = all(pass.files, last.files.files);
         let external = FilePath::new("external")?;
-        let of_others = match is_less {
-            true => query::count_files_below(&self.session.generation().connect()?, last.id.seconds(), &external)?,
-            false => 0,
+        let of_others = if is_less {
+            query::count_files_below(
+                &self.session.generation().connect()?,
+                last.id.seconds(),
+                &external,
+            )?
+        } else {
+            0
         };
         let before = last.files.files - of_others.min(last.files.files);
         let vanished = is_less && all(pass.files - pass.files_in(&external), before);
-        match vanished && !self.options.accept_shrink {
-            false => Ok(()),
-            true => Err(Error::new(
-                Kind::Refused,
-                format_args!(
-                    "{} holds {} files, the last snapshot had {before}",
-                    self.location.folder().display(),
-                    pass.files
-                ),
-            )
-            .hint("is a disk not mounted? if most photos were deleted on purpose, use --accept-shrink")),
+        if !vanished || self.options.accept_shrink {
+            return Ok(());
         }
+        let folder = self.location.folder().display();
+        let message =
+            format!("{folder} holds {} files, the last snapshot had {before}", pass.files);
+        Err(Error::new(Kind::Refused, message).hint(
+            "is a disk not mounted? if most photos were deleted on purpose, use --accept-shrink",
+        ))
     }
 
     fn stage(&self, id: SnapshotId, taken: &Taken, pass: &Pass) -> Result<Staged> {
         let dump = &taken.dump;
         let plan = &taken.plan;
         let reference = self.reference(|streams| &streams.files)?;
-        let ((), list) = StreamWriter::run(self.sink, self.session.generation(), self.contents, reference, |writer| {
-            pass.copy_list(writer)
-        })?;
+        let ((), list) = StreamWriter::run(
+            self.sink,
+            self.session.generation(),
+            self.contents,
+            reference,
+            |writer| pass.copy_list(writer),
+        )?;
         self.sink.flush()?;
         self.monitor.begin(Phase::Catalog, None, None);
         let written = self.sink.written();
-        let streams = Streams { dump: taken.stream.clone(), files: list, library: taken.library.clone() };
+        let streams =
+            Streams { dump: taken.stream.clone(), files: list, library: taken.library.clone() };
         let mut record = SnapshotRecord {
             format: FORMAT_VERSION,
             id,
@@ -567,9 +649,17 @@ impl Work<'_> {
                 new_bytes: written.bytes,
                 generated: self.options.generated,
             },
-            completeness: Completeness { unreadable: pass.problems.len() as u64, ..Completeness::default() },
+            completeness: Completeness {
+                unreadable: pass.problems.len() as u64,
+                ..Completeness::default()
+            },
             warnings: dump.warnings.iter().chain(&taken.warning).cloned().collect(),
-            external: self.options.external.iter().map(|it| shown(&it.server)).collect::<Result<_>>()?,
+            external: self
+                .options
+                .external
+                .iter()
+                .map(|it| shown(&it.server))
+                .collect::<Result<_>>()?,
             walked: Some(pass.begun),
             alarm: Vec::new(),
             imported: None,
@@ -588,15 +678,23 @@ impl Work<'_> {
     fn reference(&self, pick: impl Fn(&Streams) -> &Stream) -> Result<Reference> {
         match &self.newest {
             None => Ok(Reference::default()),
-            Some(newest) => Reference::of(pick(&newest.streams), &self.session.generation().connect()?),
+            Some(newest) => {
+                Reference::of(pick(&newest.streams), &self.session.generation().connect()?)
+            }
         }
     }
 }
 
 /// A repository holds one library: some account of the last snapshot must be in this one.
 fn another_library() -> Error {
-    Error::new(Kind::Refused, "this is another library: no account of the last snapshot is in its database").hint(
-        "use a repository of its own for each Immich server (`shoebox init`); if this server was set up anew on purpose, use --accept-other-library",
+    Error::new(
+        Kind::Refused,
+        "this is another library: no account of the last snapshot is in its \
+        database",
+    )
+    .hint(
+        "use a repository of its own for each Immich server (`shoebox init`); if this server was \
+            set up anew on purpose, use --accept-other-library",
     )
 }
 
@@ -627,15 +725,18 @@ fn last_good(session: &Session) -> Result<Option<i64>> {
     Ok(record.map(|record| record.id.seconds()))
 }
 
-/// The newest snapshot, and the newest that was not imported: what an imported one lists was not seen on disk, and a file
-/// that is like it may have changed since.
+/// The newest snapshot, and the newest that was not imported: what an imported one lists was not
+/// seen on disk, and a file that is like it may have changed since.
 fn last_records(session: &Session) -> Result<(Option<SnapshotRecord>, Option<SnapshotRecord>)> {
     let db = session.generation().connect()?;
     Ok((newest(&db, |_| true)?, newest(&db, |record| !record.is_imported())?))
 }
 
 /// The newest snapshot that is as `wanted`.
-fn newest(db: &Connection, wanted: impl Fn(&SnapshotRecord) -> bool) -> Result<Option<SnapshotRecord>> {
+fn newest(
+    db: &Connection,
+    wanted: impl Fn(&SnapshotRecord) -> bool,
+) -> Result<Option<SnapshotRecord>> {
     let mut time = i64::MAX;
     while let Some(before) = query::snapshot::before(db, time)? {
         let record = repo::record_of(db, before)?;
@@ -647,7 +748,8 @@ fn newest(db: &Connection, wanted: impl Fn(&SnapshotRecord) -> bool) -> Result<O
     Ok(None)
 }
 
-/// The id of a snapshot taken now. Ids ascend, but for those of a time to come, which wait for nothing.
+/// The id of a snapshot taken now. Ids ascend, but for those of a time to come, which wait for
+/// nothing.
 fn next_id(repository: &Repository, now: Timestamp) -> Result<SnapshotId> {
     let now = SnapshotId::at(now);
     match repository.present_ids()?.pop().filter(|last| *last >= now) {
@@ -656,12 +758,14 @@ fn next_id(repository: &Repository, now: Timestamp) -> Result<SnapshotId> {
     }
 }
 
-/// Said every night: which clock was wrong is for a person to say, and until then nothing is forgotten by itself.
+/// Said every night: which clock was wrong is for a person to say, and until then nothing is
+/// forgotten by itself.
 fn of_clock(ahead: &[SnapshotId]) -> Option<Problem> {
     let first = ahead.first()?;
     let many = plural(ahead.len() as u64, "snapshot is", "snapshots are");
     let message = format!(
-        "{many} of a time to come, the first of {first}: nothing is forgotten or pruned; set it right, or see `shoebox status`"
+        "{many} of a time to come, the first of {first}: nothing is forgotten or pruned; set it \
+            right, or see `shoebox status`"
     );
     Some(Problem { subject: "the clock".to_owned(), message })
 }
@@ -670,7 +774,8 @@ fn of_clock(ahead: &[SnapshotId]) -> Option<Problem> {
 fn warn_of_the_last(snapshots: usize) {
     if snapshots >= MANY {
         tracing::warn!(
-            "the repository has {snapshots} snapshots, and no more are made at 65,535: `shoebox forget` makes room"
+            "the repository has {snapshots} snapshots, and no more are made at 65,535: `shoebox \
+                forget` makes room"
         );
     }
 }
@@ -684,12 +789,16 @@ fn link(found: &query::LinkInTheWay, places: &Places) -> Option<Problem> {
     let target = place.parent()?.join(OsStr::from_bytes(&found.target));
     let lie = plural(found.assets, "photo lies", "photos lie");
     let way_out = match target.canonicalize() {
-        Ok(folder) if folder.is_dir() => format!("--folder {path}={} takes it from there", folder.display()),
+        Ok(folder) if folder.is_dir() => {
+            format!("--folder {path}={} takes it from there", folder.display())
+        }
         Ok(_) => "put the photo itself there; a hard link will do".to_owned(),
         Err(_) => "and it leads nowhere: is its disk mounted?".to_owned(),
     };
-    let message =
-        format!("it is a link to {}, which is not followed, and {lie} behind it; {way_out}", target.display());
+    let message = format!(
+        "it is a link to {}, which is not followed, and {lie} behind it; {way_out}",
+        target.display()
+    );
     Some(Problem { subject: path.to_string(), message })
 }
 
@@ -709,7 +818,8 @@ fn refuse_nesting(repository: &Repository, roots: &[Root]) -> Result<()> {
     let repository = repository.root();
     for folder in roots.iter().filter_map(|root| root.folder.canonicalize().ok()) {
         if repository.starts_with(&folder) || folder.starts_with(repository) {
-            let message = format!("{} and {} lie in one another", repository.display(), folder.display());
+            let message =
+                format!("{} and {} lie in one another", repository.display(), folder.display());
             return Err(Error::new(Kind::Refused, message)
                 .hint("keep the repository outside of what it backs up, best on another disk"));
         }
@@ -727,15 +837,16 @@ fn is_external(file: &FilePath) -> bool {
 
 /// A line of a list.
 pub(in crate::task) fn line<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
-    let mut line =
-        serde_json::to_vec(value).map_err(|error| Error::new(Kind::Io, "writing a list").caused_by(error))?;
+    let mut line = serde_json::to_vec(value)
+        .map_err(|error| Error::new(Kind::Io, "writing a list").caused_by(error))?;
     line.push(b'\n');
     Ok(line)
 }
 
 fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
-    match monitor.stopped() {
-        false => Ok(()),
-        true => Err(Error::new(Kind::Interrupted, "stopped").hint("run it again: it goes on where it was")),
+    if !monitor.stopped() {
+        Ok(())
+    } else {
+        Err(Error::new(Kind::Interrupted, "stopped").hint("run it again: it goes on where it was"))
     }
 }

@@ -1,6 +1,7 @@
 //! Reading one file: whole or not at all.
 //!
-//! A file is stored only if it was the same before and after it was read; else it is tried again, and reported.
+//! A file is stored only if it was the same before and after it was read; else it is tried again,
+//! and reported.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek};
@@ -94,17 +95,20 @@ impl<'a> Reader<'a> {
             return Err(error);
         }
         // A symlink stands where a folder or the file itself was.
-        let is_swapped = matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR | libc::EXDEV));
-        Ok(match is_swapped || error.kind() == io::ErrorKind::NotFound {
-            true => Outcome::Vanished,
-            false => Outcome::Unreadable(format!("it cannot be read: {error}")),
+        let is_swapped =
+            matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR | libc::EXDEV));
+        Ok(if is_swapped || error.kind() == io::ErrorKind::NotFound {
+            Outcome::Vanished
+        } else {
+            Outcome::Unreadable(format!("it cannot be read: {error}"))
         })
     }
 
     fn attempt(&mut self, found: &Found, identity: &mut Identity) -> Result<FileEntry, Failure> {
         let mut file = self.places.file(&found.path).map_err(Failure::Source)?;
         if is_young(found) {
-            // What a program writes through a mapping moves the times again only after its pages were written out.
+            // What a program writes through a mapping moves the times again only after its pages
+            // were written out.
             let _ = rustix::fs::fdatasync(&file);
         }
         let before = file.metadata().map_err(Failure::Source)?;
@@ -113,22 +117,27 @@ impl<'a> Reader<'a> {
             return Err(Failure::Changed);
         }
         let seen = entry(found, &before);
-        let digests = match seen.size <= SMALL {
-            true => self.small(&mut file, &before, &seen)?,
-            false => self.large(&mut file, &before, &seen)?,
+        let digests = if seen.size <= SMALL {
+            self.small(&mut file, &before, &seen)?
+        } else {
+            self.large(&mut file, &before, &seen)?
         };
         Ok(FileEntry { hash: Some(digests.hash), ..seen })
     }
 
-    /// True when the content need not be stored. A paranoid backup reads what is stored of it, and stores it again if that is
-    /// damaged.
+    /// True when the content need not be stored. A paranoid backup reads what is stored of it, and
+    /// stores it again if that is damaged.
     fn is_stored(&self, digests: &Digests) -> Result<bool> {
-        let Some(contents) = self.verify else { return self.sink.has_content(&self.catalog, digests.hash) };
+        let Some(contents) = self.verify else {
+            return self.sink.has_content(&self.catalog, digests.hash);
+        };
         if self.sink.has_added(digests.hash) {
             return Ok(true);
         }
         let known = query::has_content(&self.catalog, digests.hash)?;
-        let Some(id) = query::content_id(&self.catalog, digests.hash)?.filter(|_| known) else { return Ok(false) };
+        let Some(id) = query::content_id(&self.catalog, digests.hash)?.filter(|_| known) else {
+            return Ok(false);
+        };
         let segments = digests.size.div_ceil(SEGMENT as u64).max(1);
         for index in 0..segments {
             match contents.segment(&self.catalog, id, index) {
@@ -140,19 +149,33 @@ impl<'a> Reader<'a> {
         Ok(true)
     }
 
-    fn small(&mut self, file: &mut File, before: &Metadata, seen: &FileEntry) -> Result<Digests, Failure> {
+    fn small(
+        &mut self,
+        file: &mut File,
+        before: &Metadata,
+        seen: &FileEntry,
+    ) -> Result<Digests, Failure> {
         let mut plain = Vec::with_capacity(seen.size as usize + 1);
         // One byte more than it had: a file that grows is not read for ever.
         file.take(seen.size + 1).read_to_end(&mut plain).map_err(Failure::Source)?;
         check_same(file, before, plain.len() as u64)?;
         let digests = hasher::digest(&plain);
         if !self.is_stored(&digests)? {
-            self.sink.add_content(&new_content(seen), &digests, Stored::choose(&seen.path, plain)?)?;
+            self.sink.add_content(
+                &new_content(seen),
+                &digests,
+                Stored::choose(&seen.path, plain)?,
+            )?;
         }
         Ok(digests)
     }
 
-    fn large(&mut self, file: &mut File, before: &Metadata, seen: &FileEntry) -> Result<Digests, Failure> {
+    fn large(
+        &mut self,
+        file: &mut File,
+        before: &Metadata,
+        seen: &FileEntry,
+    ) -> Result<Digests, Failure> {
         let (monitor, size) = (self.monitor, seen.size);
         if self.sink.may_have(&self.catalog, size)? {
             let digests = read_segments(file, before, &mut self.segment, monitor, |_| Ok(()))?;
@@ -193,7 +216,8 @@ impl Identity {
     }
 }
 
-/// True when it changed within the time that the kernel keeps written pages for itself (30 seconds), and some more.
+/// True when it changed within the time that the kernel keeps written pages for itself (30
+/// seconds), and some more.
 fn is_young(found: &Found) -> bool {
     Timestamp::from_nanosecond(found.mtime.into())
         .is_ok_and(|time| time.duration_until(Timestamp::now()).as_secs() < 90)
@@ -244,9 +268,10 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
 fn check_same(file: &File, before: &Metadata, read: u64) -> Result<(), Failure> {
     let after = file.metadata().map_err(Failure::Source)?;
     let times = |meta: &Metadata| (meta.mtime(), meta.mtime_nsec(), meta.size());
-    match times(before) == times(&after) && read == before.size() {
-        true => Ok(()),
-        false => Err(Failure::Changed),
+    if times(before) == times(&after) && read == before.size() {
+        Ok(())
+    } else {
+        Err(Failure::Changed)
     }
 }
 
@@ -266,5 +291,11 @@ fn entry(found: &Found, meta: &Metadata) -> FileEntry {
 }
 
 fn new_content(seen: &FileEntry) -> NewContent<'_> {
-    NewContent { path: &seen.path, mtime: seen.mtime, mode: seen.mode, uid: seen.uid, gid: seen.gid }
+    NewContent {
+        path: &seen.path,
+        mtime: seen.mtime,
+        mode: seen.mode,
+        uid: seen.uid,
+        gid: seen.gid,
+    }
 }

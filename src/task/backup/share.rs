@@ -1,7 +1,8 @@
 //! Which files a backup reads again although nothing about them changed, so that rot is found.
 //!
-//! Each day has the share of the paths that fall to it, and each path falls to one day of a cycle. A backup reads the shares of all
-//! days since the last snapshot: nothing is to be remembered, and no night that was missed leaves a share out.
+//! Each day has the share of the paths that fall to it, and each path falls to one day of a cycle.
+//! A backup reads the shares of all days since the last snapshot: nothing is to be remembered, and
+//! no night that was missed leaves a share out.
 
 use jiff::Timestamp;
 
@@ -52,17 +53,27 @@ mod tests {
     #[test]
     fn within_a_cycle_each_file_is_read_once_whatever_nights_are_missed() {
         let at = |day: i64| Timestamp::from_second(day * DAY + 3 * 3600).unwrap();
-        for nights in [(1000..=1030).collect::<Vec<_>>(), vec![1000, 1001, 1007, 1008, 1022, 1030], vec![1000, 1030]] {
+        for nights in [
+            (1000..=1030).collect::<Vec<_>>(),
+            vec![1000, 1001, 1007, 1008, 1022, 1030],
+            vec![1000, 1030],
+        ] {
             for number in 0..500 {
                 let path = FilePath::new(format!("upload/{number}.jpg")).unwrap();
-                let read = nights
-                    .windows(2)
-                    .filter(|pair| ReadShare::of(Some(30), Some(at(pair[0])), at(pair[1])).includes(&path));
+                let read = nights.windows(2).filter(|pair| {
+                    ReadShare::of(Some(30), Some(at(pair[0])), at(pair[1])).includes(&path)
+                });
                 assert_eq!(read.count(), 1, "{path} in {nights:?}");
             }
         }
         let path = FilePath::new("upload/1.jpg").unwrap();
-        assert!((0..60).all(|day| !ReadShare::of(Some(30), Some(at(day)), at(day)).includes(&path)), "once a day");
-        assert!(!ReadShare::of(Some(30), Some(at(9)), at(2)).includes(&path), "a clock that went back");
+        assert!(
+            (0..60).all(|day| !ReadShare::of(Some(30), Some(at(day)), at(day)).includes(&path)),
+            "once a day"
+        );
+        assert!(
+            !ReadShare::of(Some(30), Some(at(9)), at(2)).includes(&path),
+            "a clock that went back"
+        );
     }
 }

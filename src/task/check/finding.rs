@@ -81,9 +81,13 @@ impl Part {
         match self {
             Part::Record => "nothing of this snapshot can be shown until it is mended",
             Part::Dump => "the database of this snapshot cannot be restored whole; its photos can",
-            Part::Files => "which files this snapshot had cannot be told from the archives alone; the photos are there",
+            Part::Files => {
+                "which files this snapshot had cannot be told from the archives alone; the photos \
+                    are there"
+            }
             Part::Library => {
-                "names, albums and dates of this snapshot cannot be told from the archives alone; the files and the dump are there"
+                "names, albums and dates of this snapshot cannot be told from the archives alone; \
+                    the files and the dump are there"
             }
         }
     }

@@ -1,13 +1,16 @@
-//! Checking a repository: is everything there, does it say the same everywhere, are all bytes what was written?
+//! Checking a repository: is everything there, does it say the same everywhere, are all bytes what
+//! was written?
 //!
-//! Always holds: a check takes no lock and changes nothing; it writes one note, so that what was verified is remembered and the
-//! next check goes on where this one ended. What looks wrong while a backup or a prune publishes is looked at again before
-//! it is told.
+//! Always holds: a check takes no lock and changes nothing; it writes one note, so that what was
+//! verified is remembered and the next check goes on where this one ended. What looks wrong while a
+//! backup or a prune publishes is looked at again before it is told.
 //!
-//! The structure is checked always: records, indexes of archives, lists, catalog. An archive is verified whole or not at
-//! all, and then every byte of it: headers and padding too (see [`crate::archive::verify`]).
+//! The structure is checked always: records, indexes of archives, lists, catalog. An archive is
+//! verified whole or not at all, and then every byte of it: headers and padding too (see
+//! [`crate::archive::verify`]).
 //!
-//! Limits: some 200 bytes of memory a content. Names of photos come from the catalog; without one they are told by path.
+//! Limits: some 200 bytes of memory a content. Names of photos come from the catalog; without one
+//! they are told by path.
 
 mod finding;
 mod name;
@@ -52,7 +55,8 @@ pub struct Report {
     pub stopped: bool,
     /// The person stopped it, not the time.
     pub interrupted: bool,
-    /// Snapshots that passed: whole, and every archive that holds something of them was verified, now or before.
+    /// Snapshots that passed: whole, and every archive that holds something of them was verified,
+    /// now or before.
     pub passed: Vec<SnapshotId>,
     pub coverage: Coverage,
     /// False when the repository is read-only: the next check does not know of this one.
@@ -96,12 +100,15 @@ pub fn check(repository: &Repository, extent: Extent, monitor: &dyn Monitor) -> 
     };
     let counts = |name: &str| {
         let archive = survey.shelf.number(name).map(|number| &survey.shelf.archives()[number]);
-        archive.is_some_and(|archive| !archive.retired && archive.index.is_ok()) && !reading.flawed.contains(name)
+        archive.is_some_and(|archive| !archive.retired && archive.index.is_ok())
+            && !reading.flawed.contains(name)
     };
     let is_there = |id| survey.records.iter().any(|record| record.id == id);
-    let is_needless =
-        |name: &str| survey.shelf.number(name).is_none_or(|number| survey.shelf.archives()[number].retired);
-    let remembered = remember(repository, notes.after_check(found, &counts, &is_there, &is_needless))?;
+    let is_needless = |name: &str| {
+        survey.shelf.number(name).is_none_or(|number| survey.shelf.archives()[number].retired)
+    };
+    let remembered =
+        remember(repository, notes.after_check(found, &counts, &is_there, &is_needless))?;
     Ok(Report {
         findings,
         snapshots: (survey.records.len() + survey.unreadable.len()) as u64,
@@ -124,7 +131,8 @@ pub fn so_far(findings: usize) -> String {
     }
 }
 
-/// A survey of a state that holds: what looks wrong while something is published is looked at again.
+/// A survey of a state that holds: what looks wrong while something is published is looked at
+/// again.
 fn settled(repository: &Repository, monitor: &dyn Monitor) -> Result<Survey> {
     for _ in 1..LOOKS {
         let before = state(repository)?;
@@ -150,13 +158,16 @@ fn state(repository: &Repository) -> Result<impl PartialEq> {
 
 /// Writes down what is known now, in place of what was. False when the repository is read-only.
 fn remember(repository: &Repository, checked: Checked) -> Result<bool> {
-    let old: Vec<String> = repository.notes()?.names_of_checks().into_iter().map(str::to_owned).collect();
+    let old: Vec<String> =
+        repository.notes()?.names_of_checks().into_iter().map(str::to_owned).collect();
     if old.is_empty() && checked == Checked::default() {
         return Ok(true);
     }
     match repository.add_note(What::Check(checked)) {
         Ok(new) => {
-            old.iter().filter(|name| **name != new).try_for_each(|name| repository.remove_note(name))?;
+            old.iter()
+                .filter(|name| **name != new)
+                .try_for_each(|name| repository.remove_note(name))?;
             Ok(true)
         }
         Err(error) if matches!(error.kind(), Kind::Permission | Kind::NoSpace) => Ok(false),

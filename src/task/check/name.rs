@@ -38,7 +38,9 @@ pub(in crate::task) fn name(survey: &mut Survey, reading: &Reading) -> Result<Ve
 /// Photos first, by owner, name and date; then files by path; then the rest.
 fn order(finding: &Finding) -> (u8, String, String) {
     match finding {
-        Finding::Photo(photo) => (0, photo.owner.clone(), format!("{} {}", photo.name, photo.taken)),
+        Finding::Photo(photo) => {
+            (0, photo.owner.clone(), format!("{} {}", photo.name, photo.taken))
+        }
         Finding::File(file) => (1, file.path.to_string(), String::new()),
         Finding::Snapshot { snapshot, part, .. } => (2, snapshot.to_string(), format!("{part:?}")),
         Finding::Archive { archive, message } => (3, archive.clone(), message.clone()),
@@ -52,13 +54,18 @@ fn archives(survey: &Survey, reading: &Reading) -> Vec<Finding> {
     let name = |number: usize| survey.shelf.archives()[number].name.clone();
     let headers = reading.headers.iter().map(|(number, members)| Finding::Archive {
         archive: name(*number),
-        message: format!("what tells `tar` of {members} of its members is damaged; shoebox reads them all the same"),
+        message: format!(
+            "what tells `tar` of {members} of its members is damaged; shoebox reads \
+            them all the same"
+        ),
     });
     let unused = reading.bad.iter().filter_map(|(spot, damaged)| match damaged {
-        Damaged::Content(line) if !survey.contents.contains_key(&line.content) => Some(Finding::Archive {
-            archive: name(spot.archive),
-            message: format!("`{}` is damaged; no snapshot shows it", line.path),
-        }),
+        Damaged::Content(line) if !survey.contents.contains_key(&line.content) => {
+            Some(Finding::Archive {
+                archive: name(spot.archive),
+                message: format!("`{}` is damaged; no snapshot shows it", line.path),
+            })
+        }
         Damaged::Chunk(line) if survey.users_of(line.chunk).is_empty() => Some(Finding::Archive {
             archive: name(spot.archive),
             message: format!("a piece ({}) is damaged that no snapshot needs", line.chunk),
@@ -92,7 +99,11 @@ fn chunks(survey: &Survey, reading: &Reading) -> Vec<Finding> {
 }
 
 /// Photos and files whose bytes are damaged (in that archive) or lost.
-fn contents(survey: &mut Survey, reading: &Reading, damaged: &BTreeMap<Hash, Option<usize>>) -> Result<Vec<Finding>> {
+fn contents(
+    survey: &mut Survey,
+    reading: &Reading,
+    damaged: &BTreeMap<Hash, Option<usize>>,
+) -> Result<Vec<Finding>> {
     let (mut findings, mut unnamed) = (Vec::new(), BTreeMap::new());
     for (hash, archive) in damaged {
         let bytes = bytes(survey, reading, *hash, *archive)?;
@@ -101,28 +112,35 @@ fn contents(survey: &mut Survey, reading: &Reading, damaged: &BTreeMap<Hash, Opt
             Some(db) => by_catalog(db, survey, reading, &bytes).unwrap_or_default(),
             None => Vec::new(),
         };
-        match named.is_empty() {
-            true => drop(unnamed.insert(*hash, bytes)),
-            false => findings.extend(named),
-        }
+        if named.is_empty() { drop(unnamed.insert(*hash, bytes)) } else { findings.extend(named) }
     }
     let mut nameless = unnamed.clone();
     for (entry, snapshots) in survey.entries_of(&unnamed.keys().copied().collect())? {
         if let Some(bytes) = entry.hash.and_then(|hash| unnamed.get(&hash)) {
             nameless.remove(&bytes.blake3);
             let snapshots = snapshots.into_iter().collect();
-            findings.push(Finding::File(LostFile { path: entry.path, snapshots, bytes: bytes.clone() }));
+            findings.push(Finding::File(LostFile {
+                path: entry.path,
+                snapshots,
+                bytes: bytes.clone(),
+            }));
         }
     }
     // Kept for a photo whose file is another one now, and there is no catalog to say for which.
     findings.extend(nameless.into_values().filter_map(|bytes| {
-        let message = format!("a photo's bytes ({}) are damaged that are kept for it", bytes.blake3);
+        let message =
+            format!("a photo's bytes ({}) are damaged that are kept for it", bytes.blake3);
         Some(Finding::Archive { archive: bytes.archive?, message })
     }));
     Ok(findings)
 }
 
-fn bytes(survey: &mut Survey, reading: &Reading, hash: Hash, archive: Option<usize>) -> Result<Bytes> {
+fn bytes(
+    survey: &mut Survey,
+    reading: &Reading,
+    hash: Hash,
+    archive: Option<usize>,
+) -> Result<Bytes> {
     let copy = survey.shelf.sound_content(hash, &|spot| reading.bad.contains_key(&spot))?;
     let name = |number: usize| survey.shelf.archives()[number].name.clone();
     Ok(Bytes {
@@ -134,7 +152,12 @@ fn bytes(survey: &mut Survey, reading: &Reading, hash: Hash, archive: Option<usi
 }
 
 /// The photos that show a content, and the files that show it and are no photos.
-fn by_catalog(db: &Connection, survey: &Survey, reading: &Reading, bytes: &Bytes) -> Result<Vec<Finding>> {
+fn by_catalog(
+    db: &Connection,
+    survey: &Survey,
+    reading: &Reading,
+    bytes: &Bytes,
+) -> Result<Vec<Finding>> {
     let Some(content) = query::content_id(db, bytes.blake3)? else { return Ok(Vec::new()) };
     let (times, mut findings) = (ask::times(db)?, Vec::new());
     let showings = ask::showings(db, content)?;
@@ -142,11 +165,14 @@ fn by_catalog(db: &Connection, survey: &Survey, reading: &Reading, bytes: &Bytes
         findings.extend(photo(db, survey, reading, bytes, of_one, &times)?.map(Finding::Photo));
     }
     // A file is told of by itself in the snapshots in which no photo shows these bytes.
-    let shown = |time: i64| showings.iter().any(|showing| showing.since <= time && time < showing.until);
+    let shown =
+        |time: i64| showings.iter().any(|showing| showing.since <= time && time < showing.until);
     let mut files: BTreeMap<Vec<u8>, BTreeSet<SnapshotId>> = BTreeMap::new();
     for file in ask::files_of(db, content)? {
-        let alone = times.iter().filter(|time| (file.since..file.until).contains(*time) && !shown(**time));
-        let alone: BTreeSet<SnapshotId> = alone.filter_map(|time| SnapshotId::from_seconds(*time).ok()).collect();
+        let alone =
+            times.iter().filter(|time| (file.since..file.until).contains(*time) && !shown(**time));
+        let alone: BTreeSet<SnapshotId> =
+            alone.filter_map(|time| SnapshotId::from_seconds(*time).ok()).collect();
         if !alone.is_empty() {
             files.entry(ask::path(db, file.folder, &file.name)?).or_default().extend(alone);
         }
@@ -166,9 +192,12 @@ fn photo(
     showings: &[Showing],
     times: &[i64],
 ) -> Result<Option<Photo>> {
-    let holds = |time: &&i64| showings.iter().any(|showing| (showing.since..showing.until).contains(*time));
+    let holds =
+        |time: &&i64| showings.iter().any(|showing| (showing.since..showing.until).contains(*time));
     let shown: Vec<i64> = times.iter().filter(holds).copied().collect();
-    let (Some(first), Some(at)) = (showings.first(), shown.last().copied()) else { return Ok(None) };
+    let (Some(first), Some(at)) = (showings.first(), shown.last().copied()) else {
+        return Ok(None);
+    };
     let Some(asset) = search::asset(db, &first.asset, at)? else { return Ok(None) };
     Ok(Some(Photo {
         asset: Uuid::from_bytes(asset.id),
@@ -196,8 +225,12 @@ fn other_version(
     times: &[i64],
 ) -> Result<Option<SnapshotId>> {
     for held in history::contents(db, asset)?.iter().rev() {
-        let Some((hash, _)) = view::hashes(db, held.what.id)?.filter(|(hash, _)| *hash != damaged) else { continue };
-        let is_there = survey.shelf.live_copies(hash).any(|spot: Spot| !reading.bad.contains_key(&spot));
+        let Some((hash, _)) = view::hashes(db, held.what.id)?.filter(|(hash, _)| *hash != damaged)
+        else {
+            continue;
+        };
+        let is_there =
+            survey.shelf.live_copies(hash).any(|spot: Spot| !reading.bad.contains_key(&spot));
         let newest = times.iter().rev().find(|time| (held.since..held.until).contains(*time));
         if let (true, Some(newest)) = (is_there, newest) {
             return SnapshotId::from_seconds(*newest).map(Some);
@@ -208,6 +241,7 @@ fn other_version(
 
 /// A wall-clock time, as the catalog keeps it.
 fn wall_clock(milliseconds: i64) -> DateTime {
-    let time = jiff::Timestamp::from_millisecond(milliseconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let time =
+        jiff::Timestamp::from_millisecond(milliseconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     time.to_zoned(jiff::tz::TimeZone::UTC).datetime()
 }

@@ -34,7 +34,8 @@ pub(in crate::task) struct Reading {
     pub flawed: BTreeSet<String>,
     /// Contents and chunks that are not what was written, by where they are.
     pub bad: HashMap<Spot, Damaged>,
-    /// Archives of which `tar` is told wrong things, though all bytes may be right: how many members.
+    /// Archives of which `tar` is told wrong things, though all bytes may be right: how many
+    /// members.
     pub headers: BTreeMap<usize, u64>,
     /// Bytes of archives that were read.
     pub bytes: u64,
@@ -51,7 +52,8 @@ pub(in crate::task) enum Damaged {
     Chunk(ChunkLine),
 }
 
-/// Reads as many archives as `extent` says: never verified ones first, then those that were verified longest ago.
+/// Reads as many archives as `extent` says: never verified ones first, then those that were
+/// verified longest ago.
 pub(in crate::task) fn read(
     survey: &mut Survey,
     extent: Extent,
@@ -78,8 +80,9 @@ pub(in crate::task) fn read(
 /// The archives to read, in order.
 fn choose(shelf: &Shelf, extent: Extent, verified: &HashMap<String, Timestamp>) -> Vec<usize> {
     let archives = shelf.archives();
-    let mut chosen: Vec<usize> =
-        (0..archives.len()).filter(|at| !archives[*at].retired && archives[*at].index.is_ok()).collect();
+    let mut chosen: Vec<usize> = (0..archives.len())
+        .filter(|at| !archives[*at].retired && archives[*at].index.is_ok())
+        .collect();
     chosen.sort_by_key(|at| (verified.get(&archives[*at].name), *at));
     if let Extent::Percent(percent) = extent {
         let all: u64 = chosen.iter().map(|at| archives[*at].size).sum();
@@ -94,7 +97,12 @@ fn choose(shelf: &Shelf, extent: Extent, verified: &HashMap<String, Timestamp>) 
 }
 
 /// False when the person stopped it.
-fn read_archive(shelf: &mut Shelf, number: usize, reading: &mut Reading, monitor: &dyn Monitor) -> Result<bool> {
+fn read_archive(
+    shelf: &mut Shelf,
+    number: usize,
+    reading: &mut Reading,
+    monitor: &dyn Monitor,
+) -> Result<bool> {
     let (begun, name) = (Timestamp::now(), shelf.archives()[number].name.clone());
     let opened = shelf.reader(number).and_then(|reader| Ok((reader, shelf.lines(number)?)));
     let (reader, lines) = match opened {
@@ -102,13 +110,16 @@ fn read_archive(shelf: &mut Shelf, number: usize, reading: &mut Reading, monitor
         Err(error) if error.kind() == Kind::NotFound => return Ok(true),
         other => other?,
     };
-    let Some(flaws) = verify(&reader, &lines, &mut Reads { shelf, monitor })? else { return Ok(false) };
+    let Some(flaws) = verify(&reader, &lines, &mut Reads { shelf, monitor })? else {
+        return Ok(false);
+    };
     let size = shelf.archives()[number].size;
     reading.bytes += size;
     monitor.advance(1, size.saturating_sub(lines.iter().map(|line| line.place().1).sum()));
-    match flaws.is_empty() {
-        true => drop(reading.verified.insert(name, begun)),
-        false => drop(reading.flawed.insert(name)),
+    if flaws.is_empty() {
+        reading.verified.insert(name, begun);
+    } else {
+        reading.flawed.insert(name);
     }
     // A member may lie in an archive twice.
     let places: HashMap<(Hash, u64), usize> =
@@ -119,7 +130,8 @@ fn read_archive(shelf: &mut Shelf, number: usize, reading: &mut Reading, monitor
             Flaw::Header(line) => drop(headers.insert(line.place().0)),
             Flaw::Frame => drop(headers.insert(u64::MAX)),
             Flaw::Member(line, _) => {
-                let spot = Spot { archive: number, line: places[&(hash_of(&line), line.place().0)] };
+                let spot =
+                    Spot { archive: number, line: places[&(hash_of(&line), line.place().0)] };
                 let damaged = match line {
                     IndexLine::Content(line) => Damaged::Content(line),
                     IndexLine::Chunk(line) => Damaged::Chunk(line),
@@ -143,7 +155,8 @@ impl Helper for Reads<'_> {
     fn prefix(&mut self, patch: &ChunkLine) -> Result<Vec<u8>> {
         match self.shelf.prefix(&patch.keys) {
             Err(error) if error.is_damage() => {
-                Err(Error::damaged(format_args!("chunk {}, whose key is lost", patch.chunk)).caused_by(error))
+                Err(Error::damaged(format_args!("chunk {}, whose key is lost", patch.chunk))
+                    .caused_by(error))
             }
             other => other,
         }

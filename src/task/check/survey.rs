@@ -70,7 +70,8 @@ impl Survey {
         Survey::with(repository, Shelf::open(repository)?, &BTreeMap::new(), monitor)
     }
 
-    /// Looks at everything but photos; `records` holds those that are right where the repository's own are not.
+    /// Looks at everything but photos; `records` holds those that are right where the repository's
+    /// own are not.
     pub fn with(
         repository: &Repository,
         shelf: Shelf,
@@ -106,30 +107,42 @@ impl Survey {
         Ok(survey)
     }
 
-    /// That it was stopped when so many snapshots had been looked at: of the others nobody knows anything.
+    /// That it was stopped when so many snapshots had been looked at: of the others nobody knows
+    /// anything.
     fn stopped(&self, looked_at: usize) -> Error {
         let found = super::so_far(self.findings.len());
         let all = self.records.len();
-        Error::new(Kind::Interrupted, format_args!("stopped: {looked_at} of {all} snapshots looked at, {found}"))
-            .hint("run it again: it begins anew")
+        Error::new(
+            Kind::Interrupted,
+            format_args!("stopped: {looked_at} of {all} snapshots looked at, {found}"),
+        )
+        .hint("run it again: it begins anew")
     }
 
-    /// The rows of a sound catalog against the lists: what a reader is shown against what was stored.
+    /// The rows of a sound catalog against the lists: what a reader is shown against what was
+    /// stored.
     fn compare_lists(&mut self, lists: &HashMap<Hash, Option<Listed>>) -> Result<()> {
-        let Some(db) = self.catalog.as_ref().filter(|_| !self.is_catalog_bad) else { return Ok(()) };
+        let Some(db) = self.catalog.as_ref().filter(|_| !self.is_catalog_bad) else {
+            return Ok(());
+        };
         let known: HashSet<SnapshotId> = query::snapshot::ids(db)?.into_iter().collect();
-        let records: Vec<&SnapshotRecord> = self.records.iter().filter(|record| known.contains(&record.id)).collect();
+        let records: Vec<&SnapshotRecord> =
+            self.records.iter().filter(|record| known.contains(&record.id)).collect();
         let times: Vec<i64> = records.iter().map(|record| record.id.seconds()).collect();
         let mut wrong = Vec::new();
         for (is_library, what) in [(false, "files"), (true, "library")] {
             let shown = list::amounts(db, &times, is_library)?;
             for (record, shown) in records.iter().zip(shown) {
-                let stream = if is_library { &record.streams.library } else { &record.streams.files };
+                let stream =
+                    if is_library { &record.streams.library } else { &record.streams.files };
                 let stored = stream.chunks.iter().try_fold(Amount::default(), |sum, chunk| {
                     Some(sum.with(lists.get(&chunk.hash)?.as_ref()?.amount?))
                 });
                 if stored.is_some_and(|stored| stored != shown) {
-                    wrong.push(format!("its {what} of snapshot {} are not those of the archives", record.id));
+                    wrong.push(format!(
+                        "its {what} of snapshot {} are not those of the archives",
+                        record.id
+                    ));
                 }
             }
         }
@@ -153,13 +166,19 @@ impl Survey {
         for id in ids {
             let record = match self.repository.record(id) {
                 Ok(_) if known.contains_key(&id) => {
-                    self.complain(id, Part::Record, "it names pieces that are in no archive".to_owned());
+                    self.complain(
+                        id,
+                        Part::Record,
+                        "it names pieces that are in no archive".to_owned(),
+                    );
                     self.records.push(known[&id].clone());
                     continue;
                 }
                 Ok(record) => record,
                 // Forgotten just now.
-                Err(error) if error.kind() == Kind::NotFound && !known.contains_key(&id) => continue,
+                Err(error) if error.kind() == Kind::NotFound && !known.contains_key(&id) => {
+                    continue;
+                }
                 Err(error) if error.kind() == Kind::Unsupported => return Err(error),
                 Err(error) => {
                     self.complain(id, Part::Record, error.chain());
@@ -175,7 +194,11 @@ impl Survey {
                 self.complain(id, Part::Record, "it is of another repository".to_owned());
             }
             if let Some(other) = numbers.insert(record.number, id) {
-                self.complain(id, Part::Record, format!("it has the number {} of {other}", record.number));
+                self.complain(
+                    id,
+                    Part::Record,
+                    format!("it has the number {} of {other}", record.number),
+                );
             }
             self.records.push(record);
         }
@@ -186,11 +209,17 @@ impl Survey {
     fn look_at_archives(&mut self) {
         let mut said = HashMap::new();
         for record in &self.records {
-            said.extend(record.archives.iter().map(|info| (info.name.as_str(), (info.size, info.hash))));
+            said.extend(
+                record.archives.iter().map(|info| (info.name.as_str(), (info.size, info.hash))),
+            );
         }
-        for (number, archive) in self.shelf.archives().iter().enumerate().filter(|(_, archive)| !archive.retired) {
+        for (number, archive) in
+            self.shelf.archives().iter().enumerate().filter(|(_, archive)| !archive.retired)
+        {
             let message = match (&archive.index, said.get(archive.name.as_str())) {
-                (Err(error), _) => format!("{}; what is in it is found by `shoebox repair`", error.chain()),
+                (Err(error), _) => {
+                    format!("{}; what is in it is found by `shoebox repair`", error.chain())
+                }
                 (Ok(hash), Some((size, said))) if hash != said || *size != archive.size => {
                     self.others.insert(number);
                     "it is not the archive that its snapshot wrote".to_owned()
@@ -207,13 +236,15 @@ impl Survey {
             self.findings.push(Finding::Other { file: problem.subject, message });
         }
         if !self.repository.has_readme() {
-            let message = "it is missing: it tells how to get everything back without shoebox".to_owned();
+            let message =
+                "it is missing: it tells how to get everything back without shoebox".to_owned();
             self.findings.push(Finding::Other { file: "README.txt".to_owned(), message });
         }
         Ok(())
     }
 
-    // The catalog ---------------------------------------------------------------------------------------------
+    // The catalog
+    // ---------------------------------------------------------------------------------------------
 
     fn look_at_catalog(&mut self) -> Result<()> {
         let opened = self.repository.catalog().and_then(|generation| {
@@ -241,9 +272,11 @@ impl Survey {
     fn tell_of_catalog(&mut self, complaints: Vec<String>) {
         self.is_catalog_bad |= !complaints.is_empty();
         let more = complaints.len().saturating_sub(TOLD);
-        self.findings.extend(complaints.into_iter().take(TOLD).map(|message| Finding::Catalog { message }));
+        self.findings
+            .extend(complaints.into_iter().take(TOLD).map(|message| Finding::Catalog { message }));
         if more > 0 {
-            self.findings.push(Finding::Catalog { message: format!("and {more} more of this kind") });
+            self.findings
+                .push(Finding::Catalog { message: format!("and {more} more of this kind") });
         }
     }
 
@@ -253,25 +286,35 @@ impl Survey {
         let mut rows: BTreeMap<String, ask::ArchiveRow> =
             ask::archives(db)?.into_iter().map(|row| (row.name.clone(), row)).collect();
         let ids: HashSet<i64> = rows.values().map(|row| row.id).collect();
-        let claimed: HashSet<String> =
-            self.records.iter().flat_map(|record| record.archives.iter().map(|archive| archive.name.clone())).collect();
+        let claimed: HashSet<String> = self
+            .records
+            .iter()
+            .flat_map(|record| record.archives.iter().map(|archive| archive.name.clone()))
+            .collect();
         for number in 0..self.shelf.archives().len() {
             let archive = &self.shelf.archives()[number];
-            let (name, size, known) = (archive.name.clone(), archive.size, rows.remove(&archive.name));
+            let (name, size, known) =
+                (archive.name.clone(), archive.size, rows.remove(&archive.name));
             match (&archive.index, known) {
-                (_, Some(_)) if archive.retired => complaints.push(format!("it still knows {name}, which is retired")),
-                // What no record names, a backup is writing just now, or one that was cut short wrote it.
+                (_, Some(_)) if archive.retired => {
+                    complaints.push(format!("it still knows {name}, which is retired"))
+                }
+                // What no record names, a backup is writing just now, or one that was cut short
+                // wrote it.
                 (Ok(_), None) if !archive.retired && claimed.contains(&name) => {
                     complaints.push(format!("it does not know {name}"));
                 }
                 (Ok(hash), Some(row)) if row.hash != *hash || row.size != size => {
                     complaints.push(format!("it knows {name} as another one"));
                 }
-                (Ok(_), Some(row)) => complaints.extend(self.compare_places(db, number, row.id, &ids)?),
+                (Ok(_), Some(row)) => {
+                    complaints.extend(self.compare_places(db, number, row.id, &ids)?)
+                }
                 _ => {}
             }
         }
-        complaints.extend(rows.into_keys().map(|name| format!("it knows {name}, which is not there")));
+        complaints
+            .extend(rows.into_keys().map(|name| format!("it knows {name}, which is not there")));
         Ok(complaints)
     }
 
@@ -279,7 +322,10 @@ impl Survey {
         let (known, there) = (query::snapshot::ids(db)?, self.repository.present_ids()?);
         let noted = query::snapshot::unreadable(db)?;
         let all: BTreeSet<SnapshotId> = known.iter().chain(&noted).copied().collect();
-        let missing = there.iter().filter(|id| !all.contains(id)).map(|id| format!("it does not know snapshot {id}"));
+        let missing = there
+            .iter()
+            .filter(|id| !all.contains(id))
+            .map(|id| format!("it does not know snapshot {id}"));
         let extra = all.iter().filter(|id| !there.contains(id));
         let extra = extra.map(|id| format!("it knows snapshot {id}, whose record is not there"));
         let mut complaints: Vec<String> = missing.chain(extra).collect();
@@ -296,7 +342,8 @@ impl Survey {
         Ok(complaints)
     }
 
-    /// Whether the catalog has a place for everything in archive `number`, and the right one where it is in that archive.
+    /// Whether the catalog has a place for everything in archive `number`, and the right one where
+    /// it is in that archive.
     fn compare_places(
         &mut self,
         db: &Connection,
@@ -308,7 +355,9 @@ impl Survey {
         for line in lines.iter() {
             let (archive, is_right) = match line {
                 IndexLine::Content(line) => match ask::content(db, line.content)? {
-                    Some((archive, sha1, place)) => (archive, sha1 == line.sha1 && place == line.into()),
+                    Some((archive, sha1, place)) => {
+                        (archive, sha1 == line.sha1 && place == line.into())
+                    }
                     None => (0, false),
                 },
                 IndexLine::Chunk(line) => match query::chunk(db, line.chunk) {
@@ -326,22 +375,35 @@ impl Survey {
             held += u64::from(archive == id);
         }
         let name = &self.shelf.archives()[number].name;
-        Ok((ask::held(db, id)? != held).then(|| format!("it looks for something in {name} that is not there")))
+        Ok((ask::held(db, id)? != held)
+            .then(|| format!("it looks for something in {name} that is not there")))
     }
 
-    // Streams -------------------------------------------------------------------------------------------------
+    // Streams
+    // ---------------------------------------------------------------------------------------------
 
-    fn look_at_streams(&mut self, at: usize, lists: &mut HashMap<Hash, Option<Listed>>) -> Result<()> {
+    fn look_at_streams(
+        &mut self,
+        at: usize,
+        lists: &mut HashMap<Hash, Option<Listed>>,
+    ) -> Result<()> {
         let record = self.records[at].clone();
         let streams = &record.streams;
-        for (part, stream) in
-            [(Part::Dump, &streams.dump), (Part::Files, &streams.files), (Part::Library, &streams.library)]
-                .into_iter()
-                .chain(record.written.iter().map(|written| (Part::Library, &written.library)))
+        for (part, stream) in [
+            (Part::Dump, &streams.dump),
+            (Part::Files, &streams.files),
+            (Part::Library, &streams.library),
+        ]
+        .into_iter()
+        .chain(record.written.iter().map(|written| (Part::Library, &written.library)))
         {
             let sum = stream.chunks.iter().try_fold(0u64, |sum, chunk| sum.checked_add(chunk.size));
             if sum != Some(stream.size) {
-                self.complain(record.id, part, "its chunks are not as many bytes as it says".to_owned());
+                self.complain(
+                    record.id,
+                    part,
+                    "its chunks are not as many bytes as it says".to_owned(),
+                );
             }
             self.need_chunks(record.id, part, stream);
         }
@@ -352,27 +414,35 @@ impl Survey {
         Ok(())
     }
 
-    /// Notes which archives hold the chunks of `stream` and their keys; complains of those that none holds.
+    /// Notes which archives hold the chunks of `stream` and their keys; complains of those that
+    /// none holds.
     fn need_chunks(&mut self, id: SnapshotId, part: Part, stream: &Stream) {
-        let lost: BTreeSet<Hash> =
-            stream.chunks.iter().map(|chunk| chunk.hash).filter(|hash| !self.shelf.has_chunk(*hash)).collect();
+        let lost: BTreeSet<Hash> = stream
+            .chunks
+            .iter()
+            .map(|chunk| chunk.hash)
+            .filter(|hash| !self.shelf.has_chunk(*hash))
+            .collect();
         for hash in stream.chunks.iter().map(|chunk| chunk.hash) {
             let spots: Vec<Spot> = self.shelf.live_copies(hash).collect();
             let keys = spots.iter().flat_map(|spot| self.shelf.keys(*spot).to_vec());
-            let holders = keys.map(|key| self.holders(key)).chain([self.holders(hash)]).collect::<Vec<_>>();
+            let holders =
+                keys.map(|key| self.holders(key)).chain([self.holders(hash)]).collect::<Vec<_>>();
             if let Some(needs) = self.needs.get_mut(&id) {
                 needs.extend(holders);
             }
         }
         if !lost.is_empty() {
-            let message = format!("{} of its {} pieces are in no archive", lost.len(), stream.chunks.len());
+            let message =
+                format!("{} of its {} pieces are in no archive", lost.len(), stream.chunks.len());
             self.complain(id, part, message);
         }
         self.lost_chunks.extend(lost);
     }
 
     fn holders(&self, hash: Hash) -> Holders {
-        let mut holders: Vec<usize> = self.shelf.live_copies(hash).map(|spot| spot.archive).collect();
+        let mut holders: Vec<usize> =
+            self.shelf.live_copies(hash).map(|spot| spot.archive).collect();
         holders.sort_unstable();
         holders.dedup();
         holders
@@ -400,7 +470,11 @@ impl Survey {
         // Those that are in no archive were told of.
         let damaged = bad.iter().filter(|hash| !self.lost_chunks.contains(hash)).count();
         if damaged > 0 {
-            self.complain(id, part, format!("{damaged} of its {} pieces cannot be read", stream.chunks.len()));
+            self.complain(
+                id,
+                part,
+                format!("{damaged} of its {} pieces cannot be read", stream.chunks.len()),
+            );
         }
         let is_whole = bad.is_empty();
         self.lost_chunks.extend(bad);
@@ -427,8 +501,12 @@ impl Survey {
             }
             Part::Library => {
                 // What a dump names by its SHA-1 is needed, whatever lies at the path by now.
-                for named in serde_json::Deserializer::from_slice(&plain).into_iter::<Named>().flatten() {
-                    for (hash, size) in named.sha1.map(|sha1| self.shelf.with_sha1(sha1)).unwrap_or_default() {
+                for named in
+                    serde_json::Deserializer::from_slice(&plain).into_iter::<Named>().flatten()
+                {
+                    for (hash, size) in
+                        named.sha1.map(|sha1| self.shelf.with_sha1(sha1)).unwrap_or_default()
+                    {
                         listed.holders.insert(self.need_content(hash, size));
                     }
                 }
@@ -461,41 +539,60 @@ impl Survey {
         }
     }
 
-    // Answers -------------------------------------------------------------------------------------------------
+    // Answers
+    // ---------------------------------------------------------------------------------------------
 
-    /// The snapshots of which nothing is wrong, and all that they need is in archives that are `whole`.
+    /// The snapshots of which nothing is wrong, and all that they need is in archives that are
+    /// `whole`.
     pub fn passed(&self, whole: &dyn Fn(&str) -> bool) -> Vec<SnapshotId> {
-        let is_whole: Vec<bool> = self.shelf.archives().iter().map(|archive| whole(&archive.name)).collect();
-        let passes = |needs: &HashSet<Holders>| needs.iter().all(|holders| holders.iter().any(|at| is_whole[*at]));
+        let is_whole: Vec<bool> =
+            self.shelf.archives().iter().map(|archive| whole(&archive.name)).collect();
+        let passes = |needs: &HashSet<Holders>| {
+            needs.iter().all(|holders| holders.iter().any(|at| is_whole[*at]))
+        };
         self.needs.iter().filter(|(_, needs)| passes(needs)).map(|(id, _)| *id).collect()
     }
 
     /// The snapshots, and the parts of them, that need the chunk called `hash` itself or as a key.
     pub fn users_of(&self, hash: Hash) -> Vec<(SnapshotId, Part)> {
         let uses = |stream: &Stream| {
-            let keys = |of: Hash| self.shelf.live_copies(of).any(|spot| self.shelf.keys(spot).contains(&hash));
+            let keys = |of: Hash| {
+                self.shelf.live_copies(of).any(|spot| self.shelf.keys(spot).contains(&hash))
+            };
             stream.chunks.iter().any(|chunk| chunk.hash == hash || keys(chunk.hash))
         };
         let mut users = Vec::new();
         for SnapshotRecord { id, streams, .. } in &self.records {
-            let parts = [(Part::Dump, &streams.dump), (Part::Files, &streams.files), (Part::Library, &streams.library)];
-            users.extend(parts.into_iter().filter(|(_, stream)| uses(stream)).map(|(part, _)| (*id, part)));
+            let parts = [
+                (Part::Dump, &streams.dump),
+                (Part::Files, &streams.files),
+                (Part::Library, &streams.library),
+            ];
+            users.extend(
+                parts.into_iter().filter(|(_, stream)| uses(stream)).map(|(part, _)| (*id, part)),
+            );
         }
         users
     }
 
     /// The entries of all file lists that show one of `contents`, with the snapshots that do.
-    pub fn entries_of(&mut self, contents: &BTreeSet<Hash>) -> Result<Vec<(FileEntry, BTreeSet<SnapshotId>)>> {
+    pub fn entries_of(
+        &mut self,
+        contents: &BTreeSet<Hash>,
+    ) -> Result<Vec<(FileEntry, BTreeSet<SnapshotId>)>> {
         let mut by_chunk: BTreeMap<Hash, BTreeSet<SnapshotId>> = BTreeMap::new();
         for record in &self.records {
             for chunk in &record.streams.files.chunks {
                 by_chunk.entry(chunk.hash).or_default().insert(record.id);
             }
         }
-        let mut found: BTreeMap<(Vec<u8>, Hash), (FileEntry, BTreeSet<SnapshotId>)> = BTreeMap::new();
+        let mut found: BTreeMap<(Vec<u8>, Hash), (FileEntry, BTreeSet<SnapshotId>)> =
+            BTreeMap::new();
         for (chunk, ids) in by_chunk.into_iter().filter(|_| !contents.is_empty()) {
             let Ok(plain) = self.shelf.chunk(chunk) else { continue };
-            for entry in serde_json::Deserializer::from_slice(&plain).into_iter::<FileEntry>().flatten() {
+            for entry in
+                serde_json::Deserializer::from_slice(&plain).into_iter::<FileEntry>().flatten()
+            {
                 if let Some(hash) = entry.hash.filter(|hash| contents.contains(hash)) {
                     let key = (entry.path.as_bytes().to_vec(), hash);
                     found.entry(key).or_insert_with(|| (entry, BTreeSet::new())).1.extend(&ids);

@@ -1,7 +1,7 @@
 //! What a restore leaves out since it is not Immich's: a file that psql takes later.
 //!
-//! What always holds: only its owner may read it; it is there only when something was left out and the restore succeeded;
-//! what is there is never overwritten.
+//! What always holds: only its owner may read it; it is there only when something was left out and
+//! the restore succeeded; what is there is never overwritten.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -16,7 +16,8 @@ use crate::immich::LEFT_OUT;
 /// Names that are tried in one folder.
 const MOST: u32 = 1000;
 
-/// The file that `wanted`, a file or a folder, means for `snapshot`: in a folder one that is not there yet.
+/// The file that `wanted`, a file or a folder, means for `snapshot`: in a folder one that is not
+/// there yet.
 pub(super) fn place(wanted: &Path, snapshot: SnapshotId) -> PathBuf {
     if !wanted.is_dir() {
         return wanted.to_owned();
@@ -73,7 +74,8 @@ impl Draft {
         let what = || format!("writing {}", file.display());
         let draft = out.into_inner().map_err(|error| Error::io(what(), error.into_error()))?;
         sync(draft.as_file()).context(what)?;
-        let _: File = draft.persist_noclobber(&file).map_err(|error| Error::io(what(), error.error))?;
+        let _: File =
+            draft.persist_noclobber(&file).map_err(|error| Error::io(what(), error.error))?;
         sync_folder(folder(&file)).context(what)
     }
 }
@@ -84,10 +86,12 @@ fn folder(file: &Path) -> &Path {
 
 fn head(snapshot: SnapshotId) -> String {
     format!(
-        "--\n-- What is not Immich's in the database of snapshot {snapshot}: `shoebox restore-database` left it out.\n\
+        "--\n-- What is not Immich's in the database of snapshot {snapshot}: `shoebox \
+            restore-database` left it out.\n\
          -- Nobody has judged it. After a look, as a superuser, into the restored database:\n\
          --   psql --set ON_ERROR_STOP=1 --single-transaction --dbname immich --file FILE\n--\n\n\
-         SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\nSET check_function_bodies = false;\n\
+         SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\nSET \
+         check_function_bodies = false;\n\
          SELECT pg_catalog.set_config('search_path', 'public, pg_catalog', false);\n\n"
     )
 }

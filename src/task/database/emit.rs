@@ -1,8 +1,9 @@
-//! A snapshot's dump as a file that Immich's own restore takes (Administration > Maintenance, or the welcome page).
+//! A snapshot's dump as a file that Immich's own restore takes (Administration > Maintenance, or
+//! the welcome page).
 //!
-//! Immich tells the kind of a dump by its file's name: one that names a version up to 2.4 it takes for a cluster dump. So
-//! the file of an older library carries no version; what it holds is always one database
-//! (`server/src/services/database-backup.service.ts`).
+//! Immich tells the kind of a dump by its file's name: one that names a version up to 2.4 it takes
+//! for a cluster dump. So the file of an older library carries no version; what it holds is always
+//! one database (`server/src/services/database-backup.service.ts`).
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -40,9 +41,11 @@ pub struct Emitted {
     pub listed: bool,
 }
 
-/// Writes the dump of `snapshot` to `to`, or under the right name if that is a folder. What is there is never overwritten.
+/// Writes the dump of `snapshot` to `to`, or under the right name if that is a folder. What is
+/// there is never overwritten.
 ///
-/// `source_database` says which database of a cluster dump, and `left_out` where what is not Immich's goes, as in [`super::Options`].
+/// `source_database` says which database of a cluster dump, and `left_out` where what is not
+/// Immich's goes, as in [`super::Options`].
 pub fn emit(
     repository: &Repository,
     snapshot: &str,
@@ -54,13 +57,15 @@ pub fn emit(
     let dump = super::open(repository, snapshot)?;
     let file = if to.is_dir() { to.join(name(&dump.record)) } else { to.to_owned() };
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let draft = tempfile::Builder::new().prefix(".shoebox-").tempfile_in(folder);
     let draft = draft.context(|| format!("writing into {}", folder.display()))?;
     let gzip = !name.ends_with(".sql");
     let left_out_file = left_out.map(|to| beside::place(to, dump.id));
     let mut beside = left_out_file.as_deref().map(|file| Draft::new(file, dump.id));
-    let (fitted, size) = write(&dump, source_database, draft.as_file(), gzip, beside.as_mut(), monitor)?;
+    let (fitted, size) =
+        write(&dump, source_database, draft.as_file(), gzip, beside.as_mut(), monitor)?;
     // A copy of an older state is no newer dump than the one that was made after it.
     draft
         .as_file()
@@ -82,14 +87,27 @@ pub fn emit(
     let left_out_file = left_out_file.filter(|_| !fitted.apart.is_empty());
     let (left_out, rows) = (fitted.apart, fitted.rows.values().sum());
     let (changes, tables, listed) = (fitted.changes, fitted.rows.len() as u64, is_listed(&name));
-    Ok(Emitted { snapshot: dump.id, file, size, changes, tables, rows, left_out, left_out_file, listed })
+    Ok(Emitted {
+        snapshot: dump.id,
+        file,
+        size,
+        changes,
+        tables,
+        rows,
+        left_out,
+        left_out_file,
+        listed,
+    })
 }
 
-/// Gives the file to whom its folder belongs, who may be Immich under another user, with the rights that the folder gives.
+/// Gives the file to whom its folder belongs, who may be Immich under another user, with the rights
+/// that the folder gives.
 fn belong(file: &File, folder: &Path) -> std::io::Result<()> {
     let there = std::fs::metadata(folder)?;
     let made = file.metadata()?;
-    if (there.uid(), there.gid()) != (made.uid(), made.gid()) && rustix::process::geteuid().is_root() {
+    if (there.uid(), there.gid()) != (made.uid(), made.gid())
+        && rustix::process::geteuid().is_root()
+    {
         fchown(file, Some(there.uid()), Some(there.gid()))?;
     }
     file.set_permissions(std::fs::Permissions::from_mode(0o600 | there.mode() & 0o640))
@@ -104,9 +122,10 @@ fn write(
     monitor: &dyn Monitor,
 ) -> Result<(crate::immich::fit::Fitted, u64)> {
     let failed = |error| Error::io("writing the dump", error);
-    let mut out: Box<dyn Finish> = match gzip {
-        true => Box::new(GzEncoder::new(BufWriter::new(file), Compression::default())),
-        false => Box::new(BufWriter::new(file)),
+    let mut out: Box<dyn Finish> = if gzip {
+        Box::new(GzEncoder::new(BufWriter::new(file), Compression::default()))
+    } else {
+        Box::new(BufWriter::new(file))
     };
     out.write_all(head(&dump.record).as_bytes()).map_err(failed)?;
     let sinks = Sinks {
@@ -160,9 +179,18 @@ fn state(record: &SnapshotRecord) -> Timestamp {
 /// The name that Immich gives its own backups, in local time.
 fn name(record: &SnapshotRecord) -> String {
     let time = state(record).to_zoned(TimeZone::system()).strftime("%Y%m%dT%H%M%S");
-    let version = record.dump.immich.as_deref().map(|version| clean(version.trim_start_matches('v')));
-    let version = version.filter(|version| is_new(version)).map(|version| format!("-v{version}")).unwrap_or_default();
-    let postgres = record.dump.postgres.as_deref().map(|version| format!("-pg{}", clean(version))).unwrap_or_default();
+    let version =
+        record.dump.immich.as_deref().map(|version| clean(version.trim_start_matches('v')));
+    let version = version
+        .filter(|version| is_new(version))
+        .map(|version| format!("-v{version}"))
+        .unwrap_or_default();
+    let postgres = record
+        .dump
+        .postgres
+        .as_deref()
+        .map(|version| format!("-pg{}", clean(version)))
+        .unwrap_or_default();
     format!("immich-db-backup-{time}{version}{postgres}.sql.gz")
 }
 
@@ -180,9 +208,15 @@ fn is_new(version: &str) -> bool {
 /// True for the names that Immich shows in its list, and takes for the dump of one database.
 fn is_listed(name: &str) -> bool {
     let stem = name.strip_suffix(".sql.gz").or(name.strip_suffix(".sql"));
-    let fits = |stem: &str| stem.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
-    let version = name.split_once("-v").and_then(|(_, rest)| rest.rsplit_once('-')).map(|(version, _)| version);
-    stem.is_some_and(fits) && version.is_none_or(|version| is_new(version.split('-').next().unwrap_or_default()))
+    let fits = |stem: &str| {
+        stem.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+    };
+    let version = name
+        .split_once("-v")
+        .and_then(|(_, rest)| rest.rsplit_once('-'))
+        .map(|(version, _)| version);
+    stem.is_some_and(fits)
+        && version.is_none_or(|version| is_new(version.split('-').next().unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -198,7 +232,9 @@ mod tests {
         ] {
             assert!(is_listed(name), "{name}");
         }
-        for name in ["a b.sql.gz", "immich.dump", "immich-db-backup-20261122T145323-v2.4.1-pg14.sql.gz"] {
+        for name in
+            ["a b.sql.gz", "immich.dump", "immich-db-backup-20261122T145323-v2.4.1-pg14.sql.gz"]
+        {
             assert!(!is_listed(name), "{name}");
         }
         assert!(is_new("2.5.0") && is_new("3.0.0") && !is_new("2.4.9") && !is_new("1.132.3"));

@@ -1,5 +1,5 @@
-//! What a database is apart from what is in it: its owner, rights, settings, limit and comment. A new one that takes its place
-//! takes them over.
+//! What a database is apart from what is in it: its owner, rights, settings, limit and comment. A
+//! new one that takes its place takes them over.
 
 use crate::base::{Error, Result};
 use crate::immich::fit::quoted;
@@ -8,7 +8,8 @@ use crate::source::postgres;
 
 /// Asks for statements that give what the database `:OLD` is to the database `:NEW`, one a row.
 ///
-/// Values are those of pg_dump's `makeAlterConfigCommand`: a list of names is quoted as it is kept, all else is a text.
+/// Values are those of pg_dump's `makeAlterConfigCommand`: a list of names is quoted as it is kept,
+/// all else is a text.
 const QUESTION: &str = r#"
 WITH old AS (SELECT *, pg_get_userbyid(datdba) AS owner FROM pg_database WHERE datname = :OLD),
 settings AS (
@@ -50,8 +51,13 @@ pub(super) fn statements(access: &Access, old: &str, new: &str) -> Result<String
 /// What the user may not give to the new database.
 pub(super) fn attempt(access: &Access, old: &str, statements: &str) -> Result<()> {
     postgres::ask(access, &format!("BEGIN;\n{statements}ROLLBACK;\n")).map(drop).map_err(|error| {
-        let what = format!("what the database {} is set up with cannot be given to a new one", quoted(old));
-        Error::new(error.kind(), what).caused_by(error.chain()).hint("connect as a superuser; nothing was changed")
+        let what = format!(
+            "what the database {} is set up with cannot be given to a new one",
+            quoted(old)
+        );
+        Error::new(error.kind(), what)
+            .caused_by(error.chain())
+            .hint("connect as a superuser; nothing was changed")
     })
 }
 

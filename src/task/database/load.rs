@@ -16,7 +16,12 @@ use crate::source::postgres::{self, Feed};
 use crate::task::dump::SnapshotDump;
 
 /// Loads the dump and compares the counts.
-pub(super) fn load(dump: &SnapshotDump, made: Made, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
+pub(super) fn load(
+    dump: &SnapshotDump,
+    made: Made,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Report> {
     let place = Place::prepare(&made, options)?;
     let loader = Loader::prepare(&place.database, &made, options)?;
     let mut beside = made.plan.left_out_file.as_deref().map(|file| Draft::new(file, dump.id));
@@ -44,7 +49,8 @@ pub(super) fn load(dump: &SnapshotDump, made: Made, options: &Options, monitor: 
 
 /// What runs by itself in the database, and is not Immich's. Asked as the role that loaded it.
 fn planted(dump: &SnapshotDump, access: &Access) -> Result<Vec<PlantedCode>> {
-    let answer = postgres::ask(access, &format!("SET search_path = pg_catalog;\n{}", immich::QUESTION))?;
+    let answer =
+        postgres::ask(access, &format!("SET search_path = pg_catalog;\n{}", immich::QUESTION))?;
     let newer = immich::newer_than_known(dump.record.dump.schema.as_deref()).is_some();
     immich::planted(&answer, newer)
 }
@@ -68,13 +74,17 @@ fn feed(
     let mut feed = Feed::start(access)?;
     match send(dump, made, &mut feed, options, beside, monitor) {
         Ok(()) => feed.finish(),
-        // When psql stopped listening it says why; else the reason is ours, and without a COMMIT nothing has happened.
+        // When psql stopped listening it says why; else the reason is ours, and without a COMMIT
+        // nothing has happened.
         Err(error) if feed.is_deaf() => feed.finish().and(Err(error.into())),
         Err(error) => Err(error.into()),
     }
-    .map_err(|rejection| match rejection.is_duplicate {
-        true => twice::explain(rejection.error, dump, made, options, monitor),
-        false => rejection.error,
+    .map_err(|rejection| {
+        if rejection.is_duplicate {
+            twice::explain(rejection.error, dump, made, options, monitor)
+        } else {
+            rejection.error
+        }
     })
 }
 
@@ -100,10 +110,14 @@ fn send(
     feed.say("COMMIT;\n")
 }
 
-/// How many rows the server has of each table; `tables` are their names, with those that SQL has for them.
+/// How many rows the server has of each table; `tables` are their names, with those that SQL has
+/// for them.
 fn count(access: &Access, tables: &BTreeMap<String, String>) -> Result<BTreeMap<String, u64>> {
-    let selects: Vec<_> =
-        tables.values().enumerate().map(|(at, sql)| format!("SELECT {at}, count(*) FROM {sql}")).collect();
+    let selects: Vec<_> = tables
+        .values()
+        .enumerate()
+        .map(|(at, sql)| format!("SELECT {at}, count(*) FROM {sql}"))
+        .collect();
     if selects.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -119,7 +133,10 @@ fn count(access: &Access, tables: &BTreeMap<String, String>) -> Result<BTreeMap<
 }
 
 /// Tables that have not as many rows.
-pub(in crate::task) fn compare(expected: &BTreeMap<String, u64>, found: &BTreeMap<String, u64>) -> Vec<Difference> {
+pub(in crate::task) fn compare(
+    expected: &BTreeMap<String, u64>,
+    found: &BTreeMap<String, u64>,
+) -> Vec<Difference> {
     let tables: std::collections::BTreeSet<_> = expected.keys().chain(found.keys()).collect();
     let rows = |of: &BTreeMap<String, u64>, table: &String| of.get(table).copied().unwrap_or(0);
     let each = tables.into_iter().map(|table| Difference {

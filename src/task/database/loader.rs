@@ -1,9 +1,10 @@
 //! Who loads a dump: a role that has no power, and logs in by itself.
 //!
-//! A dump is code: functions, defaults and checks of it run while it is loaded, and whoever owned a table of Immich's could have written
-//! them. So a superuser only makes the extensions and a role; the dump is loaded over a second connection as that role, to
-//! which the server refuses programs, files and other databases whatever the dump says. What it made is given to
-//! the superuser afterwards, and the role is gone.
+//! A dump is code: functions, defaults and checks of it run while it is loaded, and whoever owned a
+//! table of Immich's could have written them. So a superuser only makes the extensions and a role;
+//! the dump is loaded over a second connection as that role, to which the server refuses programs,
+//! files and other databases whatever the dump says. What it made is given to the superuser
+//! afterwards, and the role is gone.
 
 use uuid::Uuid;
 
@@ -51,9 +52,16 @@ impl Loader {
             _ => format!("shoebox_{}", Uuid::new_v4().simple()),
         };
         let password = Uuid::new_v4().simple().to_string();
-        let installed = |name: &&String| made.plan.makes_database() || !made.probe.installed.contains(*name);
+        let installed =
+            |name: &&String| made.plan.makes_database() || !made.probe.installed.contains(*name);
         let extensions = made.fitted.created.keys().filter(installed).cloned().collect();
-        let role = Role { admin: admin.clone(), name: name.clone(), database: database.to_owned(), heir, extensions };
+        let role = Role {
+            admin: admin.clone(),
+            name: name.clone(),
+            database: database.to_owned(),
+            heir,
+            extensions,
+        };
         postgres::ask(&admin, &role.begin(&password, made))?;
         let access = Access { user: Some(name), password: Some(Secret::new(password)), ..admin };
         let loader = Loader { access, role: Some(role) };
@@ -65,11 +73,20 @@ impl Loader {
     fn prove(&self) -> Result<()> {
         let Some(role) = &self.role else { return Ok(()) };
         let refused = || {
-            Error::new(Kind::Refused, "the server does not let in the role without power that was made to load the dump")
-                .hint("let it in (pg_hba.conf: any role with its password); --trust-dump loads with your own rights, for a dump whose database nobody else had in hand")
+            Error::new(
+                Kind::Refused,
+                "the server does not let in the role without power that was \
+                made to load the dump",
+            )
+            .hint(
+                "let it in (pg_hba.conf: any role with its password); --trust-dump loads \
+                    with your own rights, for a dump whose database nobody else had in hand",
+            )
         };
-        let question = "SELECT session_user, rolsuper FROM pg_catalog.pg_roles WHERE rolname = session_user;\n";
-        let answer = postgres::ask(&self.access, question).map_err(|error| refused().caused_by(error.chain()))?;
+        let question = "SELECT session_user, rolsuper FROM pg_catalog.pg_roles WHERE rolname = \
+            session_user;\n";
+        let answer = postgres::ask(&self.access, question)
+            .map_err(|error| refused().caused_by(error.chain()))?;
         if answer.trim() == format!("{}|f", role.name) { Ok(()) } else { Err(refused()) }
     }
 
@@ -80,7 +97,10 @@ impl Loader {
             let (name, heir) = (quoted(&role.name), quoted(heir));
             postgres::ask(
                 &role.admin,
-                &format!("{SAFELY}REASSIGN OWNED BY {name} TO {heir};\nDROP OWNED BY {name};\nDROP ROLE {name};\n"),
+                &format!(
+                    "{SAFELY}REASSIGN OWNED BY {name} TO {heir};\nDROP OWNED BY {name};\nDROP ROLE \
+                        {name};\n"
+                ),
             )?;
         }
         self.role = None;
@@ -94,7 +114,11 @@ impl Drop for Loader {
         if let Some(role) = self.role.take()
             && let Err(error) = postgres::ask(&role.admin, &role.undo())
         {
-            tracing::warn!("the role {} and its extensions are left on the server: {}", role.name, error.chain());
+            tracing::warn!(
+                "the role {} and its extensions are left on the server: {}",
+                role.name,
+                error.chain()
+            );
         }
     }
 }
@@ -104,14 +128,17 @@ impl Role {
         let (name, database) = (quoted(&self.name), quoted(&self.database));
         let mut sql = format!(
             "{SAFELY}BEGIN;
-CREATE ROLE {name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD '{password}';
+CREATE ROLE {name} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD \
+'{password}';
 GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {database} TO {name};
 GRANT ALL ON SCHEMA public TO {name};\n"
         );
         for (extension, schema) in &made.fitted.created {
             let (extension, schema) = (quoted(extension), quoted(schema));
             sql += &format!("CREATE SCHEMA IF NOT EXISTS {schema};\n");
-            sql += &format!("CREATE EXTENSION IF NOT EXISTS {extension} WITH SCHEMA {schema} CASCADE;\n");
+            sql += &format!(
+                "CREATE EXTENSION IF NOT EXISTS {extension} WITH SCHEMA {schema} CASCADE;\n"
+            );
             sql += &format!("GRANT USAGE ON SCHEMA {schema} TO {name};\n");
         }
         sql + "COMMIT;\n"
@@ -119,7 +146,8 @@ GRANT ALL ON SCHEMA public TO {name};\n"
 
     fn undo(&self) -> String {
         let name = quoted(&self.name);
-        let drop = |extension: &String| format!("DROP EXTENSION IF EXISTS {};\n", quoted(extension));
+        let drop =
+            |extension: &String| format!("DROP EXTENSION IF EXISTS {};\n", quoted(extension));
         let extensions: String = self.extensions.iter().rev().map(drop).collect();
         format!("{SAFELY}DROP OWNED BY {name} CASCADE;\n{extensions}DROP ROLE {name};\n")
     }

@@ -1,13 +1,17 @@
-//! Bringing the database back: a snapshot's dump into a server, or into a file that Immich's own restore takes.
+//! Bringing the database back: a snapshot's dump into a server, or into a file that Immich's own
+//! restore takes.
 //!
-//! What always holds: the dump is read to its end and fitted once before the server is asked to change anything; it is
-//! then loaded in one transaction of ours, whose COMMIT is sent only after the dump was read to its end a second time, so
-//! that what is cut short, refused or stopped leaves the database as it was; rows arrive byte for byte; afterwards the
-//! server's own counts are compared with those of the dump.
+//! What always holds: the dump is read to its end and fitted once before the server is asked to
+//! change anything; it is then loaded in one transaction of ours, whose COMMIT is sent only after
+//! the dump was read to its end a second time, so that what is cut short, refused or stopped leaves
+//! the database as it was; rows arrive byte for byte; afterwards the server's own counts are
+//! compared with those of the dump.
 //!
-//! A dump is untrusted: no superuser runs its statements ([`loader`]) unless told to. What is replaced is kept ([`place`]).
+//! A dump is untrusted: no superuser runs its statements ([`loader`]) unless told to. What is
+//! replaced is kept ([`place`]).
 //!
-//! Limit: a database that is not there, and extensions, are made before, outside of the transaction.
+//! Limit: a database that is not there, and extensions, are made before, outside of the
+//! transaction.
 
 mod beside;
 mod emit;
@@ -42,7 +46,8 @@ pub struct Options {
     pub target: Access,
     /// Which database of a cluster dump; else the one that the backup took for Immich's.
     pub source_database: Option<String>,
-    /// Load beside the database that is there and put it in its place, which keeps the old one under another name.
+    /// Load beside the database that is there and put it in its place, which keeps the old one
+    /// under another name.
     pub replace: bool,
     /// Create the roles of a cluster dump that are not there, and leave everything with its owner.
     pub roles: bool,
@@ -56,7 +61,8 @@ pub struct Options {
     pub accepted: Vec<String>,
     /// Go on without a row whose key an earlier one has.
     pub skip_duplicates: bool,
-    /// A file for what is not Immich's and is left out, or a folder for one; `None` keeps nothing of it.
+    /// A file for what is not Immich's and is left out, or a folder for one; `None` keeps nothing
+    /// of it.
     pub left_out: Option<PathBuf>,
 }
 
@@ -132,8 +138,13 @@ pub fn plan(repository: &Repository, options: &Options, monitor: &dyn Monitor) -
 /// Restores the database.
 ///
 /// # Errors
-/// The first obstacle of the plan; what the server refuses, with the line of the dump. The database is then as it was.
-pub fn restore(repository: &Repository, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
+/// The first obstacle of the plan; what the server refuses, with the line of the dump. The database
+/// is then as it was.
+pub fn restore(
+    repository: &Repository,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Report> {
     let refused = |Obstacle { what, next }| Err(Error::new(Kind::Refused, what).hint(next));
     attempt(repository, options, monitor)?.or_else(refused)
 }
@@ -146,18 +157,22 @@ pub(super) fn attempt(
 ) -> Result<std::result::Result<Report, Obstacle>> {
     let dump = open(repository, &options.snapshot)?;
     let mut made = plan::make(&dump, options, monitor)?;
-    match made.plan.obstacles.is_empty() {
-        true => load::load(&dump, made, options, monitor).map(Ok),
-        false => Ok(Err(made.plan.obstacles.swap_remove(0))),
+    if made.plan.obstacles.is_empty() {
+        load::load(&dump, made, options, monitor).map(Ok)
+    } else {
+        Ok(Err(made.plan.obstacles.swap_remove(0)))
     }
 }
 
 /// The snapshot's dump, if it is one that restores.
 fn open(repository: &Repository, snapshot: &str) -> Result<SnapshotDump> {
     let dump = SnapshotDump::open(repository, snapshot)?;
-    match dump.record.is_good() {
-        true => Ok(dump),
-        false => Err(Error::new(Kind::Refused, format_args!("the dump of snapshot {} is bad", dump.id))
-            .hint("it was kept for inspection (`shoebox dump`); choose another snapshot: --snapshot")),
+    if dump.record.is_good() {
+        Ok(dump)
+    } else {
+        Err(Error::new(Kind::Refused, format_args!("the dump of snapshot {} is bad", dump.id))
+            .hint(
+                "it was kept for inspection (`shoebox dump`); choose another snapshot: --snapshot",
+            ))
     }
 }

@@ -1,4 +1,5 @@
-//! The database that a dump is loaded into: the one that is meant, or one that takes its place when all is well.
+//! The database that a dump is loaded into: the one that is meant, or one that takes its place when
+//! all is well.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -34,7 +35,10 @@ impl Place {
     /// Makes a database where one is to be made.
     pub fn prepare(made: &Made, options: &Options) -> Result<Place> {
         let name = made.plan.database.clone();
-        let at = |database: &str| Access { database: Some(database.to_owned()), ..options.target.clone() };
+        let at = |database: &str| Access {
+            database: Some(database.to_owned()),
+            ..options.target.clone()
+        };
         if made.plan.create {
             create(&at(&made.probe.database), &name)?;
             return Ok(Place { database: name, swap: None });
@@ -42,16 +46,20 @@ impl Place {
         if !options.replace {
             return Ok(Place { database: name, swap: None });
         }
-        let beside = ["postgres", "template1"]
-            .map(at)
-            .into_iter()
-            .find(|other| other.database.as_ref() != Some(&name) && postgres::ask(other, "SELECT 1;\n").is_ok());
+        let beside = ["postgres", "template1"].map(at).into_iter().find(|other| {
+            other.database.as_ref() != Some(&name) && postgres::ask(other, "SELECT 1;\n").is_ok()
+        });
         let beside = beside.ok_or_else(|| {
-            Error::new(Kind::Refused, "there is no other database to connect to while this one is replaced")
-                .hint("let this user connect to the database postgres")
+            Error::new(
+                Kind::Refused,
+                "there is no other database to connect to while this one is replaced",
+            )
+            .hint("let this user connect to the database postgres")
         })?;
-        let draft = beside_name(&name, &format!("_shoebox_{}", &Uuid::new_v4().simple().to_string()[..12]));
-        let kept = beside_name(&name, &Timestamp::now().strftime("_before_%Y%m%dT%H%M%SZ").to_string());
+        let draft =
+            beside_name(&name, &format!("_shoebox_{}", &Uuid::new_v4().simple().to_string()[..12]));
+        let kept =
+            beside_name(&name, &Timestamp::now().strftime("_before_%Y%m%dT%H%M%SZ").to_string());
         create(&beside, &draft)?;
         let swap = Swap { beside, draft, name, kept, inheritance: String::new() };
         let mut place = Place { database: swap.draft.clone(), swap: Some(swap) };
@@ -59,26 +67,38 @@ impl Place {
         Ok(place)
     }
 
-    /// Puts what was loaded into the place of what was there, which is kept under the name that this returns.
+    /// Puts what was loaded into the place of what was there, which is kept under the name that
+    /// this returns.
     pub fn finish(mut self) -> Result<Option<String>> {
         let Some(swap) = &self.swap else { return Ok(None) };
         let (draft, name, kept) = (quoted(&swap.draft), quoted(&swap.name), quoted(&swap.kept));
         let sql = format!(
-            "BEGIN;\n{}ALTER DATABASE {name} RENAME TO {kept};\nALTER DATABASE {draft} RENAME TO {name};\nCOMMIT;\n",
+            "BEGIN;\n{}ALTER DATABASE {name} RENAME TO {kept};\nALTER DATABASE {draft} RENAME TO \
+                {name};\nCOMMIT;\n",
             swap.inheritance
         );
         postgres::ask(&swap.beside, &sql).map_err(|error| {
-            Error::new(Kind::Refused, format_args!("the database {} was not replaced, and is as it was", swap.name))
-                .caused_by(error.chain())
-                .hint("if it is in use: stop Immich (`docker compose stop immich-server`), and run it again")
+            Error::new(
+                Kind::Refused,
+                format_args!(
+                    "the database {} was not replaced, and is as it \
+                was",
+                    swap.name
+                ),
+            )
+            .caused_by(error.chain())
+            .hint(
+                "if it is in use: stop Immich (`docker compose stop immich-server`), and run \
+                    it again",
+            )
         })?;
         Ok(self.swap.take().map(|swap| swap.kept))
     }
 }
 
 impl Swap {
-    /// Reads what is to be taken over, before anything is loaded. It takes effect at the end: what is set
-    /// for Immich is not for a restore.
+    /// Reads what is to be taken over, before anything is loaded. It takes effect at the end: what
+    /// is set for Immich is not for a restore.
     fn inherit(&mut self) -> Result<()> {
         self.inheritance = inherit::statements(&self.beside, &self.name, &self.draft)?;
         inherit::attempt(&self.beside, &self.name, &self.inheritance)
@@ -89,8 +109,10 @@ impl Drop for Place {
     /// A database that took nobody's place goes.
     fn drop(&mut self) {
         if let Some(swap) = &self.swap
-            && let Err(error) =
-                postgres::ask(&swap.beside, &format!("DROP DATABASE IF EXISTS {};\n", quoted(&swap.draft)))
+            && let Err(error) = postgres::ask(
+                &swap.beside,
+                &format!("DROP DATABASE IF EXISTS {};\n", quoted(&swap.draft)),
+            )
         {
             tracing::warn!("the database {} is left on the server: {}", swap.draft, error.chain());
         }

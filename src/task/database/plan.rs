@@ -40,7 +40,8 @@ pub struct Plan {
     pub(super) replaces: bool,
     pub extensions: Vec<Extension>,
     pub changes: Vec<Change>,
-    /// What is not Immich's and is left out, such as `event trigger note` or `table notes (3 rows)`.
+    /// What is not Immich's and is left out, such as `event trigger note` or
+    /// `table notes (3 rows)`.
     pub left_out: Vec<String>,
     /// The file that keeps it.
     pub left_out_file: Option<PathBuf>,
@@ -82,14 +83,16 @@ pub(super) struct Made {
 }
 
 /// Tables by which a database is known to be Immich's, of both eras.
-const IMMICH: [&str; 6] = ["asset", "assets", "system_metadata", "kysely_migrations", "migrations", "geodata_places"];
+const IMMICH: [&str; 6] =
+    ["asset", "assets", "system_metadata", "kysely_migrations", "migrations", "geodata_places"];
 
 /// Asks the server, reads the dump to its end, and says what would be done.
 pub(super) fn make(dump: &SnapshotDump, options: &Options, monitor: &dyn Monitor) -> Result<Made> {
-    let (probe, missing) = match postgres::probe(&options.target, options.wait, &|| monitor.stopped())? {
-        Reached::Database(probe) => (probe, None),
-        Reached::NoDatabase { name, probe } => (probe, Some(name)),
-    };
+    let (probe, missing) =
+        match postgres::probe(&options.target, options.wait, &|| monitor.stopped())? {
+            Reached::Database(probe) => (probe, None),
+            Reached::NoDatabase { name, probe } => (probe, Some(name)),
+        };
     let mut target = target(&probe, options);
     let pass = |target: &Target| {
         let sinks = Sinks { each: &mut |_| Ok(()), beside: &mut |_| Ok(()) };
@@ -105,7 +108,8 @@ pub(super) fn make(dump: &SnapshotDump, options: &Options, monitor: &dyn Monitor
     let mut plan = Plan {
         snapshot: dump.id,
         kind: info.kind,
-        source_database: source_database(dump, options.source_database.as_deref()).map(str::to_owned),
+        source_database: source_database(dump, options.source_database.as_deref())
+            .map(str::to_owned),
         dump_postgres: info.postgres.clone(),
         immich: info.immich.clone(),
         server: probe.version.clone(),
@@ -114,7 +118,11 @@ pub(super) fn make(dump: &SnapshotDump, options: &Options, monitor: &dyn Monitor
         create: missing.is_some(),
         replace: if options.replace { tables } else { 0 },
         replaces: options.replace && missing.is_none(),
-        extensions: fitted.extensions.iter().map(|(name, version)| extension(name, version)).collect(),
+        extensions: fitted
+            .extensions
+            .iter()
+            .map(|(name, version)| extension(name, version))
+            .collect(),
         changes: fitted.changes.clone(),
         left_out: fitted.apart.clone(),
         duplicates: fitted.duplicates.clone(),
@@ -141,7 +149,9 @@ fn extension(name: &str, version: &Option<String>) -> Extension {
 
 /// The server as the rules want to know it.
 fn target(probe: &Probe, options: &Options) -> Target {
-    let version = |(name, version): (&String, &Option<String>)| (name.clone(), version.clone().unwrap_or_default());
+    let version = |(name, version): (&String, &Option<String>)| {
+        (name.clone(), version.clone().unwrap_or_default())
+    };
     Target {
         major: Some(probe.major()),
         user: Some(probe.user.clone()),
@@ -156,7 +166,10 @@ fn target(probe: &Probe, options: &Options) -> Target {
 }
 
 /// The database of a cluster dump that is meant.
-pub(super) fn source_database<'a>(dump: &'a SnapshotDump, wanted: Option<&'a str>) -> Option<&'a str> {
+pub(super) fn source_database<'a>(
+    dump: &'a SnapshotDump,
+    wanted: Option<&'a str>,
+) -> Option<&'a str> {
     wanted.or(dump.record.dump.database.as_deref())
 }
 
@@ -173,14 +186,19 @@ pub(super) fn read(
     monitor.begin(phase, None, Some(stream.size));
     let mut reader = Counted { inner: dump.reader(), monitor, bytes: 0 };
     let Sinks { each, beside } = sinks;
-    let mut each = |piece: fit::Piece| match monitor.stopped() {
-        true => Err(Error::new(Kind::Interrupted, "stopped; the database is as it was")),
-        false => each(piece),
+    let mut each = |piece: fit::Piece| {
+        if monitor.stopped() {
+            Err(Error::new(Kind::Interrupted, "stopped; the database is as it was"))
+        } else {
+            each(piece)
+        }
     };
-    let fitted = fit::fit_apart(&mut reader, source_database(dump, database), target, &mut each, beside)?;
-    match reader.bytes == stream.size {
-        true => Ok(fitted),
-        false => Err(Error::damaged(format_args!("the dump of {} has not its size", dump.id))),
+    let fitted =
+        fit::fit_apart(&mut reader, source_database(dump, database), target, &mut each, beside)?;
+    if reader.bytes == stream.size {
+        Ok(fitted)
+    } else {
+        Err(Error::damaged(format_args!("the dump of {} has not its size", dump.id)))
     }
 }
 
@@ -213,7 +231,8 @@ fn apart(record: &SnapshotRecord) -> Option<String> {
     let photos = plural(record.completeness.moved, "photo", "photos");
     (record.completeness.moved > 0).then(|| {
         format!(
-            "{photos} did not lie where this database says: `shoebox restore --all --snapshot {}` lays them there, a folder of another time has them elsewhere",
+            "{photos} did not lie where this database says: `shoebox restore --all --snapshot {}` \
+                lays them there, a folder of another time has them elsewhere",
             record.id
         )
     })
@@ -224,13 +243,17 @@ fn judge(plan: &mut Plan, probe: &Probe, fitted: &Fitted, options: &Options) {
     let dumps = plan.dump_postgres.as_deref().and_then(major);
     if let Some(newer) = dumps.filter(|&major| major > probe.major()) {
         plan.warnings.push(format!(
-            "the dump is of PostgreSQL {newer}, the server is version {}: what it does not know is left out",
+            "the dump is of PostgreSQL {newer}, the server is version {}: what it does not know is \
+                left out",
             probe.major()
         ));
     }
     if plan.create && !probe.may_create {
         plan.obstacle(
-            format!("there is no database {} on the server, and user {} may not make one", plan.database, plan.user),
+            format!(
+                "there is no database {} on the server, and user {} may not make one",
+                plan.database, plan.user
+            ),
             "make it as a superuser, or name another with --database-name",
         );
     }
@@ -244,9 +267,16 @@ fn judge(plan: &mut Plan, probe: &Probe, fitted: &Fitted, options: &Options) {
         }
     }
     lacking(plan, fitted, dumps);
-    if let Some(file) = plan.left_out_file.as_ref().filter(|file| file.exists()).map(|file| file.display().to_string())
+    if let Some(file) = plan
+        .left_out_file
+        .as_ref()
+        .filter(|file| file.exists())
+        .map(|file| file.display().to_string())
     {
-        plan.obstacle(format!("{file} is there already"), "give another name for what is left out: --left-out FILE");
+        plan.obstacle(
+            format!("{file} is there already"),
+            "give another name for what is left out: --left-out FILE",
+        );
     }
     if let Some(weakness) = probe.weakness() {
         client(plan, weakness, options);
@@ -262,7 +292,8 @@ fn client(plan: &mut Plan, weakness: Weakness, options: &Options) {
     let is_trusted = options.rights == Rights::Own;
     if here && !is_trusted && matches!(weakness, Weakness::Obedient(_)) {
         let next = format!(
-            "{}; or let the one in the database's container load it: --docker; --trust-dump takes it as it is, for a dump whose \
+            "{}; or let the one in the database's container load it: --docker; --trust-dump takes \
+                it as it is, for a dump whose \
              database nobody else had in hand",
             weakness.cure()
         );
@@ -280,28 +311,38 @@ fn occupied(plan: &mut Plan, probe: &Probe, options: &Options) {
     if IMMICH.iter().any(|table| probe.tables.contains(*table)) {
         plan.obstacle(
             format!("the database {} has Immich's tables already", plan.database),
-            "for a fresh one: stop Immich (`docker compose down`), move the folder DB_DATA_LOCATION away, start the database alone \
+            "for a fresh one: stop Immich (`docker compose down`), move the folder \
+                DB_DATA_LOCATION away, start the database alone \
              (`docker compose up -d database`); or drop what is there: --replace",
         );
     } else if !probe.tables.is_empty() {
         let count = probe.tables.len();
-        plan.warnings.push(format!("the database has {count} other tables in schema public; they stay"));
+        plan.warnings
+            .push(format!("the database has {count} other tables in schema public; they stay"));
     }
 }
 
 /// What keeps the database from being replaced.
 fn replaced(plan: &mut Plan, probe: &Probe) {
     if !probe.sessions.is_empty() {
-        let count = plural(probe.sessions.iter().map(|it| it.count).sum(), "other session", "other sessions");
+        let count = plural(
+            probe.sessions.iter().map(|it| it.count).sum(),
+            "other session",
+            "other sessions",
+        );
         let who: Vec<_> = probe.sessions.iter().map(ToString::to_string).collect();
         plan.obstacle(
             format!("the database {} is in use by {count}: {}", plan.database, who.join(", ")),
-            "stop Immich first: `docker compose stop immich-server` (and whatever else uses its database)",
+            "stop Immich first: `docker compose stop immich-server` (and whatever else uses its \
+                database)",
         );
     }
     if !probe.may_create {
         plan.obstacle(
-            format!("user {} may not make a database, and what is there is only replaced by a new one", plan.user),
+            format!(
+                "user {} may not make a database, and what is there is only replaced by a new one",
+                plan.user
+            ),
             format_args!(
                 "have a superuser allow it: ALTER ROLE {} CREATEDB; or connect as a superuser",
                 fit::quoted(&plan.user)
@@ -309,7 +350,10 @@ fn replaced(plan: &mut Plan, probe: &Probe) {
         );
     } else if !probe.owns {
         plan.obstacle(
-            format!("the database {} does not belong to user {}, who cannot rename it", plan.database, plan.user),
+            format!(
+                "the database {} does not belong to user {}, who cannot rename it",
+                plan.database, plan.user
+            ),
             "connect as its owner, or as a superuser",
         );
     }
@@ -323,7 +367,8 @@ fn lacking(plan: &mut Plan, fitted: &Fitted, dumps: Option<u32>) {
     plan.obstacle(
         format!("the server lacks what the dump needs: {missing}"),
         format_args!(
-            "use Immich's own database image, such as ghcr.io/immich-app/postgres:{major}-vectorchord0.4.3, with its settings \
+            "use Immich's own database image, such as \
+                ghcr.io/immich-app/postgres:{major}-vectorchord0.4.3, with its settings \
              (shared_preload_libraries) as they are; Immich's compose file names the one that fits"
         ),
     );

@@ -14,7 +14,8 @@ const SHOWN: usize = 5;
 /// Characters of a row that are shown.
 const LONGEST: usize = 100;
 
-/// What `refused`, the server's word about a key, is about. What cannot be found out is left as it was told.
+/// What `refused`, the server's word about a key, is about. What cannot be found out is left as it
+/// was told.
 pub(super) fn explain(
     refused: Error,
     dump: &SnapshotDump,
@@ -28,7 +29,12 @@ pub(super) fn explain(
     }
 }
 
-fn find(dump: &SnapshotDump, made: &Made, options: &Options, monitor: &dyn Monitor) -> Result<Vec<Duplicate>> {
+fn find(
+    dump: &SnapshotDump,
+    made: &Made,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Vec<Duplicate>> {
     let target = Target { keys: Some(made.fitted.keys.clone()), ..made.target.clone() };
     let sinks = Sinks { each: &mut |_| Ok(()), beside: &mut |_| Ok(()) };
     let database = options.source_database.as_deref();
@@ -39,14 +45,19 @@ fn told(refused: &Error, found: &[Duplicate], dump: &SnapshotDump) -> Error {
     let shown = &found[..found.len().min(SHOWN)];
     let rows = rows(dump, shown).unwrap_or_default();
     let row = |line: &u64| format!("line {line}: {}", rows.get(line).map_or("", String::as_str));
-    let pair =
-        |it: &Duplicate| format!("table {}, key {}\n  {}\n  {}", it.table, it.key, row(&it.first), row(&it.line));
+    let pair = |it: &Duplicate| {
+        format!("table {}, key {}\n  {}\n  {}", it.table, it.key, row(&it.first), row(&it.line))
+    };
     let pairs: Vec<_> = shown.iter().map(pair).collect();
     let Duplicate { table, key, line, first } = &found[0];
-    let more = if found.len() > 1 { format!(", and {} more", found.len() - 1) } else { String::new() };
+    let more =
+        if found.len() > 1 { format!(", and {} more", found.len() - 1) } else { String::new() };
     Error::new(
         Kind::Program,
-        format_args!("two rows of table {table} have the key {key}: lines {first} and {line} of the dump{more}"),
+        format_args!(
+            "two rows of table {table} have the key {key}: lines {first} and {line} of \
+            the dump{more}"
+        ),
     )
     .caused_by(format!("{}\n{}", refused.chain(), pairs.join("\n")))
     .hint("--skip-duplicates goes on without the later row of each; nothing was changed")
@@ -54,16 +65,22 @@ fn told(refused: &Error, found: &[Duplicate], dump: &SnapshotDump) -> Error {
 
 /// The rows of `duplicates`, shortened, by line.
 fn rows(dump: &SnapshotDump, duplicates: &[Duplicate]) -> Result<BTreeMap<u64, String>> {
-    let mut wanted: BTreeMap<u64, String> =
-        duplicates.iter().flat_map(|it| [it.first, it.line]).map(|line| (line, String::new())).collect();
+    let mut wanted: BTreeMap<u64, String> = duplicates
+        .iter()
+        .flat_map(|it| [it.first, it.line])
+        .map(|line| (line, String::new()))
+        .collect();
     let last = wanted.keys().last().copied().unwrap_or(0);
     let mut reader = BufReader::new(dump.reader());
     let mut text = Vec::new();
     for line in 1..=last {
         text.clear();
-        reader.read_until(b'\n', &mut text).map_err(|error| Error::damaged("the dump").caused_by(error))?;
+        reader
+            .read_until(b'\n', &mut text)
+            .map_err(|error| Error::damaged("the dump").caused_by(error))?;
         if let Some(row) = wanted.get_mut(&line) {
-            let shown: String = String::from_utf8_lossy(&text).trim_end().chars().take(LONGEST).collect();
+            let shown: String =
+                String::from_utf8_lossy(&text).trim_end().chars().take(LONGEST).collect();
             *row = shown.replace('\t', " | ").replace(char::is_control, "?");
         }
     }

@@ -24,7 +24,11 @@ pub(super) fn find(assets: &[AssetChange]) -> Vec<Alike> {
         counts.entry(key).or_insert((turn, 0)).1 += 1;
     }
     let many = counts.into_iter().filter(|(_, (_, photos))| *photos >= MANY);
-    let alike = many.map(|((field, _), (turn, photos))| Alike { field: field.to_owned(), turn: turn.clone(), photos });
+    let alike = many.map(|((field, _), (turn, photos))| Alike {
+        field: field.to_owned(),
+        turn: turn.clone(),
+        photos,
+    });
     let mut alike: Vec<Alike> = alike.collect();
     alike.sort_by_key(|alike| std::cmp::Reverse(alike.photos));
     alike
@@ -38,12 +42,15 @@ fn values(change: &Change) -> impl Iterator<Item = (&String, &Turn)> {
 impl AssetChange {
     /// The changes without what `alike` tells.
     pub fn besides(&self, alike: &[Alike]) -> Vec<Change> {
-        let told = |field: &String, turn: &Turn| alike.iter().any(|one| one.field == *field && one.turn == *turn);
+        let told = |field: &String, turn: &Turn| {
+            alike.iter().any(|one| one.field == *field && one.turn == *turn)
+        };
         let rest = |change: &Change| match change {
             Change::Details { fields, values } => {
                 let mut values = values.clone();
                 values.retain(|field, turn| !told(field, turn));
-                let fields = fields.iter().filter(|field| values.contains_key(*field)).cloned().collect();
+                let fields =
+                    fields.iter().filter(|field| values.contains_key(*field)).cloned().collect();
                 (!values.is_empty()).then_some(Change::Details { fields, values })
             }
             other => Some(other.clone()),
@@ -63,7 +70,13 @@ mod tests {
         let values: BTreeMap<String, Turn> = turns.iter().map(turn).collect();
         let details = Change::Details { fields: values.keys().cloned().collect(), values };
         let id = uuid::Uuid::from_u128(number);
-        AssetChange { id, owner: "Ann".into(), name: "a".into(), path: None, changes: vec![details] }
+        AssetChange {
+            id,
+            owner: "Ann".into(),
+            name: "a".into(),
+            path: None,
+            changes: vec![details],
+        }
     }
 
     #[test]
@@ -71,14 +84,18 @@ mod tests {
         let renamed = ("country", "United States of America", "United States");
         let mut assets: Vec<AssetChange> = (0..5).map(|number| asset(number, &[renamed])).collect();
         assets.push(asset(5, &[renamed, ("city", "Rome", "Roma")]));
-        assets.extend((6..10).map(|number| asset(number, &[("country", "Czech Republic", "Czechia")])));
+        assets.extend(
+            (6..10).map(|number| asset(number, &[("country", "Czech Republic", "Czechia")])),
+        );
         let alike = find(&assets);
         assert_eq!(
             alike.iter().map(|alike| (alike.field.as_str(), alike.photos)).collect::<Vec<_>>(),
             [("country", 6)]
         );
         assert!(assets[0].besides(&alike).is_empty());
-        assert!(matches!(&assets[5].besides(&alike)[..], [Change::Details { fields, .. }] if *fields == ["city"]));
+        assert!(
+            matches!(&assets[5].besides(&alike)[..], [Change::Details { fields, .. }] if *fields == ["city"])
+        );
         assert_eq!(assets[6].besides(&alike), assets[6].changes, "four are few");
     }
 }

@@ -52,7 +52,8 @@ pub enum Change {
     Recognised { person: String },
     /// A person is in it no more.
     Unrecognised { person: String },
-    /// Other things that Immich knows of it, by field of the library list, and what each was and is.
+    /// Other things that Immich knows of it, by field of the library list, and what each was and
+    /// is.
     Details { fields: Vec<String>, values: BTreeMap<String, Turn> },
 }
 
@@ -104,8 +105,8 @@ pub struct State {
 impl State {
     /// An asset with the record `line`.
     pub fn new(line: &str, content: Option<Content>) -> Result<State> {
-        let record =
-            serde_json::from_str(line).map_err(|error| Error::damaged("an asset of the catalog").caused_by(error))?;
+        let record = serde_json::from_str(line)
+            .map_err(|error| Error::damaged("an asset of the catalog").caused_by(error))?;
         Ok(State { record, content, albums: Vec::new(), tags: Vec::new(), people: Vec::new() })
     }
 
@@ -118,11 +119,16 @@ impl State {
     }
 
     fn is(&self, field: &str) -> bool {
-        self.record.get(field).is_some_and(|value| !matches!(value, Value::Bool(false) | Value::Null))
+        self.record
+            .get(field)
+            .is_some_and(|value| !matches!(value, Value::Bool(false) | Value::Null))
     }
 
     fn visibility(&self) -> Visibility {
-        self.record.get("visibility").and_then(|value| serde_json::from_value(value.clone()).ok()).unwrap_or_default()
+        self.record
+            .get("visibility")
+            .and_then(|value| serde_json::from_value(value.clone()).ok())
+            .unwrap_or_default()
     }
 
     /// Bytes: those that are there, else as Immich recorded.
@@ -150,7 +156,9 @@ pub fn compare(old: Option<&State>, new: Option<&State>) -> Vec<Change> {
 
 fn bytes(old: &State, new: &State) -> Option<Change> {
     match (old.content, new.content) {
-        (Some(from), Some(to)) if from.id != to.id => Some(Change::Edited { from: from.size, to: to.size }),
+        (Some(from), Some(to)) if from.id != to.id => {
+            Some(Change::Edited { from: from.size, to: to.size })
+        }
         (Some(_), None) => Some(Change::Missing),
         (None, Some(to)) => Some(Change::Present { size: to.size }),
         _ => None,
@@ -158,7 +166,8 @@ fn bytes(old: &State, new: &State) -> Option<Change> {
 }
 
 fn places(old: &State, new: &State) -> Vec<Change> {
-    let other = |field| (old.text(field) != new.text(field)).then(|| (old.text(field), new.text(field)));
+    let other =
+        |field| (old.text(field) != new.text(field)).then(|| (old.text(field), new.text(field)));
     let renamed = other("name").map(|(from, to)| Change::Renamed { from, to });
     let moved = other("file").filter(|_| old.is("file") && new.is("file"));
     renamed.into_iter().chain(moved.map(|(from, to)| Change::Moved { from, to })).collect()
@@ -180,9 +189,10 @@ fn marks(old: &State, new: &State) -> Vec<Change> {
 }
 
 fn sets(old: &State, new: &State) -> Vec<Change> {
-    let without = |from: &[String], other: &[String], change: &dyn Fn(String) -> Change| -> Vec<Change> {
-        from.iter().filter(|name| !other.contains(name)).cloned().map(change).collect()
-    };
+    let without =
+        |from: &[String], other: &[String], change: &dyn Fn(String) -> Change| -> Vec<Change> {
+            from.iter().filter(|name| !other.contains(name)).cloned().map(change).collect()
+        };
     let mut changes = without(&new.albums, &old.albums, &|album| Change::Joined { album });
     changes.extend(without(&old.albums, &new.albums, &|album| Change::Left { album }));
     changes.extend(without(&new.tags, &old.tags, &|tag| Change::Tagged { tag }));
@@ -193,19 +203,23 @@ fn sets(old: &State, new: &State) -> Vec<Change> {
 }
 
 /// Fields that have a change of their own, or that say the same as one.
-const TOLD: [&str; 9] = ["name", "path", "file", "trashed", "favorite", "visibility", "sha1", "size", "kind"];
+const TOLD: [&str; 9] =
+    ["name", "path", "file", "trashed", "favorite", "visibility", "sha1", "size", "kind"];
 
 fn details(old: &State, new: &State) -> Option<Change> {
-    let keys = old.record.keys().chain(new.record.keys().filter(|key| !old.record.contains_key(*key)));
+    let keys =
+        old.record.keys().chain(new.record.keys().filter(|key| !old.record.contains_key(*key)));
     let other = keys.filter(|key| old.record.get(*key) != new.record.get(*key));
-    let mut fields: Vec<String> = other.filter(|key| !TOLD.contains(&key.as_str())).cloned().collect();
+    let mut fields: Vec<String> =
+        other.filter(|key| !TOLD.contains(&key.as_str())).cloned().collect();
     // A sidecar that moved with its photo is no news.
     if old.is("sidecar") && new.is("sidecar") && old.text("file") != new.text("file") {
         fields.retain(|field| field != "sidecar");
     }
     fields.sort_unstable();
     let value = |state: &State, field: &str| state.record.get(field).cloned().unwrap_or_default();
-    let turn = |field: &String| (field.clone(), Turn { from: value(old, field), to: value(new, field) });
+    let turn =
+        |field: &String| (field.clone(), Turn { from: value(old, field), to: value(new, field) });
     let values = fields.iter().map(turn).collect();
     (!fields.is_empty()).then_some(Change::Details { fields, values })
 }
@@ -220,8 +234,12 @@ mod tests {
 
     #[test]
     fn each_change_is_told_once() {
-        let old = state(r#"{"name":"a.jpg","file":"upload/a","sidecar":"upload/a.xmp","rating":1}"#, 1);
-        let new = state(r#"{"name":"a.jpg","file":"library/a","sidecar":"library/a.xmp","trashed":"x","rating":2}"#, 1);
+        let old =
+            state(r#"{"name":"a.jpg","file":"upload/a","sidecar":"upload/a.xmp","rating":1}"#, 1);
+        let new = state(
+            r#"{"name":"a.jpg","file":"library/a","sidecar":"library/a.xmp","trashed":"x","rating":2}"#,
+            1,
+        );
         let moved = Change::Moved { from: "upload/a".into(), to: "library/a".into() };
         let values = BTreeMap::from([("rating".into(), Turn { from: 1.into(), to: 2.into() })]);
         let details = Change::Details { fields: vec!["rating".into()], values };

@@ -32,7 +32,8 @@ impl Comparing<'_> {
         let mut went = self.shown(old, self.pair.old, places)?;
         let mut came = self.shown(new, self.pair.new, places)?;
         let mut changes = Vec::new();
-        let same: Vec<String> = went.keys().filter(|path| came.contains_key(*path)).cloned().collect();
+        let same: Vec<String> =
+            went.keys().filter(|path| came.contains_key(*path)).cloned().collect();
         for path in same {
             if let (Some(old), Some(new)) = (went.remove(&path), came.remove(&path))
                 && old.content != new.content
@@ -41,7 +42,14 @@ impl Comparing<'_> {
             }
         }
         changes.extend(renamed(&mut went, &mut came));
-        let change = |what| move |(path, file): (String, Lying)| FileChange { what, path, from: None, size: file.size };
+        let change = |what| {
+            move |(path, file): (String, Lying)| FileChange {
+                what,
+                path,
+                from: None,
+                size: file.size,
+            }
+        };
         changes.extend(came.into_iter().map(change(What::Added)));
         changes.extend(went.into_iter().map(change(What::Deleted)));
         changes.sort_by(|a, b| a.path.cmp(&b.path));
@@ -49,7 +57,12 @@ impl Comparing<'_> {
     }
 
     /// By path, those that may be seen.
-    fn shown(&self, files: Vec<Lying>, at: i64, places: &mut Places<'_>) -> Result<BTreeMap<String, Lying>> {
+    fn shown(
+        &self,
+        files: Vec<Lying>,
+        at: i64,
+        places: &mut Places<'_>,
+    ) -> Result<BTreeMap<String, Lying>> {
         let mut shown = BTreeMap::new();
         let Some(number) = places.number(at)? else { return Ok(shown) };
         for file in files.into_iter().filter(|file| file.name != MARKER) {
@@ -66,7 +79,10 @@ impl Comparing<'_> {
 }
 
 /// Takes out pairs with the same bytes.
-fn renamed(went: &mut BTreeMap<String, Lying>, came: &mut BTreeMap<String, Lying>) -> Vec<FileChange> {
+fn renamed(
+    went: &mut BTreeMap<String, Lying>,
+    came: &mut BTreeMap<String, Lying>,
+) -> Vec<FileChange> {
     let mut by_content: HashMap<i64, Vec<String>> = HashMap::new();
     for (path, file) in went.iter().rev() {
         if let Some(content) = file.content {
@@ -77,10 +93,17 @@ fn renamed(went: &mut BTreeMap<String, Lying>, came: &mut BTreeMap<String, Lying
     let mut changes = Vec::new();
     for path in paths {
         let content = came.get(&path).and_then(|file| file.content);
-        let Some(from) = content.and_then(|content| by_content.get_mut(&content)?.pop()) else { continue };
+        let Some(from) = content.and_then(|content| by_content.get_mut(&content)?.pop()) else {
+            continue;
+        };
         went.remove(&from);
         if let Some(file) = came.remove(&path) {
-            changes.push(FileChange { what: What::Renamed, path, from: Some(from), size: file.size });
+            changes.push(FileChange {
+                what: What::Renamed,
+                path,
+                from: Some(from),
+                size: file.size,
+            });
         }
     }
     changes

@@ -1,11 +1,12 @@
-//! What changed in the library between two snapshots: assets by their ids and contents, albums, people, tags,
-//! accounts, and files that belong to no asset.
+//! What changed in the library between two snapshots: assets by their ids and contents, albums,
+//! people, tags, accounts, and files that belong to no asset.
 //!
-//! A photo that the storage template moved is a move, however many moved; a file whose bytes are found at another
-//! path is renamed, not deleted and born again. Locked assets are told of only when asked for, in either snapshot.
+//! A photo that the storage template moved is a move, however many moved; a file whose bytes are
+//! found at another path is renamed, not deleted and born again. Locked assets are told of only
+//! when asked for, in either snapshot.
 //!
-//! Limits: changes of mode, owner or time of a file are no changes, nor are Immich's `.immich` markers, which it
-//! writes at each start.
+//! Limits: changes of mode, owner or time of a file are no changes, nor are Immich's `.immich`
+//! markers, which it writes at each start.
 
 mod alike;
 mod change;
@@ -50,7 +51,8 @@ pub struct Diff {
     pub old: SnapshotId,
     pub new: SnapshotId,
     pub assets: Vec<AssetChange>,
-    /// Changes that many of `assets` have in common, as when Immich calls a country otherwise; most photos first.
+    /// Changes that many of `assets` have in common, as when Immich calls a country otherwise; most
+    /// photos first.
     pub alike: Vec<Alike>,
     pub albums: Vec<AlbumChange>,
     /// People, tags and accounts.
@@ -156,11 +158,14 @@ impl Comparing<'_> {
             };
             changed.push(self.told(Hit { version, at, range: None }, changes, places)?);
         }
-        changed.sort_by(|a, b| (&a.owner, &a.path, &a.name, a.id).cmp(&(&b.owner, &b.path, &b.name, b.id)));
+        changed.sort_by(|a, b| {
+            (&a.owner, &a.path, &a.name, a.id).cmp(&(&b.owner, &b.path, &b.name, b.id))
+        });
         Ok(changed)
     }
 
-    /// Of `ids` the new ones that are old ones given back, each with the id that it had. Both must be shown.
+    /// Of `ids` the new ones that are old ones given back, each with the id that it had. Both must
+    /// be shown.
     fn given_back(&self, ids: &[Id]) -> Result<HashMap<Id, Id>> {
         let mut found = HashMap::new();
         for id in ids {
@@ -168,8 +173,13 @@ impl Comparing<'_> {
             if self.version(id, self.pair.new)?.is_some() {
                 continue;
             }
-            let Some(heir) = search::given_back(&self.finder.db, old.row, self.pair.new)? else { continue };
-            if self.version(&heir, self.pair.old)?.is_none() && self.is_shown(id)? && self.is_shown(&heir)? {
+            let Some(heir) = search::given_back(&self.finder.db, old.row, self.pair.new)? else {
+                continue;
+            };
+            if self.version(&heir, self.pair.old)?.is_none()
+                && self.is_shown(id)?
+                && self.is_shown(&heir)?
+            {
                 found.entry(heir).or_insert(*id);
             }
         }
@@ -178,13 +188,22 @@ impl Comparing<'_> {
 
     fn told(&self, hit: Hit, changes: Vec<Change>, places: &mut Places<'_>) -> Result<AssetChange> {
         let path = places.shown(&hit)?.map(|shown| shown.path);
-        Ok(AssetChange { id: hit.id(), owner: self.finder.owner(&hit)?, name: hit.name().to_owned(), path, changes })
+        Ok(AssetChange {
+            id: hit.id(),
+            owner: self.finder.owner(&hit)?,
+            name: hit.name().to_owned(),
+            path,
+            changes,
+        })
     }
 
-    /// It belongs to whom was asked for, and is locked in neither snapshot unless that was asked for.
+    /// It belongs to whom was asked for, and is locked in neither snapshot unless that was asked
+    /// for.
     fn is_shown(&self, id: &Id) -> Result<bool> {
         for at in [self.pair.old, self.pair.new] {
-            let Some((owner, locked)) = ask::owner_and_lock(&self.finder.db, id, at)? else { continue };
+            let Some((owner, locked)) = ask::owner_and_lock(&self.finder.db, id, at)? else {
+                continue;
+            };
             if (locked && !self.options.locked) || self.user.is_some_and(|user| user != owner) {
                 return Ok(false);
             }
@@ -210,10 +229,12 @@ impl Summary {
         for change in changes {
             match change {
                 Change::Added { size } => {
-                    (self.added, self.added_bytes) = (self.added + 1, self.added_bytes + size.unwrap_or(0))
+                    (self.added, self.added_bytes) =
+                        (self.added + 1, self.added_bytes + size.unwrap_or(0))
                 }
                 Change::Deleted { size } => {
-                    (self.deleted, self.deleted_bytes) = (self.deleted + 1, self.deleted_bytes + size.unwrap_or(0))
+                    (self.deleted, self.deleted_bytes) =
+                        (self.deleted + 1, self.deleted_bytes + size.unwrap_or(0))
                 }
                 Change::GivenBack { .. } => self.given_back += 1,
                 Change::Edited { .. } => self.edited += 1,

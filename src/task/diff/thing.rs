@@ -73,11 +73,16 @@ impl Comparing<'_> {
         let mut changed: BTreeMap<Id, AlbumChange> = BTreeMap::new();
         for (id, (old, new)) in both {
             let Some((what, name, from)) = told(old, new, "name") else { continue };
-            changed.insert(id, AlbumChange { id: Uuid::from_bytes(id), what, name, from, joined: 0, left: 0 });
+            changed.insert(
+                id,
+                AlbumChange { id: Uuid::from_bytes(id), what, name, from, joined: 0, left: 0 },
+            );
         }
         for (id, joined, left) in self.members()? {
             let new = ask::album(db, &id, self.pair.new)?;
-            let Some(name) = new.map_or_else(|| ask::album(db, &id, self.pair.old), |name| Ok(Some(name)))? else {
+            let Some(name) =
+                new.map_or_else(|| ask::album(db, &id, self.pair.old), |name| Ok(Some(name)))?
+            else {
                 continue;
             };
             let entry = changed.entry(id).or_insert_with(|| AlbumChange {
@@ -127,8 +132,11 @@ impl Comparing<'_> {
     }
 
     fn may_tell(&self, asset: &Id) -> Result<bool> {
-        let locked =
-            |at| Ok::<_, Error>(ask::owner_and_lock(&self.finder.db, asset, at)?.is_some_and(|(_, locked)| locked));
+        let locked = |at| {
+            Ok::<_, Error>(
+                ask::owner_and_lock(&self.finder.db, asset, at)?.is_some_and(|(_, locked)| locked),
+            )
+        };
         Ok(self.options.locked || !(locked(self.pair.old)? || locked(self.pair.new)?))
     }
 
@@ -141,8 +149,9 @@ impl Comparing<'_> {
             (Kind::Tag, "tag", "value", "owner"),
         ] {
             for (id, (old, new)) in self.records(kind)? {
-                let belongs =
-                    |record: &Map<String, Value>| self.user.is_none_or(|user| is_id(record.get(owner), &user));
+                let belongs = |record: &Map<String, Value>| {
+                    self.user.is_none_or(|user| is_id(record.get(owner), &user))
+                };
                 if !old.iter().chain(&new).all(belongs) {
                     continue;
                 }
@@ -167,7 +176,8 @@ impl Comparing<'_> {
 }
 
 fn parse(line: &Line) -> Result<Map<String, Value>> {
-    serde_json::from_str(&line.line).map_err(|error| Error::damaged("a record of the catalog").caused_by(error))
+    serde_json::from_str(&line.line)
+        .map_err(|error| Error::damaged("a record of the catalog").caused_by(error))
 }
 
 fn is_id(value: Option<&Value>, id: &Id) -> bool {
@@ -183,11 +193,15 @@ fn told(
     new: Option<Map<String, Value>>,
     field: &str,
 ) -> Option<(What, String, Option<String>)> {
-    let name = |record: &Map<String, Value>| record.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let name = |record: &Map<String, Value>| {
+        record.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
     match (old, new) {
         (None, Some(new)) => Some((What::Added, name(&new), None)),
         (Some(old), None) => Some((What::Deleted, name(&old), None)),
-        (Some(old), Some(new)) if name(&old) != name(&new) => Some((What::Renamed, name(&new), Some(name(&old)))),
+        (Some(old), Some(new)) if name(&old) != name(&new) => {
+            Some((What::Renamed, name(&new), Some(name(&old))))
+        }
         (Some(old), Some(new)) if old != new => Some((What::Changed, name(&new), None)),
         _ => None,
     }

@@ -1,4 +1,5 @@
-//! The database: is it reached, does the client fit, is it Immich's, what does it say of external libraries.
+//! The database: is it reached, does the client fit, is it Immich's, what does it say of external
+//! libraries.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -51,7 +52,8 @@ pub(super) fn database(setup: &Setup, clients: &Clients) -> Library {
     let reached = match probe(access, Duration::ZERO, &|| false) {
         Ok(Reached::Database(probe)) => probe,
         Ok(Reached::NoDatabase { name, .. }) => {
-            let fix = "name it: database-name in the settings file (DB_DATABASE_NAME of Immich's .env file)";
+            let fix = "name it: database-name in the settings file (DB_DATABASE_NAME of Immich's \
+                .env file)";
             library.findings.push(Finding::bad(format!("the server has no database {name}"), fix));
             return library;
         }
@@ -75,24 +77,28 @@ fn client(access: &Access, tool: DumpTool, server: &Probe, clients: &Clients) ->
     }
     let program = tool.program();
     let Some(version) = client_version(program, clients) else {
-        let fix = "apt install postgresql-client; or use the one in the container: --docker immich_postgres";
+        let fix = "apt install postgresql-client; or use the one in the container: --docker \
+            immich_postgres";
         return Some(Finding::bad(format!("{program} is not installed"), fix));
     };
-    Some(match version >= server.major() {
-        true => Finding::good(format!("{program} {version} fits the server")),
-        false => Finding::bad(
+    Some(if version >= server.major() {
+        Finding::good(format!("{program} {version} fits the server"))
+    } else {
+        Finding::bad(
             format!("{program} {version} is older than the server, version {}", server.major()),
             format!(
-                "apt install postgresql-client-{}; or use the one in the container: --docker immich_postgres",
+                "apt install postgresql-client-{}; or use the one in the container: --docker \
+                    immich_postgres",
                 server.major()
             ),
-        ),
+        )
     })
 }
 
 /// A psql that is too old to read a dump that somebody else may have written.
 fn old(access: &Access, weakness: Weakness) -> Finding {
-    let in_container = || "pull a newer image of the database (`docker compose pull database`)".to_owned();
+    let in_container =
+        || "pull a newer image of the database (`docker compose pull database`)".to_owned();
     let fix = match access.server {
         Server::Docker { .. } => in_container(),
         Server::Url(_) | Server::Environment | Server::Private(_) => weakness.cure(),
@@ -101,46 +107,58 @@ fn old(access: &Access, weakness: Weakness) -> Finding {
 }
 
 fn facts(access: &Access, probe: &Probe, library: &mut Library) {
-    let table = |names: [&'static str; 2]| names.into_iter().find(|name| probe.tables.contains(*name));
+    let table =
+        |names: [&'static str; 2]| names.into_iter().find(|name| probe.tables.contains(*name));
     if table(["asset", "assets"]).is_none() {
-        let fix = "name Immich's database: database-name in the settings file; or let Immich start once";
-        library.findings.push(Finding::bad(format!("the database {} is not Immich's", probe.database), fix));
+        let fix =
+            "name Immich's database: database-name in the settings file; or let Immich start once";
+        library
+            .findings
+            .push(Finding::bad(format!("the database {} is not Immich's", probe.database), fix));
         return;
     }
     let bytes = table(["asset_exif", "exif"]).map_or_else(
         || "NULL".to_owned(),
         |table| format!("(SELECT coalesce(sum(\"fileSizeInByte\"), 0) FROM public.{table})"),
     );
-    let version = match probe.tables.contains("version_history") {
-        true => "(SELECT version FROM public.version_history ORDER BY \"createdAt\" DESC LIMIT 1)",
-        false => "NULL",
+    let version = if probe.tables.contains("version_history") {
+        "(SELECT version FROM public.version_history ORDER BY \"createdAt\" DESC LIMIT 1)"
+    } else {
+        "NULL"
     };
-    let schema = match probe.tables.contains("kysely_migrations") {
-        true => "(SELECT max(name) FROM public.kysely_migrations)",
-        false => "NULL",
+    let schema = if probe.tables.contains("kysely_migrations") {
+        "(SELECT max(name) FROM public.kysely_migrations)"
+    } else {
+        "NULL"
     };
     let roots = table(["library", "libraries"]).map_or_else(
         || "'[]'::json".to_owned(),
         |table| {
             format!(
-                "(SELECT coalesce(json_agg(json_build_object('library', name, 'path', path)), '[]') FROM public.{table}, \
+                "(SELECT coalesce(json_agg(json_build_object('library', name, 'path', path)), \
+                    '[]') FROM public.{table}, \
                  unnest(\"importPaths\") path WHERE \"deletedAt\" IS NULL)"
             )
         },
     );
     let sql = format!(
-        "SELECT json_build_object('now', extract(epoch FROM now())::bigint, 'bytes', {bytes}, 'version', {version}, 'schema', {schema}, 'roots', {roots});"
+        "SELECT json_build_object('now', extract(epoch FROM now())::bigint, 'bytes', {bytes}, \
+            'version', {version}, 'schema', {schema}, 'roots', {roots});"
     );
     match ask_soon(access, &sql).map(|text| serde_json::from_str::<Facts>(text.trim())) {
         Ok(Ok(facts)) => {
             library.bytes = facts.bytes;
             library.roots = facts.roots;
             library.time = Timestamp::from_second(facts.now).ok();
-            let version =
-                facts.version.map_or_else(|| "of unknown version".to_owned(), |version| format!("version {version}"));
+            let version = facts.version.map_or_else(
+                || "of unknown version".to_owned(),
+                |version| format!("version {version}"),
+            );
             library.findings.push(Finding::good(format!("it is Immich's, {version}")));
             let newer = immich::newer_than_known(facts.schema.as_deref());
-            library.findings.extend(newer.map(|newer| Finding::note(newer, "install the newest shoebox")));
+            library
+                .findings
+                .extend(newer.map(|newer| Finding::note(newer, "install the newest shoebox")));
         }
         Ok(Err(error)) => tracing::debug!(%error, "what the database says of Immich"),
         Err(error) => library.findings.push(Finding::of(&error)),
@@ -149,12 +167,13 @@ fn facts(access: &Access, probe: &Probe, library: &mut Library) {
 
 /// Where dumps of others are taken.
 fn dumps(path: &Path) -> Finding {
-    match path.exists() {
-        true => Finding::good(format!("dumps are taken from {}", path.display())),
-        false => Finding::bad(
+    if path.exists() {
+        Finding::good(format!("dumps are taken from {}", path.display()))
+    } else {
+        Finding::bad(
             format!("dumps are to be taken from {}, which is not there", path.display()),
             "is its disk mounted? `dump` in the settings file says where",
-        ),
+        )
     }
 }
 
@@ -169,27 +188,40 @@ fn covered(root: &Root, external: &External) -> Finding {
     let below = root.path.strip_prefix(&external.server).unwrap_or(Path::new(""));
     let folder = external.folder.join(below);
     let is = match folder.read_dir().map(|mut entries| entries.next().is_some()) {
-        Ok(true) => return Finding::good(format!("the external library {library} at {path} is covered")),
+        Ok(true) => {
+            return Finding::good(format!("the external library {library} at {path} is covered"));
+        }
         Ok(false) => "is empty".to_owned(),
         Err(error) if error.kind() == ErrorKind::NotFound => "is not there".to_owned(),
         Err(error) => format!("cannot be read: {error}"),
     };
     Finding::bad(
-        format!("the external library {library} at {path} is to be read from {}, which {is}", folder.display()),
+        format!(
+            "the external library {library} at {path} is to be read from {}, which {is}",
+            folder.display()
+        ),
         "is its disk mounted? `external` in [backup] of the settings file says where",
     )
 }
 
-/// Where a folder of the server lies on this machine: as its container sees it, else at the same place.
+/// Where a folder of the server lies on this machine: as its container sees it, else at the same
+/// place.
 fn here(root: &Root, installation: &Installation) -> Option<PathBuf> {
     let seen = installation.server().and_then(|server| server.on_this_machine(&root.path));
     seen.or_else(|| root.path.is_dir().then(|| root.path.clone()))
 }
 
 /// Folders that no setting covers and that are on this machine.
-pub(super) fn uncovered(roots: &[Root], installation: &Installation, setup: &Setup) -> Vec<External> {
+pub(super) fn uncovered(
+    roots: &[Root],
+    installation: &Installation,
+    setup: &Setup,
+) -> Vec<External> {
     let open = roots.iter().filter(|root| cover(root, setup).is_none());
-    open.filter_map(|root| Some(External { server: root.path.clone(), folder: here(root, installation)? })).collect()
+    open.filter_map(|root| {
+        Some(External { server: root.path.clone(), folder: here(root, installation)? })
+    })
+    .collect()
 }
 
 /// Folders of external libraries, and whether a setting covers them.
@@ -199,7 +231,8 @@ pub(super) fn external(roots: &[Root], installation: &Installation, setup: &Setu
         if let Some(external) = cover(root, setup) {
             return covered(root, external);
         }
-        let folder = here(root, installation).map_or_else(|| "FOLDER".to_owned(), |here| here.display().to_string());
+        let folder = here(root, installation)
+            .map_or_else(|| "FOLDER".to_owned(), |here| here.display().to_string());
         Finding::note(
             format!("the external library {library} at {path} is not in the backup"),
             format!("external = [\"{path}={folder}\"] in [backup] of the settings file"),

@@ -12,21 +12,26 @@ use crate::repo::Repository;
 const SKEW: SignedDuration = SignedDuration::from_mins(2);
 
 pub(super) fn fuse() -> Finding {
-    let fix = "apt install fuse3 && modprobe fuse; in a container: --device /dev/fuse --cap-add SYS_ADMIN. Backup and restore do without";
+    let fix = "apt install fuse3 && modprobe fuse; in a container: --device /dev/fuse --cap-add \
+        SYS_ADMIN. Backup and restore do without";
     if !Path::new("/dev/fuse").exists() {
         return Finding::note("snapshots cannot be mounted here: /dev/fuse is missing", fix);
     }
     let has_program = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
         .any(|folder| folder.join("fusermount3").is_file());
-    match has_program || rustix::process::geteuid().is_root() {
-        true => Finding::good("snapshots can be mounted: FUSE is there"),
-        false => Finding::note("snapshots cannot be mounted by this user: fusermount3 is missing", fix),
+    if has_program || rustix::process::geteuid().is_root() {
+        Finding::good("snapshots can be mounted: FUSE is there")
+    } else {
+        Finding::note("snapshots cannot be mounted by this user: fusermount3 is missing", fix)
     }
 }
 
 /// Mounts of ours whose process is gone.
 pub(super) fn stale_mounts() -> Vec<Finding> {
-    let stale = mounted::all().unwrap_or_default().into_iter().filter(|line| line.is_ours() && line.is_stale());
+    let stale = mounted::all()
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|line| line.is_ours() && line.is_stale());
     let told = |point: &Path| {
         let what = format!("the mount at {} ended badly and is still there", point.display());
         Finding::bad(what, mounted::how_to_unmount(point, true))
@@ -39,15 +44,22 @@ pub(super) fn clock(setup: &Setup, there: Option<Timestamp>) -> Finding {
     let now = Timestamp::now();
     let shown = |time: Timestamp| time.strftime("%Y-%m-%d %H:%M UTC").to_string();
     let opened = setup.repository.as_deref().and_then(|folder| Repository::open(folder).ok());
-    let newest = opened.and_then(|repository| repository.snapshot_ids().ok()?.pop()).map(|id| id.time());
+    let newest =
+        opened.and_then(|repository| repository.snapshot_ids().ok()?.pop()).map(|id| id.time());
     let fix = "timedatectl set-ntp true";
     match (there, newest) {
-        (_, Some(newest)) if newest.duration_since(now) > SKEW => {
-            Finding::bad(format!("the clock says {}, and the newest snapshot is of {}", shown(now), shown(newest)), fix)
-        }
-        (Some(there), _) if there.duration_since(now).abs() > SKEW => {
-            Finding::bad(format!("the clock says {}, and the database's {}", shown(now), shown(there)), fix)
-        }
+        (_, Some(newest)) if newest.duration_since(now) > SKEW => Finding::bad(
+            format!(
+                "the clock says {}, and the newest snapshot is of {}",
+                shown(now),
+                shown(newest)
+            ),
+            fix,
+        ),
+        (Some(there), _) if there.duration_since(now).abs() > SKEW => Finding::bad(
+            format!("the clock says {}, and the database's {}", shown(now), shown(there)),
+            fix,
+        ),
         _ => Finding::good(format!("the clock says {}", shown(now))),
     }
 }

@@ -1,6 +1,8 @@
-//! The doctor: looks at all that a backup, a restore and a mount need, before they need it, and says how to mend what is not right.
+//! The doctor: looks at all that a backup, a restore and a mount need, before they need it, and
+//! says how to mend what is not right.
 //!
-//! Always holds: it changes nothing, on neither side. What it cannot look at because something else is wrong, it does not judge.
+//! Always holds: it changes nothing, on neither side. What it cannot look at because something else
+//! is wrong, it does not judge.
 
 mod database;
 mod machine;
@@ -66,7 +68,11 @@ impl Finding {
     }
 
     fn of(error: &Error) -> Finding {
-        Finding { state: State::Bad, what: error.chain(), fix: error.next_step().map(str::to_owned) }
+        Finding {
+            state: State::Bad,
+            what: error.chain(),
+            fix: error.next_step().map(str::to_owned),
+        }
     }
 }
 
@@ -93,5 +99,9 @@ pub fn examine(installation: &Installation, setup: &Setup) -> Diagnosis {
     found.push(machine::fuse());
     found.extend(machine::stale_mounts());
     found.push(machine::clock(setup, library.time));
-    Diagnosis { findings: found, uncovered: database::uncovered(&library.roots, installation, setup), elsewhere }
+    Diagnosis {
+        findings: found,
+        uncovered: database::uncovered(&library.roots, installation, setup),
+        elsewhere,
+    }
 }

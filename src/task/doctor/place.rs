@@ -23,22 +23,29 @@ const TRIED: usize = 5000;
 pub(super) fn immich(installation: &Installation, setup: &Setup) -> Vec<Finding> {
     let mut found = Vec::new();
     match (&installation.env, &installation.misread) {
-        (Some((file, _)), _) => found.push(Finding::good(format!("Immich's settings are in {}", file.display()))),
+        (Some((file, _)), _) => found.push(Finding::good(format!(
+            "Immich's settings are in \
+            {}",
+            file.display()
+        ))),
         (None, Some(error)) => found.push(Finding::of(error)),
         (None, None) => found.push(Finding::note(
             "Immich's .env file was not found",
-            "name its folder: shoebox doctor --immich FOLDER; or set upload-location and the database by themselves",
+            "name its folder: shoebox doctor --immich FOLDER; or set upload-location and the \
+                database by themselves",
         )),
     }
-    let by_docker =
-        matches!(&setup.access, Some((access, _)) if matches!(access.server, crate::source::Server::Docker { .. }));
+    let by_docker = matches!(&setup.access, Some((access, _)) if matches!(access.server, crate::source::Server::Docker { .. }));
     match &installation.containers {
         Ok(all) if !all.is_empty() => {
-            for (name, container) in [("server", installation.server()), ("database", installation.database())] {
+            for (name, container) in
+                [("server", installation.server()), ("database", installation.database())]
+            {
                 found.push(match container {
-                    Some(it) if it.running => {
-                        Finding::good(format!("Immich's {name} runs in container {} ({})", it.name, it.image))
-                    }
+                    Some(it) if it.running => Finding::good(format!(
+                        "Immich's {name} runs in container {} ({})",
+                        it.name, it.image
+                    )),
                     Some(it) => Finding::bad(
                         format!("container {} of Immich's {name} does not run", it.name),
                         format!("docker start {}", it.name),
@@ -50,10 +57,15 @@ pub(super) fn immich(installation: &Installation, setup: &Setup) -> Vec<Finding>
                 });
             }
         }
-        Ok(_) => found
-            .push(Finding::note("docker has no containers", "is Immich on another machine? then use --database-url")),
+        Ok(_) => found.push(Finding::note(
+            "docker has no containers",
+            "is Immich on another machine? then use --database-url",
+        )),
         Err(error) if by_docker => found.push(Finding::of(error)),
-        Err(error) => found.push(Finding::note(error.chain(), "not needed if the database is reached by its address")),
+        Err(error) => found.push(Finding::note(
+            error.chain(),
+            "not needed if the database is reached by its address",
+        )),
     }
     found
 }
@@ -93,22 +105,28 @@ pub(super) fn upload_location(setup: &Setup) -> Vec<Finding> {
     }
     match closed.first() {
         None => {
-            vec![Finding::good(format!("the photos in {} can be read ({tried} tried)", location.folder().display()))]
+            vec![Finding::good(format!(
+                "the photos in {} can be read ({tried} tried)",
+                location.folder().display()
+            ))]
         }
         Some(first) => {
             let what = plural(closed.len() as u64, "file or folder", "files or folders");
             vec![Finding::bad(
                 format!("{what} of the photos may not be read, such as {}", first.display()),
-                "run as root or as the user that owns them, or give the service the capability CAP_DAC_READ_SEARCH",
+                "run as root or as the user that owns them, or give the service the capability \
+                    CAP_DAC_READ_SEARCH",
             )]
         }
     }
 }
 
-/// Folders that the server has from other places, which no setting says. Those that Immich makes again are no loss.
+/// Folders that the server has from other places, which no setting says. Those that Immich makes
+/// again are no loss.
 pub(super) fn elsewhere(installation: &Installation, setup: &Setup) -> Vec<Root> {
     let is_told = |root: &Root| setup.folders.iter().any(|told| told.shown == root.shown);
-    let is_needed = |root: &Root| !matches!(root.shown.parts().next(), Some(b"thumbs" | b"backups"));
+    let is_needed =
+        |root: &Root| !matches!(root.shown.parts().next(), Some(b"thumbs" | b"backups"));
     installation.elsewhere().into_iter().filter(|root| !is_told(root) && is_needed(root)).collect()
 }
 
@@ -116,7 +134,10 @@ pub(super) fn untold(root: &Root) -> Finding {
     let (shown, folder) = (&root.shown, root.folder.display());
     Finding::bad(
         format!("the server has {shown} from {folder}, and the backup does not take it from there"),
-        format!("folder = [\"{shown}={folder}\"] in [backup] of the settings file, or --folder {shown}={folder}"),
+        format!(
+            "folder = [\"{shown}={folder}\"] in [backup] of the settings file, or --folder \
+                {shown}={folder}"
+        ),
     )
 }
 
@@ -127,7 +148,9 @@ fn readable(root: Root) -> Result<(usize, Vec<FilePath>)> {
     for entry in walk(&places, Vec::new(), Exclude::default()).take(TRIED) {
         tried += 1;
         match entry {
-            Ok(entry) if entry.kind == FoundKind::File && places.file(&entry.path).is_err() => closed.push(entry.path),
+            Ok(entry) if entry.kind == FoundKind::File && places.file(&entry.path).is_err() => {
+                closed.push(entry.path)
+            }
             Ok(_) => {}
             Err(Obstacle::Problem(problem)) => closed.extend(FilePath::new(problem.subject)),
             Err(Obstacle::End(error)) => return Err(error),
@@ -185,18 +208,20 @@ fn writable(root: &Path) -> Finding {
 fn same_disk(disk: &Path, setup: &Setup) -> Option<Finding> {
     let photos = setup.upload_location.as_ref()?;
     let (a, b) = (disk.metadata().ok()?.dev(), photos.metadata().ok()?.dev());
-    Some(match a == b {
-        true => Finding::note(
+    Some(if a == b {
+        Finding::note(
             "the repository is on the same disk as the photos: when it dies, both are gone",
             "put it on another disk, or copy it to one: rsync -a",
-        ),
-        false => Finding::good("the repository is on another file system than the photos"),
+        )
+    } else {
+        Finding::good("the repository is on another file system than the photos")
     })
 }
 
 /// The room on `disk`; `library`: bytes of the photos, where the database says it.
 fn space(disk: &Path, opened: &Result<Repository>, library: Option<u64>) -> Result<Finding> {
-    let later = opened.as_ref().ok().filter(|it| it.snapshot_ids().is_ok_and(|ids| !ids.is_empty()));
+    let later =
+        opened.as_ref().ok().filter(|it| it.snapshot_ids().is_ok_and(|ids| !ids.is_empty()));
     let now = Timestamp::now();
     let (space, fix) = match later {
         None => (
@@ -204,7 +229,11 @@ fn space(disk: &Path, opened: &Result<Repository>, library: Option<u64>) -> Resu
             "use a larger disk: the first backup holds every photo once",
         ),
         Some(repository) => (
-            DiskSpace::of(repository, &status::recent(repository, &repository.snapshot_ids()?, now)?, now)?,
+            DiskSpace::of(
+                repository,
+                &status::recent(repository, &repository.snapshot_ids()?, now)?,
+                now,
+            )?,
             "make room, or keep less: shoebox forget, shoebox prune",
         ),
     };

@@ -1,4 +1,5 @@
-//! The service: are backups made by themselves, did the last one go well, and does anybody hear of it.
+//! The service: are backups made by themselves, did the last one go well, and does anybody hear of
+//! it.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -28,7 +29,8 @@ pub fn service(repository: &Repository, facts: ServiceFacts) -> Result<Vec<Findi
     let (notes, now) = (repository.notes()?, Timestamp::now());
     let last = notes.runs().last();
     let is_recent = last.is_some_and(|(ended, _)| now.duration_since(ended) <= WEEK);
-    let mut found = vec![schedule(facts, last.map(|(ended, _)| now.duration_since(ended)), is_recent)];
+    let mut found =
+        vec![schedule(facts, last.map(|(ended, _)| now.duration_since(ended)), is_recent)];
     found.extend(last.and_then(|(_, run)| outcome(run)));
     if (facts.is_served || is_recent) && !facts.is_told {
         found.push(Finding::note(
@@ -40,18 +42,22 @@ pub fn service(repository: &Repository, facts: ServiceFacts) -> Result<Vec<Findi
 }
 
 fn schedule(facts: ServiceFacts, age: Option<SignedDuration>, is_recent: bool) -> Finding {
-    let fix =
-        "systemctl enable --now shoebox, or the compose file that comes with shoebox, or cron: shoebox run --once";
+    let fix = "systemctl enable --now shoebox, or the compose file that comes with shoebox, or \
+        cron: shoebox run --once";
     match (facts.is_served, age) {
         (true, _) => {
-            let next = facts.next.map(|next| next.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string());
+            let next = facts.next.map(|next| {
+                next.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
+            });
             let due = next.map(|next| format!("; the next run is due {next}")).unwrap_or_default();
             Finding::good(format!("the service runs{due}"))
         }
         (false, Some(age)) if is_recent => {
             Finding::good(format!("backups are made by a scheduler, the last one {} ago", ago(age)))
         }
-        (false, Some(age)) => Finding::note(format!("no service runs; the last run was {} ago", ago(age)), fix),
+        (false, Some(age)) => {
+            Finding::note(format!("no service runs; the last run was {} ago", ago(age)), fix)
+        }
         (false, None) => Finding::note("no service makes backups every night", fix),
     }
 }
@@ -59,12 +65,14 @@ fn schedule(facts: ServiceFacts, age: Option<SignedDuration>, is_recent: bool) -
 /// What is wrong with the last run.
 fn outcome(run: &Run) -> Option<Finding> {
     match run.outcome() {
-        Outcome::Failed => {
-            Some(Finding::bad("the last run of the service failed", "shoebox status names the step and why"))
-        }
-        Outcome::Partly => {
-            Some(Finding::note("the last run of the service ended with findings", "shoebox status names them"))
-        }
+        Outcome::Failed => Some(Finding::bad(
+            "the last run of the service failed",
+            "shoebox status names the step and why",
+        )),
+        Outcome::Partly => Some(Finding::note(
+            "the last run of the service ended with findings",
+            "shoebox status names them",
+        )),
         Outcome::Done | Outcome::Interrupted => None,
     }
 }

@@ -43,7 +43,15 @@ pub(super) fn compare(
     let layout = Layout::of_snapshot(&finder.db, dump.id.seconds())?;
     let paths = Paths::new(dump.record.dump.media_location.as_deref());
     let places = finder.places();
-    let mut reading = Reading { finder: &finder, places, layout, paths, at: dump.id.seconds(), gaps_are_told, monitor };
+    let mut reading = Reading {
+        finder: &finder,
+        places,
+        layout,
+        paths,
+        at: dump.id.seconds(),
+        gaps_are_told,
+        monitor,
+    };
     for batch in rows.chunks(BATCH) {
         let ids = batch.iter().map(|row| row.id).collect();
         let query = Query { assets: ids, locked: true, ..Query::default() };
@@ -97,9 +105,10 @@ impl Reading<'_> {
     fn asset(&mut self, row: &Row, hit: Option<&Hit>) -> Result<Outcome> {
         let Some(hit) = hit else { return Ok(Outcome::Wrong(row.id.to_string(), Fault::Unknown)) };
         let Some((path, ino)) = self.place(hit)? else {
-            return Ok(match self.gaps_are_told {
-                true => Outcome::WithoutFile,
-                false => Outcome::Wrong(hit.name().to_owned(), Fault::Missing),
+            return Ok(if self.gaps_are_told {
+                Outcome::WithoutFile
+            } else {
+                Outcome::Wrong(hit.name().to_owned(), Fault::Missing)
             });
         };
         match read(&self.finder.view, ino, self.monitor) {
@@ -112,7 +121,8 @@ impl Reading<'_> {
         }
     }
 
-    /// What is wrong with the place that a recovery gives it. External libraries are laid where it is said then.
+    /// What is wrong with the place that a recovery gives it. External libraries are laid where it
+    /// is said then.
     fn misplaced(&self, row: &Row) -> Result<Option<Fault>> {
         if row.is_external {
             return Ok(None);
@@ -121,7 +131,9 @@ impl Reading<'_> {
         let path = self.paths.file(&row.path, false);
         let content = path.map(|path| self.layout.content_at(db, &path, at)).transpose()?.flatten();
         let is_there = match content {
-            Some(content) => layout::is_content_of(db, content, row.sha1.as_ref().map(|sha1| &sha1.0))?,
+            Some(content) => {
+                layout::is_content_of(db, content, row.sha1.as_ref().map(|sha1| &sha1.0))?
+            }
             None => false,
         };
         Ok((!is_there).then(|| Fault::Elsewhere { place: row.path.clone() }))
@@ -133,8 +145,12 @@ impl Reading<'_> {
             return Ok(Some((shown.path, shown.ino)));
         }
         let stored = search::stored(&self.finder.db, hit.id().as_bytes(), 0, hit.at)?;
-        let (Some(stored), Some(number)) = (stored, self.places.number(hit.at)?) else { return Ok(None) };
-        let (Some((folder, name)), Some(ino)) = (stored.file, Place::In(number, Spot::File(stored.row)).pack()) else {
+        let (Some(stored), Some(number)) = (stored, self.places.number(hit.at)?) else {
+            return Ok(None);
+        };
+        let (Some((folder, name)), Some(ino)) =
+            (stored.file, Place::In(number, Spot::File(stored.row)).pack())
+        else {
             return Ok(None);
         };
         Ok(Some((self.places.file(folder, &name)?, ino)))

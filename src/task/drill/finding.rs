@@ -25,7 +25,8 @@ pub enum Fault {
     Damaged { message: String },
     /// Its bytes are whole, and others than Immich hashed.
     Checksum { database: Sha1, file: Sha1 },
-    /// Its bytes are whole, and not as many as Immich counted; told only where it did not hash them.
+    /// Its bytes are whole, and not as many as Immich counted; told only where it did not hash
+    /// them.
     Size { database: u64, file: u64 },
     /// The database has it, and the snapshot's tree and list know nothing of it.
     Unknown,
@@ -42,15 +43,26 @@ impl fmt::Display for Fault {
             Fault::Checksum { database, file } => {
                 write!(
                     f,
-                    "its SHA-1 is {file}, and {database} in the database: it was another file when it was backed up"
+                    "its SHA-1 is {file}, and {database} in the database: it was another file when \
+                        it was backed up"
                 )
             }
-            Fault::Size { database, file } => write!(f, "it has {file} bytes, and {database} in the database"),
-            Fault::Unknown => f.write_str("it is in the database, and the snapshot does not know it"),
-            Fault::Elsewhere { place } => {
-                write!(f, "after a recovery its bytes would not be at {place}, where the database looks for them")
+            Fault::Size { database, file } => {
+                write!(f, "it has {file} bytes, and {database} in the database")
             }
-            Fault::Missing => f.write_str("its original is not in the snapshot, which does not say so"),
+            Fault::Unknown => {
+                f.write_str("it is in the database, and the snapshot does not know it")
+            }
+            Fault::Elsewhere { place } => {
+                write!(
+                    f,
+                    "after a recovery its bytes would not be at {place}, where the database looks \
+                        for them"
+                )
+            }
+            Fault::Missing => {
+                f.write_str("its original is not in the snapshot, which does not say so")
+            }
         }
     }
 }

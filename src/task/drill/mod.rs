@@ -1,17 +1,21 @@
 //! A drill: a rehearsal of the recovery, with nothing at stake.
 //!
-//! The dump is loaded into a PostgreSQL server that is thrown away afterwards, by the same code that restores it in earnest.
-//! Assets are drawn at random from the database that was loaded, read through the view, and compared with what it says of
-//! them; and it is asked whether a recovery would lay them where it looks for them. How it ended is noted in the repository, so that the age of the last success can be told.
+//! The dump is loaded into a PostgreSQL server that is thrown away afterwards, by the same code
+//! that restores it in earnest. Assets are drawn at random from the database that was loaded, read
+//! through the view, and compared with what it says of them; and it is asked whether a recovery
+//! would lay them where it looks for them. How it ended is noted in the repository, so that the age
+//! of the last success can be told.
 //!
-//! Where no server can be had, the dump is read to its end by our own parser, its rows are counted, and the assets are drawn from
-//! what it says. That is noted too, and is no success.
+//! Where no server can be had, the dump is read to its end by our own parser, its rows are counted,
+//! and the assets are drawn from what it says. That is noted too, and is no success.
 //!
-//! Always holds: no lock is taken, and nothing but the note is written into the repository. A server that lacks what the dump needs, or
-//! trouble of this machine, is no failure of the backup: it is not noted. Nor is a drill that was stopped.
+//! Always holds: no lock is taken, and nothing but the note is written into the repository. A
+//! server that lacks what the dump needs, or trouble of this machine, is no failure of the backup:
+//! it is not noted. Nor is a drill that was stopped.
 //!
-//! Limits: of an asset whose checksum in the database is that of its path (external libraries) its own hash is verified, and its
-//! size compared; where the checksum is that of the bytes, nothing else is asked.
+//! Limits: of an asset whose checksum in the database is that of its path (external libraries) its
+//! own hash is verified, and its size compared; where the checksum is that of the bytes, nothing
+//! else is asked.
 
 mod asset;
 mod finding;
@@ -107,7 +111,8 @@ impl Report {
 /// Rehearses the recovery of a snapshot.
 ///
 /// # Errors
-/// What keeps it from being tried at all, and being stopped. That the snapshot would not come back is no error but in the report.
+/// What keeps it from being tried at all, and being stopped. That the snapshot would not come back
+/// is no error but in the report.
 pub fn drill(repository: &Repository, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
     let done = rehearse(repository, options, monitor);
     // What a client says when it is ended is not why the drill ends.
@@ -120,8 +125,11 @@ pub fn drill(repository: &Repository, options: &Options, monitor: &dyn Monitor) 
 fn rehearse(repository: &Repository, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
     let dump = SnapshotDump::open(repository, &options.snapshot)?;
     if !dump.record.is_good() {
-        return Err(Error::new(Kind::Refused, format_args!("the dump of snapshot {} is bad", dump.id))
-            .hint("it was kept for inspection and does not restore; choose another: --snapshot"));
+        return Err(Error::new(
+            Kind::Refused,
+            format_args!("the dump of snapshot {} is bad", dump.id),
+        )
+        .hint("it was kept for inspection and does not restore; choose another: --snapshot"));
     }
     let mut report = report(&dump, options);
     let (expected, failure) = expected(repository, &dump, options, &mut report, monitor)?;
@@ -193,7 +201,9 @@ fn expected(
     // The photos are still looked at.
     match rows::of_dump(dump, sample, monitor) {
         Ok(expected) => Ok((Some(expected), failure)),
-        Err(error) if error.kind() == Kind::Damaged => Ok((None, failure.or_else(|| Some(error.chain())))),
+        Err(error) if error.kind() == Kind::Damaged => {
+            Ok((None, failure.or_else(|| Some(error.chain()))))
+        }
         Err(error) => Err(error),
     }
 }
@@ -210,15 +220,19 @@ fn verdict(report: &Report, complete: &Completeness) -> Option<String> {
     // A backup without photos brings none back, whatever it says of itself.
     let (lost, right) = (report.without_file, report.assets);
     if lost > 0 && (right == 0 || lost > right && complete.missing > complete.present) {
-        reasons.push(format!("{lost} of {} photos are not in the snapshot", lost + right + report.wrong.len() as u64));
+        reasons.push(format!(
+            "{lost} of {} photos are not in the snapshot",
+            lost + right + report.wrong.len() as u64
+        ));
     }
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
-    match monitor.stopped() {
-        true => Err(Error::new(Kind::Interrupted, "stopped").hint("the server is gone; nothing was noted")),
-        false => Ok(()),
+    if monitor.stopped() {
+        Err(Error::new(Kind::Interrupted, "stopped").hint("the server is gone; nothing was noted"))
+    } else {
+        Ok(())
     }
 }
 
@@ -253,5 +267,6 @@ fn forget_old(repository: &Repository) -> Result<()> {
         .collect();
     let success = drills.iter().rposition(|(_, success)| *success);
     let old = drills.iter().enumerate().take(drills.len().saturating_sub(KEPT));
-    old.filter(|(at, _)| Some(*at) != success).try_for_each(|(_, (name, _))| repository.remove_note(name))
+    old.filter(|(at, _)| Some(*at) != success)
+        .try_for_each(|(_, (name, _))| repository.remove_note(name))
 }

@@ -27,7 +27,8 @@ const EXIF: [&str; 2] = ["asset_exif", "exif"];
 const LIBRARY: [&str; 2] = ["library", "libraries"];
 
 const COLUMNS: &str =
-    "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public' AND table_name IN
+    "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public' \
+        AND table_name IN
      ('asset', 'assets', 'asset_exif', 'exif', 'library', 'libraries')";
 
 /// Draws from the database that was loaded.
@@ -39,7 +40,9 @@ pub(super) fn of_server(
 ) -> Result<Expected> {
     let mut columns = BTreeSet::new();
     server.rows(OWNER, DATABASE, COLUMNS, &mut |line| {
-        columns.extend(line.split_once('\t').map(|(table, column)| (table.to_owned(), column.to_owned())));
+        columns.extend(
+            line.split_once('\t').map(|(table, column)| (table.to_owned(), column.to_owned())),
+        );
         Ok(())
     })?;
     let unreadable = || Error::new(Kind::Program, "the database does not say what its assets are");
@@ -49,16 +52,25 @@ pub(super) fn of_server(
         sample.offer(row(line).ok_or_else(unreadable)?);
         Ok(())
     })?;
-    Ok(Expected { tables: report.tables, rows: report.rows, differences: report.differences, sample })
+    Ok(Expected {
+        tables: report.tables,
+        rows: report.rows,
+        differences: report.differences,
+        sample,
+    })
 }
 
-/// Asks for id, SHA-1 of the bytes, size and path (in hex) of every asset, and whether it is external, whatever the version; `None` where there is no table of assets.
+/// Asks for id, SHA-1 of the bytes, size and path (in hex) of every asset, and whether it is
+/// external, whatever the version; `None` where there is no table of assets.
 ///
-/// The rules are those of `immich/assets.sql` and `immich/library.rs`: up to v2.6 an external asset's checksum is that
-/// of its path, then `checksumAlgorithm` says it; up to v1.105 an upload has a library too.
+/// The rules are those of `immich/assets.sql` and `immich/library.rs`: up to v2.6 an external
+/// asset's checksum is that of its path, then `checksumAlgorithm` says it; up to v1.105 an upload
+/// has a library too.
 fn question(columns: &BTreeSet<(String, String)>) -> Option<String> {
     let has = |table: &str, column: &str| columns.contains(&(table.to_owned(), column.to_owned()));
-    let among = |tables: [&'static str; 2], column: &str| tables.into_iter().find(|table| has(table, column));
+    let among = |tables: [&'static str; 2], column: &str| {
+        tables.into_iter().find(|table| has(table, column))
+    };
     let asset = among(ASSET, "id")?;
     let in_library = match (has(asset, "libraryId"), among(LIBRARY, "type")) {
         (false, _) => "false".to_owned(),
@@ -67,27 +79,36 @@ fn question(columns: &BTreeSet<(String, String)>) -> Option<String> {
             r#"a."libraryId" IS NOT NULL AND NOT EXISTS (SELECT 1 FROM public.{table} l WHERE l.id = a."libraryId" AND l.type = 'UPLOAD')"#
         ),
     };
-    let external = match has(asset, "isExternal") {
-        true => format!(r#"coalesce(a."isExternal", {in_library})"#),
-        false => in_library,
+    let external = if has(asset, "isExternal") {
+        format!(r#"coalesce(a."isExternal", {in_library})"#)
+    } else {
+        in_library
     };
-    let of_bytes = match has(asset, "checksumAlgorithm") {
-        true => format!(r#"coalesce(a."checksumAlgorithm"::text = 'sha1', NOT ({external}))"#),
-        false => format!("NOT ({external})"),
+    let of_bytes = if has(asset, "checksumAlgorithm") {
+        format!(r#"coalesce(a."checksumAlgorithm"::text = 'sha1', NOT ({external}))"#)
+    } else {
+        format!("NOT ({external})")
     };
-    let sha1 = match has(asset, "checksum") {
-        true => format!("CASE WHEN {of_bytes} THEN encode(a.checksum, 'hex') END"),
-        false => "NULL".to_owned(),
+    let sha1 = if has(asset, "checksum") {
+        format!("CASE WHEN {of_bytes} THEN encode(a.checksum, 'hex') END")
+    } else {
+        "NULL".to_owned()
     };
     let (size, join) = match among(EXIF, "fileSizeInByte").filter(|table| has(table, "assetId")) {
-        Some(table) => (r#"e."fileSizeInByte""#, format!(r#" LEFT JOIN public.{table} e ON e."assetId" = a.id"#)),
+        Some(table) => (
+            r#"e."fileSizeInByte""#,
+            format!(r#" LEFT JOIN public.{table} e ON e."assetId" = a.id"#),
+        ),
         None => ("NULL", String::new()),
     };
-    let path = match has(asset, "originalPath") {
-        true => r#"encode(convert_to(a."originalPath", 'UTF8'), 'hex')"#,
-        false => "''",
+    let path = if has(asset, "originalPath") {
+        r#"encode(convert_to(a."originalPath", 'UTF8'), 'hex')"#
+    } else {
+        "''"
     };
-    Some(format!("SELECT a.id, {sha1}, {size}, {path}, ({external})::int FROM public.{asset} a{join}"))
+    Some(format!(
+        "SELECT a.id, {sha1}, {size}, {path}, ({external})::int FROM public.{asset} a{join}"
+    ))
 }
 
 fn row(line: &str) -> Option<Row> {
@@ -103,11 +124,17 @@ fn row(line: &str) -> Option<Row> {
 }
 
 /// Draws from the dump itself, read to its end by our own parser. `Damaged` when it cannot be.
-pub(super) fn of_dump(dump: &SnapshotDump, mut sample: Sample, monitor: &dyn Monitor) -> Result<Expected> {
+pub(super) fn of_dump(
+    dump: &SnapshotDump,
+    mut sample: Sample,
+    monitor: &dyn Monitor,
+) -> Result<Expected> {
     let record = &dump.record;
     monitor.begin(Phase::Dump, None, Some(record.streams.dump.size));
-    let staging = tempfile::tempdir().map_err(|error| Error::io("making a temporary folder", error))?;
-    let options = immich::Options { database: record.dump.database.as_deref(), staging: staging.path() };
+    let staging =
+        tempfile::tempdir().map_err(|error| Error::io("making a temporary folder", error))?;
+    let options =
+        immich::Options { database: record.dump.database.as_deref(), staging: staging.path() };
     let mut reader = Watched { inner: dump.reader(), failed: false };
     let read = immich::read(&mut reader, &options, &mut |bytes| {
         monitor.advance(0, bytes.len() as u64);
@@ -124,18 +151,31 @@ pub(super) fn of_dump(dump: &SnapshotDump, mut sample: Sample, monitor: &dyn Mon
     found.records(&mut |record| {
         if let Record::Asset(asset) = record {
             stop_if_asked(monitor)?;
-            let is_external = asset.file.as_ref().is_some_and(|file| file.parts().next() == Some(b"external"));
+            let is_external =
+                asset.file.as_ref().is_some_and(|file| file.parts().next() == Some(b"external"));
             let is_external = is_external || asset.library.is_some();
-            sample.offer(Row { id: asset.id, sha1: asset.sha1, path: asset.path, is_external, size: asset.size });
+            sample.offer(Row {
+                id: asset.id,
+                sha1: asset.sha1,
+                path: asset.path,
+                is_external,
+                size: asset.size,
+            });
         }
         Ok(())
     })?;
     let differences = database::compare(&record.dump.rows, &found.rows);
     for Difference { table, expected, found } in &differences {
-        let message = format!("{found} rows are in the dump, {expected} were counted when it was backed up");
+        let message =
+            format!("{found} rows are in the dump, {expected} were counted when it was backed up");
         monitor.problem(Problem { subject: format!("table {table}"), message });
     }
-    Ok(Expected { tables: found.rows.len() as u64, rows: found.rows.values().sum(), differences, sample })
+    Ok(Expected {
+        tables: found.rows.len() as u64,
+        rows: found.rows.values().sum(),
+        differences,
+        sample,
+    })
 }
 
 /// Knows whether it was the repository that could not be read.
@@ -176,8 +216,16 @@ mod tests {
             question_of(&new),
             r#"SELECT a.id, CASE WHEN coalesce(a."checksumAlgorithm"::text = 'sha1', NOT (coalesce(a."isExternal", false))) THEN encode(a.checksum, 'hex') END, e."fileSizeInByte", encode(convert_to(a."originalPath", 'UTF8'), 'hex'), (coalesce(a."isExternal", false))::int FROM public.asset a LEFT JOIN public.asset_exif e ON e."assetId" = a.id"#
         );
-        let old = columns(&[("assets", "id"), ("assets", "checksum"), ("assets", "libraryId"), ("libraries", "type")]);
-        assert!(question_of(&old).contains("l.type = 'UPLOAD'") && question_of(&old).contains("public.assets a"));
+        let old = columns(&[
+            ("assets", "id"),
+            ("assets", "checksum"),
+            ("assets", "libraryId"),
+            ("libraries", "type"),
+        ]);
+        assert!(
+            question_of(&old).contains("l.type = 'UPLOAD'")
+                && question_of(&old).contains("public.assets a")
+        );
         assert_eq!(question(&columns(&[("album", "id")])), None);
     }
 

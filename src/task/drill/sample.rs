@@ -62,7 +62,13 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn row(id: u128) -> Row {
-        Row { id: Uuid::from_u128(id), sha1: None, path: String::new(), is_external: false, size: None }
+        Row {
+            id: Uuid::from_u128(id),
+            sha1: None,
+            path: String::new(),
+            is_external: false,
+            size: None,
+        }
     }
 
     fn drawn(seed: u64, size: u64, ids: impl Iterator<Item = u128>) -> BTreeSet<Uuid> {

@@ -8,7 +8,9 @@ use crate::base::{Error, Kind, Monitor, Result};
 use crate::repo::Repository;
 use crate::source::Access;
 use crate::source::installation::Installation;
-use crate::source::postgres::throwaway::{Programs, ThrowAway, Walls, Wanted, docker_answers, image};
+use crate::source::postgres::throwaway::{
+    Programs, ThrowAway, Walls, Wanted, docker_answers, image,
+};
 use crate::task::database::{self, Report, Rights};
 use crate::task::dump::SnapshotDump;
 
@@ -17,19 +19,23 @@ pub(super) const DATABASE: &str = "immich";
 const SUPERUSER: &str = "postgres";
 /// Whose database it is there: nobody with power.
 pub(super) const OWNER: &str = "immich";
-const NEXT: &str = "install PostgreSQL (`apt install postgresql`) with what Immich needs, or docker";
-const NEXT_IN_CONTAINER: &str = "this is a container without docker: run `shoebox drill` on the machine itself; or put a PostgreSQL server \
+const NEXT: &str =
+    "install PostgreSQL (`apt install postgresql`) with what Immich needs, or docker";
+const NEXT_IN_CONTAINER: &str = "this is a container without docker: run `shoebox drill` on the \
+    machine itself; or put a PostgreSQL server \
     with what Immich needs, and bubblewrap, into the image, and name its programs: \
     SHOEBOX_DRILL_POSTGRES=/usr/lib/postgresql/17/bin";
 
 /// Which server to load the dump into.
 #[derive(Debug, Clone)]
 pub enum Servers {
-    /// The best of this machine's, if it has what the dump needs; else a container, if `docker` answers; else none.
+    /// The best of this machine's, if it has what the dump needs; else a container, if `docker`
+    /// answers; else none.
     Any { docker: OsString },
     /// The programs in this folder.
     Programs(PathBuf),
-    /// A container of this image; else of that of Immich's own database as it runs here; else of one that fits.
+    /// A container of this image; else of that of Immich's own database as it runs here; else of
+    /// one that fits.
     Container { docker: OsString, image: Option<String> },
     /// None.
     None,
@@ -63,7 +69,8 @@ enum Candidate {
 /// Loads the dump into the first server that has what it needs.
 ///
 /// # Errors
-/// A server that was named cannot be had, or lacks what the dump needs; or none can be had where one is required.
+/// A server that was named cannot be had, or lacks what the dump needs; or none can be had where
+/// one is required.
 pub(super) fn load(
     repository: &Repository,
     dump: &SnapshotDump,
@@ -71,7 +78,10 @@ pub(super) fn load(
     monitor: &dyn Monitor,
 ) -> Result<Tried> {
     let info = &dump.record.dump;
-    let wanted = Wanted { major: info.postgres.as_deref().and_then(major), extensions: info.extensions.clone() };
+    let wanted = Wanted {
+        major: info.postgres.as_deref().and_then(major),
+        extensions: info.extensions.clone(),
+    };
     let named = matches!(options.servers, Servers::Programs(_) | Servers::Container { .. });
     let (mut reasons, mut next) = (Vec::new(), None);
     for candidate in options.servers.candidates(&wanted)? {
@@ -82,7 +92,8 @@ pub(super) fn load(
             Err(error) => {
                 reasons.push(error.chain());
                 // What is to be done about a server of this machine is said for all of them.
-                let hint = error.next_step().filter(|_| matches!(candidate, Candidate::Container(..)));
+                let hint =
+                    error.next_step().filter(|_| matches!(candidate, Candidate::Container(..)));
                 next = next.or(hint.map(str::to_owned));
             }
         }
@@ -92,9 +103,12 @@ pub(super) fn load(
         (_, true) => "this machine has no PostgreSQL server, and docker does not answer".to_owned(),
         (_, false) => reasons.join("; "),
     };
-    let next = next.unwrap_or_else(|| if is_in_container() { NEXT_IN_CONTAINER } else { NEXT }.to_owned());
+    let next =
+        next.unwrap_or_else(|| if is_in_container() { NEXT_IN_CONTAINER } else { NEXT }.to_owned());
     if options.require_server {
-        return Err(Error::new(Kind::NotFound, format_args!("no server can be had: {why}")).hint(next));
+        return Err(
+            Error::new(Kind::NotFound, format_args!("no server can be had: {why}")).hint(next)
+        );
     }
     Ok(Tried::None { why, next })
 }
@@ -105,12 +119,17 @@ fn is_in_container() -> bool {
     is_said || ["/.dockerenv", "/run/.containerenv"].iter().any(|file| Path::new(file).exists())
 }
 
-/// The image that Immich's own database has here, since the dump came out of it; else one of Immich's own
-/// that fits.
+/// The image that Immich's own database has here, since the dump came out of it; else one of
+/// Immich's own that fits.
 fn suitable_image(docker: &OsStr, wanted: &Wanted) -> String {
     let installation = Installation::find(None, docker).ok();
-    let running = installation.as_ref().and_then(Installation::database).map(|container| container.image.clone());
-    let is_older = |image: &String| image_major(image).zip(wanted.major).is_some_and(|(has, wants)| has < wants);
+    let running = installation
+        .as_ref()
+        .and_then(Installation::database)
+        .map(|container| container.image.clone());
+    let is_older = |image: &String| {
+        image_major(image).zip(wanted.major).is_some_and(|(has, wants)| has < wants)
+    };
     running.filter(|image| !is_older(image)).unwrap_or_else(|| image(wanted))
 }
 
@@ -131,11 +150,13 @@ impl Servers {
             Servers::None => Vec::new(),
             Servers::Container { docker, image } => vec![container(docker, image.as_ref())],
             Servers::Programs(folder) => {
-                let found = Programs::in_folder(folder).or_else(|| Programs::in_folder(&folder.join("bin")));
+                let found = Programs::in_folder(folder)
+                    .or_else(|| Programs::in_folder(&folder.join("bin")));
                 vec![Candidate::Programs(found.ok_or_else(|| no_programs(folder))?)]
             }
             Servers::Any { docker } => {
-                let local = Programs::best(Programs::of_this_machine(), wanted).map(Candidate::Programs);
+                let local =
+                    Programs::best(Programs::of_this_machine(), wanted).map(Candidate::Programs);
                 let other = docker_answers(docker).then(|| container(docker, None));
                 local.into_iter().chain(other).collect()
             }
@@ -170,12 +191,14 @@ fn attempt(
     let target = Access { database, user, ..Access::new(server.server()) };
     let rights = Rights::Kept(OWNER.to_owned());
     let (snapshot, accepted) = (dump.id.to_string(), options.accepted.clone());
-    let options = database::Options { snapshot, rights, accepted, ..database::Options::new(target) };
+    let options =
+        database::Options { snapshot, rights, accepted, ..database::Options::new(target) };
     match database::attempt(repository, &options, monitor) {
         Ok(Ok(report)) => Ok(Ok(Tried::Loaded { server, report: Box::new(report) })),
         Ok(Err(obstacle)) => {
             let what = format!("PostgreSQL {}: {}", server.version(), obstacle.what);
-            Ok(Err(Error::new(Kind::Refused, what).hint("`--docker` takes a container of Immich's own image")))
+            Ok(Err(Error::new(Kind::Refused, what)
+                .hint("`--docker` takes a container of Immich's own image")))
         }
         Err(error) if is_of_the_dump(error.kind()) => {
             Ok(Ok(Tried::Failed { server: server.version().to_owned(), error }))
@@ -184,7 +207,8 @@ fn attempt(
     }
 }
 
-/// True where the dump, or the server that was fed with it, is what failed; the rest is trouble of this machine.
+/// True where the dump, or the server that was fed with it, is what failed; the rest is trouble of
+/// this machine.
 fn is_of_the_dump(kind: Kind) -> bool {
     match kind {
         Kind::Damaged | Kind::Refused | Kind::Program | Kind::Unsupported | Kind::Invalid => true,
@@ -210,7 +234,10 @@ mod tests {
     #[test]
     fn an_images_tag_says_which_postgresql_is_in_it() {
         for (image, major) in [
-            ("ghcr.io/immich-app/postgres:14-vectorchord0.4.3-pgvectors0.2.0@sha256:bcf63357191b", Some(14)),
+            (
+                "ghcr.io/immich-app/postgres:14-vectorchord0.4.3-pgvectors0.2.0@sha256:bcf63357191b",
+                Some(14),
+            ),
             ("tensorchord/pgvecto-rs:pg16-v0.2.1", Some(16)),
             ("registry:5000/postgres:17", Some(17)),
             ("postgres:latest", None),

@@ -1,12 +1,13 @@
-//! Finding assets: by name, person, album, tag and time of taking, in one snapshot or in all of them.
+//! Finding assets: by name, person, album, tag and time of taking, in one snapshot or in all of
+//! them.
 //!
-//! The catalog is asked first; what the tree calls an asset is then looked up in the listings of the folders that
-//! hold the hits, each listed once. Over all snapshots an asset is one hit, as it was in the newest snapshot where it
-//! answered.
+//! The catalog is asked first; what the tree calls an asset is then looked up in the listings of
+//! the folders that hold the hits, each listed once. Over all snapshots an asset is one hit, as it
+//! was in the newest snapshot where it answered.
 //!
-//! Always holds: locked assets, and moving halves of locked ones, are no hits unless asked for; over all snapshots
-//! neither are those that are locked now. Bad snapshots do not count where a good one is there: a dump that was cut
-//! short deletes nothing.
+//! Always holds: locked assets, and moving halves of locked ones, are no hits unless asked for;
+//! over all snapshots neither are those that are locked now. Bad snapshots do not count where a
+//! good one is there: a dump that was cut short deletes nothing.
 
 mod name;
 mod place;
@@ -57,7 +58,10 @@ impl Query {
     /// True when it asks for nothing in particular.
     pub fn is_empty(&self) -> bool {
         let lists = [&self.names, &self.users, &self.albums, &self.people, &self.tags];
-        lists.into_iter().all(Vec::is_empty) && self.assets.is_empty() && self.taken.is_none() && !self.favorite
+        lists.into_iter().all(Vec::is_empty)
+            && self.assets.is_empty()
+            && self.taken.is_none()
+            && !self.favorite
     }
 }
 
@@ -117,14 +121,20 @@ impl Finder {
     /// The assets that answer to `query`, by the time of taking.
     pub fn find(&self, query: &Query, span: &Span) -> Result<Vec<Hit>> {
         let when = self.when(span)?;
-        let patterns = query.names.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>>>()?;
+        let patterns =
+            query.names.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>>>()?;
         let filter = self.filter(query, when)?;
-        let versions = ask::assets(&self.db, when, &filter, move |name| name::matches(&patterns, name))?;
+        let versions =
+            ask::assets(&self.db, when, &filter, move |name| name::matches(&patterns, name))?;
         let mut hits = match when {
-            When::At(at) => versions.into_iter().map(|version| Hit { version, at, range: None }).collect(),
+            When::At(at) => {
+                versions.into_iter().map(|version| Hit { version, at, range: None }).collect()
+            }
             When::Ever => self.ever(versions)?,
         };
-        hits.sort_unstable_by_key(|hit: &Hit| (hit.version.taken, hit.version.added, hit.version.id));
+        hits.sort_unstable_by_key(|hit: &Hit| {
+            (hit.version.taken, hit.version.added, hit.version.id)
+        });
         Ok(hits)
     }
 
@@ -156,7 +166,8 @@ impl Finder {
     }
 
     pub(super) fn filter(&self, query: &Query, when: When) -> Result<Filter> {
-        let users = query.users.iter().map(|user| find_user(&self.db, user)).collect::<Result<Vec<_>>>()?;
+        let users =
+            query.users.iter().map(|user| find_user(&self.db, user)).collect::<Result<Vec<_>>>()?;
         let ids: Vec<_> = query.assets.iter().map(|id| id.into_bytes()).collect();
         Ok(Filter {
             owners: some(users),
@@ -170,7 +181,13 @@ impl Finder {
         })
     }
 
-    fn things(&self, thing: Thing, what: &str, texts: &[String], when: When) -> Result<Option<Vec<Id>>> {
+    fn things(
+        &self,
+        thing: Thing,
+        what: &str,
+        texts: &[String],
+        when: When,
+    ) -> Result<Option<Vec<Id>>> {
         if texts.is_empty() {
             return Ok(None);
         }
@@ -209,7 +226,8 @@ impl Finder {
     fn join_given_back(&self, mut hits: Vec<Hit>) -> Result<Vec<Hit>> {
         let Some(now) = self.times.last() else { return Ok(hits) };
         let mut first: HashMap<Id, SnapshotId> = HashMap::new();
-        let (mut back, there) = (HashSet::new(), hits.iter().map(|hit| hit.version.id).collect::<HashSet<Id>>());
+        let (mut back, there) =
+            (HashSet::new(), hits.iter().map(|hit| hit.version.id).collect::<HashSet<Id>>());
         for hit in hits.iter().filter(|hit| hit.range.is_some_and(|range| range.deleted)) {
             let Some(heir) = ask::given_back(&self.db, hit.version.row, *now)? else { continue };
             if let (true, Some(range)) = (there.contains(&heir), hit.range) {
@@ -236,8 +254,11 @@ impl Finder {
 
     fn snapshots_of(&self, id: &Id) -> Result<Option<Snapshots>> {
         let ranges = ask::ranges(&self.db, id)?;
-        let shown: Vec<_> = ranges.into_iter().filter_map(|(since, until)| self.shown(since, until)).collect();
-        let (Some(first), Some(last)) = (shown.iter().map(|s| s.0).min(), shown.iter().map(|s| s.1).max()) else {
+        let shown: Vec<_> =
+            ranges.into_iter().filter_map(|(since, until)| self.shown(since, until)).collect();
+        let (Some(first), Some(last)) =
+            (shown.iter().map(|s| s.0).min(), shown.iter().map(|s| s.1).max())
+        else {
             return Ok(None);
         };
         Ok(Some(Snapshots {
@@ -254,7 +275,13 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 
 /// The tags below those that were chosen: Immich's search means them too.
 fn below(tags: &[(Id, String)], chosen: &[Id]) -> Vec<Id> {
-    let roots: Vec<String> =
-        tags.iter().filter(|(id, _)| chosen.contains(id)).map(|(_, value)| format!("{value}/")).collect();
-    tags.iter().filter(|(_, value)| roots.iter().any(|root| value.starts_with(root))).map(|(id, _)| *id).collect()
+    let roots: Vec<String> = tags
+        .iter()
+        .filter(|(id, _)| chosen.contains(id))
+        .map(|(_, value)| format!("{value}/"))
+        .collect();
+    tags.iter()
+        .filter(|(_, value)| roots.iter().any(|root| value.starts_with(root)))
+        .map(|(id, _)| *id)
+        .collect()
 }

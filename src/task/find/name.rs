@@ -10,9 +10,11 @@ use crate::view::name::fold;
 /// Names that are offered in place of an unknown one.
 const OFFERED: usize = 8;
 
-/// A pattern for file names. Whether letters are small or capital never matters, nor how accents are put together.
+/// A pattern for file names. Whether letters are small or capital never matters, nor how accents
+/// are put together.
 ///
-/// With `*`, `?`, `[…]` or `{…}` it stands for the whole name; without, the text may be anywhere in it.
+/// With `*`, `?`, `[…]` or `{…}` it stands for the whole name; without, the text may be anywhere in
+/// it.
 #[derive(Debug, Clone)]
 pub enum Pattern {
     /// The whole name.
@@ -29,7 +31,9 @@ impl Pattern {
             return Ok(Pattern::Part(text));
         }
         let glob = GlobBuilder::new(&text).backslash_escape(true).build();
-        let glob = glob.map_err(|error| Error::invalid(format_args!("`{text}` is not a pattern")).caused_by(error))?;
+        let glob = glob.map_err(|error| {
+            Error::invalid(format_args!("`{text}` is not a pattern")).caused_by(error)
+        })?;
         Ok(Pattern::Glob(Box::new(glob.compile_matcher())))
     }
 
@@ -51,11 +55,12 @@ pub fn matches(patterns: &[Pattern], name: &str) -> bool {
     patterns.iter().any(|pattern| pattern.fits(&folded))
 }
 
-/// The ids of those of `things` that `text` means: by id, by name, or by name but for small and capital letters.
-/// `what` they are is for the error, which offers names that are near.
+/// The ids of those of `things` that `text` means: by id, by name, or by name but for small and
+/// capital letters. `what` they are is for the error, which offers names that are near.
 pub fn choose(what: &str, things: &[(Id, String)], text: &str) -> Result<Vec<Id>> {
     let by = |same: &dyn Fn(&(Id, String)) -> bool| {
-        let mut ids: Vec<Id> = things.iter().filter(|thing| same(thing)).map(|thing| thing.0).collect();
+        let mut ids: Vec<Id> =
+            things.iter().filter(|thing| same(thing)).map(|thing| thing.0).collect();
         let mut seen = std::collections::HashSet::new();
         ids.retain(|id| seen.insert(*id));
         ids
@@ -65,9 +70,10 @@ pub fn choose(what: &str, things: &[(Id, String)], text: &str) -> Result<Vec<Id>
     if ids.is_empty() {
         ids = by(&|(_, name)| fold(name.trim()) == fold(text.trim()));
     }
-    match ids.is_empty() {
-        true => Err(unknown(what, things.iter().map(|(_, name)| name.as_str()), text)),
-        false => Ok(ids),
+    if ids.is_empty() {
+        Err(unknown(what, things.iter().map(|(_, name)| name.as_str()), text))
+    } else {
+        Ok(ids)
     }
 }
 
@@ -114,11 +120,16 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_answered_with_those_that_are_near() {
-        let things: Vec<(Id, String)> =
-            (0..20).map(|n| ([n; 16], format!("album {n}"))).chain([([50; 16], "Rome".to_owned())]).collect();
+        let things: Vec<(Id, String)> = (0..20)
+            .map(|n| ([n; 16], format!("album {n}")))
+            .chain([([50; 16], "Rome".to_owned())])
+            .collect();
         let error = choose("album", &things, "Rom").unwrap_err();
         assert!(error.next_step().unwrap().starts_with("known: Rome, "), "{:?}", error.next_step());
         assert_eq!(choose("album", &things, "rome ").unwrap(), [[50; 16]]);
-        assert_eq!(choose("album", &things, &Uuid::from_bytes([3; 16]).to_string()).unwrap(), [[3; 16]]);
+        assert_eq!(
+            choose("album", &things, &Uuid::from_bytes([3; 16]).to_string()).unwrap(),
+            [[3; 16]]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Where the tree shows an asset: its path without the snapshot, as `shoebox ls` and the mount have it.
+//! Where the tree shows an asset: its path without the snapshot, as `shoebox ls` and the mount have
+//! it.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -50,7 +51,13 @@ impl<'a> Places<'a> {
         }
     }
 
-    fn on_shelf(&mut self, asset: &Version, at: i64, number: u16, part: Part) -> Result<Option<Shown>> {
+    fn on_shelf(
+        &mut self,
+        asset: &Version,
+        at: i64,
+        number: u16,
+        part: Part,
+    ) -> Result<Option<Shown>> {
         let Some((user, owner)) = self.user(at, &asset.owner)? else { return Ok(None) };
         let (shelf, folder, below) = match (asset.visibility, asset.trashed) {
             (3, _) => (Shelf::Locked, Spot::Shelf(Shelf::Locked, user), String::new()),
@@ -61,7 +68,11 @@ impl<'a> Places<'a> {
         let pack = |spot| Place::In(number, spot).pack();
         let Some(folder) = pack(folder) else { return Ok(None) };
         let names = self.names(folder)?;
-        let inos = part.kept().into_iter().chain([part]).filter_map(|part| pack(Spot::Item(shelf, asset.row, part)));
+        let inos = part
+            .kept()
+            .into_iter()
+            .chain([part])
+            .filter_map(|part| pack(Spot::Item(shelf, asset.row, part)));
         let mut named = inos.filter_map(|ino| Some((ino, names.get(&ino)?.clone())));
         let Some((ino, name)) = named.next() else { return Ok(None) };
         let folder = format!("users/{owner}/{}{below}", shelf.name());
@@ -82,17 +93,23 @@ impl<'a> Places<'a> {
         let Some(number) = self.number(at)? else { return Ok(None) };
         let Some(row) = rows::user_row(&self.finder.db, id, at)? else { return Ok(None) };
         let pack = |spot| Place::In(number, spot).pack();
-        let (Some(users), Some(user)) = (pack(Spot::Users), pack(Spot::User(row))) else { return Ok(None) };
+        let (Some(users), Some(user)) = (pack(Spot::Users), pack(Spot::User(row))) else {
+            return Ok(None);
+        };
         Ok(self.names(users)?.get(&user).map(|name| (row, name.clone())))
     }
 
     /// What the folder of the album `id` is called where its owner sees it.
     pub(in crate::task) fn album(&mut self, at: i64, id: &Id) -> Result<Option<String>> {
         let Some(number) = self.number(at)? else { return Ok(None) };
-        let Some((row, owner)) = ask::seen_by(&self.finder.db, id, at)?.first().copied() else { return Ok(None) };
+        let Some((row, owner)) = ask::seen_by(&self.finder.db, id, at)?.first().copied() else {
+            return Ok(None);
+        };
         let Some((user, _)) = self.user(at, &owner)? else { return Ok(None) };
         let pack = |spot| Place::In(number, spot).pack();
-        let (Some(albums), Some(album)) = (pack(Spot::Shelf(Shelf::Albums, user)), pack(Spot::Album(row))) else {
+        let (Some(albums), Some(album)) =
+            (pack(Spot::Shelf(Shelf::Albums, user)), pack(Spot::Album(row)))
+        else {
             return Ok(None);
         };
         Ok(self.names(albums)?.get(&album).cloned())
@@ -103,7 +120,9 @@ impl<'a> Places<'a> {
         if let Some(known) = self.numbers.get(&at) {
             return Ok(*known);
         }
-        let number = rows::snapshots(&self.finder.db, at, at.saturating_add(1))?.first().map(|found| found.number);
+        let number = rows::snapshots(&self.finder.db, at, at.saturating_add(1))?
+            .first()
+            .map(|found| found.number);
         self.numbers.insert(at, number);
         Ok(number)
     }
@@ -126,7 +145,9 @@ impl<'a> Places<'a> {
     pub(in crate::task) fn file(&self, folder: i64, name: &[u8]) -> Result<String> {
         let mut parts = vec![name.to_vec()];
         let mut place = folder;
-        while let Some((parent, name)) = rows::folder(&self.finder.db, place)?.filter(|_| place != 0) {
+        while let Some((parent, name)) =
+            rows::folder(&self.finder.db, place)?.filter(|_| place != 0)
+        {
             parts.push(name);
             place = parent;
             if parts.len() > 4096 {

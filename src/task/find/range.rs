@@ -1,4 +1,5 @@
-//! Times of taking, as people write them: `2024`, `2024-05`, `2024-05-01`, or two of these with `..` between them.
+//! Times of taking, as people write them: `2024`, `2024-05`, `2024-05-01`, or two of these with
+//! `..` between them.
 
 use jiff::ToSpan;
 use jiff::civil::Date;
@@ -6,7 +7,8 @@ use jiff::tz::TimeZone;
 
 use crate::base::{Error, Result};
 
-/// From the first moment of one day to before the first moment of another, by the wall clock where a photo was taken.
+/// From the first moment of one day to before the first moment of another, by the wall clock where
+/// a photo was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
     from: Date,
@@ -18,22 +20,33 @@ impl Range {
     /// Reads `text`; both ends belong to it, and either may be left out around `..`.
     pub fn parse(text: &str) -> Result<Range> {
         let wrong = || {
-            Error::invalid(format_args!("`{text}` is not a time such as 2024, 2024-05, 2024-05-01 or 2024-05..2024-06"))
+            Error::invalid(format_args!(
+                "`{text}` is not a time such as 2024, 2024-05, 2024-05-01 or 2024-05..2024-06"
+            ))
         };
         let (first, last) = text.split_once("..").unwrap_or((text, text));
-        let edge = |text: &str| (!text.trim().is_empty()).then(|| period(text.trim()).ok_or_else(wrong)).transpose();
+        let edge = |text: &str| {
+            (!text.trim().is_empty()).then(|| period(text.trim()).ok_or_else(wrong)).transpose()
+        };
         let (first, last) = (edge(first)?, edge(last)?);
-        let range = Range { from: first.map_or(Date::MIN, |first| first.0), before: last.and_then(|last| last.1) };
-        match range.before.is_some_and(|before| before <= range.from) || (first.is_none() && last.is_none()) {
-            true => Err(wrong()),
-            false => Ok(range),
+        let range = Range {
+            from: first.map_or(Date::MIN, |first| first.0),
+            before: last.and_then(|last| last.1),
+        };
+        if range.before.is_some_and(|before| before <= range.from)
+            || (first.is_none() && last.is_none())
+        {
+            Err(wrong())
+        } else {
+            Ok(range)
         }
     }
 
     /// From and before, in milliseconds since 1970, the wall clock taken as UTC.
     pub fn milliseconds(self) -> (i64, i64) {
         // The first and the last day of all have no instant in every zone: they stand for no bound.
-        let instant = |date: Date| Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond());
+        let instant =
+            |date: Date| Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond());
         let before = self.before.and_then(instant).unwrap_or(i64::MAX);
         (instant(self.from).unwrap_or(i64::MIN), before)
     }
@@ -46,7 +59,8 @@ impl std::str::FromStr for Range {
     }
 }
 
-/// The first day of a year, month or day, and the first day after it (`None` after the last of all).
+/// The first day of a year, month or day, and the first day after it (`None` after the last of
+/// all).
 fn period(text: &str) -> Option<(Date, Option<Date>)> {
     let parts: Vec<&str> = text.split('-').collect();
     let digits = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -85,9 +99,18 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused_with_an_example() {
-        for wrong in
-            ["", "..", "24", "2024-13", "2023-02-29", "2024-05-01-01", "may 2024", "2025..2024", "2024-", "-2024"]
-        {
+        for wrong in [
+            "",
+            "..",
+            "24",
+            "2024-13",
+            "2023-02-29",
+            "2024-05-01-01",
+            "may 2024",
+            "2025..2024",
+            "2024-",
+            "-2024",
+        ] {
             assert!(Range::parse(wrong).unwrap_err().to_string().contains("2024-05-01"), "{wrong}");
         }
     }

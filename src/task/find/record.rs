@@ -39,12 +39,13 @@ pub struct Found {
     pub snapshot: SnapshotId,
     /// Where the tree shows it, below the snapshot.
     pub path: Option<String>,
-    /// Where it lay on disk, below `files/` of the tree; where the database says, when its bytes are not there.
+    /// Where it lay on disk, below `files/` of the tree; where the database says, when its bytes
+    /// are not there.
     pub file: Option<String>,
     /// Its bytes are in the repository.
     pub present: bool,
-    /// What the server's disk had at that path: of what is not the same, the bytes are those that Immich recorded, where the
-    /// repository has them.
+    /// What the server's disk had at that path: of what is not the same, the bytes are those that
+    /// Immich recorded, where the repository has them.
     pub disk: OnDisk,
     pub size: Option<u64>,
     /// Of the bytes; else as Immich recorded it.
@@ -132,7 +133,9 @@ pub(super) fn record(finder: &Finder, hit: &Hit, places: &mut Places<'_>) -> Res
 
 /// Size and hashes of the bytes that Immich recorded, where the disk has others or none.
 fn kept_bytes(finder: &Finder, hit: &Hit) -> Result<Option<(u64, Sha1, Hash)>> {
-    let Some((content, size)) = kept::content(&finder.db, &hit.version.id, hit.at)? else { return Ok(None) };
+    let Some((content, size)) = kept::content(&finder.db, &hit.version.id, hit.at)? else {
+        return Ok(None);
+    };
     let hashes = view::hashes(&finder.db, content)?;
     Ok(hashes.map(|(blake3, sha1)| (size, sha1, blake3)))
 }
@@ -140,7 +143,8 @@ fn kept_bytes(finder: &Finder, hit: &Hit) -> Result<Option<(u64, Sha1, Hash)>> {
 /// The record of the asset in `row`.
 fn asset_in(finder: &Finder, row: u64) -> Result<Asset> {
     let line = ask::line(&finder.db, row)?.ok_or_else(|| Error::not_found("asset"))?;
-    serde_json::from_str(&line).map_err(|error| Error::damaged("an asset of the catalog").caused_by(error))
+    serde_json::from_str(&line)
+        .map_err(|error| Error::damaged("an asset of the catalog").caused_by(error))
 }
 
 /// A wall-clock time, as the catalog keeps it.

@@ -1,11 +1,13 @@
 //! Which snapshots a policy keeps: restic's rules, word for word.
 //!
-//! Snapshots are looked at from the newest to the oldest. A rule such as `daily 7` keeps the newest snapshot of each day, for the
-//! seven newest days that have one; days, weeks (ISO 8601) and hours are those of the given time zone. `within` counts back
-//! from the newest snapshot and not from now: a pause, or a clock that is wrong, forgets nothing. Every rule keeps what
-//! it keeps; what no rule keeps is forgotten.
+//! Snapshots are looked at from the newest to the oldest. A rule such as `daily 7` keeps the newest
+//! snapshot of each day, for the seven newest days that have one; days, weeks (ISO 8601) and hours
+//! are those of the given time zone. `within` counts back from the newest snapshot and not from
+//! now: a pause, or a clock that is wrong, forgets nothing. Every rule keeps what it keeps; what no
+//! rule keeps is forgotten.
 //!
-//! Source: restic's manual, "Removing snapshots according to a policy"; `internal/restic/snapshot_policy.go`.
+//! Source: restic's manual, "Removing snapshots according to a policy";
+//! `internal/restic/snapshot_policy.go`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,10 +29,9 @@ impl FromStr for Count {
     fn from_str(text: &str) -> Result<Count> {
         match text {
             "unlimited" | "-1" => Ok(Count::Unlimited),
-            _ => text
-                .parse()
-                .map(Count::Of)
-                .map_err(|_| Error::invalid(format_args!("`{text}` is neither a number nor `unlimited`"))),
+            _ => text.parse().map(Count::Of).map_err(|_| {
+                Error::invalid(format_args!("`{text}` is neither a number nor `unlimited`"))
+            }),
         }
     }
 }
@@ -44,7 +45,8 @@ impl FromStr for Within {
     fn from_str(text: &str) -> Result<Within> {
         let wrong = || {
             Error::invalid(format_args!(
-                "`{text}` is no length of time such as 14d, 6m or 1y6m7d12h (years, months, days, hours)"
+                "`{text}` is no length of time such as 14d, 6m or 1y6m7d12h (years, months, days, \
+                    hours)"
             ))
         };
         let (mut span, mut rest) = (Span::new(), text);
@@ -74,7 +76,10 @@ impl fmt::Display for Within {
             (self.0.get_days(), 'd'),
             (self.0.get_hours(), 'h'),
         ];
-        parts.iter().filter(|(number, _)| *number != 0).try_for_each(|(number, unit)| write!(f, "{number}{unit}"))
+        parts
+            .iter()
+            .filter(|(number, _)| *number != 0)
+            .try_for_each(|(number, unit)| write!(f, "{number}{unit}"))
     }
 }
 
@@ -92,7 +97,8 @@ pub enum Every {
 impl Every {
     /// Two snapshots of the same period have the same.
     fn period(self, time: &Zoned, position: usize) -> (i64, i64) {
-        let day = i64::from(time.year()) * 10_000 + i64::from(time.month()) * 100 + i64::from(time.day());
+        let day =
+            i64::from(time.year()) * 10_000 + i64::from(time.month()) * 100 + i64::from(time.day());
         let week = time.date().iso_week_date();
         match self {
             Every::Snapshot => (position as i64, 0),
@@ -133,7 +139,8 @@ impl Policy {
         self.keep.is_empty() && self.within.is_none() && self.keep_within.is_empty()
     }
 
-    /// Why each of the snapshots taken at `times`, newest first, is kept; nothing for those that go.
+    /// Why each of the snapshots taken at `times`, newest first, is kept; nothing for those that
+    /// go.
     pub fn reasons(&self, times: &[Timestamp], zone: &TimeZone) -> Result<Vec<Vec<String>>> {
         let times: Vec<Zoned> = times.iter().map(|time| time.to_zoned(zone.clone())).collect();
         let Some(newest) = times.first() else { return Ok(Vec::new()) };
@@ -154,7 +161,10 @@ impl Policy {
                 Count::Of(count) => *count as usize,
                 Count::Unlimited => usize::MAX,
             };
-            newest_of_each.into_iter().take(many).for_each(|at| reasons[at].push(every.word().to_owned()));
+            newest_of_each
+                .into_iter()
+                .take(many)
+                .for_each(|at| reasons[at].push(every.word().to_owned()));
         }
         for (every, within) in &self.keep_within {
             let first = back(within)?;
@@ -167,7 +177,8 @@ impl Policy {
 
 /// Positions of the newest snapshot of each period.
 fn newest_of_each(every: Every, times: &[Zoned]) -> Vec<usize> {
-    let periods: Vec<_> = times.iter().enumerate().map(|(at, time)| every.period(time, at)).collect();
+    let periods: Vec<_> =
+        times.iter().enumerate().map(|(at, time)| every.period(time, at)).collect();
     (0..times.len()).filter(|&at| at == 0 || periods[at] != periods[at - 1]).collect()
 }
 
@@ -178,14 +189,24 @@ mod tests {
     fn kept(policy: &Policy, times: &[&str]) -> Vec<String> {
         let times: Vec<Timestamp> = times.iter().map(|time| time.parse().unwrap()).collect();
         let zone = TimeZone::get("Europe/Berlin").unwrap();
-        policy.reasons(&times, &zone).unwrap().into_iter().map(|reasons| reasons.join(", ")).collect()
+        policy
+            .reasons(&times, &zone)
+            .unwrap()
+            .into_iter()
+            .map(|reasons| reasons.join(", "))
+            .collect()
     }
 
     #[test]
     fn the_newest_of_each_day_is_kept_by_the_local_calendar() {
         let policy = Policy { keep: vec![(Every::Day, Count::Of(2))], ..Policy::default() };
         // 23:30 UTC is the next day in Berlin.
-        let times = ["2026-03-03T01:00:00Z", "2026-03-02T23:30:00Z", "2026-03-02T12:00:00Z", "2026-03-01T12:00:00Z"];
+        let times = [
+            "2026-03-03T01:00:00Z",
+            "2026-03-02T23:30:00Z",
+            "2026-03-02T12:00:00Z",
+            "2026-03-01T12:00:00Z",
+        ];
         assert_eq!(kept(&policy, &times), ["daily", "", "daily", ""]);
     }
 
@@ -203,8 +224,13 @@ mod tests {
             "2020-04-01T12:00:00Z",
             "2018-01-01T12:00:00Z",
         ];
-        let expected =
-            ["within 1d, last, yearly, monthly within 1y2m", "within 1d", "", "monthly within 1y2m", "yearly"];
+        let expected = [
+            "within 1d, last, yearly, monthly within 1y2m",
+            "within 1d",
+            "",
+            "monthly within 1y2m",
+            "yearly",
+        ];
         assert_eq!(kept(&policy, &times), expected);
     }
 

@@ -1,10 +1,11 @@
 //! When a dump was made: what its name and its file's time say.
 //!
-//! A file's time is the most precise there is, as long as nobody has copied the file; so it counts where the name does not
-//! contradict it. Names tell the time on the wall where the dump was made, in whatever zone that is.
+//! A file's time is the most precise there is, as long as nobody has copied the file; so it counts
+//! where the name does not contradict it. Names tell the time on the wall where the dump was made,
+//! in whatever zone that is.
 //!
-//! Limits: a file that was copied within the period of its name (the month of `monthly/immich-202603.sql.gz`) is taken to be of
-//! that time.
+//! Limits: a file that was copied within the period of its name (the month of
+//! `monthly/immich-202603.sql.gz`) is taken to be of that time.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -27,7 +28,8 @@ const BEHIND: SignedDuration = SignedDuration::from_hours(18);
 pub enum Stamp {
     /// An instant: Immich up to v1.135, and names that tell their zone.
     Instant(Timestamp),
-    /// A second or a minute on the wall: Immich since v1.136, `last/` of postgres-backup-local, most scripts.
+    /// A second or a minute on the wall: Immich since v1.136, `last/` of postgres-backup-local,
+    /// most scripts.
     Second(DateTime),
     /// A day: `daily/`.
     Day(Date),
@@ -75,14 +77,17 @@ pub struct Dated {
 }
 
 impl Stamp {
-    /// What the name of the file at `path` says; else the folder that it lies in, which also tells what six digits are.
+    /// What the name of the file at `path` says; else the folder that it lies in, which also tells
+    /// what six digits are.
     pub fn of(path: &Path) -> Stamp {
         let text = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
         let name = text(path.file_name());
         let folder = text(path.parent().and_then(Path::file_name));
         let of_folder = || match folder.as_str() {
             "weekly" => six_digits(&name).and_then(week).map(Stamp::Week),
-            "monthly" => six_digits(&name).and_then(|month| day(&format!("{month}01"))).map(Stamp::Month),
+            "monthly" => {
+                six_digits(&name).and_then(|month| day(&format!("{month}01"))).map(Stamp::Month)
+            }
             folder => name::stamp(folder),
         };
         name::stamp(&name).or_else(of_folder).unwrap_or(Stamp::None)
@@ -132,7 +137,8 @@ impl Stamp {
 /// True when `file` lies in the period on some wall on earth.
 fn agrees(begin: DateTime, length: Span, file: Timestamp) -> Result<bool, jiff::Error> {
     let utc = |time| TimeZone::UTC.to_timestamp(time);
-    let (from, to) = (utc(begin)?.checked_sub(AHEAD)?, utc(begin.checked_add(length)?)?.checked_add(BEHIND)?);
+    let (from, to) =
+        (utc(begin)?.checked_sub(AHEAD)?, utc(begin.checked_add(length)?)?.checked_add(BEHIND)?);
     Ok(from <= file && file <= to)
 }
 
@@ -179,7 +185,10 @@ mod tests {
             Stamp::Instant(Timestamp::from_millisecond(1795355789684).unwrap()),
         );
         is("immich-db-backup-20261122T144832-v3.1.0-pg15.20.sql.gz", at("2026-11-22T14:48:32"));
-        is("restore-point-immich-db-backup-20261122T144832-v3.1.0-pg15.20.sql.gz", at("2026-11-22T14:48:32"));
+        is(
+            "restore-point-immich-db-backup-20261122T144832-v3.1.0-pg15.20.sql.gz",
+            at("2026-11-22T14:48:32"),
+        );
         is(
             "uploaded-immich-db-backup-1795355789684.sql.gz",
             Stamp::of(Path::new("immich-db-backup-1795355789684.sql.gz")),
@@ -201,7 +210,9 @@ mod tests {
 
     #[test]
     fn the_files_time_counts_where_the_name_agrees_in_some_zone() {
-        let same = |path, file: &str| assert_eq!(dated(path, file), (file.to_owned(), Source::FileAndName));
+        let same = |path, file: &str| {
+            assert_eq!(dated(path, file), (file.to_owned(), Source::FileAndName))
+        };
         same("last/immich-20260329-020003.sql.gz", "2026-03-29T02:04:41Z");
         same("last/immich-20260329-020003.sql.gz", "2026-03-28T13:04:41Z");
         same("daily/immich-20260329.sql.gz", "2026-03-29T02:04:41Z");
@@ -209,13 +220,17 @@ mod tests {
         same("monthly/immich-202603.sql.gz", "2026-03-31T22:04:41Z");
         assert_eq!(dated("immich.sql", "2026-03-31T22:04:41Z").1, Source::File);
         let instant = "immich-db-backup-1795355789684.sql.gz";
-        assert_eq!(dated(instant, "2030-01-01T00:00:00Z"), ("2026-11-22T13:56:29.684Z".into(), Source::Name));
+        assert_eq!(
+            dated(instant, "2030-01-01T00:00:00Z"),
+            ("2026-11-22T13:56:29.684Z".into(), Source::Name)
+        );
     }
 
     #[test]
     fn a_file_that_was_copied_has_the_date_of_its_name() {
         let copied = "2026-11-27T20:00:00Z";
-        let name = |path, time: &str| assert_eq!(dated(path, copied), (time.to_owned(), Source::NameHere));
+        let name =
+            |path, time: &str| assert_eq!(dated(path, copied), (time.to_owned(), Source::NameHere));
         name("last/immich-20260329-040003.sql.gz", "2026-03-29T02:00:03Z");
         name("daily/immich-20260329.sql.gz", "2026-03-28T23:00:00Z");
         name("weekly/immich-202613.sql.gz", "2026-03-22T23:00:00Z");

@@ -1,7 +1,9 @@
-//! The files of a dump of the past: the originals that the repository still has, by the SHA-1 that the dump says.
+//! The files of a dump of the past: the originals that the repository still has, by the SHA-1 that
+//! the dump says.
 //!
-//! Always holds: a file is listed at a path only if the dump names that path for an asset with these bytes. What no SHA-1 vouches for
-//! (sidecars, profile pictures, external libraries) is left out, since nobody knows what its bytes were on that day.
+//! Always holds: a file is listed at a path only if the dump names that path for an asset with
+//! these bytes. What no SHA-1 vouches for (sidecars, profile pictures, external libraries) is left
+//! out, since nobody knows what its bytes were on that day.
 
 use std::collections::HashSet;
 
@@ -41,12 +43,20 @@ type Lost = (i64, String);
 impl<'a> Originals<'a> {
     /// Looks for them in `db`.
     pub fn new(db: &'a Connection) -> Self {
-        Originals { db, found: Vec::new(), homeless: Vec::new(), missing: 0, lost: Vec::new(), not_covered: 0 }
+        Originals {
+            db,
+            found: Vec::new(),
+            homeless: Vec::new(),
+            missing: 0,
+            lost: Vec::new(),
+            not_covered: 0,
+        }
     }
 
     /// Takes the next asset.
     pub fn add(&mut self, asset: &Asset) -> Result<()> {
-        let content = asset.sha1.map(|sha1| past::content(self.db, sha1, asset.size)).transpose()?.flatten();
+        let content =
+            asset.sha1.map(|sha1| past::content(self.db, sha1, asset.size)).transpose()?.flatten();
         let lost = || (asset.added.as_microsecond(), asset.name.clone());
         match (content, &asset.file) {
             (Some(content), Some(file)) => {
@@ -59,10 +69,7 @@ impl<'a> Originals<'a> {
                     Some(file) => file.parts().next() == Some(b"external"),
                     None => asset.library.is_some(),
                 };
-                match is_external {
-                    true => self.not_covered += 1,
-                    false => self.lose(lost()),
-                }
+                if is_external { self.not_covered += 1 } else { self.lose(lost()) }
             }
         }
         Ok(())
@@ -82,16 +89,14 @@ impl<'a> Originals<'a> {
         each: &mut dyn FnMut(&FileEntry) -> Result<()>,
     ) -> Result<(FileCount, Completeness)> {
         let present = self.found.len() as u64;
-        let listed: HashSet<i64> = match self.homeless.is_empty() {
-            true => HashSet::new(),
-            false => self.found.iter().map(|original| original.content).collect(),
+        let listed: HashSet<i64> = if self.homeless.is_empty() {
+            HashSet::new()
+        } else {
+            self.found.iter().map(|original| original.content).collect()
         };
         let mut moved = 0;
         for (content, lost) in std::mem::take(&mut self.homeless) {
-            match listed.contains(&content) {
-                true => moved += 1,
-                false => self.lose(lost),
-            }
+            if listed.contains(&content) { moved += 1 } else { self.lose(lost) }
         }
         let files = self.list(id, each)?;
         let completeness = Completeness {
@@ -106,14 +111,19 @@ impl<'a> Originals<'a> {
         Ok((files, completeness))
     }
 
-    fn list(&mut self, id: SnapshotId, each: &mut dyn FnMut(&FileEntry) -> Result<()>) -> Result<FileCount> {
+    fn list(
+        &mut self,
+        id: SnapshotId,
+        each: &mut dyn FnMut(&FileEntry) -> Result<()>,
+    ) -> Result<FileCount> {
         let mut found = std::mem::take(&mut self.found);
         found.sort_unstable_by(|a, b| a.path.cmp(&b.path).then(a.content.cmp(&b.content)));
         let mut count = FileCount::default();
         let mut last: Option<FilePath> = None;
         for original in &found {
             // Only a forged dump names a path twice, or a file as a folder.
-            if last.as_ref().is_some_and(|last| original.path.as_path().starts_with(last.as_path())) {
+            if last.as_ref().is_some_and(|last| original.path.as_path().starts_with(last.as_path()))
+            {
                 continue;
             }
             let file = self.entry(original)?;

@@ -1,11 +1,14 @@
-//! Importing dumps of the past: those that postgres-backup-local and Immich have made, each as a snapshot of its day.
+//! Importing dumps of the past: those that postgres-backup-local and Immich have made, each as a
+//! snapshot of its day.
 //!
-//! Always holds: only what was verified becomes a snapshot, once, at the time when it was made, and after it was read back out of
-//! the repository. The files that are imported from are only read. A dump that cannot be taken is told, and the others go on.
-//! Snapshots that a backup made stay what they are: an import adds none that is newer than the newest of them.
+//! Always holds: only what was verified becomes a snapshot, once, at the time when it was made, and
+//! after it was read back out of the repository. The files that are imported from are only read. A
+//! dump that cannot be taken is told, and the others go on. Snapshots that a backup made stay what
+//! they are: an import adds none that is newer than the newest of them.
 //!
-//! Limits: of the files of that day only originals are there that the repository has under their SHA-1 when it is imported (see
-//! [`files`]). Of a bad dump over a gigabyte, what was stored before it turned out bad stays until a prune.
+//! Limits: of the files of that day only originals are there that the repository has under their
+//! SHA-1 when it is imported (see [`files`]). Of a bad dump over a gigabyte, what was stored before
+//! it turned out bad stays until a prune.
 
 pub(in crate::task) mod date;
 mod files;
@@ -34,8 +37,8 @@ use crate::base::{Error, Hash, Kind, Monitor, Phase, Problem, Result, SnapshotId
 use crate::catalog::query;
 use crate::immich::{self, Dump};
 use crate::repo::{
-    Completeness, ContentSink, FORMAT_VERSION, FileCount, Imported, Past, Reference, Repository, SKEW, Session,
-    SnapshotRecord, Stream, StreamWriter, Streams,
+    Completeness, ContentSink, FORMAT_VERSION, FileCount, Imported, Past, Reference, Repository,
+    SKEW, Session, SnapshotRecord, Stream, StreamWriter, Streams,
 };
 
 /// What to import, and how.
@@ -71,7 +74,8 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
-    /// It is a snapshot now, or would be: which, how many assets it has, and of how many the original is there.
+    /// It is a snapshot now, or would be: which, how many assets it has, and of how many the
+    /// original is there.
     Imported { snapshot: SnapshotId, assets: u64, present: u64, missing: u64, not_covered: u64 },
     /// There is nothing to do with it; is what it holds in the repository?
     Skipped { why: String, in_repository: bool },
@@ -95,7 +99,10 @@ pub struct Report {
 impl Report {
     /// How many snapshots came, or would come.
     pub fn imported(&self) -> u64 {
-        self.entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Imported { .. })).count() as u64
+        self.entries
+            .iter()
+            .filter(|entry| matches!(entry.outcome, Outcome::Imported { .. }))
+            .count() as u64
     }
 
     /// How many files hold what is not in the repository.
@@ -114,7 +121,8 @@ pub fn import(repository: &Repository, options: &Options, monitor: &dyn Monitor)
     let finds = find::find(&options.paths, &options.zone)?;
     if options.dry_run {
         let db = repository.catalog()?.connect()?;
-        let staging = tempfile::tempdir().map_err(|error| Error::io("making a temporary folder", error))?;
+        let staging =
+            tempfile::tempdir().map_err(|error| Error::io("making a temporary folder", error))?;
         return Import::new(repository, &db, options, staging.path(), None, monitor)?.run(finds);
     }
     let mut session = Session::begin(repository, "import", monitor)?;
@@ -124,8 +132,9 @@ pub fn import(repository: &Repository, options: &Options, monitor: &dyn Monitor)
         Import::new(repository, &db, options, &staging, Some(session.past()?), monitor)?.run(finds)
     };
     // Who was stopped keeps what is done. Where something failed, the next writer sees to it.
-    let is_whole =
-        report.as_ref().map_or_else(|error| error.kind() == Kind::Interrupted, |report| report.imported() > 0);
+    let is_whole = report
+        .as_ref()
+        .map_or_else(|error| error.kind() == Kind::Interrupted, |report| report.imported() > 0);
     if is_whole {
         session.take_in(monitor)?;
     }
@@ -176,13 +185,16 @@ impl<'a> Import<'a> {
         monitor: &'a dyn Monitor,
     ) -> Result<Self> {
         let ids = repository.snapshot_ids()?;
-        let records: Vec<SnapshotRecord> = ids.iter().copied().filter_map(|id| repository.record(id).ok()).collect();
+        let records: Vec<SnapshotRecord> =
+            ids.iter().copied().filter_map(|id| repository.record(id).ok()).collect();
         let made = records.iter().rev().find(|record| record.is_good() && !record.is_imported());
         let users = match query::snapshot::newest_good(db)? {
             Some(time) if !options.accept_other_library => query::snapshot::user_ids(db, time)?,
             _ => HashSet::new(),
         };
-        let imported = |record: &SnapshotRecord| Some((record.imported.as_ref()?.hash, is_snapshot(record.id)));
+        let imported = |record: &SnapshotRecord| {
+            Some((record.imported.as_ref()?.hash, is_snapshot(record.id)))
+        };
         Ok(Import {
             newest: made.map(|record| record.id),
             ids: ids.into_iter().collect(),
@@ -215,7 +227,10 @@ impl<'a> Import<'a> {
 
     /// What is told of an import that was stopped, or that failed.
     fn stopped(&self, error: Error, entries: &[Entry]) -> Error {
-        let done = entries.iter().filter(|entry| matches!(entry.outcome, Outcome::Imported { .. })).count();
+        let done = entries
+            .iter()
+            .filter(|entry| matches!(entry.outcome, Outcome::Imported { .. }))
+            .count();
         match (error.kind(), self.options.dry_run) {
             (Kind::Interrupted, false) => {
                 let done = crate::base::amount::plural(done as u64, "dump was", "dumps were");
@@ -245,13 +260,19 @@ impl<'a> Import<'a> {
             Err(Failure::Fatal(error)) => return Err(error),
         };
         if let Some(known) = self.files.get(&file) {
-            return Ok(entry(time, source, Outcome::Skipped { why: known.clone(), in_repository: true }));
+            return Ok(entry(
+                time,
+                source,
+                Outcome::Skipped { why: known.clone(), in_repository: true },
+            ));
         }
         let (sink, taken) = match self.read(found, file) {
             Ok((sink, taken, stream)) => (sink.map(|sink| (sink, stream)), taken),
             Err(Failure::File(why)) => return Ok(entry(time, source, Outcome::Refused { why })),
             Err(Failure::Fatal(error)) if error.kind() == Kind::Invalid => {
-                let why = error.next_step().map_or_else(|| error.to_string(), |hint| format!("{error}; {hint}"));
+                let why = error
+                    .next_step()
+                    .map_or_else(|| error.to_string(), |hint| format!("{error}; {hint}"));
                 return Ok(entry(time, source, Outcome::Refused { why }));
             }
             Err(Failure::Fatal(error)) => return Err(error),
@@ -260,7 +281,10 @@ impl<'a> Import<'a> {
             return Ok(entry(time, source, outcome));
         }
         for lack in &taken.dump.lacks {
-            monitor.problem(Problem { subject: found.name.clone(), message: format!("{lack}: the views lack it") });
+            monitor.problem(Problem {
+                subject: found.name.clone(),
+                message: format!("{lack}: the views lack it"),
+            });
         }
         let Dated { time, source } = not_before(found.dated, &taken.dump, self.options.now);
         let id = match self.id(time, &taken)? {
@@ -272,7 +296,11 @@ impl<'a> Import<'a> {
     }
 
     /// Reads a dump to its end; its bytes go where they will stay, unless it is a dry run.
-    fn read(&self, found: &Found, file: Hash) -> Result<(Option<ContentSink>, Taken, Stream), Failure> {
+    fn read(
+        &self,
+        found: &Found,
+        file: Hash,
+    ) -> Result<(Option<ContentSink>, Taken, Stream), Failure> {
         let (staging, monitor) = (self.staging, self.monitor);
         let options = immich::Options { database: self.options.database.as_deref(), staging };
         let Some(past) = &self.past else {
@@ -283,20 +311,21 @@ impl<'a> Import<'a> {
         let reference = self.reference(past, found.dated.time, |streams| &streams.dump)?;
         // What is wrong with the file is no failure of the writer.
         let mut failure = None;
-        let (taken, stream) = StreamWriter::run(&sink, past.generation(), past.contents(), reference, |writer| {
-            let read = read::read(&found.path, file, &options, &mut |bytes| {
-                stop_if_asked(monitor)?;
-                writer.push(bytes)
-            });
-            match read {
-                Ok(taken) => Ok(Some(taken)),
-                Err(Failure::Fatal(error)) => Err(error),
-                Err(Failure::File(why)) => {
-                    failure = Some(why);
-                    Ok(None)
+        let (taken, stream) =
+            StreamWriter::run(&sink, past.generation(), past.contents(), reference, |writer| {
+                let read = read::read(&found.path, file, &options, &mut |bytes| {
+                    stop_if_asked(monitor)?;
+                    writer.push(bytes)
+                });
+                match read {
+                    Ok(taken) => Ok(Some(taken)),
+                    Err(Failure::Fatal(error)) => Err(error),
+                    Err(Failure::File(why)) => {
+                        failure = Some(why);
+                        Ok(None)
+                    }
                 }
-            }
-        })?;
+            })?;
         match taken {
             Some(taken) => Ok((Some(sink), taken, stream)),
             None => Err(Failure::File(failure.unwrap_or_default())),
@@ -304,8 +333,14 @@ impl<'a> Import<'a> {
     }
 
     /// What is like a stream of the snapshot at `time`: that of the nearest one.
-    fn reference(&self, past: &Past<'_>, time: Timestamp, pick: impl Fn(&Streams) -> &Stream) -> Result<Reference> {
-        let nearest = self.records.iter().min_by_key(|record| record.id.time().duration_since(time).abs());
+    fn reference(
+        &self,
+        past: &Past<'_>,
+        time: Timestamp,
+        pick: impl Fn(&Streams) -> &Stream,
+    ) -> Result<Reference> {
+        let nearest =
+            self.records.iter().min_by_key(|record| record.id.time().duration_since(time).abs());
         match nearest {
             None => Ok(Reference::default()),
             Some(record) => Reference::of(pick(&record.streams), &past.generation().connect()?),
@@ -324,12 +359,14 @@ impl<'a> Import<'a> {
             Verdict::Good => {}
         }
         let is_shared = dump.census.accounts.iter().any(|account| self.users.contains(&account.id));
-        match self.users.is_empty() || is_shared {
-            true => None,
-            false => refused(
-                "it is of another library: none of its accounts is in the repository's; --accept-other-library takes it"
+        if self.users.is_empty() || is_shared {
+            None
+        } else {
+            refused(
+                "it is of another library: none of its accounts is in the repository's; \
+                --accept-other-library takes it"
                     .to_owned(),
-            ),
+            )
         }
     }
 
@@ -359,7 +396,9 @@ impl<'a> Import<'a> {
     fn same_dump(&mut self, taken: &Taken) -> Result<Option<SnapshotId>> {
         let dump = &taken.dump;
         let alike = |record: &&SnapshotRecord| {
-            record.is_good() && record.streams.dump.size == dump.bytes && record.dump.rows == dump.rows
+            record.is_good()
+                && record.streams.dump.size == dump.bytes
+                && record.dump.rows == dump.rows
         };
         let alike: Vec<SnapshotRecord> = self.records.iter().filter(alike).cloned().collect();
         for record in alike {
@@ -429,14 +468,15 @@ impl<'a> Import<'a> {
     ) -> Result<SnapshotRecord> {
         let time = good.id.time();
         let reference = self.reference(past, time, |streams| &streams.library)?;
-        let ((), library) = StreamWriter::run(&sink, past.generation(), past.contents(), reference, |writer| {
-            good.taken.dump.records(&mut |record| {
-                if let Record::Asset(asset) = &record {
-                    originals.add(asset)?;
-                }
-                writer.push(&line(&record)?)
-            })
-        })?;
+        let ((), library) =
+            StreamWriter::run(&sink, past.generation(), past.contents(), reference, |writer| {
+                good.taken.dump.records(&mut |record| {
+                    if let Record::Asset(asset) = &record {
+                        originals.add(asset)?;
+                    }
+                    writer.push(&line(&record)?)
+                })
+            })?;
         let reference = self.reference(past, time, |streams| &streams.files)?;
         let ((files, completeness), list) =
             StreamWriter::run(&sink, past.generation(), past.contents(), reference, |writer| {
@@ -444,8 +484,10 @@ impl<'a> Import<'a> {
             })?;
         let written = sink.finish()?;
         let streams = Streams { dump, files: list, library };
-        let record =
-            SnapshotRecord { archives: written.archives.clone(), ..self.record(good, streams, files, completeness) };
+        let record = SnapshotRecord {
+            archives: written.archives.clone(),
+            ..self.record(good, streams, files, completeness)
+        };
         self.grown += written.archives.iter().map(|archive| archive.size).sum::<u64>();
         past.commit(record, &written, good.taken.plain)
     }
@@ -492,8 +534,11 @@ fn is_snapshot(id: SnapshotId) -> String {
 
 fn left(left: Left) -> Entry {
     let why = left.why.to_owned();
-    let outcome =
-        if left.is_problem { Outcome::Refused { why } } else { Outcome::Skipped { why, in_repository: false } };
+    let outcome = if left.is_problem {
+        Outcome::Refused { why }
+    } else {
+        Outcome::Skipped { why, in_repository: false }
+    };
     Entry { file: left.name, time: None, dated_by: None, outcome }
 }
 
@@ -508,8 +553,9 @@ fn not_before(dated: Dated, dump: &Dump, now: Timestamp) -> Dated {
 }
 
 fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
-    match monitor.stopped() {
-        false => Ok(()),
-        true => Err(Error::new(Kind::Interrupted, "stopped").hint("run it again: it goes on where it was")),
+    if !monitor.stopped() {
+        Ok(())
+    } else {
+        Err(Error::new(Kind::Interrupted, "stopped").hint("run it again: it goes on where it was"))
     }
 }

@@ -1,8 +1,9 @@
 //! The date in a name, in whichever form a program or a person wrote it.
 //!
-//! Immich: `immich-db-backup-1795355789684`, `…-20261122T144832-v3.1.0-pg15.20`; postgres-backup-local: `immich-20260329-020003`;
-//! nfrastack/db-backup: `pgsql_immich_db_20261125-020000`; autopostgresqlbackup: `immich_2026-11-26_02h00m.Thursday`; scripts:
-//! `$(date +%F)`, `+%Y%m%d`, `+%Y-%m-%d_%H-%M`, `+%s`, `+%d-%m-%Y`, `+%FT%TZ`.
+//! Immich: `immich-db-backup-1795355789684`, `…-20261122T144832-v3.1.0-pg15.20`;
+//! postgres-backup-local: `immich-20260329-020003`; nfrastack/db-backup:
+//! `pgsql_immich_db_20261125-020000`; autopostgresqlbackup: `immich_2026-11-26_02h00m.Thursday`;
+//! scripts: `$(date +%F)`, `+%Y%m%d`, `+%Y-%m-%d_%H-%M`, `+%s`, `+%d-%m-%Y`, `+%FT%TZ`.
 //!
 //! Limits: of `05-11-2026` nobody knows which is the month; it tells nothing.
 
@@ -15,7 +16,8 @@ use super::date::Stamp;
 /// The first date in `text`.
 pub(super) fn stamp(text: &str) -> Option<Stamp> {
     let bytes = text.as_bytes();
-    let begins = |&at: &usize| bytes[at].is_ascii_digit() && (at == 0 || !bytes[at - 1].is_ascii_digit());
+    let begins =
+        |&at: &usize| bytes[at].is_ascii_digit() && (at == 0 || !bytes[at - 1].is_ascii_digit());
     (0..bytes.len()).filter(begins).find_map(|at| Name(&bytes[at..]).stamp())
 }
 
@@ -25,7 +27,8 @@ struct Name<'a>(&'a [u8]);
 
 impl Name<'_> {
     fn stamp(mut self) -> Option<Stamp> {
-        let instant = |seconds: Option<i64>| Some(Stamp::Instant(Timestamp::from_second(seconds?).ok()?));
+        let instant =
+            |seconds: Option<i64>| Some(Stamp::Instant(Timestamp::from_second(seconds?).ok()?));
         match self.digits() {
             13 => Some(Stamp::Instant(Timestamp::from_millisecond(self.number(13)?).ok()?)),
             10 if self.0[0] == b'1' => instant(self.number(10)),
@@ -58,7 +61,8 @@ impl Name<'_> {
     fn time(mut self, day: Date) -> Option<Stamp> {
         let glued = self.digits() > 0;
         if !glued {
-            let between = self.0.iter().take(4).take_while(|byte| b"Tt_-@. ".contains(byte)).count();
+            let between =
+                self.0.iter().take(4).take_while(|byte| b"Tt_-@. ".contains(byte)).count();
             self.0 = &self.0[between..];
             if between == 0 || !matches!(self.digits(), 2 | 4 | 6) {
                 return Some(Stamp::Day(day));
@@ -67,7 +71,8 @@ impl Name<'_> {
         let read = |name: &mut Self| {
             let (hour, minute) = (name.number(2)?, name.part(b"-_.:hH")?);
             let second = name.part(b"-_.:mM").unwrap_or(0);
-            Time::new(hour.try_into().ok()?, minute.try_into().ok()?, second.try_into().ok()?, 0).ok()
+            Time::new(hour.try_into().ok()?, minute.try_into().ok()?, second.try_into().ok()?, 0)
+                .ok()
         };
         let Some(time) = read(&mut self) else { return Some(Stamp::Day(day)) };
         let wall = DateTime::from_parts(day, time);
@@ -78,11 +83,17 @@ impl Name<'_> {
     /// `Z`, or an offset such as `+0100`.
     fn zone(&mut self) -> Option<TimeZone> {
         match self.0 {
-            [b'Z', rest @ ..] if !rest.first().is_some_and(u8::is_ascii_alphanumeric) => Some(TimeZone::UTC),
+            [b'Z', rest @ ..] if !rest.first().is_some_and(u8::is_ascii_alphanumeric) => {
+                Some(TimeZone::UTC)
+            }
             [b'+', rest @ ..] => {
                 let mut name = Name(rest);
                 let (hours, minutes) = (name.number(2)?, name.part(b":").unwrap_or(0));
-                Some(Offset::from_seconds((hours * 3600 + minutes * 60).try_into().ok()?).ok()?.to_time_zone())
+                Some(
+                    Offset::from_seconds((hours * 3600 + minutes * 60).try_into().ok()?)
+                        .ok()?
+                        .to_time_zone(),
+                )
             }
             _ => None,
         }
@@ -96,7 +107,9 @@ impl Name<'_> {
     /// The number of the first `len` bytes.
     fn number(&mut self, len: usize) -> Option<i64> {
         let (number, rest) = self.0.split_at_checked(len)?;
-        let number = std::str::from_utf8(number).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+        let number = std::str::from_utf8(number)
+            .ok()
+            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
         self.0 = rest;
         number.parse().ok()
     }
@@ -161,7 +174,10 @@ mod tests {
             ("2026-11-25T02:00:00+01:00.sql", instant("2026-11-25T01:00:00Z")),
             ("immich-1795355789.sql", instant("2026-11-22T13:56:29Z")),
             ("immich-db-backup-1795355789684.sql.gz", instant("2026-11-22T13:56:29.684Z")),
-            ("immich-db-backup-20261122T144832-v3.1.0-pg15.20.sql.gz", second("2026-11-22T14:48:32")),
+            (
+                "immich-db-backup-20261122T144832-v3.1.0-pg15.20.sql.gz",
+                second("2026-11-22T14:48:32"),
+            ),
             ("backup-20261122-3.sql.gz", day("2026-11-22")),
             ("dump-2026-11-22-v3.1.0.sql", day("2026-11-22")),
             ("2026-11-22_99-00.sql", day("2026-11-22")),

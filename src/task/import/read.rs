@@ -32,7 +32,10 @@ impl From<crate::base::Error> for Failure {
 }
 
 /// BLAKE3 of the file at `path`, as it lies there; `each` is told of each piece.
-pub(super) fn hash(path: &Path, each: &mut dyn FnMut(usize) -> Result<()>) -> Result<Hash, Failure> {
+pub(super) fn hash(
+    path: &Path,
+    each: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<Hash, Failure> {
     let mut file = open(path)?;
     let (mut hasher, mut piece) = (blake3::Hasher::new(), vec![0; 1 << 20]);
     loop {
@@ -113,8 +116,8 @@ impl Read for Watched {
     }
 }
 
-/// Hashes a dump without the lines that differ in two dumps of one state: `\restrict KEY` and `\unrestrict KEY`, whose keys
-/// pg_dump draws at random.
+/// Hashes a dump without the lines that differ in two dumps of one state: `\restrict KEY` and
+/// `\unrestrict KEY`, whose keys pg_dump draws at random.
 #[derive(Default)]
 pub(super) struct Fingerprint {
     hasher: blake3::Hasher,
@@ -183,7 +186,10 @@ mod tests {
     fn only_keys_are_left_out_however_the_bytes_come() {
         let long = "x".repeat(300);
         let of = |key: &str, row: &str| {
-            format!("--\n\n\\restrict {key}\n\nCOPY t (a) FROM stdin;\n{row}\n\\\\{long}\n\\.\n\n\\unrestrict {key}\n")
+            format!(
+                "--\n\n\\restrict {key}\n\nCOPY t (a) FROM \
+                    stdin;\n{row}\n\\\\{long}\n\\.\n\n\\unrestrict {key}\n"
+            )
         };
         let plain = print(&of("abc", "1"), 1);
         for piece in [1, 2, 3, 7, 64, 1000] {

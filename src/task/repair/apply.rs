@@ -22,7 +22,8 @@ impl Plan {
         self.mend_files(mending, &mut mended)?;
         self.new_records().try_for_each(|record| mending.put_record(record))?;
         mended.written = self.copy(mending, monitor)?;
-        let changes = !mended.written.is_empty() || !self.records.is_empty() || !self.replaced.is_empty();
+        let changes =
+            !mended.written.is_empty() || !self.records.is_empty() || !self.replaced.is_empty();
         if changes || self.survey.is_catalog_bad {
             self.publish_catalog(mending, true, monitor)?;
         }
@@ -38,15 +39,17 @@ impl Plan {
         Ok(mended)
     }
 
-    /// Of a snapshot whose record or lists are lost for good, the catalog may be all that is left: it is not built anew then.
+    /// Of a snapshot whose record or lists are lost for good, the catalog may be all that is left:
+    /// it is not built anew then.
     fn publish_catalog(&self, mending: &Mending, anew: bool, monitor: &dyn Monitor) -> Result<()> {
         let is_lost = |step: &&Step| match (&step.finding, &step.remedy) {
             (Finding::Snapshot { part, .. }, Remedy::Leave(_)) => *part != Part::Dump,
             _ => false,
         };
-        match self.has_catalog && self.steps.iter().any(|step| is_lost(&step)) {
-            true => mending.refresh_catalog(monitor),
-            false => mending.publish_catalog(anew, monitor),
+        if self.has_catalog && self.steps.iter().any(|step| is_lost(&step)) {
+            mending.refresh_catalog(monitor)
+        } else {
+            mending.publish_catalog(anew, monitor)
         }
     }
 
@@ -58,7 +61,9 @@ impl Plan {
                     mending.set_aside(file)?;
                     mended.aside.push(file.clone());
                 }
-                (Finding::Other { file, .. }, Remedy::Mend(_)) if file == "README.txt" => mending.write_readme()?,
+                (Finding::Other { file, .. }, Remedy::Mend(_)) if file == "README.txt" => {
+                    mending.write_readme()?
+                }
                 _ => {}
             }
         }
@@ -68,7 +73,8 @@ impl Plan {
     /// Writes new archives, and reads them back; their names.
     fn copy(&mut self, mending: &Mending, monitor: &dyn Monitor) -> Result<Vec<String>> {
         let (spots, files) = (self.spots()?, self.files());
-        let made = self.origins.iter().filter(|(_, origin)| matches!(origin, Origin::Made(..))).count();
+        let made =
+            self.origins.iter().filter(|(_, origin)| matches!(origin, Origin::Made(..))).count();
         if spots.is_empty() && files.is_empty() && made == 0 {
             return Ok(Vec::new());
         }
@@ -89,7 +95,8 @@ impl Plan {
                 stop_if_asked(monitor)?;
                 if !origin::store(&sink, &places, &path, hash)? {
                     let message = format!("{path} changed while it was read: nothing was replaced");
-                    return Err(Error::new(Kind::Refused, message).hint("run it again: it looks for another copy"));
+                    return Err(Error::new(Kind::Refused, message)
+                        .hint("run it again: it looks for another copy"));
                 }
                 monitor.advance(1, 0);
             }
@@ -99,7 +106,8 @@ impl Plan {
         Ok(written.archives.into_iter().map(|archive| archive.name).collect())
     }
 
-    /// What is copied: everything whole in archives that are replaced, and what is damaged or lost elsewhere; keys first.
+    /// What is copied: everything whole in archives that are replaced, and what is damaged or lost
+    /// elsewhere; keys first.
     fn spots(&mut self) -> Result<Vec<Spot>> {
         let mut spots: Vec<Spot> = Vec::new();
         for number in self.replaced.clone() {
@@ -121,7 +129,12 @@ impl Plan {
         for (hash, spot) in origins {
             let line = self.survey.shelf.line(spot)?;
             // The newest that is damaged is the one that readers would take.
-            let damaged = self.reading.bad.keys().copied().filter(|bad| self.survey.shelf.copies(hash).contains(bad));
+            let damaged = self
+                .reading
+                .bad
+                .keys()
+                .copied()
+                .filter(|bad| self.survey.shelf.copies(hash).contains(bad));
             if !self.stands(&line, damaged.map(|bad| bad.archive).max()) {
                 spots.push(spot);
             }
@@ -134,7 +147,8 @@ impl Plan {
 
     /// The keys that the patches at `spots` need, and that no archive that stays has.
     fn lost_keys(&mut self, spots: &[Spot]) -> Result<Vec<Spot>> {
-        let keys: HashSet<Hash> = spots.iter().flat_map(|spot| self.survey.shelf.keys(*spot).to_vec()).collect();
+        let keys: HashSet<Hash> =
+            spots.iter().flat_map(|spot| self.survey.shelf.keys(*spot).to_vec()).collect();
         let mut lost = Vec::new();
         for key in keys {
             let Some(spot) = self.sound_chunk(key, true)? else { continue };
@@ -194,10 +208,10 @@ impl Helper for Keys<'_> {
 }
 
 fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
-    match monitor.stopped() {
-        true => {
-            Err(Error::new(Kind::Interrupted, "stopped; nothing was replaced").hint("run it again: it begins anew"))
-        }
-        false => Ok(()),
+    if monitor.stopped() {
+        Err(Error::new(Kind::Interrupted, "stopped; nothing was replaced")
+            .hint("run it again: it begins anew"))
+    } else {
+        Ok(())
     }
 }

@@ -1,14 +1,18 @@
-//! Mending a repository: what a check finds, and for each of it where the right bytes are to be had.
+//! Mending a repository: what a check finds, and for each of it where the right bytes are to be
+//! had.
 //!
-//! Always holds: a repair never makes anything worse. It changes no archive and deletes nothing: what verifies is written into
-//! new archives, these are read back whole, the next catalog is published, and only then what is of no use any more is moved
-//! to `damaged/`. Bytes are believed when they hash as a record, a list, an index or the catalog calls them, and not before.
-//! One that is cut short leaves copies, which the next one finds; one that has nothing left to mend does nothing.
+//! Always holds: a repair never makes anything worse. It changes no archive and deletes nothing:
+//! what verifies is written into new archives, these are read back whole, the next catalog is
+//! published, and only then what is of no use any more is moved to `damaged/`. Bytes are believed
+//! when they hash as a record, a list, an index or the catalog calls them, and not before. One that
+//! is cut short leaves copies, which the next one finds; one that has nothing left to mend does
+//! nothing.
 //!
-//! An archive of which something is lost for good stays where it is, for the sake of what can still be read of it.
+//! An archive of which something is lost for good stays where it is, for the sake of what can still
+//! be read of it.
 //!
-//! Limits: everything is read, once. Of an archive whose index is lost together with the catalog, the patches of dumps and
-//! lists cannot be told.
+//! Limits: everything is read, once. Of an archive whose index is lost together with the catalog,
+//! the patches of dumps and lists cannot be told.
 
 mod apply;
 mod origin;
@@ -99,7 +103,8 @@ pub fn repair(root: &Path, options: &Options, monitor: &dyn Monitor) -> Result<R
     };
     let mut plan = Plan::of(&repository, description, options.upload_location.as_deref(), monitor)?;
     if monitor.stopped() {
-        return Err(Error::new(Kind::Interrupted, "stopped; nothing was changed").hint("run it again: it begins anew"));
+        return Err(Error::new(Kind::Interrupted, "stopped; nothing was changed")
+            .hint("run it again: it begins anew"));
     }
     let done = match mending.filter(|_| options.apply) {
         Some(mending) => Some(plan.apply(&mending, monitor)?),
@@ -119,7 +124,8 @@ pub struct Rebuilt {
     pub reread: u64,
 }
 
-/// Builds the catalog anew from archives and snapshots; dumps of which an older shoebox missed something are read again. What cannot be read goes to the monitor.
+/// Builds the catalog anew from archives and snapshots; dumps of which an older shoebox missed
+/// something are read again. What cannot be read goes to the monitor.
 pub fn catalog(repository: &Repository, monitor: &dyn Monitor) -> Result<Rebuilt> {
     let mut session = Session::rebuild(repository, monitor)?;
     let reread = reread(repository, &mut session, monitor)?;

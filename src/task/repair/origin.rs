@@ -1,7 +1,7 @@
 //! Originals that are still in UPLOAD_LOCATION: found by their hash, and stored again.
 //!
-//! A file is believed when its bytes hash as the damaged ones were called, wherever it lies; it is hashed again while it is
-//! stored.
+//! A file is believed when its bytes hash as the damaged ones were called, wherever it lies; it is
+//! hashed again while it is stored.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, Metadata};
@@ -48,7 +48,10 @@ pub(super) fn search(
             Ok(_) | Err(Obstacle::Problem(_)) => continue,
             Err(Obstacle::End(error)) => return Err(error),
         };
-        match places.file(&entry.path).and_then(|mut file| read::<io::Error>(&mut file, &mut |_| Ok(()))) {
+        match places
+            .file(&entry.path)
+            .and_then(|mut file| read::<io::Error>(&mut file, &mut |_| Ok(())))
+        {
             Ok(Digests { hash, .. }) if wanted.contains_key(&hash) => {
                 found.entry(hash).or_insert(own(&entry.path)?);
             }
@@ -59,9 +62,17 @@ pub(super) fn search(
     Ok(found)
 }
 
-/// Stores the file at `path` of `places`, whose bytes are called `hash`. False when they are not any more.
-pub(super) fn store(sink: &ContentSink, places: &Places, path: &FilePath, hash: Hash) -> Result<bool> {
-    let Ok(mut file) = places.file(&FilePath::new(TOP)?.join(path.as_bytes())?) else { return Ok(false) };
+/// Stores the file at `path` of `places`, whose bytes are called `hash`. False when they are not
+/// any more.
+pub(super) fn store(
+    sink: &ContentSink,
+    places: &Places,
+    path: &FilePath,
+    hash: Hash,
+) -> Result<bool> {
+    let Ok(mut file) = places.file(&FilePath::new(TOP)?.join(path.as_bytes())?) else {
+        return Ok(false);
+    };
     let Ok(meta) = file.metadata() else { return Ok(false) };
     let seen = seen(path, &meta);
     if meta.len() <= SMALL {
@@ -82,7 +93,11 @@ pub(super) fn store(sink: &ContentSink, places: &Places, path: &FilePath, hash: 
     }
     let added = sink.add_large(seen, meta.len(), &first, |large| -> Result<Digests, Failure> {
         let digests = read(&mut file, &mut |plain| large.segment(plain).map_err(Failure::Fatal))?;
-        if digests.hash == hash && digests.size == meta.len() { Ok(digests) } else { Err(Failure::Changed) }
+        if digests.hash == hash && digests.size == meta.len() {
+            Ok(digests)
+        } else {
+            Err(Failure::Changed)
+        }
     });
     match added {
         Ok(_) => Ok(true),
@@ -111,7 +126,10 @@ impl From<io::Error> for Failure {
 }
 
 /// Reads `file` to its end, a segment at a time.
-fn read<E: From<io::Error>>(file: &mut File, each: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<Digests, E> {
+fn read<E: From<io::Error>>(
+    file: &mut File,
+    each: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Digests, E> {
     let (mut hasher, mut segment) = (Hasher::default(), Vec::with_capacity(SEGMENT));
     loop {
         segment.clear();

@@ -75,8 +75,11 @@ impl Plan {
         }
         let reading = read(&mut survey, Extent::All, &HashMap::new(), monitor)?;
         let mut findings = name(&mut survey, &reading)?;
-        findings
-            .extend(wrong.as_ref().map(|error| Finding::Other { file: DESCRIPTION.into(), message: error.chain() }));
+        findings.extend(
+            wrong
+                .as_ref()
+                .map(|error| Finding::Other { file: DESCRIPTION.into(), message: error.chain() }),
+        );
         let mut plan = Plan {
             steps: Vec::new(),
             survey,
@@ -105,15 +108,22 @@ impl Plan {
         self.records.values().map(|(record, _)| record)
     }
 
-    // Where bytes are -----------------------------------------------------------------------------------------
+    // Where bytes are
+    // -----------------------------------------------------------------------------------------
 
     /// Finds, for everything that a snapshot needs and that is damaged or lost, where it is whole.
     fn find_origins(&mut self, monitor: &dyn Monitor) -> Result<()> {
         let mut wanted = HashMap::new();
         for hash in self.needed_contents() {
-            match self.survey.shelf.sound_content(hash, &|spot| self.reading.bad.contains_key(&spot))? {
+            match self
+                .survey
+                .shelf
+                .sound_content(hash, &|spot| self.reading.bad.contains_key(&spot))?
+            {
                 Some((spot, _)) => drop(self.origins.insert(hash, Origin::Copy(spot))),
-                None => drop(wanted.insert(hash, self.survey.contents.get(&hash).copied().unwrap_or(0))),
+                None => {
+                    wanted.insert(hash, self.survey.contents.get(&hash).copied().unwrap_or(0));
+                }
             }
         }
         for hash in self.needed_chunks() {
@@ -128,7 +138,8 @@ impl Plan {
         Ok(())
     }
 
-    /// Finds pieces of lists that no archive holds whole in what the catalog remembers of these lists.
+    /// Finds pieces of lists that no archive holds whole in what the catalog remembers of these
+    /// lists.
     fn remember_lists(&mut self, db: &Connection) {
         let mut lost = self.needed_chunks();
         lost.retain(|hash| !self.origins.contains_key(hash));
@@ -144,8 +155,10 @@ impl Plan {
                 let bytes = listed(db, time).unwrap_or_default();
                 let mut at = 0_usize;
                 for chunk in &stream.chunks {
-                    let end =
-                        usize::try_from(chunk.size).ok().and_then(|size| at.checked_add(size)).unwrap_or(usize::MAX);
+                    let end = usize::try_from(chunk.size)
+                        .ok()
+                        .and_then(|size| at.checked_add(size))
+                        .unwrap_or(usize::MAX);
                     let Some(plain) = bytes.get(at..end) else { break };
                     if lost.contains(&chunk.hash)
                         && hasher::hash(plain) == chunk.hash
@@ -177,15 +190,19 @@ impl Plan {
             Damaged::Content(_) => None,
         });
         let used = bad.filter(|hash| !self.survey.users_of(*hash).is_empty());
-        let in_streams = self.survey.records.iter().flat_map(|record| record.chunks().map(|chunk| chunk.hash));
+        let in_streams =
+            self.survey.records.iter().flat_map(|record| record.chunks().map(|chunk| chunk.hash));
         let lost = in_streams.filter(|hash| !self.survey.shelf.has_chunk(*hash));
         used.chain(lost).chain(self.survey.lost_chunks.iter().copied()).collect()
     }
 
-    /// The first copy of the chunk called `hash` that verifies; with `as_key`, one that is no patch.
+    /// The first copy of the chunk called `hash` that verifies; with `as_key`, one that is no
+    /// patch.
     pub fn sound_chunk(&mut self, hash: Hash, as_key: bool) -> Result<Option<Spot>> {
         for spot in self.survey.shelf.copies(hash) {
-            if self.reading.bad.contains_key(&spot) || as_key && !self.survey.shelf.keys(spot).is_empty() {
+            if self.reading.bad.contains_key(&spot)
+                || as_key && !self.survey.shelf.keys(spot).is_empty()
+            {
                 continue;
             }
             let IndexLine::Chunk(line) = self.survey.shelf.line(spot)? else { continue };
@@ -198,8 +215,8 @@ impl Plan {
         Ok(None)
     }
 
-    /// True when an archive that stays holds `line` whole, and readers take it from there rather than from the archive
-    /// `than`: it is newer.
+    /// True when an archive that stays holds `line` whole, and readers take it from there rather
+    /// than from the archive `than`: it is newer.
     pub fn stands(&self, line: &IndexLine, than: Option<usize>) -> bool {
         let is_key = matches!(line, IndexLine::Chunk(ChunkLine { keys, .. }) if keys.is_empty());
         let shelf = &self.survey.shelf;
@@ -212,7 +229,8 @@ impl Plan {
         })
     }
 
-    // Archives ------------------------------------------------------------------------------------------------
+    // Archives
+    // ---------------------------------------------------------------------------------------------
 
     /// Those that have a flaw, and of which nothing that is needed stays lost.
     fn choose_replaced(&mut self) -> Result<()> {
@@ -232,7 +250,9 @@ impl Plan {
         let damaged = self.reading.bad.iter().filter(|(spot, _)| spot.archive == archive);
         damaged.into_iter().all(|(_, damaged)| {
             let (hash, is_needed) = match damaged {
-                Damaged::Content(line) => (line.content, self.survey.contents.contains_key(&line.content)),
+                Damaged::Content(line) => {
+                    (line.content, self.survey.contents.contains_key(&line.content))
+                }
                 Damaged::Chunk(line) => (line.chunk, !self.survey.users_of(line.chunk).is_empty()),
             };
             self.origins.contains_key(&hash) || !is_needed && !nobody_knows
@@ -243,7 +263,8 @@ impl Plan {
         &self.survey.shelf.archives()[number].name
     }
 
-    // Remedies ------------------------------------------------------------------------------------------------
+    // Remedies
+    // ---------------------------------------------------------------------------------------------
 
     fn remedy(&mut self, finding: &Finding) -> Result<Remedy> {
         Ok(match finding {
@@ -253,24 +274,31 @@ impl Plan {
             Finding::Snapshot { snapshot, part, .. } => self.for_part(*snapshot, *part),
             Finding::Archive { archive, .. } => self.for_archive(archive)?,
             Finding::Catalog { .. } => Remedy::Mend("it is built anew from the archives".into()),
-            Finding::Other { file, .. } if file.starts_with("notes/") => Remedy::Mend("it is moved to damaged/".into()),
+            Finding::Other { file, .. } if file.starts_with("notes/") => {
+                Remedy::Mend("it is moved to damaged/".into())
+            }
             Finding::Other { .. } => Remedy::Mend("it is written again".into()),
         })
     }
 
     fn for_bytes(&self, bytes: &Bytes) -> Remedy {
         match self.origins.get(&bytes.blake3) {
-            Some(Origin::File(path)) => Remedy::Mend(format!("it is stored again from {path} in UPLOAD_LOCATION")),
+            Some(Origin::File(path)) => Remedy::Mend(format!(
+                "it is stored again from {path} in \
+                UPLOAD_LOCATION"
+            )),
             Some(Origin::Copy(spot)) => {
                 let (name, number) = (self.archive_name(spot.archive), bytes.archive.as_deref());
                 let stays = number
                     .and_then(|name| self.survey.shelf.number(name))
                     .is_some_and(|at| !self.replaced.contains(&at));
-                match stays && self.is_read_from(*spot, number) {
-                    true => Remedy::Leave(format!(
-                        "it is read from {name}; the damaged archive stays, since more is lost in it"
-                    )),
-                    false => Remedy::Mend(format!("it is whole in {name}")),
+                if stays && self.is_read_from(*spot, number) {
+                    Remedy::Leave(format!(
+                        "it is read from {name}; the damaged archive stays, since more is lost in \
+                            it"
+                    ))
+                } else {
+                    Remedy::Mend(format!("it is whole in {name}"))
                 }
             }
             Some(Origin::Made(..)) => Remedy::Mend("the catalog remembers it".into()),
@@ -278,12 +306,15 @@ impl Plan {
                 Remedy::Leave("no archive and no file in UPLOAD_LOCATION has these bytes".into())
             }
             None => Remedy::Leave(
-                "no archive has these bytes; --upload-location says where the original may still be".into(),
+                "no archive has these bytes; --upload-location says where the original may still \
+                    be"
+                .into(),
             ),
         }
     }
 
-    /// True when readers take the bytes from the copy at `spot`, and not from the archive called `damaged`.
+    /// True when readers take the bytes from the copy at `spot`, and not from the archive called
+    /// `damaged`.
     fn is_read_from(&self, spot: Spot, damaged: Option<&str>) -> bool {
         let archive = &self.survey.shelf.archives()[spot.archive];
         !archive.retired && archive.index.is_ok() && Some(archive.name.as_str()) > damaged
@@ -291,10 +322,12 @@ impl Plan {
 
     fn for_record(&self, id: SnapshotId) -> Remedy {
         match self.records.get(&id) {
-            Some((_, place)) => {
-                Remedy::Mend(format!("it is written again as {place} has it, and all that it names is there"))
+            Some((_, place)) => Remedy::Mend(format!(
+                "it is written again as {place} has it, and all that it names is there"
+            )),
+            None if self.survey.unreadable.contains(&id) => {
+                Remedy::Leave("nothing else has it whole".into())
             }
-            None if self.survey.unreadable.contains(&id) => Remedy::Leave("nothing else has it whole".into()),
             None => Remedy::Leave("no other copy of it says otherwise".into()),
         }
     }
@@ -312,41 +345,61 @@ impl Plan {
         };
         let is_made = |hash: &Hash| matches!(self.origins.get(hash), Some(Origin::Made(..)));
         let keys = |hash: Hash| {
-            self.survey.shelf.copies(hash).into_iter().flat_map(|spot| self.survey.shelf.keys(spot).to_vec())
+            self.survey
+                .shelf
+                .copies(hash)
+                .into_iter()
+                .flat_map(|spot| self.survey.shelf.keys(spot).to_vec())
         };
-        let of_one = |hash: Hash| keys(hash).filter(|_| !is_made(&hash)).chain([hash]).collect::<Vec<_>>();
-        let all: HashSet<Hash> = stream.chunks.iter().flat_map(|chunk| of_one(chunk.hash)).collect();
+        let of_one =
+            |hash: Hash| keys(hash).filter(|_| !is_made(&hash)).chain([hash]).collect::<Vec<_>>();
+        let all: HashSet<Hash> =
+            stream.chunks.iter().flat_map(|chunk| of_one(chunk.hash)).collect();
         let damaged: Vec<&Hash> = all.iter().filter(|hash| needed.contains(hash)).collect();
-        match damaged.iter().all(|hash| self.origins.contains_key(hash)) {
-            true if damaged.is_empty() => Remedy::Leave("its record is wrong in itself".into()),
-            true if damaged.into_iter().any(is_made) => Remedy::Mend("the catalog remembers it, byte for byte".into()),
-            true => Remedy::Mend("its pieces are whole in another archive".into()),
-            false => Remedy::Leave("no archive has these pieces".into()),
+        if damaged.is_empty() {
+            Remedy::Leave("its record is wrong in itself".into())
+        } else if !damaged.iter().all(|hash| self.origins.contains_key(hash)) {
+            Remedy::Leave("no archive has these pieces".into())
+        } else if damaged.into_iter().any(is_made) {
+            Remedy::Mend("the catalog remembers it, byte for byte".into())
+        } else {
+            Remedy::Mend("its pieces are whole in another archive".into())
         }
     }
 
     fn for_archive(&mut self, name: &str) -> Result<Remedy> {
-        let Some(number) = self.survey.shelf.number(name) else { return Ok(Remedy::Leave("it is gone".into())) };
+        let Some(number) = self.survey.shelf.number(name) else {
+            return Ok(Remedy::Leave("it is gone".into()));
+        };
         if self.survey.shelf.archives()[number].index.is_err() && !self.replaced.contains(&number) {
-            return Ok(Remedy::Leave("the disk does not give it: look at the disk and its cable".into()));
+            return Ok(Remedy::Leave(
+                "the disk does not give it: look at the disk and its cable".into(),
+            ));
         }
         if !self.replaced.contains(&number) {
-            return Ok(Remedy::Leave("it stays as it is: something in it is damaged of which there is no copy".into()));
+            return Ok(Remedy::Leave(
+                "it stays as it is: something in it is damaged of which there is no copy".into(),
+            ));
         }
         let bad = self.reading.bad.keys().filter(|spot| spot.archive == number).count();
         let whole = self.survey.shelf.lines(number)?.len().saturating_sub(bad);
         Ok(Remedy::Mend(match whole {
             0 => "nothing in it is whole; it is moved to damaged/".to_owned(),
-            1 => "what is whole in it (one thing) is stored in a new archive; the old one is moved to damaged/"
-                .to_owned(),
+            1 => {
+                "what is whole in it (one thing) is stored in a new archive; the old one is moved \
+                to damaged/"
+                    .to_owned()
+            }
             _ => format!(
-                "what is whole in it ({whole} things) is stored in a new archive; the old one is moved to damaged/"
+                "what is whole in it ({whole} things) is stored in a new archive; the old one is \
+                    moved to damaged/"
             ),
         }))
     }
 }
 
-/// The catalog, if it is this repository's, as it was published, and SQLite finds nothing wrong with it.
+/// The catalog, if it is this repository's, as it was published, and SQLite finds nothing wrong
+/// with it.
 fn sound_catalog(repository: &Repository) -> Option<Connection> {
     let generation = repository.catalog().ok()?;
     generation.verify().ok()?;

@@ -1,6 +1,8 @@
-//! Snapshot records that are lost, from where they are still to be had: the catalog, or a file of another name.
+//! Snapshot records that are lost, from where they are still to be had: the catalog, or a file of
+//! another name.
 //!
-//! A record found there is believed when all that it names is there: every chunk of its streams, by hash and size.
+//! A record found there is believed when all that it names is there: every chunk of its streams, by
+//! hash and size.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +19,8 @@ const LIMIT: u64 = 256 << 20;
 /// A record, and where it was found.
 pub(super) type Found = (SnapshotRecord, String);
 
-/// The records that cannot be read, or are not there, or name what is not there, and are found whole elsewhere.
+/// The records that cannot be read, or are not there, or name what is not there, and are found
+/// whole elsewhere.
 pub(super) fn found(
     repository: &Repository,
     shelf: &Shelf,
@@ -35,14 +38,23 @@ pub(super) fn found(
     }
     let misplaced = misplaced(repository, &lost);
     if let Some(db) = catalog {
-        let there: Vec<SnapshotId> = sound.iter().map(|record| record.id).chain(lost.iter().copied()).collect();
-        lost.extend(query::snapshot::ids(db).unwrap_or_default().into_iter().filter(|id| !there.contains(id)));
+        let there: Vec<SnapshotId> =
+            sound.iter().map(|record| record.id).chain(lost.iter().copied()).collect();
+        lost.extend(
+            query::snapshot::ids(db)
+                .unwrap_or_default()
+                .into_iter()
+                .filter(|id| !there.contains(id)),
+        );
     }
     let id = repository.id().to_string();
     for lost in lost {
         let known = catalog.and_then(|db| record_of(db, lost.seconds()).ok());
-        let candidates =
-            misplaced.get(&lost).cloned().into_iter().chain(known.map(|record| (record, "the catalog".to_owned())));
+        let candidates = misplaced
+            .get(&lost)
+            .cloned()
+            .into_iter()
+            .chain(known.map(|record| (record, "the catalog".to_owned())));
         let is_right = |(record, _): &Found| {
             let is_new = sound.iter().all(|other| other.number != record.number);
             record.id == lost && record.repository == id && is_new && is_there(shelf, record)
@@ -67,11 +79,13 @@ fn misplaced(repository: &Repository, lost: &[SnapshotId]) -> BTreeMap<SnapshotI
     found
 }
 
-/// True when archives hold every chunk that the record names: one wrong digit of a hash, and they would not.
+/// True when archives hold every chunk that the record names: one wrong digit of a hash, and they
+/// would not.
 fn is_there(shelf: &Shelf, record: &SnapshotRecord) -> bool {
     let streams = [&record.streams.dump, &record.streams.files, &record.streams.library];
     streams.into_iter().all(|stream| {
         let sum = stream.chunks.iter().try_fold(0u64, |sum, chunk| sum.checked_add(chunk.size));
-        sum == Some(stream.size) && stream.chunks.iter().all(|chunk| !shelf.copies(chunk.hash).is_empty())
+        sum == Some(stream.size)
+            && stream.chunks.iter().all(|chunk| !shelf.copies(chunk.hash).is_empty())
     })
 }

@@ -1,7 +1,8 @@
-//! What is in archives whose index is lost: from where the catalog says that it was, and from the headers of the members.
+//! What is in archives whose index is lost: from where the catalog says that it was, and from the
+//! headers of the members.
 //!
-//! Nothing is taken in that does not verify: a chunk hashes as its member is called, a content as the catalog or a list of files
-//! calls it.
+//! Nothing is taken in that does not verify: a chunk hashes as its member is called, a content as
+//! the catalog or a list of files calls it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -33,7 +34,11 @@ impl Salvage {
     /// Looks for the members of all archives that need it.
     pub fn of(shelf: &mut Shelf, catalog: Option<&Connection>) -> Result<Salvage> {
         let ids: BTreeMap<String, i64> = match catalog {
-            Some(db) => ask::archives(db).unwrap_or_default().into_iter().map(|row| (row.name, row.id)).collect(),
+            Some(db) => ask::archives(db)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|row| (row.name, row.id))
+                .collect(),
             None => BTreeMap::new(),
         };
         let mut headless = Vec::new();
@@ -41,7 +46,9 @@ impl Salvage {
             let archive = &shelf.archives()[number];
             if is_headless(archive) {
                 let id = ids.get(&archive.name).copied();
-                let members = unless_damaged(shelf.object(number).and_then(|object| salvage::scan(&*object)))?;
+                let members = unless_damaged(
+                    shelf.object(number).and_then(|object| salvage::scan(&*object)),
+                )?;
                 headless.push(Headless { number, id, members: members.unwrap_or_default() });
             }
         }
@@ -58,9 +65,10 @@ impl Salvage {
         let mut patches = Vec::new();
         for archive in &self.0 {
             for line in archive.chunk_lines(shelf, catalog)? {
-                match line.keys.is_empty() {
-                    true => take_chunk(shelf, archive.number, line)?,
-                    false => patches.push((archive.number, line)),
+                if line.keys.is_empty() {
+                    take_chunk(shelf, archive.number, line)?
+                } else {
+                    patches.push((archive.number, line))
                 }
             }
         }
@@ -68,7 +76,12 @@ impl Salvage {
     }
 
     /// Takes in the contents that are `wanted`, or that the catalog knows.
-    pub fn contents(&self, shelf: &mut Shelf, catalog: Option<&Connection>, wanted: &HashMap<Hash, u64>) -> Result<()> {
+    pub fn contents(
+        &self,
+        shelf: &mut Shelf,
+        catalog: Option<&Connection>,
+        wanted: &HashMap<Hash, u64>,
+    ) -> Result<()> {
         for archive in &self.0 {
             let mut taken = HashSet::new();
             let known = match (catalog, archive.id) {
@@ -99,13 +112,20 @@ impl Salvage {
 
 impl Headless {
     /// The chunks that may be there, by offset.
-    fn chunk_lines(&self, shelf: &mut Shelf, catalog: Option<&Connection>) -> Result<Vec<ChunkLine>> {
+    fn chunk_lines(
+        &self,
+        shelf: &mut Shelf,
+        catalog: Option<&Connection>,
+    ) -> Result<Vec<ChunkLine>> {
         let mut lines = BTreeMap::new();
         if let (Some(db), Some(id)) = (catalog, self.id) {
             for hash in ask::chunks_of(db, id).unwrap_or_default() {
                 let Ok(row) = query::chunk(db, hash) else { continue };
                 let ChunkPlace { hash, size, offset, stored } = row.place;
-                lines.insert(offset, ChunkLine { chunk: hash, size, offset, stored, keys: row.keys });
+                lines.insert(
+                    offset,
+                    ChunkLine { chunk: hash, size, offset, stored, keys: row.keys },
+                );
             }
         }
         let object = shelf.object(self.number)?;
@@ -139,12 +159,16 @@ fn path_of(catalog: Option<&Connection>, hash: Hash) -> Result<FilePath> {
     named().map_or_else(|| FilePath::new(format!("found/{hash}")), Ok)
 }
 
-/// `None` for bytes that are not what was written. What the disk does not give just now may be whole: that is an error.
+/// `None` for bytes that are not what was written. What the disk does not give just now may be
+/// whole: that is an error.
 fn unless_damaged<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
         Err(error) if error.kind() == Kind::Damaged => Ok(None),
-        Err(error) => Err(error.hint("look at the disk and its cable, then run it again: nothing was changed")),
+        Err(error) => {
+            Err(error
+                .hint("look at the disk and its cable, then run it again: nothing was changed"))
+        }
     }
 }
 

@@ -1,8 +1,10 @@
-//! The folder that is restored into: names below it are opened one by one and no symlink is followed, so nothing is
-//! ever written outside it, whatever the repository or the folder itself holds.
+//! The folder that is restored into: names below it are opened one by one and no symlink is
+//! followed, so nothing is ever written outside it, whatever the repository or the folder itself
+//! holds.
 //!
-//! A file is written under another name beside its place, and gets its own when it is whole: what was there before is
-//! there until then, and an interrupted restore leaves no half file under a photo's name.
+//! A file is written under another name beside its place, and gets its own when it is whole: what
+//! was there before is there until then, and an interrupted restore leaves no half file under a
+//! photo's name.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -12,12 +14,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self as sys, Advice, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timestamps};
+use rustix::fs::{
+    self as sys, Advice, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timestamps,
+};
 use rustix::io::Errno;
 
 use crate::base::{Context, Error, FilePath, Kind, Result};
 
-/// File systems that keep whole (even) seconds only, such as FAT, are forgiven this many nanoseconds.
+/// File systems that keep whole (even) seconds only, such as FAT, are forgiven this many
+/// nanoseconds.
 const COARSE: i64 = 2_000_000_000;
 
 /// So many zeros in a row are worth a hole.
@@ -71,18 +76,20 @@ impl Target {
         let making = || format!("making the folder {}", path.display());
         std::fs::create_dir_all(path).context(making)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = sys::open(path, flags, Mode::empty()).context(|| format!("opening {}", path.display()))?;
+        let root = sys::open(path, flags, Mode::empty())
+            .context(|| format!("opening {}", path.display()))?;
         Ok(Target { root, path: path.to_owned(), heir: None, trail: Vec::new(), deepest: None })
     }
 
-    /// The same in a person's folder: what root makes there belongs to that person. No symlink below what is there is followed, for
-    /// the person may change it meanwhile.
+    /// The same in a person's folder: what root makes there belongs to that person. No symlink
+    /// below what is there is followed, for the person may change it meanwhile.
     pub fn create_for_its_owner(path: &Path) -> Result<Target> {
         let making = || format!("making the folder {}", path.display());
         let whole = std::path::absolute(path).context(making)?;
         let there = whole.ancestors().find(|above| above.is_dir()).unwrap_or(Path::new("/"));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let mut root = sys::open(there, flags, Mode::empty()).context(|| format!("opening {}", there.display()))?;
+        let mut root = sys::open(there, flags, Mode::empty())
+            .context(|| format!("opening {}", there.display()))?;
         let found = sys::fstat(&root).context(making)?;
         let is_a_persons = rustix::process::geteuid().is_root() && found.st_uid != 0;
         let heir = is_a_persons.then_some((found.st_uid, found.st_gid));
@@ -116,7 +123,9 @@ impl Target {
     /// Bytes of the file at `at` if it has the size and time that are wanted.
     pub fn is_alike(&mut self, at: &FilePath, wanted: &Attributes) -> Result<bool> {
         let found = self.stat(at)?;
-        Ok(found.is_some_and(|found| FileType::from_raw_mode(found.st_mode).is_file() && is_alike(&found, wanted)))
+        Ok(found.is_some_and(|found| {
+            FileType::from_raw_mode(found.st_mode).is_file() && is_alike(&found, wanted)
+        }))
     }
 
     /// The file at `at`; `None` when there is none.
@@ -144,7 +153,8 @@ impl Target {
         self.folder(Some(at.as_bytes())).map(drop)
     }
 
-    /// Lets its owner write into the folder `at`, if it is there: an earlier restore may have closed it.
+    /// Lets its owner write into the folder `at`, if it is there: an earlier restore may have
+    /// closed it.
     pub fn unlock(&mut self, at: &FilePath) -> Result<()> {
         let Some(folder) = self.existing(Some(at.as_bytes()))? else { return Ok(()) };
         let naming = || at.to_string();
@@ -175,8 +185,15 @@ impl Target {
         written
     }
 
-    /// Gives the file `first`, which must be `identity`, the further name `at`. False where the disk cannot do that.
-    pub fn hard_link(&mut self, first: &FilePath, identity: Identity, at: &FilePath, replace: bool) -> Result<bool> {
+    /// Gives the file `first`, which must be `identity`, the further name `at`. False where the
+    /// disk cannot do that.
+    pub fn hard_link(
+        &mut self,
+        first: &FilePath,
+        identity: Identity,
+        at: &FilePath,
+        replace: bool,
+    ) -> Result<bool> {
         let naming = || at.to_string();
         let Some(source) = self.existing(first.parent_bytes())? else { return Ok(false) };
         let source = source.try_clone().context(naming)?;
@@ -185,15 +202,23 @@ impl Target {
         remove(folder, &part).context(naming)?;
         match sys::linkat(&source, name(first), folder, part.as_str(), AtFlags::empty()) {
             Ok(()) => {}
-            Err(Errno::PERM | Errno::MLINK | Errno::XDEV | Errno::NOTSUP | Errno::NOSYS | Errno::NOENT) => {
+            Err(
+                Errno::PERM
+                | Errno::MLINK
+                | Errno::XDEV
+                | Errno::NOTSUP
+                | Errno::NOSYS
+                | Errno::NOENT,
+            ) => {
                 return Ok(false);
             }
             Err(error) => return Err(error).context(naming),
         }
         let made = sys::statat(folder, part.as_str(), AtFlags::SYMLINK_NOFOLLOW).context(naming)?;
-        let published = match Identity(made.st_dev, made.st_ino) == identity {
-            true => publish(folder, &part, name(at), replace).context(naming).map(|()| true),
-            false => Ok(false),
+        let published = if Identity(made.st_dev, made.st_ino) == identity {
+            publish(folder, &part, name(at), replace).context(naming).map(|()| true)
+        } else {
+            Ok(false)
         };
         if !matches!(published, Ok(true)) {
             let _ = remove(folder, &part);
@@ -202,7 +227,13 @@ impl Target {
     }
 
     /// Makes the symlink `at`, which is never followed here.
-    pub fn link(&mut self, at: &FilePath, target: &[u8], attributes: &Attributes, replace: bool) -> Result<()> {
+    pub fn link(
+        &mut self,
+        at: &FilePath,
+        target: &[u8],
+        attributes: &Attributes,
+        replace: bool,
+    ) -> Result<()> {
         let attributes = self.inherited(attributes);
         let folder = self.folder(at.parent_bytes())?;
         let part = part_name(at);
@@ -219,7 +250,12 @@ impl Target {
                     AtFlags::SYMLINK_NOFOLLOW,
                 ))?;
             }
-            sys::utimensat(folder, part.as_str(), &times(attributes.mtime_ns), AtFlags::SYMLINK_NOFOLLOW)?;
+            sys::utimensat(
+                folder,
+                part.as_str(),
+                &times(attributes.mtime_ns),
+                AtFlags::SYMLINK_NOFOLLOW,
+            )?;
             publish(folder, &part, name(at), replace)
         })();
         if written.is_err() {
@@ -257,8 +293,10 @@ impl Target {
     }
 
     fn descend(&mut self, at: Option<&[u8]>, make: bool) -> Result<Option<&OwnedFd>> {
-        let parts: Vec<&[u8]> = at.map(|at| at.split(|&byte| byte == b'/').collect()).unwrap_or_default();
-        let known = self.trail.iter().zip(&parts).take_while(|((name, _), part)| name == *part).count();
+        let parts: Vec<&[u8]> =
+            at.map(|at| at.split(|&byte| byte == b'/').collect()).unwrap_or_default();
+        let known =
+            self.trail.iter().zip(&parts).take_while(|((name, _), part)| name == *part).count();
         self.trail.truncate(known);
         self.deepest = None;
         for part in &parts[known..] {
@@ -269,9 +307,10 @@ impl Target {
                 Err(Errno::LOOP | Errno::NOTDIR) => return Err(in_the_way(&naming(), part)),
                 Err(error) => return Err(error).context(naming),
             };
-            match self.trail.len() < OPEN {
-                true => self.trail.push((part.to_vec(), next)),
-                false => self.deepest = Some(next),
+            if self.trail.len() < OPEN {
+                self.trail.push((part.to_vec(), next))
+            } else {
+                self.deepest = Some(next)
             }
         }
         Ok(Some(self.last()))
@@ -279,12 +318,21 @@ impl Target {
 
     /// The folder that was used last.
     fn last(&self) -> &OwnedFd {
-        self.deepest.as_ref().or_else(|| self.trail.last().map(|(_, folder)| folder)).unwrap_or(&self.root)
+        self.deepest
+            .as_ref()
+            .or_else(|| self.trail.last().map(|(_, folder)| folder))
+            .unwrap_or(&self.root)
     }
 }
 
-/// Opens the folder `name` of `folder`, made where it is not there if `make`. Another thread may make it meanwhile.
-fn open_folder(folder: &OwnedFd, name: &OsStr, make: bool, heir: Option<Owner>) -> std::result::Result<OwnedFd, Errno> {
+/// Opens the folder `name` of `folder`, made where it is not there if `make`. Another thread may
+/// make it meanwhile.
+fn open_folder(
+    folder: &OwnedFd,
+    name: &OsStr,
+    make: bool,
+    heir: Option<Owner>,
+) -> std::result::Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match sys::openat(folder, name, flags, Mode::empty()) {
         Err(Errno::NOENT) if make => {}
@@ -293,7 +341,8 @@ fn open_folder(folder: &OwnedFd, name: &OsStr, make: bool, heir: Option<Owner>) 
     let made = sys::mkdirat(folder, name, Mode::from_raw_mode(0o755));
     let opened = sys::openat(folder, name, flags, Mode::empty())?;
     match made {
-        // For everybody to read, whatever the mask says; by the open folder, as its name may be something else by now.
+        // For everybody to read, whatever the mask says; by the open folder, as its name may be
+        // something else by now.
         Ok(()) => {
             if let Some((uid, gid)) = heir {
                 where_known(sys::fchown(&opened, Some(user(uid)), Some(group(gid))))?;
@@ -318,7 +367,10 @@ fn create_part(folder: &OwnedFd, part: &str) -> std::result::Result<File, Errno>
 
 fn in_the_way(at: &str, part: &[u8]) -> Error {
     let part = String::from_utf8_lossy(part);
-    Error::new(Kind::Exists, format_args!("`{part}` of {at} is there and is no folder; links are not followed"))
+    Error::new(
+        Kind::Exists,
+        format_args!("`{part}` of {at} is there and is no folder; links are not followed"),
+    )
 }
 
 fn name(at: &FilePath) -> &OsStr {
@@ -331,7 +383,8 @@ pub(super) fn is_part_name(name: &[u8]) -> bool {
     middle.is_some_and(|hash| hash.len() == 16 && hash.iter().all(u8::is_ascii_hexdigit))
 }
 
-/// What a file is called while it is written. Always the same, so that a later run takes away what an earlier one left.
+/// What a file is called while it is written. Always the same, so that a later run takes away what
+/// an earlier one left.
 fn part_name(at: &FilePath) -> String {
     format!(".shoebox-{}.part", &blake3::hash(at.name()).to_hex()[..16])
 }
@@ -351,7 +404,8 @@ fn describe(file: impl AsFd, attributes: &Attributes) -> std::result::Result<(),
     sys::futimens(file, &times(attributes.mtime_ns))
 }
 
-/// Sticks for cameras and Windows have no owners and no rights: that is no reason to keep the photo back.
+/// Sticks for cameras and Windows have no owners and no rights: that is no reason to keep the photo
+/// back.
 fn where_known(done: std::result::Result<(), Errno>) -> std::result::Result<(), Errno> {
     match done {
         Err(Errno::PERM | Errno::NOTSUP | Errno::INVAL) => Ok(()),
@@ -368,13 +422,20 @@ fn group(gid: u32) -> sys::Gid {
 }
 
 fn times(mtime_ns: i64) -> Timestamps {
-    let last_modification =
-        sys::Timespec { tv_sec: mtime_ns.div_euclid(1_000_000_000), tv_nsec: mtime_ns.rem_euclid(1_000_000_000) as _ };
+    let last_modification = sys::Timespec {
+        tv_sec: mtime_ns.div_euclid(1_000_000_000),
+        tv_nsec: mtime_ns.rem_euclid(1_000_000_000) as _,
+    };
     Timestamps { last_access: last_modification, last_modification }
 }
 
 /// Gives a finished file its name.
-fn publish(folder: &OwnedFd, part: &str, name: &OsStr, replace: bool) -> std::result::Result<(), Errno> {
+fn publish(
+    folder: &OwnedFd,
+    part: &str,
+    name: &OsStr,
+    replace: bool,
+) -> std::result::Result<(), Errno> {
     if replace {
         return sys::renameat(folder, part, folder, name);
     }
@@ -398,8 +459,9 @@ fn remove(folder: &OwnedFd, name: &str) -> std::result::Result<(), Errno> {
     }
 }
 
-/// Has the disk begin with `len` bytes of `file` that were written at `offset`, so that the end need not wait for all. Only
-/// advice: Linux starts to write what is dirty and forgets what is clean (mm/fadvise.c).
+/// Has the disk begin with `len` bytes of `file` that were written at `offset`, so that the end
+/// need not wait for all. Only advice: Linux starts to write what is dirty and forgets what is
+/// clean (mm/fadvise.c).
 pub(super) fn begin_writing(file: &File, offset: u64, len: u64) {
     let _ = sys::fadvise(file, offset, NonZero::new(len), Advice::DontNeed);
 }
@@ -419,7 +481,8 @@ pub(super) fn append(file: &mut File, bytes: &[u8], at: &FilePath) -> Result<()>
         let (hole, after) = rest.split_at(holes);
         let data = after.chunks(HOLE).take_while(|piece| !is_hole(piece)).map(<[u8]>::len).sum();
         let (data, after) = after.split_at(data);
-        let skipped = if hole.is_empty() { Ok(0) } else { file.seek(SeekFrom::Current(hole.len() as i64)) };
+        let skipped =
+            if hole.is_empty() { Ok(0) } else { file.seek(SeekFrom::Current(hole.len() as i64)) };
         skipped.and_then(|_| file.write_all(data)).context(|| format!("writing {at}"))?;
         rest = after;
     }
@@ -438,7 +501,8 @@ mod tests {
 
     use super::*;
 
-    const LIKE: Attributes = Attributes { size: 3, mtime_ns: -1_500_000_000, mode: 0o640, owner: None };
+    const LIKE: Attributes =
+        Attributes { size: 3, mtime_ns: -1_500_000_000, mode: 0o640, owner: None };
 
     fn path(text: &str) -> FilePath {
         FilePath::new(text).unwrap()
@@ -456,7 +520,10 @@ mod tests {
         let file = dir.path().join("a/b/c/d/e.jpg");
         let meta = std::fs::metadata(&file).unwrap();
         assert_eq!(std::fs::read(&file).unwrap(), b"new");
-        assert_eq!((meta.mtime(), meta.mtime_nsec(), meta.permissions().mode() & 0o7777), (-2, 500_000_000, 0o640));
+        assert_eq!(
+            (meta.mtime(), meta.mtime_nsec(), meta.permissions().mode() & 0o7777),
+            (-2, 500_000_000, 0o640)
+        );
         assert_eq!(std::fs::read_dir(dir.path().join("a/b/c/d")).unwrap().count(), 1);
         assert!(matches!(target.look(&path("c/d/e.jpg"), &LIKE).unwrap(), There::Alike(_)));
         assert!(matches!(target.look(&path("c/d"), &LIKE).unwrap(), There::Folder));
@@ -488,7 +555,10 @@ mod tests {
         assert!(target.write(&path("a.jpg"), &LIKE, true, fails).is_err());
         assert!(target.write(&path("b.jpg"), &LIKE, false, fails).is_err());
         assert!(put(&mut target, "a.jpg", false).is_err());
-        let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         assert_eq!(names, ["a.jpg"]);
     }
 }

@@ -1,12 +1,14 @@
-//! Restoring a selection: paths of the tree, or assets that answer to a search, out of one snapshot into a folder.
+//! Restoring a selection: paths of the tree, or assets that answer to a search, out of one snapshot
+//! into a folder.
 //!
-//! First it is worked out what goes where ([`plan`], [`select`]), then it is written ([`folder`]), on several
-//! threads. Every byte is verified as it is read. A file that is there already is left as it is unless told
-//! otherwise; one that is the same counts as done, so an interrupted restore goes on where it was.
+//! First it is worked out what goes where ([`plan`], [`select`]), then it is written ([`folder`]),
+//! on several threads. Every byte is verified as it is read. A file that is there already is left
+//! as it is unless told otherwise; one that is the same counts as done, so an interrupted restore
+//! goes on where it was.
 //!
-//! Always holds: nothing is written outside the folder; a file has its name only when it is whole; damage of one file
-//! is a problem by its name, and the others come out. Limits: hard links come out as copies, extended attributes were
-//! never kept.
+//! Always holds: nothing is written outside the folder; a file has its name only when it is whole;
+//! damage of one file is a problem by its name, and the others come out. Limits: hard links come
+//! out as copies, extended attributes were never kept.
 
 mod folder;
 mod plan;
@@ -93,14 +95,15 @@ pub struct Report {
 }
 
 /// Restores what `options` select. Files that are left out are problems told to `monitor`.
-pub fn restore(repository: &Repository, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
+pub fn restore(
+    repository: &Repository,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Report> {
     refuse_repository(repository, &options.to)?;
     let finder = Finder::open(repository, options.locked)?;
     let (report, plan) = prepare(&finder, options, monitor)?;
-    match options.dry_run {
-        true => Ok(report),
-        false => write(&finder.view, &plan, options, report, monitor),
-    }
+    if options.dry_run { Ok(report) } else { write(&finder.view, &plan, options, report, monitor) }
 }
 
 /// Works out what goes where.
@@ -113,8 +116,11 @@ fn prepare(finder: &Finder, options: &Options, monitor: &dyn Monitor) -> Result<
             select::of_query(finder, &query, &options.snapshot, snapshot.seconds(), monitor)?
         }
     };
-    let planned =
-        |item: &Item| Planned { to: item.at.below(&options.to), from: item.from.clone(), size: item.attributes.size };
+    let planned = |item: &Item| Planned {
+        to: item.at.below(&options.to),
+        from: item.from.clone(),
+        size: item.attributes.size,
+    };
     let report = Report {
         snapshot,
         files: plan.items.len() as u64,
@@ -136,14 +142,21 @@ fn refuse_repository(repository: &Repository, to: &Path) -> Result<()> {
         let rest = absolute.strip_prefix(folder).ok()?;
         Some(std::fs::canonicalize(folder).ok()?.join(rest))
     });
-    match real.is_some_and(|real| real.starts_with(repository.root())) {
-        true => Err(Error::new(Kind::Refused, format_args!("{} lies in the repository", to.display()))
-            .hint("restore to a folder elsewhere")),
-        false => Ok(()),
+    if real.is_some_and(|real| real.starts_with(repository.root())) {
+        Err(Error::new(Kind::Refused, format_args!("{} lies in the repository", to.display()))
+            .hint("restore to a folder elsewhere"))
+    } else {
+        Ok(())
     }
 }
 
-fn write(view: &View, plan: &Plan, options: &Options, report: Report, monitor: &dyn Monitor) -> Result<Report> {
+fn write(
+    view: &View,
+    plan: &Plan,
+    options: &Options,
+    report: Report,
+    monitor: &dyn Monitor,
+) -> Result<Report> {
     monitor.begin(Phase::Restore, Some(report.files), Some(report.bytes));
     let work = Work {
         view,
@@ -197,7 +210,9 @@ impl Work<'_> {
         std::thread::scope(|scope| {
             let writers: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.writer())).collect();
             let ended = writers.into_iter().map(|writer| {
-                writer.join().unwrap_or_else(|_| Err(Error::new(Kind::Io, "a thread that restores ended early")))
+                writer.join().unwrap_or_else(|_| {
+                    Err(Error::new(Kind::Io, "a thread that restores ended early"))
+                })
             });
             // All of them end before the first failure is told.
             ended.collect::<Vec<Result<()>>>().into_iter().collect()
@@ -207,7 +222,9 @@ impl Work<'_> {
     fn writer(&self) -> Result<()> {
         let mut target = Target::create_for_its_owner(&self.options.to)?;
         while !self.failed.load(Ordering::Relaxed) {
-            let Some(item) = self.plan.items.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
+            let Some(item) = self.plan.items.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
+                break;
+            };
             let done = self.one(&mut target, item).map(|done| self.count(item, &done));
             let ended = done.or_else(|error| leave_out(self.monitor, item.from.clone(), error));
             if ended.is_err() {
@@ -248,7 +265,9 @@ impl Work<'_> {
                 "exists with other content or time, not overwritten (--overwrite replaces it)",
             ));
         }
-        target.write(&item.at, &item.attributes, self.options.overwrite, |file| self.copy(item, file))?;
+        target.write(&item.at, &item.attributes, self.options.overwrite, |file| {
+            self.copy(item, file)
+        })?;
         Ok(Done::Written)
     }
 
@@ -276,11 +295,14 @@ impl Work<'_> {
         let mut offset = 0;
         while offset < item.attributes.size {
             stop_if_asked(self.monitor)?;
-            let (len, on) = self
-                .view
-                .read(item.ino, offset, PIECE, |bytes| Ok::<_, Error>((bytes.len() as u64, take(bytes)?)))??;
+            let (len, on) = self.view.read(item.ino, offset, PIECE, |bytes| {
+                Ok::<_, Error>((bytes.len() as u64, take(bytes)?))
+            })??;
             if len == 0 {
-                return Err(Error::damaged(format_args!("{} is shorter than the catalog says", item.from)));
+                return Err(Error::damaged(format_args!(
+                    "{} is shorter than the catalog says",
+                    item.from
+                )));
             }
             offset += len;
             self.monitor.advance(0, len);
@@ -296,12 +318,20 @@ fn exists(at: &FilePath, message: &str) -> Error {
     Error::new(Kind::Exists, format_args!("{at}: {message}"))
 }
 
-fn make_symlink(target: &mut Target, at: &FilePath, wanted: &[u8], like: &Attributes, overwrite: bool) -> Result<Done> {
+fn make_symlink(
+    target: &mut Target,
+    at: &FilePath,
+    wanted: &[u8],
+    like: &Attributes,
+    overwrite: bool,
+) -> Result<Done> {
     match target.look(at, like)? {
         There::Nothing => {}
         _ if target.target_of(at)?.as_deref() == Some(wanted) => return Ok(Done::AlreadyThere),
         There::Folder => return Err(exists(at, "a folder of that name is there")),
-        _ if !overwrite => return Err(exists(at, "exists, not overwritten (--overwrite replaces it)")),
+        _ if !overwrite => {
+            return Err(exists(at, "exists, not overwritten (--overwrite replaces it)"));
+        }
         _ => {}
     }
     target.link(at, wanted, like, overwrite)?;
@@ -324,10 +354,11 @@ fn leave_out(monitor: &dyn Monitor, subject: String, error: Error) -> Result<()>
 }
 
 fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
-    match monitor.stopped() {
-        true => Err(Error::new(Kind::Interrupted, "stopped; what was restored so far is whole")
-            .hint("run it again: it goes on where it was")),
-        false => Ok(()),
+    if monitor.stopped() {
+        Err(Error::new(Kind::Interrupted, "stopped; what was restored so far is whole")
+            .hint("run it again: it goes on where it was"))
+    } else {
+        Ok(())
     }
 }
 

@@ -1,5 +1,5 @@
-//! What would be written where: worked out whole before anything is written, so that a dry run shows it and no two
-//! files ever want the same place.
+//! What would be written where: worked out whole before anything is written, so that a dry run
+//! shows it and no two files ever want the same place.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -46,10 +46,13 @@ impl Plan {
 
     /// How many are not what lay on the disk.
     pub fn kept_note(&self) -> Option<String> {
-        let is_kept = |item: &&Item| part_and_photo(item.ino).is_some_and(|(part, _)| part.is_kept());
+        let is_kept =
+            |item: &&Item| part_and_photo(item.ino).is_some_and(|(part, _)| part.is_kept());
         let kept = self.items.iter().filter(is_kept).count() as u64;
         let files = plural(kept, "file was", "files were");
-        (kept > 0).then(|| format!("{files} changed or missing on the server's disk: restored as uploaded"))
+        (kept > 0).then(|| {
+            format!("{files} changed or missing on the server's disk: restored as uploaded")
+        })
     }
 
     /// Adds a file or symlink.
@@ -59,22 +62,35 @@ impl Plan {
     }
 }
 
-/// What a node of the tree is like when it is written out: exact below `files/`, for everybody to read below `users/`.
+/// What a node of the tree is like when it is written out: exact below `files/`, for everybody to
+/// read below `users/`.
 fn attributes(node: &Node) -> Attributes {
     let own = node.owner.filter(|_| rustix::process::geteuid().is_root());
     let mode = match (Place::unpack(node.ino), node.kind) {
-        // A photo needs no rights to run as somebody else; a stranger's repository must not get them.
+        // A photo needs no rights to run as somebody else; a stranger's repository must not get
+        // them.
         (Some(Place::In(_, Spot::File(_))), Kind::File) => u32::from(node.mode) & 0o777,
         (Some(Place::In(_, Spot::File(_))), _) => u32::from(node.mode),
         (Some(Place::In(_, Spot::Dump)), _) => DUMP_MODE,
         _ => FILE_MODE,
     };
-    Attributes { size: if node.kind == Kind::File { node.size } else { 0 }, mtime_ns: node.mtime_ns, mode, owner: own }
+    Attributes {
+        size: if node.kind == Kind::File { node.size } else { 0 },
+        mtime_ns: node.mtime_ns,
+        mode,
+        owner: own,
+    }
 }
 
 /// Plans `paths` of the tree below `top`, each as `cp -r PATH DIR/` would write it.
-pub(super) fn of_paths(finder: &Finder, top: Ino, paths: &[Vec<u8>], monitor: &dyn Monitor) -> Result<Plan> {
-    let mut walk = Walk { view: &finder.view, monitor, plan: Plan::default(), seen: HashSet::new() };
+pub(super) fn of_paths(
+    finder: &Finder,
+    top: Ino,
+    paths: &[Vec<u8>],
+    monitor: &dyn Monitor,
+) -> Result<Plan> {
+    let mut walk =
+        Walk { view: &finder.view, monitor, plan: Plan::default(), seen: HashSet::new() };
     let mut roots: Vec<(Vec<u8>, String, Node)> = Vec::new();
     for path in paths {
         let (folder, node) = find(&finder.view, top, path)?;
@@ -101,12 +117,19 @@ pub(super) fn of_paths(finder: &Finder, top: Ino, paths: &[Vec<u8>], monitor: &d
 
 /// `name`, with a number where it is taken.
 fn free_name(name: &[u8], taken: &HashSet<Vec<u8>>) -> Vec<u8> {
-    let dot = memchr::memrchr(b'.', name).filter(|dot| *dot > 0 && name.len() - dot <= 6).unwrap_or(name.len());
-    let numbered = (2..).map(|number| [&name[..dot], format!(" ({number})").as_bytes(), &name[dot..]].concat());
-    std::iter::once(name.to_vec()).chain(numbered).find(|name| !taken.contains(name)).unwrap_or_default()
+    let dot = memchr::memrchr(b'.', name)
+        .filter(|dot| *dot > 0 && name.len() - dot <= 6)
+        .unwrap_or(name.len());
+    let numbered = (2..)
+        .map(|number| [&name[..dot], format!(" ({number})").as_bytes(), &name[dot..]].concat());
+    std::iter::once(name.to_vec())
+        .chain(numbered)
+        .find(|name| !taken.contains(name))
+        .unwrap_or_default()
 }
 
-/// The node at `path`, and the folder that holds it. The error for what is not there offers what is.
+/// The node at `path`, and the folder that holds it. The error for what is not there offers what
+/// is.
 fn find(view: &View, top: Ino, path: &[u8]) -> Result<(Ino, Node)> {
     let (mut folder, mut node) = (top, view.node(top)?);
     for part in path.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b".")) {
@@ -122,14 +145,21 @@ fn find(view: &View, top: Ino, path: &[u8]) -> Result<(Ino, Node)> {
 
 fn missing(view: &View, folder: &Node, path: &[u8], part: &[u8]) -> crate::base::Error {
     let names = list(view, folder.ino).unwrap_or_default();
-    let names: Vec<String> = names.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect();
+    let names: Vec<String> =
+        names.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect();
     let (path, part) = (String::from_utf8_lossy(path), String::from_utf8_lossy(part));
     let what = if *path == *part { "path".to_owned() } else { format!("path `{path}`:") };
     unknown(&what, names.iter().map(String::as_str), &part)
 }
 
 /// `node`, and with a photo of `users/` its moving half and its sidecar.
-fn with_parts(view: &View, folder: Ino, name: &[u8], text: &str, node: Node) -> Result<Vec<(Vec<u8>, String, Node)>> {
+fn with_parts(
+    view: &View,
+    folder: Ino,
+    name: &[u8],
+    text: &str,
+    node: Node,
+) -> Result<Vec<(Vec<u8>, String, Node)>> {
     let mut all = vec![(name.to_vec(), text.to_owned(), node)];
     if let Some(key) = photo(node.ino) {
         let above = &text[..text.rfind('/').map_or(0, |slash| slash + 1)];

@@ -1,8 +1,10 @@
-//! Planning the assets that answer to a search: into which folder each goes, and what it is called there.
+//! Planning the assets that answer to a search: into which folder each goes, and what it is called
+//! there.
 //!
-//! Assets that are named by id lie side by side; an album alone is a folder with its name; everything else is sorted by
-//! person, year and month. Names follow the view's rule among those that are restored into one folder, so a photo,
-//! its moving half and its sidecar keep one stem, and no two are ever one.
+//! Assets that are named by id lie side by side; an album alone is a folder with its name;
+//! everything else is sorted by person, year and month. Names follow the view's rule among those
+//! that are restored into one folder, so a photo, its moving half and its sidecar keep one stem,
+//! and no two are ever one.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -26,11 +28,19 @@ struct Chosen {
 }
 
 /// Plans what answers to `query` in the snapshot at `at`, called `snapshot`.
-pub(super) fn of_query(finder: &Finder, query: &Query, snapshot: &str, at: i64, monitor: &dyn Monitor) -> Result<Plan> {
+pub(super) fn of_query(
+    finder: &Finder,
+    query: &Query,
+    snapshot: &str,
+    at: i64,
+    monitor: &dyn Monitor,
+) -> Result<Plan> {
     let hits = finder.find(query, &Span::Snapshot(snapshot.to_owned()))?;
     if hits.is_empty() {
-        return Err(Error::new(Kind::NotFound, "no photo answers to that in this snapshot")
-            .hint("`shoebox find --all-snapshots` with the same flags says in which snapshots there is one"));
+        return Err(Error::new(Kind::NotFound, "no photo answers to that in this snapshot").hint(
+            "`shoebox find --all-snapshots` with the same flags says in which snapshots \
+                there is one",
+        ));
     }
     let mut selection = Selection { finder, places: finder.places(), at, plan: Plan::default() };
     let chosen = selection.choose(hits, monitor)?;
@@ -77,9 +87,11 @@ impl Selection<'_> {
     fn files(&mut self, version: Version, from: String) -> Result<Option<Chosen>> {
         let Some(original) = self.node(version.row, Part::Original)? else { return Ok(None) };
         let sidecar = self.node(version.row, Part::Sidecar)?;
-        let mut video = if version.live.is_some() { self.node(version.row, Part::Video)? } else { None };
+        let mut video =
+            if version.live.is_some() { self.node(version.row, Part::Video)? } else { None };
         let half = version.live.filter(|_| video.is_some());
-        let half = half.map(|live| ask::asset(&self.finder.db, &live, self.at)).transpose()?.flatten();
+        let half =
+            half.map(|live| ask::asset(&self.finder.db, &live, self.at)).transpose()?.flatten();
         video = video.filter(|_| half.is_some());
         let shape = Shape::asset(&version.name, half.as_ref().map(|half| half.name.as_str()));
         Ok(Some(Chosen { version, from, shape, original, sidecar, video }))
@@ -93,7 +105,8 @@ impl Selection<'_> {
 
     fn node_of(&mut self, row: u64, part: Part) -> Result<Option<Node>> {
         let number = self.places.number(self.at)?;
-        let ino = number.and_then(|number| Place::In(number, Spot::Item(Shelf::ByDate, row, part)).pack());
+        let ino = number
+            .and_then(|number| Place::In(number, Spot::Item(Shelf::ByDate, row, part)).pack());
         let Some(ino) = ino else { return Ok(None) };
         match self.finder.view.node(ino) {
             Ok(node) => Ok(Some(node)),
@@ -117,7 +130,9 @@ impl Selection<'_> {
             let albums = self.albums(query)?;
             for asset in chosen {
                 let of_asset = ask::albums_of(&self.finder.db, &asset.version.id, self.at)?;
-                for (_, folder) in albums.iter().filter(|(id, _)| of_asset.iter().any(|(other, _)| other == id)) {
+                for (_, folder) in
+                    albums.iter().filter(|(id, _)| of_asset.iter().any(|(other, _)| other == id))
+                {
                     folders.entry(Some(FilePath::new(folder.as_str())?)).or_default().push(asset);
                 }
             }
@@ -129,7 +144,8 @@ impl Selection<'_> {
         Ok(folders)
     }
 
-    /// The albums that are meant, each with the name of its folder: as the tree has it, and no two the same.
+    /// The albums that are meant, each with the name of its folder: as the tree has it, and no two
+    /// the same.
     fn albums(&mut self, query: &Query) -> Result<Vec<(Id, String)>> {
         let ids = self.finder.filter(query, When::At(self.at))?.albums.unwrap_or_default();
         let named = ask::named(&self.finder.db, ask::Thing::Album, When::At(self.at))?;
@@ -145,10 +161,14 @@ impl Selection<'_> {
             shapes: vec![shape.clone()],
         };
         suffixes.decide(shapes.iter().enumerate().map(unit).collect());
-        let albums: Vec<_> = shapes.into_iter().map(|(id, shape)| (id, shape.name(suffixes.of(&id)))).collect();
+        let albums: Vec<_> =
+            shapes.into_iter().map(|(id, shape)| (id, shape.name(suffixes.of(&id)))).collect();
         if albums.len() > query.albums.len() {
             let names: Vec<&str> = albums.iter().map(|(_, name)| name.as_str()).collect();
-            self.plan.notes.push(format!("several albums have that name; all are taken: {}", names.join(", ")));
+            self.plan.notes.push(format!(
+                "several albums have that name; all are taken: {}",
+                names.join(", ")
+            ));
         }
         Ok(albums)
     }
@@ -178,10 +198,18 @@ impl Selection<'_> {
             let suffix = suffixes.of(&asset.version.id);
             self.plan.add(path(asset.shape.name(suffix))?, asset.from.clone(), &asset.original);
             if let Some(sidecar) = &asset.sidecar {
-                self.plan.add(path(asset.shape.sidecar(suffix))?, format!("{} (sidecar)", asset.from), sidecar);
+                self.plan.add(
+                    path(asset.shape.sidecar(suffix))?,
+                    format!("{} (sidecar)", asset.from),
+                    sidecar,
+                );
             }
             if let Some(video) = &asset.video {
-                self.plan.add(path(asset.shape.video(suffix))?, format!("{} (moving half)", asset.from), video);
+                self.plan.add(
+                    path(asset.shape.video(suffix))?,
+                    format!("{} (moving half)", asset.from),
+                    video,
+                );
             }
         }
         Ok(())

@@ -1,7 +1,8 @@
-//! The machine that the manual speaks of: Immich in Docker in `/srv/immich`, a disk at `/mnt/usb`, a new one at `/mnt/new`.
+//! The machine that the manual speaks of: Immich in Docker in `/srv/immich`, a disk at `/mnt/usb`,
+//! a new one at `/mnt/new`.
 //!
-//! It is a mount and a process namespace beside the real machine, which sees nothing of it; when the value goes, or the thread
-//! that made it ends, so do all its processes and mounts.
+//! It is a mount and a process namespace beside the real machine, which sees nothing of it; when
+//! the value goes, or the thread that made it ends, so do all its processes and mounts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +16,8 @@ use tempfile::TempDir;
 
 use crate::support::{Era, Postgres, SampleLibrary, postgres, project, run, sample_library};
 
-/// The night of the sample library's first state, whose one photo is gone in the second, the night after.
+/// The night of the sample library's first state, whose one photo is gone in the second, the night
+/// after.
 pub const FIRST: &str = "2026-11-22 03:00:05";
 const SECOND: &str = "2026-11-23 03:00:05";
 
@@ -74,7 +76,8 @@ impl Machine {
         }
         fs::set_permissions(folder.path().join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
         fs::write(folder.path().join("tmp/place"), "/").unwrap();
-        fs::set_permissions(folder.path().join("tmp/place"), fs::Permissions::from_mode(0o666)).unwrap();
+        fs::set_permissions(folder.path().join("tmp/place"), fs::Permissions::from_mode(0o666))
+            .unwrap();
         fill_programs(&folder.path().join("bin"), &database);
         fs::write(folder.path().join("home/shoebox_0.1.0-1_amd64.deb"), "").unwrap();
         symlink(project(), folder.path().join("home/shoebox")).unwrap();
@@ -98,14 +101,25 @@ impl Machine {
         machine
     }
 
-    /// shoebox has been set up, and has made a snapshot of both states of the library. [`Machine::first`] keeps the first one.
+    /// shoebox has been set up, and has made a snapshot of both states of the library.
+    /// [`Machine::first`] keeps the first one.
     pub fn with_two_nights() -> Machine {
         let machine = Machine::with_immich();
         let night = |time: &str| format!("faketime -f '{time}' shoebox backup");
-        machine.prepare("apt install ./shoebox_*.deb; shoebox init --guided -r /mnt/usb/photos --immich /srv/immich");
-        machine.prepare("mkdir /mnt/usb/keep; cp /srv/immich/docker-compose.yml /srv/immich/.env /etc/shoebox.toml /usr/share/doc/shoebox/examples/recover /mnt/usb/keep/; systemctl start shoebox");
+        machine.prepare(
+            "apt install ./shoebox_*.deb; shoebox init --guided -r /mnt/usb/photos \
+            --immich /srv/immich",
+        );
+        machine.prepare(
+            "mkdir /mnt/usb/keep; cp /srv/immich/docker-compose.yml /srv/immich/.env \
+            /etc/shoebox.toml /usr/share/doc/shoebox/examples/recover /mnt/usb/keep/; systemctl \
+            start shoebox",
+        );
         machine.prepare(&night(FIRST));
-        run(Command::new("cp").arg("-a").arg(machine.library.upload_location()).arg(machine.first()));
+        run(Command::new("cp")
+            .arg("-a")
+            .arg(machine.library.upload_location())
+            .arg(machine.first()));
         machine.library.become_state(2);
         machine.load();
         machine.prepare(&night(SECOND));
@@ -135,7 +149,8 @@ impl Machine {
         self.database.psql("postgres", "DROP DATABASE immich WITH (FORCE)");
     }
 
-    /// Runs `block` as a person would type it, in the folder where the last one ended: at home, at first.
+    /// Runs `block` as a person would type it, in the folder where the last one ended: at home, at
+    /// first.
     pub fn types(&self, block: &str) -> Said {
         self.runs("ann", block)
     }
@@ -158,14 +173,28 @@ impl Machine {
         let bin = self.folder.path().join("bin");
         let mut command = Command::new("nsenter");
         command.arg(format!("--mount={proc}/mnt")).arg(format!("--pid={proc}/pid")).arg("--");
-        command.args(["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--", "env", "-i"]);
+        command.args([
+            "setpriv",
+            "--reuid",
+            user,
+            "--regid",
+            user,
+            "--clear-groups",
+            "--",
+            "env",
+            "-i",
+        ]);
         command.arg(format!("--chdir={}", home.display())).arg(format!("HOME={}", home.display()));
         command.arg(format!("PATH={}:/usr/sbin:/usr/bin:/sbin:/bin", bin.display()));
-        command.arg(format!("TMPDIR={}", self.folder.path().join("tmp").display())).arg(format!("USER={user}"));
+        command
+            .arg(format!("TMPDIR={}", self.folder.path().join("tmp").display()))
+            .arg(format!("USER={user}"));
         command.args(["TERM=dumb", "LANG=C.UTF-8", "TZ=UTC", "COLUMNS=100"]);
         command.arg(format!("PLACE={}", self.place().display()));
         let script = "trap 'pwd > \"$PLACE\"' EXIT; cd \"$(cat \"$PLACE\")\"; eval \"$1\"";
-        command.args(["timeout", "300", "bash", "-euo", "pipefail", "-c", script, "bash"]).arg(block);
+        command
+            .args(["timeout", "300", "bash", "-euo", "pipefail", "-c", script, "bash"])
+            .arg(block);
         let output = command.stdin(Stdio::null()).output().unwrap();
         let text = String::from_utf8_lossy(&[output.stderr, output.stdout].concat()).into_owned();
         Said { code: output.status.code().unwrap_or(-1), text }
@@ -175,7 +204,8 @@ impl Machine {
     pub fn path(&self, path: &str) -> PathBuf {
         match path.strip_prefix("~/") {
             Some(path) => self.folder.path().join("home").join(path),
-            None => PathBuf::from(format!("/proc/{}/root", self.inside)).join(path.trim_start_matches('/')),
+            None => PathBuf::from(format!("/proc/{}/root", self.inside))
+                .join(path.trim_start_matches('/')),
         }
     }
 
@@ -190,16 +220,20 @@ impl Machine {
         let bin = self.folder.path().join("bin");
         let docker = fs::read_to_string(bin.join("docker.json")).unwrap_or_default();
         let docker: serde_json::Value = serde_json::from_str(&docker).unwrap_or_default();
-        bin.join(format!("runs.{name}")).exists() || docker["containers"][name]["running"] == json!(true)
+        bin.join(format!("runs.{name}")).exists()
+            || docker["containers"][name]["running"] == json!(true)
     }
 
     /// Each table of the database with a hash of its rows.
     pub fn rows(&self) -> BTreeMap<String, String> {
-        let tables = self
-            .database
-            .psql("immich", "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public' ORDER BY 1");
+        let tables = self.database.psql(
+            "immich",
+            "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public' ORDER BY 1",
+        );
         let hash = |table: &str| {
-            let sql = format!("SELECT count(*), md5(string_agg(t::text, chr(10) ORDER BY t::text)) FROM {table} t");
+            let sql = format!(
+                "SELECT count(*), md5(string_agg(t::text, chr(10) ORDER BY t::text)) FROM {table} t"
+            );
             self.database.psql("immich", &sql)
         };
         tables.lines().map(|table| (table.to_owned(), hash(table))).collect()
@@ -228,10 +262,12 @@ fn fill_programs(bin: &Path, database: &Postgres) {
     for (script, name) in [("docker.py", "docker"), ("apt", "apt"), ("systemctl", "systemctl")] {
         copy(project().join("tests/program/manual").join(script), bin.join(name));
     }
-    let sudo = "#!/bin/sh\nexec \"$(dirname \"$0\")/../etc/elevate\" --reuid=0 --regid=0 --clear-groups -- \"$@\"\n";
+    let sudo = "#!/bin/sh\nexec \"$(dirname \"$0\")/../etc/elevate\" --reuid=0 --regid=0 \
+        --clear-groups -- \"$@\"\n";
     fs::write(bin.join("sudo"), sudo).unwrap();
     fs::set_permissions(bin.join("sudo"), fs::Permissions::from_mode(0o755)).unwrap();
-    let server = json!({ "PGHOST": database.socket_folder(), "PGPORT": database.port().to_string() });
+    let server =
+        json!({ "PGHOST": database.socket_folder(), "PGPORT": database.port().to_string() });
     fs::write(bin.join("server.json"), server.to_string()).unwrap();
 }
 

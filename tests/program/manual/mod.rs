@@ -1,8 +1,10 @@
-//! The manual does what it says: each recipe, which is each indented block of `shoebox help PAGE`, is typed word for word on a
-//! machine like the reader's, and what the page promises is looked at afterwards.
+//! The manual does what it says: each recipe, which is each indented block of `shoebox help PAGE`,
+//! is typed word for word on a machine like the reader's, and what the page promises is looked at
+//! afterwards.
 //!
-//! Nothing of the recipes stands here: a story names the headings, and a page that has one more, or less, fails. shoebox, tar,
-//! zstd, rsync, psql, mounts and the files of compose are real; docker, apt, systemctl and sudo are stand-ins.
+//! Nothing of the recipes stands here: a story names the headings, and a page that has one more, or
+//! less, fails. shoebox, tar, zstd, rsync, psql, mounts and the files of compose are real; docker,
+//! apt, systemctl and sudo are stand-ins.
 
 mod machine;
 
@@ -47,12 +49,14 @@ fn read(page: &'static str, story: fn(&mut Reading)) {
     let mut reading = Reading { page, blocks: blocks(&said(&["help", page])), next: 0 };
     assert!(!reading.blocks.is_empty(), "{page} has no recipe");
     story(&mut reading);
-    let left: Vec<&str> = reading.blocks[reading.next..].iter().map(|block| block.text.as_str()).collect();
+    let left: Vec<&str> =
+        reading.blocks[reading.next..].iter().map(|block| block.text.as_str()).collect();
     assert!(left.is_empty(), "{page}: nobody typed {left:?}");
 }
 
 impl Reading {
-    /// Types the blocks below the next heading, which begins with `heading`; all of them end well. What they said.
+    /// Types the blocks below the next heading, which begins with `heading`; all of them end well.
+    /// What they said.
     #[track_caller]
     fn follow(&mut self, machine: &Machine, heading: &str) -> String {
         self.ends(machine, heading, 0)
@@ -63,7 +67,9 @@ impl Reading {
     fn ends(&mut self, machine: &Machine, heading: &str, code: i32) -> String {
         let mut text = String::new();
         let begun = self.next;
-        while let Some(block) = self.blocks.get(self.next).filter(|block| block.heading.starts_with(heading)) {
+        while let Some(block) =
+            self.blocks.get(self.next).filter(|block| block.heading.starts_with(heading))
+        {
             let said = machine.types(&block.text);
             assert_eq!(said.code, code, "{}, {heading}:\n{}\n{}", self.page, block.text, said.text);
             println!("{}\n{}", block.text, said.text);
@@ -71,12 +77,17 @@ impl Reading {
             self.next += 1;
         }
         let next = self.blocks.get(self.next).map(|block| block.heading.as_str());
-        assert!(self.next > begun, "{}: no recipe below {heading:?}, but below {next:?}", self.page);
+        assert!(
+            self.next > begun,
+            "{}: no recipe below {heading:?}, but below {next:?}",
+            self.page
+        );
         text
     }
 }
 
-/// The blocks of a page: what is indented by four blanks, and the lines between that are empty only if the block goes on.
+/// The blocks of a page: what is indented by four blanks, and the lines between that are empty only
+/// if the block goes on.
 fn blocks(page: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let (mut heading, mut inside) = (String::new(), false);
@@ -87,7 +98,9 @@ fn blocks(page: &str) -> Vec<Block> {
                 block.text += "\n";
                 block.text += code;
             }
-            (Some(code), _) => blocks.push(Block { heading: heading.clone(), text: code.to_owned() }),
+            (Some(code), _) => {
+                blocks.push(Block { heading: heading.clone(), text: code.to_owned() })
+            }
             (None, Some(title)) => heading = title.to_owned(),
             (None, None) => {}
         }
@@ -122,7 +135,8 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 fn originals(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = files(folder);
     files.retain(|path, _| {
-        let made = path.starts_with("thumbs/") || path.starts_with("encoded-video/") && !path.ends_with("-MP.mp4");
+        let made = path.starts_with("thumbs/")
+            || path.starts_with("encoded-video/") && !path.ends_with("-MP.mp4");
         !made && !path.starts_with("backups/") && !path.ends_with("/.immich")
     });
     assert!(files.len() > 50, "{}: {} files", folder.display(), files.len());
@@ -132,7 +146,8 @@ fn originals(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 /// The library at `path` is the one that was lost.
 #[track_caller]
 fn is_whole(machine: &Machine, path: &str) {
-    let (lost, found) = (originals(&machine.library.upload_location()), originals(&machine.path(path)));
+    let (lost, found) =
+        (originals(&machine.library.upload_location()), originals(&machine.path(path)));
     let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&found), names(&lost));
     assert!(found == lost, "the bytes of a file differ");
@@ -143,8 +158,10 @@ fn is_whole(machine: &Machine, path: &str) {
 
 /// The bytes of the one photo of the first night that the second has not.
 fn deleted(machine: &Machine) -> Vec<u8> {
-    let now: BTreeSet<Vec<u8>> = originals(&machine.library.upload_location()).into_values().collect();
-    let gone: Vec<Vec<u8>> = originals(&machine.first()).into_values().filter(|bytes| !now.contains(bytes)).collect();
+    let now: BTreeSet<Vec<u8>> =
+        originals(&machine.library.upload_location()).into_values().collect();
+    let gone: Vec<Vec<u8>> =
+        originals(&machine.first()).into_values().filter(|bytes| !now.contains(bytes)).collect();
     assert_eq!(gone.len(), 1);
     gone.into_iter().next().unwrap()
 }
@@ -167,16 +184,24 @@ fn snapshots(machine: &Machine, repository: &str) -> usize {
 fn every_page_is_listed_shown_as_it_is_written_and_told_by_a_story() {
     let list = said(&["help"]);
     let folder = project().join("src/cli/manual");
-    let mut told: BTreeSet<&str> = STORIES.iter().map(|page| page.trim_start_matches("r#")).collect();
+    let mut told: BTreeSet<&str> =
+        STORIES.iter().map(|page| page.trim_start_matches("r#")).collect();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        let (name, text) = (path.file_stem().unwrap().to_str().unwrap(), fs::read_to_string(&path).unwrap());
+        let (name, text) =
+            (path.file_stem().unwrap().to_str().unwrap(), fs::read_to_string(&path).unwrap());
         assert!(told.remove(name), "nobody follows the page {name}");
         let title = text.lines().next().unwrap().strip_prefix("# ").unwrap();
-        assert!(list.lines().any(|line| line == format!("  {name:<8} {title}")), "{name} is not in\n{list}");
+        assert!(
+            list.lines().any(|line| line == format!("  {name:<8} {title}")),
+            "{name} is not in\n{list}"
+        );
         let shown = said(&["help", name]);
         assert!(shown.starts_with(&text), "{name}");
-        assert!(shown.lines().all(|line| line.chars().count() <= 100 && !line.contains('\t')), "{name} is too wide");
+        assert!(
+            shown.lines().all(|line| line.chars().count() <= 100 && !line.contains('\t')),
+            "{name} is too wide"
+        );
     }
     assert!(told.is_empty(), "no such page: {told:?}");
 }
@@ -185,29 +210,48 @@ fn every_page_is_listed_shown_as_it_is_written_and_told_by_a_story() {
 fn a_page_and_a_command_of_one_name_are_both_found() {
     let page = said(&["help", "restore"]);
     assert!(page.starts_with("# Getting things back"), "{page}");
-    assert!(page.trim_end().ends_with("`shoebox restore --help` has the flags of that command."), "{page}");
+    assert!(
+        page.trim_end().ends_with("`shoebox restore --help` has the flags of that command."),
+        "{page}"
+    );
     assert!(!said(&["help", "server"]).contains("--help` has the flags"));
     for words in [vec!["backup"], vec!["repair", "catalog"], vec!["help"]] {
-        let help = |words: Vec<&str>| said(&words).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(help([vec!["help"], words.clone()].concat()), help([words, vec!["--help"]].concat()));
+        let help = |words: Vec<&str>| {
+            said(&words).split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            help([vec!["help"], words.clone()].concat()),
+            help([words, vec!["--help"]].concat())
+        );
     }
     let all = said(&["help"]);
-    assert!(all.starts_with(&said(&["--help"])) && all.contains("Manual (shoebox help PAGE):"), "{all}");
+    assert!(
+        all.starts_with(&said(&["--help"])) && all.contains("Manual (shoebox help PAGE):"),
+        "{all}"
+    );
 }
 
 #[test]
 fn an_unknown_topic_suggests_the_nearest_and_lists_the_pages() {
-    let output = Command::new(env!("CARGO_BIN_EXE_shoebox")).args(["help", "restor"]).output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_shoebox")).args(["help", "restor"]).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), output.stdout), (Some(2), vec![]));
     has(
         &error,
-        &["there is no page and no command \"restor\"", "hint: did you mean `shoebox help restore`?", "  server "],
+        &[
+            "there is no page and no command \"restor\"",
+            "hint: did you mean `shoebox help restore`?",
+            "  server ",
+        ],
     );
-    let output = Command::new(env!("CARGO_BIN_EXE_shoebox")).args(["help", "xyzzy"]).output().unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_shoebox")).args(["help", "xyzzy"]).output().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(
-        output.status.code() == Some(2) && !error.contains("did you mean") && error.contains("  plain "),
+        output.status.code() == Some(2)
+            && !error.contains("did you mean")
+            && error.contains("  plain "),
         "{error}"
     );
 }
@@ -224,7 +268,12 @@ fn the_manual_is_there_when_the_settings_are_wrong_and_nobody_listens() {
     };
     assert_eq!(shoebox().arg("snapshots").output().unwrap().status.code(), Some(2));
     assert_eq!(shoebox().args(["help", "server"]).output().unwrap().status.code(), Some(0));
-    let mut closed = shoebox().args(["help", "server"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut closed = shoebox()
+        .args(["help", "server"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     drop(closed.stdout.take());
     let mut error = String::new();
     closed.stderr.take().unwrap().read_to_string(&mut error).unwrap();
@@ -246,11 +295,15 @@ fn commands(text: &str) -> Vec<Vec<String>> {
                 continue;
             }
             let words = shlex::split(part).unwrap_or_else(|| panic!("no command line: {part}"));
-            let words = words.into_iter().skip_while(|word| word == "sudo" || word == "…").collect::<Vec<_>>();
+            let words = words
+                .into_iter()
+                .skip_while(|word| word == "sudo" || word == "…")
+                .collect::<Vec<_>>();
             if let Some((first, rest)) = words.split_first()
                 && first == "shoebox"
             {
-                let end = rest.iter().position(|word| [">", "<", "#", "&&"].contains(&word.as_str()));
+                let end =
+                    rest.iter().position(|word| [">", "<", "#", "&&"].contains(&word.as_str()));
                 commands.push(rest[..end.unwrap_or(rest.len())].to_vec());
             }
         }
@@ -269,9 +322,16 @@ fn every_command_that_the_readme_and_the_manual_name_is_one() {
             // A page that is named is shown, with a command only its help is asked for.
             let shows = words.first().is_some_and(|word| word == "help")
                 && !words[1..].iter().any(|word| word.starts_with(['$', 'P', 'C']));
-            command.args(&words).args((!shows).then_some("--help")).env("SHOEBOX_CONFIG", "/dev/null");
+            command
+                .args(&words)
+                .args((!shows).then_some("--help"))
+                .env("SHOEBOX_CONFIG", "/dev/null");
             let output = command.output().unwrap();
-            assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{words:?}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
             parsed += 1;
         }
     }
@@ -295,9 +355,14 @@ mod stories {
         assert!(!first.contains("RED"), "{first}");
         let server = tiny_http::Server::http("127.0.0.1:0").unwrap();
         let address = format!("http://{}/our-photos", server.server_addr());
-        machine.prepare(&format!("sed -i 's|^#ntfy-url = .*|ntfy-url = \"{address}\"|' /etc/shoebox.toml"));
+        machine.prepare(&format!(
+            "sed -i 's|^#ntfy-url = .*|ntfy-url = \"{address}\"|' /etc/shoebox.toml"
+        ));
         let answering = std::thread::spawn(move || {
-            let mut request = server.recv_timeout(std::time::Duration::from_secs(60)).unwrap().expect("a message");
+            let mut request = server
+                .recv_timeout(std::time::Duration::from_secs(60))
+                .unwrap()
+                .expect("a message");
             let mut body = String::new();
             request.as_reader().read_to_string(&mut body).unwrap();
             request.respond(tiny_http::Response::from_string("{}")).unwrap();
@@ -310,7 +375,8 @@ mod stories {
         assert!(machine.is_running("shoebox"));
         reading.follow(&machine, "A6.");
         are_kept(&machine, "/mnt/usb/keep");
-        let (recover, script) = (machine.path("/mnt/usb/keep/recover"), project().join("scripts/recover"));
+        let (recover, script) =
+            (machine.path("/mnt/usb/keep/recover"), project().join("scripts/recover"));
         assert_eq!(fs::read(recover).unwrap(), fs::read(script).unwrap());
         let manual = fs::read_to_string(machine.path("~/manual.txt")).unwrap();
         has(&manual, &["# The whole server died", "# A disk is failing"]);
@@ -320,10 +386,14 @@ mod stories {
         reading.follow(&machine, "B2.");
         has(&reading.follow(&machine, "B3."), &["made a repository", "snapshot 2", "57 assets"]);
         // Its container was not given the external library: it is told.
-        has(&reading.follow(&machine, "B4."), &["1 snapshot", "2 of external libraries not covered; 57 assets"]);
+        has(
+            &reading.follow(&machine, "B4."),
+            &["1 snapshot", "2 of external libraries not covered; 57 assets"],
+        );
         assert!(machine.is_running("immich_shoebox"));
         for file in [".env", "compose.shoebox.yml", "docker-compose.yml"] {
-            let (kept, own) = (machine.path("/mnt/usb/keep").join(file), machine.path("/srv/immich").join(file));
+            let (kept, own) =
+                (machine.path("/mnt/usb/keep").join(file), machine.path("/srv/immich").join(file));
             assert_eq!(fs::read(kept).unwrap(), fs::read(own).unwrap(), "{file}");
         }
         assert_eq!(snapshots(&machine, "/mnt/usb/photos"), 1);
@@ -332,11 +402,20 @@ mod stories {
     pub fn restore(reading: &mut Reading) {
         let machine = Machine::with_two_nights();
         let photo = deleted(&machine);
-        has(&reading.follow(&machine, "By looking around"), &["albums", "2026-11-22 03.00", "Birthday cake.jpg"]);
+        has(
+            &reading.follow(&machine, "By looking around"),
+            &["albums", "2026-11-22 03.00", "Birthday cake.jpg"],
+        );
         assert_eq!(fs::read(machine.path("~/back/Birthday cake.jpg")).unwrap(), photo);
         assert!(!machine.path("/mnt/photos/latest").exists(), "it is mounted still");
-        has(&reading.follow(&machine, "By its name"), &["2026-11-22T030005Z", "deleted since", "restored 1 file"]);
-        assert_eq!(fs::read(machine.path("~/back/Ann Lee/2026/2026-05/Birthday cake.jpg")).unwrap(), photo);
+        has(
+            &reading.follow(&machine, "By its name"),
+            &["2026-11-22T030005Z", "deleted since", "restored 1 file"],
+        );
+        assert_eq!(
+            fs::read(machine.path("~/back/Ann Lee/2026/2026-05/Birthday cake.jpg")).unwrap(),
+            photo
+        );
         has(&reading.follow(&machine, "An album"), &["would be restored to"]);
         assert!(!machine.path("~/holiday").exists() && !machine.path("~/spring").exists());
     }
@@ -345,7 +424,10 @@ mod stories {
         let machine = Machine::with_two_nights();
         let rows = machine.rows();
         machine.dies();
-        has(&reading.follow(&machine, "1."), &["README.txt", "2026-11-23T030005Z", "60", "complete", "3.1.0"]);
+        has(
+            &reading.follow(&machine, "1."),
+            &["README.txt", "2026-11-23T030005Z", "60", "complete", "3.1.0"],
+        );
         reading.follow(&machine, "2.");
         has(&reading.follow(&machine, "3."), &["restored", "files"]);
         is_whole(&machine, "/srv/immich/library");
@@ -404,13 +486,19 @@ mod stories {
         has(&reading.follow(&machine, "2c."), &["mended", "all is well"]);
         has(&reading.follow(&machine, "2d."), &["snapshot 2"]);
         assert!(machine.is_running("shoebox"));
-        assert_eq!((snapshots(&machine, "/mnt/usb/photos"), snapshots(&machine, "/mnt/new/photos")), (2, 3));
+        assert_eq!(
+            (snapshots(&machine, "/mnt/usb/photos"), snapshots(&machine, "/mnt/new/photos")),
+            (2, 3)
+        );
         are_kept(&machine, "/mnt/new/keep");
         drop(machine);
 
         let machine = Machine::with_two_nights();
         machine.prepare("umount /mnt/usb");
-        has(&reading.follow(&machine, "2e."), &["made a repository in /mnt/new/photos", "snapshot 2", "60 assets"]);
+        has(
+            &reading.follow(&machine, "2e."),
+            &["made a repository in /mnt/new/photos", "snapshot 2", "60 assets"],
+        );
         assert_eq!(snapshots(&machine, "/mnt/new/photos"), 1);
         assert!(machine.is_running("shoebox"));
         are_kept(&machine, "/mnt/new/keep");
@@ -437,7 +525,10 @@ mod stories {
         let machine = Machine::with_two_nights();
         let rows = machine.rows();
         machine.dies();
-        has(&reading.follow(&machine, "What is there"), &["README.txt", "archives", "catalog.sqlite"]);
+        has(
+            &reading.follow(&machine, "What is there"),
+            &["README.txt", "archives", "catalog.sqlite"],
+        );
         reading.follow(&machine, "All photos");
         let found: BTreeSet<Vec<u8>> = files(&machine.path("~/plain")).into_values().collect();
         for library in [machine.first(), machine.library.upload_location()] {
@@ -467,7 +558,10 @@ mod stories {
         let kept = reading.follow(&machine, "Immich's two files");
         has(&kept, &[".env", "docker-compose.yml", "shoebox.toml"]);
         are_kept(&machine, "/mnt/usb/keep");
-        has(&reading.follow(&machine, "External"), &["at /mnt/external/family is covered", "external = ["]);
+        has(
+            &reading.follow(&machine, "External"),
+            &["at /mnt/external/family is covered", "external = ["],
+        );
         has(&reading.follow(&machine, "Does each photo"), &["database, files and checksums agree"]);
         has(&reading.follow(&machine, "Would it come back"), &["all is well"]);
     }

@@ -1,4 +1,5 @@
-//! Cut at every write: shoebox itself runs on a file system that counts what changes it, and one operation goes wrong.
+//! Cut at every write: shoebox itself runs on a file system that counts what changes it, and one
+//! operation goes wrong.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
@@ -11,18 +12,21 @@ use crate::crash::places;
 /// How many of the cuts of one kind are tried in the usual run.
 const SAMPLE: usize = 5;
 
-/// Does `work` with the real program on `disk`; what became of it, and whether the program said that it is done.
+/// Does `work` with the real program on `disk`; what became of it, and whether the program said
+/// that it is done.
 pub fn run(past: &Past, disk: &Disk, work: &Work, cut: Cut) -> (Outcome, bool) {
     let point = tempfile::tempdir().unwrap();
     let mounted = Mounted::new(disk.clone(), point.path(), cut);
     let mut command = past.command(point.path(), work);
-    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    let status =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
     let outcome = mounted.end();
     assert!(status.code().is_some() || status.signal() == Some(9), "{work:?}, {cut:?}: {status}");
     (outcome, status.success())
 }
 
-/// Cuts `work` on the repository of `past` everywhere; `kept` are the snapshots that it must not touch.
+/// Cuts `work` on the repository of `past` everywhere; `kept` are the snapshots that it must not
+/// touch.
 fn cut_everywhere(past: &Past, work: &Work, kept: &[Night]) {
     let disk = Disk::of(&past.home.repo_path());
     let (uncut, done) = run(past, &disk, work, None);

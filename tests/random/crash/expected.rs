@@ -19,27 +19,49 @@ impl Expected {
         Expected { stored: stored(root).into_keys().collect(), snapshots: ids(root).len() }
     }
 
-    /// `work` on the repository in `root` went wrong, or was done where it said so: the snapshots `kept` are whole, and the
-    /// next run ends as if nothing had happened.
-    pub fn assert_holds(&self, past: &Past, root: &Path, work: &Work, kept: &[Night], done: bool, what: &str) {
+    /// `work` on the repository in `root` went wrong, or was done where it said so: the snapshots
+    /// `kept` are whole, and the next run ends as if nothing had happened.
+    pub fn assert_holds(
+        &self,
+        past: &Past,
+        root: &Path,
+        work: &Work,
+        kept: &[Night],
+        done: bool,
+        what: &str,
+    ) {
         // A repair begins without a catalog.
         if root.join("catalog.sqlite").exists() {
             assert_whole(root, kept, &format!("{what}, as it is then"));
         }
         let before = ids(root);
-        assert!(!done || before.len() == self.snapshots, "{what}: said to be done, with {before:?}");
+        assert!(
+            !done || before.len() == self.snapshots,
+            "{what}: said to be done, with {before:?}"
+        );
         past.work(root, work, what);
         let nights = self.nights(past, root, work, kept, what);
         assert_whole(root, &nights, &format!("{what}, after the next run"));
         assert_sound(root, what);
         let stored = stored(root);
-        assert_eq!(stored.keys().copied().collect::<Vec<_>>(), self.stored, "{what}: what is stored");
+        assert_eq!(
+            stored.keys().copied().collect::<Vec<_>>(),
+            self.stored,
+            "{what}: what is stored"
+        );
         assert!(stored.values().all(|copies| *copies == 1), "{what}: something is stored twice");
     }
 
-    /// What has to be there after the next run. Backups that failed may have made their snapshots all the
-    /// same.
-    fn nights(&self, past: &Past, root: &Path, work: &Work, kept: &[Night], what: &str) -> Vec<Night> {
+    /// What has to be there after the next run. Backups that failed may have made their snapshots
+    /// all the same.
+    fn nights(
+        &self,
+        past: &Past,
+        root: &Path,
+        work: &Work,
+        kept: &[Night],
+        what: &str,
+    ) -> Vec<Night> {
         let (after, mut nights) = (ids(root), kept.to_vec());
         match work {
             Work::Backup => {

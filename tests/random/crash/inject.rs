@@ -33,7 +33,8 @@ fn run(past: &Past, root: &Path, work: &Work, options: &[&str]) -> (ExitStatus, 
     let mut strace = Command::new("strace");
     strace.args(["-f", "--seccomp-bpf", "-o"]).arg(log.path()).args(options);
     strace.arg(command.get_program()).args(command.get_args());
-    let status = strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    let status =
+        strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
     (status, fs::read_to_string(log.path()).unwrap())
 }
 
@@ -51,7 +52,10 @@ fn count(past: &Past, disk: &Disk, work: &Work, call: &str) -> usize {
 }
 
 pub fn strace_works() -> bool {
-    let works = Command::new("strace").args(["-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success());
+    let works = Command::new("strace")
+        .args(["-o", "/dev/null", "true"])
+        .status()
+        .is_ok_and(|status| status.success());
     if !works {
         println!("skipped: strace cannot attach to a process here");
     }
@@ -71,16 +75,29 @@ fn inject_everywhere(past: &Past, work: &Work, kept: &[Night]) {
     let (mut injections, mut tried) = (0, 0);
     for (number, (call, error)) in CALLS.into_iter().enumerate() {
         let count = count(past, &disk, work, call);
-        for (offset, how) in [format!("error={error}"), "signal=KILL".to_owned()].into_iter().enumerate() {
+        for (offset, how) in
+            [format!("error={error}"), "signal=KILL".to_owned()].into_iter().enumerate()
+        {
             for at in places(count, SAMPLE, number + offset) {
                 let root = folder();
                 disk.write_to(root.path());
                 let inject = format!("inject={call}:{how}:when={}", at + 1);
                 let (status, log) = run(past, root.path(), work, &["-e", &inject]);
-                assert!(status.code().is_some() || status.signal() == Some(9), "{work:?}, {inject}: {status}");
+                assert!(
+                    status.code().is_some() || status.signal() == Some(9),
+                    "{work:?}, {inject}: {status}"
+                );
                 tried += 1;
-                injections += usize::from(log.contains("(INJECTED)") || log.contains("killed by SIGKILL"));
-                expected.assert_holds(past, root.path(), work, kept, status.success(), &format!("{work:?}, {inject}"));
+                injections +=
+                    usize::from(log.contains("(INJECTED)") || log.contains("killed by SIGKILL"));
+                expected.assert_holds(
+                    past,
+                    root.path(),
+                    work,
+                    kept,
+                    status.success(),
+                    &format!("{work:?}, {inject}"),
+                );
             }
         }
     }
@@ -102,7 +119,8 @@ fn a_disk_that_does_not_read_for_a_moment_costs_no_catalog() {
     }
     let past = Past::new(2);
     let disk = Disk::of(&past.home.repo_path());
-    let (known, count) = (lineage(&past.home.repo_path()), count(&past, &disk, &Work::Backup, "pread64"));
+    let (known, count) =
+        (lineage(&past.home.repo_path()), count(&past, &disk, &Work::Backup, "pread64"));
     let mut failed = 0;
     for at in places(count, 6, 0) {
         for how in ["", "+"] {

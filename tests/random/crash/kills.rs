@@ -1,4 +1,5 @@
-//! kill -9 at any moment, of a backup, a forget, a prune, a restore, a mount, while a mount is read.
+//! kill -9 at any moment, of a backup, a forget, a prune, a restore, a mount, while a mount is
+//! read.
 //!
 //! `SHOEBOX_KILLS` says how many, `SHOEBOX_SEED` which ones.
 
@@ -59,12 +60,14 @@ impl Pace {
     }
 }
 
-/// Reads the files of `nights`, which the mount shows in `folders`, until it is told to stop. The mount may be gone at times;
-/// what it gives is right, and it never says that something is damaged.
+/// Reads the files of `nights`, which the mount shows in `folders`, until it is told to stop. The
+/// mount may be gone at times; what it gives is right, and it never says that something is damaged.
 fn read_on(folders: &[PathBuf], nights: &[Night], stop: &AtomicBool, read: &AtomicU64) {
     let all = folders.iter().zip(nights);
     let files: Vec<(PathBuf, &[u8])> = all
-        .flat_map(|(folder, night)| night.files().map(|(path, bytes)| (folder.join("files").join(path), bytes)))
+        .flat_map(|(folder, night)| {
+            night.files().map(|(path, bytes)| (folder.join("files").join(path), bytes))
+        })
         .collect();
     let mut dice = Dice(7);
     while !stop.load(Ordering::Relaxed) {
@@ -104,20 +107,25 @@ fn nothing_is_lost_to_kills_at_any_moment_while_a_mount_is_read() {
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| read_on(&folders, &pinned, &stop, &read));
         // Whatever fails here must not keep the reader going.
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| killed.kill_so_often(kills)));
+        let result =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| killed.kill_so_often(kills)));
         let (enough, begun) = (read.load(Ordering::Relaxed) + 10, Instant::now());
         while result.is_ok() && read.load(Ordering::Relaxed) < enough && begun.elapsed() < LIMIT {
             std::thread::sleep(Duration::from_millis(1));
         }
         stop.store(true, Ordering::Relaxed);
         reader.join().unwrap();
-        assert!(result.is_err() || read.load(Ordering::Relaxed) >= enough, "the mount gives nothing any more");
+        assert!(
+            result.is_err() || read.load(Ordering::Relaxed) >= enough,
+            "the mount gives nothing any more"
+        );
         result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
     killed.converge();
     let [backups, forgets, prunes, restores, mounts] = killed.counts;
     println!(
-        "{kills} kills: {backups} backups, {forgets} forgets, {prunes} prunes, {restores} restores, {mounts} mounts; \
+        "{kills} kills: {backups} backups, {forgets} forgets, {prunes} prunes, {restores} \
+            restores, {mounts} mounts; \
          {} files read through the mount; {} snapshots",
         read.load(Ordering::Relaxed),
         killed.nights.len()
@@ -163,7 +171,10 @@ impl Killed {
         // Snapshots have to come before they can be forgotten.
         let what = [0, 0, 0, 1, 2, 3, 4][self.dice.roll(7) as usize];
         let at = self.counts.iter().sum::<u64>() + 1;
-        let message = format!("kill {at}, of {}", ["a backup", "a forget", "a prune", "a restore", "a mount"][what]);
+        let message = format!(
+            "kill {at}, of {}",
+            ["a backup", "a forget", "a prune", "a restore", "a mount"][what]
+        );
         let end = match what {
             0 => self.kill_work(&Work::Backup, 0, &message),
             1 => {
@@ -199,7 +210,8 @@ impl Killed {
         let end = self.paces[pace].kill(child, &mut self.dice, message);
         let done = end == End::Done;
         let there = ids(&root);
-        let missing: Vec<_> = self.nights.iter().map(|night| night.id).filter(|id| !there.contains(id)).collect();
+        let missing: Vec<_> =
+            self.nights.iter().map(|night| night.id).filter(|id| !there.contains(id)).collect();
         match work {
             Work::Forget(id) => {
                 assert!(missing.iter().all(|gone| gone == id), "{message}: {missing:?} are gone");
@@ -209,7 +221,10 @@ impl Killed {
             _ => assert!(missing.is_empty(), "{message}: {missing:?} are gone"),
         }
         if let Work::Backup = work {
-            let new: Vec<_> = there.into_iter().filter(|id| self.nights.iter().all(|night| night.id != *id)).collect();
+            let new: Vec<_> = there
+                .into_iter()
+                .filter(|id| self.nights.iter().all(|night| night.id != *id))
+                .collect();
             assert!(new.len() == usize::from(done) || new.len() == 1, "{message}: {new:?}");
             if !new.is_empty() {
                 self.nights.extend(new.into_iter().map(|id| self.past.night(id)));
@@ -223,7 +238,8 @@ impl Killed {
     fn kill_restore(&mut self, message: &str) -> End {
         let mut command = self.past.restore(&self.nights[1], self.restored.path());
         let end = self.paces[3].kill(quiet(command.stdin(Stdio::null())), &mut self.dice, message);
-        // Without its claim, a folder with something in it is done, also where the process was killed before it could say so.
+        // Without its claim, a folder with something in it is done, also where the process was
+        // killed before it could say so.
         let is_claimed = self.restored.path().join(".shoebox-restore").exists();
         if !is_claimed && self.restored.path().join("upload").exists() {
             self.nights[1].assert_restored(self.restored.path(), message);
@@ -232,11 +248,13 @@ impl Killed {
         end
     }
 
-    /// What the catalog knows is whole. It may be behind by the newest snapshot; then the next writer takes that in.
+    /// What the catalog knows is whole. It may be behind by the newest snapshot; then the next
+    /// writer takes that in.
     fn assert_holds(&self, message: &str) {
         let root = self.past.home.repo_path();
         let known = crate::crash::past::known(&root);
-        let nights: Vec<Night> = self.nights.iter().filter(|night| known.contains(&night.id)).cloned().collect();
+        let nights: Vec<Night> =
+            self.nights.iter().filter(|night| known.contains(&night.id)).cloned().collect();
         assert!(nights.len() + 1 >= self.nights.len(), "{message}: the catalog knows {known:?}");
         assert_whole(&root, &nights, message);
     }
@@ -255,7 +273,10 @@ impl Killed {
         assert_eq!(ids(&root), self.nights.iter().map(|night| night.id).collect::<Vec<_>>());
         assert_whole(&root, &self.nights, "at the end");
         assert_sound(&root, "at the end");
-        assert!(crate::crash::past::stored(&root).values().all(|copies| *copies == 1), "something is stored twice");
+        assert!(
+            crate::crash::past::stored(&root).values().all(|copies| *copies == 1),
+            "something is stored twice"
+        );
     }
 }
 

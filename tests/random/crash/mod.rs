@@ -1,5 +1,5 @@
-//! Nothing is lost: whatever goes wrong while shoebox writes, and whenever, every snapshot that it said is done gives back
-//! every byte, and the next run ends as if nothing had happened.
+//! Nothing is lost: whatever goes wrong while shoebox writes, and whenever, every snapshot that it
+//! said is done gives back every byte, and the next run ends as if nothing had happened.
 //!
 //! | WHAT GOES WRONG | WHERE | ALL OF IT |
 //! | --- | --- | --- |
@@ -25,7 +25,8 @@ mod power;
 mod stale;
 mod two_at_once;
 
-/// The places that are tried, of `count` that there are: every so many, or all where that is asked for.
+/// The places that are tried, of `count` that there are: every so many, or all where that is asked
+/// for.
 fn places(count: usize, sample: usize, offset: usize) -> Vec<usize> {
     match std::env::var("SHOEBOX_CUTS").as_deref() {
         Ok("all") => (0..count).collect(),

@@ -1,4 +1,5 @@
-//! `shoebox mount` as a process of its own: it may be killed at any time, and nothing here waits for it for ever.
+//! `shoebox mount` as a process of its own: it may be killed at any time, and nothing here waits
+//! for it for ever.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -51,10 +52,18 @@ impl Mount {
     pub fn spawn(&mut self, root: &Path) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shoebox"));
         command.arg("--quiet").arg("-r").arg(root).arg("mount").arg(self.point.path());
-        self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        self.child = Some(
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
     }
 
-    /// Mounts, and waits until it answers. Helpers of a mount that was killed may get in the way for a moment.
+    /// Mounts, and waits until it answers. Helpers of a mount that was killed may get in the way
+    /// for a moment.
     pub fn start(&mut self, root: &Path) {
         self.spawn(root);
         let point = self.point();
@@ -94,8 +103,11 @@ impl Mount {
     /// Takes away what a killed mount left.
     fn free(&self) {
         while is_dead(self.point.path()) {
-            let _ =
-                Command::new("fusermount3").args(["-u", "-z"]).arg(self.point.path()).stderr(Stdio::null()).status();
+            let _ = Command::new("fusermount3")
+                .args(["-u", "-z"])
+                .arg(self.point.path())
+                .stderr(Stdio::null())
+                .status();
         }
     }
 }
@@ -110,7 +122,8 @@ impl Drop for Mount {
     }
 }
 
-/// True when a mount is left at `point` that nobody serves. What the kernel remembers of a mount says nothing about that.
+/// True when a mount is left at `point` that nobody serves. What the kernel remembers of a mount
+/// says nothing about that.
 pub fn is_dead(point: &Path) -> bool {
     let asked = rustix::fs::statvfs(point);
     matches!(asked, Err(Errno::NOTCONN | Errno::CONNABORTED))

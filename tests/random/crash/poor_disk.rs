@@ -1,5 +1,5 @@
-//! Disks that know neither a rename that replaces nothing nor hard links, as exFAT, rclone and some NAS; and such that take
-//! a file from front to back alone, as rclone without a cache for writes.
+//! Disks that know neither a rename that replaces nothing nor hard links, as exFAT, rclone and some
+//! NAS; and such that take a file from front to back alone, as rclone without a cache for writes.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,10 +13,16 @@ use crate::crash::faulty::{Disk, Lack, Links, Mounted};
 fn shoebox(repository: &Path, arguments: &[&str]) -> (i32, String) {
     let mut command = Command::cargo_bin("shoebox").unwrap();
     let spool = tempfile::tempdir().unwrap();
-    command.arg("-r").arg(repository).args(arguments).env("SHOEBOX_CONFIG", "/dev/null").env("TMPDIR", spool.path());
+    command
+        .arg("-r")
+        .arg(repository)
+        .args(arguments)
+        .env("SHOEBOX_CONFIG", "/dev/null")
+        .env("TMPDIR", spool.path());
     let output = command.output().unwrap();
     assert_eq!(std::fs::read_dir(spool.path()).unwrap().count(), 0, "{arguments:?}");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     (output.status.code().unwrap(), said)
 }
 
@@ -29,7 +35,8 @@ fn on_disk(lack: Lack, work: impl FnOnce(&Path)) {
 }
 
 #[test]
-fn every_command_that_writes_works_without_hard_links_a_rename_that_replaces_nothing_and_random_writes() {
+fn every_command_that_writes_works_without_hard_links_a_rename_that_replaces_nothing_and_random_writes()
+ {
     for lack in [Lack::Names(Links::Eperm), Lack::Names(Links::Eio), Lack::RandomWrites] {
         on_disk(lack, |disk| {
             let (home, repository) = (Home::new(), disk.join("photos"));
@@ -42,10 +49,16 @@ fn every_command_that_writes_works_without_hard_links_a_rename_that_replaces_not
             let (upload, text) = (home.upload(), home.dump_path());
             let (upload, text) = (upload.to_str().unwrap(), text.to_str().unwrap());
             for photo in 1..=2 {
-                home.write(format!("upload/{ANN}/{photo}.jpg"), format!("photo {photo}").as_bytes());
+                home.write(
+                    format!("upload/{ANN}/{photo}.jpg"),
+                    format!("photo {photo}").as_bytes(),
+                );
             }
             for night in 0..3 {
-                home.write(format!("upload/{ANN}/of-night-{night}.jpg"), format!("night {night}").as_bytes());
+                home.write(
+                    format!("upload/{ANN}/of-night-{night}.jpg"),
+                    format!("night {night}").as_bytes(),
+                );
                 home.write_dump(&dump(3, night));
                 does(&["backup", "--upload-location", upload, "--dump", text]);
                 crate::backup_library::tick();
@@ -62,7 +75,10 @@ fn every_command_that_writes_works_without_hard_links_a_rename_that_replaces_not
             assert_eq!(std::fs::read_dir(disk.join("emitted")).unwrap().count(), 1);
             let back = disk.join("back");
             does(&["restore", "--all", "--to", back.to_str().unwrap()]);
-            assert_eq!(std::fs::read(back.join(format!("upload/{ANN}/1.jpg"))).unwrap(), b"photo 1");
+            assert_eq!(
+                std::fs::read(back.join(format!("upload/{ANN}/1.jpg"))).unwrap(),
+                b"photo 1"
+            );
         });
     }
 }
@@ -86,7 +102,10 @@ fn what_an_init_that_was_killed_leaves_is_begun_again() {
     assert_eq!(shoebox(folder.path(), &["init"]).0, 0);
     std::fs::remove_file(folder.path().join("shoebox.json")).unwrap();
     let (code, said) = shoebox(folder.path(), &["snapshots"]);
-    assert!(code == 1 && said.contains("hint: an `init` was cut short there: run `shoebox init` again"), "{said}");
+    assert!(
+        code == 1 && said.contains("hint: an `init` was cut short there: run `shoebox init` again"),
+        "{said}"
+    );
     assert_eq!(shoebox(folder.path(), &["init"]).0, 0);
     assert_eq!(shoebox(folder.path(), &["snapshots"]).0, 0);
 }

@@ -36,9 +36,8 @@ impl Survives {
             match self {
                 Survives::Nothing => Kept::Nothing,
                 Survives::All => Kept::All,
-                Survives::Mixture(seed) => {
-                    [Kept::All, Kept::Nothing, Kept::Half][(mixed(seed << 32 | number) % 3) as usize]
-                }
+                Survives::Mixture(seed) => [Kept::All, Kept::Nothing, Kept::Half]
+                    [(mixed(seed << 32 | number) % 3) as usize],
             }
         })
     }
@@ -79,14 +78,19 @@ fn cut_everywhere(past: &Past, work: &Work, kept: &[Night]) {
             let after = survives.of(&disk, &uncut.changes[..at]);
             cuts += 1;
             if seen.is_new(&after) {
-                let what = format!("{work:?}, power cut after operation {at} of {count}, {survives:?} survives");
+                let what = format!(
+                    "{work:?}, power cut after operation {at} of {count}, {survives:?} survives"
+                );
                 let root = folder();
                 after.write_to(root.path());
                 expected.assert_holds(past, root.path(), work, kept, at == count, &what);
             }
         }
     }
-    println!("{work:?}: {cuts} power cuts at {count} operations, {} states of the disk", seen.0.len());
+    println!(
+        "{work:?}: {cuts} power cuts at {count} operations, {} states of the disk",
+        seen.0.len()
+    );
 }
 
 #[test]
@@ -114,8 +118,8 @@ fn a_power_cut_during_a_prune_loses_nothing() {
     cut_everywhere(&past, &Work::Prune, &past.nights);
 }
 
-/// The first process is killed when it has made, renamed or removed something, a second one does its work and says that it is
-/// done; then the power is cut.
+/// The first process is killed when it has made, renamed or removed something, a second one does
+/// its work and says that it is done; then the power is cut.
 fn cut_after_a_kill(past: &Past, first: &Work, second: &Work, kept: &[Night]) {
     let disk = Disk::of(&past.home.repo_path());
     let (uncut, _) = run(past, &disk, first, None);
@@ -125,7 +129,8 @@ fn cut_after_a_kill(past: &Past, first: &Work, second: &Work, kept: &[Night]) {
         let (killed, _) = run(past, &disk, first, Some((Fault::Kill, at)));
         let (second_run, done) = run(past, &killed.disk, second, None);
         let word = uncut.changes.get(at).map_or("?", Change::word);
-        let what = format!("{first:?} killed at operation {at} ({word}), {second:?}, then a power cut");
+        let what =
+            format!("{first:?} killed at operation {at} ({word}), {second:?}, then a power cut");
         assert!(done, "{what}");
         let root = folder();
         second_run.disk.write_to(root.path());
@@ -149,7 +154,10 @@ fn what_a_killed_backup_left_is_durable_before_the_next_one_leans_on_it() {
     // The folder of a year is made by the first archive of that year.
     let archives = past.home.repo_path().join("archives");
     std::fs::create_dir(archives.join("2020")).unwrap();
-    let year = std::fs::read_dir(&archives).unwrap().map(Result::unwrap).find(|entry| entry.file_name() != "2020");
+    let year = std::fs::read_dir(&archives)
+        .unwrap()
+        .map(Result::unwrap)
+        .find(|entry| entry.file_name() != "2020");
     std::fs::rename(year.unwrap().path(), archives.join("2020/x")).unwrap();
     for entry in std::fs::read_dir(archives.join("2020/x")).unwrap().map(Result::unwrap) {
         std::fs::rename(entry.path(), archives.join("2020").join(entry.file_name())).unwrap();

@@ -27,7 +27,8 @@ for text in mount doctor; do
 done
 "#;
 
-/// Runs the script as this user, in a mount namespace where anybody may open /dev/fuse, as on a desktop.
+/// Runs the script as this user, in a mount namespace where anybody may open /dev/fuse, as on a
+/// desktop.
 fn printed_command_works(user: &str, program: &str) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
@@ -35,7 +36,10 @@ fn printed_command_works(user: &str, program: &str) {
     let prepare = r#"set -e; mknod "$1/fuse" c 10 229; chmod 666 "$1/fuse"; mount --bind "$1/fuse" /dev/fuse
         exec setpriv --reuid="$2" --regid="$2" --clear-groups sh -c "$3" sh "$1" "$4""#;
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", prepare, "sh"]).arg(dir.path()).args([user, SCRIPT, program]);
+    command
+        .args(["--mount", "sh", "-c", prepare, "sh"])
+        .arg(dir.path())
+        .args([user, SCRIPT, program]);
     let output = command.env_remove("SUDO_UID").output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{user}: {said}");

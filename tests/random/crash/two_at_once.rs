@@ -18,12 +18,19 @@ impl Holder {
     fn new(past: &Past) -> Holder {
         let root = past.home.repo_path();
         let mut command = Command::new(env!("CARGO_BIN_EXE_shoebox"));
-        command.arg("--quiet").arg("-r").arg(&root).args(["backup", "--dump", "-", "--upload-location"]);
+        command.arg("--quiet").arg("-r").arg(&root).args([
+            "backup",
+            "--dump",
+            "-",
+            "--upload-location",
+        ]);
         command.arg(past.home.upload()).stdin(Stdio::piped()).stdout(Stdio::null());
         let child = command.spawn().unwrap();
         let pid = format!("\"pid\":{}", child.id());
         let lock = root.join("lock");
-        wait_until("the backup has the lock", || fs::read_to_string(&lock).is_ok_and(|text| text.contains(&pid)));
+        wait_until("the backup has the lock", || {
+            fs::read_to_string(&lock).is_ok_and(|text| text.contains(&pid))
+        });
         Holder { child }
     }
 
@@ -53,7 +60,8 @@ fn every_other_writer_is_told_who_has_the_repository_since_when_and_readers_go_o
         let refused = output(&past, &work);
         let said = String::from_utf8(refused.stderr).unwrap();
         assert_eq!(refused.status.code(), Some(1), "{work:?}: {said}");
-        let who = format!("`backup` on {} (process {}) since 20", Repository::host(), holder.child.id());
+        let who =
+            format!("`backup` on {} (process {}) since 20", Repository::host(), holder.child.id());
         assert!(said.contains(&who) && said.contains("--retry-lock"), "{work:?}: {said}");
     }
     assert_whole(&past.home.repo_path(), &past.nights, "while a backup is at work");
@@ -72,7 +80,12 @@ fn a_patient_backup_and_a_patient_prune_wait_for_the_backup_that_is_at_work() {
         .map(|work| {
             let mut command = past.command(&root, work);
             command.args(["--retry-lock", &format!("{}s", LIMIT.as_secs())]);
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap()
         })
         .collect();
     holder.finish(&past);
@@ -92,10 +105,16 @@ fn who_waits_can_be_asked_to_end() {
     let holder = Holder::new(&past);
     let mut command = past.command(&past.home.repo_path(), &Work::Prune);
     // Not quiet: it says that it waits.
-    command.args(["--retry-lock", "1h"]).env("SHOEBOX_LOG", "shoebox=warn").stdin(Stdio::null()).stdout(Stdio::null());
+    command
+        .args(["--retry-lock", "1h"])
+        .env("SHOEBOX_LOG", "shoebox=warn")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut waiting = command.stderr(log.reopen().unwrap()).spawn().unwrap();
-    wait_until("it says that it waits", || fs::read_to_string(log.path()).unwrap().contains("waiting for it"));
+    wait_until("it says that it waits", || {
+        fs::read_to_string(log.path()).unwrap().contains("waiting for it")
+    });
     let pid = rustix::process::Pid::from_child(&waiting);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert!(!ended(&mut waiting, "a waiting prune that was asked to end").success());
@@ -123,14 +142,15 @@ fn a_prune_takes_nothing_from_a_mount_that_is_in_use() {
     mount.start(&root);
     let folders = mount.snapshots();
     let place = |night: usize, path: &str| folders[night].join("files").join(path);
-    let files = past
-        .nights
-        .iter()
-        .enumerate()
-        .flat_map(|(number, night)| night.files().map(move |(path, bytes)| (number, path, bytes)));
+    let files =
+        past.nights.iter().enumerate().flat_map(|(number, night)| {
+            night.files().map(move |(path, bytes)| (number, path, bytes))
+        });
     // Open before the prune, read after it.
-    let open: Vec<_> =
-        files.clone().map(|(night, path, bytes)| (fs::File::open(place(night, path)).unwrap(), bytes)).collect();
+    let open: Vec<_> = files
+        .clone()
+        .map(|(night, path, bytes)| (fs::File::open(place(night, path)).unwrap(), bytes))
+        .collect();
     let done = output(&past, &Work::Prune);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     for (mut file, bytes) in open {
@@ -156,8 +176,14 @@ fn a_mount_that_is_asked_to_end_while_it_is_made_leaves_nothing() {
     }
     let mut command = Command::new("strace");
     command.args(["-f", "-o", "/dev/null", "-e", &format!("inject={call}:signal=TERM:when=1")]);
-    command.arg(env!("CARGO_BIN_EXE_shoebox")).arg("-r").arg(past.home.repo_path()).arg("mount").arg(point.path());
-    let mut mount = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    command
+        .arg(env!("CARGO_BIN_EXE_shoebox"))
+        .arg("-r")
+        .arg(past.home.repo_path())
+        .arg("mount")
+        .arg(point.path());
+    let mut mount =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let status = ended(&mut mount, "the mount that was asked to end");
     assert!(!crate::crash::mounted::is_dead(point.path()), "{status}");
     assert!(is_empty(point.path()), "{status}");

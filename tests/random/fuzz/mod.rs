@@ -1,8 +1,8 @@
 //! No bytes that somebody else wrote make shoebox panic, hang or believe what does not hold.
 //!
-//! Here each target runs on mutations of real inputs, the same ones each time. `scripts/fuzz` runs the same targets for as
-//! long as it is told with libFuzzer, which sees what an input reaches. With `SHOEBOX_FUZZ_SEEDS=FOLDER` the inputs to begin
-//! with and the dictionary are written for it.
+//! Here each target runs on mutations of real inputs, the same ones each time. `scripts/fuzz` runs
+//! the same targets for as long as it is told with libFuzzer, which sees what an input reaches.
+//! With `SHOEBOX_FUZZ_SEEDS=FOLDER` the inputs to begin with and the dictionary are written for it.
 
 mod mutate;
 mod seeds;
@@ -47,7 +47,12 @@ fn run(name: &str, target: fn(&[u8]), input: &[u8]) {
         let kept = std::env::temp_dir().join(format!("shoebox-fuzz-{name}"));
         fs::write(&kept, input).unwrap();
         let shown = &input[..input.len().min(2000)];
-        panic!("{name} fails with {} bytes, kept as {}: {}", input.len(), kept.display(), shown.escape_ascii());
+        panic!(
+            "{name} fails with {} bytes, kept as {}: {}",
+            input.len(),
+            kept.display(),
+            shown.escape_ascii()
+        );
     }
 }
 
@@ -71,7 +76,8 @@ fn write_seeds(folder: &Path, seeds: &seeds::Seeds) {
             fs::write(folder.join(name).join(format!("seed-{number}")), input).unwrap();
         }
     }
-    let escaped = |word: &&str| word.bytes().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
+    let escaped =
+        |word: &&str| word.bytes().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
     let words: String = WORDS.iter().map(|word| format!("\"{}\"\n", escaped(word))).collect();
     fs::write(folder.join("words"), words).unwrap();
 }

@@ -35,7 +35,9 @@ fn mutate(random: &mut Random, bytes: &mut Vec<u8>, seeds: &[Vec<u8>]) {
     match random.below(8) {
         0 => bytes.truncate(at),
         1 | 2 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
-        3 if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'0', b'\n', b'"'][random.below(8)],
+        3 if at < bytes.len() => {
+            bytes[at] = [0, 1, 0x7f, 0x80, 0xff, b'0', b'\n', b'"'][random.below(8)]
+        }
         4 => drop(bytes.splice(at..end, [])),
         5 => {
             let piece = bytes[at..end].to_vec();

@@ -1,4 +1,5 @@
-//! Inputs to begin with: what shoebox itself writes of a small library, and dumps as pg_dump writes them.
+//! Inputs to begin with: what shoebox itself writes of a small library, and dumps as pg_dump writes
+//! them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,11 +16,13 @@ use crate::fuzz::targets::PART;
 pub type Seeds = BTreeMap<&'static str, Vec<Vec<u8>>>;
 
 const NAMES: &str = "IMG_0001.HEIC\nimg_0001.heic\nIMG_0001.MOV\ne\u{301}.jpg\n\u{e9}.jpg\nCON.jpg\n.\n..\n a/b:c \n.Trash-1000\na (00000000).jpg";
-const ENV: &str = "# Immich\nUPLOAD_LOCATION=./library photos\nDB_PASSWORD='a b'\nDB_USERNAME=\"post gres\"\nexport DB_PORT=5432\nDB_URL=postgres://a:b@c:1/d?e=f\n${X}=${Y:-z}\n";
+const ENV: &str = "# Immich\nUPLOAD_LOCATION=./library photos\nDB_PASSWORD='a \
+    b'\nDB_USERNAME=\"post gres\"\nexport DB_PORT=5432\nDB_URL=postgres://a:b@c:1/d?e=f\n${X}=${Y:-z}\n";
 
 pub fn all() -> Seeds {
     let mut seeds = real();
-    let mut add = |name: &'static str, bytes: &[u8]| seeds.entry(name).or_default().push(bytes.to_vec());
+    let mut add =
+        |name: &'static str, bytes: &[u8]| seeds.entry(name).or_default().push(bytes.to_vec());
     for dump in dumps() {
         add("dump", dump.as_bytes());
         add("fit", dump.as_bytes());
@@ -44,15 +47,22 @@ fn real() -> Seeds {
     let home = Home::new();
     home.write("upload/1.jpg", &noise(1, 700));
     home.write("upload/2.xmp", &text(1500));
-    home.write("upload/name that is longer than a hundred bytes, so that it has to stand in a pax header before the member it is of.jpg", b"x");
+    home.write(
+        "upload/name that is longer than a hundred bytes, so that it has to stand in a pax \
+        header before the member it is of.jpg",
+        b"x",
+    );
     home.write_dump(&crate::backup_library::dump(3, 0));
     home.backup();
     let repository = home.repository();
     let checked = Checked::default();
     repository.add_note(What::Check(checked)).unwrap();
-    repository.add_note(What::Acknowledgement { snapshot: repository.snapshot_ids().unwrap()[0] }).unwrap();
+    repository
+        .add_note(What::Acknowledgement { snapshot: repository.snapshot_ids().unwrap()[0] })
+        .unwrap();
     let archive = fs::read(&home.archives()[0]).unwrap();
-    let lines: String = home.lines().iter().map(|(_, line)| serde_json::to_string(line).unwrap() + "\n").collect();
+    let lines: String =
+        home.lines().iter().map(|(_, line)| serde_json::to_string(line).unwrap() + "\n").collect();
     let members = archive.len() - 1024 - 512 * 2;
     let files = |folder: &str| {
         let entries = fs::read_dir(home.repo_path().join(folder)).unwrap();
@@ -84,19 +94,25 @@ fn name_of(home: &Home) -> String {
 fn dumps() -> Vec<String> {
     let plain = crate::backup_library::dump(3, 0);
     let statements = "\
-        CREATE SCHEMA vectors;\nALTER SCHEMA vectors OWNER TO postgres;\nCREATE EXTENSION IF NOT EXISTS vchord WITH SCHEMA public;\n\
-        CREATE FUNCTION public.f() RETURNS text LANGUAGE sql AS $_$\nSELECT 'it''s';\n$_$;\nALTER FUNCTION public.f() OWNER TO postgres;\n\
-        CREATE TABLE public.asset (\n    id uuid DEFAULT public.f() NOT NULL,\n    \"ownerId\" uuid\n);\nALTER TABLE public.asset OWNER TO postgres;\n\
+        CREATE SCHEMA vectors;\nALTER SCHEMA vectors OWNER TO postgres;\nCREATE EXTENSION IF NOT \
+        EXISTS vchord WITH SCHEMA public;\n\
+        CREATE FUNCTION public.f() RETURNS text LANGUAGE sql AS $_$\nSELECT 'it''s';\n$_$;\nALTER \
+        FUNCTION public.f() OWNER TO postgres;\n\
+        CREATE TABLE public.asset (\n    id uuid DEFAULT public.f() NOT NULL,\n    \"ownerId\" \
+        uuid\n);\nALTER TABLE public.asset OWNER TO postgres;\n\
         COMMENT ON TABLE public.asset IS E'a\\'b';\nGRANT ALL ON TABLE public.asset TO reader;\n\
-        SELECT pg_catalog.setval('public.a_seq', 5, true);\nCREATE INDEX i ON public.asset USING btree (id);\n\
+        SELECT pg_catalog.setval('public.a_seq', 5, true);\nCREATE INDEX i ON public.asset USING \
+        btree (id);\n\
         ALTER TABLE ONLY public.asset\n    ADD CONSTRAINT asset_pkey PRIMARY KEY (id);\n";
     let rich = plain.replacen("COPY public.album", &format!("{statements}\nCOPY public.album"), 1);
     let restricted = rich
         .replacen("--\n\n-- Dumped", "--\n\n\\restrict abc\n\n-- Dumped", 1)
         .replace("dump complete\n--\n", "dump complete\n--\n\n\\unrestrict abc\n");
     let cluster = format!(
-        "--\n-- PostgreSQL database cluster dump\n--\n\nSET default_transaction_read_only = off;\n\nCREATE ROLE postgres;\n\
-         ALTER ROLE postgres WITH SUPERUSER PASSWORD 'md5x';\n\nCREATE DATABASE immich WITH TEMPLATE = template0;\n\n\\connect immich\n\n{plain}\
+        "--\n-- PostgreSQL database cluster dump\n--\n\nSET default_transaction_read_only = \
+            off;\n\nCREATE ROLE postgres;\n\
+         ALTER ROLE postgres WITH SUPERUSER PASSWORD 'md5x';\n\nCREATE DATABASE immich WITH \
+         TEMPLATE = template0;\n\n\\connect immich\n\n{plain}\
          --\n-- PostgreSQL database cluster dump complete\n--\n\n"
     );
     vec![plain, rich, restricted, cluster]

@@ -1,4 +1,5 @@
-//! What is fuzzed: everything that reads bytes which somebody else may have written. A target panics when it finds something.
+//! What is fuzzed: everything that reads bytes which somebody else may have written. A target
+//! panics when it finds something.
 
 use std::cell::OnceCell;
 use std::fs;
@@ -144,14 +145,20 @@ fn archive(data: &[u8]) {
     read_archive(data);
 }
 
-/// An archive with the index that the first part says and the members that the second is; all hashes right.
+/// An archive with the index that the first part says and the members that the second is; all
+/// hashes right.
 fn index(data: &[u8]) {
     let (index, members) = parts(data);
     let mut bytes = members.to_vec();
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     let frame = frame::compress(index).unwrap();
     let offset = bytes.len() as u64;
-    let tail = Tail { offset, stored: frame.len() as u64, size: index.len() as u64, hash: hasher::hash(index) };
+    let tail = Tail {
+        offset,
+        stored: frame.len() as u64,
+        size: index.len() as u64,
+        hash: hasher::hash(index),
+    };
     bytes.extend_from_slice(&frame);
     bytes.resize(bytes.len().next_multiple_of(512) + 512, 0);
     bytes.extend_from_slice(&tail.encode());
@@ -209,10 +216,11 @@ fn dump(data: &[u8]) {
     FOLDER.with(|cell| {
         let staging = cell.get_or_init(folder).path();
         let mut copy = Vec::new();
-        let read = immich::read(&mut &*data, &immich::Options { database: None, staging }, &mut |bytes| {
-            copy.extend_from_slice(bytes);
-            Ok(())
-        });
+        let read =
+            immich::read(&mut &*data, &immich::Options { database: None, staging }, &mut |bytes| {
+                copy.extend_from_slice(bytes);
+                Ok(())
+            });
         assert!(data.starts_with(&[0x1f, 0x8b]) || copy == data, "not every byte is handed on");
         let Ok(dump) = read else { return };
         let mut last = None;
@@ -221,7 +229,8 @@ fn dump(data: &[u8]) {
             assert!(last.is_none_or(|last| last < key), "{key:?} is out of order");
             last = Some(key);
             let text = serde_json::to_string(&record).unwrap();
-            let back: Record = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            let back: Record =
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(back.key(), key);
             Ok(())
         });
@@ -233,7 +242,9 @@ fn dump(data: &[u8]) {
 fn fit(data: &[u8]) {
     let target = fit::Target::file();
     let Some(once) = fitted(data, &target) else { return };
-    let Some(twice) = fitted(&once, &target) else { panic!("what was fitted is refused: {}", once.escape_ascii()) };
+    let Some(twice) = fitted(&once, &target) else {
+        panic!("what was fitted is refused: {}", once.escape_ascii())
+    };
     assert!(
         without_comments(&once) == without_comments(&twice),
         "{} becomes {}",
@@ -267,16 +278,24 @@ fn as_dumped(sql: &[u8]) -> Vec<u8> {
 
 /// Comments of a head and an end are left out as such.
 fn without_comments(sql: &[u8]) -> Vec<&[u8]> {
-    sql.split(|&byte| byte == b'\n').filter(|line| !line.starts_with(b"--") && !line.is_empty()).collect()
+    sql.split(|&byte| byte == b'\n')
+        .filter(|line| !line.starts_with(b"--") && !line.is_empty())
+        .collect()
 }
 
 /// Lists: what can be read is written back as it was understood.
 fn list(data: &[u8]) {
     for line in lines(data).map_while(Result::ok) {
         if let Ok(entry) = serde_json::from_slice::<FileEntry>(&line) {
-            assert_eq!(serde_json::from_slice::<FileEntry>(&serde_json::to_vec(&entry).unwrap()).unwrap(), entry);
+            assert_eq!(
+                serde_json::from_slice::<FileEntry>(&serde_json::to_vec(&entry).unwrap()).unwrap(),
+                entry
+            );
             let below = entry.path.below(Path::new("/top"));
-            assert!(below.starts_with("/top") && below.components().all(|part| part.as_os_str() != ".."));
+            assert!(
+                below.starts_with("/top")
+                    && below.components().all(|part| part.as_os_str() != "..")
+            );
             assert!(FilePath::new(entry.path.as_bytes()).is_ok());
         }
         if let Ok(record) = serde_json::from_slice::<Record>(&line) {
@@ -315,7 +334,12 @@ fn name(data: &[u8]) {
     for (number, raw) in text.split('\n').take(20).enumerate() {
         let name = safe(raw, "unnamed");
         assert_eq!(safe(&name, "unnamed"), name, "{raw:?}");
-        assert!(!name.is_empty() && !is_probe(&name) && !name.contains(['/', '\0']) && !matches!(&*name, "." | ".."));
+        assert!(
+            !name.is_empty()
+                && !is_probe(&name)
+                && !name.contains(['/', '\0'])
+                && !matches!(&*name, "." | "..")
+        );
         let mut id = [number as u8 / 3; 16];
         id[15] = number as u8;
         let video = (number % 2 == 1).then_some(raw);
@@ -342,14 +366,16 @@ fn catalog(data: &[u8]) {
         // Another file each time: a generation is never written into.
         let fresh = dir.path().join("fresh");
         fs::File::create(&fresh).unwrap().write_all(data).unwrap();
-        // Whoever makes up a catalog seals it: without, its first page would be all that is looked at.
+        // Whoever makes up a catalog seals it: without, its first page would be all that is looked
+        // at.
         let _ = shoebox::catalog::seal(&fresh);
         fs::rename(&fresh, repository.catalog_path()).unwrap();
         use_all(repository, dir.path(), true);
     });
 }
 
-/// A whole repository: the lists and the dump that the parts say, taken in by a rebuild, shown, restored.
+/// A whole repository: the lists and the dump that the parts say, taken in by a rebuild, shown,
+/// restored.
 fn repository(data: &[u8]) {
     let (files, rest) = parts(data);
     let (library, dump) = parts(rest);

@@ -1,4 +1,5 @@
-//! A library as plain values, on disk and in a dump: what is changed, and what each snapshot has to show of it.
+//! A library as plain values, on disk and in a dump: what is changed, and what each snapshot has to
+//! show of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,8 +13,10 @@ use crate::backup_library::{noise, set_mtime, text};
 use crate::model::tree::{Tree, tree_of_folder};
 
 /// Accounts: id and name.
-pub const USERS: [(&str, &str); 2] =
-    [("11111111-1111-4111-8111-111111111111", "Ann"), ("22222222-2222-4222-8222-222222222222", "Bo")];
+pub const USERS: [(&str, &str); 2] = [
+    ("11111111-1111-4111-8111-111111111111", "Ann"),
+    ("22222222-2222-4222-8222-222222222222", "Bo"),
+];
 
 /// So few names, for photos and for albums, that they clash.
 const NAMES: [&str; 4] = ["a.jpg", "A.JPG", "a.jpg.xmp", "b"];
@@ -66,8 +69,8 @@ pub enum Change {
         month: u8,
         bytes: usize,
     },
-    /// The file and what the database records of it: what becomes of a photo where the two differ is in
-    /// `tests/repository/kept.rs`, in random nights too.
+    /// The file and what the database records of it: what becomes of a photo where the two differ
+    /// is in `tests/repository/kept.rs`, in random nights too.
     Edit {
         asset: usize,
         bytes: usize,
@@ -129,12 +132,19 @@ impl Library {
 
     pub fn change(&mut self, change: &Change) {
         match *change {
-            Change::Add { owner, name, month, bytes } => self.add(owner, NAMES[name], month, &content(bytes)),
+            Change::Add { owner, name, month, bytes } => {
+                self.add(owner, NAMES[name], month, &content(bytes))
+            }
             Change::CreateAlbum { owner, name, shared } => {
                 let id = self.id();
-                self.rows.albums.insert(id, Album { name: ALBUMS[name], owner, shared, assets: BTreeSet::new() });
+                self.rows.albums.insert(
+                    id,
+                    Album { name: ALBUMS[name], owner, shared, assets: BTreeSet::new() },
+                );
             }
-            Change::RenameAlbum(album, name) => self.album(album, |album, _| album.name = ALBUMS[name]),
+            Change::RenameAlbum(album, name) => {
+                self.album(album, |album, _| album.name = ALBUMS[name])
+            }
             Change::AddToAlbum(album, asset) => self.album(album, |album, assets| {
                 album.assets.extend(pick(assets, asset));
             }),
@@ -143,7 +153,9 @@ impl Library {
                 gone.map(|gone| album.assets.remove(&gone));
             }),
             Change::DeleteAlbum(album) => {
-                if let Some(id) = self.rows.albums.keys().nth(album % self.rows.albums.len().max(1)).copied() {
+                if let Some(id) =
+                    self.rows.albums.keys().nth(album % self.rows.albums.len().max(1)).copied()
+                {
                     self.rows.albums.remove(&id);
                 }
             }
@@ -151,10 +163,15 @@ impl Library {
                 fs::write(path, content(bytes)).unwrap();
             }),
             Change::Symlink(name) => {
-                self.toggle(&format!("library/link-{name}"), |path| symlink("../upload", path).unwrap());
+                self.toggle(&format!("library/link-{name}"), |path| {
+                    symlink("../upload", path).unwrap()
+                });
             }
             Change::HardLink(asset) => {
-                let Some(first) = self.asset(asset).map(|asset| self.root.join(&asset.place)) else { return };
+                let Some(first) = self.asset(asset).map(|asset| self.root.join(&asset.place))
+                else {
+                    return;
+                };
                 if first.exists() {
                     self.toggle("profile/hard link", |path| fs::hard_link(&first, path).unwrap());
                 }
@@ -166,7 +183,8 @@ impl Library {
     fn change_asset(&mut self, change: &Change) {
         match *change {
             Change::Edit { asset, bytes } => {
-                let is_there = self.asset(asset).is_some_and(|asset| self.root.join(&asset.place).exists());
+                let is_there =
+                    self.asset(asset).is_some_and(|asset| self.root.join(&asset.place).exists());
                 self.file(asset, |path| fs::write(path, content(bytes)).unwrap());
                 if is_there {
                     self.row(asset, |asset| asset.sha1 = hex::encode(Sha1::digest(content(bytes))));
@@ -174,7 +192,9 @@ impl Library {
             }
             Change::Touch(asset) => self.file(asset, |_| ()),
             Change::Mode(asset, mode) => {
-                self.file(asset, |path| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap());
+                self.file(asset, |path| {
+                    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap()
+                });
             }
             Change::Lose(asset) => {
                 self.file(asset, |path| fs::remove_file(path).unwrap());
@@ -186,18 +206,28 @@ impl Library {
             Change::Restore(asset) => self.row(asset, |asset| asset.trashed = false),
             Change::Favorite(asset) => self.row(asset, |asset| asset.favorite = !asset.favorite),
             Change::Show(asset, visibility) => {
-                const ALL: [Visibility; 4] =
-                    [Visibility::Timeline, Visibility::Archive, Visibility::Hidden, Visibility::Locked];
+                const ALL: [Visibility; 4] = [
+                    Visibility::Timeline,
+                    Visibility::Archive,
+                    Visibility::Hidden,
+                    Visibility::Locked,
+                ];
                 self.row(asset, |asset| asset.visibility = ALL[visibility]);
             }
             Change::Sidecar(asset) => {
-                let Some(path) = self.asset(asset).map(|asset| format!("{}.xmp", asset.named)) else { return };
+                let Some(path) = self.asset(asset).map(|asset| format!("{}.xmp", asset.named))
+                else {
+                    return;
+                };
                 self.toggle(&path, |path| fs::write(path, "<xmp>").unwrap());
                 let there = self.root.join(&path).exists();
                 self.row(asset, |asset| asset.sidecar = there);
             }
             Change::EditSidecar(asset, gone) => {
-                let Some(path) = self.asset(asset).map(|asset| format!("{}.xmp", asset.named)) else { return };
+                let Some(path) = self.asset(asset).map(|asset| format!("{}.xmp", asset.named))
+                else {
+                    return;
+                };
                 let path = self.root.join(path);
                 match (path.exists(), gone) {
                     (false, _) => {}
@@ -211,7 +241,10 @@ impl Library {
                 self.file(asset, |path| fs::remove_file(path).unwrap());
                 let Some(id) = pick(&self.rows.assets, asset) else { return };
                 self.rows.assets.remove(&id);
-                self.rows.albums.values_mut().for_each(|album| album.assets.retain(|asset| *asset != id));
+                self.rows
+                    .albums
+                    .values_mut()
+                    .for_each(|album| album.assets.retain(|asset| *asset != id));
             }
             _ => unreachable!("{change:?} is no change of an asset"),
         }
@@ -249,8 +282,10 @@ impl Library {
     fn relocate(&mut self, number: usize, told: bool) {
         let ticks = self.ticks;
         let Some(asset) = self.asset(number) else { return };
-        let (from, to) =
-            (self.root.join(&asset.place), format!("library/{}/{ticks}/{}", USERS[asset.owner].1, asset.name));
+        let (from, to) = (
+            self.root.join(&asset.place),
+            format!("library/{}/{ticks}/{}", USERS[asset.owner].1, asset.name),
+        );
         if from.exists() {
             fs::create_dir_all(self.root.join(&to).parent().unwrap()).unwrap();
             fs::rename(from, self.root.join(&to)).unwrap();
@@ -283,7 +318,9 @@ impl Library {
 
     /// Changes the file of an asset, if it is there.
     fn file(&mut self, number: usize, change: impl FnOnce(&Path)) {
-        let Some(path) = self.asset(number).map(|asset| self.root.join(&asset.place)) else { return };
+        let Some(path) = self.asset(number).map(|asset| self.root.join(&asset.place)) else {
+            return;
+        };
         if path.exists() {
             change(&path);
             self.tick(&path);
@@ -312,7 +349,8 @@ impl Library {
     /// What pg_dump prints of the rows.
     pub fn dump(&self) -> String {
         let mut text = String::from(
-            "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version 15.20\n-- Dumped by pg_dump version 15.20\n\n\
+            "--\n-- PostgreSQL database dump\n--\n\n-- Dumped from database version 15.20\n-- \
+                Dumped by pg_dump version 15.20\n\n\
              SET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\n\n",
         );
         let mut copy = |table: &str, columns: &str, rows: Vec<String>| {
@@ -322,22 +360,32 @@ impl Library {
             text.push_str("\\.\n\n\n");
         };
         let Rows { assets, albums } = &self.rows;
-        let album = |(id, album): (&u32, &Album)| format!("{}\t{}\t2020-01-01 00:00:00+00", uuid(*id), album.name);
+        let album = |(id, album): (&u32, &Album)| {
+            format!("{}\t{}\t2020-01-01 00:00:00+00", uuid(*id), album.name)
+        };
         copy("album", "id, \"albumName\", \"createdAt\"", albums.iter().map(album).collect());
         let member = |id: u32, album: &Album| {
-            album.assets.iter().map(|asset| format!("{}\t{}", uuid(id), uuid(*asset))).collect::<Vec<_>>()
+            album
+                .assets
+                .iter()
+                .map(|asset| format!("{}\t{}", uuid(id), uuid(*asset)))
+                .collect::<Vec<_>>()
         };
         let members = albums.iter().flat_map(|(id, album)| member(*id, album)).collect();
         copy("album_asset", "\"albumId\", \"assetId\"", members);
         let seen = |(id, album): (&u32, &Album)| {
-            let other = album.shared.then(|| format!("{}\t{}\tviewer", uuid(*id), USERS[1 - album.owner].0));
+            let other = album
+                .shared
+                .then(|| format!("{}\t{}\tviewer", uuid(*id), USERS[1 - album.owner].0));
             [Some(format!("{}\t{}\towner", uuid(*id), USERS[album.owner].0)), other]
                 .into_iter()
                 .flatten()
                 .collect::<Vec<_>>()
         };
         copy("album_user", "\"albumId\", \"userId\", role", albums.iter().flat_map(seen).collect());
-        let columns = "id, \"ownerId\", type, \"originalPath\", \"originalFileName\", checksum, \"localDateTime\", \"fileCreatedAt\", \"createdAt\", \"deletedAt\", status, visibility, \"isFavorite\"";
+        let columns = "id, \"ownerId\", type, \"originalPath\", \"originalFileName\", checksum, \
+            \"localDateTime\", \"fileCreatedAt\", \"createdAt\", \"deletedAt\", status, \
+            visibility, \"isFavorite\"";
         copy("asset", columns, assets.iter().map(|(id, asset)| asset_row(*id, asset)).collect());
         let sidecar = |(id, asset): (&u32, &Asset)| {
             asset.sidecar.then(|| format!("{}\t/data/{}.xmp\tsidecar", uuid(*id), asset.named))
@@ -352,7 +400,8 @@ impl Library {
 
 fn asset_row(id: u32, asset: &Asset) -> String {
     let taken = format!("2024-{:02}-01 10:00:00+00", asset.month);
-    let (deleted, status) = if asset.trashed { ("2025-01-01 00:00:00+00", "trashed") } else { ("\\N", "active") };
+    let (deleted, status) =
+        if asset.trashed { ("2025-01-01 00:00:00+00", "trashed") } else { ("\\N", "active") };
     let visibility = format!("{:?}", asset.visibility).to_lowercase();
     let favorite = if asset.favorite { "t" } else { "f" };
     let (owner, named, name, sha1) = (USERS[asset.owner].0, &asset.named, asset.name, &asset.sha1);
@@ -371,7 +420,8 @@ fn pick(assets: &BTreeMap<u32, Asset>, number: usize) -> Option<u32> {
     assets.keys().nth(number % assets.len().max(1)).copied()
 }
 
-/// So few contents that they are the same now and then: none, small ones, one that shrinks, one of two segments.
+/// So few contents that they are the same now and then: none, small ones, one that shrinks, one of
+/// two segments.
 fn content(number: usize) -> Vec<u8> {
     match number {
         0 => Vec::new(),
@@ -384,8 +434,12 @@ fn content(number: usize) -> Vec<u8> {
 impl Asset {
     /// The bytes that a snapshot with these files has of it: by path, else by SHA-1.
     pub fn bytes<'a>(&self, files: &'a Tree) -> Option<&'a [u8]> {
-        let files_only = |path: &[u8]| files.get(path).filter(|entry| entry.kind == 'f').map(|entry| &entry.bytes[..]);
-        let alike = || files.values().filter(|entry| entry.kind == 'f').find(|entry| entry.sha1 == self.sha1);
+        let files_only = |path: &[u8]| {
+            files.get(path).filter(|entry| entry.kind == 'f').map(|entry| &entry.bytes[..])
+        };
+        let alike = || {
+            files.values().filter(|entry| entry.kind == 'f').find(|entry| entry.sha1 == self.sha1)
+        };
         files_only(self.named.as_bytes()).or_else(|| alike().map(|entry| &entry.bytes[..]))
     }
 

@@ -1,5 +1,6 @@
-//! After any sequence of changes, backups, forgetting, pruning and runs that were cut short, each snapshot that is still there
-//! is what a plain copy was: in the view, through the kernel, restored whole, restored in part.
+//! After any sequence of changes, backups, forgetting, pruning and runs that were cut short, each
+//! snapshot that is still there is what a plain copy was: in the view, through the kernel, restored
+//! whole, restored in part.
 //!
 //! The same cases each time; `SHOEBOX_CASES=1000` runs so many, `SHOEBOX_SEED=2` others.
 
@@ -113,7 +114,9 @@ impl Monitor for Stop {
     fn advance(&self, _: u64, _: u64) {}
     fn problem(&self, _: Problem) {}
     fn stopped(&self) -> bool {
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .is_err()
     }
 }
 
@@ -127,7 +130,8 @@ struct World {
 impl World {
     fn new() -> World {
         let memory = Path::new("/dev/shm");
-        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
+            .unwrap();
         let library = Library::new(&dir.path().join("immich"));
         Repository::create(&dir.path().join("repository")).unwrap();
         World { dir, library, copies: Vec::new() }
@@ -146,7 +150,8 @@ impl World {
                 let catalog = self.catalog();
                 assert!(self.backup(&Silent));
                 let id = self.copies.pop().unwrap().id;
-                fs::remove_file(self.repository().root().join(format!("snapshots/{id}.json"))).unwrap();
+                fs::remove_file(self.repository().root().join(format!("snapshots/{id}.json")))
+                    .unwrap();
                 self.put_back(catalog);
             }
             Step::KilledBeforeCatalog => {
@@ -155,7 +160,8 @@ impl World {
                 self.put_back(catalog);
             }
             Step::Forget(last) => {
-                let rules = Policy { keep: vec![(Every::Snapshot, Count::Of(*last))], ..Policy::default() };
+                let rules =
+                    Policy { keep: vec![(Every::Snapshot, Count::Of(*last))], ..Policy::default() };
                 self.forget(Choice::ByPolicy(rules), *last as usize);
             }
             Step::ForgetOne(number) => {
@@ -166,7 +172,8 @@ impl World {
                 }
             }
             Step::Prune { unused, grace } => {
-                let grace = if *grace { SignedDuration::from_hours(24) } else { SignedDuration::ZERO };
+                let grace =
+                    if *grace { SignedDuration::from_hours(24) } else { SignedDuration::ZERO };
                 self.prune(*unused, grace, &Silent).unwrap();
             }
             Step::StoppedPrune(looks) => {
@@ -183,7 +190,8 @@ impl World {
 impl World {
     /// Makes a backup; false when it was stopped before its end.
     fn backup(&mut self, monitor: &dyn Monitor) -> bool {
-        let (files, rows, dump) = (self.library.copy(), self.library.rows.clone(), self.library.dump());
+        let (files, rows, dump) =
+            (self.library.copy(), self.library.rows.clone(), self.library.dump());
         let path = self.dir.path().join("immich.sql");
         fs::write(&path, &dump).unwrap();
         let plain = plain_backup(self.library.root.clone(), path);
@@ -217,18 +225,30 @@ impl World {
 
     /// Forgets; the `last` newest ones must still be there.
     fn forget(&mut self, choice: Choice, last: usize) {
-        let options =
-            forget::Options { choice, zone: TimeZone::UTC, now: Timestamp::now(), accept_clock: true, apply: true };
+        let options = forget::Options {
+            choice,
+            zone: TimeZone::UTC,
+            now: Timestamp::now(),
+            accept_clock: true,
+            apply: true,
+        };
         let report = forget::forget(&self.repository(), &options, &Silent).unwrap();
-        let gone = report.fates.iter().filter(|fate| fate.reasons.is_empty()).map(|fate| fate.record.id);
+        let gone =
+            report.fates.iter().filter(|fate| fate.reasons.is_empty()).map(|fate| fate.record.id);
         let gone: BTreeSet<SnapshotId> = gone.collect();
-        let newest: BTreeSet<SnapshotId> = self.copies.iter().rev().take(last).map(|copy| copy.id).collect();
+        let newest: BTreeSet<SnapshotId> =
+            self.copies.iter().rev().take(last).map(|copy| copy.id).collect();
         assert!(gone.is_disjoint(&newest), "{gone:?} went");
         self.copies.retain(|copy| !gone.contains(&copy.id));
     }
 
     /// Prunes; `None` when it was stopped.
-    fn prune(&self, unused: u8, grace: SignedDuration, monitor: &dyn Monitor) -> Option<prune::Report> {
+    fn prune(
+        &self,
+        unused: u8,
+        grace: SignedDuration,
+        monitor: &dyn Monitor,
+    ) -> Option<prune::Report> {
         let options = Pruning { max_unused: unused, grace, now: Timestamp::now() };
         match prune::prune(&self.repository(), &options, true, false, monitor) {
             Ok(report) => Some(report),
@@ -300,16 +320,22 @@ impl World {
     }
 
     fn verify_dump(&self, repository: &Repository, copy: &Copy) {
-        let (db, contents) = (repository.catalog().unwrap().connect().unwrap(), repository.contents());
+        let (db, contents) =
+            (repository.catalog().unwrap().connect().unwrap(), repository.contents());
         let record = repository.record(copy.id).unwrap();
         let mut dump = String::new();
-        std::io::Read::read_to_string(&mut StreamReader::new(&db, &contents, &record.streams.dump), &mut dump).unwrap();
+        std::io::Read::read_to_string(
+            &mut StreamReader::new(&db, &contents, &record.streams.dump),
+            &mut dump,
+        )
+        .unwrap();
         assert_eq!(dump, copy.dump);
     }
 
     /// Restores all of a snapshot, and what its people see.
     fn verify_restored(&self, repository: &Repository, copy: &Copy, number: usize) {
-        let (to, snapshot) = (self.dir.path().join(format!("restored-{number}")), copy.id.to_string());
+        let (to, snapshot) =
+            (self.dir.path().join(format!("restored-{number}")), copy.id.to_string());
         let all = whole_restore(&to.join("all"));
         let options = whole::Options { snapshot: snapshot.clone(), as_on_disk: true, ..all };
         let problems = Collect::default();
@@ -317,7 +343,9 @@ impl World {
         let mut found = tree_of_folder(&to.join("all"));
         // What a server wants to find besides.
         found.retain(|path, _| {
-            let own = [&b"backups"[..], b"encoded-video", b"thumbs"].iter().any(|name| path.starts_with(name));
+            let own = [&b"backups"[..], b"encoded-video", b"thumbs"]
+                .iter()
+                .any(|name| path.starts_with(name));
             !own || copy.files.contains_key(path)
         });
         assert_same("restored", &found, &copy.files);
@@ -325,8 +353,14 @@ impl World {
         let paths = vec![b"users".to_vec(), b"files".to_vec()];
         let selection = Selection::Paths(paths);
         let part = to.join("part");
-        let options =
-            restore::Options { snapshot, selection, to: part.clone(), overwrite: false, dry_run: false, locked: true };
+        let options = restore::Options {
+            snapshot,
+            selection,
+            to: part.clone(),
+            overwrite: false,
+            dry_run: false,
+            locked: true,
+        };
         restore::restore(repository, &options, &problems).unwrap();
         assert_eq!(problems.problems(), []);
         assert_eq!(bytes_of(&tree_of_folder(&part.join("files"))), bytes_of(&copy.files));

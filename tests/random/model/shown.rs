@@ -25,7 +25,10 @@ pub struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     pub fn new(what: &str, tree: &'a Tree) -> Shown<'a> {
-        let left = tree.iter().map(|(path, entry)| (String::from_utf8(path.clone()).unwrap(), entry)).collect();
+        let left = tree
+            .iter()
+            .map(|(path, entry)| (String::from_utf8(path.clone()).unwrap(), entry))
+            .collect();
         Shown { what: what.to_owned(), left }
     }
 
@@ -33,9 +36,17 @@ impl<'a> Shown<'a> {
     pub fn expect(mut self, now: &Copy, earlier: &[(&str, &Copy)], locked: bool) {
         for (user, (_, name)) in USERS.iter().enumerate() {
             self.folder(name);
-            for shelf in
-                ["by date", "albums", "favorites", "archived", "trash", "people", "tags", "stacks", "deleted since"]
-            {
+            for shelf in [
+                "by date",
+                "albums",
+                "favorites",
+                "archived",
+                "trash",
+                "people",
+                "tags",
+                "stacks",
+                "deleted since",
+            ] {
                 self.folder(&format!("{name}/{shelf}"));
             }
             if locked {
@@ -85,9 +96,11 @@ impl<'a> Shown<'a> {
 
     fn deleted_since(&mut self, user: usize, when: &str, then: &Copy, now: &Copy, locked: bool) {
         let is_gone = |(id, asset): &(&u32, &Asset)| {
-            let may = asset.visibility != Visibility::Hidden && (locked || asset.visibility != Visibility::Locked);
+            let may = asset.visibility != Visibility::Hidden
+                && (locked || asset.visibility != Visibility::Locked);
             let is_there = |other: &Asset| other.owner == asset.owner && other.sha1 == asset.sha1;
-            let is_gone = !now.rows.assets.contains_key(id) && !now.rows.assets.values().any(is_there);
+            let is_gone =
+                !now.rows.assets.contains_key(id) && !now.rows.assets.values().any(is_there);
             asset.owner == user && may && is_gone && asset.bytes(&then.files).is_some()
         };
         let gone: Vec<u32> = then.rows.assets.iter().filter(is_gone).map(|(id, _)| *id).collect();
@@ -107,7 +120,8 @@ impl<'a> Shown<'a> {
             let name = safe(asset.name, "unnamed");
             let (stem, extension) = split(&name);
             let own = format!("{stem} ({}){extension}", &uuid(*id)[..8]);
-            let before = self.called_before(folder, [stem, extension], (bytes, asset.taken()), copy);
+            let before =
+                self.called_before(folder, [stem, extension], (bytes, asset.taken()), copy);
             let path = match before {
                 Some(before) if !self.left.contains_key(&format!("{folder}/{own}")) => before,
                 _ => self.one_of(folder, [own, name.clone()]),
@@ -120,8 +134,15 @@ impl<'a> Shown<'a> {
         }
     }
 
-    /// What is in `folder` with these bytes and this time under an id that is gone: a photo that was given back keeps its name.
-    fn called_before(&self, folder: &str, name: [&str; 2], like: (&[u8], i64), copy: &Copy) -> Option<String> {
+    /// What is in `folder` with these bytes and this time under an id that is gone: a photo that
+    /// was given back keeps its name.
+    fn called_before(
+        &self,
+        folder: &str,
+        name: [&str; 2],
+        like: (&[u8], i64),
+        copy: &Copy,
+    ) -> Option<String> {
         let [stem, extension] = name;
         let (start, end) = (format!("{folder}/{stem} ("), format!("){extension}"));
         let there = copy.rows.assets.iter().filter(|(_, asset)| asset.bytes(&copy.files).is_some());
@@ -130,8 +151,10 @@ impl<'a> Shown<'a> {
             let id = path.strip_prefix(&start).and_then(|rest| rest.strip_suffix(&end));
             id.is_some_and(|id| id.len() == 8 && !there.contains(id))
         };
-        let mut found =
-            self.left.iter().filter(|(path, entry)| is_gone(path) && (&entry.bytes[..], entry.mtime) == like);
+        let mut found = self
+            .left
+            .iter()
+            .filter(|(path, entry)| is_gone(path) && (&entry.bytes[..], entry.mtime) == like);
         found.next().map(|(path, _)| path.clone())
     }
 
@@ -142,15 +165,23 @@ impl<'a> Shown<'a> {
     }
 
     fn file(&mut self, path: &str, bytes: &[u8], mtime: i64) {
-        let found =
-            self.left.remove(path).unwrap_or_else(|| panic!("{}: {path} is not among {:#?}", self.what, self.left));
-        assert!(found.kind == 'f' && found.bytes == bytes, "{}: {path} has other bytes: {found:?}", self.what);
+        let found = self
+            .left
+            .remove(path)
+            .unwrap_or_else(|| panic!("{}: {path} is not among {:#?}", self.what, self.left));
+        assert!(
+            found.kind == 'f' && found.bytes == bytes,
+            "{}: {path} has other bytes: {found:?}",
+            self.what
+        );
         assert_eq!(found.mtime, mtime, "{}: the time of {path}", self.what);
     }
 
     fn folder(&mut self, path: &str) {
-        let found =
-            self.left.remove(path).unwrap_or_else(|| panic!("{}: no folder {path} in {:#?}", self.what, self.left));
+        let found = self
+            .left
+            .remove(path)
+            .unwrap_or_else(|| panic!("{}: no folder {path} in {:#?}", self.what, self.left));
         assert_eq!(found.kind, 'd', "{}: {path}", self.what);
     }
 }

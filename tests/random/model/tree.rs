@@ -50,7 +50,9 @@ pub fn tree_of_folder(root: &Path) -> Tree {
             let meta = entry.path().symlink_metadata().unwrap();
             let (kind, bytes) = match () {
                 () if meta.is_dir() => ('d', Vec::new()),
-                () if meta.is_symlink() => ('l', fs::read_link(entry.path()).unwrap().as_os_str().as_bytes().to_vec()),
+                () if meta.is_symlink() => {
+                    ('l', fs::read_link(entry.path()).unwrap().as_os_str().as_bytes().to_vec())
+                }
                 () => ('f', fs::read(entry.path()).unwrap()),
             };
             let mtime = meta.mtime() * 1_000_000_000 + meta.mtime_nsec();
@@ -93,7 +95,8 @@ fn add_folder(view: &View, folder: Ino, above: &[u8], tree: &mut Tree) {
 fn read(view: &View, ino: Ino, size: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < size {
-        view.read(ino, bytes.len() as u64, 1 << 20, |piece| bytes.extend_from_slice(piece)).unwrap();
+        view.read(ino, bytes.len() as u64, 1 << 20, |piece| bytes.extend_from_slice(piece))
+            .unwrap();
     }
     bytes
 }
@@ -119,7 +122,9 @@ pub fn assert_same(what: &str, found: &Tree, wanted: &Tree) {
         .keys()
         .chain(wanted.keys())
         .filter(|path| found.get(*path) != wanted.get(*path))
-        .map(|path| format!("{}: {:?}, not {:?}", path.escape_ascii(), found.get(path), wanted.get(path)))
+        .map(|path| {
+            format!("{}: {:?}, not {:?}", path.escape_ascii(), found.get(path), wanted.get(path))
+        })
         .collect();
     assert!(differing.is_empty(), "{what}: {differing:#?}");
 }

@@ -16,7 +16,10 @@ fn a_whole_dump_is_good_plain_or_gzipped_and_every_byte_is_handed_on() {
             assert_eq!(copy, text.bytes());
             assert_eq!(dump.bytes, text.0.len() as u64);
             assert_eq!(dump.lines, text.0.lines().count() as u64);
-            assert_eq!((dump.postgres.as_deref(), dump.tool.as_deref()), (Some("15.20"), Some("16.11")));
+            assert_eq!(
+                (dump.postgres.as_deref(), dump.tool.as_deref()),
+                (Some("15.20"), Some("16.11"))
+            );
             assert_eq!((dump.census.users, dump.census.assets, dump.census.albums), (1, 2, 1));
         }
     }
@@ -24,8 +27,11 @@ fn a_whole_dump_is_good_plain_or_gzipped_and_every_byte_is_handed_on() {
 
 #[test]
 fn a_dump_cut_at_any_byte_is_bad() {
-    for text in [whole(false), whole(true), cluster(&[("immich", small(Text::default())), ("other", Text::default())])]
-    {
+    for text in [
+        whole(false),
+        whole(true),
+        cluster(&[("immich", small(Text::default())), ("other", Text::default())]),
+    ] {
         let needed = text.0.trim_end().len();
         for cut in 0..needed {
             assert!(!read(&text.bytes()[..cut]).is_good(), "cut at byte {cut} of {needed}");
@@ -62,7 +68,11 @@ fn a_dump_without_any_one_of_its_lines_is_bad_or_lost_only_a_row_or_a_statement(
     let text = whole(true);
     let lines: Vec<_> = text.0.lines().collect();
     for gone in 0..lines.len() {
-        let kept = lines.iter().enumerate().filter(|(at, _)| *at != gone).map(|(_, line)| format!("{line}\n"));
+        let kept = lines
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != gone)
+            .map(|(_, line)| format!("{line}\n"));
         let harmless = lines[gone].is_empty()
             || lines[gone].contains('\t')
             || lines[gone] == "--"
@@ -87,32 +97,53 @@ fn the_verdict_names_the_line_and_the_reason() {
     says(b"\xff\xfe-\0-\0", 1, "cut short");
     says(b"pg_dump: error: connection refused\n", 1, "connection refused");
     says(b"some row\tof a photo\n", 1, "not the beginning");
-    says(b"Defaulted container \"postgres\" out of: postgres, metrics\n--\n-- Post", 1, "must not be in the file");
+    says(
+        b"Defaulted container \"postgres\" out of: postgres, metrics\n--\n-- Post",
+        1,
+        "must not be in the file",
+    );
     let text = whole(true).0;
     let lines = text.lines().count() as u64;
     let line = |words: &str| 1 + text.lines().position(|line| line.contains(words)).unwrap() as u64;
-    says(text.replace("é.mov\t", "").as_bytes(), line("é.mov"), "asset has 7 fields where its header names 8");
+    says(
+        text.replace("é.mov\t", "").as_bytes(),
+        line("é.mov"),
+        "asset has 7 fields where its header names 8",
+    );
     says(text.replace("é.mov", "e\0.mov").as_bytes(), line("é.mov"), "NUL");
     says(text.replace("Ann Lee", "Ann\rLee").as_bytes(), line("Ann Lee"), "CR LF");
     let latin: Vec<u8> = text.chars().map(|c| c as u8).collect();
     says(&latin, line("é.mov"), "UTF-8");
     says(text.replace("'UTF8'", "'EUC_TW'").as_bytes(), line("client_encoding"), "--encoding=UTF8");
-    says(text.replace("\\unrestrict k", "\\unrestrict x").as_bytes(), line("\\unrestrict"), "\\unrestrict");
+    says(
+        text.replace("\\unrestrict k", "\\unrestrict x").as_bytes(),
+        line("\\unrestrict"),
+        "\\unrestrict",
+    );
     says(text.replace(made::ANN, "7").as_bytes(), line("IMG\\\\"), "unreadable");
     says(format!("{text}{text}").as_bytes(), lines + 2, "second dump");
     says(format!("{text}DROP TABLE x;\n").as_bytes(), lines + 1, "after the end");
-    says(text.replace("CREATE TABLE", "\\! rm -rf /\nCREATE TABLE").as_bytes(), line("CREATE TABLE"), "psql command");
+    says(
+        text.replace("CREATE TABLE", "\\! rm -rf /\nCREATE TABLE").as_bytes(),
+        line("CREATE TABLE"),
+        "psql command",
+    );
     says(
         text.replace("CREATE TABLE", "COPY x FROM PROGRAM 'ls';\nCREATE TABLE").as_bytes(),
         line("CREATE TABLE"),
         "COPY",
     );
     says(
-        text.replace("CREATE TABLE", "INSERT INTO public.asset VALUES ('a');\nCREATE TABLE").as_bytes(),
+        text.replace("CREATE TABLE", "INSERT INTO public.asset VALUES ('a');\nCREATE TABLE")
+            .as_bytes(),
         line("CREATE TABLE"),
         "--inserts",
     );
-    says(Text::head(true).tail(true).bytes(), 18, "user or users, asset or assets, album or albums");
+    says(
+        Text::head(true).tail(true).bytes(),
+        18,
+        "user or users, asset or assets, album or albums",
+    );
 }
 
 #[test]
@@ -136,8 +167,10 @@ fn what_comes_after_the_fault_is_still_handed_on() {
 #[test]
 fn text_that_looks_like_rows_or_an_end_is_not_taken_for_it() {
     let fooling = "CREATE FUNCTION public.f() RETURNS text LANGUAGE sql AS $_$\r\n\
-        COPY public.asset (id) FROM stdin;\nno\trow\n\\.\n\\! ls\n-- PostgreSQL database dump complete\n--\n'\"\n$_$;\n\
-        COMMENT ON TABLE public.x IS 'it''s\nCOPY public.album (id) FROM stdin;\n\\restrict x\n--';\n\
+        COPY public.asset (id) FROM stdin;\nno\trow\n\\.\n\\! ls\n-- PostgreSQL database dump \
+        complete\n--\n'\"\n$_$;\n\
+        COMMENT ON TABLE public.x IS 'it''s\nCOPY public.album (id) FROM stdin;\n\\restrict \
+        x\n--';\n\
         COMMENT ON TABLE public.x IS E'it\\'s\nCOPY public.album (id) FROM stdin;';\n\
         CREATE TABLE public.\"a\n\\.\nb\" ();";
     let text = small(Text::head(true).sql(fooling)).tail(true);
@@ -145,7 +178,8 @@ fn text_that_looks_like_rows_or_an_end_is_not_taken_for_it() {
     assert_eq!(dump.verdict, Verdict::Good);
     assert_eq!(dump.census.assets, 2);
     // Read rightly too, though pg_dump writes none.
-    let comment = "/* COPY public.asset (id) FROM stdin; /* */\n-- PostgreSQL database dump\n*/ CREATE TABLE x ();";
+    let comment = "/* COPY public.asset (id) FROM stdin; /* */\n-- PostgreSQL database dump\n*/ \
+        CREATE TABLE x ();";
     let dump = read(small(Text::head(true).sql(comment)).tail(true).bytes());
     assert!(dump.is_unfit && dump.census.assets == 2, "{:?}", dump.verdict);
 }
@@ -162,7 +196,11 @@ fn a_line_may_have_megabytes() {
 #[test]
 fn two_libraries_in_a_cluster_have_to_be_told_apart_by_name() {
     let more = small(Text::default()).0.replace("Rome", "Oslo");
-    let text = cluster(&[("immich", small(Text::default())), ("empty", Text::default()), ("\"Immich 2\"", Text(more))]);
+    let text = cluster(&[
+        ("immich", small(Text::default())),
+        ("empty", Text::default()),
+        ("\"Immich 2\"", Text(more)),
+    ]);
     let error = read_with(text.bytes(), None).0.err().unwrap();
     assert_eq!(error.kind(), Kind::Invalid);
     assert!(error.to_string().contains("`immich`, `Immich 2`"), "{error}");
@@ -175,17 +213,19 @@ fn two_libraries_in_a_cluster_have_to_be_told_apart_by_name() {
 
     let error = read_with(text.bytes(), Some("photos")).0.err().unwrap();
     assert_eq!(error.kind(), Kind::Invalid);
-    assert!(error.to_string().contains("`photos`") && error.to_string().contains("`empty`"), "{error}");
+    assert!(
+        error.to_string().contains("`photos`") && error.to_string().contains("`empty`"),
+        "{error}"
+    );
     assert!(!read_with(text.bytes(), Some("empty")).0.unwrap().is_good());
 }
 
 #[test]
 fn tables_of_other_programs_in_the_cluster_do_not_disturb() {
-    let other = Text::default().copy("users", "id name", &["1 root"]).copy("albums", "id title", &["1 x"]).copy(
-        "tags",
-        "id label",
-        &["1 x"],
-    );
+    let other = Text::default()
+        .copy("users", "id name", &["1 root"])
+        .copy("albums", "id title", &["1 x"])
+        .copy("tags", "id label", &["1 x"]);
     let dump = read(cluster(&[("app", other), ("immich", small(Text::default()))]).bytes());
     assert_eq!(dump.verdict, Verdict::Good);
     assert_eq!(dump.database.as_deref(), Some("immich"));
@@ -220,10 +260,15 @@ fn failures_on_our_side_are_errors_and_no_verdict() {
         }
     }
     for bytes in [text.bytes()[..300].to_vec(), gzip(text.bytes())[..300].to_vec()] {
-        let error = shoebox::immich::read(&mut Broken(&bytes), &options, &mut |_| Ok(())).err().unwrap();
+        let error =
+            shoebox::immich::read(&mut Broken(&bytes), &options, &mut |_| Ok(())).err().unwrap();
         assert_eq!(error.kind(), Kind::Io);
     }
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "no temporary file is left behind");
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "no temporary file is left behind"
+    );
 }
 
 /// A dump that arrives a few bytes at a time.
@@ -243,7 +288,8 @@ fn it_does_not_matter_how_the_bytes_arrive() {
     let options = Options { database: None, staging: folder.path() };
     for step in [1, 2, 3, 7, 64] {
         for bytes in [text.bytes().to_vec(), gzip(text.bytes())] {
-            let dump = shoebox::immich::read(&mut Drip(&bytes, step), &options, &mut |_| Ok(())).unwrap();
+            let dump =
+                shoebox::immich::read(&mut Drip(&bytes, step), &options, &mut |_| Ok(())).unwrap();
             assert_eq!(dump.verdict, Verdict::Good, "{step} bytes at a time");
         }
     }

@@ -1,4 +1,5 @@
-//! What lies in other databases of the cluster, and what a database is written in, does not keep Immich's part from being read.
+//! What lies in other databases of the cluster, and what a database is written in, does not keep
+//! Immich's part from being read.
 
 use crate::immich::made::{KEY, Text, cluster, small};
 use crate::immich::{read, read_with, records};
@@ -37,7 +38,10 @@ fn whatever_lies_in_other_databases_passes_as_it_is() {
     let rows = "COPY public.doc (id, t) FROM stdin;\n";
     let others = [
         ("another encoding", format!("SET client_encoding = 'LATIN1';\n{rows}1\t~1\n\\.\n")),
-        ("an encoding that nobody knows", format!("SET client_encoding = 'MULE_INTERNAL';\n{rows}1\t~1\n\\.\n")),
+        (
+            "an encoding that nobody knows",
+            format!("SET client_encoding = 'MULE_INTERNAL';\n{rows}1\t~1\n\\.\n"),
+        ),
         ("no encoding at all", format!("SET client_encoding = 'SQL_ASCII';\n{rows}1\t~1\n\\.\n")),
         ("no UTF-8", format!("COMMENT ON TABLE x IS '~1';\n-- ~1\n{rows}1\t~1\n\\.\n")),
         ("NUL", format!("{rows}1\t~2\n~2\n\\.\nSELECT '~2';\n")),
@@ -47,19 +51,30 @@ fn whatever_lies_in_other_databases_passes_as_it_is() {
         ("rows by INSERT", "INSERT INTO public.album VALUES (1);\n".to_owned()),
         ("a COPY of another kind", "COPY public.doc FROM stdin;\n1\t'it''s\n\\.\n".to_owned()),
         ("commands to psql", "\\! ls\n\\.\n\\set x 1\n".to_owned()),
-        ("statements of any kind", "CREATE FUNCTION x() LANGUAGE c AS 'a', 'b';\nBEGIN;; SET a TO b;\n".to_owned()),
-        ("strings with backslashes", "SET standard_conforming_strings = off;\nSELECT 'it\\'s';\n".to_owned()),
+        (
+            "statements of any kind",
+            "CREATE FUNCTION x() LANGUAGE c AS 'a', 'b';\nBEGIN;; SET a TO b;\n".to_owned(),
+        ),
+        (
+            "strings with backslashes",
+            "SET standard_conforming_strings = off;\nSELECT 'it\\'s';\n".to_owned(),
+        ),
         ("a message", "pg_dump: error: it's gone\n".to_owned()),
         ("keys that are not lifted", format!("\\unrestrict {KEY}\n\\restrict x\n\\restrict y\n")),
     ];
     for (name, other) in others {
         for after in [false, true] {
-            let (immich, other) = (("immich", small(Text::default())), ("shop", Text(other.clone())));
+            let (immich, other) =
+                (("immich", small(Text::default())), ("shop", Text(other.clone())));
             let mut text = cluster(&if after { [immich, other] } else { [other, immich] });
             if name == "rows that end nowhere" && !after {
                 // The client died: of that dump there is no end.
                 let end = "--\n-- PostgreSQL database dump complete\n--\n\n";
-                text = Text(text.0.replacen(&format!("1\t2\n{end}\\unrestrict {KEY}\n\n"), "1\t2\n", 1));
+                text = Text(text.0.replacen(
+                    &format!("1\t2\n{end}\\unrestrict {KEY}\n\n"),
+                    "1\t2\n",
+                    1,
+                ));
             } else if name == "rows that end nowhere" {
                 continue;
             }
@@ -92,8 +107,10 @@ fn whatever_lies_in_other_databases_passes_as_it_is() {
 fn a_database_in_any_encoding_is_read_and_restored_alike() {
     let plain = small(Text::head(true)).tail(true).0;
     let expected = serde_json::to_string(&records(&read(plain.as_bytes()))).unwrap();
-    let mut cases: Vec<(&str, Vec<u8>)> =
-        vec![("'SQL_ASCII'", plain.clone().into_bytes()), ("'LATIN1'", plain.chars().map(|c| c as u8).collect())];
+    let mut cases: Vec<(&str, Vec<u8>)> = vec![
+        ("'SQL_ASCII'", plain.clone().into_bytes()),
+        ("'LATIN1'", plain.chars().map(|c| c as u8).collect()),
+    ];
     for (name, encoding) in [
         ("'WIN1252'", encoding_rs::WINDOWS_1252),
         ("'LATIN9'", encoding_rs::ISO_8859_15),
@@ -109,10 +126,15 @@ fn a_database_in_any_encoding_is_read_and_restored_alike() {
         let (dump, copy) = read_with(&told, None);
         let dump = dump.unwrap();
         assert_eq!(dump.verdict, Verdict::Good, "{name}");
-        assert!(copy == told && serde_json::to_string(&records(&dump)).unwrap() == expected, "{name}");
+        assert!(
+            copy == told && serde_json::to_string(&records(&dump)).unwrap() == expected,
+            "{name}"
+        );
         let sql = fitted(&told);
         assert!(
-            sql.contains("é.mov") && sql.contains("SET client_encoding = 'UTF8';") && !sql.contains(name),
+            sql.contains("é.mov")
+                && sql.contains("SET client_encoding = 'UTF8';")
+                && !sql.contains(name),
             "{name}"
         );
     }
@@ -120,8 +142,10 @@ fn a_database_in_any_encoding_is_read_and_restored_alike() {
 
 #[test]
 fn strings_whose_backslashes_escape_are_read_as_the_server_meant_them() {
-    let sql = "COMMENT ON TABLE public.album IS 'it\\'s; \\\\';\nCOMMENT ON TABLE public.asset IS 'plain';";
-    let text = small(Text::head(true).sql(sql)).tail(true).0.replacen("strings = on", "strings = off", 1);
+    let sql = "COMMENT ON TABLE public.album IS 'it\\'s; \\\\';\nCOMMENT ON TABLE public.asset IS \
+        'plain';";
+    let text =
+        small(Text::head(true).sql(sql)).tail(true).0.replacen("strings = on", "strings = off", 1);
     let dump = read(text.as_bytes());
     assert_eq!(dump.verdict, Verdict::Good);
     let sql = fitted(text.as_bytes());

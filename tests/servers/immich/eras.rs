@@ -69,8 +69,10 @@ fn users(text: Text, table: &str, era: &Era) -> Text {
 }
 
 fn v1_92(era: &Era) -> Text {
-    let columns = "id ownerId type originalPath originalFileName checksum localDateTime fileCreatedAt createdAt isFavorite \
-                   isVisible isArchived livePhotoVideoId libraryId isExternal deletedAt sidecarPath stackParentId";
+    let columns = "id ownerId type originalPath originalFileName checksum localDateTime \
+        fileCreatedAt createdAt isFavorite \
+                   isVisible isArchived livePhotoVideoId libraryId isExternal deletedAt \
+                   sidecarPath stackParentId";
     let (one, two, three) = (id(1), id(2), id(3));
     let text = Text::head(false)
         .copy(
@@ -122,7 +124,8 @@ fn v1_92(era: &Era) -> Text {
 fn middle(era: &Era, names: [&str; 6], joined: [&str; 3], shown: [&str; 4]) -> Text {
     let [asset, library, album, album_user, stack, exif_table] = names;
     let columns = format!(
-        "id ownerId type originalPath originalFileName checksum localDateTime fileCreatedAt createdAt isFavorite \
+        "id ownerId type originalPath originalFileName checksum localDateTime fileCreatedAt \
+            createdAt isFavorite \
          livePhotoVideoId libraryId isExternal deletedAt status sidecarPath stackId {}",
         shown[0]
     );
@@ -133,7 +136,8 @@ fn middle(era: &Era, names: [&str; 6], joined: [&str; 3], shown: [&str; 4]) -> T
             &format!(r"{two} {ANN} VIDEO {0} IMG\\_1.mp4 {SHA1} {WHEN} {WHEN} {WHEN} f \N \N f \N active \N \N {1}", video(era), shown[2]),
             &format!(r"{three} {ANN} IMAGE /mnt/x/3.jpg 3.jpg {SHA1} {WHEN} {WHEN} {WHEN} f \N {0} t {WHEN} trashed \N {one} {1}", id(0xe2), shown[3]),
         ])
-        .copy(library, "id ownerId name importPaths", &[&format!("{} {ANN} NAS {{/mnt/x}}", id(0xe2))])
+        .copy(library, "id ownerId name importPaths", &[&format!("{} {ANN} NAS \
+            {{/mnt/x}}", id(0xe2))])
         .copy(album, "id ownerId albumName", &[&format!("{} {ANN} Rome", id(0xa1))])
         .copy(album_user, joined[0], &[&format!("{} {BO} editor", id(0xa1))])
         .copy(stack, "id primaryAssetId ownerId", &[&format!("{one} {one} {ANN}")])
@@ -153,7 +157,8 @@ fn middle(era: &Era, names: [&str; 6], joined: [&str; 3], shown: [&str; 4]) -> T
 }
 
 fn v1_132(era: &Era) -> Text {
-    let names = ["assets", "libraries", "albums", "albums_shared_users_users", "asset_stack", "exif"];
+    let names =
+        ["assets", "libraries", "albums", "albums_shared_users_users", "asset_stack", "exif"];
     middle(
         era,
         names,
@@ -174,8 +179,10 @@ fn v1_136(era: &Era) -> Text {
 
 /// Since v2.4 sidecars are rows of asset_file; in v3 the owner is a row of album_user.
 fn late(era: &Era, owner_column: bool) -> Text {
-    let columns = "id ownerId type originalPath originalFileName checksum localDateTime fileCreatedAt createdAt isFavorite \
-                   livePhotoVideoId libraryId isExternal deletedAt status stackId visibility checksumAlgorithm";
+    let columns = "id ownerId type originalPath originalFileName checksum localDateTime \
+        fileCreatedAt createdAt isFavorite \
+                   livePhotoVideoId libraryId isExternal deletedAt status stackId visibility \
+                   checksumAlgorithm";
     let (one, two, three, album) = (id(1), id(2), id(3), id(0xa1));
     let text = Text::head(true)
         .copy("asset", columns, &[
@@ -187,26 +194,34 @@ fn late(era: &Era, owner_column: bool) -> Text {
             &format!("{one} preview {}thumbs/{ANN}/1.jpeg", era.prefix),
             &format!("{one} sidecar {}.xmp", photo(era)),
         ])
-        .copy("library", "id ownerId name importPaths", &[&format!("{} {ANN} NAS {{/mnt/x}}", id(0xe2))])
+        .copy("library", "id ownerId name importPaths", &[&format!("{} {ANN} NAS \
+            {{/mnt/x}}", id(0xe2))])
         .copy("stack", "id primaryAssetId ownerId", &[&format!("{one} {one} {ANN}")])
         .copy("kysely_migrations", "name timestamp", &["1777667825574-ChangeDurationToInteger x"])
         .copy("system_metadata", "key value", &[
             r#"system-config {"secret":"a\\\\b"}"#,
             &format!(r#"MediaLocation {{"location":~"{}"}}"#, era.prefix.trim_end_matches('/')),
         ]);
-    let text = match owner_column {
-        true => text.copy("album", "id ownerId albumName", &[&format!("{album} {ANN} Rome")]).copy(
+    let text = if owner_column {
+        text.copy("album", "id ownerId albumName", &[&format!("{album} {ANN} Rome")]).copy(
             "album_user",
             "albumId userId role",
             &[&format!("{album} {BO} editor")],
-        ),
-        false => text.copy("album", "id albumName", &[&format!("{album} Rome")]).copy(
+        )
+    } else {
+        text.copy("album", "id albumName", &[&format!("{album} Rome")]).copy(
             "album_user",
             "albumId userId role",
             &[&format!("{album} {BO} editor"), &format!("{album} {ANN} owner")],
-        ),
+        )
     };
-    let text = joins(text, ["album_asset", "albumId assetId"], ["tag_asset", "assetId tagId"], "tag", "asset_face");
+    let text = joins(
+        text,
+        ["album_asset", "albumId assetId"],
+        ["tag_asset", "assetId tagId"],
+        "tag",
+        "asset_face",
+    );
     users(exif(text, "asset_exif"), "user", era).tail(true)
 }
 
@@ -218,15 +233,27 @@ fn v3(era: &Era) -> Text {
     late(era, false)
 }
 
-/// Since v3.2 persons are groups with a row for each owner, and passwords and descriptions may be NULL; v3.3 shares persons.
+/// Since v3.2 persons are groups with a row for each owner, and passwords and descriptions may be
+/// NULL; v3.3 shares persons.
 fn v3_3(era: &Era) -> Text {
     let (group, cluster) = (id(0xc1), id(0xf1));
     let groups = Text::default()
-        .copy("cluster_group", "id name createdAt", &[&format!(r"{cluster} \N 2026-11-22~00:00:00+00")])
-        .copy("person_group", "id clusterGroupId createdAt", &[&format!("{group} {cluster} 2025-01-03~00:00:00+00")])
+        .copy(
+            "cluster_group",
+            "id name createdAt",
+            &[&format!(r"{cluster} \N 2026-11-22~00:00:00+00")],
+        )
+        .copy(
+            "person_group",
+            "id clusterGroupId createdAt",
+            &[&format!("{group} {cluster} 2025-01-03~00:00:00+00")],
+        )
         .copy("person_user", "personGroupId sharedById sharedWithId role", &[]);
     let text = late(era, false).0.replace("\"personId\"", "\"personGroupId\"");
-    let text = text.replace("COPY public.person (id,", &format!("{}COPY public.person (\"personGroupId\",", groups.0));
+    let text = text.replace(
+        "COPY public.person (id,",
+        &format!("{}COPY public.person (\"personGroupId\",", groups.0),
+    );
     Text(
         text.replace("id, email, name,", "password, id, email, name,")
             .replace(&format!("\n{ANN}\tann@"), &format!("\n\\N\t{ANN}\tann@"))
@@ -248,7 +275,12 @@ fn every_era_gives_the_same_records() {
             let dump = read((era.dump)(era).bytes());
             assert_eq!(dump.verdict, Verdict::Good, "{}", era.name);
             assert_eq!((&dump.warnings, &dump.lacks), (&Vec::new(), &Vec::new()), "{}", era.name);
-            assert_eq!(dump.media_location.as_deref(), Some(era.prefix.trim_end_matches('/')), "{}", era.name);
+            assert_eq!(
+                dump.media_location.as_deref(),
+                Some(era.prefix.trim_end_matches('/')),
+                "{}",
+                era.name
+            );
             (era.name, lines(era, &dump))
         })
         .collect();
@@ -262,7 +294,9 @@ fn every_era_gives_the_same_records() {
         r#"{"kind":"album_user","album":"A1","user":"0a","role":"owner"}"#,
         r#"{"kind":"album_user","album":"A1","user":"0b","role":"editor"}"#,
     ];
-    let short = |line: &String| line.replace("00000000-0000-4000-8000-0000000000", "").replace("\"a1\"", "\"A1\"");
+    let short = |line: &String| {
+        line.replace("00000000-0000-4000-8000-0000000000", "").replace("\"a1\"", "\"A1\"")
+    };
     assert_eq!(all[0].1[..5].iter().map(short).collect::<Vec<_>>(), expected);
     assert_eq!(all[0].1.len(), 16, "{:#?}", all[0].1);
 }
@@ -276,18 +310,29 @@ fn assets(dump: &Dump) -> Vec<Asset> {
 fn an_asset_says_all_that_its_rows_say() {
     for era in &ERAS {
         let dump = read((era.dump)(era).bytes());
-        let [photo, video, external] = &assets(&dump)[..] else { panic!("{}: not three assets", era.name) };
+        let [photo, video, external] = &assets(&dump)[..] else {
+            panic!("{}: not three assets", era.name)
+        };
         assert_eq!(photo.name, r"IMG\_1.jpg", "{}", era.name);
         assert_eq!(photo.file.as_ref().unwrap().to_string(), format!("upload/{ANN}/aa/bb/1.jpg"));
-        assert_eq!(photo.sidecar.as_ref().unwrap().to_string(), format!("upload/{ANN}/aa/bb/1.jpg.xmp"));
+        assert_eq!(
+            photo.sidecar.as_ref().unwrap().to_string(),
+            format!("upload/{ANN}/aa/bb/1.jpg.xmp")
+        );
         assert_eq!(photo.sha1.unwrap().to_string(), "ab".repeat(20));
         assert_eq!(photo.taken.to_string(), "2025-01-02T03:04:05.678");
         assert_eq!((photo.live_video, photo.favorite, photo.library), (Some(video.id), true, None));
-        assert_eq!((photo.stack, external.stack, video.stack), (Some(photo.id), Some(photo.id), None));
+        assert_eq!(
+            (photo.stack, external.stack, video.stack),
+            (Some(photo.id), Some(photo.id), None)
+        );
         assert_eq!((photo.size, photo.rating, photo.latitude), (Some(1234), None, Some(-33.5)));
         assert_eq!(photo.description.as_deref(), Some("two\nlines"));
         assert_eq!(video.visibility, Visibility::Hidden);
-        assert_eq!(video.file.as_ref().unwrap().to_string(), format!("encoded-video/{ANN}/aa/bb/2-MP.mp4"));
+        assert_eq!(
+            video.file.as_ref().unwrap().to_string(),
+            format!("encoded-video/{ANN}/aa/bb/2-MP.mp4")
+        );
         assert_eq!((external.visibility, external.sha1), (Visibility::Archive, None));
         assert_eq!(external.file.as_ref().unwrap().to_string(), "external/mnt/x/3.jpg");
         assert!(external.trashed.is_some() && external.library.is_some());
@@ -308,7 +353,11 @@ fn what_is_odd_is_said() {
     let warns = |text: String, words: &str| {
         let dump = read(text.as_bytes());
         assert_eq!(dump.verdict, Verdict::Good, "{words}");
-        assert!(dump.warnings.iter().any(|warning| warning.contains(words)), "{words}: {:?}", dump.warnings);
+        assert!(
+            dump.warnings.iter().any(|warning| warning.contains(words)),
+            "{words}: {:?}",
+            dump.warnings
+        );
         assert_eq!(dump.lacks, [""; 0], "{words}");
         records(&dump);
     };
@@ -337,19 +386,40 @@ fn what_a_newer_immich_has_otherwise_is_told_from_what_is_odd() {
     for era in [&ERAS[4], &ERAS[5]] {
         let text = (era.dump)(era).0;
         lacks(text.replace("\"localDateTime\"", "\"somethingElse\""), "no column localDateTime");
-        lacks(text.replace("2025-01-02 03:04:05.678+00", "44-03-15 12:00 BC"), "no value of asset.taken could be read");
-        lacks(text.replace("COPY public.person ", "COPY public.persons "), "no rows for table person");
-        lacks(text.replace("COPY public.asset_face ", "COPY public.asset_faces2 "), "no rows for table asset_face");
-        lacks(text.replace("COPY public.asset_exif ", "COPY public.asset_metadata "), "no rows for table asset_exif");
+        lacks(
+            text.replace("2025-01-02 03:04:05.678+00", "44-03-15 12:00 BC"),
+            "no value of asset.taken could be read",
+        );
+        lacks(
+            text.replace("COPY public.person ", "COPY public.persons "),
+            "no rows for table person",
+        );
+        lacks(
+            text.replace("COPY public.asset_face ", "COPY public.asset_faces2 "),
+            "no rows for table asset_face",
+        );
+        lacks(
+            text.replace("COPY public.asset_exif ", "COPY public.asset_metadata "),
+            "no rows for table asset_exif",
+        );
         lacks(text.replace("COPY public.stack ", "COPY public.stacks "), "no rows for table stack");
-        lacks(text.replace("\"userId\", value)", "\"userId\", path)"), "table tag has no column value");
+        lacks(
+            text.replace("\"userId\", value)", "\"userId\", path)"),
+            "table tag has no column value",
+        );
         lacks(text.replace("visibility", "visibly"), "hidden or locked");
         lacks(text.replace("\thidden", "\tsecret"), "a visibility that this shoebox does not know");
         lacks(text.replace("\tIMAGE\t", "\tDOCUMENT\t"), "a type that this shoebox does not know");
         lacks(text.replace("\teditor", "\tcurator"), "a role that this shoebox does not know");
         lacks(text.replace("\tsha1-path", "\tblake3"), "a checksum of a kind");
-        lacks(text.replace("\ttrashed\t", "\tshredded\t"), "a status that this shoebox does not know");
-        lacks(text.replace("\"assetId\", \"person", "\"asset\", \"person"), "asset_face has no column assetId");
+        lacks(
+            text.replace("\ttrashed\t", "\tshredded\t"),
+            "a status that this shoebox does not know",
+        );
+        lacks(
+            text.replace("\"assetId\", \"person", "\"asset\", \"person"),
+            "asset_face has no column assetId",
+        );
         lacks(
             text.replace(&format!("{}\t{ANN}\tZo", id(0xc1)), &format!("7\t{ANN}\tZo")),
             "no row of table person could be read",
@@ -360,10 +430,21 @@ fn what_a_newer_immich_has_otherwise_is_told_from_what_is_odd() {
 #[test]
 fn an_immich_of_the_future_without_albums_is_read_all_the_same() {
     let text = (ERAS[5].dump)(&ERAS[5]).0.replace("COPY public.album ", "COPY public.collection ");
-    assert!(crate::immich::fault(text.as_bytes()).1.contains("rows of a table of Immich are missing: album"));
-    let dump = read(text.replace("1777667825574-ChangeDurationToInteger", "1899999999999-Collections").as_bytes());
+    assert!(
+        crate::immich::fault(text.as_bytes())
+            .1
+            .contains("rows of a table of Immich are missing: album")
+    );
+    let dump = read(
+        text.replace("1777667825574-ChangeDurationToInteger", "1899999999999-Collections")
+            .as_bytes(),
+    );
     assert_eq!((&dump.verdict, dump.census.assets), (&Verdict::Good, 3));
-    assert!(dump.lacks.iter().any(|lack| lack.contains("no rows for table album")), "{:?}", dump.lacks);
+    assert!(
+        dump.lacks.iter().any(|lack| lack.contains("no rows for table album")),
+        "{:?}",
+        dump.lacks
+    );
     records(&dump);
 }
 
@@ -388,16 +469,26 @@ fn a_library_under_both_old_and_new_names_is_refused() {
 
 #[test]
 fn an_owner_who_is_also_a_member_is_the_owner() {
-    let text = (ERAS[1].dump)(&ERAS[1]).0.replace(&format!("{BO}\teditor"), &format!("{ANN}\teditor"));
-    let role = |record| if let Record::AlbumUser(AlbumUser { role, .. }) = record { Some(role) } else { None };
-    assert_eq!(records(&read(text.as_bytes())).into_iter().filter_map(role).collect::<Vec<_>>(), [Role::Owner]);
+    let text =
+        (ERAS[1].dump)(&ERAS[1]).0.replace(&format!("{BO}\teditor"), &format!("{ANN}\teditor"));
+    let role = |record| {
+        if let Record::AlbumUser(AlbumUser { role, .. }) = record { Some(role) } else { None }
+    };
+    assert_eq!(
+        records(&read(text.as_bytes())).into_iter().filter_map(role).collect::<Vec<_>>(),
+        [Role::Owner]
+    );
 }
 
 #[test]
 fn a_deleted_album_is_kept_and_says_so() {
-    let album = format!(r"{} Rome 2025-01-01 00:00:00+00 \N ", id(0xa1)).replace(' ', "\t").replace("\t00:", " 00:");
-    let text = whole(true).0.replace(&format!("{album}\\N"), &format!("{album}2025-02-01 00:00:00+00"));
+    let album = format!(r"{} Rome 2025-01-01 00:00:00+00 \N ", id(0xa1))
+        .replace(' ', "\t")
+        .replace("\t00:", " 00:");
+    let text =
+        whole(true).0.replace(&format!("{album}\\N"), &format!("{album}2025-02-01 00:00:00+00"));
     let album = |record| if let Record::Album(album) = record { Some(album) } else { None };
-    let albums: Vec<Album> = records(&read(text.as_bytes())).into_iter().filter_map(album).collect();
+    let albums: Vec<Album> =
+        records(&read(text.as_bytes())).into_iter().filter_map(album).collect();
     assert!(albums[0].deleted.is_some());
 }

@@ -14,7 +14,8 @@ const CAT: &str = "00000000-0000-4000-8000-00000000000c";
 const BORN: &str = "2025-01-03~00:00:00+00";
 const LATER: &str = "2026-11-25~00:00:00+00";
 
-/// Ann knows Oma; Bo and Cat joined her cluster, and have rows of their own. One photo of each shows her.
+/// Ann knows Oma; Bo and Cat joined her cluster, and have rows of their own. One photo of each
+/// shows her.
 #[derive(Clone)]
 struct Cluster {
     people: Vec<String>,
@@ -42,28 +43,46 @@ impl Cluster {
         let photo = |(number, [owner, visibility, deleted]): (usize, &[&str; 3])| {
             let number = number as u32 + 1;
             format!(
-                "{} {owner} IMAGE /data/upload/{owner}/{number}.jpg {number}.jpg {visibility} {deleted}",
+                "{} {owner} IMAGE /data/upload/{owner}/{number}.jpg {number}.jpg {visibility} \
+                    {deleted}",
                 id(number)
             )
         };
         let photos: Vec<String> = self.photos.iter().enumerate().map(photo).collect();
-        let faces: Vec<String> =
-            (1..=3).map(|number| format!("{} {} {}", id(0xd0 + number), id(number), id(OMA))).collect();
-        let users: Vec<String> = [ANN, BO, CAT].iter().map(|user| format!(r"{user} {user}@example.com N \N")).collect();
+        let faces: Vec<String> = (1..=3)
+            .map(|number| format!("{} {} {}", id(0xd0 + number), id(number), id(OMA)))
+            .collect();
+        let users: Vec<String> =
+            [ANN, BO, CAT].iter().map(|user| format!(r"{user} {user}@example.com N \N")).collect();
         let text = rows(&users, Text::head(true), "user", "id email name password");
-        let text = text.copy("album", "id albumName description", &[&format!(r"{} Rome \N", id(0xa1))]);
-        let text = rows(&photos, text, "asset", "id ownerId type originalPath originalFileName visibility deletedAt");
+        let text =
+            text.copy("album", "id albumName description", &[&format!(r"{} Rome \N", id(0xa1))]);
+        let text = rows(
+            &photos,
+            text,
+            "asset",
+            "id ownerId type originalPath originalFileName visibility deletedAt",
+        );
         let text = rows(&faces, text, "asset_face", "id assetId personGroupId");
         let text = rows(&self.people, text, "person", "personGroupId ownerId name createdAt");
         let text = rows(&self.partners, text, "partner", "sharedById sharedWithId inTimeline");
-        text.copy("person_group", "id clusterGroupId createdAt", &[&format!("{} {} {}", id(OMA), id(0xf1), self.group)])
-            .tail(true)
+        text.copy(
+            "person_group",
+            "id clusterGroupId createdAt",
+            &[&format!("{} {} {}", id(OMA), id(0xf1), self.group)],
+        )
+        .tail(true)
     }
 
     /// By name of a person, the row.
     fn rows(&self) -> BTreeMap<String, Person> {
-        let person =
-            |record| if let Record::Person(person) = record { Some((person.name.clone(), person)) } else { None };
+        let person = |record| {
+            if let Record::Person(person) = record {
+                Some((person.name.clone(), person))
+            } else {
+                None
+            }
+        };
         self.records().into_iter().filter_map(person).collect()
     }
 
@@ -111,18 +130,27 @@ fn photos_of_a_partner_who_shares_are_shown_and_not_the_other_way_round() {
 fn a_partner_who_is_not_in_the_timeline_is_shown_since_v3_3_alone() {
     let cluster = Cluster { partners: vec![format!("{BO} {ANN} f")], ..Cluster::new() };
     assert_eq!(cluster.shown()["Oma"], BTreeSet::from([1]));
-    let sharing = Text::default().copy("person_user", "personGroupId sharedById sharedWithId role", &[]);
-    let text =
-        cluster.dump().0.replace("COPY public.person_group ", &format!("{}COPY public.person_group ", sharing.0));
-    let shown = records(&read(text.as_bytes())).into_iter().filter(|record| matches!(record, Record::PersonAsset(_)));
+    let sharing =
+        Text::default().copy("person_user", "personGroupId sharedById sharedWithId role", &[]);
+    let text = cluster
+        .dump()
+        .0
+        .replace("COPY public.person_group ", &format!("{}COPY public.person_group ", sharing.0));
+    let shown = records(&read(text.as_bytes()))
+        .into_iter()
+        .filter(|record| matches!(record, Record::PersonAsset(_)));
     assert_eq!(shown.count(), 4);
 }
 
 #[test]
 fn what_a_partner_keeps_to_themselves_is_not_shown() {
-    for [visibility, deleted] in
-        [["archive", r"\N"], ["locked", r"\N"], ["hidden", r"\N"], ["vault", r"\N"], ["timeline", LATER]]
-    {
+    for [visibility, deleted] in [
+        ["archive", r"\N"],
+        ["locked", r"\N"],
+        ["hidden", r"\N"],
+        ["vault", r"\N"],
+        ["timeline", LATER],
+    ] {
         let mut cluster = Cluster { partners: vec![format!("{BO} {ANN} t")], ..Cluster::new() };
         cluster.photos[1] = [BO, visibility, deleted];
         assert_eq!(cluster.shown()["Oma"], BTreeSet::from([1]), "{visibility} {deleted}");
@@ -160,7 +188,10 @@ fn of_rows_as_old_as_their_group_one_has_its_id_and_all_are_kept() {
     let group = Uuid::parse_str(&id(OMA)).unwrap();
     let rows = cluster.rows();
     assert_eq!(
-        rows.values().filter(|person| person.id == group).map(|person| person.name.as_str()).collect::<Vec<_>>(),
+        rows.values()
+            .filter(|person| person.id == group)
+            .map(|person| person.name.as_str())
+            .collect::<Vec<_>>(),
         ["Oma"]
     );
     cluster.group = "2024-01-01~00:00:00+00";
@@ -173,8 +204,12 @@ fn a_locked_photo_of_one_owner_marks_the_rows_of_the_others() {
     let mut cluster = Cluster::new();
     assert!(cluster.rows().values().all(|person| !person.locked));
     cluster.photos[1] = [BO, "locked", r"\N"];
-    let locked: Vec<String> =
-        cluster.rows().into_iter().filter(|(_, person)| person.locked).map(|(name, _)| name).collect();
+    let locked: Vec<String> = cluster
+        .rows()
+        .into_iter()
+        .filter(|(_, person)| person.locked)
+        .map(|(name, _)| name)
+        .collect();
     assert_eq!(locked, ["Liesl", "Oma"], "Bo's own row is known by the photo");
     assert_eq!(cluster.shown()["Elise"], BTreeSet::from([2]));
 }
@@ -188,9 +223,13 @@ fn a_person_that_was_shared_is_the_receivers_too_without_the_photos() {
         "personGroupId sharedById sharedWithId role",
         &[&format!("{} {ANN} {BO} read", id(OMA))],
     );
-    let text = cluster.dump().0.replace("COPY public.person_group ", &format!("{}COPY public.person_group ", shared.0));
+    let text = cluster
+        .dump()
+        .0
+        .replace("COPY public.person_group ", &format!("{}COPY public.person_group ", shared.0));
     let dump = read(text.as_bytes());
-    let people = records(&dump).into_iter().filter(|record| matches!(record, Record::Person(_))).count();
+    let people =
+        records(&dump).into_iter().filter(|record| matches!(record, Record::Person(_))).count();
     assert_eq!((people, dump.rows["person_user"]), (3, 1));
     assert_eq!(cluster.shown(), expected([("Elise", &[]), ("Liesl", &[3]), ("Oma", &[1, 2])]));
 }

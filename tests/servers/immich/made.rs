@@ -49,7 +49,8 @@ impl Text {
     pub fn copy(mut self, table: &str, columns: &str, rows: &[&str]) -> Self {
         let columns: Vec<_> = columns.split(' ').map(quoted).collect();
         writeln!(self.0, "CREATE TABLE public.{} (x text);\n", quoted(table)).unwrap();
-        writeln!(self.0, "COPY public.{} ({}) FROM stdin;", quoted(table), columns.join(", ")).unwrap();
+        writeln!(self.0, "COPY public.{} ({}) FROM stdin;", quoted(table), columns.join(", "))
+            .unwrap();
         for row in rows {
             writeln!(self.0, "{}", row.replace(' ', "\t").replace('~', " ")).unwrap();
         }
@@ -63,7 +64,9 @@ impl Text {
 }
 
 fn quoted(name: &str) -> String {
-    let bare = name.chars().all(|c| c.is_ascii_lowercase() || c == '_') && name != "user" && name != "order";
+    let bare = name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        && name != "user"
+        && name != "order";
     if bare { name.to_owned() } else { format!("\"{name}\"") }
 }
 
@@ -96,18 +99,23 @@ pub fn small(text: Text) -> Text {
 
 /// A whole dump of `small`.
 pub fn whole(restricted: bool) -> Text {
-    small(Text::head(restricted).sql("CREATE TABLE public.memory (\n    id uuid NOT NULL\n);")).tail(restricted)
+    small(Text::head(restricted).sql("CREATE TABLE public.memory (\n    id uuid NOT NULL\n);"))
+        .tail(restricted)
 }
 
 /// A cluster dump of these databases, each with its contents.
 pub fn cluster(databases: &[(&str, Text)]) -> Text {
     let mut text = Text(format!(
-        "--\n-- PostgreSQL database cluster dump\n--\n\n\\restrict {KEY}c\n\nCREATE ROLE postgres;\n\n\\unrestrict {KEY}c\n\n"
+        "--\n-- PostgreSQL database cluster dump\n--\n\n\\restrict {KEY}c\n\nCREATE ROLE \
+            postgres;\n\n\\unrestrict {KEY}c\n\n"
     ));
     for (name, contents) in databases {
         text.0 += &Text::head(true).0;
-        write!(text.0, "CREATE DATABASE {name};\n\n\\unrestrict {KEY}\n\\connect {name}\n\\restrict {KEY}\n\n")
-            .unwrap();
+        write!(
+            text.0,
+            "CREATE DATABASE {name};\n\n\\unrestrict {KEY}\n\\connect {name}\n\\restrict {KEY}\n\n"
+        )
+        .unwrap();
         text.0 += &contents.0;
         text = text.tail(true);
     }

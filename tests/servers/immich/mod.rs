@@ -1,4 +1,5 @@
-//! What a dump means: real dumps against what the server's API said, small made-up ones of every era, and damage.
+//! What a dump means: real dumps against what the server's API said, small made-up ones of every
+//! era, and damage.
 
 mod damage;
 mod elsewhere;
@@ -17,10 +18,11 @@ use shoebox::immich::{self, Dump, Options, Verdict};
 pub fn read_with(bytes: &[u8], database: Option<&str>) -> (shoebox::base::Result<Dump>, Vec<u8>) {
     let folder = tempfile::tempdir().unwrap();
     let mut copy = Vec::new();
-    let dump = immich::read(&mut &*bytes, &Options { database, staging: folder.path() }, &mut |bytes| {
-        copy.extend_from_slice(bytes);
-        Ok(())
-    });
+    let dump =
+        immich::read(&mut &*bytes, &Options { database, staging: folder.path() }, &mut |bytes| {
+            copy.extend_from_slice(bytes);
+            Ok(())
+        });
     (dump, copy)
 }
 
@@ -35,7 +37,10 @@ pub fn records(dump: &Dump) -> Vec<Record> {
         Ok(())
     })
     .unwrap();
-    assert!(records.windows(2).all(|two| two[0].key() < two[1].key()), "the records are sorted and unique");
+    assert!(
+        records.windows(2).all(|two| two[0].key() < two[1].key()),
+        "the records are sorted and unique"
+    );
     records
 }
 

@@ -34,7 +34,8 @@ CREATE VIEW v AS SELECT 'a;''\b' AS x, "a "" , )b" FROM "we""ird, (t)";
 SELECT lo_from_bytea(0, '\x00010203');
 "#;
 
-/// A server in a folder of its own, reached through its socket only, and stopped when the value is dropped.
+/// A server in a folder of its own, reached through its socket only, and stopped when the value is
+/// dropped.
 struct Server {
     folder: tempfile::TempDir,
     programs: PathBuf,
@@ -43,7 +44,8 @@ struct Server {
 impl Server {
     fn start() -> Option<Server> {
         let versions = std::fs::read_dir("/usr/lib/postgresql").ok();
-        let programs = versions.into_iter().flatten().flatten().map(|version| version.path().join("bin"));
+        let programs =
+            versions.into_iter().flatten().flatten().map(|version| version.path().join("bin"));
         let Some(programs) = programs.filter(|bin| bin.join("initdb").exists()).max() else {
             eprintln!("skipped: there is no PostgreSQL server on this machine");
             return None;
@@ -54,10 +56,23 @@ impl Server {
         let at = server.path().display().to_string();
         server.run(
             "initdb",
-            &["-D", &format!("{at}/db"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"],
+            &[
+                "-D",
+                &format!("{at}/db"),
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--locale=C.UTF-8",
+            ],
         );
         let options = format!("-k {at} -h '' -c fsync=off");
-        server.run("pg_ctl", &["-D", &format!("{at}/db"), "-o", &options, "-l", &format!("{at}/log"), "-w", "start"]);
+        server.run(
+            "pg_ctl",
+            &["-D", &format!("{at}/db"), "-o", &options, "-l", &format!("{at}/log"), "-w", "start"],
+        );
         Some(server)
     }
 
@@ -65,7 +80,8 @@ impl Server {
         self.folder.path()
     }
 
-    /// Runs a program of PostgreSQL, as the user `postgres` where this is root: the server refuses root.
+    /// Runs a program of PostgreSQL, as the user `postgres` where this is root: the server refuses
+    /// root.
     fn run(&self, program: &str, args: &[&str]) -> Vec<u8> {
         let program = self.programs.join(program);
         let mut command = match self.path().metadata().unwrap().uid() {
@@ -76,12 +92,21 @@ impl Server {
             }
             _ => Command::new(&program),
         };
-        command.args(args).current_dir(self.path()).env("PGHOST", self.path()).env("PGUSER", "postgres");
+        command
+            .args(args)
+            .current_dir(self.path())
+            .env("PGHOST", self.path())
+            .env("PGUSER", "postgres");
         // pg_ctl's server would hold a pipe open, so output goes to files.
         let (out, log) = (self.path().join("stdout"), self.path().join("stderr"));
         let file = |path: &Path| std::fs::File::create(path).unwrap();
         let status = command.stdout(file(&out)).stderr(file(&log)).status().unwrap();
-        assert!(status.success(), "{}: {}", program.display(), std::fs::read_to_string(&log).unwrap());
+        assert!(
+            status.success(),
+            "{}: {}",
+            program.display(),
+            std::fs::read_to_string(&log).unwrap()
+        );
         std::fs::read(&out).unwrap()
     }
 }
@@ -90,7 +115,10 @@ impl Drop for Server {
     fn drop(&mut self) {
         let data = self.path().join("db");
         if data.join("postmaster.pid").exists() {
-            self.run("pg_ctl", &["-D", &data.display().to_string(), "-m", "immediate", "-w", "stop"]);
+            self.run(
+                "pg_ctl",
+                &["-D", &data.display().to_string(), "-m", "immediate", "-w", "stop"],
+            );
         }
     }
 }
@@ -118,7 +146,8 @@ fn what_pg_dump_writes_of_a_database_full_of_traps_is_understood() {
         let dump = dump.unwrap();
         assert_eq!(dump.verdict, Verdict::Good, "{program} {args:?}");
         assert_eq!((dump.kind, dump.database.as_deref()), (kind, name), "{program} {args:?}");
-        let rows = ["nothing", "one", "we\"ird, (t)", "other.asset", "asset", "user"].map(|table| dump.rows[table]);
+        let rows = ["nothing", "one", "we\"ird, (t)", "other.asset", "asset", "user"]
+            .map(|table| dump.rows[table]);
         assert_eq!(rows, [2, 6, 1, 1, 1, 1]);
         for record in records(&dump) {
             match record {
@@ -126,7 +155,10 @@ fn what_pg_dump_writes_of_a_database_full_of_traps_is_understood() {
                 Record::Album(album) => assert_eq!(album.name, "two\nlines \\. \\N"),
                 Record::Asset(asset) => {
                     assert_eq!(asset.name, "x\u{8}\u{c}\u{b}\\é");
-                    assert_eq!(asset.sha1.unwrap().to_string(), "0102030405060708090a0b0c0d0e0f1011121314");
+                    assert_eq!(
+                        asset.sha1.unwrap().to_string(),
+                        "0102030405060708090a0b0c0d0e0f1011121314"
+                    );
                     assert_eq!(asset.created.to_string(), "2025-01-02T03:04:05Z");
                 }
                 Record::AlbumUser(_) => {}

@@ -1,4 +1,5 @@
-//! What people's recipes make of a dump is taken as pg_dump printed it, and what cannot be taken is called by its name.
+//! What people's recipes make of a dump is taken as pg_dump printed it, and what cannot be taken is
+//! called by its name.
 
 use std::io::Write;
 
@@ -17,13 +18,15 @@ fn bzip2(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn xz(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(6)).unwrap();
+    let mut encoder =
+        lzma_rust2::XzWriter::new(Vec::new(), lzma_rust2::XzOptions::with_preset(6)).unwrap();
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
 fn lzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = lzma_rust2::LzipWriter::new(Vec::new(), lzma_rust2::LzipOptions::with_preset(6));
+    let mut encoder =
+        lzma_rust2::LzipWriter::new(Vec::new(), lzma_rust2::LzipOptions::with_preset(6));
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
@@ -49,7 +52,8 @@ fn is_taken(name: &str, told: &[u8], text: &Text) {
 #[test]
 fn however_a_dump_is_packed_it_is_kept_as_pg_dump_printed_it() {
     type Packer = fn(&[u8]) -> Vec<u8>;
-    let packers: [(&str, Packer); 5] = [("gzip", gzip), ("zstd", zstd), ("bzip2", bzip2), ("xz", xz), ("lzip", lzip)];
+    let packers: [(&str, Packer); 5] =
+        [("gzip", gzip), ("zstd", zstd), ("bzip2", bzip2), ("xz", xz), ("lzip", lzip)];
     for text in [whole(true), cluster(&[("immich", small(Text::default()))])] {
         for (name, pack) in packers {
             let packed = pack(text.bytes());
@@ -71,8 +75,11 @@ fn what_gzip_calls_good_is_good() {
     let text = whole(false);
     let packed = gzip(text.bytes());
     is_taken("zeros after it", &[packed.clone(), vec![0; 70_000]].concat(), &text);
-    let builder =
-        flate2::GzBuilder::new().filename("immich.sql").comment("a night").extra(b"AB\x02\0xy".to_vec()).mtime(7);
+    let builder = flate2::GzBuilder::new()
+        .filename("immich.sql")
+        .comment("a night")
+        .extra(b"AB\x02\0xy".to_vec())
+        .mtime(7);
     let mut encoder = builder.write(Vec::new(), flate2::Compression::best());
     encoder.write_all(text.bytes()).unwrap();
     is_taken("fields in its header", &encoder.finish().unwrap(), &text);
@@ -92,7 +99,10 @@ fn ends_of_lines_that_a_terminal_wrote_are_taken_off() {
         let line = 1 + text.0.lines().position(|line| line.contains("Ann Lee")).unwrap() as u64;
         let mixed = told.replace(&format!("Ann Lee\tt{end}"), "Ann Lee\tt\n");
         let (at, reason) = fault(mixed.as_bytes());
-        assert!(at == line && reason.contains("some lines end in CR LF and others do not"), "{at}: {reason}");
+        assert!(
+            at == line && reason.contains("some lines end in CR LF and others do not"),
+            "{at}: {reason}"
+        );
     }
 }
 
@@ -110,7 +120,10 @@ fn what_a_windows_shell_wrote_is_read_back_into_utf8() {
         is_taken(name, &told, &text);
         is_taken(name, &gzip(&told), &text);
         let warnings = read(&told).warnings;
-        assert!(warnings.iter().any(|warning| warning.contains("may be spoiled")), "{name}: {warnings:?}");
+        assert!(
+            warnings.iter().any(|warning| warning.contains("may be spoiled")),
+            "{name}: {warnings:?}"
+        );
         assert!(!read(&told[..told.len() / 2]).is_good(), "{name}");
         assert!(!read(&told[..told.len() / 2 + 1]).is_good(), "{name}");
     }
@@ -155,7 +168,9 @@ fn what_cannot_be_taken_is_called_by_its_name_and_so_inside_of_gzip() {
         (b"\xff\xfe\0\0-\0\0\0", "UTF-32"),
     ];
     for (bytes, words) in kinds {
-        for (at, told) in [bytes.to_vec(), gzip(bytes), xz(&gzip(bytes)), zstd(bytes)].iter().enumerate() {
+        for (at, told) in
+            [bytes.to_vec(), gzip(bytes), xz(&gzip(bytes)), zstd(bytes)].iter().enumerate()
+        {
             let (line, reason) = fault(told);
             assert!(line == 1 && reason.contains(words), "{words}, {at}: {reason}");
         }

@@ -1,4 +1,5 @@
-//! Large dumps: speed and memory. Slow, so on demand: `cargo test --release --test servers immich::scale -- --ignored --nocapture`.
+//! Large dumps: speed and memory. Slow, so on demand:
+//! `cargo test --release --test servers immich::scale -- --ignored --nocapture`.
 
 use std::io::Read;
 use std::time::Instant;
@@ -69,14 +70,21 @@ fn measure(what: &str, mut input: impl Read) -> immich::Dump {
 #[ignore = "slow: reads a gigabyte"]
 fn rows_that_do_not_matter_pass_quickly() {
     let chunk: String = (0..400)
-        .map(|n| format!("{n}\tSome place {n}\t13.4{n}\t52.5{n}\tDE\t16\t00\t2026-01-01\tBerlin, Land\t\\N\tBärlin,Berlino,柏林\n"))
+        .map(|n| {
+            format!(
+                "{n}\tSome place {n}\t13.4{n}\t52.5{n}\tDE\t16\t00\t2026-01-01\tBerlin, \
+            Land\t\\N\tBärlin,Berlino,柏林\n"
+            )
+        })
         .collect();
     let head = Text::head(false).0
-        + "CREATE TABLE public.geodata_places (x text);\nCOPY public.geodata_places (id, a, b, c, d, e, f, g, h, i, j) FROM stdin;\n";
+        + "CREATE TABLE public.geodata_places (x text);\nCOPY public.geodata_places (id, a, b, c, \
+            d, e, f, g, h, i, j) FROM stdin;\n";
     let tail = format!("\\.\n\n{}", crate::immich::made::small(Text::default()).tail(false).0);
     let row = |n, out: &mut String| out.push_str(if n == 0 { &head } else { &chunk });
     let rows = 1_000_000_000 / chunk.len() as u64;
-    let dump = measure("geodata", Made { rows, row, next: 0, ready: String::new(), taken: 0, tail });
+    let dump =
+        measure("geodata", Made { rows, row, next: 0, ready: String::new(), taken: 0, tail });
     assert!(dump.rows["geodata_places"] > 1_000_000);
 }
 
@@ -93,20 +101,27 @@ fn a_million_assets_are_read_in_bounded_memory() {
         0 => {
             *out += &Text::head(false).0;
             *out += &format!(
-                "CREATE TABLE public.album (x text);\nCOPY public.album (id, \"albumName\") FROM stdin;\n{}\tRome\n\\.\n\n",
+                "CREATE TABLE public.album (x text);\nCOPY public.album (id, \"albumName\") FROM \
+                    stdin;\n{}\tRome\n\\.\n\n",
                 uuid(0)
             );
             *out += &format!(
-                "CREATE TABLE public.album_user (x text);\nCOPY public.album_user (\"albumId\", \"userId\", role) FROM stdin;\n{}\t{ANN}\towner\n\\.\n\n",
+                "CREATE TABLE public.album_user (x text);\nCOPY public.album_user (\"albumId\", \
+                    \"userId\", role) FROM stdin;\n{}\t{ANN}\towner\n\\.\n\n",
                 uuid(0)
             );
-            *out += "CREATE TABLE public.album_asset (x text);\nCOPY public.album_asset (\"albumId\", \"assetId\") FROM stdin;\n";
+            *out += "CREATE TABLE public.album_asset (x text);\nCOPY public.album_asset \
+                (\"albumId\", \"assetId\") FROM stdin;\n";
         }
         n if n <= ASSETS => *out += &format!("{}\t{}\n", uuid(0), uuid(n)),
         n if n <= 2 * ASSETS => {
             let n = n - ASSETS;
             if n == 1 {
-                *out += "\\.\n\nCREATE TABLE public.asset (x text);\nCOPY public.asset (id, \"ownerId\", type, \"originalPath\", \"fileCreatedAt\", \"isFavorite\", checksum, \"livePhotoVideoId\", \"createdAt\", \"originalFileName\", \"libraryId\", \"isExternal\", \"deletedAt\", \"localDateTime\", \"stackId\", status, visibility, \"checksumAlgorithm\") FROM stdin;\n";
+                *out += "\\.\n\nCREATE TABLE public.asset (x text);\nCOPY public.asset (id, \
+                    \"ownerId\", type, \"originalPath\", \"fileCreatedAt\", \"isFavorite\", \
+                    checksum, \"livePhotoVideoId\", \"createdAt\", \"originalFileName\", \
+                    \"libraryId\", \"isExternal\", \"deletedAt\", \"localDateTime\", \"stackId\", \
+                    status, visibility, \"checksumAlgorithm\") FROM stdin;\n";
             }
             let id = uuid(n);
             *out += &format!(
@@ -116,14 +131,20 @@ fn a_million_assets_are_read_in_bounded_memory() {
         n => {
             let n = n - 2 * ASSETS;
             if n == 1 {
-                *out += "\\.\n\nCREATE TABLE public.asset_exif (x text);\nCOPY public.asset_exif (\"assetId\", make, model, latitude, longitude, city, country, description, \"fileSizeInByte\") FROM stdin;\n";
+                *out += "\\.\n\nCREATE TABLE public.asset_exif (x text);\nCOPY public.asset_exif \
+                    (\"assetId\", make, model, latitude, longitude, city, country, description, \
+                    \"fileSizeInByte\") FROM stdin;\n";
             }
             *out += &format!("{}\tCanon\tEOS R6\t52.5\t13.4\tBerlin\tGermany\t\t123456\n", uuid(n));
         }
     };
-    let users = Text::default().copy("user", "id email name isAdmin", &[&format!("{ANN} a@b Ann t")]);
+    let users =
+        Text::default().copy("user", "id email name isAdmin", &[&format!("{ANN} a@b Ann t")]);
     let tail = format!("\\.\n\n{}", users.tail(false).0);
-    let dump = measure("assets", Made { rows: 3 * ASSETS + 1, row, next: 0, ready: String::new(), taken: 0, tail });
+    let dump = measure(
+        "assets",
+        Made { rows: 3 * ASSETS + 1, row, next: 0, ready: String::new(), taken: 0, tail },
+    );
     let start = Instant::now();
     let mut count = 0_u64;
     let mut last = None;

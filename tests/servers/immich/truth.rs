@@ -33,8 +33,9 @@ fn truth(state: &str) -> Value {
 
 /// Immich's own dumps in the state's tar, the newest last.
 fn own_dumps(state: &str) -> Vec<(String, Vec<u8>)> {
-    let mut tar =
-        tar::Archive::new(std::fs::File::open(shared().unwrap().join(state).join("upload-location.tar")).unwrap());
+    let mut tar = tar::Archive::new(
+        std::fs::File::open(shared().unwrap().join(state).join("upload-location.tar")).unwrap(),
+    );
     let mut dumps = Vec::new();
     for entry in tar.entries().unwrap() {
         let mut entry = entry.unwrap();
@@ -86,14 +87,24 @@ impl Library {
                 Record::Asset(asset) => drop(it.assets.insert(asset.id.to_string(), asset)),
                 Record::Album(album) => drop(it.albums.insert(album.id.to_string(), album.name)),
                 Record::AlbumAsset(row) => {
-                    it.members.entry(row.album.to_string()).or_default().insert(row.asset.to_string());
+                    it.members
+                        .entry(row.album.to_string())
+                        .or_default()
+                        .insert(row.asset.to_string());
                 }
                 Record::AlbumUser(row) => {
-                    it.roles.entry(row.album.to_string()).or_default().insert(row.user.to_string(), row.role);
+                    it.roles
+                        .entry(row.album.to_string())
+                        .or_default()
+                        .insert(row.user.to_string(), row.role);
                 }
-                Record::Person(person) => drop(it.people.insert(person.id.to_string(), person.name)),
+                Record::Person(person) => {
+                    drop(it.people.insert(person.id.to_string(), person.name))
+                }
                 Record::Tag(tag) => drop(it.tags.insert(tag.id.to_string(), tag.value)),
-                Record::PersonAsset(row) => shows.push((row.asset.to_string(), row.person.to_string())),
+                Record::PersonAsset(row) => {
+                    shows.push((row.asset.to_string(), row.person.to_string()))
+                }
                 Record::TagAsset(row) => carries.push((row.asset.to_string(), row.tag.to_string())),
                 Record::Stack(_) | Record::ExternalLibrary(_) => {}
             }
@@ -141,15 +152,21 @@ impl Library {
             // The API leaves out what is in the trash, and what neither timeline nor archive shows.
             let seen = self.members.get(id).into_iter().flatten().filter(|id| {
                 let asset = &self.assets[*id];
-                asset.trashed.is_none() && matches!(asset.visibility, Visibility::Timeline | Visibility::Archive)
+                asset.trashed.is_none()
+                    && matches!(asset.visibility, Visibility::Timeline | Visibility::Archive)
             });
-            assert_eq!(seen.cloned().collect::<BTreeSet<_>>(), texts(&album["assetIds"]), "album {id}");
+            assert_eq!(
+                seen.cloned().collect::<BTreeSet<_>>(),
+                texts(&album["assetIds"]),
+                "album {id}"
+            );
             let mut roles = BTreeMap::from([(text(&album["owner"]).to_owned(), json!("owner"))]);
             for user in album["users"].as_array().unwrap() {
                 roles.insert(text(&user["email"]).to_owned(), user["role"].clone());
             }
-            let ours =
-                self.roles[id].iter().map(|(user, role)| (text(&self.users[user]["email"]).to_owned(), json!(role)));
+            let ours = self.roles[id]
+                .iter()
+                .map(|(user, role)| (text(&self.users[user]["email"]).to_owned(), json!(role)));
             assert_eq!(ours.collect::<BTreeMap<_, _>>(), roles, "album {id}");
         }
     }
@@ -157,7 +174,9 @@ impl Library {
     fn asset_agrees(&self, truth: &Value) {
         let id = text(&truth["id"]);
         let asset = &self.assets[id];
-        let is = |ours: Value, theirs: &Value, what: &str| assert_eq!(&ours, theirs, "{what} of {}", asset.name);
+        let is = |ours: Value, theirs: &Value, what: &str| {
+            assert_eq!(&ours, theirs, "{what} of {}", asset.name)
+        };
         is(self.users[&asset.owner.to_string()]["email"].clone(), &truth["ownerEmail"], "owner");
         is(json!(asset.name), &truth["originalFileName"], "name");
         is(json!(asset.path), &truth["originalPath"], "path");
@@ -169,19 +188,37 @@ impl Library {
         is(json!(asset.stack), &truth["db"]["stackId"], "stack");
         match truth["visibility"].as_str() {
             Some(_) => is(json!(asset.visibility), &truth["visibility"], "visibility"),
-            None => is(json!(asset.visibility == Visibility::Archive), &truth["isArchived"], "archive"),
+            None => {
+                is(json!(asset.visibility == Visibility::Archive), &truth["isArchived"], "archive")
+            }
         }
-        assert_eq!(asset.created, text(&truth["fileCreatedAt"]).parse::<Timestamp>().unwrap(), "{}", asset.name);
-        assert_eq!(asset.taken, text(&truth["localDateTime"]).trim_end_matches('Z').parse().unwrap(), "{}", asset.name);
+        assert_eq!(
+            asset.created,
+            text(&truth["fileCreatedAt"]).parse::<Timestamp>().unwrap(),
+            "{}",
+            asset.name
+        );
+        assert_eq!(
+            asset.taken,
+            text(&truth["localDateTime"]).trim_end_matches('Z').parse().unwrap(),
+            "{}",
+            asset.name
+        );
         if let Some(trashed) = truth["db"]["deletedAt"].as_str() {
             assert_eq!(asset.trashed, Some(trashed.parse().unwrap()));
         }
         let external = truth["external"] == true;
         let sha1 = asset.sha1.map(|sha1| sha1.to_string());
-        assert_eq!(sha1.as_deref(), (!external).then(|| text(&truth["checksumHex"])), "{}", asset.name);
-        let file = match external {
-            true => format!("external{}", asset.path),
-            false => text(&truth["pathUnderUploadLocation"]).to_owned(),
+        assert_eq!(
+            sha1.as_deref(),
+            (!external).then(|| text(&truth["checksumHex"])),
+            "{}",
+            asset.name
+        );
+        let file = if external {
+            format!("external{}", asset.path)
+        } else {
+            text(&truth["pathUnderUploadLocation"]).to_owned()
         };
         assert_eq!(asset.file.as_ref().unwrap().as_str(), Some(file.as_str()));
         let sidecar = truth["db"]["sidecarPath"].as_str();
@@ -258,10 +295,21 @@ fn the_form_of_v3_2_says_the_same_of_everyone_and_keeps_owners_of_one_group_apar
     cluster.people.remove(&elise);
     assert_eq!(cluster.people, plain.people, "nobody's id is another");
     let of_elise = |shown: &BTreeSet<String>| shown.contains("Oma Elise");
-    let photos: Vec<String> =
-        cluster.shows.iter().filter(|(_, shown)| of_elise(shown)).map(|(id, _)| id.clone()).collect();
-    assert_eq!(photos.iter().map(|id| cluster.assets[id].name.as_str()).collect::<Vec<_>>(), ["DSC_0100.JPG"]);
-    assert_eq!(cluster.shows.remove(&photos[0]), Some(BTreeSet::from(["Oma Elise".to_owned()])), "by no other name");
+    let photos: Vec<String> = cluster
+        .shows
+        .iter()
+        .filter(|(_, shown)| of_elise(shown))
+        .map(|(id, _)| id.clone())
+        .collect();
+    assert_eq!(
+        photos.iter().map(|id| cluster.assets[id].name.as_str()).collect::<Vec<_>>(),
+        ["DSC_0100.JPG"]
+    );
+    assert_eq!(
+        cluster.shows.remove(&photos[0]),
+        Some(BTreeSet::from(["Oma Elise".to_owned()])),
+        "by no other name"
+    );
     assert_eq!(cluster.shows, plain.shows);
 }
 
@@ -290,7 +338,11 @@ fn a_cluster_with_two_libraries_gives_either_by_name() {
 
     let new = good(&bytes, Some("immich"));
     assert_eq!(new.immich.as_deref(), Some("3.1.0"));
-    assert_eq!((new.rows["user"], new.census.users), (5, 5), "a later state than those with a truth");
+    assert_eq!(
+        (new.rows["user"], new.census.users),
+        (5, 5),
+        "a later state than those with a truth"
+    );
     assert_eq!(Library::of(&new).assets.len() as u64, new.rows["asset"]);
 }
 

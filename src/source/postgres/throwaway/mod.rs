@@ -1,14 +1,17 @@
-//! A PostgreSQL server that is thrown away: made for one rehearsal, in a temporary folder or in a container, and gone with it.
+//! A PostgreSQL server that is thrown away: made for one rehearsal, in a temporary folder or in a
+//! container, and gone with it.
 //!
-//! Always holds: no server, folder or container that was there before is touched. What is loaded into it is untrusted: the server
-//! and its clients run inside of walls ([`sandbox`]), or inside a container without a network, and are reached by a
-//! socket in the server's own folder and by nothing else. It ends and its data is removed when the value is dropped,
-//! and also when shoebox is killed: a keeper, a small shell script, waits for the end of its input, which comes with
-//! the end of shoebox in whatever way.
+//! Always holds: no server, folder or container that was there before is touched. What is loaded
+//! into it is untrusted: the server and its clients run inside of walls ([`sandbox`]), or inside a
+//! container without a network, and are reached by a socket in the server's own folder and by
+//! nothing else. It ends and its data is removed when the value is dropped, and also when shoebox
+//! is killed: a keeper, a small shell script, waits for the end of its input, which comes with the
+//! end of shoebox in whatever way.
 //!
-//! PostgreSQL refuses to run as root: root starts it as the user `postgres`, else `nobody`. Nothing is synced to the disk, which
-//! makes it quick and of no use after a power cut. Limits: the data lies in TMPDIR and takes about twice the dump's size; a
-//! keeper that is killed itself leaves the server running.
+//! PostgreSQL refuses to run as root: root starts it as the user `postgres`, else `nobody`. Nothing
+//! is synced to the disk, which makes it quick and of no use after a power cut. Limits: the data
+//! lies in TMPDIR and takes about twice the dump's size; a keeper that is killed itself leaves the
+//! server running.
 
 mod programs;
 mod sandbox;
@@ -58,8 +61,12 @@ const SETTINGS: [(&str, &str); 13] = [
     ("max_connections", "20"),
 ];
 /// In a folder: the socket lies beside the data, and nothing listens on the network.
-const PRIVATE: [(&str, &str); 4] =
-    [("listen_addresses", ""), ("port", "5432"), ("unix_socket_directories", "."), ("unix_socket_permissions", "0700")];
+const PRIVATE: [(&str, &str); 4] = [
+    ("listen_addresses", ""),
+    ("port", "5432"),
+    ("unix_socket_directories", "."),
+    ("unix_socket_permissions", "0700"),
+];
 /// The role that rules it, and the database that it is asked in.
 const SUPERUSER: &str = "postgres";
 /// Extensions that have to be loaded at the start.
@@ -133,28 +140,51 @@ impl ThrowAway {
         let (child, leash) = start(keeper, &what)?.map_err(|ended| {
             Error::new(Kind::Program, format_args!("{what} does not start"))
                 .caused_by(failure::last_words(&ended.complaint))
-                .hint("`--postgres FOLDER` names other programs, `--docker` takes a container; TMPDIR says where there is room")
+                .hint(
+                    "`--postgres FOLDER` names other programs, `--docker` takes a container; \
+                    TMPDIR says where there is room",
+                )
         })?;
-        let private = Private { folder: folder.path().to_owned(), bin: programs.bin.clone(), sandbox };
+        let private =
+            Private { folder: folder.path().to_owned(), bin: programs.bin.clone(), sandbox };
         let place = Place::Folder { _folder: folder, private };
-        Ok(ThrowAway { place, keeper: child, leash: Some(leash), version: programs.version.clone() })
+        Ok(ThrowAway {
+            place,
+            keeper: child,
+            leash: Some(leash),
+            version: programs.version.clone(),
+        })
     }
 
-    /// Starts a container of `image` through `docker` (or a program with the same flags), which fetches it if need be.
+    /// Starts a container of `image` through `docker` (or a program with the same flags), which
+    /// fetches it if need be.
     pub fn in_container(docker: &OsStr, image: &str) -> Result<ThrowAway> {
         if image.is_empty() || image.starts_with('-') {
             return Err(Error::invalid(format_args!("`{image}` is no name of an image")));
         }
         let name = format!("shoebox-drill-{}", uuid::Uuid::new_v4().simple());
         let mut keeper = Command::new("sh");
-        keeper.args(["-c", IN_CONTAINER, "sh"]).current_dir("/").process_group(0).env("LC_ALL", "C");
+        keeper
+            .args(["-c", IN_CONTAINER, "sh"])
+            .current_dir("/")
+            .process_group(0)
+            .env("LC_ALL", "C");
         keeper.arg(docker).arg(&name).arg(image).arg("postgres");
-        keeper.args(SETTINGS.iter().flat_map(|(key, value)| ["-c".to_owned(), format!("{key}={value}")]));
+        keeper.args(
+            SETTINGS.iter().flat_map(|(key, value)| ["-c".to_owned(), format!("{key}={value}")]),
+        );
         let subject = Subject::in_container(image, docker);
-        let (child, leash) = start(keeper, "docker")?.map_err(|ended| Failure::new(subject, ended).into_error())?;
+        let (child, leash) =
+            start(keeper, "docker")?.map_err(|ended| Failure::new(subject, ended).into_error())?;
         let place = Place::Container { docker: docker.to_owned(), name };
-        let mut server = ThrowAway { place, keeper: child, leash: Some(leash), version: String::new() };
-        server.version = server.ask(SUPERUSER, "SHOW server_version")?.split(' ').next().unwrap_or_default().to_owned();
+        let mut server =
+            ThrowAway { place, keeper: child, leash: Some(leash), version: String::new() };
+        server.version = server
+            .ask(SUPERUSER, "SHOW server_version")?
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         Ok(server)
     }
 
@@ -167,11 +197,14 @@ impl ThrowAway {
     pub fn server(&self) -> Server {
         match &self.place {
             Place::Folder { private, .. } => Server::Private(private.clone()),
-            Place::Container { docker, name } => Server::Docker { container: name.clone(), docker: docker.clone() },
+            Place::Container { docker, name } => {
+                Server::Docker { container: name.clone(), docker: docker.clone() }
+            }
         }
     }
 
-    /// The one value, or the few lines, that `sql` answers the superuser with, in the database of that name.
+    /// The one value, or the few lines, that `sql` answers the superuser with, in the database of
+    /// that name.
     pub fn ask(&self, database: &str, sql: &str) -> Result<String> {
         let mut lines = Vec::new();
         self.rows(SUPERUSER, database, sql, &mut |line| {
@@ -182,7 +215,13 @@ impl ThrowAway {
     }
 
     /// Hands each row of `sql`'s answer to `each`, fields joined by tabs; `user` is who asks.
-    pub fn rows(&self, user: &str, database: &str, sql: &str, each: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
+    pub fn rows(
+        &self,
+        user: &str,
+        database: &str,
+        sql: &str,
+        each: &mut dyn FnMut(&str) -> Result<()>,
+    ) -> Result<()> {
         let process = Process::start(self.psql(user, database, sql)).context(|| "starting psql")?;
         let mut lines = BufReader::with_capacity(1 << 16, process);
         let mut line = String::new();
@@ -191,10 +230,11 @@ impl ThrowAway {
             line.clear();
         }
         let ended = lines.into_inner().end().context(|| "waiting for psql")?;
-        match ended.status.success() {
-            true => Ok(()),
-            false => Err(Error::new(Kind::Program, "a question to the throw-away server failed")
-                .caused_by(failure::last_words(&ended.complaint))),
+        if ended.status.success() {
+            Ok(())
+        } else {
+            Err(Error::new(Kind::Program, "a question to the throw-away server failed")
+                .caused_by(failure::last_words(&ended.complaint)))
         }
     }
 
@@ -209,7 +249,9 @@ impl ThrowAway {
             }
             Place::Container { docker, name } => {
                 let mut command = Command::new(docker);
-                command.args(["exec", name, "psql", "--username", user, "--dbname", database]).args(flags);
+                command
+                    .args(["exec", name, "psql", "--username", user, "--dbname", database])
+                    .args(flags);
                 command
             }
         }
@@ -231,8 +273,8 @@ pub fn docker_answers(docker: &OsStr) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Immich's own image for what a dump wants. Source: the tags of `ghcr.io/immich-app/postgres`, 14 being that of Immich's
-/// compose file, with pgvecto.rs in it.
+/// Immich's own image for what a dump wants. Source: the tags of `ghcr.io/immich-app/postgres`, 14
+/// being that of Immich's compose file, with pgvecto.rs in it.
 pub fn image(wanted: &Wanted) -> String {
     let tag = match wanted.major.unwrap_or(14) {
         ..=14 => "14-vectorchord0.4.3-pgvectors0.2.0".to_owned(),
@@ -241,7 +283,8 @@ pub fn image(wanted: &Wanted) -> String {
     format!("ghcr.io/immich-app/postgres:{tag}")
 }
 
-/// Starts a keeper and waits until it says that it is ready; the inner error says how it ended instead.
+/// Starts a keeper and waits until it says that it is ready; the inner error says how it ended
+/// instead.
 fn start(mut command: Command, what: &str) -> Result<Result<(Child, ChildStdin), Ended>> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().context(|| format!("starting {what}"))?;
@@ -261,14 +304,16 @@ fn start(mut command: Command, what: &str) -> Result<Result<(Child, ChildStdin),
 /// A folder that only the server's user can look into.
 fn private_folder(user: Option<User>) -> Result<TempDir> {
     let usual = std::env::temp_dir();
-    let place = if usual.as_os_str().len() > LONGEST_FOLDER { PathBuf::from("/tmp") } else { usual };
+    let place =
+        if usual.as_os_str().len() > LONGEST_FOLDER { PathBuf::from("/tmp") } else { usual };
     let folder = tempfile::Builder::new()
         .prefix("shoebox-drill-")
         .permissions(fs::Permissions::from_mode(0o700))
         .tempdir_in(&place);
     let folder = folder.context(|| format!("making a folder in {}", place.display()))?;
     if let Some((uid, gid)) = user {
-        chown(folder.path(), Some(uid), Some(gid)).context(|| "giving a folder to the server's user")?;
+        chown(folder.path(), Some(uid), Some(gid))
+            .context(|| "giving a folder to the server's user")?;
     }
     Ok(folder)
 }
@@ -291,7 +336,9 @@ fn server_user() -> Option<User> {
 fn settings(programs: &Programs, wanted: &Wanted) -> String {
     let mut lines: Vec<String> =
         SETTINGS.iter().chain(&PRIVATE).map(|(key, value)| format!("{key} = '{value}'")).collect();
-    let wants = |name: &&&str| wanted.extensions.iter().any(|extension| extension == **name) && programs.has(name);
+    let wants = |name: &&&str| {
+        wanted.extensions.iter().any(|extension| extension == **name) && programs.has(name)
+    };
     let preloaded: Vec<&str> = PRELOADED.iter().filter(wants).copied().collect();
     lines.push(format!("shared_preload_libraries = '{}'", preloaded.join(",")));
     lines.join("\n")
@@ -301,5 +348,9 @@ fn settings(programs: &Programs, wanted: &Wanted) -> String {
 fn url(folder: &Path, user: &str, database: &str) -> String {
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let host = encoded(&folder.join("data").to_string_lossy());
-    format!("postgresql:///{}?host={host}&hostaddr=&port=5432&user={}&options=", encoded(database), encoded(user))
+    format!(
+        "postgresql:///{}?host={host}&hostaddr=&port=5432&user={}&options=",
+        encoded(database),
+        encoded(user)
+    )
 }

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Folders of folders `MAJOR/bin` (Debian, Ubuntu), and of folders `pgsql-MAJOR/bin` (Fedora, Red Hat).
+/// Folders of folders `MAJOR/bin` (Debian, Ubuntu), and of folders `pgsql-MAJOR/bin` (Fedora, Red
+/// Hat).
 const VERSIONS: [&str; 2] = ["/usr/lib/postgresql", "/usr"];
 /// What has to lie side by side.
 const NEEDED: [&str; 3] = ["initdb", "postgres", "psql"];
@@ -36,8 +37,11 @@ impl Programs {
         if !NEEDED.iter().all(|name| bin.join(name).is_file()) {
             return None;
         }
-        let output =
-            Command::new(bin.join("postgres")).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output();
+        let output = Command::new(bin.join("postgres"))
+            .arg("--version")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output();
         let said = String::from_utf8(output.ok()?.stdout).ok()?;
         let version = said.split("(PostgreSQL) ").nth(1)?.split_whitespace().next()?.to_owned();
         Some(Programs { bin, version })
@@ -49,17 +53,23 @@ impl Programs {
     }
 
     fn among(path: &OsString, versions: &[&Path]) -> Vec<Programs> {
-        let below = |folder: &&Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        let packaged =
-            versions.iter().flat_map(below).filter(|folder| is_version(folder)).map(|folder| folder.join("bin"));
+        let below = |folder: &&Path| {
+            fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+        };
+        let packaged = versions
+            .iter()
+            .flat_map(below)
+            .filter(|folder| is_version(folder))
+            .map(|folder| folder.join("bin"));
         let folders: BTreeSet<PathBuf> = env::split_paths(path).chain(packaged).collect();
-        let mut found: Vec<Programs> = folders.iter().filter_map(|folder| Programs::in_folder(folder)).collect();
+        let mut found: Vec<Programs> =
+            folders.iter().filter_map(|folder| Programs::in_folder(folder)).collect();
         found.dedup();
         found
     }
 
-    /// The one that fits best: that lacks the fewest extensions; then of the same major version, else of the nearest newer
-    /// one, else of the nearest older one.
+    /// The one that fits best: that lacks the fewest extensions; then of the same major version,
+    /// else of the nearest newer one, else of the nearest older one.
     pub fn best(found: Vec<Programs>, wanted: &Wanted) -> Option<Programs> {
         found.into_iter().min_by_key(|programs| {
             let (major, wish) = (programs.major(), wanted.major.unwrap_or(0));
@@ -69,7 +79,11 @@ impl Programs {
 
     /// The major version, 0 if unknown.
     pub fn major(&self) -> u32 {
-        self.version.split(|c: char| !c.is_ascii_digit()).next().and_then(|major| major.parse().ok()).unwrap_or(0)
+        self.version
+            .split(|c: char| !c.is_ascii_digit())
+            .next()
+            .and_then(|major| major.parse().ok())
+            .unwrap_or(0)
     }
 
     fn lacks(&self, extensions: &[String]) -> usize {
@@ -81,7 +95,8 @@ impl Programs {
         let control = format!("{extension}.control");
         let above = self.bin.parent().unwrap_or(&self.bin);
         let places = [above.join("share/extension"), above.join("share/postgresql/extension")];
-        let debian = Path::new("/usr/share/postgresql").join(self.major().to_string()).join("extension");
+        let debian =
+            Path::new("/usr/share/postgresql").join(self.major().to_string()).join("extension");
         let packaged = self.bin.starts_with("/usr/lib/postgresql").then_some(debian);
         places.into_iter().chain(packaged).any(|place| place.join(&control).is_file())
     }
@@ -102,7 +117,11 @@ mod tests {
         let bin = folder.join("bin");
         fs::create_dir_all(&bin).unwrap();
         for name in NEEDED {
-            fs::write(bin.join(name), format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version} (Debian)'\n")).unwrap();
+            fs::write(
+                bin.join(name),
+                format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version} (Debian)'\n"),
+            )
+            .unwrap();
             fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
         }
         let share = folder.join("share/extension");
@@ -116,9 +135,13 @@ mod tests {
     fn the_best_server_has_the_extensions_and_then_the_nearest_version_that_is_not_older() {
         let folder = tempfile::tempdir().unwrap();
         let versions = folder.path().join("versions");
-        for (major, extensions) in
-            [("9", &[][..]), ("14", &[]), ("16", &[]), ("17", &["vector", "cube"]), ("18", &["vector"])]
-        {
+        for (major, extensions) in [
+            ("9", &[][..]),
+            ("14", &[]),
+            ("16", &[]),
+            ("17", &["vector", "cube"]),
+            ("18", &["vector"]),
+        ] {
             server(&versions.join(major), &format!("{major}.2"), extensions);
         }
         server(&folder.path().join("on path"), "19beta1", &[]);
@@ -128,10 +151,15 @@ mod tests {
         assert_eq!(found.len(), 6);
         let best = |major: u32, extensions: &[&str]| {
             let extensions = extensions.iter().map(|&name| name.to_owned()).collect();
-            Programs::best(found.clone(), &Wanted { major: Some(major), extensions }).unwrap().major()
+            Programs::best(found.clone(), &Wanted { major: Some(major), extensions })
+                .unwrap()
+                .major()
         };
         assert_eq!([best(14, &[]), best(15, &[]), best(19, &[]), best(20, &[])], [14, 16, 19, 19]);
-        assert_eq!([best(14, &["vector"]), best(18, &["vector"]), best(18, &["vector", "cube"])], [17, 18, 17]);
+        assert_eq!(
+            [best(14, &["vector"]), best(18, &["vector"]), best(18, &["vector", "cube"])],
+            [17, 18, 17]
+        );
         assert_eq!(Programs::best(Vec::new(), &Wanted::default()), None);
     }
 }

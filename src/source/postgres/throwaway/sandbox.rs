@@ -1,11 +1,13 @@
 //! Walls around a throw-away server and its clients: namespaces of their own, made by bubblewrap.
 //!
-//! Always holds inside of them: there is no network, no other process, no device, and of this machine's files the programs
-//! alone (`/usr`, and where the server and its libraries are installed), to be read; the server's own folder is all that can be written.
-//! The repository, the photos, homes, sockets and the environment are not there.
+//! Always holds inside of them: there is no network, no other process, no device, and of this
+//! machine's files the programs alone (`/usr`, and where the server and its libraries are
+//! installed), to be read; the server's own folder is all that can be written. The repository, the
+//! photos, homes, sockets and the environment are not there.
 //!
-//! Root makes the namespaces itself and then becomes the server's user; everybody else, and a root whose power was taken away
-//! (a service in a cage), makes them inside of a user namespace, which some systems forbid.
+//! Root makes the namespaces itself and then becomes the server's user; everybody else, and a root
+//! whose power was taken away (a service in a cage), makes them inside of a user namespace, which
+//! some systems forbid.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -44,24 +46,40 @@ impl Sandbox {
         Sandbox { words: Vec::new(), user }
     }
 
-    /// Walls around what uses the programs in `bin` and the folder `folder`; `hidden` is kept out even if it lies among the programs.
+    /// Walls around what uses the programs in `bin` and the folder `folder`; `hidden` is kept out
+    /// even if it lies among the programs.
     ///
     /// # Errors
     /// `NotFound` without bubblewrap, `Unsupported` where it may not make them.
     pub fn around(folder: &Path, bin: &Path, hidden: &Path, user: Option<User>) -> Result<Sandbox> {
-        let (uid, gid) = user.unwrap_or((rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
+        let (uid, gid) = user
+            .unwrap_or((rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
         let passwd = folder.join(PASSWD);
-        fs::write(&passwd, format!("postgres:x:{uid}:{gid}::/:/bin/sh\n")).context(|| "writing into a new folder")?;
-        fs::set_permissions(&passwd, fs::Permissions::from_mode(0o644)).context(|| "writing into a new folder")?;
+        fs::write(&passwd, format!("postgres:x:{uid}:{gid}::/:/bin/sh\n"))
+            .context(|| "writing into a new folder")?;
+        fs::set_permissions(&passwd, fs::Permissions::from_mode(0o644))
+            .context(|| "writing into a new folder")?;
         let walls = walls(folder, bin, hidden)?;
-        let become_user = ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--", "setpriv"];
+        let become_user = [
+            "--cap-drop",
+            "ALL",
+            "--cap-add",
+            "CAP_SETUID",
+            "--cap-add",
+            "CAP_SETGID",
+            "--",
+            "setpriv",
+        ];
         let ids = [format!("--reuid={uid}"), format!("--regid={gid}")];
         let as_root = become_user.into_iter().map(OsString::from).chain(ids.map(OsString::from));
         let as_root = as_root.chain(["--clear-groups", "--no-new-privs", "--"].map(OsString::from));
         let as_user = ["--unshare-user", "--cap-drop", "ALL", "--"].map(OsString::from);
         let mut ways = Vec::new();
         if user.is_some() {
-            ways.push(Sandbox { words: walls.iter().cloned().chain(as_root).collect(), user: None });
+            ways.push(Sandbox {
+                words: walls.iter().cloned().chain(as_root).collect(),
+                user: None,
+            });
         }
         ways.push(Sandbox { words: walls.into_iter().chain(as_user).collect(), user });
         let mut why = String::new();
@@ -72,19 +90,30 @@ impl Sandbox {
                 Err(error) => why = error.chain(),
             }
         }
-        Err(Error::new(Kind::Unsupported, "no walls can be put around a server of this machine: what a dump runs would see it")
-            .caused_by(why)
-            .hint("let bubblewrap make namespaces (user namespaces must be allowed), or use docker; --no-sandbox does without walls, for a dump that is trusted"))
+        Err(Error::new(
+            Kind::Unsupported,
+            "no walls can be put around a server of this machine: \
+            what a dump runs would see it",
+        )
+        .caused_by(why)
+        .hint(
+            "let bubblewrap make namespaces (user namespaces must be allowed), or use \
+                docker; --no-sandbox does without walls, for a dump that is trusted",
+        ))
     }
 
     fn attempt(&self) -> Result<()> {
-        let output = self.command("true").stdin(Stdio::null()).output().map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => missing(),
-            _ => Error::io("starting bwrap", error),
-        })?;
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(Error::new(Kind::Program, last_words(&String::from_utf8_lossy(&output.stderr)))),
+        let output =
+            self.command("true").stdin(Stdio::null()).output().map_err(|error| {
+                match error.kind() {
+                    std::io::ErrorKind::NotFound => missing(),
+                    _ => Error::io("starting bwrap", error),
+                }
+            })?;
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err(Error::new(Kind::Program, last_words(&String::from_utf8_lossy(&output.stderr))))
         }
     }
 
@@ -95,7 +124,13 @@ impl Sandbox {
 
     /// What is inside of the walls, still to be named, kept by `script`, which is outside of them.
     pub fn kept(&self, script: &str, folder: &Path) -> Command {
-        let keeper = [OsStr::new("sh"), OsStr::new("-c"), OsStr::new(script), OsStr::new("sh"), folder.as_os_str()];
+        let keeper = [
+            OsStr::new("sh"),
+            OsStr::new("-c"),
+            OsStr::new(script),
+            OsStr::new("sh"),
+            folder.as_os_str(),
+        ];
         self.run(keeper.into_iter().chain(self.words.iter().map(OsString::as_os_str)))
     }
 
@@ -111,8 +146,15 @@ impl Sandbox {
 }
 
 fn missing() -> Error {
-    Error::new(Kind::NotFound, "bubblewrap is not installed: without it what a dump runs would see this machine")
-        .hint("`apt install bubblewrap`, or use docker; --no-sandbox does without walls, for a dump that is trusted")
+    Error::new(
+        Kind::NotFound,
+        "bubblewrap is not installed: without it what a dump runs would see \
+        this machine",
+    )
+    .hint(
+        "`apt install bubblewrap`, or use docker; --no-sandbox does without walls, for a \
+            dump that is trusted",
+    )
 }
 
 /// bubblewrap and its flags.
@@ -120,7 +162,14 @@ fn walls(folder: &Path, bin: &Path, hidden: &Path) -> Result<Vec<OsString>> {
     let mut words: Vec<OsString> = Vec::new();
     let mut add = |flags: &[&OsStr]| words.extend(flags.iter().map(|&flag| flag.to_owned()));
     let flag = OsStr::new;
-    for word in ["bwrap", "--unshare-net", "--unshare-pid", "--unshare-ipc", "--die-with-parent", "--new-session"] {
+    for word in [
+        "bwrap",
+        "--unshare-net",
+        "--unshare-pid",
+        "--unshare-ipc",
+        "--die-with-parent",
+        "--new-session",
+    ] {
         add(&[flag(word)]);
     }
     add(&[flag("--ro-bind"), flag("/usr"), flag("/usr")]);
@@ -140,8 +189,11 @@ fn walls(folder: &Path, bin: &Path, hidden: &Path) -> Result<Vec<OsString>> {
         add(&["--perms", "1777", "--tmpfs", path].map(flag));
     }
     let programs = program_folders(bin);
-    for (bind, path) in programs.iter().map(|path| ("--ro-bind", path.as_path())).chain([("--bind", folder)]) {
-        let parents: Vec<_> = path.ancestors().skip(1).filter(|parent| parent.parent().is_some()).collect();
+    for (bind, path) in
+        programs.iter().map(|path| ("--ro-bind", path.as_path())).chain([("--bind", folder)])
+    {
+        let parents: Vec<_> =
+            path.ancestors().skip(1).filter(|parent| parent.parent().is_some()).collect();
         for parent in parents.iter().rev() {
             add(&[flag("--perms"), flag("0755"), flag("--dir"), parent.as_os_str()]);
         }
@@ -150,8 +202,14 @@ fn walls(folder: &Path, bin: &Path, hidden: &Path) -> Result<Vec<OsString>> {
     // A program finds libraries beside itself by /proc, which is not there.
     let libraries = std::env::join_paths(&programs).unwrap_or_default();
     add(&[flag("--setenv"), flag("LD_LIBRARY_PATH"), libraries.as_os_str()]);
-    let hidden = fs::canonicalize(hidden).context(|| format!("looking for {}", hidden.display()))?;
-    if programs.iter().map(PathBuf::as_path).chain([Path::new("/usr")]).any(|shown| hidden.starts_with(shown)) {
+    let hidden =
+        fs::canonicalize(hidden).context(|| format!("looking for {}", hidden.display()))?;
+    if programs
+        .iter()
+        .map(PathBuf::as_path)
+        .chain([Path::new("/usr")])
+        .any(|shown| hidden.starts_with(shown))
+    {
         add(&[flag("--tmpfs"), hidden.as_os_str()]);
     }
     add(&[flag("--ro-bind"), folder.join(PASSWD).as_os_str(), flag("/etc/passwd")]);
@@ -161,11 +219,16 @@ fn walls(folder: &Path, bin: &Path, hidden: &Path) -> Result<Vec<OsString>> {
 /// Where the programs in `bin` and their libraries lie, as far as that is not below `/usr`.
 fn program_folders(bin: &Path) -> BTreeSet<PathBuf> {
     let mut folders = BTreeSet::from([bin.parent().unwrap_or(bin).to_owned()]);
-    let said = Command::new("ldd").args(["postgres", "initdb", "psql"].map(|name| bin.join(name))).output();
-    let said = said.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let said = Command::new("ldd")
+        .args(["postgres", "initdb", "psql"].map(|name| bin.join(name)))
+        .output();
+    let said =
+        said.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     let libraries = said.lines().filter_map(|line| line.split_once("=> ")?.1.split(" (").next());
     let real = |library| Some(fs::canonicalize(library).ok()?.parent()?.to_owned());
     folders.extend(libraries.filter_map(real));
-    folders.retain(|folder| !["/usr", "/lib", "/lib64"].iter().any(|system| folder.starts_with(system)));
+    folders.retain(|folder| {
+        !["/usr", "/lib", "/lib64"].iter().any(|system| folder.starts_with(system))
+    });
     folders
 }

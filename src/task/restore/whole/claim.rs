@@ -1,7 +1,9 @@
-//! The claim on a folder that is restored into: whether it may be used, and the file that says so until all is there.
+//! The claim on a folder that is restored into: whether it may be used, and the file that says so
+//! until all is there.
 //!
-//! Always holds: nothing is mixed into a folder that held something else, unless that was accepted; of two restores into
-//! one folder the second is refused; one that was interrupted is known by its claim, and goes on.
+//! Always holds: nothing is mixed into a folder that held something else, unless that was accepted;
+//! of two restores into one folder the second is refused; one that was interrupted is known by its
+//! claim, and goes on.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -56,7 +58,8 @@ pub(super) struct Claim {
     file: File,
 }
 
-/// The claim that lies in `folder`. `Refused` when it is that of another restore, and that is not accepted.
+/// The claim that lies in `folder`. `Refused` when it is that of another restore, and that is not
+/// accepted.
 pub(super) fn begun(folder: &Path, ticket: &Ticket, accept: bool) -> Result<Option<Ticket>> {
     let found = match fs::symlink_metadata(folder.join(NAME)) {
         Ok(_) => read(&open(folder, OFlags::RDONLY)?),
@@ -68,15 +71,24 @@ pub(super) fn begun(folder: &Path, ticket: &Ticket, accept: bool) -> Result<Opti
     }
 }
 
-/// What `folder`, in which no restore has begun, is to one. `Refused` when something is in it, and that is not accepted; `own` is
-/// the library's UPLOAD_LOCATION.
+/// What `folder`, in which no restore has begun, is to one. `Refused` when something is in it, and
+/// that is not accepted; `own` is the library's UPLOAD_LOCATION.
 pub(super) fn judge(folder: &Path, accept: bool, own: Option<&Path>) -> Result<State> {
     match (is_empty(folder)?, accept) {
         (true, _) => Ok(State::Empty),
         (false, true) => Ok(State::Mixed),
         (false, false) if own.is_some_and(|own| real(folder) == own) => Err(living(folder)),
-        (false, false) => Err(Error::new(Kind::Refused, format_args!("{} is not empty", folder.display())).hint(
-            "give a new folder; --accept-non-empty adds to what is there, and replaces nothing without --overwrite",
+        (false, false) => Err(Error::new(
+            Kind::Refused,
+            format_args!(
+                "{} is not \
+            empty",
+                folder.display()
+            ),
+        )
+        .hint(
+            "give a new folder; --accept-non-empty adds to what is there, and replaces nothing \
+                without --overwrite",
         )),
     }
 }
@@ -94,8 +106,10 @@ impl Claim {
             Err(Errno::NOTSUP | Errno::NOSYS | Errno::NOLCK | Errno::INVAL) => {}
             Err(error) => return Err(error).context(claiming),
         }
-        let text = serde_json::to_vec(ticket).map_err(|error| Error::new(Kind::Io, claiming()).caused_by(error))?;
-        // At no moment is there no claim: who is killed here must find it again. It is there before the first file is.
+        let text = serde_json::to_vec(ticket)
+            .map_err(|error| Error::new(Kind::Io, claiming()).caused_by(error))?;
+        // At no moment is there no claim: who is killed here must find it again. It is there before
+        // the first file is.
         let written = file.write_all(&text).and_then(|()| file.set_len(text.len() as u64));
         written.and_then(|()| sync(&file)).and_then(|()| sync_folder(folder)).context(claiming)?;
         Ok(Claim { folder: folder.to_owned(), file })
@@ -110,7 +124,8 @@ impl Claim {
 }
 
 impl Drop for Claim {
-    /// Closing is not enough: a program that is being started at this moment still has the file open, and would keep the lock.
+    /// Closing is not enough: a program that is being started at this moment still has the file
+    /// open, and would keep the lock.
     fn drop(&mut self) {
         let _ = flock(&self.file, FlockOperation::Unlock);
     }
@@ -130,8 +145,8 @@ fn read(file: &File) -> Option<Ticket> {
     serde_json::Deserializer::from_slice(&text).into_iter().next()?.ok()
 }
 
-/// True when nothing of a person's is in `folder`: what a file system makes itself does not count, nor do the folders and markers
-/// that a server makes at its first start.
+/// True when nothing of a person's is in `folder`: what a file system makes itself does not count,
+/// nor do the folders and markers that a server makes at its first start.
 fn is_empty(folder: &Path) -> Result<bool> {
     let listing = || format!("reading {}", folder.display());
     let entries = match fs::read_dir(folder) {
@@ -182,14 +197,20 @@ pub(super) fn real(path: &Path) -> PathBuf {
 
 fn other(folder: &Path, found: &Ticket) -> Error {
     let snapshot = found.snapshot;
-    Error::new(Kind::Refused, format_args!("{} holds an unfinished restore of snapshot {snapshot}", folder.display()))
-        .hint(format_args!("finish it with --snapshot {snapshot}, or give a new folder"))
+    Error::new(
+        Kind::Refused,
+        format_args!("{} holds an unfinished restore of snapshot {snapshot}", folder.display()),
+    )
+    .hint(format_args!("finish it with --snapshot {snapshot}, or give a new folder"))
 }
 
 fn living(folder: &Path) -> Error {
-    let message = format_args!("{} is the library's own UPLOAD_LOCATION, and not empty", folder.display()).to_string();
+    let message =
+        format_args!("{} is the library's own UPLOAD_LOCATION, and not empty", folder.display())
+            .to_string();
     Error::new(Kind::Refused, message).hint(
-        "give a new folder; --accept-non-empty adds what is missing there, and replaces nothing without --overwrite",
+        "give a new folder; --accept-non-empty adds what is missing there, and replaces nothing \
+            without --overwrite",
     )
 }
 
@@ -231,7 +252,10 @@ mod tests {
         drop(claim);
         assert_eq!(begun(dir.path(), &ticket(1), false).unwrap(), Some(ticket(1)));
         let refused = begun(dir.path(), &ticket(2), false).unwrap_err();
-        assert!(refused.next_step().unwrap().contains("--snapshot 2026-11-01T030005Z"), "{refused:?}");
+        assert!(
+            refused.next_step().unwrap().contains("--snapshot 2026-11-01T030005Z"),
+            "{refused:?}"
+        );
         assert_eq!(begun(dir.path(), &ticket(2), true).unwrap(), None);
         Claim::take(dir.path(), &ticket(1)).unwrap().finish().unwrap();
         assert_eq!(begun(dir.path(), &ticket(1), false).unwrap(), None);

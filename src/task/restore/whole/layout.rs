@@ -1,11 +1,14 @@
 //! Where a recovery lays the files that did not lie where the database of their snapshot says.
 //!
-//! The database and the files of a server are not read at one moment: Immich moves photos meanwhile, or the dump is older. A server
-//! that is set up from both looks for each file where its database says, so there it must be: a photo that was found by its
-//! content, its sidecar that lay beside it, bytes that Immich recorded and that only an earlier snapshot has in a file.
+//! The database and the files of a server are not read at one moment: Immich moves photos
+//! meanwhile, or the dump is older. A server that is set up from both looks for each file where its
+//! database says, so there it must be: a photo that was found by its content, its sidecar that lay
+//! beside it, bytes that Immich recorded and that only an earlier snapshot has in a file.
 //!
-//! Always holds: a file that no row names stays at its own path; where one is laid over another, the other gets a name beside it
-//! ([`BESIDE`]), so no bytes are lost, and a symlink that is in a photo's way likewise; of two rows with one path the one whose bytes lie there has it, else the first by id.
+//! Always holds: a file that no row names stays at its own path; where one is laid over another,
+//! the other gets a name beside it ([`BESIDE`]), so no bytes are lost, and a symlink that is in a
+//! photo's way likewise; of two rows with one path the one whose bytes lie there has it, else the
+//! first by id.
 //!
 //! Limits: external libraries come back as they lay.
 
@@ -73,7 +76,8 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Where the file of the snapshot in `row` goes to by the name of its entry: `None` when not to its folder at all.
+    /// Where the file of the snapshot in `row` goes to by the name of its entry: `None` when not to
+    /// its folder at all.
     pub(super) fn name_of<'a>(&'a self, row: u64, own: &'a [u8]) -> Option<&'a [u8]> {
         match self.beside.get(&row) {
             Some(path) => Some(path.name()),
@@ -92,7 +96,9 @@ impl Layout {
             return Ok(content(&laid.entry));
         }
         Ok(match ask::occupant(db, path, at)? {
-            Occupant::File(row, content) if self.name_of(row, path.name()) == Some(path.name()) => Some(content),
+            Occupant::File(row, content) if self.name_of(row, path.name()) == Some(path.name()) => {
+                Some(content)
+            }
             _ => None,
         })
     }
@@ -120,30 +126,44 @@ impl Layout {
             Ok((!is_guess).then_some(problem))
         };
         if let Some(other) = self.laid.get(&path) {
-            return match content(&other.entry) == content(&laid.entry) {
-                true => Ok(None),
-                false => refused(&path, "two photos have this path in the database: one of them is not there"),
+            return if content(&other.entry) == content(&laid.entry) {
+                Ok(None)
+            } else {
+                refused(
+                    &path,
+                    "two photos have this path in the database: one of them is not there",
+                )
             };
         }
         if self.is_in_the_way(&path) {
-            return refused(&path, "the database has it where another file's folder is: it stays where it was found");
+            return refused(
+                &path,
+                "the database has it where another file's folder is: it stays where it was found",
+            );
         }
         match ask::occupant(db, &path, at)? {
             Occupant::Symlink(..) if is_guess => return Ok(None),
             Occupant::Nothing | Occupant::Symlink(..) => {}
             Occupant::Folder if laid.from.is_none() && !is_guess => {
                 let beside = self.name_beside(db, &path, at)?;
-                let message = format!("a folder is there: what belongs there is laid beside it, as {beside}");
+                let message =
+                    format!("a folder is there: what belongs there is laid beside it, as {beside}");
                 self.laid.insert(beside, laid);
                 return refused(&path, &message);
             }
             Occupant::Folder | Occupant::Below => {
-                return refused(&path, "another thing than a file is there: it stays where it was found");
+                return refused(
+                    &path,
+                    "another thing than a file is there: it stays where it was found",
+                );
             }
             Occupant::File(_, found) if content(&laid.entry) == Some(found) => return Ok(None),
             Occupant::File(..) if is_guess => return Ok(None),
             Occupant::File(_, found) if ask::is_rightful(db, path.as_bytes(), found, at)? => {
-                return refused(&path, "two photos have this path in the database: one of them is not there");
+                return refused(
+                    &path,
+                    "two photos have this path in the database: one of them is not there",
+                );
             }
             Occupant::File(..) => {}
         }
@@ -177,7 +197,9 @@ impl Layout {
             let (row, taken) = match ask::occupant(db, path, at)? {
                 Occupant::File(row, _) if !self.leaving.contains(&row) => (row, path.clone()),
                 Occupant::Symlink(row, link) => (row, link),
-                Occupant::Nothing | Occupant::File(..) | Occupant::Folder | Occupant::Below => continue,
+                Occupant::Nothing | Occupant::File(..) | Occupant::Folder | Occupant::Below => {
+                    continue;
+                }
             };
             let beside = self.name_beside(db, &taken, at)?;
             self.renamed.insert(taken, beside.clone());
@@ -198,7 +220,9 @@ impl Layout {
                 Some(folder) => folder.join(&name)?,
                 None => FilePath::new(name)?,
             };
-            if !self.laid.contains_key(&beside) && ask::occupant(db, &beside, at)? == Occupant::Nothing {
+            if !self.laid.contains_key(&beside)
+                && ask::occupant(db, &beside, at)? == Occupant::Nothing
+            {
                 return Ok(beside);
             }
             number += 1;
@@ -240,7 +264,11 @@ fn original(db: &Connection, misplaced: &Misplaced, at: i64) -> Result<Option<Wi
         && let Some(content) = content(&laid.entry)
         && ask::is_content_of(db, content, sha1)?
     {
-        return Ok((laid.from.as_ref() != Some(&path)).then_some(Wish { path, laid, is_guess: false }));
+        return Ok((laid.from.as_ref() != Some(&path)).then_some(Wish {
+            path,
+            laid,
+            is_guess: false,
+        }));
     }
     let Some(sha1) = sha1 else { return Ok(None) };
     let laid = match ask::file_with(db, sha1, path.name(), at)? {
@@ -251,9 +279,12 @@ fn original(db: &Connection, misplaced: &Misplaced, at: i64) -> Result<Option<Wi
     Ok(laid.map(|laid| Wish { path, laid, is_guess: false }))
 }
 
-/// The bytes that Immich recorded, which no snapshot has in a file any more: as the file that is there now, or its folder.
+/// The bytes that Immich recorded, which no snapshot has in a file any more: as the file that is
+/// there now, or its folder.
 fn kept(db: &Connection, misplaced: &Misplaced, path: &FilePath, at: i64) -> Result<Option<Laid>> {
-    let Some(entry) = ask::kept_file(db, &misplaced.asset, path.name(), at)? else { return Ok(None) };
+    let Some(entry) = ask::kept_file(db, &misplaced.asset, path.name(), at)? else {
+        return Ok(None);
+    };
     let mut like = misplaced.file.map(|row| entry_of(db, row)).transpose()?.flatten();
     let mode = like.as_ref().map_or(entry.mode, |like| like.mode);
     let mut folder = path.parent();
@@ -283,11 +314,14 @@ fn sidecar(db: &Connection, misplaced: &Misplaced, at: i64) -> Result<Option<Wis
     Ok(laid.map(|laid| Wish { path, laid, is_guess }))
 }
 
-/// Where the sidecar `found` lies to the photo as the database has it, as it lay to the photo as it was found.
+/// Where the sidecar `found` lies to the photo as the database has it, as it lay to the photo as it
+/// was found.
 fn beside_photo(db: &Connection, misplaced: &Misplaced, found: &Laid) -> Result<Option<FilePath>> {
     let photo = misplaced.file.map(|row| ask::path_of(db, row)).transpose()?.flatten();
-    let ending =
-        photo.as_ref().zip(found.from.as_ref()).and_then(|(photo, from)| from.as_bytes().strip_prefix(&**photo));
+    let ending = photo
+        .as_ref()
+        .zip(found.from.as_ref())
+        .and_then(|(photo, from)| from.as_bytes().strip_prefix(&**photo));
     Ok(ending.and_then(|ending| FilePath::new([&misplaced.path, ending].concat()).ok()))
 }
 

@@ -1,18 +1,22 @@
 //! Restoring everything: UPLOAD_LOCATION as a snapshot holds it, into a new folder.
 //!
-//! All that the file list names comes back, locked or not, as it lay on disk: names byte for byte, rights, times in nanoseconds of
-//! files and folders, symlinks, further names of one file, and owners where this process may give them (root). Only what the database
-//! of the snapshot has at another path is laid there ([`layout`]), so that both are one state. Immich's six folders are there at the
-//! end, each with its marker.
+//! All that the file list names comes back, locked or not, as it lay on disk: names byte for byte,
+//! rights, times in nanoseconds of files and folders, symlinks, further names of one file, and
+//! owners where this process may give them (root). Only what the database of the snapshot has at
+//! another path is laid there ([`layout`]), so that both are one state. Immich's six folders are
+//! there at the end, each with its marker.
 //!
-//! An original that the disk had with other bytes than Immich recorded, or not at all, comes back as it was uploaded, where the
-//! repository has the bytes: ransomware, rot and a wrong disk are not restored unless asked for.
+//! An original that the disk had with other bytes than Immich recorded, or not at all, comes back
+//! as it was uploaded, where the repository has the bytes: ransomware, rot and a wrong disk are not
+//! restored unless asked for.
 //!
-//! Always holds: nothing is written outside the folders that were given, and through no symlink; a file has its name only
-//! when it is whole and verified; damage of one file is a problem by its name, and the others come out; ended anywhere and run
-//! again it goes on, and ends the same. Nobody's bytes get a right to run as somebody else (set-id) from a repository.
+//! Always holds: nothing is written outside the folders that were given, and through no symlink; a
+//! file has its name only when it is whole and verified; damage of one file is a problem by its
+//! name, and the others come out; ended anywhere and run again it goes on, and ends the same.
+//! Nobody's bytes get a right to run as somebody else (set-id) from a repository.
 //!
-//! Limits: extended attributes and holes were never kept. Where the disk has no hard links, they come out as copies.
+//! Limits: extended attributes and holes were never kept. Where the disk has no hard links, they
+//! come out as copies.
 
 mod claim;
 pub(in crate::task) mod layout;
@@ -57,7 +61,8 @@ pub struct Options {
     pub accept_non_empty: bool,
     /// Replace files that are there and differ.
     pub overwrite: bool,
-    /// Restore every file as it lay on the disk and where it lay, also where Immich recorded other bytes or another path.
+    /// Restore every file as it lay on the disk and where it lay, also where Immich recorded other
+    /// bytes or another path.
     pub as_on_disk: bool,
     /// Only say what would be written.
     pub dry_run: bool,
@@ -76,7 +81,8 @@ pub struct Part {
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub snapshot: SnapshotId,
-    /// Files, symlinks and further names of files that the snapshot holds, and the bytes of all files.
+    /// Files, symlinks and further names of files that the snapshot holds, and the bytes of all
+    /// files.
     pub files: u64,
     pub bytes: u64,
     /// Of these, written.
@@ -88,8 +94,8 @@ pub struct Report {
     pub left_out: u64,
     /// Files that lay elsewhere than the database says, and are laid where it says.
     pub moved: u64,
-    /// Files that the database names and the disk had not, or not as Immich recorded them: their bytes are those that were
-    /// uploaded, or of an earlier snapshot.
+    /// Files that the database names and the disk had not, or not as Immich recorded them: their
+    /// bytes are those that were uploaded, or of an earlier snapshot.
     pub earlier: u64,
     /// Thumbnails and transcoded videos are among the files.
     pub generated: bool,
@@ -104,7 +110,11 @@ pub struct Report {
 }
 
 /// Restores all of a snapshot. Files that are left out are problems told to `monitor`.
-pub fn restore(repository: &Repository, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
+pub fn restore(
+    repository: &Repository,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Report> {
     let view = open_view(repository, view::Options::default())?;
     let (snapshot, _) = find_snapshot(&view, &options.snapshot)?;
     drop(view);
@@ -113,9 +123,10 @@ pub fn restore(repository: &Repository, options: &Options, monitor: &dyn Monitor
     let ticket = Ticket::new(repository.id(), snapshot, &options.external);
     let roots = Roots::judge(repository, &record, options, &ticket)?;
     let db = catalog.connect()?;
-    let layout = match options.as_on_disk {
-        true => Layout::default(),
-        false => Layout::of_snapshot(&db, snapshot.seconds())?,
+    let layout = if options.as_on_disk {
+        Layout::default()
+    } else {
+        Layout::of_snapshot(&db, snapshot.seconds())?
     };
     let plan = plan::of_snapshot(&db, snapshot.seconds(), &layout, &options.external, monitor)?;
     let outside = outside::of_snapshot(&db, snapshot.seconds(), &layout)?;
@@ -126,7 +137,9 @@ pub fn restore(repository: &Repository, options: &Options, monitor: &dyn Monitor
             report.notes.extend(enough.err().map(|error| error.to_string()));
             Ok(report)
         }
-        (Ok(()), false) => write(repository, &catalog, plan, &roots, &ticket, report, options, monitor),
+        (Ok(()), false) => {
+            write(repository, &catalog, plan, &roots, &ticket, report, options, monitor)
+        }
     }
 }
 
@@ -135,9 +148,17 @@ struct Roots(Vec<(PathBuf, State)>);
 
 impl Roots {
     /// Refuses folders that must not be restored into.
-    fn judge(repository: &Repository, record: &SnapshotRecord, options: &Options, ticket: &Ticket) -> Result<Roots> {
-        let folders: Vec<&Path> =
-            [&options.to].into_iter().chain(options.external.iter().map(|e| &e.folder)).map(PathBuf::as_path).collect();
+    fn judge(
+        repository: &Repository,
+        record: &SnapshotRecord,
+        options: &Options,
+        ticket: &Ticket,
+    ) -> Result<Roots> {
+        let folders: Vec<&Path> = [&options.to]
+            .into_iter()
+            .chain(options.external.iter().map(|e| &e.folder))
+            .map(PathBuf::as_path)
+            .collect();
         for folder in &folders {
             refuse_repository(repository, folder)?;
         }
@@ -145,15 +166,16 @@ impl Roots {
         let own = (record.host == Repository::host()).then(|| Path::new(&record.upload_location));
         let accept = options.accept_non_empty;
         let begun = claim::begun(&options.to, ticket, accept)?;
-        let state = |folder: &Path, is_begun: bool| match is_begun {
-            true => Ok(State::Begun),
-            false => claim::judge(folder, accept, own),
+        let state = |folder: &Path, is_begun: bool| {
+            if is_begun { Ok(State::Begun) } else { claim::judge(folder, accept, own) }
         };
         let is_begun = |folder: &Path| match &begun {
             Some(begun) => *folder == *options.to || begun.external.contains(&claim::text(folder)),
             None => false,
         };
-        let judged = folders.iter().map(|folder| Ok((folder.to_path_buf(), state(folder, is_begun(folder))?)));
+        let judged = folders
+            .iter()
+            .map(|folder| Ok((folder.to_path_buf(), state(folder, is_begun(folder))?)));
         Ok(Roots(judged.collect::<Result<_>>()?))
     }
 }
@@ -164,13 +186,20 @@ fn refuse_overlap(repository: &Repository, folders: &[&Path]) -> Result<()> {
     for (index, folder) in real.iter().enumerate() {
         if repository.root().starts_with(folder) {
             let message = format!("the repository lies in {}", folders[index].display());
-            return Err(Error::new(Kind::Refused, message).hint("give a folder of its own beside it"));
+            return Err(
+                Error::new(Kind::Refused, message).hint("give a folder of its own beside it")
+            );
         }
-        if let Some(inner) =
-            real.iter().enumerate().position(|(other, inner)| other != index && inner.starts_with(folder))
+        if let Some(inner) = real
+            .iter()
+            .enumerate()
+            .position(|(other, inner)| other != index && inner.starts_with(folder))
         {
-            let message = format!("{} lies in {}", folders[inner].display(), folders[index].display());
-            return Err(Error::new(Kind::Refused, message).hint("give each library a folder of its own"));
+            let message =
+                format!("{} lies in {}", folders[inner].display(), folders[index].display());
+            return Err(
+                Error::new(Kind::Refused, message).hint("give each library a folder of its own")
+            );
         }
     }
     Ok(())
@@ -186,7 +215,12 @@ impl Ticket {
     }
 }
 
-fn report(record: &SnapshotRecord, plan: &Plan, outside: Vec<Outside>, options: &Options) -> Report {
+fn report(
+    record: &SnapshotRecord,
+    plan: &Plan,
+    outside: Vec<Outside>,
+    options: &Options,
+) -> Report {
     let mut folders: Vec<Part> = Vec::new();
     for ((root, top), sum) in &plan.sums {
         let folder = match root.checked_sub(1) {
@@ -194,17 +228,26 @@ fn report(record: &SnapshotRecord, plan: &Plan, outside: Vec<Outside>, options: 
             Some(external) => claim::text(&options.external[external].server),
         };
         match folders.last_mut().filter(|last| last.folder == folder) {
-            Some(last) => (last.files, last.bytes) = (last.files + sum.files, last.bytes.saturating_add(sum.bytes)),
+            Some(last) => {
+                (last.files, last.bytes) =
+                    (last.files + sum.files, last.bytes.saturating_add(sum.bytes))
+            }
             None => folders.push(Part { folder, files: sum.files, bytes: sum.bytes }),
         }
     }
-    let without =
-        |(folder, sum): (&String, &plan::Sum)| Part { folder: folder.clone(), files: sum.files, bytes: sum.bytes };
+    let without = |(folder, sum): (&String, &plan::Sum)| Part {
+        folder: folder.clone(),
+        files: sum.files,
+        bytes: sum.bytes,
+    };
     let mut notes = plan.notes.clone();
     notes.extend(laid(plan));
     notes.extend(to_mount(&outside, &options.to));
     if !rustix::process::geteuid().is_root() {
-        notes.push("files belong to the user who restores; only root can give them back their owners".to_owned());
+        notes.push(
+            "files belong to the user who restores; only root can give them back their owners"
+                .to_owned(),
+        );
     }
     Report {
         snapshot: record.id,
@@ -229,8 +272,10 @@ fn laid(plan: &Plan) -> Vec<String> {
     let told = |number: u64, one: &str, many: &str, words: &str| {
         (number > 0).then(|| format!("{} {words}", plural(number, one, many)))
     };
-    let moved = "elsewhere than the database of the snapshot says: laid where it says, as Immich looks there";
-    let earlier = "not on the disk as Immich recorded: restored as uploaded (--as-on-disk: as on the disk)";
+    let moved = "elsewhere than the database of the snapshot says: laid where it says, as Immich \
+        looks there";
+    let earlier =
+        "not on the disk as Immich recorded: restored as uploaded (--as-on-disk: as on the disk)";
     let beside = "where another belongs: beside it, with `.as-found` put to the name";
     let all = [
         told(plan.moved, "file lay", "files lay", moved),
@@ -249,15 +294,22 @@ fn to_mount(outside: &[Outside], to: &Path) -> Vec<String> {
         let (photos, server) = (plural(one.photos, "photo lies", "photos lie"), &one.server);
         let where_to = match &one.folder {
             Some(folder) => {
-                format!("laid in {}; let Immich's containers have that folder at {server}", to.join(folder).display())
+                format!(
+                    "laid in {}; let Immich's containers have that folder at {server}",
+                    to.join(folder).display()
+                )
             }
             None => "no file of that name is in this snapshot".to_owned(),
         };
         format!("{photos} in {server} by the database, outside of UPLOAD_LOCATION: {where_to}")
     };
     let more = outside.len().saturating_sub(MANY_FOLDERS);
-    let rest = (more > 0)
-        .then(|| format!("and so in {} (--json has them all)", plural(more as u64, "more folder", "more folders")));
+    let rest = (more > 0).then(|| {
+        format!(
+            "and so in {} (--json has them all)",
+            plural(more as u64, "more folder", "more folders")
+        )
+    });
     outside.iter().take(MANY_FOLDERS).map(told).chain(rest).collect()
 }
 
@@ -274,7 +326,16 @@ fn write(
 ) -> Result<Report> {
     monitor.begin(Phase::Restore, Some(report.files), Some(report.bytes));
     let claim = Claim::take(&options.to, ticket)?;
-    let work = write::Work::new(repository, catalog, &plan, roots, ticket.snapshot, options, monitor, report);
+    let work = write::Work::new(
+        repository,
+        catalog,
+        &plan,
+        roots,
+        ticket.snapshot,
+        options,
+        monitor,
+        report,
+    );
     let report = work.run()?;
     claim.finish()?;
     Ok(Report { left_out: report.files - report.restored - report.already_there, ..report })

@@ -1,7 +1,9 @@
-//! Photos whose paths in the database lie outside of UPLOAD_LOCATION: a custom location, another mount of Immich's container.
+//! Photos whose paths in the database lie outside of UPLOAD_LOCATION: a custom location, another
+//! mount of Immich's container.
 //!
-//! Their files are laid where the backup shows them, below UPLOAD_LOCATION: nobody can tell where this machine wants them. Immich
-//! looks for them where its database says, so it must see that folder there, by a mount.
+//! Their files are laid where the backup shows them, below UPLOAD_LOCATION: nobody can tell where
+//! this machine wants them. Immich looks for them where its database says, so it must see that
+//! folder there, by a mount.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +19,8 @@ use crate::catalog::query::layout as ask;
 pub struct Outside {
     /// The folder where the database has them.
     pub server: String,
-    /// The folder below UPLOAD_LOCATION in which they are laid; `None` for those of which the snapshot has no file of that name.
+    /// The folder below UPLOAD_LOCATION in which they are laid; `None` for those of which the
+    /// snapshot has no file of that name.
     pub folder: Option<String>,
     pub photos: u64,
 }
@@ -34,17 +37,24 @@ pub(super) fn of_snapshot(db: &Connection, at: i64, layout: &Layout) -> Result<V
         *found.entry(folders(&path, laid.as_deref())).or_default() += 1;
         Ok(())
     })?;
-    let outside = found.into_iter().map(|((server, folder), photos)| Outside { server, folder, photos });
+    let outside =
+        found.into_iter().map(|((server, folder), photos)| Outside { server, folder, photos });
     Ok(outside.collect())
 }
 
-/// The folder of the server and the one that is laid which hold the same photo under the same path: the highest ones.
+/// The folder of the server and the one that is laid which hold the same photo under the same path:
+/// the highest ones.
 fn folders(server: &str, laid: Option<&str>) -> (String, Option<String>) {
     let names = |path: &str| path.rsplit('/').map(str::to_owned).collect::<Vec<_>>();
     let (there, here) = (names(server), names(laid.unwrap_or_default()));
     let same = there.iter().zip(&here).take_while(|(there, here)| there == here).count();
     let above = |names: &[String], below: usize| {
-        names[below.min(names.len())..].iter().rev().map(String::as_str).collect::<Vec<_>>().join("/")
+        names[below.min(names.len())..]
+            .iter()
+            .rev()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join("/")
     };
     match same {
         0 => (above(&there, 1), None),
@@ -59,7 +69,11 @@ mod tests {
     #[test]
     fn the_folders_to_mount_are_the_highest_below_which_all_is_alike() {
         let is = |server, laid, there: &str, here: Option<&str>| {
-            assert_eq!(folders(server, laid), (there.to_owned(), here.map(str::to_owned)), "{server}");
+            assert_eq!(
+                folders(server, laid),
+                (there.to_owned(), here.map(str::to_owned)),
+                "{server}"
+            );
         };
         is("/photos/lib/ann/x.jpg", Some("library/ann/x.jpg"), "/photos/lib", Some("library"));
         is("/pool/media/library/ann/x.jpg", Some("library/ann/x.jpg"), "/pool/media", Some(""));

@@ -1,7 +1,8 @@
-//! What a full restore writes: every entry of the file list, with the folder and place that it goes to.
+//! What a full restore writes: every entry of the file list, with the folder and place that it goes
+//! to.
 //!
-//! Straight from the catalog in one pass, and then by where the bytes lie: archives are read front to back. About 200 bytes a
-//! file are in memory.
+//! Straight from the catalog in one pass, and then by where the bytes lie: archives are read front
+//! to back. About 200 bytes a file are in memory.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
@@ -20,7 +21,8 @@ use crate::task::restore::folder::{Attributes, is_part_name};
 const EXTERNAL: &[u8] = b"external";
 /// No path is longer.
 const LONGEST: usize = 4096;
-/// Folders keep what is not about running programs: the group that new files get, and whose files others may remove.
+/// Folders keep what is not about running programs: the group that new files get, and whose files
+/// others may remove.
 const FOLDER_MODE: u32 = 0o3777;
 /// A photo needs no rights to run as somebody else; a stranger's repository must not get them.
 const FILE_MODE: u32 = 0o777;
@@ -99,7 +101,8 @@ pub(super) struct Plan {
     pub room: Vec<Sum>,
     /// Of external libraries that go nowhere, by the folder that the server knows.
     pub without_folder: BTreeMap<String, Sum>,
-    /// Files that are laid where the database says: those that lay elsewhere, and those that only an earlier snapshot has.
+    /// Files that are laid where the database says: those that lay elsewhere, and those that only
+    /// an earlier snapshot has.
     pub moved: u64,
     pub earlier: u64,
     /// Files that get a name beside one of these.
@@ -131,7 +134,8 @@ impl Plan {
     }
 }
 
-/// Plans all that the snapshot at `at` holds, laid as `layout` says. `external` says where external libraries go to.
+/// Plans all that the snapshot at `at` holds, laid as `layout` says. `external` says where external
+/// libraries go to.
 pub(super) fn of_snapshot(
     db: &Connection,
     at: i64,
@@ -142,7 +146,10 @@ pub(super) fn of_snapshot(
     layout.problems.iter().for_each(|problem| monitor.problem(problem.clone()));
     let mut planner = Planner {
         layout,
-        tree: Tree { folders: ask::folders(db)?.into_iter().map(|folder| (folder.id, folder)).collect(), external },
+        tree: Tree {
+            folders: ask::folders(db)?.into_iter().map(|folder| (folder.id, folder)).collect(),
+            external,
+        },
         known: HashMap::new(),
         libraries: library_roots(db, at)?,
         own: rustix::process::geteuid().is_root(),
@@ -161,8 +168,10 @@ pub(super) fn of_snapshot(
     let plan = planner.finish();
     if plan.senseless > 0 {
         let subject = format!("{} of the snapshot", plural(plan.senseless, "entry", "entries"));
-        monitor
-            .problem(Problem { subject, message: "left out: its name or place in the catalog is not safe".to_owned() });
+        monitor.problem(Problem {
+            subject,
+            message: "left out: its name or place in the catalog is not safe".to_owned(),
+        });
     }
     Ok(plan)
 }
@@ -170,7 +179,8 @@ pub(super) fn of_snapshot(
 /// The folders of the external libraries, as the server sees them.
 fn library_roots(db: &Connection, at: i64) -> Result<Vec<String>> {
     let lines = ask::external_libraries(db, at)?;
-    let libraries = lines.iter().filter_map(|line| serde_json::from_str::<ExternalLibrary>(line).ok());
+    let libraries =
+        lines.iter().filter_map(|line| serde_json::from_str::<ExternalLibrary>(line).ok());
     Ok(libraries.flat_map(|library| library.roots).collect())
 }
 
@@ -252,15 +262,25 @@ impl Planner<'_> {
         }
         for (path, laid) in &layout.laid {
             self.plan.places.push(Place { root: 0, path: path.parent() });
-            self.add_to(self.plan.places.len() - 1, Entry { name: path.name().to_vec(), ..laid.entry.clone() });
+            self.add_to(
+                self.plan.places.len() - 1,
+                Entry { name: path.name().to_vec(), ..laid.entry.clone() },
+            );
         }
     }
 
     fn add_to(&mut self, place: usize, entry: Entry) {
         let attributes = self.attributes(&entry, FILE_MODE);
         let Entry { row, name, kind, mode, .. } = entry;
-        let item =
-            |content, archive, offset| Item { row, place, name: name.into(), attributes, content, archive, offset };
+        let item = |content, archive, offset| Item {
+            row,
+            place,
+            name: name.into(),
+            attributes,
+            content,
+            archive,
+            offset,
+        };
         match kind {
             Kind::Symlink(target) => self.add_symlink(item(0, 0, 0), target),
             Kind::File(bytes) => {
@@ -329,12 +349,17 @@ impl Planner<'_> {
 
     fn finish(self) -> Plan {
         let mut plan = self.plan;
-        (plan.moved, plan.earlier, plan.beside) = (self.layout.moved(), self.layout.earlier(), self.layout.beside());
+        (plan.moved, plan.earlier, plan.beside) =
+            (self.layout.moved(), self.layout.earlier(), self.layout.beside());
         plan.files.sort_by_key(|item| (item.archive, item.offset));
-        plan.folders.sort_by(|(root, path, _), (other, second, _)| root.cmp(other).then_with(|| path.cmp(second)));
+        plan.folders.sort_by(|(root, path, _), (other, second, _)| {
+            root.cmp(other).then_with(|| path.cmp(second))
+        });
         if self.with_rights > 0 {
             let files = plural(self.with_rights, "file", "files");
-            plan.notes.push(format!("{files} had the right to run as somebody else (set-id); that is not given back"));
+            plan.notes.push(format!(
+                "{files} had the right to run as somebody else (set-id); that is not given back"
+            ));
         }
         if self.unfinished > 0 {
             let files = plural(self.unfinished, "file", "files");
@@ -376,7 +401,8 @@ struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    /// The path of the place `id`, empty for the top. `None` when it is not there, or is no safe path.
+    /// The path of the place `id`, empty for the top. `None` when it is not there, or is no safe
+    /// path.
     fn path(&self, id: i64) -> Option<Vec<u8>> {
         let (mut id, mut parts, mut len) = (id, Vec::new(), 0);
         while id != 0 {
@@ -408,7 +434,8 @@ impl Tree<'_> {
             return Ok(Place { root: 0, path: FilePath::new(path).ok() });
         }
         let server = &path[EXTERNAL.len()..];
-        let roots = self.external.iter().map(|external| trimmed(external.server.as_os_str().as_bytes()));
+        let roots =
+            self.external.iter().map(|external| trimmed(external.server.as_os_str().as_bytes()));
         let found = roots.enumerate().filter(|(_, root)| is_below(server, root));
         match found.max_by_key(|(_, root)| root.len()) {
             Some((index, root)) => {

@@ -10,11 +10,13 @@ use super::{Roots, claim};
 use crate::base::{Error, Kind, Result};
 use crate::task::restore::folder::Target;
 
-/// `NoSpace` when a disk has less room than is needed. What an earlier run has written is not needed any more.
+/// `NoSpace` when a disk has less room than is needed. What an earlier run has written is not
+/// needed any more.
 pub(super) fn check(plan: &Plan, roots: &Roots) -> Result<()> {
     for folders in by_disk(roots) {
         let Some(free) = free(&roots.0[folders[0]].0) else { continue };
-        let mut needed = folders.iter().fold(Sum::default(), |sum, &root| sum.plus(plan.room[root]));
+        let mut needed =
+            folders.iter().fold(Sum::default(), |sum, &root| sum.plus(plan.room[root]));
         if !needed.fits(free) {
             needed = needed.minus(there(plan, roots, &folders)?);
         }
@@ -31,7 +33,10 @@ impl Sum {
     }
 
     fn minus(self, other: Sum) -> Sum {
-        Sum { files: self.files.saturating_sub(other.files), bytes: self.bytes.saturating_sub(other.bytes) }
+        Sum {
+            files: self.files.saturating_sub(other.files),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
     }
 
     fn fits(self, free: Sum) -> bool {
@@ -43,7 +48,8 @@ impl Sum {
 fn by_disk(roots: &Roots) -> Vec<Vec<usize>> {
     let mut disks: Vec<(Option<u64>, Vec<usize>)> = Vec::new();
     for (index, (folder, _)) in roots.0.iter().enumerate() {
-        let disk = above(folder).and_then(|folder| fs::metadata(folder).ok()).map(|meta| meta.dev());
+        let disk =
+            above(folder).and_then(|folder| fs::metadata(folder).ok()).map(|meta| meta.dev());
         match disks.iter_mut().find(|(known, _)| *known == disk) {
             Some((_, folders)) => folders.push(index),
             None => disks.push((disk, vec![index])),
@@ -57,13 +63,15 @@ fn above(folder: &Path) -> Option<std::path::PathBuf> {
     claim::real(folder).ancestors().find(|folder| folder.is_dir()).map(Path::to_owned)
 }
 
-/// What is free on the disk of `folder`: bytes, and files. `None` where the file system does not say.
+/// What is free on the disk of `folder`: bytes, and files. `None` where the file system does not
+/// say.
 fn free(folder: &Path) -> Option<Sum> {
     let disk = rustix::fs::statvfs(above(folder)?).ok().filter(|disk| disk.f_blocks > 0)?;
     // Some is kept for root alone.
-    let (blocks, files) = match rustix::process::geteuid().is_root() {
-        true => (disk.f_bfree, disk.f_ffree),
-        false => (disk.f_bavail, disk.f_favail),
+    let (blocks, files) = if rustix::process::geteuid().is_root() {
+        (disk.f_bfree, disk.f_ffree)
+    } else {
+        (disk.f_bavail, disk.f_favail)
     };
     let files = if disk.f_files == 0 { u64::MAX } else { files };
     Some(Sum { files, bytes: blocks.saturating_mul(disk.f_frsize) })
@@ -72,7 +80,9 @@ fn free(folder: &Path) -> Option<Sum> {
 /// What of the plan is there already.
 fn there(plan: &Plan, roots: &Roots, folders: &[usize]) -> Result<Sum> {
     let mut sum = Sum::default();
-    for &root in folders.iter().filter(|&&root| roots.0[root].1 != State::Empty && roots.0[root].0.is_dir()) {
+    for &root in
+        folders.iter().filter(|&&root| roots.0[root].1 != State::Empty && roots.0[root].0.is_dir())
+    {
         let mut target = Target::create(&roots.0[root].0)?;
         for item in &plan.files {
             if let Some((_, at)) = plan.at(item).filter(|(of, _)| *of == root)
@@ -86,13 +96,20 @@ fn there(plan: &Plan, roots: &Roots, folders: &[usize]) -> Result<Sum> {
 }
 
 fn too_small(folder: &Path, needed: Sum, free: Sum) -> Error {
-    let message = match needed.bytes > free.bytes {
-        true => {
-            format!("{} are needed for {}, and {} are free", size(needed.bytes), folder.display(), size(free.bytes))
-        }
-        false => {
-            format!("{} has room for {} more files, and {} are needed", folder.display(), free.files, needed.files)
-        }
+    let message = if needed.bytes > free.bytes {
+        format!(
+            "{} are needed for {}, and {} are free",
+            size(needed.bytes),
+            folder.display(),
+            size(free.bytes)
+        )
+    } else {
+        format!(
+            "{} has room for {} more files, and {} are needed",
+            folder.display(),
+            free.files,
+            needed.files
+        )
     };
     Error::new(Kind::NoSpace, message).hint("use a larger disk; nothing was written")
 }

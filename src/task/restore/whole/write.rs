@@ -1,7 +1,8 @@
-//! A full restore at work: files on several threads, archive after archive; then what stands on them.
+//! A full restore at work: files on several threads, archive after archive; then what stands on
+//! them.
 //!
-//! Further names of files come after all files, and symlinks after these: no entry can be written through another one. Folders get
-//! their rights and times last, from below to above.
+//! Further names of files come after all files, and symlinks after these: no entry can be written
+//! through another one. Folders get their rights and times last, from below to above.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -131,9 +132,12 @@ impl<'a> Work<'a> {
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(WRITERS);
         let hands: Vec<Hands<'_>> = (0..threads).map(|_| self.hands()).collect::<Result<_>>()?;
         std::thread::scope(|scope| {
-            let writers: Vec<_> = hands.into_iter().map(|hands| scope.spawn(|| self.writer(hands))).collect();
+            let writers: Vec<_> =
+                hands.into_iter().map(|hands| scope.spawn(|| self.writer(hands))).collect();
             let ended = writers.into_iter().map(|writer| {
-                writer.join().unwrap_or_else(|_| Err(Error::new(Kind::Io, "a thread that restores ended early")))
+                writer.join().unwrap_or_else(|_| {
+                    Err(Error::new(Kind::Io, "a thread that restores ended early"))
+                })
             });
             // All of them end before the first failure is told.
             ended.collect::<Vec<Result<()>>>().into_iter().collect()
@@ -142,7 +146,9 @@ impl<'a> Work<'a> {
 
     fn writer(&self, mut hands: Hands<'_>) -> Result<()> {
         while !self.failed.load(Ordering::Relaxed) {
-            let Some(batch) = self.batches.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
+            let Some(batch) = self.batches.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
+                break;
+            };
             let ended = self.batch(&mut hands, batch);
             if ended.is_err() {
                 self.failed.store(true, Ordering::Relaxed);
@@ -190,7 +196,9 @@ impl<'a> Work<'a> {
             Some(target) => target,
             none => none.insert(Target::create(&roots.0[root].0)?),
         };
-        target.write(&at, &item.attributes, self.options.overwrite, |file| self.copy(catalog, item, file, &at))?;
+        target.write(&at, &item.attributes, self.options.overwrite, |file| {
+            self.copy(catalog, item, file, &at)
+        })?;
         Ok(Done::Written)
     }
 
@@ -198,8 +206,15 @@ impl<'a> Work<'a> {
         self.plan.at(item).ok_or_else(|| Error::damaged("its name in the catalog"))
     }
 
-    /// True when what lies at `at` is `item`; an error when it is another thing that is not to be replaced.
-    fn is_there(&self, hands: &mut Hands<'_>, item: &Item, root: usize, at: &FilePath) -> Result<bool> {
+    /// True when what lies at `at` is `item`; an error when it is another thing that is not to be
+    /// replaced.
+    fn is_there(
+        &self,
+        hands: &mut Hands<'_>,
+        item: &Item,
+        root: usize,
+        at: &FilePath,
+    ) -> Result<bool> {
         let is_marker = root == 0 && is_marker(at);
         if self.roots.0[root].1 == State::Empty && !is_marker {
             return Ok(false);
@@ -211,11 +226,20 @@ impl<'a> Work<'a> {
             // A server that was started before has made its own.
             _ if is_marker => Ok(true),
             _ if self.options.overwrite => Ok(false),
-            _ => Err(exists(at, "exists with other content or time, not overwritten (--overwrite replaces it)")),
+            _ => Err(exists(
+                at,
+                "exists with other content or time, not overwritten (--overwrite replaces it)",
+            )),
         }
     }
 
-    fn copy(&self, catalog: &Connection, item: &Item, file: &mut File, at: &FilePath) -> Result<()> {
+    fn copy(
+        &self,
+        catalog: &Connection,
+        item: &Item,
+        file: &mut File,
+        at: &FilePath,
+    ) -> Result<()> {
         let size = item.attributes.size;
         let mut begun = 0;
         for index in 0..size.div_ceil(SEGMENT) {
@@ -267,9 +291,10 @@ impl<'a> Work<'a> {
         if target.identity(&at)? == Some(identity) || self.is_there(hands, item, root, &at)? {
             return Ok(Done::AlreadyThere);
         }
-        match hands.target(root)?.hard_link(&first.1, identity, &at, self.options.overwrite)? {
-            true => Ok(Done::Written),
-            false => self.file(hands, item),
+        if hands.target(root)?.hard_link(&first.1, identity, &at, self.options.overwrite)? {
+            Ok(Done::Written)
+        } else {
+            self.file(hands, item)
         }
     }
 
@@ -289,7 +314,8 @@ impl<'a> Work<'a> {
         make_symlink(hands.target(root)?, &at, wanted, &item.attributes, self.options.overwrite)
     }
 
-    /// Makes the folders and markers that a server wants to find, where the snapshot did not bring them.
+    /// Makes the folders and markers that a server wants to find, where the snapshot did not bring
+    /// them.
     fn markers(&self, hands: &mut Hands<'_>) -> Result<()> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let text = format!("{:013}", now.as_millis());
@@ -299,10 +325,14 @@ impl<'a> Work<'a> {
             let own = self.attributes_of(&folder);
             // As its neighbours are: what may write there may write here.
             let like = own.or_else(|| {
-                ["upload", "library", "profile"].iter().find_map(|name| self.attributes_of(&FilePath::new(*name).ok()?))
+                ["upload", "library", "profile"]
+                    .iter()
+                    .find_map(|name| self.attributes_of(&FilePath::new(*name).ok()?))
             });
             let like = like.unwrap_or(Attributes { size: 0, mtime_ns, mode: 0o755, owner: None });
-            if let Err(error) = self.marker(hands, &folder, own.is_some(), Attributes { mtime_ns, ..like }, &text) {
+            if let Err(error) =
+                self.marker(hands, &folder, own.is_some(), Attributes { mtime_ns, ..like }, &text)
+            {
                 leave_out(self.monitor, format!("{name}/{MARKER}"), error)?;
             }
         }
@@ -329,7 +359,11 @@ impl<'a> Work<'a> {
 
     fn attributes_of(&self, folder: &FilePath) -> Option<Attributes> {
         let key = |(root, path, _): &(usize, FilePath, Attributes)| (*root, path.clone());
-        let index = self.plan.folders.binary_search_by(|entry| key(entry).cmp(&(0, folder.clone()))).ok()?;
+        let index = self
+            .plan
+            .folders
+            .binary_search_by(|entry| key(entry).cmp(&(0, folder.clone())))
+            .ok()?;
         Some(self.plan.folders[index].2)
     }
 
@@ -357,11 +391,14 @@ impl<'a> Work<'a> {
         self.monitor.advance(1, 0);
     }
 
-    /// Tells of a file that is left out, by the photo that it is; fails where the next one would end no better.
+    /// Tells of a file that is left out, by the photo that it is; fails where the next one would
+    /// end no better.
     fn left_out(&self, hands: &Hands<'_>, item: &Item, error: Error) -> Result<()> {
         let at = match self.plan.at(item) {
             Some((0, at)) => at.to_string(),
-            Some((root, at)) => format!("{}/{at}", super::claim::text(&self.options.external[root - 1].server)),
+            Some((root, at)) => {
+                format!("{}/{at}", super::claim::text(&self.options.external[root - 1].server))
+            }
             None => String::from_utf8_lossy(&item.name).into_owned(),
         };
         let photo = query::whole::shown_by(&hands.catalog, item.row, self.at).unwrap_or_default();
@@ -394,7 +431,8 @@ fn batches(files: &[Item]) -> Vec<Range<usize>> {
 }
 
 fn is_marker(at: &FilePath) -> bool {
-    at.name() == MARKER.as_bytes() && FOLDERS.iter().any(|name| at.parent_bytes() == Some(name.as_bytes()))
+    at.name() == MARKER.as_bytes()
+        && FOLDERS.iter().any(|name| at.parent_bytes() == Some(name.as_bytes()))
 }
 
 /// True when `file` holds the bytes of `item`.

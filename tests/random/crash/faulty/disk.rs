@@ -1,8 +1,9 @@
 //! A disk in memory: what shows, what is durable, and what a power cut may leave.
 //!
-//! The model is as strict as POSIX allows: bytes of a file are durable after an fsync of that file, names in a folder after
-//! an fsync of that folder. All else may be there or not after a power cut, each change by itself, a write also by half.
-//! A rename is there or not, as on every journaling file system.
+//! The model is as strict as POSIX allows: bytes of a file are durable after an fsync of that file,
+//! names in a folder after an fsync of that folder. All else may be there or not after a power cut,
+//! each change by itself, a write also by half. A rename is there or not, as on every journaling
+//! file system.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -58,11 +59,17 @@ impl Change {
     /// True when `later` makes it durable.
     fn is_settled_by(&self, later: &Change) -> bool {
         match (self, later) {
-            (Change::Write { node, .. } | Change::Resize { node, .. }, Change::SyncFile(synced)) => node == synced,
-            (Change::Create { folder, .. } | Change::Remove { folder, .. }, Change::SyncFolder(synced)) => {
-                folder == synced
+            (
+                Change::Write { node, .. } | Change::Resize { node, .. },
+                Change::SyncFile(synced),
+            ) => node == synced,
+            (
+                Change::Create { folder, .. } | Change::Remove { folder, .. },
+                Change::SyncFolder(synced),
+            ) => folder == synced,
+            (Change::Rename { from, to, .. }, Change::SyncFolder(synced)) => {
+                from.0 == *synced || to.0 == *synced
             }
-            (Change::Rename { from, to, .. }, Change::SyncFolder(synced)) => from.0 == *synced || to.0 == *synced,
             _ => false,
         }
     }
@@ -100,9 +107,10 @@ impl Disk {
     fn take_in(&mut self, place: &Path, folder: u64) {
         for entry in fs::read_dir(place).unwrap().map(Result::unwrap) {
             let (node, meta) = (self.unused(), entry.metadata().unwrap());
-            let body = match meta.is_dir() {
-                true => Body::Folder(BTreeMap::new()),
-                false => Body::File(Arc::new(fs::read(entry.path()).unwrap())),
+            let body = if meta.is_dir() {
+                Body::Folder(BTreeMap::new())
+            } else {
+                Body::File(Arc::new(fs::read(entry.path()).unwrap()))
             };
             self.nodes.insert(node, Node { mode: meta.permissions().mode() & 0o7777, body });
             self.entries(folder).insert(entry.file_name(), node);
@@ -153,12 +161,15 @@ impl Disk {
     /// What is in `folder`.
     pub fn list(&self, folder: u64) -> Vec<(OsString, u64)> {
         match &self.nodes[&folder].body {
-            Body::Folder(entries) => entries.iter().map(|(name, node)| (name.clone(), *node)).collect(),
+            Body::Folder(entries) => {
+                entries.iter().map(|(name, node)| (name.clone(), *node)).collect()
+            }
             Body::File(_) => Vec::new(),
         }
     }
 
-    /// Every file that shows, by path, but those that are being written: what tells one state from another.
+    /// Every file that shows, by path, but those that are being written: what tells one state from
+    /// another.
     pub fn files(&self) -> BTreeMap<String, Arc<Vec<u8>>> {
         let mut files = BTreeMap::new();
         let mut folders = vec![(TOP, String::new())];
@@ -192,14 +203,17 @@ impl Disk {
     /// Does `change`, or so much of it.
     pub fn apply(&mut self, change: &Change, kept: Kept) {
         if let Change::Create { node, mode, is_folder, .. } = change {
-            let body = if *is_folder { Body::Folder(BTreeMap::new()) } else { Body::File(Arc::default()) };
+            let body =
+                if *is_folder { Body::Folder(BTreeMap::new()) } else { Body::File(Arc::default()) };
             self.nodes.insert(*node, Node { mode: *mode, body });
         }
         if kept == Kept::Nothing {
             return;
         }
         match change {
-            Change::Create { folder, name, node, .. } => drop(self.entries(*folder).insert(name.clone(), *node)),
+            Change::Create { folder, name, node, .. } => {
+                self.entries(*folder).insert(name.clone(), *node);
+            }
             Change::Write { node, offset, bytes } => {
                 let len = if kept == Kept::Half { bytes.len() / 2 } else { bytes.len() };
                 let (begin, end) = (*offset as usize, *offset as usize + len);
@@ -224,13 +238,21 @@ impl Disk {
         }
     }
 
-    /// What is left of this disk, to which `changes` were done, when the power is cut; `keep` says it of each change that is
-    /// not durable.
-    pub fn after_power_cut(&self, changes: &[Change], keep: &mut dyn FnMut(&Change) -> Kept) -> Disk {
+    /// What is left of this disk, to which `changes` were done, when the power is cut; `keep` says
+    /// it of each change that is not durable.
+    pub fn after_power_cut(
+        &self,
+        changes: &[Change],
+        keep: &mut dyn FnMut(&Change) -> Kept,
+    ) -> Disk {
         let mut disk = self.clone();
         for (number, change) in changes.iter().enumerate() {
             let settled = changes[number..].iter().any(|later| change.is_settled_by(later));
-            let kept = if settled || matches!(change, Change::Mode { .. }) { Kept::All } else { keep(change) };
+            let kept = if settled || matches!(change, Change::Mode { .. }) {
+                Kept::All
+            } else {
+                keep(change)
+            };
             disk.apply(change, kept);
         }
         disk
@@ -241,14 +263,26 @@ impl Disk {
 fn only_what_was_synced_is_sure_to_survive() {
     let mut disk = Disk { nodes: BTreeMap::new() };
     disk.nodes.insert(TOP, Node { mode: 0o700, body: Body::Folder(BTreeMap::new()) });
-    let write = |node, text: &str| Change::Write { node, offset: 0, bytes: Arc::new(text.as_bytes().to_vec()) };
-    let create =
-        |name: &str, node| Change::Create { folder: TOP, name: name.into(), node, mode: 0o600, is_folder: false };
+    let write = |node, text: &str| Change::Write {
+        node,
+        offset: 0,
+        bytes: Arc::new(text.as_bytes().to_vec()),
+    };
+    let create = |name: &str, node| Change::Create {
+        folder: TOP,
+        name: name.into(),
+        node,
+        mode: 0o600,
+        is_folder: false,
+    };
     let rename = Change::Rename { from: (TOP, "a".into()), to: (TOP, "b".into()), node: 2 };
     let changes = [create("a", 2), write(2, "1234"), Change::SyncFile(2), rename, write(2, "5678")];
     let after = |changes: &[Change], kept| {
         let files = disk.after_power_cut(changes, &mut |_| kept).files();
-        files.into_iter().map(|(path, bytes)| (path, String::from_utf8(bytes.to_vec()).unwrap())).collect::<Vec<_>>()
+        files
+            .into_iter()
+            .map(|(path, bytes)| (path, String::from_utf8(bytes.to_vec()).unwrap()))
+            .collect::<Vec<_>>()
     };
     let one = |path: &str, text: &str| vec![(path.to_owned(), text.to_owned())];
     assert_eq!(after(&changes, Kept::Nothing), []);

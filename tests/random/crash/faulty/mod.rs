@@ -1,7 +1,8 @@
-//! A file system that fails on demand and remembers all that was done to it: real programs run on it through the kernel.
+//! A file system that fails on demand and remembers all that was done to it: real programs run on
+//! it through the kernel.
 //!
-//! Every operation that changes something is counted: creating, writing, resizing, removing, renaming, fsync of files and
-//! folders. One of them goes wrong, in the way that [`Fault`] says.
+//! Every operation that changes something is counted: creating, writing, resizing, removing,
+//! renaming, fsync of files and folders. One of them goes wrong, in the way that [`Fault`] says.
 
 #![allow(dead_code)] // each test file uses its own part
 
@@ -13,9 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
-    BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
-    LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
-    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, Session, TimeOrNow, WriteFlags,
+    BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request,
+    Session, TimeOrNow, WriteFlags,
 };
 
 use disk::{Body, TOP};
@@ -24,7 +26,8 @@ pub use disk::{Change, Disk, Kept};
 /// How an operation goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It fails with EIO and is not done; the next ones succeed. Of an fsync: what was to be synced is not.
+    /// It fails with EIO and is not done; the next ones succeed. Of an fsync: what was to be synced
+    /// is not.
     Error,
     /// It and all after it fail with EIO: the cable was pulled.
     Gone,
@@ -47,7 +50,8 @@ pub enum Lack {
     Names(Links),
     /// No rename either: nothing can be published.
     Renames,
-    /// No names as above, and a file is written from front to back or not at all, and not read by whoever writes it (rclone).
+    /// No names as above, and a file is written from front to back or not at all, and not read by
+    /// whoever writes it (rclone).
     RandomWrites,
 }
 
@@ -171,12 +175,22 @@ impl State {
         })
     }
 
-    fn create(&mut self, folder: u64, name: &OsStr, mode: u32, is_folder: bool, pid: u32) -> Result<FileAttr, Errno> {
+    fn create(
+        &mut self,
+        folder: u64,
+        name: &OsStr,
+        mode: u32,
+        is_folder: bool,
+        pid: u32,
+    ) -> Result<FileAttr, Errno> {
         if self.disk.child(folder, name).is_some() {
             return Err(Errno::EEXIST);
         }
         let node = self.disk.unused();
-        self.change(Change::Create { folder, name: name.to_owned(), node, mode: mode & 0o7777, is_folder }, pid)?;
+        self.change(
+            Change::Create { folder, name: name.to_owned(), node, mode: mode & 0o7777, is_folder },
+            pid,
+        )?;
         self.attr(node)
     }
 
@@ -265,7 +279,8 @@ impl Filesystem for Served {
             changed = state.change(Change::Resize { node: ino.0, size }, request.pid());
         }
         if let (Some(mode), Ok(())) = (mode, changed) {
-            changed = state.change(Change::Mode { node: ino.0, mode: mode & 0o7777 }, request.pid());
+            changed =
+                state.change(Change::Mode { node: ino.0, mode: mode & 0o7777 }, request.pid());
         }
         match changed.and_then(|()| state.attr(ino.0)) {
             Ok(attr) => reply.attr(&TTL, &attr),
@@ -273,7 +288,15 @@ impl Filesystem for Served {
         }
     }
 
-    fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        reply: ReplyEntry,
+    ) {
         let created = self.state().create(parent.0, name, mode & !umask, true, request.pid());
         entry(reply, created);
     }
@@ -308,7 +331,9 @@ impl Filesystem for Served {
         if flags.contains(RenameFlags::RENAME_NOREPLACE) && taken {
             return reply.error(Errno::EEXIST);
         }
-        let Some(node) = state.disk.child(parent.0, name) else { return reply.error(Errno::ENOENT) };
+        let Some(node) = state.disk.child(parent.0, name) else {
+            return reply.error(Errno::ENOENT);
+        };
         let (from, to) = ((parent.0, name.to_owned()), (newparent.0, newname.to_owned()));
         done(reply, state.change(Change::Rename { from, to, node }, request.pid()));
     }
@@ -358,7 +383,9 @@ impl Filesystem for Served {
         reply: ReplyWrite,
     ) {
         let mut state = self.state();
-        if state.lack == Lack::RandomWrites && !state.attr(ino.0).is_ok_and(|attr| attr.size == offset) {
+        if state.lack == Lack::RandomWrites
+            && !state.attr(ino.0).is_ok_and(|attr| attr.size == offset)
+        {
             return reply.error(Errno::EIO);
         }
         let fits = state.fits(data.len());
@@ -386,7 +413,14 @@ impl Filesystem for Served {
         done(reply, self.state().change(Change::SyncFolder(ino.0), request.pid()));
     }
 
-    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
         let state = self.state();
         let dots = [(".".into(), ino.0), ("..".into(), TOP)];
         let all = dots.into_iter().chain(state.disk.list(ino.0));
@@ -414,7 +448,9 @@ impl Filesystem for Served {
         reply: ReplyCreate,
     ) {
         match self.state().create(parent.0, name, mode & !umask, false, request.pid()) {
-            Ok(attr) => reply.created(&TTL, &attr, Generation(0), handle(flags), FopenFlags::empty()),
+            Ok(attr) => {
+                reply.created(&TTL, &attr, Generation(0), handle(flags), FopenFlags::empty())
+            }
             Err(errno) => reply.error(errno),
         }
     }

@@ -1,4 +1,5 @@
-//! A repository with some nights behind it, what each of them held, and what must hold after anything went wrong.
+//! A repository with some nights behind it, what each of them held, and what must hold after
+//! anything went wrong.
 
 #![allow(dead_code)] // each test file uses its own part
 
@@ -62,7 +63,8 @@ impl Night {
     /// `folder` holds every one of its files.
     pub fn assert_restored(&self, folder: &Path, what: &str) {
         for (path, bytes) in &self.files {
-            let found = fs::read(folder.join(path)).unwrap_or_else(|error| panic!("{what}: {path}: {error}"));
+            let found = fs::read(folder.join(path))
+                .unwrap_or_else(|error| panic!("{what}: {path}: {error}"));
             assert!(found == *bytes, "{what}: {path} is another");
         }
     }
@@ -96,7 +98,8 @@ impl Past {
         past
     }
 
-    /// Two nights; the index of an archive is lost, what tells `tar` of a member of the other, and the README.
+    /// Two nights; the index of an archive is lost, what tells `tar` of a member of the other, and
+    /// the README.
     pub fn damaged() -> Past {
         let past = Past::new(2);
         let (archives, lines) = (past.home.archives(), past.home.lines());
@@ -117,7 +120,12 @@ impl Past {
             let file = past.dumps().join(format!("last/immich-{day}-020000.sql"));
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(&file, night.dump).unwrap();
-            fs::File::options().write(true).open(&file).unwrap().set_modified(night.id.time().into()).unwrap();
+            fs::File::options()
+                .write(true)
+                .open(&file)
+                .unwrap()
+                .set_modified(night.id.time().into())
+                .unwrap();
         }
         past
     }
@@ -151,7 +159,11 @@ impl Past {
 
     /// The library as it is now, as the snapshot `id` has to give it back.
     pub fn night(&self, id: SnapshotId) -> Night {
-        Night { id, files: files(&self.home.upload()), dump: fs::read(self.home.dump_path()).unwrap() }
+        Night {
+            id,
+            files: files(&self.home.upload()),
+            dump: fs::read(self.home.dump_path()).unwrap(),
+        }
     }
 
     /// shoebox itself, told to do `work` on the repository in `root`.
@@ -166,7 +178,9 @@ impl Past {
             Work::Forget(id) => command.args(["forget", "--apply", &id.to_string()]),
             Work::Prune => command.args(["prune", "--grace", "0d"]),
             Work::Repair => command.args(["repair", "catalog"]),
-            Work::Mend => command.args(["repair", "--apply", "--upload-location"]).arg(self.home.upload()),
+            Work::Mend => {
+                command.args(["repair", "--apply", "--upload-location"]).arg(self.home.upload())
+            }
             Work::Import => command.arg("import").arg(self.dumps()),
         };
         command
@@ -186,12 +200,17 @@ impl Past {
     /// shoebox itself, told to restore all of `night` to `folder`.
     pub fn restore(&self, night: &Night, folder: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shoebox"));
-        command.arg("--quiet").arg("-r").arg(self.home.repo_path()).args(["restore", "--all", "--snapshot"]);
+        command.arg("--quiet").arg("-r").arg(self.home.repo_path()).args([
+            "restore",
+            "--all",
+            "--snapshot",
+        ]);
         command.arg(night.id.to_string()).arg("--to").arg(folder);
         command
     }
 
-    /// Does `work` on the repository in `root`; it has to succeed. What was forgotten already need not be forgotten again.
+    /// Does `work` on the repository in `root`; it has to succeed. What was forgotten already need
+    /// not be forgotten again.
     pub fn work(&self, root: &Path, work: &Work, what: &str) {
         let repository = Repository::open(root).unwrap_or_else(|error| panic!("{what}: {error:?}"));
         let done = match work {
@@ -220,7 +239,13 @@ fn flip(path: &Path, at: usize) {
 
 fn forgetting(id: SnapshotId) -> forget::Options {
     let choice = Choice::Named(vec![id.to_string()]);
-    forget::Options { choice, zone: TimeZone::UTC, now: Timestamp::now(), accept_clock: false, apply: true }
+    forget::Options {
+        choice,
+        zone: TimeZone::UTC,
+        now: Timestamp::now(),
+        accept_clock: false,
+        apply: true,
+    }
 }
 
 fn pruning() -> prune::Options {
@@ -230,26 +255,44 @@ fn pruning() -> prune::Options {
 /// A temporary folder in memory, where there is one: nothing here is about the speed of a disk.
 pub fn folder() -> TempDir {
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    }
 }
 
-/// The snapshots `nights` of the repository in `root` give back every byte, by the catalog as it lies there.
+/// The snapshots `nights` of the repository in `root` give back every byte, by the catalog as it
+/// lies there.
 pub fn assert_whole(root: &Path, nights: &[Night], what: &str) {
     let repository = Repository::open(root).unwrap_or_else(|error| panic!("{what}: {error:?}"));
     let contents = repository.contents();
     let catalog = repository.catalog().unwrap_or_else(|error| panic!("{what}: {error:?}"));
     let db = catalog.connect().unwrap();
-    let view = View::open(&repository.catalog_path(), Arc::new(repository.contents()), view::Options::default());
+    let view = View::open(
+        &repository.catalog_path(),
+        Arc::new(repository.contents()),
+        view::Options::default(),
+    );
     let view = view.unwrap_or_else(|error| panic!("{what}: {error:?}"));
     for night in nights {
-        let top = view.snapshot(&night.id.to_string()).unwrap_or_else(|error| panic!("{what}: {error:?}")).ino;
+        let top = view
+            .snapshot(&night.id.to_string())
+            .unwrap_or_else(|error| panic!("{what}: {error:?}"))
+            .ino;
         for (path, bytes) in &night.files {
-            assert!(read(&view, top, path, what) == *bytes, "{what}: {path} of {} is another", night.id);
+            assert!(
+                read(&view, top, path, what) == *bytes,
+                "{what}: {path} of {} is another",
+                night.id
+            );
         }
-        let record = repository.record(night.id).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        let record =
+            repository.record(night.id).unwrap_or_else(|error| panic!("{what}: {error:?}"));
         let mut text = Vec::new();
         let mut stream = StreamReader::new(&db, &contents, &record.streams.dump);
-        std::io::Read::read_to_end(&mut stream, &mut text).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        std::io::Read::read_to_end(&mut stream, &mut text)
+            .unwrap_or_else(|error| panic!("{what}: {error:?}"));
         assert!(text == night.dump, "{what}: the dump of {} is another", night.id);
     }
 }
@@ -259,7 +302,8 @@ fn read(view: &View, top: view::Ino, path: &str, what: &str) -> Vec<u8> {
     let node = node.unwrap_or_else(|error| panic!("{what}: {path}: {error:?}"));
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < node.size {
-        let piece = view.read(node.ino, bytes.len() as u64, 1 << 20, |piece| bytes.extend_from_slice(piece));
+        let piece = view
+            .read(node.ino, bytes.len() as u64, 1 << 20, |piece| bytes.extend_from_slice(piece));
         piece.unwrap_or_else(|error| panic!("{what}: {path}: {error:?}"));
     }
     bytes
@@ -278,7 +322,11 @@ pub fn stored(root: &Path) -> BTreeMap<Hash, usize> {
     let repository = Repository::open(root).unwrap();
     let mut stored = BTreeMap::new();
     for listed in repository.store().list("archives").unwrap() {
-        for line in ArchiveReader::open(repository.store().open(&listed.name).unwrap()).unwrap().lines().unwrap() {
+        for line in ArchiveReader::open(repository.store().open(&listed.name).unwrap())
+            .unwrap()
+            .lines()
+            .unwrap()
+        {
             let hash = match line {
                 IndexLine::Content(line) => line.content,
                 IndexLine::Chunk(line) => line.chunk,
