@@ -1,7 +1,7 @@
 //! Making what was written survive a power cut, and giving it a name that nothing else has.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -53,13 +53,13 @@ pub fn give_name(draft: &Path, target: &Path) -> io::Result<()> {
     match fs::hard_link(draft, target) {
         // A second name in `tmp/` is cleared away by the next writer.
         Ok(()) => return fs::remove_file(draft).or(Ok(())),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(error),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
         // EPERM, EOPNOTSUPP, EMLINK, and EIO (NFS, rclone).
         Err(_) => {}
     }
     match fs::symlink_metadata(target) {
-        Err(error) if error.kind() == ErrorKind::NotFound => fs::rename(draft, target),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::rename(draft, target),
         Err(error) => Err(error),
-        Ok(_) => Err(ErrorKind::AlreadyExists.into()),
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
     }
 }

@@ -124,12 +124,12 @@ impl Error {
 
     /// What an operating-system call on `what` said.
     pub fn io(what: impl Display, source: std::io::Error) -> Self {
-        use std::io::ErrorKind;
+        use std::io;
         let kind = match source.kind() {
-            ErrorKind::NotFound => Kind::NotFound,
-            ErrorKind::AlreadyExists => Kind::Exists,
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Kind::Permission,
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Kind::NoSpace,
+            io::ErrorKind::NotFound => Kind::NotFound,
+            io::ErrorKind::AlreadyExists => Kind::Exists,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Kind::Permission,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::NoSpace,
             _ if is_exhausted(&source) => Kind::Exhausted,
             _ => Kind::Io,
         };

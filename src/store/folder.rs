@@ -1,7 +1,7 @@
 //! A store in a folder of this machine.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::ErrorKind;
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -66,7 +66,9 @@ impl Store for Folder {
         for entry in walk {
             let entry = match entry {
                 Ok(entry) => entry,
-                Err(error) if error.io_error().is_some_and(|e| e.kind() == ErrorKind::NotFound) => {
+                Err(error)
+                    if error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) =>
+                {
                     continue;
                 }
                 Err(error) => {
@@ -106,7 +108,7 @@ impl Store for Folder {
         self.refuse_links(path.parent().unwrap_or(&self.root))?;
         let deleting = || format!("deleting {}", path.display());
         match fs::remove_file(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(Error::io(deleting(), error)),
             Ok(()) => sync_folder(path.parent().unwrap_or(&self.root)).context(deleting),
         }
@@ -202,7 +204,7 @@ impl Object for FileObject {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         self.file.read_exact_at(buffer, offset).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => {
+            io::ErrorKind::UnexpectedEof => {
                 Error::damaged(format_args!("{} is shorter than it was", self.path.display()))
             }
             _ => Error::io(format_args!("reading {}", self.path.display()), error),
@@ -346,7 +348,7 @@ fn create_private(folder: &Path) -> Result<()> {
     };
     create_private(parent)?;
     match DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(Error::io(format_args!("creating {}", folder.display()), error))
         }
         _ => sync_folder(parent).context(|| format!("saving {}", parent.display())),

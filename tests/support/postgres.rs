@@ -1,6 +1,6 @@
 //! A PostgreSQL server that lives as long as a test.
 
-use std::io::ErrorKind;
+use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -297,7 +297,7 @@ fn postgres_ids() -> (u32, u32) {
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap_or_else(|error| match error.kind() {
-        ErrorKind::AddrInUse => panic!("no port is free"),
+        io::ErrorKind::AddrInUse => panic!("no port is free"),
         _ => panic!("loopback: {error}"),
     });
     listener.local_addr().expect("a bound socket has an address").port()

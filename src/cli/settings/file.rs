@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -63,9 +63,11 @@ fn found(named: Option<&Path>, read: &mut Read) -> Result<Option<(PathBuf, Strin
     for path in usual_places() {
         match fs::read_to_string(&path) {
             Ok(text) => return Ok(Some((path, text))),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             // It is the administrator's, and this is somebody else.
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => read.closed = Some(path),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                read.closed = Some(path)
+            }
             Err(error) => read
                 .warnings
                 .push(format!("the settings file {} is not used: {error}", path.display())),

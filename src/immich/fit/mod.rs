@@ -26,7 +26,7 @@ mod trial;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{ErrorKind, Read};
+use std::io::{self, Read};
 
 use self::apart::Apart;
 use self::change::Changes;
@@ -127,7 +127,7 @@ pub fn fit_apart(
         let got = match dump.read(lines.space()) {
             Ok(0) => break,
             Ok(got) => got,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(Error::damaged("the dump").caused_by(error)),
         };
         let whole = lines.push(got);

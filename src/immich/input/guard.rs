@@ -1,7 +1,7 @@
 //! What was read, and how much came out of it.
 
 use std::cell::Cell;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::rc::Rc;
 
 use super::refuse;
@@ -44,7 +44,7 @@ impl Read for Watched<'_> {
         let Counts { bytes, failed } = &*self.meter.0;
         match &got {
             Ok(got) => bytes.set(bytes.get() + *got as u64),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => failed.set(true),
         }
         got

@@ -12,7 +12,7 @@ mod lines;
 mod pack;
 mod wide;
 
-use std::io::{self, Cursor, ErrorKind, Read};
+use std::io::{self, Cursor, Read};
 
 use self::guard::{Guard, Meter};
 use self::pack::Pack;
@@ -122,7 +122,7 @@ impl<'a> Input<'a> {
         loop {
             match self.layer.read(buffer) {
                 Ok(got) => return Ok(got),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.stop(error)),
             }
         }
@@ -159,5 +159,5 @@ impl<'a> Input<'a> {
 struct Refusal(String);
 
 fn refuse<T>(reason: impl Into<String>) -> io::Result<T> {
-    Err(io::Error::new(ErrorKind::InvalidData, Refusal(reason.into())))
+    Err(io::Error::new(io::ErrorKind::InvalidData, Refusal(reason.into())))
 }

@@ -1,6 +1,6 @@
 //! How a file is packed: told by its first bytes, and unpacked in bounded memory.
 
-use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::GzDecoder;
@@ -59,7 +59,7 @@ impl Pack {
             Pack::Lzip => "lzip",
         };
         let text = error.to_string();
-        if error.kind() == ErrorKind::OutOfMemory
+        if error.kind() == io::ErrorKind::OutOfMemory
             || text.contains("too much memory")
             || text.contains("memory limit")
         {
@@ -67,7 +67,7 @@ impl Pack {
                 "the {name} data needs more memory than is given to a dump; unpack it first"
             );
         }
-        if error.kind() == ErrorKind::UnexpectedEof || text.contains("incomplete frame") {
+        if error.kind() == io::ErrorKind::UnexpectedEof || text.contains("incomplete frame") {
             format!("the {name} data ends early: the dump was cut short")
         } else {
             format!("the {name} data is damaged")

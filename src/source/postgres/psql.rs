@@ -5,7 +5,7 @@
 //! dropped closes the connection without a COMMIT.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
@@ -103,7 +103,7 @@ impl Child {
     }
 
     fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        let Some(input) = &self.input else { return Err(ErrorKind::BrokenPipe.into()) };
+        let Some(input) = &self.input else { return Err(io::ErrorKind::BrokenPipe.into()) };
         while !bytes.is_empty() {
             match send(input, bytes, SendFlags::NOSIGNAL) {
                 Ok(sent) => bytes = &bytes[sent..],

@@ -1,7 +1,7 @@
 //! The database: is it reached, does the client fit, is it Immich's, what does it say of external
 //! libraries.
 
-use std::io::ErrorKind;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -192,7 +192,7 @@ fn covered(root: &Root, external: &External) -> Finding {
             return Finding::good(format!("the external library {library} at {path} is covered"));
         }
         Ok(false) => "is empty".to_owned(),
-        Err(error) if error.kind() == ErrorKind::NotFound => "is not there".to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "is not there".to_owned(),
         Err(error) => format!("cannot be read: {error}"),
     };
     Finding::bad(
