@@ -7,7 +7,7 @@ use std::cell::RefCell;
 
 use zstd_safe::{CCtx, CParameter, DCtx, DParameter, ResetDirective};
 
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, ErrorKind, Result};
 
 /// Level for originals that shrink and for key chunks.
 const LEVEL: i32 = 3;
@@ -91,7 +91,7 @@ fn expand(context: &mut DCtx<'_>, frame: &[u8], size: usize) -> Result<Vec<u8>> 
 }
 
 fn failed(what: &str, code: usize) -> Error {
-    Error::new(Kind::Damaged, format_args!("{what}: {}", zstd_safe::get_error_name(code)))
+    Error::new(ErrorKind::Damaged, format_args!("{what}: {}", zstd_safe::get_error_name(code)))
 }
 
 #[cfg(test)]
@@ -104,9 +104,9 @@ mod tests {
         let frame = compress(&plain).unwrap();
         assert!(frame.len() < 1000);
         assert_eq!(decompress(&frame, plain.len()).unwrap(), plain);
-        assert_eq!(decompress(&frame, plain.len() - 1).unwrap_err().kind(), Kind::Damaged);
-        assert_eq!(decompress(&frame, plain.len() + 1).unwrap_err().kind(), Kind::Damaged);
-        assert_eq!(decompress(b"no frame", 8).unwrap_err().kind(), Kind::Damaged);
+        assert_eq!(decompress(&frame, plain.len() - 1).unwrap_err().kind(), ErrorKind::Damaged);
+        assert_eq!(decompress(&frame, plain.len() + 1).unwrap_err().kind(), ErrorKind::Damaged);
+        assert_eq!(decompress(b"no frame", 8).unwrap_err().kind(), ErrorKind::Damaged);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::member::BLOCK;
 use super::{FORMAT_VERSION, SEGMENT, frame, hasher};
 use crate::base::stored::IndexLine;
-use crate::base::{Error, Hash, Kind, Result};
+use crate::base::{Error, ErrorKind, Hash, Result};
 
 /// Member name of the index.
 pub const INDEX_NAME: &str = ".shoebox/index.jsonl.zst";
@@ -21,14 +21,15 @@ pub const TAIL_FROM_END: u64 = TAIL_LEN + 1024;
 const MAX_INDEX: u64 = 256 << 20;
 
 /// An index as the bytes of its member.
-pub fn encode(lines: &[IndexLine]) -> Result<Encoded> {
+pub fn encode(lines: &[IndexLine]) -> Result<EncodedIndex> {
     let mut plain = Vec::new();
     for line in lines {
-        serde_json::to_writer(&mut plain, line)
-            .map_err(|error| Error::new(Kind::Io, "writing an archive's index").caused_by(error))?;
+        serde_json::to_writer(&mut plain, line).map_err(|error| {
+            Error::new(ErrorKind::Io, "writing an archive's index").caused_by(error)
+        })?;
         plain.push(b'\n');
     }
-    Ok(Encoded {
+    Ok(EncodedIndex {
         hash: hasher::hash(&plain),
         size: plain.len() as u64,
         frame: frame::compress(&plain)?,
@@ -37,7 +38,7 @@ pub fn encode(lines: &[IndexLine]) -> Result<Encoded> {
 
 /// An index, ready to be written.
 #[derive(Debug)]
-pub struct Encoded {
+pub struct EncodedIndex {
     /// BLAKE3 of the plain lines.
     pub hash: Hash,
     /// Bytes of the plain lines.
@@ -48,7 +49,7 @@ pub struct Encoded {
 
 /// Where an archive's index is, and what it must hash to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tail {
+pub struct ArchiveTail {
     /// Where the index's frame begins, from the start of the tar.
     pub offset: u64,
     /// Bytes of the frame.
@@ -59,11 +60,11 @@ pub struct Tail {
     pub hash: Hash,
 }
 
-impl Tail {
+impl ArchiveTail {
     /// The tail's data: lines of text, filled with line feeds.
     pub fn encode(&self) -> Vec<u8> {
         let mut text = format!("shoebox archive {FORMAT_VERSION}\n");
-        let Tail { offset, stored, size, hash } = self;
+        let ArchiveTail { offset, stored, size, hash } = self;
         write!(
             text,
             "index-offset {offset}\nindex-stored {stored}\nindex-size {size}\nindex-blake3 {hash}\n"
@@ -75,7 +76,7 @@ impl Tail {
     }
 
     /// Reads a tail. `Damaged` when it is none, `Unsupported` when a newer shoebox wrote it.
-    pub fn decode(bytes: &[u8]) -> Result<Tail> {
+    pub fn decode(bytes: &[u8]) -> Result<ArchiveTail> {
         let text = std::str::from_utf8(bytes).map_err(|_| not_a_tail())?;
         let mut fields = text.lines();
         let version = fields
@@ -84,7 +85,7 @@ impl Tail {
             .ok_or_else(not_a_tail)?;
         if version.parse::<u32>().map_err(|_| not_a_tail())? > FORMAT_VERSION {
             return Err(Error::new(
-                Kind::Unsupported,
+                ErrorKind::Unsupported,
                 format_args!("the archive is of format {version}"),
             )
             .hint("a newer shoebox wrote it; use that version to read it"));
@@ -96,7 +97,7 @@ impl Tail {
                 .ok_or_else(not_a_tail)
         };
         let number = |text: &str| text.parse::<u64>().map_err(|_| not_a_tail());
-        Ok(Tail {
+        Ok(ArchiveTail {
             offset: number(field("index-offset")?)?,
             stored: number(field("index-stored")?)?,
             size: number(field("index-size")?)?,
@@ -172,31 +173,34 @@ mod tests {
     use super::*;
     use crate::base::stored::ChunkLine;
 
-    fn tail() -> Tail {
-        Tail { offset: 1024, stored: 77, size: 300, hash: hasher::hash(b"index") }
+    fn tail() -> ArchiveTail {
+        ArchiveTail { offset: 1024, stored: 77, size: 300, hash: hasher::hash(b"index") }
     }
 
     #[test]
     fn a_tail_reads_back() {
         let bytes = tail().encode();
         assert_eq!(bytes.len() as u64, TAIL_LEN);
-        assert_eq!(Tail::decode(&bytes).unwrap(), tail());
+        assert_eq!(ArchiveTail::decode(&bytes).unwrap(), tail());
     }
 
     #[test]
     fn a_tail_from_the_future_is_refused_kindly() {
         let text = String::from_utf8(tail().encode()).unwrap().replace("archive 1", "archive 9");
-        assert_eq!(Tail::decode(text.as_bytes()).unwrap_err().kind(), Kind::Unsupported);
+        assert_eq!(
+            ArchiveTail::decode(text.as_bytes()).unwrap_err().kind(),
+            ErrorKind::Unsupported
+        );
     }
 
     #[test]
     fn no_cut_or_flipped_tail_panics() {
         let bytes = tail().encode();
         for at in 0..bytes.len() {
-            let _ = Tail::decode(&bytes[..at]);
+            let _ = ArchiveTail::decode(&bytes[..at]);
             let mut flipped = bytes.clone();
             flipped[at] ^= 0x41;
-            let _ = Tail::decode(&flipped);
+            let _ = ArchiveTail::decode(&flipped);
         }
     }
 
@@ -210,14 +214,14 @@ mod tests {
             keys: vec![],
         });
         let encoded = encode(&[line]).unwrap();
-        let tail = Tail {
+        let tail = ArchiveTail {
             offset: 1024,
             stored: encoded.frame.len() as u64,
             size: encoded.size,
             hash: encoded.hash,
         };
-        assert_eq!(tail.lines(&encoded.frame).unwrap_err().kind(), Kind::Damaged);
-        let roomy = Tail { offset: 1100, ..tail };
+        assert_eq!(tail.lines(&encoded.frame).unwrap_err().kind(), ErrorKind::Damaged);
+        let roomy = ArchiveTail { offset: 1100, ..tail };
         assert_eq!(roomy.lines(&encoded.frame).unwrap().len(), 1);
     }
 }

@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use crate::base::object::{Draft, Object};
+use crate::base::object::{Object, ObjectDraft};
 use crate::base::{Error, Result};
 
 /// Named bytes.
 #[derive(Debug, Default, Clone)]
-pub struct Memory(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
+pub struct MemoryFiles(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
 
-impl Memory {
-    pub fn draft(&self) -> Box<dyn Draft> {
+impl MemoryFiles {
+    pub fn draft(&self) -> Box<dyn ObjectDraft> {
         Box::new(MemoryDraft { bytes: Vec::new(), memory: self.clone() })
     }
 
     pub fn open(&self, name: &str) -> Box<dyn Object> {
-        Box::new(Bytes(self.bytes(name)))
+        Box::new(MemoryObject(self.bytes(name)))
     }
 
     pub fn bytes(&self, name: &str) -> Vec<u8> {
@@ -29,9 +29,9 @@ impl Memory {
 }
 
 #[derive(Debug)]
-struct Bytes(Vec<u8>);
+struct MemoryObject(Vec<u8>);
 
-impl Object for Bytes {
+impl Object for MemoryObject {
     fn size(&self) -> u64 {
         self.0.len() as u64
     }
@@ -47,10 +47,10 @@ impl Object for Bytes {
 #[derive(Debug)]
 struct MemoryDraft {
     bytes: Vec<u8>,
-    memory: Memory,
+    memory: MemoryFiles,
 }
 
-impl Draft for MemoryDraft {
+impl ObjectDraft for MemoryDraft {
     fn size(&self) -> u64 {
         self.bytes.len() as u64
     }

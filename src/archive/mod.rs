@@ -12,9 +12,9 @@ pub mod verify;
 mod writer;
 
 pub use hasher::{Digests, Hasher};
-pub use index::Tail;
+pub use index::ArchiveTail;
 pub use reader::{ArchiveReader, read_chunk, read_segment};
-pub use writer::{ArchiveWriter, Finished, LargeContent, NewContent, Stored};
+pub use writer::{ArchiveWriter, FinishedArchive, LargeContent, NewContent, StoredContent};
 
 /// Version of the archive format that this code writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;

@@ -1,7 +1,7 @@
 //! Reading archives: the index from the end, and single segments and chunks from the middle, each
 //! verified.
 
-use super::index::{TAIL_FROM_END, TAIL_LEN, Tail};
+use super::index::{ArchiveTail, TAIL_FROM_END, TAIL_LEN};
 use super::member::{BLOCK, FoundHeader};
 use super::{MAX_CHUNK, SEGMENT, frame, hasher};
 use crate::base::object::Object;
@@ -12,7 +12,7 @@ use crate::base::{Error, Hash, Result};
 #[derive(Debug)]
 pub struct ArchiveReader {
     object: Box<dyn Object>,
-    tail: Tail,
+    tail: ArchiveTail,
 }
 
 impl ArchiveReader {
@@ -25,7 +25,7 @@ impl ArchiveReader {
             .ok_or_else(|| Error::damaged("the archive is too short to be one"))?;
         let mut bytes = [0; TAIL_LEN as usize];
         object.read_at(at, &mut bytes)?;
-        let tail = Tail::decode(&bytes)?;
+        let tail = ArchiveTail::decode(&bytes)?;
         if tail.fits(size) {
             Ok(ArchiveReader { object, tail })
         } else {
@@ -47,7 +47,7 @@ impl ArchiveReader {
         &*self.object
     }
 
-    pub(super) fn tail(&self) -> &Tail {
+    pub(super) fn tail(&self) -> &ArchiveTail {
         &self.tail
     }
 

@@ -23,7 +23,7 @@ const WINDOW: usize = 128 << 10;
 
 /// A member that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub struct SalvagedMember {
     /// What its header says.
     pub header: FoundHeader,
     /// Where its data begin.
@@ -31,7 +31,7 @@ pub struct Member {
 }
 
 /// The members of `object`, in order; shoebox's own index and tail are left out.
-pub fn scan(object: &dyn Object) -> Result<Vec<Member>> {
+pub fn scan(object: &dyn Object) -> Result<Vec<SalvagedMember>> {
     let (mut members, mut at) = (Vec::new(), 0);
     while let Some((found, start)) = next_header(object, at)? {
         let Some(member) = member_at(object, found, start)? else {
@@ -69,9 +69,13 @@ fn next_header(object: &dyn Object, mut at: u64) -> Result<Option<(FoundHeader, 
 }
 
 /// The member whose header begins at `start`, its pax header taken in.
-fn member_at(object: &dyn Object, found: FoundHeader, start: u64) -> Result<Option<Member>> {
+fn member_at(
+    object: &dyn Object,
+    found: FoundHeader,
+    start: u64,
+) -> Result<Option<SalvagedMember>> {
     if !found.is_extension {
-        return Ok(Some(Member { header: found, offset: start + BLOCK }));
+        return Ok(Some(SalvagedMember { header: found, offset: start + BLOCK }));
     }
     let own = start + BLOCK + found.size.next_multiple_of(BLOCK);
     if found.size > MAX_EXTENSION || own + BLOCK > object.size() {
@@ -86,12 +90,12 @@ fn member_at(object: &dyn Object, found: FoundHeader, start: u64) -> Result<Opti
             Some(header)
         },
     );
-    Ok(header.map(|header| Member { header, offset: own + BLOCK }))
+    Ok(header.map(|header| SalvagedMember { header, offset: own + BLOCK }))
 }
 
 /// Where the member ends, if what follows there is a header, the end of the tar or the end of the
 /// object.
-fn end_of(object: &dyn Object, member: &Member) -> Result<Option<u64>> {
+fn end_of(object: &dyn Object, member: &SalvagedMember) -> Result<Option<u64>> {
     let Some(end) = member
         .offset
         .checked_add(member.header.size.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX))
@@ -114,7 +118,7 @@ fn end_of(object: &dyn Object, member: &Member) -> Result<Option<u64>> {
 /// are, or as zstd frames.
 pub fn content(
     object: &dyn Object,
-    member: &Member,
+    member: &SalvagedMember,
     wanted: &dyn Fn(Hash) -> bool,
 ) -> Result<Option<ContentLine>> {
     if member.offset.checked_add(member.header.size).is_none_or(|end| end > object.size()) {
@@ -146,7 +150,7 @@ pub fn content_line(sha1: Sha1, place: &ContentPlace, path: FilePath, mtime: i64
 }
 
 fn line(
-    member: &Member,
+    member: &SalvagedMember,
     name: &[u8],
     digests: Digests,
     frames: Option<Vec<u32>>,
@@ -164,7 +168,7 @@ fn line(
     })
 }
 
-fn plain(object: &dyn Object, member: &Member) -> Result<Digests> {
+fn plain(object: &dyn Object, member: &SalvagedMember) -> Result<Digests> {
     let (mut hasher, mut at, mut left) = (Hasher::default(), member.offset, member.header.size);
     let mut piece = vec![0; SEGMENT];
     while left > 0 {
@@ -178,7 +182,7 @@ fn plain(object: &dyn Object, member: &Member) -> Result<Digests> {
 
 /// The digests of what the frames of `member` hold, and their sizes; `None` when they are no frames
 /// of a segment each.
-fn framed(object: &dyn Object, member: &Member) -> Result<Option<(Digests, Vec<u32>)>> {
+fn framed(object: &dyn Object, member: &SalvagedMember) -> Result<Option<(Digests, Vec<u32>)>> {
     let (mut hasher, mut frames, mut at) = (Hasher::default(), Vec::new(), 0);
     while at < member.header.size {
         let len = (member.header.size - at).min(zstd_safe::compress_bound(SEGMENT) as u64);
@@ -204,7 +208,7 @@ fn first_frame(bytes: &[u8], most: u64) -> Option<(usize, Vec<u8>)> {
 
 /// The chunk that `member` says it is: its name and its plain size, not yet verified. `None` when
 /// it is no chunk.
-pub fn chunk(object: &dyn Object, member: &Member) -> Result<Option<ChunkLine>> {
+pub fn chunk(object: &dyn Object, member: &SalvagedMember) -> Result<Option<ChunkLine>> {
     let name = std::str::from_utf8(&member.header.name).unwrap_or_default();
     let hash = name
         .strip_prefix("chunks/")
@@ -228,13 +232,13 @@ pub fn chunk(object: &dyn Object, member: &Member) -> Result<Option<ChunkLine>> 
 mod tests {
     use super::*;
     use crate::archive::hasher;
-    use crate::archive::memory::Memory;
-    use crate::archive::{ArchiveWriter, NewContent, Stored};
+    use crate::archive::memory::MemoryFiles;
+    use crate::archive::{ArchiveWriter, NewContent, StoredContent};
 
     /// An archive of three photos, a compressible file and a chunk; its bytes, and the hashes in
     /// order.
     fn archive() -> (Vec<u8>, Vec<Hash>) {
-        let memory = Memory::default();
+        let memory = MemoryFiles::default();
         let mut writer = ArchiveWriter::new(memory.draft());
         let mut hashes = Vec::new();
         for number in 0..4u8 {
@@ -254,7 +258,9 @@ mod tests {
             };
             let digests = hasher::digest(&plain);
             hashes.push(digests.hash);
-            writer.add_content(&seen, &digests, Stored::choose(&path, plain).unwrap()).unwrap();
+            writer
+                .add_content(&seen, &digests, StoredContent::choose(&path, plain).unwrap())
+                .unwrap();
         }
         let chunk = b"line\n".repeat(3000);
         hashes.push(hasher::hash(&chunk));
@@ -265,12 +271,12 @@ mod tests {
 
     /// What the scan of `bytes` finds of `hashes`: numbers of contents and chunks.
     fn found(bytes: &[u8], hashes: &[Hash]) -> Vec<usize> {
-        let memory = Memory::default();
+        let memory = MemoryFiles::default();
         memory.put("damaged.tar", bytes.to_vec());
         let object = memory.open("damaged.tar");
         let number = |hash: Hash| hashes.iter().position(|other| *other == hash).unwrap();
         let members = scan(&*object).unwrap();
-        let one = |member: &Member| match chunk(&*object, member).unwrap() {
+        let one = |member: &SalvagedMember| match chunk(&*object, member).unwrap() {
             Some(line) => Some(number(line.chunk)),
             None => content(&*object, member, &|hash| hashes.contains(&hash))
                 .unwrap()

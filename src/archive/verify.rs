@@ -7,7 +7,7 @@
 //! Limits: of an owner over 0o7777777, which stands in a pax record without a checksum, only the
 //! form is verified.
 
-use super::index::{INDEX_NAME, TAIL_LEN, TAIL_NAME, Tail};
+use super::index::{ArchiveTail, INDEX_NAME, TAIL_LEN, TAIL_NAME};
 use super::member::{BLOCK, MemberHeader, content_name, padding};
 use super::reader::{header_before, read_chunk, read_segment};
 use super::writer::WIDE;
@@ -21,7 +21,7 @@ const MAX_HEADER: u64 = 64 << 10;
 
 /// Something in an archive that is not as it was written.
 #[derive(Debug)]
-pub enum Flaw {
+pub enum ArchiveFlaw {
     /// The bytes of a content or chunk.
     Member(IndexLine, Error),
     /// What tells `tar` of a member; its bytes may be right.
@@ -31,7 +31,7 @@ pub enum Flaw {
 }
 
 /// Helps a verification: gives it what it cannot know, and may stop it.
-pub trait Helper {
+pub trait VerifyHelper {
     /// The plain bytes of the key chunks of a patch, put together.
     fn prefix(&mut self, patch: &ChunkLine) -> Result<Vec<u8>>;
     /// So many more bytes are read. False: stop.
@@ -43,27 +43,27 @@ pub trait Helper {
 pub fn verify(
     archive: &ArchiveReader,
     lines: &[IndexLine],
-    helper: &mut dyn Helper,
-) -> Result<Option<Vec<Flaw>>> {
+    helper: &mut dyn VerifyHelper,
+) -> Result<Option<Vec<ArchiveFlaw>>> {
     let (object, mut flaws, mut at) = (archive.object(), Vec::new(), 0);
     for line in lines {
         let (offset, stored) = line.place();
         if !has_header(object, at, line)? {
-            flaws.push(Flaw::Header(line.clone()));
+            flaws.push(ArchiveFlaw::Header(line.clone()));
         }
         match verify_member(object, line, helper) {
             Ok(true) => {}
             Ok(false) => return Ok(None),
-            Err(error) if error.is_damage() => flaws.push(Flaw::Member(line.clone(), error)),
+            Err(error) if error.is_damage() => flaws.push(ArchiveFlaw::Member(line.clone(), error)),
             Err(error) => return Err(error),
         }
         at = offset + stored.next_multiple_of(BLOCK);
         if !is(object, offset + stored, &vec![0; padding(stored)])? {
-            flaws.push(Flaw::Header(line.clone()));
+            flaws.push(ArchiveFlaw::Header(line.clone()));
         }
     }
     if !ends(object, at, archive.tail())? {
-        flaws.push(Flaw::Frame);
+        flaws.push(ArchiveFlaw::Frame);
     }
     Ok(Some(flaws))
 }
@@ -96,7 +96,11 @@ fn has_header(object: &dyn Object, at: u64, line: &IndexLine) -> Result<bool> {
 }
 
 /// False when the helper stopped it.
-fn verify_member(object: &dyn Object, line: &IndexLine, helper: &mut dyn Helper) -> Result<bool> {
+fn verify_member(
+    object: &dyn Object,
+    line: &IndexLine,
+    helper: &mut dyn VerifyHelper,
+) -> Result<bool> {
     match line {
         IndexLine::Content(line) => {
             verify_content(object, line, &mut |bytes| helper.advance(bytes))
@@ -131,7 +135,7 @@ pub fn verify_content(
 
 /// True when from `at` on there are the index's header, the index, the tail and the end of a tar,
 /// and nothing else.
-fn ends(object: &dyn Object, at: u64, tail: &Tail) -> Result<bool> {
+fn ends(object: &dyn Object, at: u64, tail: &ArchiveTail) -> Result<bool> {
     let header = MemberHeader::own(INDEX_NAME).blocks(tail.stored, false)?;
     let mut rest = vec![0; padding(tail.stored)];
     rest.extend(MemberHeader::own(TAIL_NAME).blocks(TAIL_LEN, false)?);

@@ -3,11 +3,11 @@
 //! A member is in the index only when all of its bytes are in the draft; what fails on the way is
 //! taken back.
 
-use super::index::{self, Tail};
+use super::index::{self, ArchiveTail};
 use super::member::{MemberHeader, content_name, may_be_compressed, padding};
 use super::reader::{header_before, stored_chunk, stored_segment};
 use super::{Digests, SEGMENT, frame, hasher};
-use crate::base::object::{Draft, Object};
+use crate::base::object::{Object, ObjectDraft};
 use crate::base::stored::{ChunkLine, ContentLine, ContentPlace, IndexLine};
 use crate::base::{Error, FilePath, Hash, Result};
 
@@ -29,18 +29,18 @@ pub struct NewContent<'a> {
 /// A small content in the form that it will be stored in: the work that readers do before they take
 /// the writer.
 #[derive(Debug)]
-pub enum Stored {
+pub enum StoredContent {
     /// As it is.
     Plain(Vec<u8>),
     /// zstd frames of a segment each, and the length of each.
     Frames(Vec<u8>, Vec<u32>),
 }
 
-impl Stored {
+impl StoredContent {
     /// Chooses the form of `plain`, the file at `path`, by a trial on its first segment.
-    pub fn choose(path: &FilePath, plain: Vec<u8>) -> Result<Stored> {
+    pub fn choose(path: &FilePath, plain: Vec<u8>) -> Result<StoredContent> {
         if !pays(path, &plain[..plain.len().min(TRIAL)], plain.len() as u64)? {
-            return Ok(Stored::Plain(plain));
+            return Ok(StoredContent::Plain(plain));
         }
         let (mut bytes, mut lens) = (Vec::new(), Vec::new());
         for segment in plain.chunks(SEGMENT) {
@@ -48,13 +48,13 @@ impl Stored {
             lens.push(frame.len() as u32);
             bytes.extend_from_slice(&frame);
         }
-        Ok(Stored::Frames(bytes, lens))
+        Ok(StoredContent::Frames(bytes, lens))
     }
 
     fn parts(self) -> (Vec<u8>, Option<Vec<u32>>) {
         match self {
-            Stored::Plain(bytes) => (bytes, None),
-            Stored::Frames(bytes, lens) => (bytes, Some(lens)),
+            StoredContent::Plain(bytes) => (bytes, None),
+            StoredContent::Frames(bytes, lens) => (bytes, Some(lens)),
         }
     }
 }
@@ -71,13 +71,13 @@ fn pays(path: &FilePath, first: &[u8], size: u64) -> Result<bool> {
 /// An archive that is being written.
 #[derive(Debug)]
 pub struct ArchiveWriter {
-    draft: Box<dyn Draft>,
+    draft: Box<dyn ObjectDraft>,
     lines: Vec<IndexLine>,
 }
 
 /// A finished archive.
 #[derive(Debug)]
-pub struct Finished {
+pub struct FinishedArchive {
     /// What is in it.
     pub lines: Vec<IndexLine>,
     /// Bytes.
@@ -88,7 +88,7 @@ pub struct Finished {
 
 impl ArchiveWriter {
     /// Begins an archive in `draft`.
-    pub fn new(draft: Box<dyn Draft>) -> Self {
+    pub fn new(draft: Box<dyn ObjectDraft>) -> Self {
         ArchiveWriter { draft, lines: Vec::new() }
     }
 
@@ -107,7 +107,7 @@ impl ArchiveWriter {
         &mut self,
         seen: &NewContent<'_>,
         digests: &Digests,
-        stored: Stored,
+        stored: StoredContent,
     ) -> Result<()> {
         let (bytes, frames) = stored.parts();
         let name = content_name(seen.path, frames.is_some());
@@ -202,10 +202,10 @@ impl ArchiveWriter {
     }
 
     /// Writes index and tail and publishes the archive as `name`: durable on return.
-    pub fn finish(mut self, name: &str) -> Result<Finished> {
+    pub fn finish(mut self, name: &str) -> Result<FinishedArchive> {
         let encoded = index::encode(&self.lines)?;
         let offset = self.add_member(&MemberHeader::own(index::INDEX_NAME), &encoded.frame)?;
-        let tail = Tail {
+        let tail = ArchiveTail {
             offset,
             stored: encoded.frame.len() as u64,
             size: encoded.size,
@@ -215,7 +215,7 @@ impl ArchiveWriter {
         self.draft.append(&[0; 1024])?;
         let size = self.draft.size();
         self.draft.publish(name)?;
-        Ok(Finished { lines: self.lines, size, hash: tail.hash })
+        Ok(FinishedArchive { lines: self.lines, size, hash: tail.hash })
     }
 
     /// Appends a whole member; where its bytes begin. A failure takes back what was written of it.
@@ -325,8 +325,8 @@ fn content_line(
 mod tests {
     use super::*;
     use crate::archive::ArchiveReader;
-    use crate::archive::memory::Memory;
-    use crate::base::Kind;
+    use crate::archive::memory::MemoryFiles;
+    use crate::base::ErrorKind;
 
     /// Noise that does not shrink; `b'a'` repeated does.
     fn noise(len: usize) -> Vec<u8> {
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_copy_is_the_same_member_at_another_place() {
-        let store = Memory::default();
+        let store = MemoryFiles::default();
         let long = FilePath::new(format!("upload/{}.jpg", "n".repeat(200))).unwrap();
         let mut writer = ArchiveWriter::new(store.draft());
         for (plain, uid) in
@@ -351,7 +351,9 @@ mod tests {
                 gid: 9,
             };
             let digests = hasher::digest(&plain);
-            writer.add_content(&seen, &digests, Stored::choose(&long, plain).unwrap()).unwrap();
+            writer
+                .add_content(&seen, &digests, StoredContent::choose(&long, plain).unwrap())
+                .unwrap();
         }
         let (key, patched) = (b"one line\n".repeat(9000), b"one line!\n".repeat(9000));
         writer
@@ -394,12 +396,12 @@ mod tests {
 
     #[test]
     fn a_damaged_segment_is_not_copied_and_leaves_nothing() {
-        let store = Memory::default();
+        let store = MemoryFiles::default();
         let path = FilePath::new("upload/a.jpg").unwrap();
         let plain = noise(3_000_000);
         let seen = NewContent { path: &path, mtime: 0, mode: 0o644, uid: 0, gid: 0 };
         let mut writer = ArchiveWriter::new(store.draft());
-        writer.add_content(&seen, &hasher::digest(&plain), Stored::Plain(plain)).unwrap();
+        writer.add_content(&seen, &hasher::digest(&plain), StoredContent::Plain(plain)).unwrap();
         let lines = writer.finish("old.tar").unwrap().lines;
         let IndexLine::Content(line) = &lines[0] else { panic!("a content") };
         let mut bytes = store.bytes("old.tar");
@@ -407,6 +409,6 @@ mod tests {
         store.put("old.tar", bytes);
         let mut copy = ArchiveWriter::new(store.draft());
         let error = copy.copy_content(&*store.open("old.tar"), line).unwrap_err();
-        assert_eq!((error.kind(), copy.size(), copy.is_empty()), (Kind::Damaged, 0, true));
+        assert_eq!((error.kind(), copy.size(), copy.is_empty()), (ErrorKind::Damaged, 0, true));
     }
 }

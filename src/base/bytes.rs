@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What is no text.
 #[derive(Serialize, Deserialize)]
-struct Form<'a> {
+struct ByteForm<'a> {
     hex: Cow<'a, str>,
 }
 
@@ -18,20 +18,20 @@ struct Form<'a> {
 pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     match std::str::from_utf8(bytes) {
         Ok(text) => serializer.serialize_str(text),
-        Err(_) => Form { hex: hex::encode(bytes).into() }.serialize(serializer),
+        Err(_) => ByteForm { hex: hex::encode(bytes).into() }.serialize(serializer),
     }
 }
 
 /// Reads what [`serialize`] wrote.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-    deserializer.deserialize_any(Bytes)
+    deserializer.deserialize_any(AnyBytes)
 }
 
 /// Takes either form as it comes: an untagged enum would keep whatever else stands there in memory
 /// first.
-struct Bytes;
+struct AnyBytes;
 
-impl<'de> Visitor<'de> for Bytes {
+impl<'de> Visitor<'de> for AnyBytes {
     type Value = Vec<u8>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,7 +43,7 @@ impl<'de> Visitor<'de> for Bytes {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<u8>, A::Error> {
-        let Form { hex } = Form::deserialize(MapAccessDeserializer::new(map))?;
+        let ByteForm { hex } = ByteForm::deserialize(MapAccessDeserializer::new(map))?;
         hex::decode(hex.as_bytes()).map_err(serde::de::Error::custom)
     }
 }

@@ -18,7 +18,7 @@ pub enum DumpKind {
 /// Whether a dump would restore, as far as reading it can tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum DumpVerdict {
     /// Whole, and it holds a library.
     Good,
     /// Not whole, or not a library.
@@ -34,7 +34,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DumpInfo {
     pub kind: DumpKind,
-    pub verdict: Verdict,
+    pub verdict: DumpVerdict,
     /// It is whole, and bad only because a restore would refuse it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unfit: bool,

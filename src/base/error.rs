@@ -1,6 +1,6 @@
 //! The one error of the crate: what went wrong, and what to do next.
 //!
-//! An error is divided by what the caller does about it ([`Kind`]), not by which library raised it.
+//! An error is divided by what the caller does about it ([`ErrorKind`]), not by which library raised it.
 //! A message is one lower-case line that names the thing; the source's words are not repeated in
 //! it. The hint, if any, is the next step for the person at the terminal.
 
@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What the caller can do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ErrorKind {
     /// The named thing is not there.
     NotFound,
     /// Something is there where nothing should be.
@@ -44,7 +44,7 @@ pub enum Kind {
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    kind: Kind,
+    kind: ErrorKind,
     message: String,
     hint: Option<String>,
     #[source]
@@ -53,7 +53,7 @@ pub struct Error {
 
 impl Error {
     /// An error of `kind` that says `message`.
-    pub fn new(kind: Kind, message: impl Display) -> Self {
+    pub fn new(kind: ErrorKind, message: impl Display) -> Self {
         Error { kind, message: message.to_string(), hint: None, source: None }
     }
 
@@ -75,7 +75,7 @@ impl Error {
     }
 
     /// What the caller can do about it.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
@@ -96,7 +96,7 @@ impl Error {
     /// True when bytes on disk cannot be had: they are not what was written, or the disk does not
     /// give them.
     pub fn is_damage(&self) -> bool {
-        matches!(self.kind, Kind::Damaged | Kind::Io)
+        matches!(self.kind, ErrorKind::Damaged | ErrorKind::Io)
     }
 
     /// The next step for the person at the terminal.
@@ -106,12 +106,12 @@ impl Error {
 
     /// A named thing that is not there.
     pub fn not_found(what: impl Display) -> Self {
-        Error::new(Kind::NotFound, format_args!("{what} not found"))
+        Error::new(ErrorKind::NotFound, format_args!("{what} not found"))
     }
 
     /// Bytes that are not what was written.
     pub fn damaged(what: impl Display) -> Self {
-        Error::new(Kind::Damaged, format_args!("damaged: {what}")).hint(
+        Error::new(ErrorKind::Damaged, format_args!("damaged: {what}")).hint(
             "other photos are not affected; `shoebox backup --paranoid` stores it again \
                 while the original is still on the server",
         )
@@ -119,19 +119,21 @@ impl Error {
 
     /// Input that cannot be used as it is.
     pub fn invalid(message: impl Display) -> Self {
-        Error::new(Kind::Invalid, message)
+        Error::new(ErrorKind::Invalid, message)
     }
 
     /// What an operating-system call on `what` said.
     pub fn io(what: impl Display, source: std::io::Error) -> Self {
         use std::io;
         let kind = match source.kind() {
-            io::ErrorKind::NotFound => Kind::NotFound,
-            io::ErrorKind::AlreadyExists => Kind::Exists,
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Kind::Permission,
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::NoSpace,
-            _ if is_exhausted(&source) => Kind::Exhausted,
-            _ => Kind::Io,
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            io::ErrorKind::AlreadyExists => ErrorKind::Exists,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                ErrorKind::Permission
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+            _ if is_exhausted(&source) => ErrorKind::Exhausted,
+            _ => ErrorKind::Io,
         };
         Error::new(kind, what).caused_by(source).if_full()
     }
@@ -141,11 +143,11 @@ impl Error {
     #[must_use]
     pub fn if_full(self) -> Self {
         match self.kind {
-            Kind::NoSpace => self.hint(
+            ErrorKind::NoSpace => self.hint(
                 "free some space or use a larger disk, then run it again: it goes on \
                     where it was",
             ),
-            Kind::Exhausted => self.hint(
+            ErrorKind::Exhausted => self.hint(
                 "allow more open files (`ulimit -n`, LimitNOFILE= of the service) or memory; what \
                     else runs here and holds them?",
             ),
@@ -166,23 +168,23 @@ impl From<rusqlite::Error> for Error {
             .sqlite_error()
             .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_DATA)
         {
-            return Error::new(Kind::Damaged, "a page of the catalog is not what was written")
+            return Error::new(ErrorKind::Damaged, "a page of the catalog is not what was written")
                 .hint(
                     "`shoebox repair catalog` builds a new one from the archives; no photo is lost",
                 );
         }
         let kind = match source.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Kind::NoSpace,
+            Some(ErrorCode::DiskFull) => ErrorKind::NoSpace,
             Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
-                Kind::Permission
+                ErrorKind::Permission
             }
             // The file may be as good as ever: nothing is built anew because a cable is loose.
-            Some(ErrorCode::SystemIoFailure) => Kind::Io,
-            Some(ErrorCode::OutOfMemory) => Kind::Exhausted,
-            _ => Kind::Damaged,
+            Some(ErrorCode::SystemIoFailure) => ErrorKind::Io,
+            Some(ErrorCode::OutOfMemory) => ErrorKind::Exhausted,
+            _ => ErrorKind::Damaged,
         };
         let error = Error::new(kind, doing(&source)).caused_by(source);
-        if kind == Kind::Damaged {
+        if kind == ErrorKind::Damaged {
             error.hint("`shoebox repair catalog` rebuilds it from the archives")
         } else {
             error

@@ -1,6 +1,6 @@
 //! What a library holds, in our own words: the records of a library list.
 //!
-//! A library list is JSON Lines, one [`Record`] a line, sorted by [`Record::key`]. It is made from
+//! A library list is JSON Lines, one [`LibraryRecord`] a line, sorted by [`LibraryRecord::key`]. It is made from
 //! a dump ([`crate::immich`]) and read by the catalog; neither knows the other.
 
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use super::path::FilePath;
 /// One line of a library list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Record {
+pub enum LibraryRecord {
     /// An album.
     Album(Album),
     /// An asset is in an album.
@@ -177,7 +177,7 @@ pub struct Album {
 /// What a user may do in an album.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Role {
+pub enum AlbumRole {
     Owner,
     Editor,
     Viewer,
@@ -188,7 +188,7 @@ pub enum Role {
 pub struct AlbumUser {
     pub album: Uuid,
     pub user: Uuid,
-    pub role: Role,
+    pub role: AlbumRole,
 }
 
 /// An asset is in an album.
@@ -265,30 +265,30 @@ pub struct ExternalLibrary {
     pub deleted: Option<Timestamp>,
 }
 
-impl Record {
+impl LibraryRecord {
     /// What a library list is sorted by, and what stays the same while the rest of a record
     /// changes: the kind's name, then the ids.
     pub fn key(&self) -> (&'static str, Uuid, Uuid) {
         let none = Uuid::nil();
         match self {
-            Record::Album(r) => ("album", r.id, none),
-            Record::AlbumAsset(r) => ("album_asset", r.album, r.asset),
-            Record::AlbumUser(r) => ("album_user", r.album, r.user),
-            Record::Asset(r) => ("asset", r.id, none),
-            Record::ExternalLibrary(r) => ("external_library", r.id, none),
-            Record::Person(r) => ("person", r.id, none),
-            Record::PersonAsset(r) => ("person_asset", r.person, r.asset),
-            Record::Stack(r) => ("stack", r.id, none),
-            Record::Tag(r) => ("tag", r.id, none),
-            Record::TagAsset(r) => ("tag_asset", r.tag, r.asset),
-            Record::User(r) => ("user", r.id, none),
+            LibraryRecord::Album(r) => ("album", r.id, none),
+            LibraryRecord::AlbumAsset(r) => ("album_asset", r.album, r.asset),
+            LibraryRecord::AlbumUser(r) => ("album_user", r.album, r.user),
+            LibraryRecord::Asset(r) => ("asset", r.id, none),
+            LibraryRecord::ExternalLibrary(r) => ("external_library", r.id, none),
+            LibraryRecord::Person(r) => ("person", r.id, none),
+            LibraryRecord::PersonAsset(r) => ("person_asset", r.person, r.asset),
+            LibraryRecord::Stack(r) => ("stack", r.id, none),
+            LibraryRecord::Tag(r) => ("tag", r.id, none),
+            LibraryRecord::TagAsset(r) => ("tag_asset", r.tag, r.asset),
+            LibraryRecord::User(r) => ("user", r.id, none),
         }
     }
 }
 
 /// How much a library holds: what is compared from night to night.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Census {
+pub struct LibraryCensus {
     pub users: u64,
     /// Assets, those in the trash included.
     pub assets: u64,
@@ -298,12 +298,12 @@ pub struct Census {
     pub newest: Option<Timestamp>,
     /// Each account, sorted by id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub accounts: Vec<Account>,
+    pub accounts: Vec<AccountCensus>,
 }
 
 /// What an account has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Account {
+pub struct AccountCensus {
     pub id: Uuid,
     pub name: String,
     /// Assets, those in the trash included.

@@ -17,7 +17,7 @@ pub mod patient;
 pub mod snapshot;
 pub mod stored;
 
-pub use error::{Context, Error, Kind, Result};
+pub use error::{Context, Error, ErrorKind, Result};
 pub use hash::{Hash, Sha1};
 pub use monitor::{Monitor, Phase, Problem};
 pub use path::FilePath;

@@ -62,9 +62,9 @@ pub trait Monitor: Sync {
 
 /// Listens to nothing.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Silent;
+pub struct SilentMonitor;
 
-impl Monitor for Silent {
+impl Monitor for SilentMonitor {
     fn begin(&self, _: Phase, _: Option<u64>, _: Option<u64>) {}
     fn advance(&self, _: u64, _: u64) {}
     fn problem(&self, _: Problem) {}
@@ -72,16 +72,16 @@ impl Monitor for Silent {
 
 /// Keeps the problems and nothing else.
 #[derive(Debug, Default)]
-pub struct Collect(std::sync::Mutex<Vec<Problem>>);
+pub struct ProblemCollector(std::sync::Mutex<Vec<Problem>>);
 
-impl Collect {
+impl ProblemCollector {
     /// The problems so far.
     pub fn problems(&self) -> Vec<Problem> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 }
 
-impl Monitor for Collect {
+impl Monitor for ProblemCollector {
     fn begin(&self, _: Phase, _: Option<u64>, _: Option<u64>) {}
     fn advance(&self, _: u64, _: u64) {}
     fn problem(&self, problem: Problem) {

@@ -16,7 +16,7 @@ pub trait Object: Send + Sync + Debug {
 }
 
 /// An object that is being written.
-pub trait Draft: Send + Debug {
+pub trait ObjectDraft: Send + Debug {
     /// Bytes so far.
     fn size(&self) -> u64;
     /// Adds `bytes` at the end.

@@ -12,19 +12,19 @@ use super::Monitor;
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// Reads, and gives up when the monitor is asked to stop, though nothing comes.
-pub struct Patient<'m, R> {
+pub struct StoppableReader<'m, R> {
     inner: R,
     monitor: &'m dyn Monitor,
 }
 
-impl<'m, R: Read + AsFd> Patient<'m, R> {
+impl<'m, R: Read + AsFd> StoppableReader<'m, R> {
     /// Reads from `inner`.
     pub fn new(inner: R, monitor: &'m dyn Monitor) -> Self {
-        Patient { inner, monitor }
+        StoppableReader { inner, monitor }
     }
 }
 
-impl<R: Read + AsFd> Read for Patient<'_, R> {
+impl<R: Read + AsFd> Read for StoppableReader<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         wait(self.inner.as_fd(), self.monitor, Duration::MAX)?;
         self.inner.read(buffer)

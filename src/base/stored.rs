@@ -9,7 +9,7 @@ pub const SEGMENT: usize = 1 << 20;
 
 /// One line of an index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, try_from = "Fields")]
+#[serde(untagged, try_from = "LineFields")]
 pub enum IndexLine {
     /// A whole file.
     Content(ContentLine),
@@ -20,7 +20,7 @@ pub enum IndexLine {
 /// The fields of both kinds of lines. To try one kind after the other, serde would keep a line in a
 /// form that takes many times its bytes: a crafted index could exhaust memory.
 #[derive(Deserialize)]
-struct Fields {
+struct LineFields {
     content: Option<Hash>,
     sha1: Option<Sha1>,
     chunk: Option<Hash>,
@@ -36,12 +36,23 @@ struct Fields {
     keys: Vec<Hash>,
 }
 
-impl TryFrom<Fields> for IndexLine {
+impl TryFrom<LineFields> for IndexLine {
     type Error = &'static str;
 
-    fn try_from(fields: Fields) -> Result<Self, Self::Error> {
-        let Fields { content, sha1, chunk, size, offset, stored, frames, tree, path, mtime, keys } =
-            fields;
+    fn try_from(fields: LineFields) -> Result<Self, Self::Error> {
+        let LineFields {
+            content,
+            sha1,
+            chunk,
+            size,
+            offset,
+            stored,
+            frames,
+            tree,
+            path,
+            mtime,
+            keys,
+        } = fields;
         match (content, sha1, path, mtime, chunk) {
             (Some(content), Some(sha1), Some(path), Some(mtime), _) => {
                 Ok(IndexLine::Content(ContentLine {

@@ -12,7 +12,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 use tempfile::TempPath;
 
-use super::seal::{Sealed, not_a_catalog, of_another_version, seal};
+use super::seal::{SealedCatalog, not_a_catalog, of_another_version, seal};
 use super::{APPLICATION, VERSION, vfs};
 use crate::base::durable::{copy_over, sync_folder};
 use crate::base::{Context, Error, Result};
@@ -25,15 +25,15 @@ const LONGEST_VALUE: i32 = 128 << 20;
 
 /// Tells one generation of a catalog from another: device, inode and modification time of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp(u64, u64, i64, i64);
+pub struct GenerationStamp(u64, u64, i64, i64);
 
 /// A finished catalog file. Opens any number of read-only connections (one a thread), to that very
 /// file: also when another one has its name by now. Each page is verified when it is read.
 #[derive(Debug, Clone)]
 pub struct Generation {
     path: PathBuf,
-    stamp: Stamp,
-    sealed: Arc<Sealed>,
+    stamp: GenerationStamp,
+    sealed: Arc<SealedCatalog>,
 }
 
 impl Generation {
@@ -42,13 +42,13 @@ impl Generation {
     pub fn open(path: &Path) -> Result<Generation> {
         let opening = || format!("opening the catalog {}", path.display());
         // Looked at first: a pipe would be waited for.
-        Stamp::of(&std::fs::metadata(path).context(opening)?, path)?;
+        GenerationStamp::of(&std::fs::metadata(path).context(opening)?, path)?;
         let file = File::open(path).context(opening)?;
-        let stamp = Stamp::of(&file.metadata().context(opening)?, path)?;
+        let stamp = GenerationStamp::of(&file.metadata().context(opening)?, path)?;
         let generation = Generation {
             path: path.to_owned(),
             stamp,
-            sealed: Arc::new(Sealed::open(file, path)?),
+            sealed: Arc::new(SealedCatalog::open(file, path)?),
         };
         check_schema(&generation.connect()?, path)?;
         Ok(generation)
@@ -75,8 +75,9 @@ impl Generation {
 
     /// True when the file at its path is another generation by now.
     pub fn is_outdated(&self) -> bool {
-        let now =
-            std::fs::metadata(&self.path).ok().and_then(|meta| Stamp::of(&meta, &self.path).ok());
+        let now = std::fs::metadata(&self.path)
+            .ok()
+            .and_then(|meta| GenerationStamp::of(&meta, &self.path).ok());
         now.is_some_and(|now| now != self.stamp)
     }
 
@@ -86,51 +87,51 @@ impl Generation {
     }
 
     /// What tells this generation from others.
-    pub fn stamp(&self) -> Stamp {
+    pub fn stamp(&self) -> GenerationStamp {
         self.stamp
     }
 }
 
-impl Stamp {
-    fn of(meta: &Metadata, path: &Path) -> Result<Stamp> {
+impl GenerationStamp {
+    fn of(meta: &Metadata, path: &Path) -> Result<GenerationStamp> {
         if meta.is_file() {
-            Ok(Stamp(meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec()))
+            Ok(GenerationStamp(meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec()))
         } else {
             Err(not_a_catalog(path, "is not a readable catalog"))
         }
     }
 }
 
-/// A catalog that is being written: a file of its own until [`Draft::publish`].
+/// A catalog that is being written: a file of its own until [`CatalogDraft::publish`].
 #[derive(Debug)]
-pub struct Draft {
+pub struct CatalogDraft {
     connection: Connection,
     /// Deletes the file when the draft is dropped.
     path: TempPath,
 }
 
-impl Draft {
+impl CatalogDraft {
     /// An empty catalog at `path`, which must not exist.
-    pub fn create(path: &Path) -> Result<Draft> {
+    pub fn create(path: &Path) -> Result<CatalogDraft> {
         new_file(path)?;
         let connection = Connection::open(path)?;
         configure_writer(&connection)?;
         connection.execute_batch(SCHEMA)?;
         connection.pragma_update(None, "application_id", APPLICATION)?;
         connection.pragma_update(None, "user_version", VERSION)?;
-        Ok(Draft { connection, path: own(path)? })
+        Ok(CatalogDraft { connection, path: own(path)? })
     }
 
     /// A copy of `generation` at `path`, which must not exist. `Damaged` when that one is not what
     /// was published: what is wrong with it would be sealed as right.
-    pub fn copy_of(generation: &Generation, path: &Path) -> Result<Draft> {
+    pub fn copy_of(generation: &Generation, path: &Path) -> Result<CatalogDraft> {
         let mut copy = new_file(path)?;
         let path = own(path)?;
         let copying = || format!("copying the catalog to {}", path.display());
         generation.sealed.all(&generation.path, |pages| copy.write_all(pages).context(copying))?;
         let connection = Connection::open(&path)?;
         configure_writer(&connection)?;
-        Ok(Draft { connection, path })
+        Ok(CatalogDraft { connection, path })
     }
 
     /// The connection to write through.
@@ -145,7 +146,7 @@ impl Draft {
 
     /// Makes this draft the generation at `target`: durable on return.
     pub fn publish(self, target: &Path) -> Result<Generation> {
-        let Draft { connection, path } = self;
+        let CatalogDraft { connection, path } = self;
         connection.execute_batch("PRAGMA optimize")?;
         connection.close().map_err(|(_, error)| error)?;
         let publishing = || format!("publishing {}", target.display());
@@ -275,16 +276,16 @@ mod tests {
     use rusqlite::StatementStatus;
 
     use super::*;
-    use crate::base::Kind;
+    use crate::base::ErrorKind;
 
     #[test]
     fn a_published_draft_is_a_generation_and_the_next_one_outdates_it() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("cata log?#%.sqlite");
-        let first = Draft::create(&dir.path().join("a")).unwrap().publish(&target).unwrap();
+        let first = CatalogDraft::create(&dir.path().join("a")).unwrap().publish(&target).unwrap();
         assert!(!first.is_outdated());
         let reader = first.connect().unwrap();
-        let mut next = Draft::copy_of(&first, &dir.path().join("b")).unwrap();
+        let mut next = CatalogDraft::copy_of(&first, &dir.path().join("b")).unwrap();
         next.connection().execute("INSERT INTO meta VALUES ('lineage', 'x')", ()).unwrap();
         let second = next.publish(&target).unwrap();
         assert!(first.is_outdated());
@@ -297,7 +298,7 @@ mod tests {
     #[test]
     fn a_statement_is_not_compiled_again_for_other_values() {
         let dir = tempfile::tempdir().unwrap();
-        let mut draft = Draft::create(&dir.path().join("a")).unwrap();
+        let mut draft = CatalogDraft::create(&dir.path().join("a")).unwrap();
         for n in 0..200 {
             let sql = "INSERT INTO file (folder, name, since, until, row, kind, size, mtime, mode, \
                 uid, gid) VALUES (?1, ?2, ?1, 9, ?1, 0, 0, 0, 0, 0, 0)";
@@ -321,11 +322,11 @@ mod tests {
     fn something_else_is_refused_with_a_way_out() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("catalog.sqlite");
-        assert_eq!(Generation::open(&path).unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(Generation::open(&path).unwrap_err().kind(), ErrorKind::NotFound);
         std::fs::write(&path, "not a database, but long enough to look like one ".repeat(40))
             .unwrap();
         let error = Generation::open(&path).unwrap_err();
-        assert_eq!(error.kind(), Kind::Damaged);
+        assert_eq!(error.kind(), ErrorKind::Damaged);
         assert!(error.next_step().unwrap().contains("repair catalog"));
     }
 }

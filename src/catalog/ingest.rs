@@ -14,7 +14,7 @@ pub use archive::{add_archive, add_lines, copy_streams, forget_archive, retire_a
 pub use asset_file::{AssetFiles, resolve_asset_files};
 pub use file::FileIngest;
 pub use library::LibraryIngest;
-pub use merge::{Change, merge};
+pub use merge::{ListChange, merge};
 
 use rusqlite::{Connection, ErrorCode};
 

@@ -16,7 +16,7 @@ pub mod query;
 mod seal;
 mod vfs;
 
-pub use generation::{Draft, Generation, Stamp};
+pub use generation::{CatalogDraft, Generation, GenerationStamp};
 pub use seal::seal;
 
 /// `until` of a row that still holds.

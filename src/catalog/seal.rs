@@ -28,7 +28,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 use crate::base::durable::sync;
-use crate::base::{Context, Error, Kind, Result};
+use crate::base::{Context, Error, ErrorKind, Result};
 
 /// Bytes of a page, as SQLite makes them by itself.
 pub(super) const PAGE: usize = 4096;
@@ -41,21 +41,21 @@ const MAGIC: &[u8; 8] = b"shbxseal";
 const MANY: usize = 256;
 
 /// A page of a published catalog.
-type Page = [u8; PAGE];
+type CatalogPage = [u8; PAGE];
 
 /// A published catalog that is open: pages come out of it verified. Shared by connections.
 #[derive(Debug)]
-pub(super) struct Sealed {
+pub(super) struct SealedCatalog {
     file: File,
     key: [u8; 32],
     hashes: Vec<[u8; HASH]>,
     /// The first page: SQLite looks at its head before each question.
-    first: Box<Page>,
+    first: Box<CatalogPage>,
 }
 
-impl Sealed {
+impl SealedCatalog {
     /// The catalog in `file`; `what` names it. `Damaged` when it has no seal, or not a whole one.
-    pub fn open(file: File, what: &Path) -> Result<Sealed> {
+    pub fn open(file: File, what: &Path) -> Result<SealedCatalog> {
         let reading = || format!("reading the catalog {}", what.display());
         let no_catalog = || not_a_catalog(what, "is not a readable catalog");
         let size = file.metadata().context(reading)?.len();
@@ -77,7 +77,7 @@ impl Sealed {
                 "is damaged: its own checksums are not what was written",
             ));
         }
-        let mut sealed = Sealed { file, key, hashes, first: Box::new([0; PAGE]) };
+        let mut sealed = SealedCatalog { file, key, hashes, first: Box::new([0; PAGE]) };
         let mut first = [0; PAGE];
         sealed.page(0, &mut first).map_err(|failure| failure.named(what))?;
         *sealed.first = first;
@@ -90,7 +90,7 @@ impl Sealed {
     }
 
     /// Fills `bytes` with what is at `offset`; true when there is so much.
-    pub fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<bool, Failure> {
+    pub fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<bool, PageFailure> {
         let mut at = offset;
         let mut page = [0; PAGE];
         let mut rest = bytes;
@@ -114,12 +114,12 @@ impl Sealed {
         Ok(true)
     }
 
-    fn page(&self, number: usize, page: &mut Page) -> Result<(), Failure> {
-        self.file.read_exact_at(page, (number * PAGE) as u64).map_err(Failure::Disk)?;
+    fn page(&self, number: usize, page: &mut CatalogPage) -> Result<(), PageFailure> {
+        self.file.read_exact_at(page, (number * PAGE) as u64).map_err(PageFailure::Disk)?;
         if hash_of(&self.key, number, page) == self.hashes[number] {
             Ok(())
         } else {
-            Err(Failure::Page(number))
+            Err(PageFailure::Page(number))
         }
     }
 
@@ -130,13 +130,13 @@ impl Sealed {
             let first = group * MANY;
             let some = &mut pages[..hashes.len()];
             let read = self.file.read_exact_at(some.as_flattened_mut(), (first * PAGE) as u64);
-            read.map_err(|error| Failure::Disk(error).named(what))?;
+            read.map_err(|error| PageFailure::Disk(error).named(what))?;
             let wrong =
                 some.iter().zip(hashes).enumerate().find(|(index, (page, hash))| {
                     hash_of(&self.key, first + index, page) != **hash
                 });
             if let Some((index, _)) = wrong {
-                return Err(Failure::Page(first + index).named(what));
+                return Err(PageFailure::Page(first + index).named(what));
             }
             each(some.as_flattened())?;
         }
@@ -146,18 +146,18 @@ impl Sealed {
 
 /// Why a page was not handed out.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum PageFailure {
     /// The disk did not give it: it may be as good as ever.
     Disk(std::io::Error),
     /// The page of this number is not what was published.
     Page(usize),
 }
 
-impl Failure {
+impl PageFailure {
     /// As an error about the catalog `what`.
     pub fn named(self, what: &Path) -> Error {
         match self {
-            Failure::Disk(error) => Error::io(
+            PageFailure::Disk(error) => Error::io(
                 format_args!(
                     "reading the catalog \
                 {}",
@@ -169,7 +169,7 @@ impl Failure {
                 "look at the disk and its cable; if the file is lost for good, `shoebox \
                     repair catalog` builds a new one",
             ),
-            Failure::Page(number) => not_a_catalog(
+            PageFailure::Page(number) => not_a_catalog(
                 what,
                 &format!(
                     "is damaged: its page {} is not what was \
@@ -212,7 +212,7 @@ fn pages_of(file: &File) -> std::io::Result<usize> {
     Ok(most.min(u32::from_be_bytes(count) as usize))
 }
 
-fn hash_of(key: &[u8; 32], number: usize, page: &Page) -> [u8; HASH] {
+fn hash_of(key: &[u8; 32], number: usize, page: &CatalogPage) -> [u8; HASH] {
     let mut hasher = blake3::Hasher::new_keyed(key);
     hasher.update(&(number as u64).to_le_bytes()).update(page);
     field(hasher.finalize().as_bytes(), 0)
@@ -253,14 +253,14 @@ fn unsealed(file: &File, what: &Path) -> Error {
 pub(super) fn of_another_version(version: i64) -> Error {
     let message =
         format!("the catalog has schema version {version}, this shoebox uses {}", super::VERSION);
-    Error::new(Kind::Unsupported, message).hint(
+    Error::new(ErrorKind::Unsupported, message).hint(
         "the next backup rebuilds it; `shoebox repair catalog` does so now, and no photo is lost",
     )
 }
 
 /// `what` is not a catalog that can be used.
 pub(super) fn not_a_catalog(what: &Path, problem: &str) -> Error {
-    Error::new(Kind::Damaged, format_args!("{} {problem}", what.display()))
+    Error::new(ErrorKind::Damaged, format_args!("{} {problem}", what.display()))
         .hint("`shoebox repair catalog` builds a new one from the archives; no photo is lost")
 }
 
@@ -278,10 +278,10 @@ mod tests {
         (file, bytes)
     }
 
-    fn open(bytes: &[u8]) -> Result<Sealed> {
+    fn open(bytes: &[u8]) -> Result<SealedCatalog> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        Sealed::open(file, Path::new("catalog.sqlite"))
+        SealedCatalog::open(file, Path::new("catalog.sqlite"))
     }
 
     #[test]
@@ -302,7 +302,7 @@ mod tests {
             let mut wrong = right.clone();
             wrong[at] ^= 1 << (at % 8);
             let read = open(&wrong).and_then(|sealed| sealed.all(Path::new("x"), |_| Ok(())));
-            assert_eq!(read.unwrap_err().kind(), Kind::Damaged, "byte {at}");
+            assert_eq!(read.unwrap_err().kind(), ErrorKind::Damaged, "byte {at}");
         }
     }
 
@@ -313,22 +313,22 @@ mod tests {
         swapped.copy_within(PAGE..2 * PAGE, 2 * PAGE);
         assert!(matches!(
             open(&swapped).unwrap().read(2 * PAGE as u64, &mut [0; 1]),
-            Err(Failure::Page(2))
+            Err(PageFailure::Page(2))
         ));
         // A page that a disk did not write, with the hash that belongs to it, in the table of
         // another generation.
         let mut stale = first;
         let table = 3 * PAGE;
         stale[table + 8..table + 16].copy_from_slice(&second[table + 8..table + 16]);
-        assert_eq!(open(&stale).unwrap_err().kind(), Kind::Damaged);
+        assert_eq!(open(&stale).unwrap_err().kind(), ErrorKind::Damaged);
     }
 
     #[test]
     fn a_file_that_is_cut_or_longer_is_no_catalog() {
         let (_file, bytes) = sealed(&[1, 2, 3]);
         for size in [0, 10, PAGE, 3 * PAGE, bytes.len() - 1] {
-            assert_eq!(open(&bytes[..size]).unwrap_err().kind(), Kind::Damaged);
+            assert_eq!(open(&bytes[..size]).unwrap_err().kind(), ErrorKind::Damaged);
         }
-        assert_eq!(open(&[bytes, vec![0]].concat()).unwrap_err().kind(), Kind::Damaged);
+        assert_eq!(open(&[bytes, vec![0]].concat()).unwrap_err().kind(), ErrorKind::Damaged);
     }
 }

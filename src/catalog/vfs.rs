@@ -1,6 +1,6 @@
 //! The way by which SQLite reads a sealed catalog: each page is verified before SQLite sees it.
 //!
-//! A *VFS* (<https://sqlite.org/vfs.html>) called `shoebox-sealed`. Its files are [`Sealed`] ones
+//! A *VFS* (<https://sqlite.org/vfs.html>) called `shoebox-sealed`. Its files are [`SealedCatalog`] ones
 //! that were opened before and are only lent here; nothing is ever written through it. What SQLite
 //! opens besides, such as room for a large sort, goes to the VFS of the system. A page that is not
 //! what was published is `SQLITE_IOERR_DATA`, which becomes `Damaged`.
@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 
 use rusqlite::ffi;
 
-use super::seal::{Failure, PAGE, Sealed};
+use super::seal::{PAGE, PageFailure, SealedCatalog};
 
 /// What the VFS is called in a URI.
 pub(super) const NAME: &str = "shoebox-sealed";
@@ -22,12 +22,12 @@ const C_NAME: &CStr = c"shoebox-sealed";
 
 thread_local! {
     /// What the connection that this thread is opening reads.
-    static LENT: Cell<Option<Arc<Sealed>>> = const { Cell::new(None) };
+    static LENT: Cell<Option<Arc<SealedCatalog>>> = const { Cell::new(None) };
 }
 
 /// Calls `open`, which opens one connection through this VFS: it reads `sealed`.
 pub(super) fn lend<T>(
-    sealed: &Arc<Sealed>,
+    sealed: &Arc<SealedCatalog>,
     open: impl FnOnce() -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     let code = registered();
@@ -44,7 +44,7 @@ pub(super) fn lend<T>(
 #[repr(C)]
 struct SealedFile {
     base: ffi::sqlite3_file,
-    sealed: Option<Arc<Sealed>>,
+    sealed: Option<Arc<SealedCatalog>>,
 }
 
 static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
@@ -155,8 +155,8 @@ unsafe extern "C" fn read(
     match sealed.read(offset, bytes) {
         Ok(true) => ffi::SQLITE_OK,
         Ok(false) => ffi::SQLITE_IOERR_SHORT_READ,
-        Err(Failure::Disk(_)) => ffi::SQLITE_IOERR_READ,
-        Err(Failure::Page(_)) => ffi::SQLITE_IOERR_DATA,
+        Err(PageFailure::Disk(_)) => ffi::SQLITE_IOERR_READ,
+        Err(PageFailure::Page(_)) => ffi::SQLITE_IOERR_DATA,
     }
 }
 

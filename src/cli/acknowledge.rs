@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::output::Output;
-use super::{Done, Global};
+use super::{CommandOutcome, GlobalArgs};
 use crate::base::Result;
 use crate::task::acknowledge::{Report, acknowledge};
 
@@ -24,7 +24,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let report = acknowledge(&global.open()?, &self.snapshot)?;
         let calmed: Vec<_> = report
             .calmed
@@ -35,7 +35,7 @@ impl Args {
             &json!({ "snapshot": report.snapshot, "acknowledged": calmed }),
             text(&report),
         )?;
-        Ok(Done::Whole)
+        Ok(CommandOutcome::Whole)
     }
 }
 

@@ -3,9 +3,11 @@
 use serde_json::json;
 
 use super::output::{Output, count, plural, printable, size};
-use super::{Done, Global};
+use super::{CommandOutcome, GlobalArgs};
 use crate::base::Result;
-use crate::task::audit::{self, Aside, Class, Finding, Options, Report, Tallies};
+use crate::task::audit::{
+    self, AuditAside, AuditClass, AuditFinding, AuditTallies, Options, Report,
+};
 
 /// Findings of one class and owner that are told one by one.
 const TOLD: usize = 50;
@@ -55,7 +57,7 @@ JSON: one object a finding: {\"finding\": \"no_file\"|\"no_live_video\"|\"rotten
 \"bytes\"}}, \"aside\": {…}}. Exit code 3: something was found";
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let options = Options { snapshot: self.snapshot, user: self.user, locked: self.locked };
         let report = audit::audit(&global.open()?, &options)?;
         if output.is_json() {
@@ -64,7 +66,7 @@ impl Args {
             tell(&report, output)?
         }
         output.answer(&json(&report), summary(&report))?;
-        Ok(if report.findings.is_empty() { Done::Whole } else { Done::Partly })
+        Ok(if report.findings.is_empty() { CommandOutcome::Whole } else { CommandOutcome::Partly })
     }
 }
 
@@ -90,14 +92,14 @@ fn tell(report: &Report, output: &Output) -> Result<()> {
     Ok(())
 }
 
-fn owner(finding: &Finding) -> String {
+fn owner(finding: &AuditFinding) -> String {
     match (finding.owner, finding.owner_name.as_str()) {
         (Some(_), name) => name.to_owned(),
         (None, folder) => format!("no account has the folder `{folder}`"),
     }
 }
 
-fn total(findings: &[Finding]) -> String {
+fn total(findings: &[AuditFinding]) -> String {
     let (number, bytes) = findings
         .iter()
         .fold((0, 0), |(n, b), finding| (n + finding.count, b + finding.size.unwrap_or(0)));
@@ -106,52 +108,56 @@ fn total(findings: &[Finding]) -> String {
 }
 
 /// A number of findings of a class.
-pub(super) fn words(class: Class, number: u64) -> String {
+pub(super) fn words(class: AuditClass, number: u64) -> String {
     let (one, many) = match class {
-        Class::NoFile => ("photo without a file", "photos without a file"),
-        Class::NoLiveVideo => ("live photo without its video", "live photos without their video"),
-        Class::Rotten => ("photo rotten on the disk", "photos rotten on the disk"),
-        Class::Edited => ("photo changed since its upload", "photos changed since their upload"),
-        Class::Differs => {
+        AuditClass::NoFile => ("photo without a file", "photos without a file"),
+        AuditClass::NoLiveVideo => {
+            ("live photo without its video", "live photos without their video")
+        }
+        AuditClass::Rotten => ("photo rotten on the disk", "photos rotten on the disk"),
+        AuditClass::Edited => {
+            ("photo changed since its upload", "photos changed since their upload")
+        }
+        AuditClass::Differs => {
             ("photo that is not what was uploaded", "photos that are not what was uploaded")
         }
-        Class::NoSidecar => ("sidecar missing", "sidecars missing"),
-        Class::Elsewhere => {
+        AuditClass::NoSidecar => ("sidecar missing", "sidecars missing"),
+        AuditClass::Elsewhere => {
             ("photo not where the database says", "photos not where the database says")
         }
-        Class::NoRow => ("file without a photo", "files without a photo"),
-        Class::NotCovered => {
+        AuditClass::NoRow => ("file without a photo", "files without a photo"),
+        AuditClass::NotCovered => {
             ("photo of external libraries not covered", "photos of external libraries not covered")
         }
     };
     plural(number, one, many)
 }
 
-fn advice(class: Class) -> &'static str {
+fn advice(class: AuditClass) -> &'static str {
     match class {
-        Class::NoFile | Class::NoLiveVideo => {
+        AuditClass::NoFile | AuditClass::NoLiveVideo => {
             "put it back from the snapshot that has it; without one, look whether a disk or folder \
                 is not mounted, and on the phone"
         }
-        Class::Rotten => "look at the disk, and put the photo back from the snapshot",
-        Class::Edited => {
+        AuditClass::Rotten => "look at the disk, and put the photo back from the snapshot",
+        AuditClass::Edited => {
             "something other than Immich wrote to it; if that was not you, put it back from the \
                 snapshot"
         }
-        Class::Differs => "open it: if it shows well, all is well; else upload it again",
-        Class::NoSidecar => {
+        AuditClass::Differs => "open it: if it shows well, all is well; else upload it again",
+        AuditClass::NoSidecar => {
             "put it back from the snapshot, or let Immich look again (Jobs: sidecar metadata)"
         }
-        Class::Elsewhere => {
+        AuditClass::Elsewhere => {
             "Immich moved it while the backup ran, or the dump was older: `restore --all` lays it \
                 where the database says; what Immich does not show either, move there"
         }
-        Class::NoRow => "keep it: upload it to Immich, and see whether Immich has it already",
-        Class::NotCovered => "`shoebox backup --external SERVER_PATH=FOLDER` takes it in",
+        AuditClass::NoRow => "keep it: upload it to Immich, and see whether Immich has it already",
+        AuditClass::NotCovered => "`shoebox backup --external SERVER_PATH=FOLDER` takes it in",
     }
 }
 
-fn text(finding: &Finding) -> String {
+fn text(finding: &AuditFinding) -> String {
     let mut text = match (&finding.name, finding.locked) {
         (None, true) => "a locked photo (--locked tells which)".to_owned(),
         (name, _) => name.clone().unwrap_or_else(|| "an unnamed library".to_owned()),
@@ -162,7 +168,7 @@ fn text(finding: &Finding) -> String {
     if finding.trashed {
         text += ", in the trash";
     }
-    if finding.class == Class::NotCovered {
+    if finding.class == AuditClass::NotCovered {
         text += &format!(", {}", plural(finding.count, "photo", "photos"));
     }
     if let Some(path) = &finding.path {
@@ -172,7 +178,7 @@ fn text(finding: &Finding) -> String {
 }
 
 /// Where the bytes are, and what has them.
-fn clues(finding: &Finding) -> String {
+fn clues(finding: &AuditFinding) -> String {
     let mut clues = Vec::new();
     if let Some(found) = &finding.found {
         let is_case =
@@ -182,19 +188,23 @@ fn clues(finding: &Finding) -> String {
     }
     if let Some(of) = &finding.of {
         clues.push(match finding.class {
-            Class::NoLiveVideo => format!("the moving half of {of}"),
-            Class::NoRow => format!("the same bytes as {of}, so it can go"),
+            AuditClass::NoLiveVideo => format!("the moving half of {of}"),
+            AuditClass::NoRow => format!("the same bytes as {of}, so it can go"),
             _ => format!("where {of} has the same bytes"),
         });
     }
     clues.extend(finding.kept.then(|| "the bytes that were uploaded are kept".to_owned()));
     match (&finding.snapshot, finding.asset, finding.class) {
-        (Some(id), Some(asset), Class::NoFile | Class::Rotten | Class::Edited | Class::Differs) => {
+        (
+            Some(id),
+            Some(asset),
+            AuditClass::NoFile | AuditClass::Rotten | AuditClass::Edited | AuditClass::Differs,
+        ) => {
             let locked = if finding.locked { " --locked" } else { "" };
             clues.push(format!("shoebox restore --snapshot {id} --asset {asset}{locked} --to DIR"));
         }
         (Some(id), ..) => clues.push(format!("snapshot {id} has it")),
-        (None, _, Class::NoFile | Class::NoLiveVideo | Class::NoSidecar) => {
+        (None, _, AuditClass::NoFile | AuditClass::NoLiveVideo | AuditClass::NoSidecar) => {
             clues.push("no snapshot has it".to_owned());
         }
         _ => {}
@@ -222,12 +232,13 @@ fn summary(report: &Report) -> String {
 }
 
 /// All totals in one line, the worst first.
-pub(super) fn totals(tallies: &Tallies) -> String {
-    let told = Class::ALL.iter().filter_map(|class| Some(words(*class, tallies.get(class)?.count)));
+pub(super) fn totals(tallies: &AuditTallies) -> String {
+    let told =
+        AuditClass::ALL.iter().filter_map(|class| Some(words(*class, tallies.get(class)?.count)));
     told.collect::<Vec<_>>().join(", ")
 }
 
-fn aside(aside: &Aside) -> String {
+fn aside(aside: &AuditAside) -> String {
     let mut told = Vec::new();
     if aside.new_files > 0 {
         told.push(plural(aside.new_files, "file came", "files came") + " while the backup ran");

@@ -5,20 +5,22 @@ use std::path::PathBuf;
 
 use jiff::SignedDuration;
 
-use super::output::{Output, Told, count, plural, size};
+use super::output::{CommandAnswer, Output, count, plural, size};
 use super::progress::Progress;
 use super::server::{ServerArgs, password};
 use super::value::{duration, percent};
-use super::{Done, Global};
-use crate::base::dump::Verdict;
-use crate::base::{Error, FilePath, Kind, Monitor, Problem, Result};
+use super::{CommandOutcome, GlobalArgs};
+use crate::base::dump::DumpVerdict;
+use crate::base::{Error, ErrorKind, FilePath, Monitor, Problem, Result};
 use crate::immich;
 use crate::source::installation::Installation;
 use crate::source::location::FOLDERS;
-use crate::source::{Access, DumpPatience, DumpRequest, DumpTool, ImmichEnv, Root, Server};
-use crate::task::audit::Class;
-use crate::task::backup::{self, DumpSource, External, Options, Report};
-use crate::task::doctor::Setup;
+use crate::source::{
+    DatabaseAccess, DumpPatience, DumpRequest, DumpTool, ImmichEnv, LibraryRoot, ServerPlace,
+};
+use crate::task::audit::AuditClass;
+use crate::task::backup::{self, DumpSource, ExternalFolder, Options, Report};
+use crate::task::doctor::DoctorSetup;
 
 /// Make a snapshot: the database dump, then the original files
 ///
@@ -54,7 +56,7 @@ pub(super) struct Args {
         value_delimiter = ',',
         value_parser = external,
     )]
-    external: Vec<External>,
+    external: Vec<ExternalFolder>,
     /// A folder of UPLOAD_LOCATION, or below it, that lies in another place: its path there, =,
     /// where it is here, such as profile=/mnt/ssd/profile (may be given several times)
     #[arg(
@@ -64,7 +66,7 @@ pub(super) struct Args {
         value_delimiter = ',',
         value_parser = folder,
     )]
-    folder: Vec<Root>,
+    folder: Vec<LibraryRoot>,
     /// Thumbnails and transcoded videos too, which Immich can make again
     #[arg(long, env = "SHOEBOX_GENERATED")]
     generated: bool,
@@ -156,7 +158,7 @@ read), \"grown\" (bytes), \"problems\" and\n\"audit\" (numbers by class, as `sho
 them)";
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let progress = Progress::new(output)?;
         let result = self.backup(global, &progress);
         let mut problems = progress.finish();
@@ -173,11 +175,11 @@ impl Args {
         notes(&report).iter().for_each(|note| output.note(note));
         output.answer(&json(&report), summary(&report))?;
         match &report.record.dump.verdict {
-            Verdict::Bad { line, reason } if !report.record.dump.unfit => {
+            DumpVerdict::Bad { line, reason } if !report.record.dump.unfit => {
                 Err(bad_dump(*line, reason))
             }
-            _ if problems.is_empty() => Ok(Done::Whole),
-            _ => Ok(Done::Partly),
+            _ if problems.is_empty() => Ok(CommandOutcome::Whole),
+            _ => Ok(CommandOutcome::Partly),
         }
     }
 
@@ -200,9 +202,9 @@ impl Args {
     }
 
     /// The same for a run of the service.
-    pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
+    pub fn perform(self, global: &GlobalArgs, monitor: &dyn Monitor) -> Result<CommandAnswer> {
         let report = self.backup(global, monitor)?;
-        if let (Verdict::Bad { line, reason }, false) =
+        if let (DumpVerdict::Bad { line, reason }, false) =
             (&report.record.dump.verdict, report.record.dump.unfit)
         {
             return Err(bad_dump(*line, reason));
@@ -212,14 +214,14 @@ impl Args {
         // Messages have the first line only.
         let newer = immich::newer_than_known(report.record.dump.schema.as_deref());
         let text = [summary(&report)].into_iter().chain(newer).collect::<Vec<_>>().join("; ");
-        Ok(Told { text, notes: notes(&report), problems, done: Done::Whole })
+        Ok(CommandAnswer { text, notes: notes(&report), problems, done: CommandOutcome::Whole })
     }
 
-    fn backup(self, global: &Global, monitor: &dyn Monitor) -> Result<Report> {
+    fn backup(self, global: &GlobalArgs, monitor: &dyn Monitor) -> Result<Report> {
         backup::backup(&global.open()?, self.options(global)?, monitor)
     }
 
-    pub fn options(self, global: &Global) -> Result<Options> {
+    pub fn options(self, global: &GlobalArgs) -> Result<Options> {
         let env = self.server.env()?;
         let upload_location =
             self.upload_location.clone().or_else(|| env.as_ref()?.upload_location.clone());
@@ -251,7 +253,7 @@ impl Args {
     }
 
     /// What the settings say, completed by what was found: for the doctor.
-    pub fn setup(&self, global: &Global, installation: &Installation) -> Result<Setup> {
+    pub fn setup(&self, global: &GlobalArgs, installation: &Installation) -> Result<DoctorSetup> {
         let said = self.server.env()?;
         let env = said.as_ref().or(installation.env.as_ref().map(|(_, env)| env));
         let location =
@@ -264,7 +266,7 @@ impl Args {
             DumpSource::File(path) => (None, Some(path)),
             DumpSource::Input => (None, None),
         };
-        Ok(Setup {
+        Ok(DoctorSetup {
             upload_location: location.or_else(|| installation.upload_location()),
             access,
             dump,
@@ -275,20 +277,20 @@ impl Args {
     }
 
     /// Where the database is: as it is said, else in the container that was found.
-    fn access(&self, request: &DumpRequest, installation: &Installation) -> Access {
+    fn access(&self, request: &DumpRequest, installation: &Installation) -> DatabaseAccess {
         let is_said = self.server.is_said() || std::env::var_os("PGHOST").is_some();
         let server = match installation.database().filter(|_| !is_said) {
-            Some(found) => Server::Docker {
+            Some(found) => ServerPlace::Docker {
                 container: found.name.clone(),
                 docker: self.docker_program().to_owned(),
             },
             None => request.server.clone(),
         };
         let DumpRequest { database, user, password, .. } = request.clone();
-        Access { server, database, user, password }
+        DatabaseAccess { server, database, user, password }
     }
 
-    fn source(&self, global: &Global, env: Option<&ImmichEnv>) -> Result<DumpSource> {
+    fn source(&self, global: &GlobalArgs, env: Option<&ImmichEnv>) -> Result<DumpSource> {
         match &self.dump {
             Some(dump) if dump.as_os_str() == "-" => return Ok(DumpSource::Input),
             Some(dump) => return Ok(DumpSource::File(dump.clone())),
@@ -317,27 +319,27 @@ fn which_location(env: Option<&ImmichEnv>) -> Error {
     if let Some(env) = env {
         return env.without_location();
     }
-    Error::new(Kind::Invalid, "no UPLOAD_LOCATION given")
+    Error::new(ErrorKind::Invalid, "no UPLOAD_LOCATION given")
         .hint("give --upload-location FOLDER, or --env-file FILE with Immich's .env file")
 }
 
 fn bad_dump(line: u64, reason: &str) -> Error {
-    Error::new(Kind::Refused, format_args!("the database dump is bad: line {line}: {reason}"))
+    Error::new(ErrorKind::Refused, format_args!("the database dump is bad: line {line}: {reason}"))
         .hint("the snapshot was kept for inspection and is not `latest`; make the dump again")
 }
 
 /// Reads `SERVER_PATH=FOLDER`.
-pub(super) fn external(text: &str) -> std::result::Result<External, String> {
+pub(super) fn external(text: &str) -> std::result::Result<ExternalFolder, String> {
     let (server, folder) = text.split_once('=').unwrap_or((text, text));
     if server.starts_with('/') {
-        Ok(External { server: server.into(), folder: folder.into() })
+        Ok(ExternalFolder { server: server.into(), folder: folder.into() })
     } else {
         Err(format!("`{server}` is not an absolute path as the Immich server sees it"))
     }
 }
 
 /// Reads `PATH=FOLDER`.
-fn folder(text: &str) -> std::result::Result<Root, String> {
+fn folder(text: &str) -> std::result::Result<LibraryRoot, String> {
     let (path, folder) =
         text.split_once('=').ok_or("it is PATH=FOLDER, such as profile=/mnt/ssd/profile")?;
     let shown = FilePath::new(path.trim_matches('/')).map_err(|error| error.to_string())?;
@@ -348,13 +350,13 @@ fn folder(text: &str) -> std::result::Result<Root, String> {
     if !is_known {
         return Err(format!("`{path}` is none of {}, and lies in none", FOLDERS.join(", ")));
     }
-    Ok(Root { folder: folder.into(), shown })
+    Ok(LibraryRoot { folder: folder.into(), shown })
 }
 
 /// The folders that were told, and those of Immich's `.env` file that were not.
-fn with_env(mut told: Vec<Root>, env: Option<&ImmichEnv>) -> Vec<Root> {
+fn with_env(mut told: Vec<LibraryRoot>, env: Option<&ImmichEnv>) -> Vec<LibraryRoot> {
     let said = env.map(|env| env.folders.as_slice()).unwrap_or_default();
-    let other: Vec<Root> = said
+    let other: Vec<LibraryRoot> = said
         .iter()
         .filter(|said| told.iter().all(|root| root.shown != said.shown))
         .cloned()
@@ -409,7 +411,7 @@ fn notes(report: &Report) -> Vec<String> {
         ));
     }
     let mut tallies = report.audit.clone();
-    tallies.remove(&Class::NotCovered);
+    tallies.remove(&AuditClass::NotCovered);
     if !tallies.is_empty() {
         notes
             .push(format!("note: {}; `shoebox audit` tells which", super::audit::totals(&tallies)));

@@ -6,11 +6,11 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::output::{Output, Told, count, plural, printable, size};
+use super::output::{CommandAnswer, Output, count, plural, printable, size};
 use super::progress::Progress;
-use super::{Done, Global};
-use crate::base::{Error, Kind, Monitor, Problem, Result, SnapshotId};
-use crate::task::check::{self, Bytes, Extent, Finding, Report};
+use super::{CommandOutcome, GlobalArgs};
+use crate::base::{Error, ErrorKind, Monitor, Problem, Result, SnapshotId};
+use crate::task::check::{self, CheckExtent, CheckFinding, DamagedBytes, Report};
 
 /// Findings that are told one by one.
 const TOLD: usize = 100;
@@ -51,7 +51,7 @@ the last is {\"finding\": \"summary\", \"findings\", \"snapshots\", \"archives\"
 \"days_left\"}, \"remembered\"}. Exit code 3: something is damaged or missing";
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let repository = global.open()?;
         let extent = self.extent()?;
         let progress = Progress::new(output)?;
@@ -71,11 +71,11 @@ impl Args {
         }
         output.answer(&json(&report), summary(&report, extent))?;
         Ok(if report.interrupted {
-            Done::Stopped
+            CommandOutcome::Stopped
         } else if report.findings.is_empty() {
-            Done::Whole
+            CommandOutcome::Whole
         } else {
-            Done::Partly
+            CommandOutcome::Partly
         })
     }
 
@@ -91,28 +91,33 @@ impl Args {
     }
 
     /// The same for a run of the service: what it finds are problems.
-    pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
+    pub fn perform(self, global: &GlobalArgs, monitor: &dyn Monitor) -> Result<CommandAnswer> {
         let extent = self.extent()?;
         let report = check::check(&global.open()?, extent, monitor)?;
         if report.interrupted {
-            return Err(Error::new(Kind::Interrupted, stopped(&report)).hint(goes_on(&report)));
+            return Err(Error::new(ErrorKind::Interrupted, stopped(&report)).hint(goes_on(&report)));
         }
-        let problem = |finding: &Finding| Problem {
+        let problem = |finding: &CheckFinding| Problem {
             subject: "found".to_owned(),
             message: printable(&text(finding)),
         };
         let problems = report.findings.iter().take(TOLD).map(problem).collect();
-        Ok(Told { text: summary(&report, extent), notes: Vec::new(), problems, done: Done::Whole })
+        Ok(CommandAnswer {
+            text: summary(&report, extent),
+            notes: Vec::new(),
+            problems,
+            done: CommandOutcome::Whole,
+        })
     }
 
-    fn extent(&self) -> Result<Extent> {
+    fn extent(&self) -> Result<CheckExtent> {
         match (self.read_data, self.read_data_subset, self.max_duration) {
-            (true, ..) => Ok(Extent::All),
-            (_, Some(percent), _) => Ok(Extent::Percent(percent)),
+            (true, ..) => Ok(CheckExtent::All),
+            (_, Some(percent), _) => Ok(CheckExtent::Percent(percent)),
             (_, _, Some(time)) => Duration::try_from(time)
-                .map(Extent::Time)
+                .map(CheckExtent::Time)
                 .map_err(|_| Error::invalid("--max-duration takes a time such as 2h or 90m")),
-            _ => Ok(Extent::Structure),
+            _ => Ok(CheckExtent::Structure),
         }
     }
 }
@@ -122,9 +127,9 @@ fn share(text: &str) -> Result<f64> {
 }
 
 /// A finding in words.
-pub(super) fn text(finding: &Finding) -> String {
+pub(super) fn text(finding: &CheckFinding) -> String {
     match finding {
-        Finding::Photo(photo) => {
+        CheckFinding::Photo(photo) => {
             let sidecar = if photo.sidecar { " (its sidecar)" } else { "" };
             let taken = photo.taken.strftime("%Y-%m-%d %H:%M");
             let albums = if photo.albums.is_empty() {
@@ -143,7 +148,7 @@ pub(super) fn text(finding: &Finding) -> String {
                 shown(&photo.snapshots)
             )
         }
-        Finding::File(file) => {
+        CheckFinding::File(file) => {
             format!(
                 "files/{}: {}; shown in {}",
                 file.path,
@@ -151,18 +156,18 @@ pub(super) fn text(finding: &Finding) -> String {
                 shown(&file.snapshots)
             )
         }
-        Finding::Snapshot { snapshot, part, message } => {
+        CheckFinding::Snapshot { snapshot, part, message } => {
             format!("snapshot {snapshot}: {part:?}: {message}: {}", part.meaning())
         }
-        Finding::Archive { archive, message } => format!("archives/{archive}: {message}"),
-        Finding::Catalog { message } => {
+        CheckFinding::Archive { archive, message } => format!("archives/{archive}: {message}"),
+        CheckFinding::Catalog { message } => {
             format!("catalog: {message}; `shoebox repair catalog` builds a new one")
         }
-        Finding::Other { file, message } => format!("{file}: {message}"),
+        CheckFinding::Other { file, message } => format!("{file}: {message}"),
     }
 }
 
-fn state(bytes: &Bytes) -> String {
+fn state(bytes: &DamagedBytes) -> String {
     match (&bytes.archive, &bytes.copy) {
         (Some(archive), Some(copy)) => format!("damaged in {archive}, whole in {copy}"),
         (Some(archive), None) => format!("damaged in {archive}"),
@@ -212,7 +217,7 @@ fn goes_on(report: &Report) -> &'static str {
     }
 }
 
-fn summary(report: &Report, extent: Extent) -> String {
+fn summary(report: &Report, extent: CheckExtent) -> String {
     if report.interrupted {
         return format!("{}\n{}", stopped(report), goes_on(report));
     }
@@ -228,7 +233,7 @@ fn summary(report: &Report, extent: Extent) -> String {
             ),
         }
     );
-    if extent != Extent::Structure {
+    if extent != CheckExtent::Structure {
         text += &format!("; {} read", size(report.read));
     }
     let coverage = &report.coverage;

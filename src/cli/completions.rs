@@ -4,7 +4,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::output::Output;
-use super::{Cli, Done};
+use super::{Cli, CommandOutcome};
 use crate::base::Result;
 
 /// Print a script that completes commands and flags in your shell
@@ -17,10 +17,10 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub fn run(self, output: &Output) -> Result<Done> {
+    pub fn run(self, output: &Output) -> Result<CommandOutcome> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "shoebox", &mut script);
         output.bytes(&script)?;
-        Ok(Done::Whole)
+        Ok(CommandOutcome::Whole)
     }
 }

@@ -4,8 +4,8 @@ use clap::CommandFactory;
 use serde::Serialize;
 
 use super::output::Output;
-use super::settings::{Given, Key, Origin, Settings, keys};
-use super::{Cli, Done, Global};
+use super::settings::{GivenSetting, SettingKey, SettingOrigin, Settings, keys};
+use super::{Cli, CommandOutcome, GlobalArgs};
 use crate::base::Result;
 
 /// Show the settings in force, and where each comes from
@@ -39,7 +39,7 @@ JSON: one object a setting: {\"key\", \"variable\", \"value\", \"from\": \
 
 /// A setting in force.
 #[derive(Debug, Serialize)]
-struct Row {
+struct SettingRow {
     key: String,
     variable: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,14 +51,14 @@ struct Row {
 }
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let keys = keys(&Cli::command());
         if self.reference {
             output.bytes(reference(&keys).as_bytes())?;
-            return Ok(Done::Whole);
+            return Ok(CommandOutcome::Whole);
         }
-        let is_shown = |row: &Row| !self.set || !matches!(row.from, "default" | "unset");
-        let rows: Vec<Row> =
+        let is_shown = |row: &SettingRow| !self.set || !matches!(row.from, "default" | "unset");
+        let rows: Vec<SettingRow> =
             keys.iter().map(|key| row(key, &global.settings)).filter(is_shown).collect();
         output.table(&rows, &["Setting", "Value", "From"], &[], |row| {
             let from = row.source.clone().unwrap_or_else(|| row.from.to_owned());
@@ -71,17 +71,17 @@ impl Args {
                     one to begin with",
             ),
         }
-        Ok(Done::Whole)
+        Ok(CommandOutcome::Whole)
     }
 }
 
-fn row(key: &Key, settings: &Settings) -> Row {
+fn row(key: &SettingKey, settings: &Settings) -> SettingRow {
     let (value, from, source) = match (std::env::var(&key.env), settings.given(&key.env)) {
         (Ok(text), _) => (Some(text), "environment", Some(key.env.clone())),
-        (Err(_), Some(Given { texts, origin: Origin::Local(name) })) => {
+        (Err(_), Some(GivenSetting { texts, origin: SettingOrigin::Local(name) })) => {
             (Some(texts.join(",")), "environment", Some(name.clone()))
         }
-        (Err(_), Some(Given { texts, origin: Origin::File(file) })) => {
+        (Err(_), Some(GivenSetting { texts, origin: SettingOrigin::File(file) })) => {
             (Some(texts.join(",")), "file", Some(file.display().to_string()))
         }
         (Err(_), None) => match key.default() {
@@ -90,11 +90,11 @@ fn row(key: &Key, settings: &Settings) -> Row {
         },
     };
     let value = value.map(|value| if key.is_secret() { "…".to_owned() } else { value });
-    Row { key: key.path(), variable: key.env.clone(), value, from, source }
+    SettingRow { key: key.path(), variable: key.env.clone(), value, from, source }
 }
 
 /// All settings as a file in which nothing is set.
-fn reference(keys: &[Key]) -> String {
+fn reference(keys: &[SettingKey]) -> String {
     let mut text = String::from(
         "# Settings of shoebox. A table is a command, a key is its flag: `shoebox COMMAND --help` \
             tells more.\n\
@@ -132,7 +132,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// What the help calls the value: `FOLDER`.
-fn example(key: &Key) -> String {
+fn example(key: &SettingKey) -> String {
     let names = key.arg.as_ref().and_then(|arg| arg.get_value_names());
     names.and_then(|names| names.first()).map_or_else(|| "…".to_owned(), ToString::to_string)
 }

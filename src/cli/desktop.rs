@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::base::{Context, Error, Kind, Result};
+use crate::base::{Context, Error, ErrorKind, Result};
 
 /// What opens a folder, the first that is there: the program and what comes before the folder.
 const OPENERS: [(&str, &[&str]); 2] = [("xdg-open", &[]), ("gio", &["open"])];
@@ -16,19 +16,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A way to open a folder.
 #[derive(Debug)]
-pub(super) struct Opener {
+pub(super) struct FolderOpener {
     program: PathBuf,
     arguments: &'static [&'static str],
 }
 
-impl Opener {
+impl FolderOpener {
     /// The ways there are, best first; `Unsupported` where there is none, or no desktop to open a
     /// window on.
-    pub fn all() -> Result<Vec<Opener>> {
+    pub fn all() -> Result<Vec<FolderOpener>> {
         let has = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         if !has("DISPLAY") && !has("WAYLAND_DISPLAY") {
             return Err(Error::new(
-                Kind::Unsupported,
+                ErrorKind::Unsupported,
                 "there is no desktop here to open a folder on",
             )
             .hint(
@@ -37,12 +37,12 @@ impl Opener {
             ));
         }
         let found = |(name, arguments): (&str, &'static [&'static str])| {
-            find_program(name).map(|program| Opener { program, arguments })
+            find_program(name).map(|program| FolderOpener { program, arguments })
         };
-        let all: Vec<Opener> = OPENERS.into_iter().filter_map(found).collect();
+        let all: Vec<FolderOpener> = OPENERS.into_iter().filter_map(found).collect();
         if all.is_empty() {
             Err(Error::new(
-                Kind::Unsupported,
+                ErrorKind::Unsupported,
                 "no program is there that opens folders: neither \
                 xdg-open nor gio",
             )
@@ -65,7 +65,7 @@ impl Opener {
         let mut child = command.spawn().context(|| format!("running {name}"))?;
         match ended(&mut child).context(|| format!("running {name}"))? {
             Some(status) if !status.success() => Err(Error::new(
-                Kind::Program,
+                ErrorKind::Program,
                 format_args!("{name} could not open {}: {status}", folder.display()),
             )
             .hint("it is mounted all the same: open the folder with your file manager")),
@@ -75,7 +75,7 @@ impl Opener {
 }
 
 /// Opens `folder` with the first of `openers` that can.
-pub(super) fn open(openers: &[Opener], folder: &Path) -> Result<()> {
+pub(super) fn open(openers: &[FolderOpener], folder: &Path) -> Result<()> {
     let mut done = Ok(());
     for opener in openers {
         done = opener.open(folder);

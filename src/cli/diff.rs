@@ -4,9 +4,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::output::{Output, count, plural, printable, size};
-use super::{Done, Global};
+use super::{CommandOutcome, GlobalArgs};
 use crate::base::Result;
-use crate::task::diff::{self, AssetChange, Change, Diff, Options, Summary, Turn};
+use crate::task::diff::{
+    self, AssetChange, DiffSummary, FieldChange, OldNew, Options, SnapshotDiff,
+};
 
 /// Compare two snapshots: photos, albums, people, tags and files
 ///
@@ -58,22 +60,22 @@ added|deleted|renamed|changed";
 
 /// A line of JSON with its kind.
 #[derive(Serialize)]
-struct Kinded<'a, T: Serialize> {
+struct KindedLine<'a, T: Serialize> {
     kind: &'static str,
     #[serde(flatten)]
     what: &'a T,
 }
 
 #[derive(Serialize)]
-struct Total<'a> {
+struct DiffTotal<'a> {
     old: crate::base::SnapshotId,
     new: crate::base::SnapshotId,
     #[serde(flatten)]
-    summary: &'a Summary,
+    summary: &'a DiffSummary,
 }
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let moves = global.verbose > 0 || output.is_json();
         let options =
             Options { old: self.old, new: self.new, user: self.user, moves, locked: self.locked };
@@ -83,20 +85,27 @@ impl Args {
         } else {
             text(&diff, moves, output)?
         }
-        Ok(Done::Whole)
+        Ok(CommandOutcome::Whole)
     }
 }
 
-fn json(diff: &Diff, output: &Output) -> Result<()> {
-    let Diff { old, new, summary, .. } = diff;
-    diff.assets.iter().try_for_each(|what| output.answer(&Kinded { kind: "asset", what }, ""))?;
-    diff.albums.iter().try_for_each(|what| output.answer(&Kinded { kind: "album", what }, ""))?;
+fn json(diff: &SnapshotDiff, output: &Output) -> Result<()> {
+    let SnapshotDiff { old, new, summary, .. } = diff;
+    diff.assets
+        .iter()
+        .try_for_each(|what| output.answer(&KindedLine { kind: "asset", what }, ""))?;
+    diff.albums
+        .iter()
+        .try_for_each(|what| output.answer(&KindedLine { kind: "album", what }, ""))?;
     diff.things.iter().try_for_each(|what| output.answer(what, ""))?;
-    diff.files.iter().try_for_each(|what| output.answer(&Kinded { kind: "file", what }, ""))?;
-    output.answer(&Kinded { kind: "summary", what: &Total { old: *old, new: *new, summary } }, "")
+    diff.files.iter().try_for_each(|what| output.answer(&KindedLine { kind: "file", what }, ""))?;
+    output.answer(
+        &KindedLine { kind: "summary", what: &DiffTotal { old: *old, new: *new, summary } },
+        "",
+    )
 }
 
-fn text(diff: &Diff, verbose: bool, output: &Output) -> Result<()> {
+fn text(diff: &SnapshotDiff, verbose: bool, output: &Output) -> Result<()> {
     let line = |marks: &str, what: &str| {
         output.bytes(format!("{marks:<3} {}\n", printable(what)).as_bytes())
     };
@@ -104,7 +113,7 @@ fn text(diff: &Diff, verbose: bool, output: &Output) -> Result<()> {
     let alike = if verbose { &[][..] } else { &diff.alike };
     for asset in &diff.assets {
         let changes = asset.besides(alike);
-        let marks: String = changes.iter().map(Change::mark).collect();
+        let marks: String = changes.iter().map(FieldChange::mark).collect();
         if !changes.is_empty() {
             line(&marks, &describe(asset, &changes))?;
         }
@@ -148,7 +157,7 @@ fn called(name: &str, from: Option<&str>) -> String {
 }
 
 /// What a field was and is.
-pub(super) fn turned(field: &str, turn: &Turn) -> String {
+pub(super) fn turned(field: &str, turn: &OldNew) -> String {
     let shown = |value: &Value| match value {
         Value::Null => "nothing".to_owned(),
         Value::String(text) if text.chars().count() > LONGEST => {
@@ -163,7 +172,7 @@ pub(super) fn turned(field: &str, turn: &Turn) -> String {
 /// Characters of a value that are shown: a description may be a page.
 const LONGEST: usize = 60;
 
-fn describe(asset: &AssetChange, changes: &[Change]) -> String {
+fn describe(asset: &AssetChange, changes: &[FieldChange]) -> String {
     let path = asset
         .path
         .clone()
@@ -172,19 +181,21 @@ fn describe(asset: &AssetChange, changes: &[Change]) -> String {
 }
 
 /// What a mark does not say.
-fn more(change: &Change) -> Option<String> {
+fn more(change: &FieldChange) -> Option<String> {
     Some(match change {
-        Change::Added { size: Some(bytes) } | Change::Deleted { size: Some(bytes) } => size(*bytes),
-        Change::GivenBack { was } => format!("was {was}"),
-        Change::Edited { from, to } => format!("{} -> {}", size(*from), size(*to)),
-        Change::Renamed { from, .. } => format!("was {from}"),
-        Change::Moved { from, to } => format!("files/{from} -> files/{to}"),
-        Change::Details { fields, .. } => format!("({})", fields.join(", ")),
+        FieldChange::Added { size: Some(bytes) } | FieldChange::Deleted { size: Some(bytes) } => {
+            size(*bytes)
+        }
+        FieldChange::GivenBack { was } => format!("was {was}"),
+        FieldChange::Edited { from, to } => format!("{} -> {}", size(*from), size(*to)),
+        FieldChange::Renamed { from, .. } => format!("was {from}"),
+        FieldChange::Moved { from, to } => format!("files/{from} -> files/{to}"),
+        FieldChange::Details { fields, .. } => format!("({})", fields.join(", ")),
         _ => return None,
     })
 }
 
-fn summary(all: &Summary) -> Vec<String> {
+fn summary(all: &DiffSummary) -> Vec<String> {
     if all.is_empty() {
         return vec!["no change".to_owned()];
     }

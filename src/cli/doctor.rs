@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::output::{Output, plural, printable};
-use super::{Done, Global, backup, run};
+use super::{CommandOutcome, GlobalArgs, backup, run};
 use crate::base::Result;
 use crate::repo::Repository;
-use crate::service::journal::{self, Last};
-use crate::service::notify::Event;
+use crate::service::journal::{self, LastStart};
+use crate::service::notify::NotifyEvent;
 use crate::source::installation::Installation;
-use crate::task::doctor::{self, Finding, ServiceFacts, State};
+use crate::task::doctor::{self, DoctorFinding, FindingState, ServiceFacts};
 
 /// Look at all that a backup, a restore and a mount need, and say how to mend what is not right
 ///
@@ -38,7 +38,7 @@ JSON: one object a thing: {\"state\": \"good\"|\"note\"|\"bad\", \"what\", \"fix
 something is bad";
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let backup: backup::Args = run::backup_settings(global)?;
         let installation = Installation::find(self.immich.as_deref(), backup.docker_program())?;
         let setup = backup.setup(global, &installation)?;
@@ -51,19 +51,19 @@ impl Args {
     }
 }
 
-fn facts(global: &Global, repository: &Repository) -> Result<ServiceFacts> {
+fn facts(global: &GlobalArgs, repository: &Repository) -> Result<ServiceFacts> {
     let (is_served, now) = (journal::is_served(repository), Timestamp::now());
-    let next = run::next(global, Last::of(repository)?.began, now).filter(|_| is_served);
-    let is_told = run::targets(global)?.iter().any(|target| target.wants(Event::Failure));
+    let next = run::next(global, LastStart::of(repository)?.began, now).filter(|_| is_served);
+    let is_told = run::targets(global)?.iter().any(|target| target.wants(NotifyEvent::Failure));
     Ok(ServiceFacts { is_served, next, is_told })
 }
 
 /// Prints what was found.
-pub(super) fn tell(found: &[Finding], output: &Output) -> Result<Done> {
+pub(super) fn tell(found: &[DoctorFinding], output: &Output) -> Result<CommandOutcome> {
     found.iter().try_for_each(|finding| output.answer(finding, text(finding)))?;
     let many = |state| found.iter().filter(|finding| finding.state == state).count() as u64;
-    let bad = many(State::Bad);
-    output.note(match (bad, many(State::Note)) {
+    let bad = many(FindingState::Bad);
+    output.note(match (bad, many(FindingState::Note)) {
         (0, 0) => "all is well".to_owned(),
         (0, notes) => {
             format!(
@@ -73,15 +73,15 @@ pub(super) fn tell(found: &[Finding], output: &Output) -> Result<Done> {
         }
         (bad, _) => format!("{} to be mended", plural(bad, "thing is", "things are")),
     });
-    Ok(if bad == 0 { Done::Whole } else { Done::Partly })
+    Ok(if bad == 0 { CommandOutcome::Whole } else { CommandOutcome::Partly })
 }
 
 /// A finding as it is shown.
-fn text(finding: &Finding) -> String {
+fn text(finding: &DoctorFinding) -> String {
     let mark = match finding.state {
-        State::Good => "✓",
-        State::Note => "!",
-        State::Bad => "✗",
+        FindingState::Good => "✓",
+        FindingState::Note => "!",
+        FindingState::Bad => "✗",
     };
     let fix =
         finding.fix.as_ref().map(|fix| format!("\n    {}", printable(fix))).unwrap_or_default();

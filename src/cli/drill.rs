@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::output::{Output, Told, count, plural, printable, size};
+use super::output::{CommandAnswer, Output, count, plural, printable, size};
 use super::progress::Progress;
-use super::{Done, Global};
+use super::{CommandOutcome, GlobalArgs};
 use crate::base::{Monitor, Problem, Result};
-use crate::task::drill::{self, Options, Report, Servers};
+use crate::task::drill::{self, DrillServers, Options, Report};
 
 /// Rehearse the recovery: load the dump into a throw-away server, and read photos
 ///
@@ -94,7 +94,7 @@ pub(super) const CODE: &str = "hint: find out who made it before Immich starts o
                                what is yours: --accept-code";
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let repository = global.open()?;
         let progress = Progress::new(output)?;
         let is_without = self.no_server;
@@ -110,30 +110,40 @@ impl Args {
         notes(&report).iter().for_each(|note| output.note(note));
         output.answer(&report, text(&report))?;
         let is_well = report.is_success() || is_without && report.failure.is_none();
-        Ok(if is_well && report.code.is_empty() { Done::Whole } else { Done::Partly })
+        Ok(if is_well && report.code.is_empty() {
+            CommandOutcome::Whole
+        } else {
+            CommandOutcome::Partly
+        })
     }
 
     /// The same for a run of the service. That no server can be had is told, and is no finding of
     /// each month.
-    pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
+    pub fn perform(self, global: &GlobalArgs, monitor: &dyn Monitor) -> Result<CommandAnswer> {
         let report = drill::drill(&global.open()?, &self.options(), monitor)?;
         let problem = |message: &String| Problem {
             subject: "the drill failed".to_owned(),
             message: message.clone(),
         };
         let problems = report.failure.iter().map(problem).collect();
-        Ok(Told { text: text(&report), notes: notes(&report), problems, done: Done::Whole })
+        Ok(CommandAnswer {
+            text: text(&report),
+            notes: notes(&report),
+            problems,
+            done: CommandOutcome::Whole,
+        })
     }
 
     fn options(self) -> Options {
         let docker = self.docker_program;
         let servers = match (self.postgres, self.docker, self.no_server) {
-            (Some(folder), _, _) => Servers::Programs(folder),
-            (_, Some(image), _) => {
-                Servers::Container { docker, image: Some(image).filter(|image| !image.is_empty()) }
-            }
-            (_, _, true) => Servers::None,
-            _ => Servers::Any { docker },
+            (Some(folder), _, _) => DrillServers::Programs(folder),
+            (_, Some(image), _) => DrillServers::Container {
+                docker,
+                image: Some(image).filter(|image| !image.is_empty()),
+            },
+            (_, _, true) => DrillServers::None,
+            _ => DrillServers::Any { docker },
         };
         let seed = self.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().1 >> 32);
         let (sandbox, require_server) = (!self.no_sandbox, self.require_server);

@@ -1,7 +1,7 @@
 //! `shoebox dump`
 
 use super::output::Output;
-use super::{Done, Global};
+use super::{CommandOutcome, GlobalArgs};
 use crate::base::Result;
 use crate::task::dump::dump;
 
@@ -21,8 +21,8 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         dump(&global.open()?, &self.snapshot, &mut |bytes| output.bytes(bytes))?;
-        Ok(Done::Whole)
+        Ok(CommandOutcome::Whole)
     }
 }

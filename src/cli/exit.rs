@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use super::Done;
-use crate::base::{Error, Kind};
+use super::CommandOutcome;
+use crate::base::{Error, ErrorKind};
 
 pub(super) const USAGE: u8 = 2;
 const FAILED: u8 = 1;
@@ -11,29 +11,29 @@ const PARTLY: u8 = 3;
 /// As a shell says it of what Ctrl-C ended.
 pub(super) const STOPPED: u8 = 130;
 
-pub(super) fn of_done(done: Done) -> ExitCode {
+pub(super) fn of_done(done: CommandOutcome) -> ExitCode {
     ExitCode::from(match done {
-        Done::Whole => 0,
-        Done::Partly => PARTLY,
-        Done::Failed => FAILED,
-        Done::Stopped => STOPPED,
+        CommandOutcome::Whole => 0,
+        CommandOutcome::Partly => PARTLY,
+        CommandOutcome::Failed => FAILED,
+        CommandOutcome::Stopped => STOPPED,
     })
 }
 
 pub(super) fn of_error(error: &Error) -> ExitCode {
     ExitCode::from(match error.kind() {
-        Kind::Invalid => USAGE,
-        Kind::Interrupted => STOPPED,
-        Kind::NotFound
-        | Kind::Exists
-        | Kind::Damaged
-        | Kind::Locked
-        | Kind::Unsupported
-        | Kind::Refused
-        | Kind::Program
-        | Kind::Permission
-        | Kind::NoSpace
-        | Kind::Exhausted
-        | Kind::Io => FAILED,
+        ErrorKind::Invalid => USAGE,
+        ErrorKind::Interrupted => STOPPED,
+        ErrorKind::NotFound
+        | ErrorKind::Exists
+        | ErrorKind::Damaged
+        | ErrorKind::Locked
+        | ErrorKind::Unsupported
+        | ErrorKind::Refused
+        | ErrorKind::Program
+        | ErrorKind::Permission
+        | ErrorKind::NoSpace
+        | ErrorKind::Exhausted
+        | ErrorKind::Io => FAILED,
     })
 }

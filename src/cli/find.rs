@@ -4,9 +4,11 @@ use clap::ArgAction;
 use uuid::Uuid;
 
 use super::output::{Output, plural, printable, size};
-use super::{Done, Global};
-use crate::base::{Error, Kind, Result};
-use crate::task::find::{Finder, Found, Hit, Places, Query, Range, Span};
+use super::{CommandOutcome, GlobalArgs};
+use crate::base::{Error, ErrorKind, Result};
+use crate::task::find::{
+    AssetFinder, DayRange, FindHit, FindQuery, FindSpan, FoundAsset, PlaceFinder,
+};
 use crate::view::OnDisk;
 
 /// Find photos and videos by name, person, album, tag or time
@@ -22,7 +24,7 @@ pub(super) struct Args {
     #[arg(value_name = "PATTERN")]
     patterns: Vec<String>,
     #[command(flatten)]
-    filters: Filters,
+    filters: FindFilters,
     /// The snapshot: an id, a name in the mount, or `latest`
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     snapshot: String,
@@ -37,7 +39,7 @@ pub(super) struct Args {
 
 /// Which assets are wanted.
 #[derive(Debug, clap::Args)]
-pub(super) struct Filters {
+pub(super) struct FindFilters {
     /// This person's photos: name, address or id (may be given several times, like all of these)
     #[arg(long, value_name = "NAME")]
     user: Vec<String>,
@@ -47,7 +49,7 @@ pub(super) struct Filters {
     /// Taken then, by the clock there: 2024, 2024-05, 2024-05-01, 2024-05..2024-06 (both ends
     /// count), ..2020
     #[arg(long, value_name = "RANGE")]
-    taken: Option<Range>,
+    taken: Option<DayRange>,
     /// With this person in it, by the name in Immich
     #[arg(long, value_name = "NAME")]
     person: Vec<String>,
@@ -86,9 +88,9 @@ recorded, where there are any), \"size\", \"sha1\", \"blake3\", \"taken\": wall 
 {\"first\", \"last\", \"deleted\"}; what is
 not known is null";
 
-impl Filters {
-    pub fn query(&self, names: Vec<String>) -> Query {
-        Query {
+impl FindFilters {
+    pub fn query(&self, names: Vec<String>) -> FindQuery {
+        FindQuery {
             names,
             users: self.user.clone(),
             albums: self.album.clone(),
@@ -103,15 +105,18 @@ impl Filters {
 }
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let query = self.filters.query(self.patterns.clone());
         if query.is_empty() {
-            return Err(Error::new(Kind::Invalid, "no name or flag given")
+            return Err(Error::new(ErrorKind::Invalid, "no name or flag given")
                 .hint("shoebox find IMG_1234, or '*' for everything"));
         }
-        let finder = Finder::open(&global.open()?, self.filters.locked)?;
-        let span =
-            if self.all_snapshots { Span::All } else { Span::Snapshot(self.snapshot.clone()) };
+        let finder = AssetFinder::open(&global.open()?, self.filters.locked)?;
+        let span = if self.all_snapshots {
+            FindSpan::All
+        } else {
+            FindSpan::Snapshot(self.snapshot.clone())
+        };
         let hits = finder.find(&query, &span)?;
         let mut places = finder.places();
         if output.is_json() {
@@ -119,19 +124,19 @@ impl Args {
         } else {
             self.text(&finder, &hits, &mut places, output)?
         }
-        Ok(Done::Whole)
+        Ok(CommandOutcome::Whole)
     }
 
     fn text(
         &self,
-        finder: &Finder,
-        hits: &[Hit],
-        places: &mut Places<'_>,
+        finder: &AssetFinder,
+        hits: &[FindHit],
+        places: &mut PlaceFinder<'_>,
         output: &Output,
     ) -> Result<()> {
         let rows = hits
             .iter()
-            .map(|hit| Row::new(finder, hit, places, self.long))
+            .map(|hit| FoundRow::new(finder, hit, places, self.long))
             .collect::<Result<Vec<_>>>()?;
         let width = rows.iter().map(|row| row.user.chars().count()).max().unwrap_or(0);
         rows.iter().try_for_each(|row| output.bytes(row.line(width).as_bytes()))?;
@@ -148,7 +153,7 @@ impl Args {
 }
 
 /// One line of the answer.
-struct Row {
+struct FoundRow {
     taken: String,
     user: String,
     path: String,
@@ -157,14 +162,19 @@ struct Row {
     mark: &'static str,
 }
 
-impl Row {
-    fn new(finder: &Finder, hit: &Hit, places: &mut Places<'_>, long: bool) -> Result<Row> {
+impl FoundRow {
+    fn new(
+        finder: &AssetFinder,
+        hit: &FindHit,
+        places: &mut PlaceFinder<'_>,
+        long: bool,
+    ) -> Result<FoundRow> {
         let path = places.shown(hit)?.map(|shown| shown.path);
         let range = hit.range.map(|range| {
             let deleted = if range.deleted { "  deleted since" } else { "" };
             format!("  {}..{}{deleted}", range.first, range.last)
         });
-        Ok(Row {
+        Ok(FoundRow {
             taken: hit.taken().strftime("%Y-%m-%d %H:%M:%S").to_string(),
             user: printable(&finder.owner(hit)?),
             path: path.map_or_else(
@@ -178,7 +188,7 @@ impl Row {
     }
 
     fn line(&self, width: usize) -> String {
-        let Row { taken, user, path, range, long, mark } = self;
+        let FoundRow { taken, user, path, range, long, mark } = self;
         format!("{taken}  {user:width$}{long}{range}  {path}{mark}\n")
     }
 }
@@ -192,7 +202,7 @@ pub(super) fn mark(disk: OnDisk) -> &'static str {
     }
 }
 
-fn details(found: &Found) -> String {
+fn details(found: &FoundAsset) -> String {
     let marks = [
         (found.favorite, "favorite"),
         (found.live_video.is_some(), "live"),

@@ -4,12 +4,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
-use super::output::{Output, Told, plural, size};
+use super::output::{CommandAnswer, Output, plural, size};
 use super::progress::Progress;
-use super::{Done, Global};
+use super::{CommandOutcome, GlobalArgs};
 use crate::base::{Monitor, Result};
-use crate::task::forget::policy::{Count, Every, Within};
-use crate::task::forget::{self, Choice, Fate, Options, Policy, Report};
+use crate::task::forget::policy::{KeepCount, KeepPeriod, KeepWithin};
+use crate::task::forget::{self, ForgetChoice, KeepPolicy, Options, Report, SnapshotFate};
 
 /// Forget old snapshots by rules, as restic does; says what would go unless told to apply it
 ///
@@ -28,40 +28,40 @@ pub(super) struct Args {
     snapshots: Vec<String>,
     /// Keep the newest N snapshots (or `unlimited`, like all of these)
     #[arg(short = 'l', long, env = "SHOEBOX_KEEP_LAST", value_name = "N")]
-    keep_last: Option<Count>,
+    keep_last: Option<KeepCount>,
     /// Keep the newest of each hour, for the N newest hours that have one
     #[arg(short = 'H', long, env = "SHOEBOX_KEEP_HOURLY", value_name = "N")]
-    keep_hourly: Option<Count>,
+    keep_hourly: Option<KeepCount>,
     /// Keep the newest of each day
     #[arg(short = 'd', long, env = "SHOEBOX_KEEP_DAILY", value_name = "N")]
-    keep_daily: Option<Count>,
+    keep_daily: Option<KeepCount>,
     /// Keep the newest of each week
     #[arg(short = 'w', long, env = "SHOEBOX_KEEP_WEEKLY", value_name = "N")]
-    keep_weekly: Option<Count>,
+    keep_weekly: Option<KeepCount>,
     /// Keep the newest of each month
     #[arg(short = 'm', long, env = "SHOEBOX_KEEP_MONTHLY", value_name = "N")]
-    keep_monthly: Option<Count>,
+    keep_monthly: Option<KeepCount>,
     /// Keep the newest of each year
     #[arg(short = 'y', long, env = "SHOEBOX_KEEP_YEARLY", value_name = "N")]
-    keep_yearly: Option<Count>,
+    keep_yearly: Option<KeepCount>,
     /// Keep all that are not older than the newest by more than this, such as 14d or 1y6m
     #[arg(long, env = "SHOEBOX_KEEP_WITHIN", value_name = "TIME")]
-    keep_within: Option<Within>,
+    keep_within: Option<KeepWithin>,
     /// Keep the newest of each hour within this time of the newest snapshot
     #[arg(long, env = "SHOEBOX_KEEP_WITHIN_HOURLY", value_name = "TIME")]
-    keep_within_hourly: Option<Within>,
+    keep_within_hourly: Option<KeepWithin>,
     /// Keep the newest of each day within this time
     #[arg(long, env = "SHOEBOX_KEEP_WITHIN_DAILY", value_name = "TIME")]
-    keep_within_daily: Option<Within>,
+    keep_within_daily: Option<KeepWithin>,
     /// Keep the newest of each week within this time
     #[arg(long, env = "SHOEBOX_KEEP_WITHIN_WEEKLY", value_name = "TIME")]
-    keep_within_weekly: Option<Within>,
+    keep_within_weekly: Option<KeepWithin>,
     /// Keep the newest of each month within this time
     #[arg(long, env = "SHOEBOX_KEEP_WITHIN_MONTHLY", value_name = "TIME")]
-    keep_within_monthly: Option<Within>,
+    keep_within_monthly: Option<KeepWithin>,
     /// Keep the newest of each year within this time
     #[arg(long, env = "SHOEBOX_KEEP_WITHIN_YEARLY", value_name = "TIME")]
-    keep_within_yearly: Option<Within>,
+    keep_within_yearly: Option<KeepWithin>,
     /// Forget; without it only what would go is shown
     #[arg(long)]
     apply: bool,
@@ -85,7 +85,7 @@ JSON: one object a snapshot: {\"id\", \"keep\", \"reasons\": []}; the last is {\
 can give back}";
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let options = self.options();
         let progress = Progress::new(output)?;
         let done = forget::forget(&global.open()?, &options, &progress);
@@ -93,15 +93,20 @@ impl Args {
         output.problems(&problems);
         let report = done?;
         print(&report, &options, output)?;
-        Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
+        Ok(if problems.is_empty() { CommandOutcome::Whole } else { CommandOutcome::Partly })
     }
 
     /// The same for a run of the service, applied; nothing where an alarm or the clock stops it,
     /// which the backup has told.
-    pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
+    pub fn perform(self, global: &GlobalArgs, monitor: &dyn Monitor) -> Result<CommandAnswer> {
         let repository = global.open()?;
         let told = |text: String| {
-            Ok(Told { text, notes: Vec::new(), problems: Vec::new(), done: Done::Whole })
+            Ok(CommandAnswer {
+                text,
+                notes: Vec::new(),
+                problems: Vec::new(),
+                done: CommandOutcome::Whole,
+            })
         };
         if repository.alarming(&repository.notes()?)?.is_some() {
             return told("nothing is forgotten while a snapshot has an alarm".to_owned());
@@ -117,30 +122,30 @@ impl Args {
     /// True when some rule was given.
     pub fn has_rules(&self) -> bool {
         match self.clone().options().choice {
-            Choice::ByPolicy(policy) => {
+            ForgetChoice::ByPolicy(policy) => {
                 !policy.keep.is_empty() || policy.within.is_some() || !policy.keep_within.is_empty()
             }
-            Choice::Named(_) => false,
+            ForgetChoice::Named(_) => false,
         }
     }
 
     fn options(self) -> Options {
         let keep = [
-            (Every::Snapshot, self.keep_last),
-            (Every::Hour, self.keep_hourly),
-            (Every::Day, self.keep_daily),
-            (Every::Week, self.keep_weekly),
-            (Every::Month, self.keep_monthly),
-            (Every::Year, self.keep_yearly),
+            (KeepPeriod::Snapshot, self.keep_last),
+            (KeepPeriod::Hour, self.keep_hourly),
+            (KeepPeriod::Day, self.keep_daily),
+            (KeepPeriod::Week, self.keep_weekly),
+            (KeepPeriod::Month, self.keep_monthly),
+            (KeepPeriod::Year, self.keep_yearly),
         ];
         let keep_within = [
-            (Every::Hour, self.keep_within_hourly),
-            (Every::Day, self.keep_within_daily),
-            (Every::Week, self.keep_within_weekly),
-            (Every::Month, self.keep_within_monthly),
-            (Every::Year, self.keep_within_yearly),
+            (KeepPeriod::Hour, self.keep_within_hourly),
+            (KeepPeriod::Day, self.keep_within_daily),
+            (KeepPeriod::Week, self.keep_within_weekly),
+            (KeepPeriod::Month, self.keep_within_monthly),
+            (KeepPeriod::Year, self.keep_within_yearly),
         ];
-        let policy = Policy {
+        let policy = KeepPolicy {
             keep: keep.into_iter().filter_map(|(every, count)| Some((every, count?))).collect(),
             within: self.keep_within,
             keep_within: keep_within
@@ -149,9 +154,9 @@ impl Args {
                 .collect(),
         };
         let choice = if self.snapshots.is_empty() {
-            Choice::ByPolicy(policy)
+            ForgetChoice::ByPolicy(policy)
         } else {
-            Choice::Named(self.snapshots)
+            ForgetChoice::Named(self.snapshots)
         };
         let (zone, now) = (TimeZone::system(), Timestamp::now());
         Options { choice, zone, now, accept_clock: self.accept_clock, apply: self.apply }
@@ -193,7 +198,7 @@ fn summary(report: &Report, options: &Options) -> (serde_json::Value, String) {
     (value, text)
 }
 
-fn cells(fate: &Fate, zone: &TimeZone) -> [String; 3] {
+fn cells(fate: &SnapshotFate, zone: &TimeZone) -> [String; 3] {
     let time = fate.record.id.time().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string();
     let kept = if fate.reasons.is_empty() { "(goes)".to_owned() } else { fate.reasons.join(", ") };
     [fate.record.id.to_string(), time, kept]

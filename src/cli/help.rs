@@ -9,7 +9,7 @@ use std::fmt::Write;
 use clap::CommandFactory;
 
 use super::output::Output;
-use super::{Cli, Done};
+use super::{Cli, CommandOutcome};
 use crate::base::{Error, Result};
 
 /// Show the manual: how to set up, how to get things back; or the help of a command
@@ -30,19 +30,20 @@ pub(super) struct Args {
 
 /// A page of the manual. Its first line is `# ` and its title, and what is indented by four blanks
 /// is a recipe.
-struct Page {
+struct ManualPage {
     name: &'static str,
     text: &'static str,
 }
 
 macro_rules! pages {
-    ($($name:literal),*) => { [$(Page { name: $name, text: include_str!(concat!("manual/", $name, ".md")) }),*] };
+    ($($name:literal),*) => { [$(ManualPage { name: $name, text: include_str!(concat!("manual/", $name, ".md")) }),*] };
 }
 
-const PAGES: [Page; 7] = pages!["setup", "restore", "server", "move", "disk", "plain", "missing"];
+const PAGES: [ManualPage; 7] =
+    pages!["setup", "restore", "server", "move", "disk", "plain", "missing"];
 
 impl Args {
-    pub fn run(self, output: &Output) -> Result<Done> {
+    pub fn run(self, output: &Output) -> Result<CommandOutcome> {
         let words: Vec<&str> = self.topic.iter().map(String::as_str).collect();
         let text = match (&words[..], page(&words)) {
             ([], _) => format!("{}\n{}", command_help(&[]).unwrap_or_default(), list()),
@@ -50,11 +51,11 @@ impl Args {
             (_, None) => command_help(&words).ok_or_else(|| unknown(&words))?,
         };
         output.bytes(text.as_bytes())?;
-        Ok(Done::Whole)
+        Ok(CommandOutcome::Whole)
     }
 }
 
-impl Page {
+impl ManualPage {
     fn title(&self) -> &str {
         self.text.lines().next().unwrap_or_default().trim_start_matches("# ")
     }
@@ -72,8 +73,8 @@ impl Page {
     }
 }
 
-fn page(words: &[&str]) -> Option<&'static Page> {
-    const ALL: &[Page] = &PAGES;
+fn page(words: &[&str]) -> Option<&'static ManualPage> {
+    const ALL: &[ManualPage] = &PAGES;
     ALL.iter().find(|page| words == [page.name])
 }
 

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::output::{Output, count, plural, size};
 use super::progress::Progress;
-use super::{Done, Global};
+use super::{CommandOutcome, GlobalArgs};
 use crate::base::Result;
-use crate::task::import::{self, Entry, Options, Outcome, Report};
+use crate::task::import::{self, ImportEntry, ImportOutcome, Options, Report};
 
 /// Take in dumps of the past: each becomes a snapshot of its day
 ///
@@ -61,7 +61,7 @@ JSON: one object a file, by time: {\"file\", \"time\", \"dated_by\": \"name\", \
 \"grown\": bytes}. Exit code 3: a dump was refused or left for later";
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let options = Options {
             paths: self.paths,
             database: self.database_name,
@@ -77,7 +77,7 @@ impl Args {
         let report = done?;
         print(&report, &options, output)?;
         let is_whole = problems.is_empty() && refused(&report) == 0 && postponed(&report) == 0;
-        Ok(if is_whole { Done::Whole } else { Done::Partly })
+        Ok(if is_whole { CommandOutcome::Whole } else { CommandOutcome::Partly })
     }
 }
 
@@ -116,39 +116,39 @@ fn notes(report: &Report, dry_run: bool, output: &Output) {
     }
 }
 
-fn cells(entry: &Entry, options: &Options) -> Vec<String> {
+fn cells(entry: &ImportEntry, options: &Options) -> Vec<String> {
     let local = |time: Timestamp| {
         time.to_zoned(options.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
     };
     let outcome = match &entry.outcome {
-        Outcome::Imported { snapshot, assets, present, .. } => {
+        ImportOutcome::Imported { snapshot, assets, present, .. } => {
             let is = if options.dry_run { "would be" } else { "is" };
             let assets = plural(*assets, "asset", "assets");
             format!("{is} snapshot {snapshot}: {assets}, {} with their file", count(*present))
         }
-        Outcome::Skipped { why, .. } => format!("skipped: {why}"),
-        Outcome::Postponed { why } => format!("left for later: {why}"),
-        Outcome::Refused { why } => format!("REFUSED: {why}"),
+        ImportOutcome::Skipped { why, .. } => format!("skipped: {why}"),
+        ImportOutcome::Postponed { why } => format!("left for later: {why}"),
+        ImportOutcome::Refused { why } => format!("REFUSED: {why}"),
     };
     let source = entry.dated_by.map_or_else(String::new, |source| source.to_string());
     vec![entry.time.map_or_else(String::new, local), source, entry.file.clone(), outcome]
 }
 
 /// How many files came out as `is` says.
-fn number(report: &Report, is: fn(&Outcome) -> bool) -> u64 {
+fn number(report: &Report, is: fn(&ImportOutcome) -> bool) -> u64 {
     report.entries.iter().filter(|entry| is(&entry.outcome)).count() as u64
 }
 
 fn skipped(report: &Report) -> u64 {
-    number(report, |outcome| matches!(outcome, Outcome::Skipped { .. }))
+    number(report, |outcome| matches!(outcome, ImportOutcome::Skipped { .. }))
 }
 
 fn postponed(report: &Report) -> u64 {
-    number(report, |outcome| matches!(outcome, Outcome::Postponed { .. }))
+    number(report, |outcome| matches!(outcome, ImportOutcome::Postponed { .. }))
 }
 
 fn refused(report: &Report) -> u64 {
-    number(report, |outcome| matches!(outcome, Outcome::Refused { .. }))
+    number(report, |outcome| matches!(outcome, ImportOutcome::Refused { .. }))
 }
 
 fn summary(report: &Report, dry_run: bool) -> serde_json::Value {

@@ -9,12 +9,12 @@ use serde_json::json;
 use toml::{Table, Value};
 
 use super::output::Output;
-use super::{Done, Global, backup, doctor};
-use crate::base::{Context, Error, Kind, Result};
+use super::{CommandOutcome, GlobalArgs, backup, doctor};
+use crate::base::{Context, Error, ErrorKind, Result};
 use crate::repo::Repository;
 use crate::source::installation::Installation;
-use crate::source::{Access, Server};
-use crate::task::doctor::{Diagnosis, Setup, examine};
+use crate::source::{DatabaseAccess, ServerPlace};
+use crate::task::doctor::{Diagnosis, DoctorSetup, examine};
 
 /// Make a new repository
 ///
@@ -35,7 +35,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         if self.guided {
             return self.guide(global, output);
         }
@@ -46,11 +46,11 @@ impl Args {
                 CONTAINER"
         );
         output.answer(&json!({ "repository": repository.id(), "folder": folder }), text)?;
-        Ok(Done::Whole)
+        Ok(CommandOutcome::Whole)
     }
 
     /// Everything that a first backup needs.
-    fn guide(&self, global: &Global, output: &Output) -> Result<Done> {
+    fn guide(&self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let file = free_place(global)?;
         let backup: backup::Args = super::run::backup_settings(global)?;
         let mut installation = Installation::find(self.immich.as_deref(), backup.docker_program())?;
@@ -65,7 +65,7 @@ impl Args {
         // What is not right is told first; the repository comes before the file, so that all of it
         // can be done again.
         let repository = match Repository::open(&folder) {
-            Err(error) if error.kind() == Kind::NotFound => Repository::create(&folder)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => Repository::create(&folder)?,
             opened => opened?,
         };
         write(&file, &text)?;
@@ -87,7 +87,7 @@ impl Args {
 }
 
 /// Where the settings file goes: where there is none yet.
-fn free_place(global: &Global) -> Result<PathBuf> {
+fn free_place(global: &GlobalArgs) -> Result<PathBuf> {
     let usual = || {
         if rustix::process::geteuid().is_root() {
             Some(PathBuf::from("/etc/shoebox.toml"))
@@ -97,7 +97,7 @@ fn free_place(global: &Global) -> Result<PathBuf> {
     };
     if let Some(file) = &global.settings.file {
         return Err(Error::new(
-            Kind::Exists,
+            ErrorKind::Exists,
             format_args!("there is a settings file already: {}", file.display()),
         )
         .hint("`shoebox doctor` looks at what it says; or move it away and run this again"));
@@ -114,7 +114,7 @@ fn free_place(global: &Global) -> Result<PathBuf> {
 fn settings(
     folder: &Path,
     installation: &Installation,
-    setup: &Setup,
+    setup: &DoctorSetup,
     diagnosis: &Diagnosis,
 ) -> Result<String> {
     let text = |path: &Path| Value::String(path.display().to_string());
@@ -130,10 +130,10 @@ fn settings(
     })?;
     backup.insert("upload-location".to_owned(), text(location));
     match (&setup.access, &setup.dump) {
-        (Some((Access { server: Server::Docker { container, .. }, .. }, _)), _) => {
+        (Some((DatabaseAccess { server: ServerPlace::Docker { container, .. }, .. }, _)), _) => {
             backup.insert("docker".to_owned(), Value::String(container.clone()));
         }
-        (Some((Access { server: Server::Url(url), .. }, _)), _) => {
+        (Some((DatabaseAccess { server: ServerPlace::Url(url), .. }, _)), _) => {
             backup.insert("database-url".to_owned(), Value::String(url.clone()));
         }
         (_, Some(dump)) => {

@@ -4,11 +4,11 @@ use jiff::tz::TimeZone;
 
 use super::diff::turned;
 use super::output::{Output, printable, size};
-use super::{Done, Global};
+use super::{CommandOutcome, GlobalArgs};
 use crate::base::Result;
 use crate::base::library::Visibility;
-use crate::task::diff::Change;
-use crate::task::log::{self, Event, History, Options};
+use crate::task::diff::FieldChange;
+use crate::task::log::{self, AssetHistory, HistoryEvent, Options};
 
 /// Tell the history of one photo: when it came, what changed, when it was deleted
 #[derive(Debug, clap::Args)]
@@ -39,16 +39,16 @@ favorited, unfavorited, shown, joined,
 left, tagged, untagged, recognised, unrecognised or details";
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let options = Options { asset: self.asset, user: self.user, locked: self.locked };
         let history = log::log(&global.open()?, &options)?;
         output.answer(&history, text(&history))?;
-        Ok(Done::Whole)
+        Ok(CommandOutcome::Whole)
     }
 }
 
-fn text(history: &History) -> String {
-    let History { id, name, owner, taken, path, .. } = history;
+fn text(history: &AssetHistory) -> String {
+    let AssetHistory { id, name, owner, taken, path, .. } = history;
     let mut lines = vec![
         printable(&format!("{name}  {owner}, taken {}", taken.strftime("%Y-%m-%d %H:%M:%S"))),
         format!("id    {id}"),
@@ -69,41 +69,43 @@ fn text(history: &History) -> String {
     lines.join("\n")
 }
 
-fn event(event: &Event) -> Vec<String> {
+fn event(event: &HistoryEvent) -> Vec<String> {
     let time =
         event.snapshot.time().to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string();
     let line =
-        |change: &Change| printable(&format!("{}  {time}  {}", event.snapshot, words(change)));
+        |change: &FieldChange| printable(&format!("{}  {time}  {}", event.snapshot, words(change)));
     event.changes.iter().map(line).collect()
 }
 
-fn words(change: &Change) -> String {
+fn words(change: &FieldChange) -> String {
     let bytes =
         |bytes: &Option<u64>| bytes.map(|bytes| format!(" ({})", size(bytes))).unwrap_or_default();
     match change {
-        Change::Added { size } => format!("first seen{}", bytes(size)),
-        Change::Deleted { size } => format!("deleted{}", bytes(size)),
-        Change::GivenBack { was } => format!("erased and uploaded again; it was {was}"),
-        Change::Edited { from, to } => format!("other bytes: {} -> {}", size(*from), size(*to)),
-        Change::Missing => "its file is missing".to_owned(),
-        Change::Present { size: bytes } => format!("its file is there ({})", size(*bytes)),
-        Change::Renamed { from, to } => format!("renamed: {from} -> {to}"),
-        Change::Moved { from, to } => format!("moved on disk: files/{from} -> files/{to}"),
-        Change::Trashed => "put into the trash".to_owned(),
-        Change::Restored => "back from the trash".to_owned(),
-        Change::Favorited => "made a favorite".to_owned(),
-        Change::Unfavorited => "a favorite no more".to_owned(),
-        Change::Shown { to: Visibility::Timeline, .. } => "back in the timeline".to_owned(),
-        Change::Shown { to: Visibility::Archive, .. } => "archived".to_owned(),
-        Change::Shown { to: Visibility::Hidden, .. } => "hidden".to_owned(),
-        Change::Shown { to: Visibility::Locked, .. } => "locked".to_owned(),
-        Change::Joined { album } => format!("put into the album \"{album}\""),
-        Change::Left { album } => format!("taken out of the album \"{album}\""),
-        Change::Tagged { tag } => format!("tagged \"{tag}\""),
-        Change::Untagged { tag } => format!("no more tagged \"{tag}\""),
-        Change::Recognised { person } => format!("{person} is in it"),
-        Change::Unrecognised { person } => format!("{person} is not in it any more"),
-        Change::Details { values, .. } => {
+        FieldChange::Added { size } => format!("first seen{}", bytes(size)),
+        FieldChange::Deleted { size } => format!("deleted{}", bytes(size)),
+        FieldChange::GivenBack { was } => format!("erased and uploaded again; it was {was}"),
+        FieldChange::Edited { from, to } => {
+            format!("other bytes: {} -> {}", size(*from), size(*to))
+        }
+        FieldChange::Missing => "its file is missing".to_owned(),
+        FieldChange::Present { size: bytes } => format!("its file is there ({})", size(*bytes)),
+        FieldChange::Renamed { from, to } => format!("renamed: {from} -> {to}"),
+        FieldChange::Moved { from, to } => format!("moved on disk: files/{from} -> files/{to}"),
+        FieldChange::Trashed => "put into the trash".to_owned(),
+        FieldChange::Restored => "back from the trash".to_owned(),
+        FieldChange::Favorited => "made a favorite".to_owned(),
+        FieldChange::Unfavorited => "a favorite no more".to_owned(),
+        FieldChange::Shown { to: Visibility::Timeline, .. } => "back in the timeline".to_owned(),
+        FieldChange::Shown { to: Visibility::Archive, .. } => "archived".to_owned(),
+        FieldChange::Shown { to: Visibility::Hidden, .. } => "hidden".to_owned(),
+        FieldChange::Shown { to: Visibility::Locked, .. } => "locked".to_owned(),
+        FieldChange::Joined { album } => format!("put into the album \"{album}\""),
+        FieldChange::Left { album } => format!("taken out of the album \"{album}\""),
+        FieldChange::Tagged { tag } => format!("tagged \"{tag}\""),
+        FieldChange::Untagged { tag } => format!("no more tagged \"{tag}\""),
+        FieldChange::Recognised { person } => format!("{person} is in it"),
+        FieldChange::Unrecognised { person } => format!("{person} is not in it any more"),
+        FieldChange::Details { values, .. } => {
             let all: Vec<String> = values.iter().map(|(field, turn)| turned(field, turn)).collect();
             format!("changed: {}", all.join(", "))
         }

@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use super::find::mark;
 use super::output::{Output, plural, printable, size};
-use super::{Done, Global};
-use crate::base::{Error, Kind as ErrorKind, Result};
+use super::{CommandOutcome, GlobalArgs};
+use crate::base::{Error, ErrorKind, Result};
 use crate::task::open::{find_snapshot, open_view};
-use crate::view::{self, Kind, Node, OnDisk, ROOT, View};
+use crate::view::{self, Node, NodeKind, OnDisk, ROOT, View};
 
 /// List a folder of a snapshot, or the snapshots' folders
 ///
@@ -44,7 +44,7 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Serialize)]
-struct Row {
+struct EntryRow {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     name_hex: Option<String>,
@@ -61,7 +61,7 @@ fn is_same(disk: &OnDisk) -> bool {
 }
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let options = view::Options {
             locked: self.locked,
             user: self.user.clone(),
@@ -81,7 +81,7 @@ impl Args {
                 "{photos} not on the server's disk as uploaded: -l says which, `shoebox audit` more"
             ));
         }
-        Ok(Done::Whole)
+        Ok(CommandOutcome::Whole)
     }
 
     fn folder(&self, view: &View) -> Result<Node> {
@@ -94,8 +94,8 @@ impl Args {
     }
 }
 
-fn list(view: &View, node: Node) -> Result<Vec<Row>> {
-    if node.kind != Kind::Folder {
+fn list(view: &View, node: Node) -> Result<Vec<EntryRow>> {
+    if node.kind != NodeKind::Folder {
         return Err(Error::new(ErrorKind::Invalid, "that is a file, not a folder")
             .hint("`shoebox restore --to DIR PATH` copies it out"));
     }
@@ -104,17 +104,17 @@ fn list(view: &View, node: Node) -> Result<Vec<Row>> {
         rows.push((entry.node.ino, row(entry.name, &entry.node)));
         ControlFlow::Continue(())
     })?;
-    rows.into_iter().map(|(ino, row)| Ok(Row { disk: view.on_disk(ino)?, ..row })).collect()
+    rows.into_iter().map(|(ino, row)| Ok(EntryRow { disk: view.on_disk(ino)?, ..row })).collect()
 }
 
-fn row(name: &[u8], node: &Node) -> Row {
-    Row {
+fn row(name: &[u8], node: &Node) -> EntryRow {
+    EntryRow {
         name: String::from_utf8_lossy(name).into_owned(),
         name_hex: std::str::from_utf8(name).is_err().then(|| hex::encode(name)),
         kind: match node.kind {
-            Kind::File => "file",
-            Kind::Folder => "folder",
-            Kind::Symlink => "symlink",
+            NodeKind::File => "file",
+            NodeKind::Folder => "folder",
+            NodeKind::Symlink => "symlink",
         },
         size: node.size,
         time: Timestamp::from_nanosecond(node.mtime_ns.into()).unwrap_or(Timestamp::UNIX_EPOCH),
@@ -123,12 +123,12 @@ fn row(name: &[u8], node: &Node) -> Row {
     }
 }
 
-fn short(row: &Row) -> String {
+fn short(row: &EntryRow) -> String {
     let slash = if row.kind == "folder" { "/" } else { "" };
     format!("{}{slash}", printable(&row.name))
 }
 
-fn long(row: &Row) -> Vec<String> {
+fn long(row: &EntryRow) -> Vec<String> {
     let time = row.time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string();
     let size = if row.kind == "file" { size(row.size) } else { String::new() };
     vec![size, time, short(row) + mark(row.disk)]

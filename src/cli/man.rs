@@ -8,7 +8,7 @@ use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use super::{Cli, Done};
+use super::{Cli, CommandOutcome};
 use crate::base::{Context, Result};
 
 /// Write the manual pages, one for each command
@@ -22,13 +22,13 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub fn run(self) -> Result<Done> {
+    pub fn run(self) -> Result<CommandOutcome> {
         fs::create_dir_all(&self.folder)
             .context(|| format!("making the folder {}", self.folder.display()))?;
         let mut program = Cli::command().disable_help_subcommand(true);
         program.build();
         write_pages(&program, &self.folder)?;
-        Ok(Done::Whole)
+        Ok(CommandOutcome::Whole)
     }
 }
 
@@ -93,13 +93,13 @@ fn see_also(command: &Command, roff: &mut Roff) {
 
 /// A section of a page, out of the text that follows a command's help.
 #[derive(Debug, PartialEq, Eq)]
-struct Section<'a> {
+struct PageSection<'a> {
     title: String,
-    body: Vec<Part<'a>>,
+    body: Vec<SectionPart<'a>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Part<'a> {
+enum SectionPart<'a> {
     /// Lines that flow.
     Prose(Vec<&'a str>),
     /// Lines that stand as they are: commands.
@@ -109,8 +109,8 @@ enum Part<'a> {
 /// Divides the text after a command's help, block by block: a line that ends with a colon is the
 /// title of the indented lines below it, what begins with `JSON:` or `Text:` tells of the output,
 /// and the rest are notes.
-fn sections(text: &str) -> Vec<Section<'_>> {
-    let mut sections: Vec<Section<'_>> = Vec::new();
+fn sections(text: &str) -> Vec<PageSection<'_>> {
+    let mut sections: Vec<PageSection<'_>> = Vec::new();
     for block in text.split("\n\n").filter(|block| !block.is_empty()) {
         let (head, below) = block.split_once('\n').unwrap_or((block, ""));
         let (title, body) = match head.strip_suffix(':') {
@@ -120,7 +120,7 @@ fn sections(text: &str) -> Vec<Section<'_>> {
         };
         match sections.iter_mut().find(|section| section.title == title) {
             Some(section) => section.body.extend(body),
-            None => sections.push(Section { title, body }),
+            None => sections.push(PageSection { title, body }),
         }
     }
     sections
@@ -141,20 +141,20 @@ fn title_of(heading: &str) -> String {
     }
 }
 
-fn parts(block: &str) -> Vec<Part<'_>> {
+fn parts(block: &str) -> Vec<SectionPart<'_>> {
     let mut parts = Vec::new();
     for line in block.lines() {
         match (line.strip_prefix(INDENT), parts.last_mut()) {
-            (Some(line), Some(Part::Verbatim(lines))) => lines.push(line),
-            (Some(line), _) => parts.push(Part::Verbatim(vec![line])),
-            (None, Some(Part::Prose(lines))) if !tells_output(line) => lines.push(line),
-            (None, _) => parts.push(Part::Prose(vec![line])),
+            (Some(line), Some(SectionPart::Verbatim(lines))) => lines.push(line),
+            (Some(line), _) => parts.push(SectionPart::Verbatim(vec![line])),
+            (None, Some(SectionPart::Prose(lines))) if !tells_output(line) => lines.push(line),
+            (None, _) => parts.push(SectionPart::Prose(vec![line])),
         }
     }
     parts
 }
 
-impl Section<'_> {
+impl PageSection<'_> {
     fn render(&self, roff: &mut Roff) {
         roff.control("SH", [self.title.as_str()]);
         for (index, part) in self.body.iter().enumerate() {
@@ -166,7 +166,7 @@ impl Section<'_> {
     }
 }
 
-impl Part<'_> {
+impl SectionPart<'_> {
     fn render(&self, roff: &mut Roff) {
         let lines = |roff: &mut Roff, lines: &[&str]| {
             for line in lines {
@@ -175,12 +175,12 @@ impl Part<'_> {
         };
         match self {
             // Flush left only: JSON has words as long as a line.
-            Part::Prose(text) => {
+            SectionPart::Prose(text) => {
                 roff.control("na", []);
                 lines(roff, text);
                 roff.control("ad", []);
             }
-            Part::Verbatim(text) => {
+            SectionPart::Verbatim(text) => {
                 roff.control("EX", []);
                 lines(roff, text);
                 roff.control("EE", []);
@@ -197,19 +197,22 @@ mod tests {
     fn commands_stand_as_they_are_and_prose_flows() {
         let text = "Two\nlines.\n\nExamples:\n  shoebox a   first\n  shoebox b\nNot \
             indented.\n\nText: time\nJSON: one\nobject";
-        let section = |title: &str, body| Section { title: title.to_owned(), body };
+        let section = |title: &str, body| PageSection { title: title.to_owned(), body };
         let expected = [
-            section("NOTES", vec![Part::Prose(vec!["Two", "lines."])]),
+            section("NOTES", vec![SectionPart::Prose(vec!["Two", "lines."])]),
             section(
                 "EXAMPLES",
                 vec![
-                    Part::Verbatim(vec!["shoebox a   first", "shoebox b"]),
-                    Part::Prose(vec!["Not indented."]),
+                    SectionPart::Verbatim(vec!["shoebox a   first", "shoebox b"]),
+                    SectionPart::Prose(vec!["Not indented."]),
                 ],
             ),
             section(
                 "OUTPUT",
-                vec![Part::Prose(vec!["Text: time"]), Part::Prose(vec!["JSON: one", "object"])],
+                vec![
+                    SectionPart::Prose(vec!["Text: time"]),
+                    SectionPart::Prose(vec!["JSON: one", "object"]),
+                ],
             ),
         ];
         assert_eq!(sections(text), expected);

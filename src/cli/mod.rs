@@ -55,7 +55,7 @@ use tracing_subscriber::EnvFilter;
 
 use self::output::Output;
 use self::settings::Settings;
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, ErrorKind, Result};
 use crate::repo::Repository;
 
 /// Backups of an Immich photo library that you can open like a folder.
@@ -69,9 +69,9 @@ use crate::repo::Repository;
 )]
 pub struct Cli {
     #[command(flatten)]
-    global: Global,
+    global: GlobalArgs,
     #[command(subcommand)]
-    command: Command,
+    command: ShoeboxCommand,
 }
 
 const EXAMPLES: &str = "\
@@ -91,7 +91,7 @@ Exit codes:
 
 /// What every command understands.
 #[derive(Debug, Clone, Args)]
-struct Global {
+struct GlobalArgs {
     /// The repository's folder
     #[arg(short, long, global = true, env = "SHOEBOX_REPOSITORY", value_name = "FOLDER")]
     repository: Option<PathBuf>,
@@ -117,7 +117,7 @@ struct Global {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum ShoeboxCommand {
     Init(init::Args),
     Backup(Box<backup::Args>),
     Run(run::Args),
@@ -152,7 +152,7 @@ enum Command {
 
 /// How a command ended when it did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Done {
+enum CommandOutcome {
     /// All of it.
     Whole,
     /// Something was left out or found damaged.
@@ -189,7 +189,7 @@ fn start(cli: Cli) -> ExitCode {
         Err(error) => {
             output.error(&error);
             // What is not said may be said there.
-            if let (Some(file), Kind::Invalid) = (closed, error.kind()) {
+            if let (Some(file), ErrorKind::Invalid) = (closed, error.kind()) {
                 output.error(&settings::closed(&file));
             }
             exit::of_error(&error)
@@ -216,48 +216,48 @@ fn help_mount(arguments: &[OsString]) -> ExitCode {
     }
 }
 
-fn run(cli: Cli, output: &Output) -> Result<Done> {
+fn run(cli: Cli, output: &Output) -> Result<CommandOutcome> {
     let Cli { global, command } = cli;
     match command {
-        Command::Init(args) => args.run(&global, output),
-        Command::Backup(args) => args.run(&global, output),
-        Command::Run(args) => args.run(&global, output),
-        Command::Status(args) => args.run(&global, output),
-        Command::Notify(args) => args.run(&global, output),
-        Command::Doctor(args) => args.run(&global, output),
-        Command::Import(args) => args.run(&global, output),
-        Command::Snapshots(args) => args.run(&global, output),
-        Command::Mount(args) => args.run(&global, output),
-        Command::Thumbnails(args) => args.run(output),
-        Command::Ls(args) => args.run(&global, output),
-        Command::Find(args) => args.run(&global, output),
-        Command::Diff(args) => args.run(&global, output),
-        Command::Log(args) => args.run(&global, output),
-        Command::Restore(args) => args.run(&global, output),
-        Command::RestoreDatabase(args) => args.run(&global, output),
-        Command::Dump(args) => args.run(&global, output),
-        Command::Drill(args) => args.run(&global, output),
-        Command::Check(args) => args.run(&global, output),
-        Command::Audit(args) => args.run(&global, output),
-        Command::Acknowledge(args) => args.run(&global, output),
-        Command::Forget(args) => args.run(&global, output),
-        Command::Prune(args) => args.run(&global, output),
-        Command::Repair(args) => args.run(&global, output),
-        Command::Config(args) => args.run(&global, output),
-        Command::Completions(args) => args.run(output),
-        Command::Help(args) => args.run(output),
-        Command::Man(args) => args.run(),
-        Command::Thumbnailer(args) => args.run(),
+        ShoeboxCommand::Init(args) => args.run(&global, output),
+        ShoeboxCommand::Backup(args) => args.run(&global, output),
+        ShoeboxCommand::Run(args) => args.run(&global, output),
+        ShoeboxCommand::Status(args) => args.run(&global, output),
+        ShoeboxCommand::Notify(args) => args.run(&global, output),
+        ShoeboxCommand::Doctor(args) => args.run(&global, output),
+        ShoeboxCommand::Import(args) => args.run(&global, output),
+        ShoeboxCommand::Snapshots(args) => args.run(&global, output),
+        ShoeboxCommand::Mount(args) => args.run(&global, output),
+        ShoeboxCommand::Thumbnails(args) => args.run(output),
+        ShoeboxCommand::Ls(args) => args.run(&global, output),
+        ShoeboxCommand::Find(args) => args.run(&global, output),
+        ShoeboxCommand::Diff(args) => args.run(&global, output),
+        ShoeboxCommand::Log(args) => args.run(&global, output),
+        ShoeboxCommand::Restore(args) => args.run(&global, output),
+        ShoeboxCommand::RestoreDatabase(args) => args.run(&global, output),
+        ShoeboxCommand::Dump(args) => args.run(&global, output),
+        ShoeboxCommand::Drill(args) => args.run(&global, output),
+        ShoeboxCommand::Check(args) => args.run(&global, output),
+        ShoeboxCommand::Audit(args) => args.run(&global, output),
+        ShoeboxCommand::Acknowledge(args) => args.run(&global, output),
+        ShoeboxCommand::Forget(args) => args.run(&global, output),
+        ShoeboxCommand::Prune(args) => args.run(&global, output),
+        ShoeboxCommand::Repair(args) => args.run(&global, output),
+        ShoeboxCommand::Config(args) => args.run(&global, output),
+        ShoeboxCommand::Completions(args) => args.run(output),
+        ShoeboxCommand::Help(args) => args.run(output),
+        ShoeboxCommand::Man(args) => args.run(),
+        ShoeboxCommand::Thumbnailer(args) => args.run(),
     }
 }
 
-impl Global {
+impl GlobalArgs {
     fn repository_path(&self) -> Result<&PathBuf> {
         self.repository.as_ref().ok_or_else(|| {
             if let Some(file) = &self.settings.closed {
                 return settings::closed(file);
             }
-            Error::new(Kind::Invalid, "no repository given").hint(
+            Error::new(ErrorKind::Invalid, "no repository given").hint(
                 "say it with -r FOLDER, or once and for all: export SHOEBOX_REPOSITORY=FOLDER",
             )
         })
@@ -278,7 +278,7 @@ impl Global {
     }
 }
 
-fn log(global: &Global) {
+fn log(global: &GlobalArgs) {
     let level = match (global.quiet, global.verbose) {
         (true, _) => "error",
         (false, 0) => "warn",

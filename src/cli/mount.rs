@@ -14,16 +14,16 @@ use jiff::SignedDuration;
 use signal_hook::consts::SIGINT;
 use signal_hook::iterator::Signals;
 
-use super::desktop::{self, Opener};
+use super::desktop::{self, FolderOpener};
 use super::output::{Output, aside, printable};
-use super::{Done, Global, signal, value};
+use super::{CommandOutcome, GlobalArgs, signal, value};
 use crate::base::mounted::how_to_unmount;
 use crate::base::{Context, Error, Result};
-use crate::mount::{self, Mount, Unmounter, point};
+use crate::mount::{self, MountedView, Unmounter, point};
 use crate::repo::Repository;
 use crate::task::open::open_view;
 use crate::view;
-use crate::view::name::Shape;
+use crate::view::name::NameShape;
 
 /// Show all snapshots as a folder, read-only
 ///
@@ -83,7 +83,7 @@ const SERVING: &str = "SHOEBOX_SERVING_IN_BACKGROUND";
 const IDLE: Duration = Duration::from_secs(30 * 60);
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         if let Some(point) = std::env::var_os(SERVING) {
             return self.serve(Path::new(&point), true, global, output);
         }
@@ -100,9 +100,9 @@ impl Args {
     }
 
     /// Mounts, unless that was done before, and opens the newest snapshot.
-    fn mount_and_open(&self, global: &Global, output: &Output) -> Result<Done> {
+    fn mount_and_open(&self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         // Where nothing can be opened, nothing is mounted.
-        let openers = Opener::all()?;
+        let openers = FolderOpener::all()?;
         let repository = global.open()?;
         let source = self.source(&repository);
         let point = match &self.mountpoint {
@@ -119,8 +119,8 @@ impl Args {
                 if there.is_some() && self.mountpoint.is_none() {
                     point::free(&point)?;
                 }
-                if self.start_in_background(&point, output)? == Done::Failed {
-                    return Ok(Done::Failed);
+                if self.start_in_background(&point, output)? == CommandOutcome::Failed {
+                    return Ok(CommandOutcome::Failed);
                 }
             }
         }
@@ -128,7 +128,7 @@ impl Args {
         // spared a question.
         let shown = point.join("latest").canonicalize().unwrap_or(point);
         desktop::open(&openers, &shown)?;
-        Ok(Done::Whole)
+        Ok(CommandOutcome::Whole)
     }
 
     /// A place for this mount, called as the repository: the same each time, so that a second
@@ -149,7 +149,7 @@ impl Args {
         let id = repository.id().to_string();
         let names =
             [format!("{name}{shown}"), format!("{name} {}{shown}", id.get(..8).unwrap_or(&id))];
-        let places = names.map(|name| folder.join(Shape::folder(&name, "photos").name("")));
+        let places = names.map(|name| folder.join(NameShape::folder(&name, "photos").name("")));
         for place in &places {
             let free = match point::source(place)? {
                 Some(there) => there == source,
@@ -170,9 +170,9 @@ impl Args {
         &self,
         point: &Path,
         in_background: bool,
-        global: &Global,
+        global: &GlobalArgs,
         output: &Output,
-    ) -> Result<Done> {
+    ) -> Result<CommandOutcome> {
         // Listening comes first: who asks to end while the mount is being made finds nobody left
         // over.
         let signals = signal::listen()?;
@@ -197,10 +197,10 @@ impl Args {
             let _ = std::fs::remove_dir(point);
             let _ = point.parent().map(std::fs::remove_dir);
         }
-        served.map(|()| Done::Whole)
+        served.map(|()| CommandOutcome::Whole)
     }
 
-    fn mount(&self, point: &Path, global: &Global) -> Result<Mount> {
+    fn mount(&self, point: &Path, global: &GlobalArgs) -> Result<MountedView> {
         let repository = global.open()?;
         let options = view::Options {
             locked: self.locked,
@@ -222,7 +222,7 @@ impl Args {
             threads: None,
             idle: idle.filter(|idle| !idle.is_zero()),
         };
-        Mount::start(view, point, &options)
+        MountedView::start(view, point, &options)
     }
 
     fn source(&self, repository: &Repository) -> String {
@@ -230,7 +230,7 @@ impl Args {
     }
 
     /// Starts this program again, away from the terminal, and waits until its mount answers.
-    fn start_in_background(&self, point: &Path, output: &Output) -> Result<Done> {
+    fn start_in_background(&self, point: &Path, output: &Output) -> Result<CommandOutcome> {
         let starting = || "starting in the background";
         let program = std::env::current_exe().context(starting)?;
         let mut arguments = std::env::args_os();
@@ -252,11 +252,11 @@ impl Args {
         if ready.is_empty() {
             // It has said on standard error why it ended.
             child.wait().context(starting)?;
-            return Ok(Done::Failed);
+            return Ok(CommandOutcome::Failed);
         }
         let real = point.canonicalize().unwrap_or_else(|_| point.to_owned());
         output.note(greeting(point, &format!("`{}` unmounts", how_to_unmount(&real, false))));
-        Ok(Done::Whole)
+        Ok(CommandOutcome::Whole)
     }
 }
 

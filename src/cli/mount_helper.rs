@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, ErrorKind, Result};
 
 /// Options that become flags of `shoebox mount`: with a value or without.
 const OWN: [(&str, &str, bool); 7] = [
@@ -72,7 +72,7 @@ pub(super) fn is_meant(name: &OsStr) -> bool {
 
 /// The command line of shoebox that `arguments` of mount(8) mean; `None` when mount only pretends.
 pub(super) fn translate(arguments: &[OsString]) -> Result<Option<Vec<OsString>>> {
-    let said = Said::read(arguments.get(1..).unwrap_or_default())?;
+    let said = MountRequest::read(arguments.get(1..).unwrap_or_default())?;
     let [repository, point] = said.places.as_slice() else {
         return Err(Error::invalid("mount.fuse.shoebox wants a repository and a mount point")
             .hint(
@@ -94,16 +94,16 @@ pub(super) fn translate(arguments: &[OsString]) -> Result<Option<Vec<OsString>>>
 
 /// What mount(8) said.
 #[derive(Debug, Default)]
-struct Said {
+struct MountRequest {
     places: Vec<OsString>,
     options: Vec<Vec<u8>>,
     sloppy: bool,
     fake: bool,
 }
 
-impl Said {
-    fn read(arguments: &[OsString]) -> Result<Said> {
-        let mut said = Said::default();
+impl MountRequest {
+    fn read(arguments: &[OsString]) -> Result<MountRequest> {
+        let mut said = MountRequest::default();
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             let bytes = argument.as_bytes();
@@ -175,7 +175,7 @@ fn unknown(option: &str) -> Error {
     let known =
         OWN.map(|(name, _, takes)| if takes { format!("{name}=…") } else { name.to_owned() });
     Error::new(
-        Kind::Invalid,
+        ErrorKind::Invalid,
         format_args!("mount.fuse.shoebox does not know the option `{option}`"),
     )
     .hint(format_args!("it knows {}", known.join(", ")))

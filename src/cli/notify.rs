@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::output::{Output, plural};
-use super::{Done, Global};
-use crate::base::{Context, Error, Kind, Problem, Result};
+use super::{CommandOutcome, GlobalArgs};
+use crate::base::{Context, Error, ErrorKind, Problem, Result};
 use crate::repo::Repository;
-use crate::service::notify::WebhookWhen as When;
+use crate::service::notify::WebhookTime;
 use crate::service::notify::{
-    self, Discord, Email, Event, Gotify, Healthchecks, Message, Ntfy, Target, Webhook,
+    self, Discord, Email, Gotify, Healthchecks, Message, NotifyEvent, NotifyTarget, Ntfy, Webhook,
 };
 
 /// Send a message to try who is told how runs went
@@ -26,7 +26,7 @@ pub(super) struct Args {
     /// The message to try: start, success, warning or failure; if not given, to each target one
     /// that it is told of
     #[arg(long, value_name = "EVENT")]
-    event: Option<Event>,
+    event: Option<NotifyEvent>,
     /// What people are told of: start, success, warning (finished with findings, alarms too),
     /// failure
     #[arg(
@@ -36,7 +36,7 @@ pub(super) struct Args {
         value_delimiter = ',',
         default_value = "warning,failure"
     )]
-    on: Vec<Event>,
+    on: Vec<NotifyEvent>,
     /// The ping URL of a check at healthchecks.io or the like: hears start, success and failure
     #[arg(long, env = "SHOEBOX_HEALTHCHECKS_URL", hide_env_values = true, value_name = "URL")]
     healthchecks_url: Option<String>,
@@ -110,10 +110,11 @@ Examples:
 JSON: one object a target: {\"target\", \"sent\", \"error\"}; exit code 3: not all of them took it";
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
-        let events = self
-            .event
-            .map_or(vec![Event::Success, Event::Warning, Event::Failure], |event| vec![event]);
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
+        let events = self.event.map_or(
+            vec![NotifyEvent::Success, NotifyEvent::Warning, NotifyEvent::Failure],
+            |event| vec![event],
+        );
         let targets = self.targets(global)?.into_iter();
         let targets: Vec<_> = targets
             .filter_map(|it| {
@@ -121,8 +122,8 @@ impl Args {
             })
             .collect();
         if targets.is_empty() {
-            let events = events.into_iter().map(Event::name).collect::<Vec<_>>().join(", ");
-            return Err(Error::new(Kind::Invalid, format_args!("nobody is told of {events}"))
+            let events = events.into_iter().map(NotifyEvent::name).collect::<Vec<_>>().join(", ");
+            return Err(Error::new(ErrorKind::Invalid, format_args!("nobody is told of {events}"))
                 .hint(
                     "name a target, such as SHOEBOX_NTFY_URL, and the event with --on; `shoebox \
                     notify --help` has them all",
@@ -152,10 +153,10 @@ impl Args {
             targets.len() - failed.len(),
             plural(targets.len() as u64, "target", "targets")
         ));
-        Ok(if failed.is_empty() { Done::Whole } else { Done::Partly })
+        Ok(if failed.is_empty() { CommandOutcome::Whole } else { CommandOutcome::Partly })
     }
 
-    fn message(event: Event, global: &Global) -> Message {
+    fn message(event: NotifyEvent, global: &GlobalArgs) -> Message {
         let host = Repository::host();
         Message {
             event,
@@ -173,8 +174,8 @@ impl Args {
     }
 
     /// All that are named.
-    pub fn targets(&self, global: &Global) -> Result<Vec<Box<dyn Target>>> {
-        let mut targets: Vec<Box<dyn Target>> = Vec::new();
+    pub fn targets(&self, global: &GlobalArgs) -> Result<Vec<Box<dyn NotifyTarget>>> {
+        let mut targets: Vec<Box<dyn NotifyTarget>> = Vec::new();
         let on = &self.on;
         if let Some(url) = &self.healthchecks_url {
             targets.push(Box::new(Healthchecks::new(url)?));
@@ -210,20 +211,21 @@ impl Args {
         Ok(targets)
     }
 
-    fn webhooks(&self) -> Result<Vec<Box<dyn Target>>> {
+    fn webhooks(&self) -> Result<Vec<Box<dyn NotifyTarget>>> {
         let headers =
             [&self.webhook_header[..], &curl_headers(self.webhook_extra_args.as_deref())?[..]]
                 .concat();
         let template = self.webhook_template.as_deref().map(template).transpose()?;
         let urls = [
-            (&self.webhook_url, When::Ended),
-            (&self.webhook_error_url, When::Error),
-            (&self.webhook_pre_backup_url, When::Before),
-            (&self.webhook_post_backup_url, When::After),
+            (&self.webhook_url, WebhookTime::Ended),
+            (&self.webhook_error_url, WebhookTime::Error),
+            (&self.webhook_pre_backup_url, WebhookTime::Before),
+            (&self.webhook_post_backup_url, WebhookTime::After),
         ];
         let named = urls.into_iter().filter_map(|(url, when)| Some((url.as_deref()?, when)));
         let hook = |(url, when)| {
-            Ok(Box::new(Webhook::new(url, when, &headers, template.as_deref())?) as Box<dyn Target>)
+            Ok(Box::new(Webhook::new(url, when, &headers, template.as_deref())?)
+                as Box<dyn NotifyTarget>)
         };
         named.map(hook).collect()
     }

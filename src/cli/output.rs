@@ -7,19 +7,19 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, TableStyle};
 use serde::Serialize;
 use serde_json::json;
 
-use super::Done;
+use super::CommandOutcome;
 pub(super) use crate::base::amount::{count, plural, size};
-use crate::base::{Error, Kind, Problem, Result};
+use crate::base::{Error, ErrorKind, Problem, Result};
 
 /// What a command came to, in words, for those who print it elsewhere.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct CommandAnswer {
     pub text: String,
     /// What is not wrong, and good to know.
     pub notes: Vec<String>,
-    /// Besides those that the monitor heard. Any makes it [`Done::Partly`].
+    /// Besides those that the monitor heard. Any makes it [`super::CommandOutcome::Partly`].
     pub problems: Vec<Problem>,
-    pub done: Done,
+    pub done: CommandOutcome,
 }
 
 /// Prints a command's answers.
@@ -142,7 +142,7 @@ pub(super) fn aside(text: impl Display) {
 }
 
 fn not_written(error: serde_json::Error) -> Error {
-    Error::new(Kind::Io, "writing the answer").caused_by(error)
+    Error::new(ErrorKind::Io, "writing the answer").caused_by(error)
 }
 
 /// Text of one line that cannot play with a terminal: names come from strangers.

@@ -3,12 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::output::{Output, Told, plural, size};
+use super::output::{CommandAnswer, Output, plural, size};
 use super::progress::Progress;
 use super::value::percent;
-use super::{Done, Global};
+use super::{CommandOutcome, GlobalArgs};
 use crate::base::{Error, Monitor, Result};
-use crate::repo::prune::{Options, Use};
+use crate::repo::prune::{ArchiveUse, Options};
 use crate::task::prune::{self, Report};
 
 /// Give back the space of what no snapshot needs
@@ -52,24 +52,24 @@ JSON: {\"dry_run\", \"retired\", \"rewritten\", \"written\", \"deleted\", \"wait
 left as it is";
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let progress = Progress::new(output)?;
         let done = self.prune(global, &progress);
         let problems = progress.finish();
         output.problems(&problems);
         let report = done?;
         output.answer(&json(&report), text(&report))?;
-        Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
+        Ok(if problems.is_empty() { CommandOutcome::Whole } else { CommandOutcome::Partly })
     }
 
     /// The same for a run of the service; nothing where the clock stops it, which the backup has
     /// told.
-    pub fn perform(self, global: &Global, monitor: &dyn Monitor) -> Result<Told> {
-        let told = |text: String| Told {
+    pub fn perform(self, global: &GlobalArgs, monitor: &dyn Monitor) -> Result<CommandAnswer> {
+        let told = |text: String| CommandAnswer {
             text,
             notes: Vec::new(),
             problems: Vec::new(),
-            done: Done::Whole,
+            done: CommandOutcome::Whole,
         };
         if !global.open()?.ids_to_come()?.is_empty() {
             return Ok(told("nothing is pruned while a snapshot is of a time to come".to_owned()));
@@ -77,7 +77,7 @@ impl Args {
         Ok(told(text(&self.prune(global, monitor)?)))
     }
 
-    fn prune(&self, global: &Global, monitor: &dyn Monitor) -> Result<Report> {
+    fn prune(&self, global: &GlobalArgs, monitor: &dyn Monitor) -> Result<Report> {
         let grace = self.grace.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
         let grace =
             grace.map_err(|error| Error::invalid("that is no grace period").caused_by(error))?;
@@ -95,7 +95,7 @@ fn json(report: &Report) -> serde_json::Value {
         all.iter().map(|(archive, size)| json!({ "archive": archive, "size": size })).collect()
     };
     let pruned = report.pruned.clone().unwrap_or_default();
-    let planned = |all: &[Use]| -> Vec<(String, u64)> {
+    let planned = |all: &[ArchiveUse]| -> Vec<(String, u64)> {
         all.iter().map(|archive| (archive.name.clone(), archive.size)).collect()
     };
     let dry = report.pruned.is_none();
@@ -121,7 +121,7 @@ fn text(report: &Report) -> String {
     };
     let Some(pruned) = &report.pruned else {
         let plan = &report.plan;
-        let used = |all: &[Use]| -> Vec<(String, u64)> {
+        let used = |all: &[ArchiveUse]| -> Vec<(String, u64)> {
             all.iter().map(|archive| (archive.name.clone(), archive.size)).collect()
         };
         return format!(

@@ -8,9 +8,9 @@ use serde_json::json;
 use super::check;
 use super::output::{Output, plural, printable};
 use super::progress::Progress;
-use super::{Done, Global};
+use super::{CommandOutcome, GlobalArgs};
 use crate::base::Result;
-use crate::task::repair::{self, Options, Remedy, Report};
+use crate::task::repair::{self, Options, RepairRemedy, Report};
 
 /// Mend a repository
 ///
@@ -22,7 +22,7 @@ use crate::task::repair::{self, Options, Remedy, Report};
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
     #[command(subcommand)]
-    what: Option<What>,
+    what: Option<RepairTarget>,
     /// Mend it; without this, only say what would be done
     #[arg(long)]
     apply: bool,
@@ -32,7 +32,7 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum RepairTarget {
     /// Build the catalog anew from the archives and snapshots
     ///
     /// The catalog is an index that makes shoebox quick; it holds nothing that is not in the
@@ -55,14 +55,14 @@ JSON: one object a finding, as `shoebox check` has them, with \"remedy\": \"mend
 \"applied\", \"written\": [], \"aside\": []}. Exit code 3: something is to be mended, or cannot be";
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         match self.what {
-            Some(What::Catalog) => catalog(global, output),
+            Some(RepairTarget::Catalog) => catalog(global, output),
             None => self.repair(global, output),
         }
     }
 
-    fn repair(self, global: &Global, output: &Output) -> Result<Done> {
+    fn repair(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let patience = global.patience()?;
         let options =
             Options { upload_location: self.upload_location, apply: self.apply, patience };
@@ -72,12 +72,12 @@ impl Args {
         let report = report?;
         for step in &report.steps {
             let text = match &step.remedy {
-                Remedy::Mend(how) => format!(
+                RepairRemedy::Mend(how) => format!(
                     "{}\n  mend: {}",
                     printable(&check::text(&step.finding)),
                     printable(how)
                 ),
-                Remedy::Leave(why) => {
+                RepairRemedy::Leave(why) => {
                     format!(
                         "{}\n  cannot be mended: {}",
                         printable(&check::text(&step.finding)),
@@ -88,7 +88,7 @@ impl Args {
             output.answer(step, text)?;
         }
         output.answer(&json(&report), summary(&report))?;
-        Ok(if report.is_whole() { Done::Whole } else { Done::Partly })
+        Ok(if report.is_whole() { CommandOutcome::Whole } else { CommandOutcome::Partly })
     }
 }
 
@@ -119,12 +119,12 @@ fn summary(report: &Report) -> String {
     }
 }
 
-fn catalog(global: &Global, output: &Output) -> Result<Done> {
+fn catalog(global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
     let progress = Progress::new(output)?;
     let rebuilt = repair::catalog(&global.open()?, &progress);
     let problems = progress.finish();
     output.problems(&problems);
-    let repair::Rebuilt { snapshots, archives, reread } = rebuilt?;
+    let repair::RebuiltCatalog { snapshots, archives, reread } = rebuilt?;
     let again = match reread {
         0 => String::new(),
         many => format!(
@@ -139,5 +139,5 @@ fn catalog(global: &Global, output: &Output) -> Result<Done> {
     );
     output
         .answer(&json!({ "snapshots": snapshots, "archives": archives, "reread": reread }), text)?;
-    Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
+    Ok(if problems.is_empty() { CommandOutcome::Whole } else { CommandOutcome::Partly })
 }

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::find::Filters;
+use super::find::FindFilters;
 use super::output::{Output, count, plural, printable, size};
 use super::progress::Progress;
-use super::{Done, Global};
-use crate::base::{Error, Kind, Result, SnapshotId};
-use crate::task::restore::whole::{self, External, Part};
-use crate::task::restore::{self, Options, Report, Selection};
+use super::{CommandOutcome, GlobalArgs};
+use crate::base::{Error, ErrorKind, Result, SnapshotId};
+use crate::task::restore::whole::{self, ExternalFolder, RestorePart};
+use crate::task::restore::{self, Options, Report, RestoreSelection};
 
 /// Bring photos back: write a selection of a snapshot, or all of it, to a folder
 ///
@@ -44,7 +44,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "PATTERN")]
     name: Vec<String>,
     #[command(flatten)]
-    filters: Filters,
+    filters: FindFilters,
     /// Only say what would be written, and how much
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -66,7 +66,7 @@ pub(super) struct Args {
         value_delimiter = ',',
         value_parser = super::backup::external,
     )]
-    external: Vec<External>,
+    external: Vec<ExternalFolder>,
 }
 
 const EXAMPLES: &str = "\
@@ -102,13 +102,13 @@ not so), \"folders\" and \"without_folder\": [{\"folder\", \"files\", \"bytes\"}
 \"folder\", \"photos\"}]. Exit code 3: something was left out; it is named";
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         if self.all {
             return self.whole(global, output);
         }
         if self.accept_non_empty || self.as_on_disk || !self.external.is_empty() {
             return Err(Error::new(
-                Kind::Invalid,
+                ErrorKind::Invalid,
                 "--accept-non-empty, --as-on-disk and --external are for --all",
             ));
         }
@@ -131,14 +131,14 @@ impl Args {
             }
         }
         output.answer(&json(&report, &options), summary(&report, &options))?;
-        Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
+        Ok(if problems.is_empty() { CommandOutcome::Whole } else { CommandOutcome::Partly })
     }
 
     /// Restores everything.
-    fn whole(self, global: &Global, output: &Output) -> Result<Done> {
+    fn whole(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         if !self.filters.query(Vec::new()).is_empty() {
             return Err(Error::new(
-                Kind::Invalid,
+                ErrorKind::Invalid,
                 "--all and flags that select photos do not go together",
             )
             .hint("leave out --all, or the others"));
@@ -167,7 +167,7 @@ impl Args {
             .iter()
             .for_each(|part| output.note(format_args!("note: {}", without_folder(part))));
         output.answer(&whole_json(&report, &options), whole_summary(&report, &options))?;
-        Ok(if problems.is_empty() { Done::Whole } else { Done::Partly })
+        Ok(if problems.is_empty() { CommandOutcome::Whole } else { CommandOutcome::Partly })
     }
 
     fn options(self) -> Result<Options> {
@@ -175,17 +175,17 @@ impl Args {
         let paths: Vec<Vec<u8>> =
             self.paths.iter().map(|path| path.as_os_str().as_encoded_bytes().to_vec()).collect();
         let selection = match (paths.is_empty(), query.is_empty()) {
-            (false, true) => Selection::Paths(paths),
-            (true, false) => Selection::Assets(query),
+            (false, true) => RestoreSelection::Paths(paths),
+            (true, false) => RestoreSelection::Assets(query),
             (true, true) => {
-                return Err(Error::new(Kind::Invalid, "nothing to restore given").hint(
+                return Err(Error::new(ErrorKind::Invalid, "nothing to restore given").hint(
                     "give paths (`shoebox ls latest` shows the tree), or --asset, --album, \
                         --user, --taken, --name, --person, or --all",
                 ));
             }
             (false, false) => {
                 return Err(Error::new(
-                    Kind::Invalid,
+                    ErrorKind::Invalid,
                     "paths and flags that select photos do not go together",
                 )
                 .hint("run it once with the paths and once with the flags"));
@@ -196,7 +196,7 @@ impl Args {
     }
 }
 
-fn without_folder(part: &Part) -> String {
+fn without_folder(part: &RestorePart) -> String {
     let (files, folder) = (plural(part.files, "file", "files"), printable(&part.folder));
     format!(
         "{files} ({}) of an external library left out; --external '{folder}=FOLDER' says where to",
@@ -214,7 +214,7 @@ fn whole_json(report: &whole::Report, options: &whole::Options) -> serde_json::V
 fn whole_summary(report: &whole::Report, options: &whole::Options) -> String {
     let to = options.to.display();
     if options.dry_run {
-        let line = |part: &Part| {
+        let line = |part: &RestorePart| {
             format!(
                 "{:>10}  {:>9}  {}\n",
                 size(part.bytes),

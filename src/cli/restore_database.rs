@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::output::{Output, plural, printable, size};
 use super::progress::Progress;
 use super::server::{ServerArgs, password};
-use super::{Done, Global};
+use super::{CommandOutcome, GlobalArgs};
 use crate::base::{Error, Result};
-use crate::immich::fit::Duplicate;
-use crate::source::Access;
-use crate::task::database::{self, Emitted, Options, Plan, Report, Rights};
+use crate::immich::fit::DuplicateRow;
+use crate::source::DatabaseAccess;
+use crate::task::database::{self, DatabasePlan, EmittedFile, LoadRights, Options, Report};
 
 /// Bring the database back: load a snapshot's dump into a fresh PostgreSQL server
 ///
@@ -101,7 +101,7 @@ Exit code 3: the number of rows of a table differs, or something runs in the dat
 Immich's (`code`); it is named";
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let repository = global.open()?;
         let progress = Progress::new(output)?;
         if let Some(file) = &self.emit {
@@ -123,9 +123,9 @@ impl Args {
         restored(&report?, output)
     }
 
-    fn options(&self, global: &Global) -> Result<Options> {
+    fn options(&self, global: &GlobalArgs) -> Result<Options> {
         let env = self.server.env()?;
-        let target = Access {
+        let target = DatabaseAccess {
             server: self.server.server(env.as_ref()),
             database: self
                 .database_name
@@ -147,17 +147,17 @@ impl Args {
             accepted: self.accept_code.clone(),
             skip_duplicates: self.skip_duplicates,
             left_out: Some(self.left_out.clone()),
-            rights: if self.trust_dump { Rights::Own } else { Rights::Borrowed },
+            rights: if self.trust_dump { LoadRights::Own } else { LoadRights::Borrowed },
         })
     }
 }
 
-fn planned(plan: &Plan, output: &Output) -> Result<Done> {
+fn planned(plan: &DatabasePlan, output: &Output) -> Result<CommandOutcome> {
     output.answer(plan, lines(plan).join("\n"))?;
-    Ok(if plan.obstacles.is_empty() { Done::Whole } else { Done::Failed })
+    Ok(if plan.obstacles.is_empty() { CommandOutcome::Whole } else { CommandOutcome::Failed })
 }
 
-fn lines(plan: &Plan) -> Vec<String> {
+fn lines(plan: &DatabasePlan) -> Vec<String> {
     let unknown = || "unknown".to_owned();
     let dump = format!(
         "dump: {:?} of PostgreSQL {}, Immich {}; {} in {}, {}",
@@ -208,7 +208,7 @@ fn lines(plan: &Plan) -> Vec<String> {
     lines.iter().map(|line| printable(line)).collect()
 }
 
-fn restored(report: &Report, output: &Output) -> Result<Done> {
+fn restored(report: &Report, output: &Output) -> Result<CommandOutcome> {
     let plan = &report.plan;
     plan.warnings
         .iter()
@@ -241,11 +241,11 @@ fn restored(report: &Report, output: &Output) -> Result<Done> {
             .unwrap_or_default(),
     );
     output.answer(report, text)?;
-    Ok(if report.is_as_expected() { Done::Whole } else { Done::Partly })
+    Ok(if report.is_as_expected() { CommandOutcome::Whole } else { CommandOutcome::Partly })
 }
 
-fn duplicate(it: &Duplicate) -> String {
-    let Duplicate { table, key, line, first } = it;
+fn duplicate(it: &DuplicateRow) -> String {
+    let DuplicateRow { table, key, line, first } = it;
     format!(
         "left out: a row of table {table}, line {line} of the dump: line {first} has its key {key}"
     )
@@ -271,7 +271,7 @@ fn named(version: &str) -> String {
     format!("v{}", version.trim_start_matches('v'))
 }
 
-fn emitted(emitted: &Emitted, output: &Output) -> Result<Done> {
+fn emitted(emitted: &EmittedFile, output: &Output) -> Result<CommandOutcome> {
     if !emitted.listed {
         output.note(
             "note: Immich lists only names such as \
@@ -296,5 +296,5 @@ fn emitted(emitted: &Emitted, output: &Output) -> Result<Done> {
         emitted.snapshot,
     );
     output.answer(emitted, printable(&text))?;
-    Ok(Done::Whole)
+    Ok(CommandOutcome::Whole)
 }

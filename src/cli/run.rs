@@ -8,19 +8,23 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
 use super::output::{Output, aside, printable};
-use super::settings::Unparsed;
+use super::settings::ParseStop;
 use super::value::duration;
-use super::{Cli, Command, Done, Global, backup, check, drill, forget, prune, signal};
-use crate::base::{Error, Kind, Monitor, Phase, Problem, Result};
+use super::{
+    Cli, CommandOutcome, GlobalArgs, ShoeboxCommand, backup, check, drill, forget, prune, signal,
+};
+use crate::base::{Error, ErrorKind, Monitor, Phase, Problem, Result};
 use crate::repo::Repository;
-use crate::repo::notes::{Job, Outcome};
-use crate::service::notify::Target;
-use crate::service::{Jobs, Plan, Schedule, Service, Stop, Told, endpoint, run};
+use crate::repo::notes::{ServiceJob, StepOutcome};
+use crate::service::notify::NotifyTarget;
+use crate::service::{
+    Jobs, Schedule, Service, ServicePlan, ServiceStop, StepResult, endpoint, run,
+};
 
 /// The flags of one command.
 macro_rules! of {
     ($command:ident) => {
-        |command| if let Command::$command(args) = command { Some(args) } else { None }
+        |command| if let ShoeboxCommand::$command(args) = command { Some(args) } else { None }
     };
 }
 
@@ -106,7 +110,7 @@ Examples:
 Exit codes of --once: 0 all done, 1 something failed, 3 something was left out or found damaged";
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let zone = TimeZone::system();
         if !self.once && self.schedule.next(Timestamp::now(), &zone).is_none() {
             return Err(Error::invalid(format_args!(
@@ -117,9 +121,10 @@ impl Args {
         }
         let patience = global.patience()?;
         // Somebody who backs up by hand does not fail the night.
-        let global = &Global { retry_lock: global.retry_lock.or(Some(1.hour())), ..global.clone() };
-        let work = Work::new(global, &self)?;
-        let plan = Plan {
+        let global =
+            &GlobalArgs { retry_lock: global.retry_lock.or(Some(1.hour())), ..global.clone() };
+        let work = ServiceJobs::new(global, &self)?;
+        let plan = ServicePlan {
             schedule: self.schedule.clone(),
             jitter: self.jitter,
             limit: self.timeout.unsigned_abs(),
@@ -130,7 +135,7 @@ impl Args {
             patience,
         };
         let next = Arc::new(Mutex::new(None));
-        let stop = Arc::new(Stop::default());
+        let stop = Arc::new(ServiceStop::default());
         let asked = stop.clone();
         signal::on_stop_ask(move || asked.ask())?;
         // Who wants it quiet hears of a run that did not go well, and then all of it.
@@ -145,17 +150,17 @@ impl Args {
         let service = Service { jobs: &work, plan, stop, say: &say, next: next.clone() };
         if self.once {
             let done = done(service.once()?);
-            if done != Done::Whole {
+            if done != CommandOutcome::Whole {
                 kept.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(aside);
             }
             return Ok(done);
         }
         self.answer(global, next)?;
-        service.serve().map(|()| Done::Whole)
+        service.serve().map(|()| CommandOutcome::Whole)
     }
 
     /// Answers those who ask how it is.
-    fn answer(&self, global: &Global, next: Arc<Mutex<Option<Timestamp>>>) -> Result<()> {
+    fn answer(&self, global: &GlobalArgs, next: Arc<Mutex<Option<Timestamp>>>) -> Result<()> {
         let Some(port) = self.healthcheck_port else { return Ok(()) };
         let limits = limits(global)?;
         let folder = global.repository_path()?.clone();
@@ -177,57 +182,67 @@ impl Args {
 }
 
 /// How old things may be, as the settings have it.
-pub(super) fn limits(global: &Global) -> Result<crate::task::status::Limits> {
+pub(super) fn limits(global: &GlobalArgs) -> Result<crate::task::status::AgeLimits> {
     Ok(settings(global, "status", of!(Status))?.limits())
 }
 
 /// The flags of `backup` as the settings have them.
-pub(super) fn backup_settings(global: &Global) -> Result<backup::Args> {
-    settings(global, "backup", |it| if let Command::Backup(args) = it { Some(*args) } else { None })
+pub(super) fn backup_settings(global: &GlobalArgs) -> Result<backup::Args> {
+    settings(global, "backup", |it| {
+        if let ShoeboxCommand::Backup(args) = it { Some(*args) } else { None }
+    })
 }
 
 /// Who is told of runs, as the settings have it.
-pub(super) fn targets(global: &Global) -> Result<Vec<Box<dyn Target>>> {
+pub(super) fn targets(global: &GlobalArgs) -> Result<Vec<Box<dyn NotifyTarget>>> {
     let notify = settings(global, "notify", |it| {
-        if let Command::Notify(args) = it { Some(*args) } else { None }
+        if let ShoeboxCommand::Notify(args) = it { Some(*args) } else { None }
     })?;
     notify.targets(global)
 }
 
 /// When the next run is due by the settings, jitter aside.
-pub(super) fn next(global: &Global, last: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+pub(super) fn next(
+    global: &GlobalArgs,
+    last: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Timestamp> {
     let args = settings(global, "run", of!(Run)).ok()?;
     let after = last.filter(|last| *last <= now).unwrap_or(now);
     args.schedule.next(after, &TimeZone::system()).map(|next| next.max(now))
 }
 
-fn done(outcome: Outcome) -> Done {
+fn done(outcome: StepOutcome) -> CommandOutcome {
     match outcome {
-        Outcome::Done => Done::Whole,
-        Outcome::Partly => Done::Partly,
-        Outcome::Interrupted => Done::Stopped,
-        Outcome::Failed => Done::Failed,
+        StepOutcome::Done => CommandOutcome::Whole,
+        StepOutcome::Partly => CommandOutcome::Partly,
+        StepOutcome::Interrupted => CommandOutcome::Stopped,
+        StepOutcome::Failed => CommandOutcome::Failed,
     }
 }
 
 /// The flags of the command `name` as the settings have them.
-fn settings<A>(global: &Global, name: &str, args: fn(Command) -> Option<A>) -> Result<A> {
+fn settings<A>(
+    global: &GlobalArgs,
+    name: &str,
+    args: fn(ShoeboxCommand) -> Option<A>,
+) -> Result<A> {
     // The same file, or none where there was none.
     let file = global.settings.file.clone().unwrap_or_else(|| "/dev/null".into());
     let arguments = ["shoebox".into(), "--config".into(), file.into(), name.into()];
     let Cli { command, .. } = super::settings::parse(&arguments).map_err(|error| match error {
-        Unparsed::Settings(error) => error,
-        Unparsed::Usage(error) => {
+        ParseStop::Settings(error) => error,
+        ParseStop::Usage(error) => {
             Error::invalid(format_args!("the settings of `{name}` are wrong")).caused_by(error)
         }
     })?;
     args(command)
-        .ok_or_else(|| Error::new(Kind::Invalid, format_args!("`{name}` is another command")))
+        .ok_or_else(|| Error::new(ErrorKind::Invalid, format_args!("`{name}` is another command")))
 }
 
 /// What the commands do, for the service.
-struct Work<'a> {
-    global: &'a Global,
+struct ServiceJobs<'a> {
+    global: &'a GlobalArgs,
     backup: backup::Args,
     forget: forget::Args,
     prune: prune::Args,
@@ -239,22 +254,22 @@ struct Work<'a> {
     drill_every: Schedule,
 }
 
-impl<'a> Work<'a> {
-    fn new(global: &'a Global, args: &Args) -> Result<Work<'a>> {
+impl<'a> ServiceJobs<'a> {
+    fn new(global: &'a GlobalArgs, args: &Args) -> Result<ServiceJobs<'a>> {
         let backup = backup_settings(global)?.for_a_night();
         backup.refuse_input()?;
         // What is wrong with the settings is told now, and not in the night. A file that is not
         // there may come.
         if let Err(error) = backup.clone().options(global)
-            && error.kind() == Kind::Invalid
+            && error.kind() == ErrorKind::Invalid
         {
             return Err(error);
         }
         let forget = settings(global, "forget", |it| {
-            if let Command::Forget(args) = it { Some(*args) } else { None }
+            if let ShoeboxCommand::Forget(args) = it { Some(*args) } else { None }
         })?;
         let never = || "never".parse();
-        Ok(Work {
+        Ok(ServiceJobs {
             global,
             backup,
             prune: settings(global, "prune", of!(Prune))?,
@@ -269,51 +284,51 @@ impl<'a> Work<'a> {
     }
 }
 
-impl Jobs for Work<'_> {
+impl Jobs for ServiceJobs<'_> {
     fn repository(&self) -> Result<Repository> {
         self.global.open()
     }
 
-    fn schedule(&self, job: Job) -> &Schedule {
+    fn schedule(&self, job: ServiceJob) -> &Schedule {
         match job {
-            Job::Forget => &self.forget_every,
-            Job::Prune => &self.prune_every,
+            ServiceJob::Forget => &self.forget_every,
+            ServiceJob::Prune => &self.prune_every,
             // A backup is what a run is for; it is not asked.
-            Job::Backup | Job::Check => &self.check_every,
-            Job::Drill => &self.drill_every,
+            ServiceJob::Backup | ServiceJob::Check => &self.check_every,
+            ServiceJob::Drill => &self.drill_every,
         }
     }
 
-    fn perform(&self, job: Job, monitor: &dyn Monitor) -> Result<Told> {
-        let heard = Heard { monitor, problems: Mutex::default() };
+    fn perform(&self, job: ServiceJob, monitor: &dyn Monitor) -> Result<StepResult> {
+        let heard = JobMonitor { monitor, problems: Mutex::default() };
         let (global, monitor) = (self.global, &heard);
         let told = match job {
-            Job::Backup => self.backup.clone().perform(global, monitor),
-            Job::Forget => self.forget.clone().perform(global, monitor),
-            Job::Prune => self.prune.clone().perform(global, monitor),
-            Job::Check => self.check.clone().perform(global, monitor),
-            Job::Drill => self.drill.clone().perform(global, monitor),
+            ServiceJob::Backup => self.backup.clone().perform(global, monitor),
+            ServiceJob::Forget => self.forget.clone().perform(global, monitor),
+            ServiceJob::Prune => self.prune.clone().perform(global, monitor),
+            ServiceJob::Check => self.check.clone().perform(global, monitor),
+            ServiceJob::Drill => self.drill.clone().perform(global, monitor),
         }?;
         let mut problems = heard.problems.into_inner().unwrap_or_else(PoisonError::into_inner);
         problems.extend(told.problems);
         let outcome = match (told.done, problems.is_empty()) {
-            (Done::Failed, _) => Outcome::Failed,
-            (Done::Stopped, _) => Outcome::Interrupted,
-            (Done::Whole, true) => Outcome::Done,
-            (Done::Whole | Done::Partly, _) => Outcome::Partly,
+            (CommandOutcome::Failed, _) => StepOutcome::Failed,
+            (CommandOutcome::Stopped, _) => StepOutcome::Interrupted,
+            (CommandOutcome::Whole, true) => StepOutcome::Done,
+            (CommandOutcome::Whole | CommandOutcome::Partly, _) => StepOutcome::Partly,
         };
         let lines = problems.iter().map(run::line).chain(told.notes).collect();
-        Ok(Told { outcome, text: told.text, lines })
+        Ok(StepResult { outcome, text: told.text, lines })
     }
 }
 
 /// Keeps the problems of a job, and passes on the rest.
-struct Heard<'a> {
+struct JobMonitor<'a> {
     monitor: &'a dyn Monitor,
     problems: Mutex<Vec<Problem>>,
 }
 
-impl Monitor for Heard<'_> {
+impl Monitor for JobMonitor<'_> {
     fn begin(&self, phase: Phase, files: Option<u64>, bytes: Option<u64>) {
         self.monitor.begin(phase, files, bytes);
     }

@@ -3,9 +3,9 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::Global;
+use super::GlobalArgs;
 use crate::base::Result;
-use crate::source::{ImmichEnv, Secret, Server};
+use crate::source::{ImmichEnv, Secret, ServerPlace};
 
 /// Where Immich's database is.
 #[derive(Debug, Clone, clap::Args)]
@@ -48,21 +48,21 @@ impl ServerArgs {
     }
 
     /// The server: the container, the URL, what `env` says, or else the `PG*` variables.
-    pub fn server(&self, env: Option<&ImmichEnv>) -> Server {
+    pub fn server(&self, env: Option<&ImmichEnv>) -> ServerPlace {
         match (&self.docker, &self.database_url, env.and_then(|env| env.url.as_ref())) {
-            (Some(container), _, _) => Server::Docker {
+            (Some(container), _, _) => ServerPlace::Docker {
                 container: container.clone(),
                 docker: self.docker_program.clone().into_os_string(),
             },
-            (None, Some(url), _) => Server::Url(url.clone()),
-            (None, None, Some(url)) => Server::Url(url.expose().to_owned()),
-            (None, None, None) => Server::Environment,
+            (None, Some(url), _) => ServerPlace::Url(url.clone()),
+            (None, None, Some(url)) => ServerPlace::Url(url.expose().to_owned()),
+            (None, None, None) => ServerPlace::Environment,
         }
     }
 }
 
 /// The password for the database: of our own settings, else of Immich's.
-pub(super) fn password(global: &Global, env: Option<&ImmichEnv>) -> Result<Option<Secret>> {
+pub(super) fn password(global: &GlobalArgs, env: Option<&ImmichEnv>) -> Result<Option<Secret>> {
     match global.settings.secret("SHOEBOX_DATABASE_PASSWORD")? {
         Some(password) => Ok(Some(password)),
         None => Ok(env.and_then(|env| env.password.clone())),

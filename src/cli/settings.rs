@@ -21,7 +21,7 @@ use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, Id};
 
-pub(super) use self::key::{Key, keys};
+pub(super) use self::key::{SettingKey, keys};
 use super::output::Output;
 use super::{Cli, exit};
 use crate::base::{Error, Result};
@@ -29,7 +29,7 @@ use crate::source::Secret;
 
 /// Where a value comes from that was given neither as a flag nor as the setting's own variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum SettingOrigin {
     /// Variables of postgres-backup-local, by their names.
     Local(String),
     File(PathBuf),
@@ -37,10 +37,10 @@ pub(super) enum Origin {
 
 /// A value and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Given {
+pub(super) struct GivenSetting {
     /// One text; several where the flag may be given several times.
     pub texts: Vec<String>,
-    pub origin: Origin,
+    pub origin: SettingOrigin,
 }
 
 /// What is given by the file and by others' variables, by the setting's own variable.
@@ -54,26 +54,26 @@ pub(super) struct Settings {
     pub warnings: Vec<String>,
     /// A settings file that only the administrator may read.
     pub closed: Option<PathBuf>,
-    given: BTreeMap<String, Given>,
+    given: BTreeMap<String, GivenSetting>,
 }
 
 /// Why there is nothing to run.
-pub(super) enum Unparsed {
+pub(super) enum ParseStop {
     /// The command line is wrong, or asks for help.
     Usage(clap::Error),
     /// The settings are.
     Settings(Error),
 }
 
-impl Unparsed {
+impl ParseStop {
     /// Tells why, and ends with `usage` where the command line is wrong.
     pub fn told(self, usage: u8) -> ExitCode {
         match self {
-            Unparsed::Usage(error) => {
+            ParseStop::Usage(error) => {
                 let _ = error.print();
                 ExitCode::from(if error.use_stderr() { usage } else { 0 })
             }
-            Unparsed::Settings(error) => {
+            ParseStop::Settings(error) => {
                 Output::new(false, false).error(&error);
                 exit::of_error(&error)
             }
@@ -81,20 +81,20 @@ impl Unparsed {
     }
 }
 
-impl From<Error> for Unparsed {
+impl From<Error> for ParseStop {
     fn from(error: Error) -> Self {
-        Unparsed::Settings(error)
+        ParseStop::Settings(error)
     }
 }
 
-impl From<clap::Error> for Unparsed {
+impl From<clap::Error> for ParseStop {
     fn from(error: clap::Error) -> Self {
-        Unparsed::Usage(error)
+        ParseStop::Usage(error)
     }
 }
 
 /// Reads the command line `arguments`, the first being the program's name, with the settings.
-pub(super) fn parse(arguments: &[OsString]) -> std::result::Result<Cli, Unparsed> {
+pub(super) fn parse(arguments: &[OsString]) -> std::result::Result<Cli, ParseStop> {
     let command = lenient(Cli::command());
     let said = command.clone().try_get_matches_from(arguments)?;
     if needs_none(&said) {
@@ -140,8 +140,8 @@ impl Settings {
     /// be none; and the environment.
     fn read(command: &Command, named: Option<&Path>, no_file: bool) -> Result<Settings> {
         let keys = keys(command);
-        let file::Read { file, mut given, warnings, closed } =
-            if no_file { file::Read::default() } else { file::read(&keys, named)? };
+        let file::SettingsFile { file, mut given, warnings, closed } =
+            if no_file { file::SettingsFile::default() } else { file::read(&keys, named)? };
         let nearer = local::read(&|name| std::env::var(name).ok())?;
         // Only a command that was built knows its groups.
         let mut built = command.clone();
@@ -152,7 +152,7 @@ impl Settings {
     }
 
     /// What is given for the setting of the variable `env`.
-    pub fn given(&self, env: &str) -> Option<&Given> {
+    pub fn given(&self, env: &str) -> Option<&GivenSetting> {
         self.given.get(env)
     }
 
@@ -226,7 +226,7 @@ fn is_explicit(said: &ArgMatches, id: &str) -> bool {
 }
 
 /// True when `nearer` has the setting `env` or one that excludes it.
-fn excluded(command: &Command, env: &str, nearer: &BTreeMap<String, Given>) -> bool {
+fn excluded(command: &Command, env: &str, nearer: &BTreeMap<String, GivenSetting>) -> bool {
     // A secret may be given by itself or by a file's name.
     let secret = env.strip_suffix("_FILE").unwrap_or(env);
     nearer.contains_key(env)
@@ -254,7 +254,7 @@ pub(super) fn closed(file: &Path) -> Error {
         .map(|word| shlex::try_quote(&word).map_or(word.clone(), |word| word.into_owned()));
     let typed: Vec<String> = ["sudo shoebox".to_owned()].into_iter().chain(words).collect();
     Error::new(
-        crate::base::Kind::Permission,
+        crate::base::ErrorKind::Permission,
         format_args!(
             "the settings are in {}, which only the administrator may read",
             file.display()

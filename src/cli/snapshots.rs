@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::output::{Output, count, plural, size};
-use super::{Done, Global};
+use super::{CommandOutcome, GlobalArgs};
 use crate::base::Result;
 use crate::immich;
 use crate::repo::{Notes, SnapshotRecord};
@@ -28,7 +28,7 @@ pub(super) struct Args {
 
 /// A snapshot, and what is remembered of it.
 #[derive(Serialize)]
-struct Row {
+struct SnapshotLine {
     #[serde(flatten)]
     record: SnapshotRecord,
     alarming: bool,
@@ -39,21 +39,21 @@ struct Row {
 }
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let listed = snapshots(&global.open()?)?;
         output.problems(&listed.problems);
         let skip = self.last.map_or(0, |last| listed.records.len().saturating_sub(last));
         let passed = listed.notes.passed();
-        let row = |record: SnapshotRecord| Row {
+        let row = |record: SnapshotRecord| SnapshotLine {
             alarming: listed.notes.is_alarming(&record),
             checked: passed.get(&record.id).copied(),
             drilled: listed.notes.drilled(record.id),
             record: record.without_chunks(),
         };
-        let rows: Vec<Row> = listed.records.into_iter().skip(skip).map(row).collect();
+        let rows: Vec<SnapshotLine> = listed.records.into_iter().skip(skip).map(row).collect();
         if rows.is_empty() && !output.is_json() {
             output.note("no snapshot yet: `shoebox backup` makes one");
-            return Ok(Done::Whole);
+            return Ok(CommandOutcome::Whole);
         }
         let heads = [
             "ID", "Time", "Immich", "Assets", "Albums", "Files", "Size", "New", "Checked", "State",
@@ -67,11 +67,11 @@ impl Args {
                 .and_then(|row| immich::newer_than_known(row.record.dump.schema.as_deref()));
             newer.iter().for_each(|newer| output.note(format_args!("note: {newer}")));
         }
-        Ok(if listed.problems.is_empty() { Done::Whole } else { Done::Partly })
+        Ok(if listed.problems.is_empty() { CommandOutcome::Whole } else { CommandOutcome::Partly })
     }
 }
 
-fn cells(row: &Row) -> Vec<String> {
+fn cells(row: &SnapshotLine) -> Vec<String> {
     let record = &row.record;
     let local = |time: Timestamp, format: &str| {
         time.to_zoned(TimeZone::system()).strftime(format).to_string()
@@ -90,11 +90,11 @@ fn cells(row: &Row) -> Vec<String> {
     ]
 }
 
-fn state(row: &Row) -> String {
+fn state(row: &SnapshotLine) -> String {
     if row.record.is_imported() { format!("imported, {}", condition(row)) } else { condition(row) }
 }
 
-fn condition(row: &Row) -> String {
+fn condition(row: &SnapshotLine) -> String {
     let complete = &row.record.completeness;
     match (row.record.is_good(), row.alarming, complete.missing, complete.unreadable) {
         (false, _, _, _) => "bad dump".to_owned(),
@@ -122,8 +122,8 @@ fn drill(notes: &Notes, now: Timestamp) -> String {
     }
 }
 
-fn alarms(rows: &[Row], output: &Output) {
-    let mut alarms: Vec<(String, Vec<&Row>)> = Vec::new();
+fn alarms(rows: &[SnapshotLine], output: &Output) {
+    let mut alarms: Vec<(String, Vec<&SnapshotLine>)> = Vec::new();
     for row in rows.iter().filter(|row| row.alarming) {
         let alarm = row.record.alarm.join("; ");
         match alarms.last_mut().filter(|(last, _)| *last == alarm) {

@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::output::{Output, count, plural, printable, size};
 use super::value::duration;
-use super::{Done, Global, run};
+use super::{CommandOutcome, GlobalArgs, run};
 use crate::base::Result;
-use crate::repo::notes::Outcome;
+use crate::repo::notes::StepOutcome;
 use crate::service::journal::is_served;
-use crate::task::status::{self, Limits, Snapshot, Status, ago};
+use crate::task::status::{self, AgeLimits, LastSnapshot, RepositoryStatus, ago};
 
 /// Say how the backup is: the last snapshot, check, drill and run, its size, and what to do
 ///
@@ -55,33 +55,33 @@ Exit code 3: it is red";
 
 /// What JSON has besides.
 #[derive(Serialize)]
-struct Row<'a> {
+struct StatusRow<'a> {
     #[serde(flatten)]
-    status: &'a Status,
+    status: &'a RepositoryStatus,
     /// A service runs.
     served: bool,
     next_run: Option<Timestamp>,
 }
 
 impl Args {
-    pub fn run(self, global: &Global, output: &Output) -> Result<Done> {
+    pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         let repository = global.open()?;
         let now = Timestamp::now();
         let status = status::status(&repository, self.limits(), now)?;
         let served = is_served(&repository);
         let began = status.run.as_ref().map(|last| last.run.began);
         let next_run = run::next(global, began, now).filter(|_| served);
-        let row = Row { status: &status, served, next_run };
+        let row = StatusRow { status: &status, served, next_run };
         output.answer(&row, text(&row, now))?;
-        Ok(if status.healthy { Done::Whole } else { Done::Partly })
+        Ok(if status.healthy { CommandOutcome::Whole } else { CommandOutcome::Partly })
     }
 
-    pub fn limits(&self) -> Limits {
-        Limits { snapshot: self.max_age, verified: self.max_age_verified }
+    pub fn limits(&self) -> AgeLimits {
+        AgeLimits { snapshot: self.max_age, verified: self.max_age_verified }
     }
 }
 
-fn text(row: &Row<'_>, now: Timestamp) -> String {
+fn text(row: &StatusRow<'_>, now: Timestamp) -> String {
     let status = row.status;
     let local =
         |time: Timestamp| time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string();
@@ -119,13 +119,13 @@ fn text(row: &Row<'_>, now: Timestamp) -> String {
     ];
     if let Some(last) = &status.run {
         let how = match last.outcome {
-            Outcome::Done => "well",
-            Outcome::Partly => "with findings",
-            Outcome::Interrupted => "interrupted",
-            Outcome::Failed => "FAILED",
+            StepOutcome::Done => "well",
+            StepOutcome::Partly => "with findings",
+            StepOutcome::Interrupted => "interrupted",
+            StepOutcome::Failed => "FAILED",
         };
         lines.push(format!("last run       {}: {how}", when(last.ended)));
-        let bad = last.run.steps.iter().filter(|step| step.outcome != Outcome::Done);
+        let bad = last.run.steps.iter().filter(|step| step.outcome != StepOutcome::Done);
         let first = |text: &str| printable(text.lines().next().unwrap_or_default());
         lines.extend(
             bad.map(|step| format!("               {}: {}", step.job.name(), first(&step.text))),
@@ -153,7 +153,7 @@ fn text(row: &Row<'_>, now: Timestamp) -> String {
     lines.join("\n")
 }
 
-fn state(last: &Snapshot) -> String {
+fn state(last: &LastSnapshot) -> String {
     let bad = [
         (last.missing, "without a file"),
         (last.changed, "changed on the disk"),

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::Done;
+use super::CommandOutcome;
 use super::desktop::find_program;
 use crate::base::{Context, Result};
 use crate::mount::preview;
@@ -69,7 +69,7 @@ const TYPES: [(&str, &[&str]); 29] = [
 ];
 
 impl Args {
-    pub fn run(self) -> Result<Done> {
+    pub fn run(self) -> Result<CommandOutcome> {
         let file =
             File::open(&self.input).context(|| format!("opening {}", self.input.display()))?;
         // A preview that is damaged or of a strange kind is as good as none.
@@ -82,7 +82,7 @@ impl Args {
         if std::env::var_os(INSIDE).is_none()
             && others(&self.input).iter().any(|other| other.draw(&self))
         {
-            return Ok(Done::Whole);
+            return Ok(CommandOutcome::Whole);
         }
         let mut photo = Vec::new();
         (&file)
@@ -92,18 +92,18 @@ impl Args {
         self.write(&thumbnail::draw(&photo, self.size, &[])?)
     }
 
-    fn write(&self, png: &[u8]) -> Result<Done> {
+    fn write(&self, png: &[u8]) -> Result<CommandOutcome> {
         std::fs::write(&self.output, png)
             .context(|| format!("writing {}", self.output.display()))?;
-        Ok(Done::Whole)
+        Ok(CommandOutcome::Whole)
     }
 }
 
 /// Another program that draws thumbnails: its command line, with `%i`, `%u`, `%o`, `%s` in it.
 #[derive(Debug, PartialEq, Eq)]
-struct Other(String);
+struct OtherThumbnailer(String);
 
-impl Other {
+impl OtherThumbnailer {
     /// Runs it; true when it drew.
     fn draw(&self, args: &Args) -> bool {
         let uri = super::thumbnails::uri(&args.input);
@@ -128,7 +128,7 @@ fn fill(word: &str, args: &Args, uri: &str) -> std::ffi::OsString {
 
 /// The other thumbnailers that are installed for what `input` is called, as the desktop looks for
 /// them: the user's own first.
-fn others(input: &Path) -> Vec<Other> {
+fn others(input: &Path) -> Vec<OtherThumbnailer> {
     let end = input.extension().and_then(|end| end.to_str()).unwrap_or_default().to_lowercase();
     let Some((_, types)) = TYPES.iter().find(|(known, _)| *known == end) else { return Vec::new() };
     let mut found = Vec::new();
@@ -159,7 +159,7 @@ fn folders() -> Vec<PathBuf> {
 
 /// What the `.thumbnailer` file `text` says, where it draws one of `types`, can be run, and is not
 /// ours.
-fn other(text: &str, types: &[&str]) -> Option<Other> {
+fn other(text: &str, types: &[&str]) -> Option<OtherThumbnailer> {
     let value = |key: &str| {
         text.lines()
             .find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix('='))
@@ -170,7 +170,7 @@ fn other(text: &str, types: &[&str]) -> Option<Other> {
     let program = command.split_ascii_whitespace().next()?;
     let name = Path::new(program).file_name()?;
     let there = Path::new(program).is_file() || find_program(program).is_some();
-    (draws && there && name != "shoebox").then(|| Other(command.to_owned()))
+    (draws && there && name != "shoebox").then(|| OtherThumbnailer(command.to_owned()))
 }
 
 #[cfg(test)]
@@ -200,7 +200,7 @@ mod tests {
     fn other_thumbnailers_are_found_and_ours_is_not() {
         let text = "[Thumbnailer Entry]\nTryExec=sh\nExec=sh -s %s %u \
             %o\nMimeType=image/png;image/jpeg;\n";
-        assert_eq!(other(text, &["image/jpeg"]), Some(Other("sh -s %s %u %o".into())));
+        assert_eq!(other(text, &["image/jpeg"]), Some(OtherThumbnailer("sh -s %s %u %o".into())));
         assert_eq!(other(text, &["image/heif"]), None);
         assert_eq!(other(&text.replace("Exec=sh", "Exec=no-such-program"), &["image/jpeg"]), None);
         assert_eq!(other(PHOTOS, &["image/jpeg"]), None);

@@ -13,8 +13,8 @@ use walkdir::WalkDir;
 
 use super::desktop::cache_folder;
 use super::output::{Output, plural};
-use super::{Done, signal};
-use crate::base::{Context, Error, Kind, Result};
+use super::{CommandOutcome, signal};
+use crate::base::{Context, Error, ErrorKind, Result};
 use crate::mount::preview;
 use crate::task::thumbnail;
 
@@ -64,13 +64,13 @@ const PLAIN: AsciiSet = NON_ALPHANUMERIC
 fn size(text: &str) -> Result<u32> {
     let known = text.parse().ok().filter(|size| SIZES.iter().any(|(known, _)| known == size));
     known.ok_or_else(|| {
-        Error::new(Kind::Invalid, format_args!("`{text}` is none of 128, 256, 512 and 1024"))
+        Error::new(ErrorKind::Invalid, format_args!("`{text}` is none of 128, 256, 512 and 1024"))
     })
 }
 
 /// How many.
 #[derive(Debug, Default, Serialize)]
-struct Counts {
+struct ThumbnailCounts {
     /// Photos that got thumbnails, or whose previews could not be read.
     photos: u64,
     failed: u64,
@@ -81,7 +81,7 @@ struct Counts {
 }
 
 impl Args {
-    pub fn run(self, output: &Output) -> Result<Done> {
+    pub fn run(self, output: &Output) -> Result<CommandOutcome> {
         let cache = cache_folder().map(|cache| cache.join("thumbnails"));
         let cache =
             cache.ok_or_else(|| Error::invalid("neither XDG_CACHE_HOME nor HOME is set"))?;
@@ -96,11 +96,11 @@ impl Args {
                 .context(|| format!("making {}", cache.join(name).display()))?;
         }
         let stop = signal::stop_flag()?;
-        let mut counts = Counts::default();
+        let mut counts = ThumbnailCounts::default();
         for entry in WalkDir::new(&real).into_iter().filter_map(std::result::Result::ok) {
             if stop.load(std::sync::atomic::Ordering::Relaxed) {
                 return Err(Error::new(
-                    Kind::Interrupted,
+                    ErrorKind::Interrupted,
                     "stopped; the thumbnails that were made stay",
                 ));
             }
@@ -138,11 +138,11 @@ impl Args {
                 },
             ),
         )?;
-        Ok(if counts.failed > 0 { Done::Partly } else { Done::Whole })
+        Ok(if counts.failed > 0 { CommandOutcome::Partly } else { CommandOutcome::Whole })
     }
 
     /// The thumbnails of one file, which goes by `names`.
-    fn one(&self, cache: &Path, names: &[PathBuf], counts: &mut Counts) -> Result<()> {
+    fn one(&self, cache: &Path, names: &[PathBuf], counts: &mut ThumbnailCounts) -> Result<()> {
         let Some(Ok(file)) = names.first().map(File::open) else { return Ok(()) };
         let Ok(meta) = file.metadata() else { return Ok(()) };
         let (time, bytes) = (meta.mtime().to_string(), meta.len().to_string());

@@ -2,14 +2,14 @@
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, ErrorKind, Result};
 
 /// Reads a share, such as `20%` or `20`.
 pub(super) fn percent(text: &str) -> Result<u8> {
     let number =
         text.strip_suffix('%').unwrap_or(text).parse().ok().filter(|number| *number <= 100);
     number.ok_or_else(|| {
-        Error::new(Kind::Invalid, format_args!("`{text}` is no share from 0% to 100%"))
+        Error::new(ErrorKind::Invalid, format_args!("`{text}` is no share from 0% to 100%"))
     })
 }
 
@@ -19,7 +19,7 @@ pub(super) fn duration(text: &str) -> Result<SignedDuration> {
     let duration = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
     duration.filter(|duration| !duration.is_negative()).ok_or_else(|| {
         Error::new(
-            Kind::Invalid,
+            ErrorKind::Invalid,
             format_args!("`{text}` is no length of time such as 30m, 2h or 8d"),
         )
     })

@@ -1,15 +1,15 @@
 //! Which database of a dump is Immich's, and what the dump is once that is known.
 
-use super::database::Database;
+use super::database::DumpDatabase;
 use super::duplicates;
-use super::library::Library;
-use super::scan::Scan;
-use super::tables::{REQUIRED, Table, VITAL};
-use super::{Dump, DumpKind, Verdict, bad, newness};
-use crate::base::{Error, Kind, Result};
+use super::library::StagedLibrary;
+use super::scan::DumpScan;
+use super::tables::{REQUIRED, StagedTable, VITAL};
+use super::{DumpKind, DumpVerdict, ReadDump, bad, newness};
+use crate::base::{Error, ErrorKind, Result};
 
 /// The dump behind a scan that ended well.
-pub fn choose(mut scan: Scan, wanted: Option<&str>) -> Result<Dump> {
+pub fn choose(mut scan: DumpScan, wanted: Option<&str>) -> Result<ReadDump> {
     let index = match wanted {
         Some(name) => named(&scan.databases, name)?,
         None => only(&scan.databases)?,
@@ -28,7 +28,7 @@ pub fn choose(mut scan: Scan, wanted: Option<&str>) -> Result<Dump> {
     dump.warnings = database.warnings;
     dump.lacks = database.lacks;
     match database.staging {
-        Some(staging) if dump.is_good() => Library::settle(staging, &mut dump)?,
+        Some(staging) if dump.is_good() => StagedLibrary::settle(staging, &mut dump)?,
         _ => {}
     }
     if dump.is_good() && dump.census.users == 0 {
@@ -63,18 +63,18 @@ fn others(mut objects: Vec<String>) -> Option<String> {
 }
 
 /// What a scan saw of the dump as a whole.
-pub fn describe(scan: &Scan, verdict: Verdict) -> Dump {
+pub fn describe(scan: &DumpScan, verdict: DumpVerdict) -> ReadDump {
     let kind = if scan.cluster { DumpKind::Cluster } else { DumpKind::Database };
-    Dump {
+    ReadDump {
         verdict,
         postgres: scan.postgres.clone(),
         tool: scan.tool.clone(),
         started: scan.started,
-        ..Dump::empty(kind)
+        ..ReadDump::empty(kind)
     }
 }
 
-fn verdict(database: &Database, line: u64) -> Result<Verdict> {
+fn verdict(database: &DumpDatabase, line: u64) -> Result<DumpVerdict> {
     if let Some((line, reason)) = &database.fault {
         return Ok(bad(*line, reason.clone()));
     }
@@ -83,16 +83,16 @@ fn verdict(database: &Database, line: u64) -> Result<Verdict> {
     let is_newer = newness::is_unknown(database.schema()?.as_deref());
     let missing = database.missing().filter(|table| !is_newer || VITAL.contains(table));
     let missing: Vec<_> =
-        missing.filter_map(Table::staged).map(|table| table.from.join(" or ")).collect();
+        missing.filter_map(StagedTable::staged).map(|table| table.from.join(" or ")).collect();
     Ok(if missing.is_empty() {
-        Verdict::Good
+        DumpVerdict::Good
     } else {
         bad(line, format!("the rows of a table of Immich are missing: {}", missing.join(", ")))
     })
 }
 
 /// The database called `name`; a dump that names none is taken to be the one that is meant.
-fn named(databases: &[Database], name: &str) -> Result<usize> {
+fn named(databases: &[DumpDatabase], name: &str) -> Result<usize> {
     let named = databases.iter().position(|database| database.name.as_deref() == Some(name));
     let nameless = databases.iter().all(|database| database.name.is_none());
     named.or(nameless.then_some(0)).ok_or_else(|| {
@@ -103,7 +103,7 @@ fn named(databases: &[Database], name: &str) -> Result<usize> {
 }
 
 /// The only database that is Immich's; without one, that which comes nearest.
-fn only(databases: &[Database]) -> Result<usize> {
+fn only(databases: &[DumpDatabase]) -> Result<usize> {
     let immich: Vec<_> =
         (0..databases.len()).filter(|&index| databases[index].is_immich()).collect();
     match immich[..] {
@@ -114,7 +114,7 @@ fn only(databases: &[Database]) -> Result<usize> {
         _ => {
             let names = names(immich.iter().map(|&index| &databases[index]));
             Err(Error::new(
-                Kind::Invalid,
+                ErrorKind::Invalid,
                 format_args!("the dump has {} databases of Immich: {names}", immich.len()),
             )
             .hint("say which with --database-name (Immich's DB_DATABASE_NAME)"))
@@ -123,11 +123,11 @@ fn only(databases: &[Database]) -> Result<usize> {
 }
 
 /// The less the nearer: a fault may be why its tables are missing.
-fn nearness(database: &Database) -> (usize, bool) {
+fn nearness(database: &DumpDatabase) -> (usize, bool) {
     (database.missing().count(), database.fault.is_none())
 }
 
-fn names<'a>(databases: impl Iterator<Item = &'a Database>) -> String {
+fn names<'a>(databases: impl Iterator<Item = &'a DumpDatabase>) -> String {
     let names: Vec<_> = databases
         .filter_map(|database| database.name.as_deref())
         .take(20)

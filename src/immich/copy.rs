@@ -12,23 +12,23 @@ const MAX_NAME: usize = 256;
 
 /// The line that opens a COPY block: `COPY public.asset (id, "ownerId") FROM stdin;`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
+pub struct CopyHeader {
     pub schema: String,
     pub table: String,
     pub columns: Vec<String>,
 }
 
-impl Header {
+impl CopyHeader {
     /// Reads `line`; `None` where it has not the shape that pg_dump writes.
-    pub fn parse(line: &str) -> Option<Header> {
+    pub fn parse(line: &str) -> Option<CopyHeader> {
         let (schema, rest) = name(line.strip_prefix("COPY ")?)?;
         let (table, rest) = name(rest.strip_prefix('.')?)?;
         let rest = rest.strip_prefix(' ')?;
         if let Some("FROM stdin;") = rest.strip_prefix(' ') {
-            return Some(Header { schema, table, columns: Vec::new() });
+            return Some(CopyHeader { schema, table, columns: Vec::new() });
         }
         let (columns, rest) = columns(rest.strip_prefix('(')?)?;
-        (rest == " FROM stdin;").then_some(Header { schema, table, columns })
+        (rest == " FROM stdin;").then_some(CopyHeader { schema, table, columns })
     }
 }
 
@@ -219,11 +219,11 @@ mod tests {
     #[test]
     fn a_header_names_its_columns_bare_or_quoted() {
         let header =
-            Header::parse(r#"COPY public."user" (id, "isAdmin", "a ""b"", c") FROM stdin;"#)
+            CopyHeader::parse(r#"COPY public."user" (id, "isAdmin", "a ""b"", c") FROM stdin;"#)
                 .unwrap();
         assert_eq!((header.schema.as_str(), header.table.as_str()), ("public", "user"));
         assert_eq!(header.columns, ["id", "isAdmin", r#"a "b", c"#]);
-        assert_eq!(Header::parse("COPY public.nothing  FROM stdin;").unwrap().columns.len(), 0);
+        assert_eq!(CopyHeader::parse("COPY public.nothing  FROM stdin;").unwrap().columns.len(), 0);
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
             "COPY asset (id) FROM stdin;",
             "COPY public.asset (id) TO stdout;",
         ] {
-            assert_eq!(Header::parse(line), None, "{line}");
+            assert_eq!(CopyHeader::parse(line), None, "{line}");
         }
     }
 
@@ -268,7 +268,7 @@ mod tests {
 
         #[test]
         fn no_field_or_header_panics(text in "[\\\\\"(), .x0-9{}COPYé]{0,40}") {
-            let _ = (field(&text), list(&text), Header::parse(&text), Header::parse(&format!("COPY \
+            let _ = (field(&text), list(&text), CopyHeader::parse(&text), CopyHeader::parse(&format!("COPY \
                 {text}")));
         }
     }

@@ -3,32 +3,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::copy;
-use super::fit::Trial;
-use super::staging::Staging;
+use super::fit::FitTrial;
+use super::staging::StagingFile;
 use super::tables::REQUIRED;
 use crate::base::Result;
 
 /// One database of the dump.
 #[derive(Default)]
-pub struct Database {
+pub struct DumpDatabase {
     /// `None` in a dump that does not say.
     pub name: Option<String>,
     /// Rows by table, `public` left out.
     pub rows: BTreeMap<String, u64>,
     pub extensions: BTreeSet<String>,
-    pub staging: Option<Staging>,
+    pub staging: Option<StagingFile>,
     /// What keeps it from being read as Immich's, with its line.
     pub fault: Option<(u64, String)>,
     pub warnings: Vec<String>,
-    /// See [`super::Dump::lacks`].
+    /// See [`super::ReadDump::lacks`].
     pub lacks: Vec<String>,
     /// Tables that are not staged in which two rows have one id, with it and their lines.
     pub repeated: Vec<(String, String, u64, u64)>,
     /// What a restore would say of it.
-    pub trial: Trial,
+    pub trial: FitTrial,
 }
 
-impl Database {
+impl DumpDatabase {
     /// True when it has the tables that every Immich has.
     pub fn is_immich(&self) -> bool {
         self.missing().next().is_none()
@@ -36,7 +36,7 @@ impl Database {
 
     /// The newest migration.
     pub fn schema(&self) -> Result<Option<String>> {
-        self.staging.as_ref().map_or(Ok(None), Staging::schema)
+        self.staging.as_ref().map_or(Ok(None), StagingFile::schema)
     }
 
     /// The tables of Immich that it has not.

@@ -10,9 +10,9 @@ use std::hash::{BuildHasher, RandomState};
 
 use uuid::Uuid;
 
-use super::database::Database;
-use super::staging::{Staged, Staging};
-use super::tables::Table;
+use super::database::DumpDatabase;
+use super::staging::{StagingError, StagingFile};
+use super::tables::StagedTable;
 use crate::base::Result;
 
 /// The keys of staged tables. Of the others there may be rows that Immich itself wrote twice.
@@ -36,16 +36,16 @@ const MOST: usize = 1 << 20;
 const LONGEST: usize = 64;
 
 /// The ids of a table that is not staged, while its rows pass.
-pub struct Ids {
+pub struct UnstagedIds {
     /// Where the id stands in a row.
     at: usize,
     hasher: RandomState,
     lines: HashMap<u64, u64>,
 }
 
-impl Ids {
+impl UnstagedIds {
     pub fn new(at: usize) -> Self {
-        Ids { at, hasher: RandomState::new(), lines: HashMap::new() }
+        UnstagedIds { at, hasher: RandomState::new(), lines: HashMap::new() }
     }
 
     /// Takes the row on `line`; its id and the earlier line that has the same.
@@ -60,10 +60,10 @@ impl Ids {
 }
 
 /// What is said of each, most of it by name.
-pub fn find(database: &Database, staging: &Staging) -> Result<Vec<String>> {
+pub fn find(database: &DumpDatabase, staging: &StagingFile) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for (table, columns) in KEYS {
-        let Some(name) = Table::named(table).map(|table| table.from[0]) else { continue };
+        let Some(name) = StagedTable::named(table).map(|table| table.from[0]) else { continue };
         let sql = format!(
             "SELECT {0}, min(line), max(line) FROM {table}
              WHERE ({columns}) IN (SELECT {columns} FROM {table} GROUP BY {columns} HAVING \

@@ -12,7 +12,7 @@ use encoding_rs as rs;
 
 /// What the text of a dump is written in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Encoding {
+pub enum DumpEncoding {
     #[default]
     Utf8,
     /// Each byte is the character of its number, also where Windows has others.
@@ -20,17 +20,17 @@ pub enum Encoding {
     Other(&'static rs::Encoding),
 }
 
-impl Encoding {
+impl DumpEncoding {
     /// What PostgreSQL calls `name`, in whichever of its spellings, with or without quotes.
-    pub fn named(name: &str) -> Option<Encoding> {
+    pub fn named(name: &str) -> Option<DumpEncoding> {
         let plain = name
             .chars()
             .filter(char::is_ascii_alphanumeric)
             .collect::<String>()
             .to_ascii_uppercase();
         let other = match plain.as_str() {
-            "UTF8" | "UNICODE" | "SQLASCII" => return Some(Encoding::Utf8),
-            "LATIN1" | "ISO88591" => return Some(Encoding::Latin1),
+            "UTF8" | "UNICODE" | "SQLASCII" => return Some(DumpEncoding::Utf8),
+            "LATIN1" | "ISO88591" => return Some(DumpEncoding::Latin1),
             "LATIN2" | "ISO88592" => rs::ISO_8859_2,
             "LATIN3" | "ISO88593" => rs::ISO_8859_3,
             "LATIN4" | "ISO88594" => rs::ISO_8859_4,
@@ -64,15 +64,15 @@ impl Encoding {
             "BIG5" | "WIN950" | "WINDOWS950" => rs::BIG5,
             _ => return None,
         };
-        Some(Encoding::Other(other))
+        Some(DumpEncoding::Other(other))
     }
 
     /// `bytes` as text; `None` where they are none in this encoding.
     pub fn decode(self, bytes: &[u8]) -> Option<Cow<'_, str>> {
         match self {
-            Encoding::Utf8 => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
-            Encoding::Latin1 => Some(rs::mem::decode_latin1(bytes)),
-            Encoding::Other(encoding) => {
+            DumpEncoding::Utf8 => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
+            DumpEncoding::Latin1 => Some(rs::mem::decode_latin1(bytes)),
+            DumpEncoding::Other(encoding) => {
                 encoding.decode_without_bom_handling_and_without_replacement(bytes)
             }
         }
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn text_is_read_in_the_encoding_that_the_dump_names() {
         let read = |name: &str, bytes: &[u8]| {
-            Encoding::named(name).unwrap().decode(bytes).map(Cow::into_owned)
+            DumpEncoding::named(name).unwrap().decode(bytes).map(Cow::into_owned)
         };
         assert_eq!(read("'UTF8'", "é".as_bytes()).unwrap(), "é");
         assert_eq!(read("'SQL_ASCII'", b"\xe9"), None);
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(read("'BIG5'", b"\xa5\x5c").unwrap(), "功");
         assert_eq!(read("'EUC_JP'", b"\xc9\xbd").unwrap(), "表");
         assert_eq!(read("'EUC_KR'", b"\xb0\xa1").unwrap(), "가");
-        assert_eq!(Encoding::named("'EUC_TW'"), None);
+        assert_eq!(DumpEncoding::named("'EUC_TW'"), None);
         assert_eq!(setting("SET client_encoding = 'LATIN1';", "client_encoding"), Some("'LATIN1'"));
     }
 }

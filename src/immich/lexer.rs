@@ -8,7 +8,7 @@ use memchr::memmem;
 
 /// Where the text stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-enum Quote {
+enum QuoteState {
     #[default]
     None,
     /// `'…'`; in `E'…'` a backslash escapes.
@@ -23,8 +23,8 @@ enum Quote {
 
 /// The quoting at the end of the lines so far.
 #[derive(Debug, Default)]
-pub struct Lexer {
-    quote: Quote,
+pub struct DumpLexer {
+    quote: QuoteState,
     /// A statement has begun and its semicolon has not come.
     open: bool,
     /// `standard_conforming_strings` is off: a backslash escapes in every string.
@@ -33,15 +33,15 @@ pub struct Lexer {
     bare: Vec<usize>,
 }
 
-impl Lexer {
+impl DumpLexer {
     /// True where the next line begins a statement, a comment or a psql command.
     pub fn at_start(&self) -> bool {
-        self.quote == Quote::None && !self.open
+        self.quote == QuoteState::None && !self.open
     }
 
     /// True inside a string, a quoted name, a function body or a block comment.
     pub fn in_quotes(&self) -> bool {
-        self.quote != Quote::None
+        self.quote != QuoteState::None
     }
 
     /// Goes over one line (without its line end).
@@ -51,11 +51,11 @@ impl Lexer {
         let mut at = 0;
         while at < line.len() {
             at = match &self.quote {
-                Quote::None => self.plain(line, at),
-                Quote::Text { escapes } => self.text(line, at, *escapes),
-                Quote::Name => self.name(line, at),
-                Quote::Dollar(_) => self.dollar(line, at),
-                Quote::Comment(depth) => self.comment(line, at, *depth),
+                QuoteState::None => self.plain(line, at),
+                QuoteState::Text { escapes } => self.text(line, at, *escapes),
+                QuoteState::Name => self.name(line, at),
+                QuoteState::Dollar(_) => self.dollar(line, at),
+                QuoteState::Comment(depth) => self.comment(line, at, *depth),
             };
         }
     }
@@ -64,19 +64,19 @@ impl Lexer {
         let two = (line[at], line.get(at + 1));
         match two {
             (b'-', Some(b'-')) => return line.len(),
-            (b'/', Some(b'*')) => return self.enter(Quote::Comment(1), at + 2),
+            (b'/', Some(b'*')) => return self.enter(QuoteState::Comment(1), at + 2),
             (b'\'', _) if self.escapes && !(at > 0 && in_name(line[at - 1])) => {
                 self.bare.push(at);
-                return self.begin(Quote::Text { escapes: true }, at + 1);
+                return self.begin(QuoteState::Text { escapes: true }, at + 1);
             }
             (b'\'', _) => {
                 return self
-                    .begin(Quote::Text { escapes: self.escapes || has_e(line, at) }, at + 1);
+                    .begin(QuoteState::Text { escapes: self.escapes || has_e(line, at) }, at + 1);
             }
-            (b'"', _) => return self.begin(Quote::Name, at + 1),
+            (b'"', _) => return self.begin(QuoteState::Name, at + 1),
             (b'$', _) => {
                 if let Some(tag) = dollar_tag(line, at) {
-                    return self.begin(Quote::Dollar(tag.to_vec()), at + tag.len());
+                    return self.begin(QuoteState::Dollar(tag.to_vec()), at + tag.len());
                 }
                 self.open = true;
             }
@@ -87,12 +87,12 @@ impl Lexer {
         at + 1
     }
 
-    fn enter(&mut self, quote: Quote, next: usize) -> usize {
+    fn enter(&mut self, quote: QuoteState, next: usize) -> usize {
         self.quote = quote;
         next
     }
 
-    fn begin(&mut self, quote: Quote, next: usize) -> usize {
+    fn begin(&mut self, quote: QuoteState, next: usize) -> usize {
         self.open = true;
         self.enter(quote, next)
     }
@@ -101,24 +101,24 @@ impl Lexer {
         match (line[at], line.get(at + 1)) {
             (b'\\', _) if escapes => at + 2,
             (b'\'', Some(b'\'')) => at + 2,
-            (b'\'', _) => self.enter(Quote::None, at + 1),
+            (b'\'', _) => self.enter(QuoteState::None, at + 1),
             _ => at + 1,
         }
     }
 
     fn name(&mut self, line: &[u8], at: usize) -> usize {
         match memchr::memchr(b'"', &line[at..]) {
-            Some(quote) => self.enter(Quote::None, at + quote + 1),
+            Some(quote) => self.enter(QuoteState::None, at + quote + 1),
             None => line.len(),
         }
     }
 
     fn dollar(&mut self, line: &[u8], at: usize) -> usize {
-        let Quote::Dollar(tag) = &self.quote else { return line.len() };
+        let QuoteState::Dollar(tag) = &self.quote else { return line.len() };
         match memmem::find(&line[at..], tag) {
             Some(end) => {
                 let next = at + end + tag.len();
-                self.enter(Quote::None, next)
+                self.enter(QuoteState::None, next)
             }
             None => line.len(),
         }
@@ -126,9 +126,9 @@ impl Lexer {
 
     fn comment(&mut self, line: &[u8], at: usize, depth: u32) -> usize {
         match (line[at], line.get(at + 1)) {
-            (b'/', Some(b'*')) => self.enter(Quote::Comment(depth.saturating_add(1)), at + 2),
-            (b'*', Some(b'/')) if depth == 1 => self.enter(Quote::None, at + 2),
-            (b'*', Some(b'/')) => self.enter(Quote::Comment(depth - 1), at + 2),
+            (b'/', Some(b'*')) => self.enter(QuoteState::Comment(depth.saturating_add(1)), at + 2),
+            (b'*', Some(b'/')) if depth == 1 => self.enter(QuoteState::None, at + 2),
+            (b'*', Some(b'/')) => self.enter(QuoteState::Comment(depth - 1), at + 2),
             _ => at + 1,
         }
     }
@@ -140,7 +140,7 @@ pub fn conforming(text: &str) -> String {
     if !text.contains('\\') {
         return text.to_owned();
     }
-    let mut lexer = Lexer { escapes: true, ..Lexer::default() };
+    let mut lexer = DumpLexer { escapes: true, ..DumpLexer::default() };
     let mut out = String::with_capacity(text.len() + 16);
     for line in text.split_inclusive('\n') {
         lexer.line(line.trim_end_matches('\n'));
@@ -179,8 +179,8 @@ fn in_name(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    fn after(text: &str) -> Lexer {
-        let mut lexer = Lexer::default();
+    fn after(text: &str) -> DumpLexer {
+        let mut lexer = DumpLexer::default();
         text.split('\n').for_each(|line| lexer.line(line));
         lexer
     }

@@ -4,16 +4,16 @@ use rusqlite::Row;
 use rusqlite::types::FromSql;
 use uuid::Uuid;
 
-use super::paths::{self, Paths};
-use super::staging::{Staged, Staging};
-use super::{Dump, oddities, time};
+use super::paths::{self, PathMap};
+use super::staging::{StagingError, StagingFile};
+use super::{ReadDump, oddities, time};
 use crate::base::library::*;
 use crate::base::{Result, Sha1};
 
 /// The staged rows of the database that was chosen.
-pub struct Library {
-    staging: Staging,
-    paths: Paths,
+pub struct StagedLibrary {
+    staging: StagingFile,
+    paths: PathMap,
     /// Names lack their extension: before v1.98 Immich kept them so.
     bare_names: bool,
 }
@@ -22,16 +22,16 @@ pub struct Library {
 /// `AddExtensionToOriginalFileName1709763765506`.
 const NAMES_HAVE_EXTENSIONS: i64 = 1_709_763_765_506;
 
-impl Library {
+impl StagedLibrary {
     /// Settles the rows and fills in what they say of the whole.
-    pub fn settle(staging: Staging, dump: &mut Dump) -> Result<()> {
+    pub fn settle(staging: StagingFile, dump: &mut ReadDump) -> Result<()> {
         staging.settle()?;
         dump.immich =
             staging.first("SELECT version FROM version ORDER BY created DESC, rowid DESC")?;
         dump.schema = staging.schema()?;
         dump.media_location = media_location(&staging)?;
         dump.census = census(&staging)?;
-        let paths = Paths::new(dump.media_location.as_deref());
+        let paths = PathMap::new(dump.media_location.as_deref());
         dump.warnings.extend(oddities::find(&staging, &paths)?);
         dump.lacks.extend(oddities::lacks(&staging)?);
         // A database that names neither was put together by hand: that something is not there says
@@ -42,18 +42,18 @@ impl Library {
         let newest: Option<i64> = staging.first("SELECT max(time) FROM typeorm")?;
         let bare_names =
             !staging.has("kysely") && newest.is_some_and(|newest| newest < NAMES_HAVE_EXTENSIONS);
-        dump.library = Some(Library { staging, paths, bare_names });
+        dump.library = Some(StagedLibrary { staging, paths, bare_names });
         Ok(())
     }
 
     /// Hands out the records, sorted by key, each key once.
-    pub fn records(&self, each: &mut dyn FnMut(Record) -> Result<()>) -> Result<()> {
+    pub fn records(&self, each: &mut dyn FnMut(LibraryRecord) -> Result<()>) -> Result<()> {
         for (sql, make) in QUERIES {
             let mut statement = self.staging.db().prepare(sql).staged()?;
             let mut rows = statement.query([]).staged()?;
             let mut last = None;
             while let Some(row) = rows.next().staged()? {
-                let record = make(self, &mut Cells { row, at: 0 }).staged()?;
+                let record = make(self, &mut RowCells { row, at: 0 }).staged()?;
                 let key = record.key();
                 if last != Some(key) {
                     last = Some(key);
@@ -65,9 +65,9 @@ impl Library {
     }
 }
 
-fn census(staging: &Staging) -> Result<Census> {
+fn census(staging: &StagingFile) -> Result<LibraryCensus> {
     let newest: Option<i64> = staging.first("SELECT max(added) FROM asset")?;
-    Ok(Census {
+    Ok(LibraryCensus {
         users: staging.count("SELECT count(DISTINCT id) FROM user")?,
         assets: staging.count("SELECT count(DISTINCT id) FROM asset")?,
         albums: staging.count("SELECT count(DISTINCT id) FROM album")?,
@@ -76,20 +76,24 @@ fn census(staging: &Staging) -> Result<Census> {
     })
 }
 
-fn accounts(staging: &Staging) -> Result<Vec<Account>> {
+fn accounts(staging: &StagingFile) -> Result<Vec<AccountCensus>> {
     let sql = "SELECT user.id, coalesce(user.name, ''), coalesce(owned.assets, 0) FROM user
                LEFT JOIN (SELECT owner, count(DISTINCT id) AS assets FROM asset GROUP BY owner) \
                owned ON owned.owner = user.id
                GROUP BY user.id ORDER BY user.id";
     let mut statement = staging.db().prepare(sql).staged()?;
     let rows = statement.query_map((), |row| {
-        Ok(Account { id: Uuid::from_bytes(row.get(0)?), name: row.get(1)?, assets: row.get(2)? })
+        Ok(AccountCensus {
+            id: Uuid::from_bytes(row.get(0)?),
+            name: row.get(1)?,
+            assets: row.get(2)?,
+        })
     });
     rows.staged()?.collect::<rusqlite::Result<_>>().staged()
 }
 
 /// The media location as the database has it since v1.137, else as the paths of originals show it.
-fn media_location(staging: &Staging) -> Result<Option<String>> {
+fn media_location(staging: &StagingFile) -> Result<Option<String>> {
     #[derive(serde::Deserialize)]
     struct MediaLocation {
         location: String,
@@ -101,7 +105,7 @@ fn media_location(staging: &Staging) -> Result<Option<String>> {
     }
 }
 
-fn shown_location(staging: &Staging) -> Result<Option<String>> {
+fn shown_location(staging: &StagingFile) -> Result<Option<String>> {
     let sql = "SELECT asset.path, user.id, coalesce(user.label, '') FROM asset JOIN user ON \
         user.id = asset.owner
                WHERE coalesce(asset.external, 0) = 0";
@@ -120,11 +124,11 @@ fn shown_location(staging: &Staging) -> Result<Option<String>> {
     Ok(None)
 }
 
-type Make = fn(&Library, &mut Cells) -> rusqlite::Result<Record>;
+type RecordMaker = fn(&StagedLibrary, &mut RowCells) -> rusqlite::Result<LibraryRecord>;
 
 /// One question for each kind of record, in the order of their keys. Rows that point nowhere are
 /// left out ([`oddities`] counts them).
-const QUERIES: [(&str, Make); 11] = [
+const QUERIES: [(&str, RecordMaker); 11] = [
     ("SELECT id, name, description, created, deleted FROM album ORDER BY id", album),
     (
         "SELECT album, asset FROM album_asset
@@ -156,8 +160,8 @@ const QUERIES: [(&str, Make); 11] = [
     ("SELECT id, name, email, admin, label, deleted, picture FROM user ORDER BY id", user),
 ];
 
-fn album(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
-    Ok(Record::Album(Album {
+fn album(_: &StagedLibrary, row: &mut RowCells) -> rusqlite::Result<LibraryRecord> {
+    Ok(LibraryRecord::Album(Album {
         id: row.id()?,
         name: row.text()?,
         description: row.filled()?,
@@ -166,16 +170,20 @@ fn album(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
     }))
 }
 
-fn album_asset(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
-    Ok(Record::AlbumAsset(AlbumAsset { album: row.id()?, asset: row.id()? }))
+fn album_asset(_: &StagedLibrary, row: &mut RowCells) -> rusqlite::Result<LibraryRecord> {
+    Ok(LibraryRecord::AlbumAsset(AlbumAsset { album: row.id()?, asset: row.id()? }))
 }
 
-fn album_user(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
-    Ok(Record::AlbumUser(AlbumUser { album: row.id()?, user: row.id()?, role: role(&row.text()?) }))
+fn album_user(_: &StagedLibrary, row: &mut RowCells) -> rusqlite::Result<LibraryRecord> {
+    Ok(LibraryRecord::AlbumUser(AlbumUser {
+        album: row.id()?,
+        user: row.id()?,
+        role: role(&row.text()?),
+    }))
 }
 
-fn external_library(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
-    Ok(Record::ExternalLibrary(ExternalLibrary {
+fn external_library(_: &StagedLibrary, row: &mut RowCells) -> rusqlite::Result<LibraryRecord> {
+    Ok(LibraryRecord::ExternalLibrary(ExternalLibrary {
         id: row.id()?,
         owner: row.id()?,
         name: row.text()?,
@@ -184,9 +192,9 @@ fn external_library(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
     }))
 }
 
-fn person(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
+fn person(_: &StagedLibrary, row: &mut RowCells) -> rusqlite::Result<LibraryRecord> {
     let (id, group) = (row.id()?, row.id()?);
-    Ok(Record::Person(Person {
+    Ok(LibraryRecord::Person(Person {
         id,
         group: (group != id).then_some(group),
         owner: row.id()?,
@@ -198,24 +206,24 @@ fn person(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
     }))
 }
 
-fn person_asset(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
-    Ok(Record::PersonAsset(PersonAsset { person: row.id()?, asset: row.id()? }))
+fn person_asset(_: &StagedLibrary, row: &mut RowCells) -> rusqlite::Result<LibraryRecord> {
+    Ok(LibraryRecord::PersonAsset(PersonAsset { person: row.id()?, asset: row.id()? }))
 }
 
-fn stack(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
-    Ok(Record::Stack(Stack { id: row.id()?, owner: row.id()?, primary: row.maybe_id()? }))
+fn stack(_: &StagedLibrary, row: &mut RowCells) -> rusqlite::Result<LibraryRecord> {
+    Ok(LibraryRecord::Stack(Stack { id: row.id()?, owner: row.id()?, primary: row.maybe_id()? }))
 }
 
-fn tag(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
-    Ok(Record::Tag(Tag { id: row.id()?, owner: row.id()?, value: row.text()? }))
+fn tag(_: &StagedLibrary, row: &mut RowCells) -> rusqlite::Result<LibraryRecord> {
+    Ok(LibraryRecord::Tag(Tag { id: row.id()?, owner: row.id()?, value: row.text()? }))
 }
 
-fn tag_asset(_: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
-    Ok(Record::TagAsset(TagAsset { tag: row.id()?, asset: row.id()? }))
+fn tag_asset(_: &StagedLibrary, row: &mut RowCells) -> rusqlite::Result<LibraryRecord> {
+    Ok(LibraryRecord::TagAsset(TagAsset { tag: row.id()?, asset: row.id()? }))
 }
 
-fn user(library: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
-    Ok(Record::User(User {
+fn user(library: &StagedLibrary, row: &mut RowCells) -> rusqlite::Result<LibraryRecord> {
+    Ok(LibraryRecord::User(User {
         id: row.id()?,
         name: row.text()?,
         email: row.text()?,
@@ -227,12 +235,12 @@ fn user(library: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
 }
 
 /// Reads a row of `assets.sql`, in its order.
-fn asset(library: &Library, row: &mut Cells) -> rusqlite::Result<Record> {
+fn asset(library: &StagedLibrary, row: &mut RowCells) -> rusqlite::Result<LibraryRecord> {
     let (path, external) = (row.text()?, row.flag()?);
     let file = |path: String| library.paths.file(&path, external);
     let (id, owner) = (row.id()?, row.id()?);
     let mut is_elsewhere = false;
-    Ok(Record::Asset(Box::new(Asset {
+    Ok(LibraryRecord::Asset(Box::new(Asset {
         id,
         owner,
         kind: kind(&row.text()?),
@@ -277,7 +285,7 @@ fn sha1(sha1: Option<Vec<u8>>, algorithm: Option<String>, external: bool) -> Opt
     sha1.filter(|_| of_bytes).and_then(|sha1| Sha1::from_slice(&sha1))
 }
 
-impl Library {
+impl StagedLibrary {
     /// The name with the extension of `path`, where Immich did not keep it in the name.
     fn name(&self, name: String, path: &str) -> String {
         let file = path.rsplit('/').next().unwrap_or_default();
@@ -290,11 +298,11 @@ impl Library {
     }
 }
 
-fn role(text: &str) -> Role {
+fn role(text: &str) -> AlbumRole {
     match text {
-        "owner" => Role::Owner,
-        "editor" => Role::Editor,
-        _ => Role::Viewer,
+        "owner" => AlbumRole::Owner,
+        "editor" => AlbumRole::Editor,
+        _ => AlbumRole::Viewer,
     }
 }
 
@@ -318,12 +326,12 @@ fn visibility(text: &str) -> Visibility {
 }
 
 /// The columns of a row, one after the other.
-struct Cells<'a> {
+struct RowCells<'a> {
     row: &'a Row<'a>,
     at: usize,
 }
 
-impl Cells<'_> {
+impl RowCells<'_> {
     fn next<T: FromSql>(&mut self) -> rusqlite::Result<T> {
         self.at += 1;
         self.row.get(self.at - 1)

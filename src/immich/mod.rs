@@ -4,9 +4,9 @@
 //! executed. Every byte is handed on as it arrives, so that one pass verifies, understands and
 //! stores it. Tables and columns are found by their names, in every shape they have had from v1.92
 //! to v3.3 ([`tables`]); the rows that matter wait in a temporary SQLite file ([`staging`]) and
-//! come out as sorted [`Record`]s.
+//! come out as sorted [`LibraryRecord`]s.
 //!
-//! A damaged or foreign dump is no error but a [`Verdict`]: the caller decides what becomes of it.
+//! A damaged or foreign dump is no error but a [`DumpVerdict`]: the caller decides what becomes of it.
 //!
 //! Limits: dumps of pg_dump and pg_dumpall in plain format with COPY blocks, in UTF-8. A line may
 //! have 256 MiB. A table whose columns have a line end in their name is refused.
@@ -37,15 +37,15 @@ use std::path::Path;
 use jiff::Timestamp;
 
 pub use self::dump_name::{DumpName, LEFT_OUT};
-use self::input::{Input, Lines};
-use self::library::Library;
+use self::input::{DumpInput, LineCollector};
+use self::library::StagedLibrary;
 pub use self::newness::{READER, is_worth_rereading, newer_than_known};
-pub use self::paths::Paths;
+pub use self::paths::PathMap;
 pub use self::planted::{CodeKind, PlantedCode, QUESTION, planted};
-use self::scan::{Scan, Stop};
-pub use crate::base::dump::{DumpKind, Verdict};
-use crate::base::library::{Census, Record};
-use crate::base::{Error, Kind, Result};
+use self::scan::{DumpScan, ScanStop};
+pub use crate::base::dump::{DumpKind, DumpVerdict};
+use crate::base::library::{LibraryCensus, LibraryRecord};
+use crate::base::{Error, ErrorKind, Result};
 
 /// How to read a dump.
 #[derive(Debug, Clone, Copy)]
@@ -57,8 +57,8 @@ pub struct Options<'a> {
 }
 
 /// A dump that was read to its end.
-pub struct Dump {
-    pub verdict: Verdict,
+pub struct ReadDump {
+    pub verdict: DumpVerdict,
     pub kind: DumpKind,
     /// The database that was read, where the dump names it.
     pub database: Option<String>,
@@ -76,7 +76,7 @@ pub struct Dump {
     pub media_location: Option<String>,
     /// PostgreSQL extensions that the database needs.
     pub extensions: Vec<String>,
-    pub census: Census,
+    pub census: LibraryCensus,
     /// Rows of every table of the database; tables outside the schema `public` as `schema.table`.
     pub rows: BTreeMap<String, u64>,
     /// Plain bytes.
@@ -93,25 +93,25 @@ pub struct Dump {
     pub is_foreign: bool,
     /// It is whole, and bad only because a restore would refuse it.
     pub is_unfit: bool,
-    library: Option<Library>,
+    library: Option<StagedLibrary>,
 }
 
-impl Dump {
-    /// Hands out what the dump says, sorted by [`Record::key`], each key once. Refused for a bad
+impl ReadDump {
+    /// Hands out what the dump says, sorted by [`LibraryRecord::key`], each key once. Refused for a bad
     /// dump.
-    pub fn records(&self, each: &mut dyn FnMut(Record) -> Result<()>) -> Result<()> {
-        let refused = || Error::new(Kind::Refused, "a bad dump has no records");
+    pub fn records(&self, each: &mut dyn FnMut(LibraryRecord) -> Result<()>) -> Result<()> {
+        let refused = || Error::new(ErrorKind::Refused, "a bad dump has no records");
         self.library.as_ref().ok_or_else(refused)?.records(each)
     }
 
     /// True when it may count as a backup.
     pub fn is_good(&self) -> bool {
-        self.verdict == Verdict::Good
+        self.verdict == DumpVerdict::Good
     }
 
-    fn empty(kind: DumpKind) -> Dump {
-        Dump {
-            verdict: Verdict::Good,
+    fn empty(kind: DumpKind) -> ReadDump {
+        ReadDump {
+            verdict: DumpVerdict::Good,
             kind,
             database: None,
             postgres: None,
@@ -121,7 +121,7 @@ impl Dump {
             schema: None,
             media_location: None,
             extensions: Vec::new(),
-            census: Census::default(),
+            census: LibraryCensus::default(),
             rows: BTreeMap::new(),
             bytes: 0,
             lines: 0,
@@ -139,24 +139,24 @@ impl Dump {
 /// `tee`, in order, also after it turned out bad (except that nothing follows damaged data).
 ///
 /// # Errors
-/// What fails on our side: reading, `tee`, the temporary file. [`Kind::Invalid`] where the person
+/// What fails on our side: reading, `tee`, the temporary file. [`crate::base::ErrorKind::Invalid`] where the person
 /// has to choose: two databases of Immich and none named, or none of that name.
 pub fn read(
     input: &mut dyn Read,
     options: &Options,
     tee: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<Dump> {
-    let mut input = Input::open(input)?;
-    let mut scan = Scan::new(options.staging, options.database);
+) -> Result<ReadDump> {
+    let mut input = DumpInput::open(input)?;
+    let mut scan = DumpScan::new(options.staging, options.database);
     let mut fault = input.foreign.take().map(|reason| bad(1, reason));
-    let mut lines = Lines::new();
+    let mut lines = LineCollector::new();
     let (mut bytes, mut ends, mut last) = (0, 0, b'\n');
     loop {
         let got = match input.read(lines.space()) {
             Ok(0) => break,
             Ok(got) => got,
-            Err(input::Stop::Failed(error)) => return Err(error),
-            Err(input::Stop::Damaged(reason)) => {
+            Err(input::InputStop::Failed(error)) => return Err(error),
+            Err(input::InputStop::Damaged(reason)) => {
                 fault.get_or_insert_with(|| bad(ends + 1, reason));
                 break;
             }
@@ -189,18 +189,18 @@ pub fn read(
     Ok(dump)
 }
 
-fn bad(line: u64, reason: impl Into<String>) -> Verdict {
-    Verdict::Bad { line, reason: reason.into() }
+fn bad(line: u64, reason: impl Into<String>) -> DumpVerdict {
+    DumpVerdict::Bad { line, reason: reason.into() }
 }
 
 /// The verdict that ends a scan, if it ends.
-fn judge(outcome: Result<(), Stop>, scan: &Scan) -> Result<Option<Verdict>> {
+fn judge(outcome: Result<(), ScanStop>, scan: &DumpScan) -> Result<Option<DumpVerdict>> {
     match outcome {
         Ok(()) => Ok(None),
-        Err(Stop::Bad(reason)) => {
+        Err(ScanStop::Bad(reason)) => {
             let (line, reason) = scan.fault().unwrap_or((scan.line.max(1), reason));
             Ok(Some(bad(line, reason)))
         }
-        Err(Stop::Failed(error)) => Err(error),
+        Err(ScanStop::Failed(error)) => Err(error),
     }
 }

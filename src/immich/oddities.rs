@@ -1,8 +1,8 @@
 //! What is odd about a library whose dump is whole: reported, never shown as something empty.
 
-use super::paths::Paths;
-use super::staging::{Staged, Staging};
-use super::tables::{EXPECTED, Table};
+use super::paths::PathMap;
+use super::staging::{StagingError, StagingFile};
+use super::tables::{EXPECTED, StagedTable};
 use crate::base::Result;
 
 /// A count of rows that should be 0, and what is said when it is not.
@@ -72,7 +72,7 @@ const UNKNOWN: [(&str, &str); 5] = [
 ];
 
 /// Everything odd, one line each.
-pub fn find(staging: &Staging, paths: &Paths) -> Result<Vec<String>> {
+pub fn find(staging: &StagingFile, paths: &PathMap) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for (name, (count, line)) in staging.unreadable() {
         found.push(format!("{count} values of {name} could not be read, the first on line {line}"));
@@ -83,7 +83,7 @@ pub fn find(staging: &Staging, paths: &Paths) -> Result<Vec<String>> {
 }
 
 /// What the views lack because the database is not as we know it, one line each.
-pub fn lacks(staging: &Staging) -> Result<Vec<String>> {
+pub fn lacks(staging: &StagingFile) -> Result<Vec<String>> {
     let mut found = missing(staging);
     for table in staging.left_out() {
         if staging.count(&format!("SELECT count(*) FROM {table}"))? == 0 {
@@ -100,7 +100,7 @@ pub fn lacks(staging: &Staging) -> Result<Vec<String>> {
     Ok(found)
 }
 
-fn counted(staging: &Staging, questions: &[(&str, &str)]) -> Result<Vec<String>> {
+fn counted(staging: &StagingFile, questions: &[(&str, &str)]) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for (sql, words) in questions {
         let count = staging.count(sql)?;
@@ -112,8 +112,9 @@ fn counted(staging: &Staging, questions: &[(&str, &str)]) -> Result<Vec<String>>
 }
 
 /// Tables and columns that each version has in one place or another, and this dump in none.
-fn missing(staging: &Staging) -> Vec<String> {
-    let tables = EXPECTED.into_iter().filter(|table| !staging.has(table)).filter_map(Table::staged);
+fn missing(staging: &StagingFile) -> Vec<String> {
+    let tables =
+        EXPECTED.into_iter().filter(|table| !staging.has(table)).filter_map(StagedTable::staged);
     let mut missing: Vec<_> = tables
         .map(|table| format!("the dump has no rows for table {}", table.from.join(" or ")))
         .collect();
@@ -141,7 +142,7 @@ fn missing(staging: &Staging) -> Vec<String> {
 }
 
 /// Assets whose file lies where no backup of UPLOAD_LOCATION can have it.
-fn strayed(staging: &Staging, paths: &Paths) -> Result<Option<String>> {
+fn strayed(staging: &StagingFile, paths: &PathMap) -> Result<Option<String>> {
     let sql = "SELECT asset.path, coalesce(asset.external, asset.library IS NOT NULL AND \
         library.type IS NOT 'UPLOAD')
                FROM asset LEFT JOIN library ON library.id = asset.library";

@@ -15,15 +15,15 @@ const EXTERNAL: &str = "external";
 
 /// Maps paths of one database.
 #[derive(Debug, Clone)]
-pub struct Paths {
+pub struct PathMap {
     prefixes: Vec<String>,
 }
 
-impl Paths {
+impl PathMap {
     /// For a server whose media location is `location`; the usual ones are tried as well.
     pub fn new(location: Option<&str>) -> Self {
         let own = location.map(|location| location.trim_end_matches('/').to_owned());
-        Paths { prefixes: own.into_iter().chain(USUAL.map(str::to_owned)).collect() }
+        PathMap { prefixes: own.into_iter().chain(USUAL.map(str::to_owned)).collect() }
     }
 
     /// Where the file list shows `path`; `None` when it lies elsewhere or is not safe to join to a
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     fn mapped(location: Option<&str>, path: &str) -> Option<String> {
-        Paths::new(location).file(path, false).map(|path| path.to_string())
+        PathMap::new(location).file(path, false).map(|path| path.to_string())
     }
 
     #[test]
@@ -107,13 +107,13 @@ mod tests {
         ] {
             assert_eq!(mapped(None, path), None, "{path}");
         }
-        assert_eq!(Paths::new(None).file("/mnt/../etc/passwd", true), None);
-        assert_eq!(Paths::new(None).file("/", true), None);
+        assert_eq!(PathMap::new(None).file("/mnt/../etc/passwd", true), None);
+        assert_eq!(PathMap::new(None).file("/", true), None);
     }
 
     #[test]
     fn an_external_file_keeps_its_own_path() {
-        let path = Paths::new(None).file("/mnt/external/x.jpg", true).unwrap();
+        let path = PathMap::new(None).file("/mnt/external/x.jpg", true).unwrap();
         assert_eq!(path.to_string(), "external/mnt/external/x.jpg");
     }
 

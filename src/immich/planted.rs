@@ -16,7 +16,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, ErrorKind, Result};
 
 /// What to ask the database; [`planted`] reads the answer. No schema may be on the search path but
 /// `pg_catalog`.
@@ -152,15 +152,15 @@ impl fmt::Display for PlantedCode {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct PlantedAnswer {
     /// Functions that do no harm.
     calls: BTreeSet<String>,
-    found: Vec<Found>,
+    found: Vec<RunningObject>,
 }
 
 /// Something that runs by itself.
 #[derive(Deserialize)]
-struct Found {
+struct RunningObject {
     kind: CodeKind,
     name: String,
     /// The name alone of a function in the schema `public`.
@@ -173,9 +173,11 @@ struct Found {
 /// What in the database that gave this answer to [`QUESTION`] is not Immich's; `newer` if its
 /// Immich is newer than this reader knows.
 pub fn planted(answer: &str, newer: bool) -> Result<Vec<PlantedCode>> {
-    let Answer { mut calls, found } = serde_json::from_str(answer.trim()).map_err(|error| {
-        Error::new(Kind::Program, "the database does not say what runs in it").caused_by(error)
-    })?;
+    let PlantedAnswer { mut calls, found } =
+        serde_json::from_str(answer.trim()).map_err(|error| {
+            Error::new(ErrorKind::Program, "the database does not say what runs in it")
+                .caused_by(error)
+        })?;
     calls.extend(IMMICH.map(str::to_owned));
     if newer {
         let names = || found.iter().filter_map(|it| it.function.clone());
@@ -183,7 +185,7 @@ pub fn planted(answer: &str, newer: bool) -> Result<Vec<PlantedCode>> {
         let harmless = found.iter().filter(|it| it.function_fault(&all).is_none());
         calls.extend(harmless.filter_map(|it| it.function.clone()));
     }
-    let planted = |it: &Found| {
+    let planted = |it: &RunningObject| {
         let why = it.fault(&calls)?;
         Some(PlantedCode { kind: it.kind, name: it.name.clone(), why })
     };
@@ -192,7 +194,7 @@ pub fn planted(answer: &str, newer: bool) -> Result<Vec<PlantedCode>> {
     Ok(all)
 }
 
-impl Found {
+impl RunningObject {
     /// Why it is not Immich's.
     fn fault(&self, calls: &BTreeSet<String>) -> Option<String> {
         match self.kind {

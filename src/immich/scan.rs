@@ -12,14 +12,14 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::copy::{self, Header};
-use super::database::{self, Database};
-use super::duplicates::Ids;
-use super::encoding::{self, Encoding};
+use super::copy::{self, CopyHeader};
+use super::database::{self, DumpDatabase};
+use super::duplicates::UnstagedIds;
+use super::encoding::{self, DumpEncoding};
 use super::input::MIXED;
-use super::lexer::Lexer;
-use super::staging::{Plan, Staging};
-use super::tables::{Table, VITAL};
+use super::lexer::DumpLexer;
+use super::staging::{StagePlan, StagingFile};
+use super::tables::{StagedTable, VITAL};
 use super::time;
 use crate::base::{Error, Result};
 
@@ -31,26 +31,26 @@ const MAX_DATABASES: usize = 1_000;
 const MAX_STAGED: usize = 16;
 
 /// Why a scan ends early.
-pub enum Stop {
+pub enum ScanStop {
     /// The dump is bad, for this reason.
     Bad(String),
     /// Something failed on our side.
     Failed(Error),
 }
 
-impl From<Error> for Stop {
+impl From<Error> for ScanStop {
     fn from(error: Error) -> Self {
-        Stop::Failed(error)
+        ScanStop::Failed(error)
     }
 }
 
-fn bad<T>(reason: impl Into<String>) -> Result<T, Stop> {
-    Err(Stop::Bad(reason.into()))
+fn bad<T>(reason: impl Into<String>) -> Result<T, ScanStop> {
+    Err(ScanStop::Bad(reason.into()))
 }
 
 /// What part of the dump the next line belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum ScanPlace {
     /// Before the comment that begins a dump.
     Head,
     /// In a cluster dump, outside of any database's.
@@ -65,54 +65,54 @@ enum Place {
 
 /// A COPY block that is being read.
 #[derive(Default)]
-struct Block {
+struct ScanBlock {
     /// The table as a person knows it.
     table: String,
     /// `None` where the header is not understood.
     columns: Option<usize>,
-    plan: Option<Plan>,
+    plan: Option<StagePlan>,
     /// Of a table that is not staged.
-    ids: Option<Ids>,
+    ids: Option<UnstagedIds>,
     rows: u64,
 }
 
 /// The scan so far.
-pub struct Scan<'a> {
+pub struct DumpScan<'a> {
     staging: &'a Path,
     wanted: Option<&'a str>,
-    place: Place,
-    lexer: Lexer,
-    block: Option<Block>,
+    place: ScanPlace,
+    lexer: DumpLexer,
+    block: Option<ScanBlock>,
     /// The key of the `\restrict` that is in force.
     key: Option<String>,
     tables: usize,
     current: usize,
     /// What the database at hand is written in.
-    encoding: Encoding,
+    encoding: DumpEncoding,
     pub line: u64,
     pub cluster: bool,
-    pub databases: Vec<Database>,
+    pub databases: Vec<DumpDatabase>,
     pub postgres: Option<String>,
     pub tool: Option<String>,
     pub started: Option<Timestamp>,
 }
 
-impl<'a> Scan<'a> {
+impl<'a> DumpScan<'a> {
     /// Begins; only the database `wanted` is staged, if one is.
     pub fn new(staging: &'a Path, wanted: Option<&'a str>) -> Self {
-        Scan {
+        DumpScan {
             staging,
             wanted,
-            place: Place::Head,
-            lexer: Lexer::default(),
+            place: ScanPlace::Head,
+            lexer: DumpLexer::default(),
             block: None,
             key: None,
             tables: 0,
             current: 0,
-            encoding: Encoding::Utf8,
+            encoding: DumpEncoding::Utf8,
             line: 0,
             cluster: false,
-            databases: vec![Database::default()],
+            databases: vec![DumpDatabase::default()],
             postgres: None,
             tool: None,
             started: None,
@@ -120,7 +120,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Goes over `bytes`, which are whole lines (the dump's last one may lack its line end).
-    pub fn lines(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+    pub fn lines(&mut self, bytes: &[u8]) -> Result<(), ScanStop> {
         let returns = memchr::memchr(b'\r', bytes).is_some();
         // Nearly all is clean UTF-8, and looked at once for many lines.
         let clean = std::str::from_utf8(bytes)
@@ -132,7 +132,9 @@ impl<'a> Scan<'a> {
             let line = at..end.unwrap_or(bytes.len());
             self.line += 1;
             match clean {
-                Some(text) if self.encoding == Encoding::Utf8 => self.next(&text[line], returns)?,
+                Some(text) if self.encoding == DumpEncoding::Utf8 => {
+                    self.next(&text[line], returns)?
+                }
                 _ => self.raw(&bytes[line], returns)?,
             }
             at = end.map_or(bytes.len(), |end| end + 1);
@@ -141,7 +143,7 @@ impl<'a> Scan<'a> {
     }
 
     /// A line that may be no text. What lies in a database that is not Immich's passes as bytes.
-    fn raw(&mut self, line: &[u8], returns: bool) -> Result<(), Stop> {
+    fn raw(&mut self, line: &[u8], returns: bool) -> Result<(), ScanStop> {
         if memchr::memchr(0, line).is_some() {
             self.spoil("there is a NUL byte: the dump was rewritten or damaged")?;
         }
@@ -149,7 +151,7 @@ impl<'a> Scan<'a> {
             Some(text) => self.next(&text, returns),
             None => {
                 self.spoil(match self.encoding {
-                    Encoding::Utf8 => "it is not UTF-8: the dump was rewritten or damaged",
+                    DumpEncoding::Utf8 => "it is not UTF-8: the dump was rewritten or damaged",
                     _ => "it is not in the encoding that the dump names",
                 })?;
                 self.next(&String::from_utf8_lossy(line), returns)
@@ -159,14 +161,14 @@ impl<'a> Scan<'a> {
 
     /// Something is wrong on this line: the fault of the database that it belongs to, which may not
     /// be Immich's.
-    fn spoil(&mut self, reason: impl Into<String>) -> Result<(), Stop> {
+    fn spoil(&mut self, reason: impl Into<String>) -> Result<(), ScanStop> {
         match self.place {
-            Place::Database | Place::Closing { .. } => {
+            ScanPlace::Database | ScanPlace::Closing { .. } => {
                 self.databases[self.current].fault.get_or_insert((self.line, reason.into()));
                 Ok(())
             }
-            Place::Cluster => Ok(()),
-            Place::Head | Place::End => bad(reason),
+            ScanPlace::Cluster => Ok(()),
+            ScanPlace::Head | ScanPlace::End => bad(reason),
         }
     }
 
@@ -176,7 +178,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The end of the dump: `Err` unless it may end here.
-    pub fn end(&self) -> Result<(), Stop> {
+    pub fn end(&self) -> Result<(), ScanStop> {
         if let Some(block) = &self.block {
             return bad(format!(
                 "the dump ends in the rows of table {}: it was cut short",
@@ -184,30 +186,30 @@ impl<'a> Scan<'a> {
             ));
         }
         match self.place {
-            Place::Head if self.line == 0 => bad("the dump is empty"),
-            Place::Head => {
+            ScanPlace::Head if self.line == 0 => bad("the dump is empty"),
+            ScanPlace::Head => {
                 bad("it ends before a dump of pg_dump or pg_dumpall begins: it was cut short")
             }
-            Place::End if self.key.is_none() => Ok(()),
+            ScanPlace::End if self.key.is_none() => Ok(()),
             _ => bad("the dump ends before its last line: it was cut short"),
         }
     }
 
-    fn next(&mut self, line: &str, returns: bool) -> Result<(), Stop> {
+    fn next(&mut self, line: &str, returns: bool) -> Result<(), ScanStop> {
         if self.block.is_some() {
             if returns && line.contains('\r') {
                 self.spoil(MIXED)?;
             }
             return self.row(line);
         }
-        if let Place::Closing { cluster } = self.place {
+        if let ScanPlace::Closing { cluster } = self.place {
             return self.close(line, cluster);
         }
         if self.lexer.at_start() && self.begins(line)? {
             return Ok(());
         }
         self.lexer.line(line);
-        if self.place == Place::Database {
+        if self.place == ScanPlace::Database {
             self.databases[self.current].trial.line(line, self.line, &self.lexer);
         }
         if line.ends_with('\r') && !self.lexer.in_quotes() {
@@ -217,7 +219,7 @@ impl<'a> Scan<'a> {
     }
 
     /// A line where a statement may begin; true when it was no statement.
-    fn begins(&mut self, line: &str) -> Result<bool, Stop> {
+    fn begins(&mut self, line: &str) -> Result<bool, ScanStop> {
         if line.is_empty() {
             return Ok(true);
         }
@@ -228,13 +230,13 @@ impl<'a> Scan<'a> {
         if line.starts_with("--") {
             return self.comment(line).map(|()| true);
         }
-        if self.place != Place::Head && is_message(line) {
+        if self.place != ScanPlace::Head && is_message(line) {
             self.databases[self.current].trial.refuse(self.line, message_reason(line));
             return Ok(true);
         }
         match self.place {
-            Place::Head => return bad(head(line)),
-            Place::End if !line.starts_with("\\unrestrict") && !line.trim().is_empty() => {
+            ScanPlace::Head => return bad(head(line)),
+            ScanPlace::End if !line.starts_with("\\unrestrict") && !line.trim().is_empty() => {
                 return bad("there is text after the end of the dump");
             }
             _ => {}
@@ -245,31 +247,34 @@ impl<'a> Scan<'a> {
         self.statement(line)
     }
 
-    fn comment(&mut self, line: &str) -> Result<(), Stop> {
+    fn comment(&mut self, line: &str) -> Result<(), ScanStop> {
         match (line, self.place) {
-            ("-- PostgreSQL database cluster dump", Place::Head) => {
-                self.place = Place::Cluster;
+            ("-- PostgreSQL database cluster dump", ScanPlace::Head) => {
+                self.place = ScanPlace::Cluster;
                 self.cluster = true;
             }
-            ("-- PostgreSQL database dump", Place::Head | Place::Cluster) => self.begin(),
-            ("-- PostgreSQL database dump", Place::Database) if self.cluster => {
+            ("-- PostgreSQL database dump", ScanPlace::Head | ScanPlace::Cluster) => self.begin(),
+            ("-- PostgreSQL database dump", ScanPlace::Database) if self.cluster => {
                 self.spoil("the dump of this database ends early: it was cut short")?;
                 self.leave();
                 self.begin();
             }
-            ("-- PostgreSQL database dump complete", Place::Database) => {
-                self.place = Place::Closing { cluster: false }
+            ("-- PostgreSQL database dump complete", ScanPlace::Database) => {
+                self.place = ScanPlace::Closing { cluster: false }
             }
-            ("-- PostgreSQL database cluster dump complete", Place::Cluster) => {
-                self.place = Place::Closing { cluster: true }
+            ("-- PostgreSQL database cluster dump complete", ScanPlace::Cluster) => {
+                self.place = ScanPlace::Closing { cluster: true }
             }
-            ("-- PostgreSQL database dump" | "-- PostgreSQL database cluster dump", Place::End) => {
+            (
+                "-- PostgreSQL database dump" | "-- PostgreSQL database cluster dump",
+                ScanPlace::End,
+            ) => {
                 return bad("a second dump follows the first; keep each in its own file");
             }
             ("-- PostgreSQL database dump" | "-- PostgreSQL database cluster dump", _) => {
                 return bad("another dump begins before this one ended: it was cut short");
             }
-            (line, Place::Database) => self.versions(line),
+            (line, ScanPlace::Database) => self.versions(line),
             _ => {}
         }
         Ok(())
@@ -277,8 +282,8 @@ impl<'a> Scan<'a> {
 
     /// A database's dump begins.
     fn begin(&mut self) {
-        self.place = Place::Database;
-        (self.encoding, self.lexer.escapes) = (Encoding::Utf8, false);
+        self.place = ScanPlace::Database;
+        (self.encoding, self.lexer.escapes) = (DumpEncoding::Utf8, false);
     }
 
     /// A database's dump is over: what follows in a cluster dump is nobody's until the next
@@ -287,7 +292,7 @@ impl<'a> Scan<'a> {
         if self.cluster {
             self.current = 0;
         }
-        (self.encoding, self.lexer.escapes) = (Encoding::Utf8, false);
+        (self.encoding, self.lexer.escapes) = (DumpEncoding::Utf8, false);
     }
 
     fn versions(&mut self, line: &str) {
@@ -302,17 +307,17 @@ impl<'a> Scan<'a> {
     }
 
     /// The line after a completion comment.
-    fn close(&mut self, line: &str, cluster: bool) -> Result<(), Stop> {
+    fn close(&mut self, line: &str, cluster: bool) -> Result<(), ScanStop> {
         if line != "--" {
             return bad("the dump ends in its last comment: it was cut short");
         }
-        self.place = if self.cluster && !cluster { Place::Cluster } else { Place::End };
+        self.place = if self.cluster && !cluster { ScanPlace::Cluster } else { ScanPlace::End };
         self.leave();
         Ok(())
     }
 
     /// A line for psql. pg_dump writes four kinds of them.
-    fn command(&mut self, command: &str) -> Result<(), Stop> {
+    fn command(&mut self, command: &str) -> Result<(), ScanStop> {
         let (word, rest) = command.split_once(' ').unwrap_or((command, ""));
         match word {
             "connect" => self.connect(rest),
@@ -343,20 +348,20 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn connect(&mut self, target: &str) -> Result<(), Stop> {
+    fn connect(&mut self, target: &str) -> Result<(), ScanStop> {
         let Some(name) = database::named(target) else {
             return bad("the \\connect line is not one that pg_dump writes");
         };
-        let is_left = |database: &&mut Database| {
+        let is_left = |database: &&mut DumpDatabase| {
             database.name.as_ref() != Some(&name) && !database.is_immich()
         };
         self.databases.iter_mut().filter(is_left).for_each(|database| database.staging = None);
         let known =
             self.databases.iter().position(|database| database.name.as_ref() == Some(&name));
         self.current = known.unwrap_or(self.databases.len());
-        (self.encoding, self.lexer.escapes) = (Encoding::Utf8, false);
+        (self.encoding, self.lexer.escapes) = (DumpEncoding::Utf8, false);
         if known.is_none() {
-            self.databases.push(Database { name: Some(name), ..Database::default() });
+            self.databases.push(DumpDatabase { name: Some(name), ..DumpDatabase::default() });
         }
         let staged = self.databases.iter().filter(|database| database.staging.is_some()).count();
         if self.databases.len() > MAX_DATABASES || staged > MAX_STAGED {
@@ -367,16 +372,16 @@ impl<'a> Scan<'a> {
     }
 
     /// The first line of a statement; true when it opened a COPY block.
-    fn statement(&mut self, line: &str) -> Result<bool, Stop> {
+    fn statement(&mut self, line: &str) -> Result<bool, ScanStop> {
         let first = line.trim_start().split([' ', '\t', '(']).next().unwrap_or_default();
         if first.eq_ignore_ascii_case("COPY") {
-            return match Header::parse(line) {
+            return match CopyHeader::parse(line) {
                 Some(header) => self.open(header).map(|()| true),
                 None => {
                     self.spoil("a COPY statement is not of the form that pg_dump writes")?;
-                    let rows =
-                        line.trim_end().ends_with("FROM stdin;") && self.place == Place::Database;
-                    self.block = rows.then(Block::default);
+                    let rows = line.trim_end().ends_with("FROM stdin;")
+                        && self.place == ScanPlace::Database;
+                    self.block = rows.then(ScanBlock::default);
                     Ok(rows)
                 }
             };
@@ -385,19 +390,19 @@ impl<'a> Scan<'a> {
             self.insert(rest)?;
         } else if let Some(rest) = line.strip_prefix("CREATE EXTENSION IF NOT EXISTS ") {
             self.extension(rest);
-        } else if self.place == Place::Database {
+        } else if self.place == ScanPlace::Database {
             self.settings(line)?;
         }
         Ok(false)
     }
 
     /// What changes how the rest of a database's dump is to be read.
-    fn settings(&mut self, line: &str) -> Result<(), Stop> {
+    fn settings(&mut self, line: &str) -> Result<(), ScanStop> {
         if let Some(value) = encoding::setting(line, "standard_conforming_strings") {
             self.lexer.escapes = value == "off";
         }
         let Some(name) = encoding::setting(line, "client_encoding") else { return Ok(()) };
-        match Encoding::named(name) {
+        match DumpEncoding::named(name) {
             Some(encoding) => self.encoding = encoding,
             None => self.spoil(format!(
                 "the dump is written in {name}, which cannot be read; make it with --encoding=UTF8"
@@ -406,8 +411,8 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn insert(&mut self, rest: &str) -> Result<(), Stop> {
-        match copy::name(rest).and_then(|(name, _)| Table::find(&name)) {
+    fn insert(&mut self, rest: &str) -> Result<(), ScanStop> {
+        match copy::name(rest).and_then(|(name, _)| StagedTable::find(&name)) {
             Some(_) => self.spoil(
                 "the dump holds INSERT statements in place of COPY blocks; make it \
                     without --inserts",
@@ -424,8 +429,8 @@ impl<'a> Scan<'a> {
     }
 
     /// The header of a COPY block.
-    fn open(&mut self, header: Header) -> Result<(), Stop> {
-        if self.place != Place::Database {
+    fn open(&mut self, header: CopyHeader) -> Result<(), ScanStop> {
+        if self.place != ScanPlace::Database {
             return bad("rows stand outside of a database's dump");
         }
         self.tables += 1;
@@ -434,15 +439,16 @@ impl<'a> Scan<'a> {
         }
         self.databases[self.current].trial.rows(&header, self.line);
         let public = header.schema == "public";
-        let plan = match Table::find(&header.table).filter(|_| public) {
+        let plan = match StagedTable::find(&header.table).filter(|_| public) {
             Some(table) => self.plan(table, &header)?,
             None => None,
         };
         let id = header.columns.iter().position(|column| column == "id");
-        let ids = id.filter(|_| public && plan.is_none() && self.is_meant()).map(Ids::new);
+        let ids = id.filter(|_| public && plan.is_none() && self.is_meant()).map(UnstagedIds::new);
         let table =
             if public { header.table } else { format!("{}.{}", header.schema, header.table) };
-        self.block = Some(Block { table, columns: Some(header.columns.len()), plan, ids, rows: 0 });
+        self.block =
+            Some(ScanBlock { table, columns: Some(header.columns.len()), plan, ids, rows: 0 });
         Ok(())
     }
 
@@ -453,12 +459,16 @@ impl<'a> Scan<'a> {
     }
 
     /// How the rows of `table` are staged; `None` where they cannot be or need not be.
-    fn plan(&mut self, table: &'static Table, header: &Header) -> Result<Option<Plan>> {
+    fn plan(
+        &mut self,
+        table: &'static StagedTable,
+        header: &CopyHeader,
+    ) -> Result<Option<StagePlan>> {
         if !self.is_meant() {
             return Ok(None);
         }
         let database = &mut self.databases[self.current];
-        let plan = match Plan::new(table, header) {
+        let plan = match StagePlan::new(table, header) {
             Ok(plan) => plan,
             Err(column) if VITAL.contains(&table.name) => {
                 let reason = format!("table {} has no column {column}", header.table);
@@ -482,7 +492,7 @@ impl<'a> Scan<'a> {
         }
         let staging = match &mut database.staging {
             Some(staging) => staging,
-            none => none.insert(Staging::create(self.staging)?),
+            none => none.insert(StagingFile::create(self.staging)?),
         };
         if !staging.begin(&plan) {
             let reason = format!(
@@ -496,7 +506,7 @@ impl<'a> Scan<'a> {
     }
 
     /// A line of a COPY block.
-    fn row(&mut self, line: &str) -> Result<(), Stop> {
+    fn row(&mut self, line: &str) -> Result<(), ScanStop> {
         let Some(block) = &mut self.block else { return Ok(()) };
         if line == r"\." {
             let rows = std::mem::take(&mut block.rows);
@@ -542,7 +552,12 @@ impl<'a> Scan<'a> {
 
 /// Stages a row. One that cannot be understood is the fault of its database, which may not be the
 /// one that is wanted.
-fn stage(database: &mut Database, plan: &Plan, row: &str, line: u64) -> Result<(), Stop> {
+fn stage(
+    database: &mut DumpDatabase,
+    plan: &StagePlan,
+    row: &str,
+    line: u64,
+) -> Result<(), ScanStop> {
     let (Some(staging), None) = (&mut database.staging, &database.fault) else { return Ok(()) };
     let tabs = memchr::memchr_iter(b'\t', row.as_bytes()).chain([row.len()]);
     let fields: Vec<&str> =

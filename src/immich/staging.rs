@@ -15,13 +15,13 @@ use sha1::Digest;
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 
-use super::copy::{self, Header};
-use super::tables::{Cast, Column, Need, TABLES, Table};
+use super::copy::{self, CopyHeader};
+use super::tables::{ColumnNeed, FieldCast, StagedColumn, StagedTable, TABLES};
 use super::time;
-use crate::base::{Context, Error, Kind, Result};
+use crate::base::{Context, Error, ErrorKind, Result};
 
 /// The temporary file and what is known of its rows.
-pub struct Staging {
+pub struct StagingFile {
     db: Connection,
     /// Deletes the file.
     _file: NamedTempFile,
@@ -35,19 +35,23 @@ pub struct Staging {
 
 /// How the rows of one COPY block are staged.
 #[derive(Debug)]
-pub struct Plan {
-    table: &'static Table,
+pub struct StagePlan {
+    table: &'static StagedTable,
     insert: String,
     /// Where each staging column is in a row.
     positions: Vec<Option<usize>>,
     only: Option<(usize, &'static str)>,
 }
 
-impl Plan {
+impl StagePlan {
     /// Fits `table` to the columns of `header`; `Err` names the column that cannot be missed.
-    pub fn new(table: &'static Table, header: &Header) -> std::result::Result<Plan, &'static str> {
-        let missing =
-            |column: &&Column| column.need == Need::Must && column.position(header).is_none();
+    pub fn new(
+        table: &'static StagedTable,
+        header: &CopyHeader,
+    ) -> std::result::Result<StagePlan, &'static str> {
+        let missing = |column: &&StagedColumn| {
+            column.need == ColumnNeed::Must && column.position(header).is_none()
+        };
         if let Some(column) = table.columns.iter().find(missing) {
             return Err(column.from[0]);
         }
@@ -60,7 +64,7 @@ impl Plan {
         // The last is its line in the dump.
         let places = vec!["?"; table.columns.len() + 1].join(", ");
         let insert = format!("INSERT INTO {} VALUES ({places})", table.name);
-        Ok(Plan {
+        Ok(StagePlan {
             table,
             insert,
             positions: table.columns.iter().map(|column| column.position(header)).collect(),
@@ -77,14 +81,14 @@ impl Plan {
     pub fn lacks(&self) -> impl Iterator<Item = &'static str> {
         let columns = self.table.columns.iter().zip(&self.positions);
         columns
-            .filter(|(column, at)| column.need == Need::Wanted && at.is_none())
+            .filter(|(column, at)| column.need == ColumnNeed::Wanted && at.is_none())
             .map(|(column, _)| column.from[0])
     }
 }
 
-impl Staging {
+impl StagingFile {
     /// Creates the file in `folder`.
-    pub fn create(folder: &Path) -> Result<Staging> {
+    pub fn create(folder: &Path) -> Result<StagingFile> {
         let file = NamedTempFile::with_prefix_in("dump-", folder)
             .context(|| format!("creating a temporary file in {}", folder.display()))?;
         let db = Connection::open(file.path()).staged()?;
@@ -107,7 +111,7 @@ impl Staging {
             Ok(person_id(context.get(0)?, context.get(1)?).into_bytes())
         })
         .staged()?;
-        Ok(Staging {
+        Ok(StagingFile {
             db,
             _file: file,
             present: BTreeSet::new(),
@@ -117,7 +121,7 @@ impl Staging {
     }
 
     /// Notes that rows come as `plan` says; false when the table is there already.
-    pub fn begin(&mut self, plan: &Plan) -> bool {
+    pub fn begin(&mut self, plan: &StagePlan) -> bool {
         let columns = plan.table.columns.iter().zip(&plan.positions).filter(|(_, at)| at.is_some());
         self.present
             .extend(columns.map(|(column, _)| format!("{}.{}", plan.table.name, column.name)));
@@ -125,7 +129,12 @@ impl Staging {
     }
 
     /// Stages the row that is on `line`; `Some` says why it cannot be understood.
-    pub fn insert(&mut self, plan: &Plan, fields: &[&str], line: u64) -> Result<Option<String>> {
+    pub fn insert(
+        &mut self,
+        plan: &StagePlan,
+        fields: &[&str],
+        line: u64,
+    ) -> Result<Option<String>> {
         if plan.only.is_some_and(|(at, value)| fields[at] != value) {
             return Ok(None);
         }
@@ -133,7 +142,7 @@ impl Staging {
         for (index, (column, at)) in plan.table.columns.iter().zip(&plan.positions).enumerate() {
             let text = at.and_then(|at| copy::field(fields[at]));
             let value = text.as_deref().and_then(|text| value(column.cast, text));
-            if value.is_none() && column.need == Need::Must {
+            if value.is_none() && column.need == ColumnNeed::Must {
                 self.left_out.insert(plan.table.name);
                 return Ok(Some(format!(
                     "the column {} of table {} is unreadable",
@@ -231,39 +240,39 @@ fn person_id(group: [u8; 16], owner: [u8; 16]) -> Uuid {
 }
 
 /// The value that `text` stands for; `None` where it is not of its kind.
-fn value(cast: Cast, text: &str) -> Option<Value> {
+fn value(cast: FieldCast, text: &str) -> Option<Value> {
     Some(match cast {
-        Cast::Text => Value::Text(text.to_owned()),
-        Cast::Id => Value::Blob(Uuid::try_parse(text).ok()?.into_bytes().to_vec()),
-        Cast::Flag => Value::Integer(match text {
+        FieldCast::Text => Value::Text(text.to_owned()),
+        FieldCast::Id => Value::Blob(Uuid::try_parse(text).ok()?.into_bytes().to_vec()),
+        FieldCast::Flag => Value::Integer(match text {
             "t" => 1,
             "f" => 0,
             _ => return None,
         }),
-        Cast::Time => Value::Integer(time::micros(text)?),
-        Cast::Bytes => Value::Blob(copy::bytes(text)?),
-        Cast::Whole => Value::Integer(text.parse().ok()?),
-        Cast::Real => Value::Real(text.parse().ok().filter(|real: &f64| real.is_finite())?),
-        Cast::List => Value::Text(serde_json::to_string(&copy::list(text)?).ok()?),
+        FieldCast::Time => Value::Integer(time::micros(text)?),
+        FieldCast::Bytes => Value::Blob(copy::bytes(text)?),
+        FieldCast::Whole => Value::Integer(text.parse().ok()?),
+        FieldCast::Real => Value::Real(text.parse().ok().filter(|real: &f64| real.is_finite())?),
+        FieldCast::List => Value::Text(serde_json::to_string(&copy::list(text)?).ok()?),
     })
 }
 
 /// Says that a failure of SQLite is one of the temporary file, not of the catalog.
-pub trait Staged<T> {
+pub trait StagingError<T> {
     fn staged(self) -> Result<T>;
 }
 
-impl<T> Staged<T> for rusqlite::Result<T> {
+impl<T> StagingError<T> for rusqlite::Result<T> {
     fn staged(self) -> Result<T> {
         self.map_err(|source| {
             use rusqlite::ErrorCode;
             let kind = match source.sqlite_error_code() {
-                Some(ErrorCode::DiskFull) => Kind::NoSpace,
-                Some(ErrorCode::OutOfMemory) => Kind::Exhausted,
+                Some(ErrorCode::DiskFull) => ErrorKind::NoSpace,
+                Some(ErrorCode::OutOfMemory) => ErrorKind::Exhausted,
                 Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
-                    Kind::Permission
+                    ErrorKind::Permission
                 }
-                _ => Kind::Io,
+                _ => ErrorKind::Io,
             };
             Error::new(kind, "the temporary file for the rows of the dump could not be used")
                 .caused_by(source)

@@ -1,13 +1,13 @@
 //! The tables and columns that we read, under the names they have had from v1.92 to v3.3, and the
 //! one shape in which they are staged.
 //!
-//! A column that is not there is a default. What that costs is said by [`Need`].
+//! A column that is not there is a default. What that costs is said by [`ColumnNeed`].
 
-use super::copy::Header;
+use super::copy::CopyHeader;
 
 /// How the text of a field becomes a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cast {
+pub enum FieldCast {
     /// A uuid, as its 16 bytes.
     Id,
     Text,
@@ -25,7 +25,7 @@ pub enum Cast {
 
 /// What it means when a column is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
+pub enum ColumnNeed {
     /// The table cannot be read without it, nor a row where it is NULL.
     Must,
     /// The table can be read, and a warning says what is missing.
@@ -36,45 +36,45 @@ pub enum Need {
 
 /// A column: its name in staging and its names in dumps.
 #[derive(Debug)]
-pub struct Column {
+pub struct StagedColumn {
     pub name: &'static str,
     pub from: &'static [&'static str],
-    pub cast: Cast,
-    pub need: Need,
+    pub cast: FieldCast,
+    pub need: ColumnNeed,
 }
 
 /// A table: its name in staging and its names in dumps.
 #[derive(Debug)]
-pub struct Table {
+pub struct StagedTable {
     pub name: &'static str,
     pub from: &'static [&'static str],
-    pub columns: &'static [Column],
+    pub columns: &'static [StagedColumn],
     /// Only rows whose column (of the dump) has this value are staged.
     pub only: Option<(&'static str, &'static str)>,
     /// Staging columns that are indexed once all rows are in.
     pub index: &'static str,
 }
 
-impl Table {
+impl StagedTable {
     /// The table that staging calls `name`.
-    pub fn named(name: &str) -> Option<&'static Table> {
+    pub fn named(name: &str) -> Option<&'static StagedTable> {
         TABLES.iter().find(|table| table.name == name)
     }
 
     /// The table that a dump calls `public.name`.
-    pub fn find(name: &str) -> Option<&'static Table> {
+    pub fn find(name: &str) -> Option<&'static StagedTable> {
         TABLES.iter().find(|table| table.from.contains(&name))
     }
 
     /// The table that staging calls `name`.
-    pub fn staged(name: &str) -> Option<&'static Table> {
+    pub fn staged(name: &str) -> Option<&'static StagedTable> {
         TABLES.iter().find(|table| table.name == name)
     }
 }
 
-impl Column {
+impl StagedColumn {
     /// Where `header` has the column.
-    pub fn position(&self, header: &Header) -> Option<usize> {
+    pub fn position(&self, header: &CopyHeader) -> Option<usize> {
         self.from.iter().find_map(|name| header.columns.iter().position(|column| column == name))
     }
 }
@@ -87,23 +87,27 @@ pub const VITAL: [&str; 2] = ["user", "asset"];
 pub const EXPECTED: [&str; 9] =
     ["album", "exif", "album_asset", "album_user", "face", "person", "tag", "tag_asset", "library"];
 
-const fn must(name: &'static str, from: &'static [&'static str], cast: Cast) -> Column {
-    Column { name, from, cast, need: Need::Must }
+const fn must(name: &'static str, from: &'static [&'static str], cast: FieldCast) -> StagedColumn {
+    StagedColumn { name, from, cast, need: ColumnNeed::Must }
 }
 
-const fn wanted(name: &'static str, from: &'static [&'static str], cast: Cast) -> Column {
-    Column { name, from, cast, need: Need::Wanted }
+const fn wanted(
+    name: &'static str,
+    from: &'static [&'static str],
+    cast: FieldCast,
+) -> StagedColumn {
+    StagedColumn { name, from, cast, need: ColumnNeed::Wanted }
 }
 
-const fn may(name: &'static str, from: &'static [&'static str], cast: Cast) -> Column {
-    Column { name, from, cast, need: Need::May }
+const fn may(name: &'static str, from: &'static [&'static str], cast: FieldCast) -> StagedColumn {
+    StagedColumn { name, from, cast, need: ColumnNeed::May }
 }
 
-use Cast::{Bytes, Flag, Id, List, Real, Text, Time, Whole};
+use FieldCast::{Bytes, Flag, Id, List, Real, Text, Time, Whole};
 
 /// Every table that is staged.
-pub static TABLES: &[Table] = &[
-    Table {
+pub static TABLES: &[StagedTable] = &[
+    StagedTable {
         name: "user",
         from: &["user", "users"],
         only: None,
@@ -118,7 +122,7 @@ pub static TABLES: &[Table] = &[
             may("picture", &["profileImagePath"], Text),
         ],
     },
-    Table {
+    StagedTable {
         name: "asset",
         from: &["asset", "assets"],
         only: None,
@@ -151,7 +155,7 @@ pub static TABLES: &[Table] = &[
             may("edited", &["isEdited"], Flag),
         ],
     },
-    Table {
+    StagedTable {
         name: "exif",
         from: &["asset_exif", "exif"],
         only: None,
@@ -171,7 +175,7 @@ pub static TABLES: &[Table] = &[
             may("rating", &["rating"], Whole),
         ],
     },
-    Table {
+    StagedTable {
         name: "album",
         from: &["album", "albums"],
         only: None,
@@ -185,7 +189,7 @@ pub static TABLES: &[Table] = &[
             may("deleted", &["deletedAt"], Time),
         ],
     },
-    Table {
+    StagedTable {
         name: "album_asset",
         from: &["album_asset", "albums_assets_assets"],
         only: None,
@@ -195,7 +199,7 @@ pub static TABLES: &[Table] = &[
             must("asset", &["assetId", "assetsId"], Id),
         ],
     },
-    Table {
+    StagedTable {
         name: "album_user",
         from: &["album_user", "albums_shared_users_users"],
         only: None,
@@ -206,7 +210,7 @@ pub static TABLES: &[Table] = &[
             may("role", &["role"], Text),
         ],
     },
-    Table {
+    StagedTable {
         name: "file",
         from: &["asset_file", "asset_files"],
         only: Some(("type", "sidecar")),
@@ -217,7 +221,7 @@ pub static TABLES: &[Table] = &[
             may("edited", &["isEdited"], Flag),
         ],
     },
-    Table {
+    StagedTable {
         name: "face",
         from: &["asset_face", "asset_faces"],
         only: None,
@@ -229,7 +233,7 @@ pub static TABLES: &[Table] = &[
             may("visible", &["isVisible"], Flag),
         ],
     },
-    Table {
+    StagedTable {
         name: "person",
         from: &["person"],
         only: None,
@@ -245,14 +249,14 @@ pub static TABLES: &[Table] = &[
             may("created", &["createdAt"], Time),
         ],
     },
-    Table {
+    StagedTable {
         name: "person_group",
         from: &["person_group"],
         only: None,
         index: "id, created",
         columns: &[must("id", &["id"], Id), may("created", &["createdAt"], Time)],
     },
-    Table {
+    StagedTable {
         name: "partner",
         from: &["partner", "partners"],
         only: None,
@@ -263,14 +267,14 @@ pub static TABLES: &[Table] = &[
             may("timeline", &["inTimeline"], Flag),
         ],
     },
-    Table {
+    StagedTable {
         name: "person_user",
         from: &["person_user"],
         only: None,
         index: "grp",
         columns: &[must("grp", &["personGroupId"], Id)],
     },
-    Table {
+    StagedTable {
         name: "stack",
         from: &["stack", "asset_stack"],
         only: None,
@@ -281,7 +285,7 @@ pub static TABLES: &[Table] = &[
             may("owner", &["ownerId"], Id),
         ],
     },
-    Table {
+    StagedTable {
         name: "tag",
         from: &["tag", "tags"],
         only: None,
@@ -292,7 +296,7 @@ pub static TABLES: &[Table] = &[
             wanted("value", &["value", "name"], Text),
         ],
     },
-    Table {
+    StagedTable {
         name: "tag_asset",
         from: &["tag_asset"],
         only: None,
@@ -302,7 +306,7 @@ pub static TABLES: &[Table] = &[
             must("asset", &["assetId", "assetsId"], Id),
         ],
     },
-    Table {
+    StagedTable {
         name: "library",
         from: &["library", "libraries"],
         only: None,
@@ -316,28 +320,28 @@ pub static TABLES: &[Table] = &[
             may("deleted", &["deletedAt"], Time),
         ],
     },
-    Table {
+    StagedTable {
         name: "metadata",
         from: &["system_metadata"],
         only: Some(("key", "MediaLocation")),
         index: "value",
         columns: &[wanted("value", &["value"], Text)],
     },
-    Table {
+    StagedTable {
         name: "version",
         from: &["version_history"],
         only: None,
         index: "created",
         columns: &[wanted("version", &["version"], Text), wanted("created", &["createdAt"], Time)],
     },
-    Table {
+    StagedTable {
         name: "kysely",
         from: &["kysely_migrations"],
         only: None,
         index: "name",
         columns: &[wanted("name", &["name"], Text)],
     },
-    Table {
+    StagedTable {
         name: "typeorm",
         from: &["migrations"],
         only: None,

@@ -2,23 +2,23 @@
 
 use fuser::Errno;
 
-use crate::base::{Error, Kind};
+use crate::base::{Error, ErrorKind};
 
 /// The errno of `error`. Never `ENOSYS`: to the kernel that means "this operation does not exist",
 /// and it stops asking for the life of the mount.
 pub(super) fn errno(error: &Error) -> Errno {
     match error.kind() {
-        Kind::NotFound => Errno::ENOENT,
-        Kind::Exists => Errno::EEXIST,
-        Kind::Damaged | Kind::Io | Kind::Program => Errno::EIO,
-        Kind::Locked => Errno::EAGAIN,
-        Kind::Unsupported => Errno::EOPNOTSUPP,
-        Kind::Invalid => Errno::EINVAL,
-        Kind::Refused => Errno::EPERM,
-        Kind::Permission => Errno::EACCES,
-        Kind::NoSpace => Errno::ENOSPC,
-        Kind::Exhausted => Errno::ENFILE,
-        Kind::Interrupted => Errno::EINTR,
+        ErrorKind::NotFound => Errno::ENOENT,
+        ErrorKind::Exists => Errno::EEXIST,
+        ErrorKind::Damaged | ErrorKind::Io | ErrorKind::Program => Errno::EIO,
+        ErrorKind::Locked => Errno::EAGAIN,
+        ErrorKind::Unsupported => Errno::EOPNOTSUPP,
+        ErrorKind::Invalid => Errno::EINVAL,
+        ErrorKind::Refused => Errno::EPERM,
+        ErrorKind::Permission => Errno::EACCES,
+        ErrorKind::NoSpace => Errno::ENOSPC,
+        ErrorKind::Exhausted => Errno::ENFILE,
+        ErrorKind::Interrupted => Errno::EINTR,
     }
 }
 

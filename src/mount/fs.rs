@@ -21,12 +21,12 @@ use rustix::process::{getegid, geteuid};
 
 use super::Options;
 use super::errno::errno;
-use super::idle::Clock;
-use super::preview::{self, Question};
+use super::idle::IdleClock;
+use super::preview::{self, PreviewQuestion};
 use super::xattr;
-use crate::base::{Kind as Wrong, Result};
-use crate::view::ino::Place;
-use crate::view::{Entry, Ino, Kind, Node, View};
+use crate::base::{ErrorKind, Result};
+use crate::view::ino::NodePlace;
+use crate::view::{FolderEntry, Ino, Node, NodeKind, View};
 
 /// How long the kernel believes what lies in a snapshot: it never changes.
 const LONG: Duration = Duration::from_secs(24 * 60 * 60);
@@ -51,7 +51,7 @@ const REPORTED: usize = 4096;
 const DOTS: u64 = 2;
 
 /// The view, with what only FUSE needs to know.
-pub(super) struct Tree {
+pub(super) struct FuseTree {
     view: Arc<View>,
     uid: u32,
     gid: u32,
@@ -59,18 +59,18 @@ pub(super) struct Tree {
     /// Opens are answered once with ENOSYS, and the kernel sends no more.
     no_open: bool,
     no_opendir: bool,
-    clock: Clock,
+    clock: IdleClock,
     /// Milliseconds of `clock` when a newer catalog was last looked for.
     looked: AtomicU64,
     stuck: AtomicBool,
     reported: Mutex<HashSet<u64>>,
-    ends: Ends,
+    ends: ListingEnds,
 }
 
-impl Tree {
+impl FuseTree {
     /// The tree of `view`, owned as `options` say.
-    pub fn new(view: Arc<View>, options: &Options, clock: Clock) -> Tree {
-        Tree {
+    pub fn new(view: Arc<View>, options: &Options, clock: IdleClock) -> FuseTree {
+        FuseTree {
             view,
             uid: options.uid.unwrap_or_else(|| geteuid().as_raw()),
             gid: options.gid.unwrap_or_else(|| getegid().as_raw()),
@@ -81,7 +81,7 @@ impl Tree {
             looked: AtomicU64::new(0),
             stuck: AtomicBool::new(false),
             reported: Mutex::new(HashSet::new()),
-            ends: Ends::new(),
+            ends: ListingEnds::new(),
         }
     }
 
@@ -161,7 +161,7 @@ impl Tree {
         self.view.children(
             Ino(ino.0),
             offset.saturating_sub(DOTS),
-            &mut |Entry { name, cookie, node }| {
+            &mut |FolderEntry { name, cookie, node }| {
                 if add(cookie + DOTS, OsStr::from_bytes(name), &node) {
                     last = None;
                     ControlFlow::Break(())
@@ -195,11 +195,11 @@ impl Tree {
 
 /// Where listings ended lately. The kernel asks each time whether there is more: this answers
 /// without a question to the catalog. One slot for each few inodes, each a folder and its end.
-struct Ends([Mutex<(u64, u64)>; 64]);
+struct ListingEnds([Mutex<(u64, u64)>; 64]);
 
-impl Ends {
-    fn new() -> Ends {
-        Ends(std::array::from_fn(|_| Mutex::new((0, 0))))
+impl ListingEnds {
+    fn new() -> ListingEnds {
+        ListingEnds(std::array::from_fn(|_| Mutex::new((0, 0))))
     }
 
     fn slot(&self, ino: INodeNo) -> Option<std::sync::MutexGuard<'_, (u64, u64)>> {
@@ -221,12 +221,12 @@ impl Ends {
 /// What a listing says of `.` and `..`: the kernel takes the number and that it is a folder,
 /// nothing else.
 fn dot(ino: Ino) -> Node {
-    Node { ino, kind: Kind::Folder, size: 0, mtime_ns: 0, mode: 0o755, owner: None }
+    Node { ino, kind: NodeKind::Folder, size: 0, mtime_ns: 0, mode: 0o755, owner: None }
 }
 
 /// True for what lies in a snapshot.
 fn is_fixed(ino: INodeNo) -> bool {
-    matches!(Place::unpack(Ino(ino.0)), Some(Place::In(..)))
+    matches!(NodePlace::unpack(Ino(ino.0)), Some(NodePlace::In(..)))
 }
 
 /// How long the kernel may believe an entry of `parent`, or the attributes of `parent` itself.
@@ -234,11 +234,11 @@ fn ttl(parent: INodeNo) -> Duration {
     if is_fixed(parent) { LONG } else { SHORT }
 }
 
-fn file_type(kind: Kind) -> FileType {
+fn file_type(kind: NodeKind) -> FileType {
     match kind {
-        Kind::File => FileType::RegularFile,
-        Kind::Folder => FileType::Directory,
-        Kind::Symlink => FileType::Symlink,
+        NodeKind::File => FileType::RegularFile,
+        NodeKind::Folder => FileType::Directory,
+        NodeKind::Symlink => FileType::Symlink,
     }
 }
 
@@ -262,7 +262,7 @@ fn reply_xattr(reply: ReplyXattr, size: u32, value: &[u8]) {
     }
 }
 
-impl Filesystem for Tree {
+impl Filesystem for FuseTree {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let offered = config.capabilities();
         self.no_open = offered.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
@@ -298,7 +298,7 @@ impl Filesystem for Tree {
             Ok(None) if is_fixed(parent) => {
                 let nothing = Node {
                     ino: Ino(0),
-                    kind: Kind::File,
+                    kind: NodeKind::File,
                     size: 0,
                     mtime_ns: 0,
                     mode: 0,
@@ -368,7 +368,7 @@ impl Filesystem for Tree {
             }
         });
         let Err(error) = read else { return };
-        if error.kind() != Wrong::Invalid {
+        if error.kind() != ErrorKind::Invalid {
             self.report(ino, &error);
         }
         if let Some(reply) = reply {
@@ -489,7 +489,8 @@ impl Filesystem for Tree {
         _: u32,
         reply: ReplyIoctl,
     ) {
-        let (preview::REQUEST, Some(Question { edge, offset })) = (command, Question::read(asked))
+        let (preview::REQUEST, Some(PreviewQuestion { edge, offset })) =
+            (command, PreviewQuestion::read(asked))
         else {
             return reply.error(Errno::ENOTTY);
         };

@@ -10,19 +10,19 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::Unmounter;
-use crate::base::Kind;
+use crate::base::ErrorKind;
 
 /// When the mount was last asked for something.
 #[derive(Debug, Clone)]
-pub(super) struct Clock {
+pub(super) struct IdleClock {
     started: Instant,
     /// Milliseconds after `started`.
     asked: Arc<AtomicU64>,
 }
 
-impl Clock {
-    pub fn start() -> Clock {
-        Clock { started: Instant::now(), asked: Arc::new(AtomicU64::new(0)) }
+impl IdleClock {
+    pub fn start() -> IdleClock {
+        IdleClock { started: Instant::now(), asked: Arc::new(AtomicU64::new(0)) }
     }
 
     /// Milliseconds since it was started.
@@ -42,7 +42,12 @@ impl Clock {
 
 /// Unmounts once nothing was asked for as long as `idle` and nobody uses the mount; ends when
 /// `ended` does.
-pub(super) fn watch(clock: &Clock, idle: Duration, unmounter: &Unmounter, ended: &Receiver<()>) {
+pub(super) fn watch(
+    clock: &IdleClock,
+    idle: Duration,
+    unmounter: &Unmounter,
+    ended: &Receiver<()>,
+) {
     let mut wait = idle;
     while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(wait) {
         wait = idle.saturating_sub(clock.quiet());
@@ -52,7 +57,7 @@ pub(super) fn watch(clock: &Clock, idle: Duration, unmounter: &Unmounter, ended:
         match unmounter.unmount() {
             Ok(()) => return,
             // Somebody is in it: as good as a question.
-            Err(error) if error.kind() == Kind::Locked => clock.touch(),
+            Err(error) if error.kind() == ErrorKind::Locked => clock.touch(),
             Err(error) => {
                 tracing::warn!(%error, "the mount is idle and cannot be unmounted");
                 clock.touch();

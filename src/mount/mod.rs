@@ -6,7 +6,7 @@
 //! and `tests/kernel/desktop.rs` hold it line by line. [`preview`] is a question beside those of a
 //! file system, [`idle`] the end of a mount that nobody needs.
 //!
-//! Always holds: nothing here panics; every mount that was made is unmounted when its [`Mount`]
+//! Always holds: nothing here panics; every mount that was made is unmounted when its [`MountedView`]
 //! goes away. Works as root and, through `fusermount3`, as anybody.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use fuser::{Config, MountOption, Session, SessionACL};
 
-use crate::base::{Context, Error, Kind, Result};
+use crate::base::{Context, Error, ErrorKind, Result};
 use crate::view::View;
 
 /// How a view is mounted.
@@ -50,19 +50,19 @@ pub struct Options {
 
 /// A mounted view. Unmounts when dropped, even if it is in use.
 #[derive(Debug)]
-pub struct Mount {
+pub struct MountedView {
     unmounter: Unmounter,
     served: Option<JoinHandle<std::io::Result<()>>>,
     /// Whoever waits for the mount to be idle ends with this.
     _ended: mpsc::Sender<()>,
 }
 
-impl Mount {
+impl MountedView {
     /// Mounts `view` at `mountpoint`, an empty folder. The mount answers on return.
-    pub fn start(view: Arc<View>, mountpoint: &Path, options: &Options) -> Result<Mount> {
+    pub fn start(view: Arc<View>, mountpoint: &Path, options: &Options) -> Result<MountedView> {
         let point = point::check(mountpoint, options.repository.as_deref())?;
-        let clock = idle::Clock::start();
-        let served = fs::Tree::new(view, options, clock.clone());
+        let clock = idle::IdleClock::start();
+        let served = fs::FuseTree::new(view, options, clock.clone());
         let session = Session::new(served, &point, &config(options))
             .map_err(|error| point::failed(&point, error))?;
         let served = std::thread::Builder::new()
@@ -70,7 +70,8 @@ impl Mount {
             .spawn(move || session.run())
             .context(|| "starting a thread for the mount")?;
         let (sender, ended) = mpsc::channel();
-        let mount = Mount { unmounter: Unmounter { point }, served: Some(served), _ended: sender };
+        let mount =
+            MountedView { unmounter: Unmounter { point }, served: Some(served), _ended: sender };
         if let Some(idle) = options.idle {
             let unmounter = mount.unmounter();
             std::thread::Builder::new()
@@ -103,12 +104,12 @@ impl Mount {
         let Some(served) = self.served.take() else { return Ok(()) };
         match served.join() {
             Ok(ended) => ended.context(|| "serving the mount"),
-            Err(_) => Err(Error::new(Kind::Io, "the mount's thread ended unexpectedly")),
+            Err(_) => Err(Error::new(ErrorKind::Io, "the mount's thread ended unexpectedly")),
         }
     }
 }
 
-impl Drop for Mount {
+impl Drop for MountedView {
     fn drop(&mut self) {
         if self.served.is_none() {
             return;
@@ -120,7 +121,7 @@ impl Drop for Mount {
     }
 }
 
-/// Unmounts a [`Mount`].
+/// Unmounts a [`MountedView`].
 #[derive(Debug, Clone)]
 pub struct Unmounter {
     point: PathBuf,

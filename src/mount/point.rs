@@ -12,7 +12,7 @@ use rustix::mount::{UnmountFlags, unmount as unmount2};
 use rustix::process::geteuid;
 
 use crate::base::mounted::{self, how_to_unmount};
-use crate::base::{Context, Error, Kind, Result};
+use crate::base::{Context, Error, ErrorKind, Result};
 
 /// KiB that the kernel reads ahead, where we may say so.
 const READ_AHEAD: &str = "2048";
@@ -57,7 +57,7 @@ fn is_empty_folder(point: &Path) -> Result<()> {
     };
     let occupied = entries && !is_mount(point)?;
     if occupied {
-        Err(Error::new(Kind::Exists, format_args!("{name} is not empty"))
+        Err(Error::new(ErrorKind::Exists, format_args!("{name} is not empty"))
             .hint("give an empty folder to mount at"))
     } else {
         Ok(())
@@ -69,7 +69,7 @@ fn is_empty_folder(point: &Path) -> Result<()> {
 fn occupied(point: &Path, how: &str, lazily: bool) -> Error {
     let line = mounted::at(point).ok().flatten();
     let source = line.as_ref().map_or("something", |line| &line.source);
-    let error = Error::new(Kind::Exists, format_args!("{}: {source} {how}", point.display()));
+    let error = Error::new(ErrorKind::Exists, format_args!("{}: {source} {how}", point.display()));
     if line.is_some_and(|line| line.is_ours()) {
         error.hint(format_args!("`{}` unmounts it", how_to_unmount(point, lazily)))
     } else {
@@ -103,7 +103,7 @@ fn is_mount(point: &Path) -> Result<bool> {
 fn has_fuse() -> Result<()> {
     if !Path::new("/dev/fuse").exists() {
         return Err(Error::new(
-            Kind::Unsupported,
+            ErrorKind::Unsupported,
             "this system has no FUSE: /dev/fuse is \
             missing",
         )
@@ -114,7 +114,7 @@ fn has_fuse() -> Result<()> {
     }
     if !geteuid().is_root() && !has_fusermount() {
         return Err(Error::new(
-            Kind::Unsupported,
+            ErrorKind::Unsupported,
             "mounting as a user needs the program fusermount3",
         )
         .hint("install the package fuse3 (Debian, Ubuntu, Fedora, Arch: fuse3)"));
@@ -135,7 +135,7 @@ fn has_fusermount() -> bool {
 pub(super) fn failed(point: &Path, error: io::Error) -> Error {
     let said = error.to_string();
     if said.contains("user_allow_other") {
-        return Error::new(Kind::Permission, "only root may let other users into a mount").hint(
+        return Error::new(ErrorKind::Permission, "only root may let other users into a mount").hint(
             "put the line `user_allow_other` into /etc/fuse.conf, or mount without --allow-other",
         );
     }
@@ -144,7 +144,7 @@ pub(super) fn failed(point: &Path, error: io::Error) -> Error {
     let failed = format!("mounting at {}", point.display());
     if refused {
         Error::new(
-            Kind::Permission,
+            ErrorKind::Permission,
             format_args!(
                 "{failed} is not \
             permitted"
@@ -156,7 +156,7 @@ pub(super) fn failed(point: &Path, error: io::Error) -> Error {
             SYS_ADMIN --device /dev/fuse`",
         )
     } else {
-        Error::new(Kind::Io, format_args!("{failed} failed")).caused_by(error)
+        Error::new(ErrorKind::Io, format_args!("{failed} failed")).caused_by(error)
     }
 }
 
@@ -184,12 +184,12 @@ fn fusermount(point: &Path, lazily: bool) -> Result<()> {
     } else if said.contains("busy") {
         Err(busy(point))
     } else {
-        Err(Error::new(Kind::Program, format_args!("fusermount3: {}", said.trim())))
+        Err(Error::new(ErrorKind::Program, format_args!("fusermount3: {}", said.trim())))
     }
 }
 
 fn busy(point: &Path) -> Error {
-    Error::new(Kind::Locked, format_args!("{} is in use", point.display()))
+    Error::new(ErrorKind::Locked, format_args!("{} is in use", point.display()))
         .hint("close the windows and programs that look into it, then unmount again")
 }
 

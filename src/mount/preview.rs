@@ -36,16 +36,16 @@ const LARGEST: u64 = 32 << 20;
 
 /// A question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Question {
+pub(super) struct PreviewQuestion {
     pub edge: u32,
     pub offset: u64,
 }
 
-impl Question {
+impl PreviewQuestion {
     /// Reads a question; `None` when it is too short to be one.
-    pub fn read(bytes: &[u8]) -> Option<Question> {
+    pub fn read(bytes: &[u8]) -> Option<PreviewQuestion> {
         let (edge, offset) = head(bytes)?;
-        Some(Question { edge: u32::try_from(edge).unwrap_or(u32::MAX), offset })
+        Some(PreviewQuestion { edge: u32::try_from(edge).unwrap_or(u32::MAX), offset })
     }
 }
 
@@ -128,12 +128,15 @@ mod tests {
 
     #[test]
     fn a_question_and_an_answer_are_read_as_they_were_written() {
-        assert_eq!(Question::read(&write_head(256, 7)), Some(Question { edge: 256, offset: 7 }));
         assert_eq!(
-            Question::read(&write_head(u64::MAX, 7)).map(|question| question.edge),
+            PreviewQuestion::read(&write_head(256, 7)),
+            Some(PreviewQuestion { edge: 256, offset: 7 })
+        );
+        assert_eq!(
+            PreviewQuestion::read(&write_head(u64::MAX, 7)).map(|question| question.edge),
             Some(u32::MAX)
         );
-        assert_eq!(Question::read(&[0; 15]), None);
+        assert_eq!(PreviewQuestion::read(&[0; 15]), None);
         let answer = answer(70_000, b"abc");
         assert_eq!(
             (answer.len(), head(&answer), answer.get(16..20)),

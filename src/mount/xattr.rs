@@ -1,10 +1,10 @@
 //! Extended attributes: what a file of `users/` says about its asset. Only where they were asked
 //! for.
 
-use crate::view::{Asset, OnDisk};
+use crate::view::{OnDisk, ViewAsset};
 
 /// The attributes of `asset`: name and value.
-pub(super) fn all(asset: &Asset) -> Vec<(&'static str, Vec<u8>)> {
+pub(super) fn all(asset: &ViewAsset) -> Vec<(&'static str, Vec<u8>)> {
     let mut all = vec![
         ("user.shoebox.asset", asset.id.to_string().into_bytes()),
         ("user.shoebox.sha1", asset.sha1.to_string().into_bytes()),
@@ -22,6 +22,6 @@ pub(super) fn all(asset: &Asset) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 /// The names, each with a NUL after it, as listxattr(2) has them.
-pub(super) fn names(asset: &Asset) -> Vec<u8> {
+pub(super) fn names(asset: &ViewAsset) -> Vec<u8> {
     all(asset).into_iter().flat_map(|(name, _)| [name.as_bytes(), b"\0"].concat()).collect()
 }

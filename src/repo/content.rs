@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use lru::LruCache;
 use rusqlite::Connection;
 
-use super::record::Stream;
+use super::record::StreamInfo;
 use crate::archive;
 use crate::base::stored::ContentPlace;
-use crate::base::{Error, Hash, Kind, Result};
+use crate::base::{Error, ErrorKind, Hash, Result};
 use crate::catalog::{Generation, query};
 use crate::store::{Object, Store};
 
@@ -32,11 +32,11 @@ const READ_AHEAD: u64 = 8 << 20;
 pub const SEGMENT: u64 = archive::SEGMENT as u64;
 
 /// A piece that some thread is reading, or has read. Failures are not kept.
-type Piece = Arc<OnceLock<Option<Arc<Vec<u8>>>>>;
+type SharedPiece = Arc<OnceLock<Option<Arc<Vec<u8>>>>>;
 
 /// Reads contents out of the archives of one repository. Shared by threads.
 #[derive(Debug)]
-pub struct Contents {
+pub struct ContentReader {
     store: Arc<dyn Store>,
     /// Where the newest generation of the catalog is.
     newest: PathBuf,
@@ -44,13 +44,13 @@ pub struct Contents {
     archives: Mutex<LruCache<String, Arc<dyn Object>>>,
     /// By id of a content: the name of its archive, and the place in it.
     places: Mutex<LruCache<i64, Arc<(String, ContentPlace)>>>,
-    segments: Mutex<LruCache<(i64, u64), Piece>>,
-    chunks: Mutex<LruCache<Hash, Piece>>,
+    segments: Mutex<LruCache<(i64, u64), SharedPiece>>,
+    chunks: Mutex<LruCache<Hash, SharedPiece>>,
 }
 
-impl Contents {
+impl ContentReader {
     pub(super) fn new(store: Arc<dyn Store>, newest: PathBuf) -> Self {
-        Contents {
+        ContentReader {
             store,
             newest,
             archives: cache(OPEN_ARCHIVES),
@@ -62,8 +62,8 @@ impl Contents {
 
     /// The same contents, for a catalog of another lineage: what is cached here goes by the ids of
     /// one alone.
-    pub fn with_other_ids(&self) -> Contents {
-        Contents::new(self.store.clone(), self.newest.clone())
+    pub fn with_other_ids(&self) -> ContentReader {
+        ContentReader::new(self.store.clone(), self.newest.clone())
     }
 
     /// Segment `index` (of [`SEGMENT`] plain bytes, the last may be shorter) of content `id`,
@@ -101,7 +101,7 @@ impl Contents {
     pub fn chunk_at(
         &self,
         catalog: &Connection,
-        stream: &Stream,
+        stream: &StreamInfo,
         offset: u64,
     ) -> Result<(u64, Arc<Vec<u8>>)> {
         let mut begin = 0;
@@ -204,12 +204,13 @@ fn checked_place(catalog: &Connection, id: i64) -> Result<(i64, ContentPlace)> {
 /// True for the error of an archive that is not there.
 fn is_gone(error: &Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>());
-    error.kind() == Kind::Damaged && cause.is_some_and(|cause| cause.kind() == Kind::NotFound)
+    error.kind() == ErrorKind::Damaged
+        && cause.is_some_and(|cause| cause.kind() == ErrorKind::NotFound)
 }
 
 fn missing(name: &str, error: Error) -> Error {
     match error.kind() {
-        Kind::NotFound => {
+        ErrorKind::NotFound => {
             Error::damaged(format_args!("the archive {name} is missing")).caused_by(error)
         }
         _ => error,
@@ -237,11 +238,11 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// The piece `key`: from the cache, from the thread that is reading it just now, or by `read`.
 fn once<K: std::hash::Hash + Eq + Clone>(
-    cache: &Mutex<LruCache<K, Piece>>,
+    cache: &Mutex<LruCache<K, SharedPiece>>,
     key: K,
     read: impl FnOnce() -> Result<Vec<u8>>,
 ) -> Result<Arc<Vec<u8>>> {
-    let piece = locked(cache).get_or_insert(key.clone(), Piece::default).clone();
+    let piece = locked(cache).get_or_insert(key.clone(), SharedPiece::default).clone();
     let mut failure = None;
     let bytes = piece.get_or_init(|| match read() {
         Ok(bytes) => Some(Arc::new(bytes)),

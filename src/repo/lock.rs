@@ -15,18 +15,18 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Context, Error, Kind, Monitor, Result};
+use crate::base::{Context, Error, ErrorKind, Monitor, Result};
 
 /// How often a waiting writer asks again.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Holds the lock until dropped.
 #[derive(Debug)]
-pub struct Lock {
+pub struct RepositoryLock {
     file: File,
 }
 
-impl Drop for Lock {
+impl Drop for RepositoryLock {
     /// Closing is not enough: a program that is being started at this moment still has the file
     /// open, and would keep the lock.
     fn drop(&mut self) {
@@ -36,17 +36,17 @@ impl Drop for Lock {
 
 /// Who holds a lock.
 #[derive(Debug, Serialize, Deserialize)]
-struct Holder {
+struct LockHolder {
     host: String,
     pid: u32,
     since: Timestamp,
     doing: String,
 }
 
-impl Lock {
+impl RepositoryLock {
     /// Takes the lock at `path` for `doing`. `Locked` when another process has it, with who, what
     /// and since when.
-    pub fn take(path: &Path, doing: &str) -> Result<Lock> {
+    pub fn take(path: &Path, doing: &str) -> Result<RepositoryLock> {
         let mut file = open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -57,7 +57,7 @@ impl Lock {
         if let Err(error) = sign(&mut file, doing) {
             tracing::debug!(%error, "the lock does not say who holds it");
         }
-        Ok(Lock { file })
+        Ok(RepositoryLock { file })
     }
 
     /// True when somebody holds the lock at `path`. Makes nothing there.
@@ -76,10 +76,10 @@ impl Lock {
 
     /// Since when somebody holds the lock at `path`. Makes nothing there.
     pub fn held_since(path: &Path) -> Option<Timestamp> {
-        if !Lock::is_held(path) {
+        if !RepositoryLock::is_held(path) {
             return None;
         }
-        let holder: Holder = serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
+        let holder: LockHolder = serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
         Some(holder.since)
     }
 
@@ -89,18 +89,18 @@ impl Lock {
         doing: &str,
         patience: Duration,
         monitor: &dyn Monitor,
-    ) -> Result<Lock> {
+    ) -> Result<RepositoryLock> {
         let begun = Instant::now();
         let mut told = false;
         loop {
-            match Lock::take(path, doing) {
-                Err(error) if error.kind() == Kind::Locked && begun.elapsed() < patience => {
+            match RepositoryLock::take(path, doing) {
+                Err(error) if error.kind() == ErrorKind::Locked && begun.elapsed() < patience => {
                     if !std::mem::replace(&mut told, true) {
                         tracing::warn!("{error}; waiting for it");
                     }
                     if monitor.stopped() {
                         return Err(Error::new(
-                            Kind::Interrupted,
+                            ErrorKind::Interrupted,
                             "stopped while waiting for the repository",
                         ));
                     }
@@ -134,13 +134,13 @@ fn open(path: &Path) -> Result<File> {
 }
 
 fn no_file(path: &Path) -> Error {
-    Error::new(Kind::Refused, format_args!("{} is no plain file", path.display()))
+    Error::new(ErrorKind::Refused, format_args!("{} is no plain file", path.display()))
         .hint("somebody put it there; look at what it is, and take it away")
 }
 
 /// Writes down who holds the lock.
 fn sign(file: &mut File, doing: &str) -> std::io::Result<()> {
-    let holder = Holder {
+    let holder = LockHolder {
         host: host(),
         pid: std::process::id(),
         since: Timestamp::now(),
@@ -155,8 +155,8 @@ fn sign(file: &mut File, doing: &str) -> std::io::Result<()> {
 fn held(file: &mut File) -> Error {
     let mut text = String::new();
     let _ = file.read_to_string(&mut text);
-    let who = match serde_json::from_str::<Holder>(&text) {
-        Ok(Holder { host, pid, since, doing }) => {
+    let who = match serde_json::from_str::<LockHolder>(&text) {
+        Ok(LockHolder { host, pid, since, doing }) => {
             format!(
                 "`{doing}` on {host} (process {pid}) since {}",
                 since.strftime("%Y-%m-%d %H:%M:%S UTC")
@@ -164,7 +164,7 @@ fn held(file: &mut File) -> Error {
         }
         Err(_) => "another process".to_owned(),
     };
-    Error::new(Kind::Locked, format_args!("the repository is in use by {who}")).hint(
+    Error::new(ErrorKind::Locked, format_args!("the repository is in use by {who}")).hint(
         "wait until it is done, or let --retry-lock 2h wait for you; if that process is gone, its \
             lock is gone too",
     )
@@ -183,26 +183,26 @@ mod tests {
     fn a_second_taker_learns_who_holds_it_and_a_dropped_lock_is_free() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let lock = Lock::take(&path, "backup").unwrap();
-        let error = Lock::take(&path, "prune").unwrap_err();
-        assert_eq!(error.kind(), Kind::Locked);
+        let lock = RepositoryLock::take(&path, "backup").unwrap();
+        let error = RepositoryLock::take(&path, "prune").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Locked);
         assert!(error.to_string().contains(&format!(
             "`backup` on {} (process {})",
             host(),
             std::process::id()
         )));
         drop(lock);
-        Lock::take(&path, "prune").unwrap();
+        RepositoryLock::take(&path, "prune").unwrap();
     }
 
     #[test]
     fn a_dropped_lock_is_free_though_a_program_that_is_being_started_still_has_its_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let lock = Lock::take(&path, "backup").unwrap();
+        let lock = RepositoryLock::take(&path, "backup").unwrap();
         let started = lock.file.try_clone().unwrap();
         drop(lock);
-        Lock::take(&path, "prune").unwrap();
+        RepositoryLock::take(&path, "prune").unwrap();
         drop(started);
     }
 
@@ -212,11 +212,11 @@ mod tests {
         let (path, precious) = (dir.path().join("lock"), dir.path().join("precious"));
         std::fs::write(&precious, "words").unwrap();
         std::os::unix::fs::symlink(&precious, &path).unwrap();
-        assert_eq!(Lock::take(&path, "backup").unwrap_err().kind(), Kind::Refused);
+        assert_eq!(RepositoryLock::take(&path, "backup").unwrap_err().kind(), ErrorKind::Refused);
         assert_eq!(std::fs::read(&precious).unwrap(), b"words");
         std::fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink(dir.path().join("nowhere"), &path).unwrap();
-        assert_eq!(Lock::take(&path, "backup").unwrap_err().kind(), Kind::Refused);
+        assert_eq!(RepositoryLock::take(&path, "backup").unwrap_err().kind(), ErrorKind::Refused);
         assert!(!dir.path().join("nowhere").exists());
         std::fs::remove_file(&path).unwrap();
         rustix::fs::mkfifoat(
@@ -225,20 +225,29 @@ mod tests {
             rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
         )
         .unwrap();
-        assert_eq!(Lock::take(&path, "backup").unwrap_err().kind(), Kind::Refused);
+        assert_eq!(RepositoryLock::take(&path, "backup").unwrap_err().kind(), ErrorKind::Refused);
     }
 
     #[test]
     fn a_patient_taker_gets_it_when_it_is_free_and_an_impatient_one_does_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let lock = Lock::take(&path, "backup").unwrap();
-        let short =
-            Lock::wait(&path, "prune", Duration::from_millis(300), &crate::base::monitor::Silent);
-        assert_eq!(short.unwrap_err().kind(), Kind::Locked);
+        let lock = RepositoryLock::take(&path, "backup").unwrap();
+        let short = RepositoryLock::wait(
+            &path,
+            "prune",
+            Duration::from_millis(300),
+            &crate::base::monitor::SilentMonitor,
+        );
+        assert_eq!(short.unwrap_err().kind(), ErrorKind::Locked);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| {
-                Lock::wait(&path, "prune", Duration::from_secs(60), &crate::base::monitor::Silent)
+                RepositoryLock::wait(
+                    &path,
+                    "prune",
+                    Duration::from_secs(60),
+                    &crate::base::monitor::SilentMonitor,
+                )
             });
             drop(lock);
             waiting.join().unwrap().unwrap();

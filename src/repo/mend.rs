@@ -4,7 +4,7 @@
 //! something is written and durable first; what is of no use any more goes to `damaged/`, where a
 //! person may look at it.
 
-use super::lock::Lock;
+use super::lock::RepositoryLock;
 use super::record::SnapshotRecord;
 use super::repository::Repository;
 use super::session::{
@@ -12,21 +12,21 @@ use super::session::{
     in_transaction, prepare,
 };
 use super::writer::ContentSink;
-use crate::base::monitor::Silent;
+use crate::base::monitor::SilentMonitor;
 use crate::base::{Monitor, Result};
-use crate::catalog::{Draft, query};
+use crate::catalog::{CatalogDraft, query};
 
 /// The one writer of a repository, mending it. Unlike a session it does not ask for a catalog.
 #[derive(Debug)]
-pub struct Mending {
+pub struct RepairSession {
     repository: Repository,
-    _lock: Lock,
+    _lock: RepositoryLock,
 }
 
-impl Mending {
+impl RepairSession {
     /// Takes the lock.
-    pub fn begin(repository: &Repository, monitor: &dyn Monitor) -> Result<Mending> {
-        Ok(Mending {
+    pub fn begin(repository: &Repository, monitor: &dyn Monitor) -> Result<RepairSession> {
+        Ok(RepairSession {
             repository: repository.clone(),
             _lock: prepare(repository, "repair", monitor)?,
         })
@@ -52,7 +52,7 @@ impl Mending {
         self.repository.put_record(record.id, encode(&record.clone().as_written())?.as_bytes())
     }
 
-    /// Where copies go: see [`super::Session::copies`].
+    /// Where copies go: see [`super::WriteSession::copies`].
     pub fn copies(&self) -> Result<ContentSink> {
         copies(&self.repository)
     }
@@ -61,11 +61,11 @@ impl Mending {
     /// whose lists are lost.
     pub fn refresh_catalog(&self, monitor: &dyn Monitor) -> Result<()> {
         let generation = self.repository.catalog()?;
-        let mut draft = Draft::copy_of(&generation, &self.repository.scratch("catalog")?)?;
+        let mut draft = CatalogDraft::copy_of(&generation, &self.repository.scratch("catalog")?)?;
         let claimed = archive_names(&self.repository)?.into_iter().collect();
         let needed = query::archive_names(draft.connection())?.into_keys().collect();
         in_transaction(draft.connection(), |db| {
-            drop_missing_archives(&self.repository, db, &Silent)?;
+            drop_missing_archives(&self.repository, db, &SilentMonitor)?;
             add_archives(&self.repository, db, &claimed, &needed, monitor)?;
             drop_orphans(db)
         })?;

@@ -24,20 +24,21 @@ use rusqlite::Connection;
 use crate::base::{Error, Result};
 use crate::catalog::query;
 
-pub use content::Contents;
-pub use lock::Lock;
-pub use mend::Mending;
+pub use content::ContentReader;
+pub use lock::RepositoryLock;
+pub use mend::RepairSession;
 pub use notes::{Note, Notes};
-pub use past::Past;
-pub use reading::{Listed, Reading};
+pub use past::ImportSession;
+pub use reading::{DumpReading, ReadList};
 pub use record::{
-    ArchiveInfo, Completeness, FileCount, Imported, SnapshotRecord, Stream, StreamChunk, Streams,
+    ArchiveInfo, Completeness, FileCount, ImportedFrom, SnapshotRecord, SnapshotStreams,
+    StreamChunk, StreamInfo,
 };
 pub use repository::{Repository, SKEW, free_space, is_to_come};
-pub use session::{Session, Staged, time_of};
-pub use shelf::Shelf;
-pub use stream::{Reference, StreamReader, StreamWriter, lines};
-pub use writer::{ContentSink, Written};
+pub use session::{StagedSnapshot, WriteSession, time_of};
+pub use shelf::ArchiveInventory;
+pub use stream::{ReferenceStream, StreamReader, StreamWriter, lines};
+pub use writer::{ContentSink, WrittenArchives};
 
 /// Version of the repository format that this code writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;

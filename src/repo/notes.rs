@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::SnapshotRecord;
 use super::repository::{Repository, is_to_come};
-use crate::base::{Error, Kind, Problem, Result, SnapshotId};
+use crate::base::{Error, ErrorKind, Problem, Result, SnapshotId};
 use crate::store;
 
 /// No note is larger: a crafted repository cannot exhaust memory.
@@ -33,29 +33,29 @@ pub struct Note {
     /// The machine that wrote it.
     pub host: String,
     #[serde(flatten)]
-    pub what: What,
+    pub what: NoteKind,
 }
 
 /// What a note says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum What {
+pub enum NoteKind {
     /// What has been checked so far.
-    Check(Checked),
+    Check(CheckNote),
     /// A rehearsal of a restore.
-    Drill(Drill),
+    Drill(DrillNote),
     /// A person says that the library is right as it is in a snapshot: its alarm, and those before
     /// it, count no more.
     Acknowledgement { snapshot: SnapshotId },
     /// Archives that nothing needs any more, deleted when the grace period is over.
-    Retirement(Retirement),
+    Retirement(RetirementNote),
     /// One run of the service: the note's time is when it ended.
-    Run(Run),
+    Run(RunNote),
 }
 
 /// What has been checked so far.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Checked {
+pub struct CheckNote {
     /// Archives, by their names below `archives/`, of which every byte was read and found right,
     /// and when that began last.
     pub verified: BTreeMap<String, Timestamp>,
@@ -70,7 +70,7 @@ pub struct Checked {
 
 /// How a drill ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Drill {
+pub struct DrillNote {
     pub snapshot: SnapshotId,
     /// Why it did not succeed; `None` when it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,7 +89,7 @@ pub struct Drill {
     pub seed: u64,
 }
 
-impl Drill {
+impl DrillNote {
     /// True when the dump was loaded and all was as it should be.
     pub fn is_success(&self) -> bool {
         self.failure.is_none() && self.server.is_some()
@@ -98,29 +98,31 @@ impl Drill {
 
 /// One run of the service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Run {
+pub struct RunNote {
     pub began: Timestamp,
-    pub trigger: Trigger,
+    pub trigger: RunTrigger,
     /// What was done, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<RunStep>,
 }
 
-impl Run {
+impl RunNote {
     /// How it ended: as the worst of its steps. One that was stopped before the first did nothing.
-    pub fn outcome(&self) -> Outcome {
-        self.steps.iter().map(|step| step.outcome).max().unwrap_or(Outcome::Interrupted)
+    pub fn outcome(&self) -> StepOutcome {
+        self.steps.iter().map(|step| step.outcome).max().unwrap_or(StepOutcome::Interrupted)
     }
 
     /// True when it made a snapshot.
     pub fn has_backup(&self) -> bool {
-        self.steps.iter().any(|step| step.job == Job::Backup && step.outcome <= Outcome::Partly)
+        self.steps
+            .iter()
+            .any(|step| step.job == ServiceJob::Backup && step.outcome <= StepOutcome::Partly)
     }
 }
 
 /// Why a run began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Trigger {
+pub enum RunTrigger {
     /// It was time.
     Schedule,
     /// It had been time while the service did not run.
@@ -134,7 +136,7 @@ pub enum Trigger {
 /// What a run does, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Job {
+pub enum ServiceJob {
     Backup,
     Forget,
     Prune,
@@ -142,15 +144,15 @@ pub enum Job {
     Drill,
 }
 
-impl Job {
+impl ServiceJob {
     /// As it is written: the command's name.
     pub fn name(self) -> &'static str {
         match self {
-            Job::Backup => "backup",
-            Job::Forget => "forget",
-            Job::Prune => "prune",
-            Job::Check => "check",
-            Job::Drill => "drill",
+            ServiceJob::Backup => "backup",
+            ServiceJob::Forget => "forget",
+            ServiceJob::Prune => "prune",
+            ServiceJob::Check => "check",
+            ServiceJob::Drill => "drill",
         }
     }
 }
@@ -158,7 +160,7 @@ impl Job {
 /// How a step ended, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum StepOutcome {
     Done,
     /// Something was left out or found damaged.
     Partly,
@@ -169,9 +171,9 @@ pub enum Outcome {
 
 /// One step of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Step {
-    pub job: Job,
-    pub outcome: Outcome,
+pub struct RunStep {
+    pub job: ServiceJob,
+    pub outcome: StepOutcome,
     /// What it came to, or why it failed.
     pub text: String,
     pub seconds: u64,
@@ -179,7 +181,7 @@ pub struct Step {
 
 /// Archives that wait for their deletion.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Retirement {
+pub struct RetirementNote {
     /// Names below `archives/`.
     pub archives: BTreeSet<String>,
     /// What retired them, such as `prune`.
@@ -222,7 +224,7 @@ impl Notes {
     pub fn acknowledged(&self) -> Option<SnapshotId> {
         let now = Timestamp::now();
         let acknowledged = self.list.iter().filter_map(|(_, note)| match &note.what {
-            What::Acknowledgement { snapshot } => Some(*snapshot),
+            NoteKind::Acknowledgement { snapshot } => Some(*snapshot),
             _ => None,
         });
         acknowledged.filter(|id| !is_to_come(*id, now)).max()
@@ -236,7 +238,7 @@ impl Notes {
     /// Archives that wait for their deletion, and since when.
     pub fn retired(&self) -> BTreeMap<&str, Timestamp> {
         let retired = self.list.iter().filter_map(|(_, note)| match &note.what {
-            What::Retirement(retirement) => Some((note.time, retirement)),
+            NoteKind::Retirement(retirement) => Some((note.time, retirement)),
             _ => None,
         });
         retired
@@ -245,15 +247,15 @@ impl Notes {
     }
 
     /// Drills with when they were, oldest first.
-    pub fn drills(&self) -> impl Iterator<Item = (Timestamp, &Drill)> {
+    pub fn drills(&self) -> impl Iterator<Item = (Timestamp, &DrillNote)> {
         self.list.iter().filter_map(|(_, note)| match &note.what {
-            What::Drill(drill) => Some((note.time, drill)),
+            NoteKind::Drill(drill) => Some((note.time, drill)),
             _ => None,
         })
     }
 
     /// The last drill that succeeded, with a server, and when it was.
-    pub fn last_drill(&self) -> Option<(Timestamp, &Drill)> {
+    pub fn last_drill(&self) -> Option<(Timestamp, &DrillNote)> {
         self.drills().filter(|(_, drill)| drill.is_success()).last()
     }
 
@@ -265,23 +267,23 @@ impl Notes {
     }
 
     /// Runs of the service with when they ended, oldest first.
-    pub fn runs(&self) -> impl DoubleEndedIterator<Item = (Timestamp, &Run)> {
+    pub fn runs(&self) -> impl DoubleEndedIterator<Item = (Timestamp, &RunNote)> {
         self.list.iter().filter_map(|(_, note)| match &note.what {
-            What::Run(run) => Some((note.time, run)),
+            NoteKind::Run(run) => Some((note.time, run)),
             _ => None,
         })
     }
 
     /// When the last check was.
     pub fn last_check(&self) -> Option<Timestamp> {
-        let checks = self.list.iter().filter(|(_, note)| matches!(note.what, What::Check(_)));
+        let checks = self.list.iter().filter(|(_, note)| matches!(note.what, NoteKind::Check(_)));
         checks.map(|(_, note)| note.time).max()
     }
 
     /// Archives in which damage was found and that nobody found right since.
     pub fn flawed(&self) -> BTreeSet<String> {
         let newest = self.list.iter().rev().find_map(|(_, note)| match &note.what {
-            What::Check(checked) => Some(checked.flawed.clone()),
+            NoteKind::Check(checked) => Some(checked.flawed.clone()),
             _ => None,
         });
         newest.unwrap_or_default()
@@ -291,12 +293,12 @@ impl Notes {
     /// counts (`counts` says so of an archive's name and of a snapshot).
     pub fn after_check(
         &self,
-        found: Checked,
+        found: CheckNote,
         counts: &dyn Fn(&str) -> bool,
         is_there: &dyn Fn(SnapshotId) -> bool,
         is_needless: &dyn Fn(&str) -> bool,
-    ) -> Checked {
-        let mut all = Checked {
+    ) -> CheckNote {
+        let mut all = CheckNote {
             verified: self
                 .verified()
                 .into_iter()
@@ -319,13 +321,13 @@ impl Notes {
 
     /// Names of the notes of checks: what a newer check's note replaces.
     pub fn names_of_checks(&self) -> Vec<&str> {
-        let checks = self.list.iter().filter(|(_, note)| matches!(note.what, What::Check(_)));
+        let checks = self.list.iter().filter(|(_, note)| matches!(note.what, NoteKind::Check(_)));
         checks.map(|(name, _)| name.as_str()).collect()
     }
 
-    fn checks(&self) -> impl Iterator<Item = &Checked> {
+    fn checks(&self) -> impl Iterator<Item = &CheckNote> {
         self.list.iter().filter_map(|(_, note)| match &note.what {
-            What::Check(checked) => Some(checked),
+            NoteKind::Check(checked) => Some(checked),
             _ => None,
         })
     }
@@ -339,7 +341,7 @@ impl Repository {
             match read(&**self.store(), &listed.name) {
                 Ok(note) => notes.list.push((listed.name, note)),
                 // Another process replaced it just now.
-                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => notes
                     .problems
                     .push(Problem { subject: listed.name, message: error.to_string() }),
@@ -357,7 +359,7 @@ impl Repository {
         for id in self.present_ids()?.into_iter().rev().take_while(|id| Some(*id) > acknowledged) {
             match self.record(id) {
                 Ok(record) if notes.is_alarming(&record) => return Ok(Some(record)),
-                Err(error) if !matches!(error.kind(), Kind::Damaged | Kind::NotFound) => {
+                Err(error) if !matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => {
                     return Err(error);
                 }
                 _ => {}
@@ -367,13 +369,13 @@ impl Repository {
     }
 
     /// Remembers `what`: durable on return. Needs no lock. The note's name.
-    pub fn add_note(&self, what: What) -> Result<String> {
+    pub fn add_note(&self, what: NoteKind) -> Result<String> {
         let kind = match &what {
-            What::Check(_) => "check",
-            What::Drill(_) => "drill",
-            What::Acknowledgement { .. } => "acknowledgement",
-            What::Retirement(_) => "retirement",
-            What::Run(_) => "run",
+            NoteKind::Check(_) => "check",
+            NoteKind::Drill(_) => "drill",
+            NoteKind::Acknowledgement { .. } => "acknowledgement",
+            NoteKind::Retirement(_) => "retirement",
+            NoteKind::Run(_) => "run",
         };
         let note = Note { time: Timestamp::now(), host: Repository::host(), what };
         let json =
@@ -388,7 +390,9 @@ impl Repository {
             };
             match store::write_all(&**self.store(), &name, &json) {
                 // Each writer that begins clears the drafts away that it finds, this note's too.
-                Err(error) if matches!(error.kind(), Kind::Exists | Kind::NotFound) => last = error,
+                Err(error) if matches!(error.kind(), ErrorKind::Exists | ErrorKind::NotFound) => {
+                    last = error
+                }
                 done => return done.map(|()| name),
             }
         }
@@ -407,7 +411,7 @@ fn read(store: &dyn store::Store, name: &str) -> Result<Note> {
 }
 
 fn unwritten() -> Error {
-    Error::new(Kind::Io, "writing a note of the repository")
+    Error::new(ErrorKind::Io, "writing a note of the repository")
 }
 
 #[cfg(test)]
@@ -425,7 +429,7 @@ mod tests {
         let (_dir, repository) = repository();
         let snapshot: SnapshotId = "2026-11-22T030005Z".parse().unwrap();
         let names: Vec<String> = (0..3)
-            .map(|_| repository.add_note(What::Acknowledgement { snapshot }).unwrap())
+            .map(|_| repository.add_note(NoteKind::Acknowledgement { snapshot }).unwrap())
             .collect();
         assert_eq!(repository.notes().unwrap().list.len(), 3);
         assert_eq!(repository.notes().unwrap().acknowledged(), Some(snapshot));
@@ -441,13 +445,13 @@ mod tests {
         let (_dir, repository) = repository();
         let at = |second: i64| Timestamp::from_second(second).unwrap();
         let snapshot = SnapshotId::at(at(5));
-        let checked = |all: &[(&str, i64)]| Checked {
+        let checked = |all: &[(&str, i64)]| CheckNote {
             verified: all.iter().map(|(name, second)| ((*name).to_owned(), at(*second))).collect(),
             passed: BTreeMap::from([(snapshot, at(all[0].1))]),
             flawed: BTreeSet::new(),
         };
-        repository.add_note(What::Check(checked(&[("a", 10), ("b", 10)]))).unwrap();
-        repository.add_note(What::Check(checked(&[("a", 20), ("gone", 20)]))).unwrap();
+        repository.add_note(NoteKind::Check(checked(&[("a", 10), ("b", 10)]))).unwrap();
+        repository.add_note(NoteKind::Check(checked(&[("a", 20), ("gone", 20)]))).unwrap();
         let notes = repository.notes().unwrap();
         assert_eq!(
             notes.verified(),

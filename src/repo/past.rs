@@ -3,33 +3,33 @@
 //! Always holds: as with a backup, the record comes last, when all that it names is safe on disk
 //! and was read back. A snapshot of the past shows as soon as the catalog has it, and that tells
 //! each snapshot by its difference to the one before: it is built anew at the end
-//! ([`Session::take_in`]). Whoever is cut short leaves records that the catalog lacks, and the next
+//! ([`WriteSession::take_in`]). Whoever is cut short leaves records that the catalog lacks, and the next
 //! writer builds it anew.
 
 use std::collections::HashSet;
 use std::io::Read;
 use std::path::PathBuf;
 
-use super::content::Contents;
-use super::record::{SnapshotRecord, Stream};
+use super::content::ContentReader;
+use super::record::{SnapshotRecord, StreamInfo};
 use super::repository::record_name;
 use super::session::{
-    Session, catch_up, copy_time, encode, in_transaction, index_of, new_draft, next_free,
+    WriteSession, catch_up, copy_time, encode, in_transaction, index_of, new_draft, next_free,
 };
 use super::stream::StreamReader;
-use super::writer::{ContentSink, Written};
+use super::writer::{ContentSink, WrittenArchives};
 use crate::base::stored::IndexLine;
-use crate::base::{Context, Error, Hash, Kind, Monitor, Result, SnapshotId};
-use crate::catalog::{Draft, Generation, ingest, query};
+use crate::base::{Context, Error, ErrorKind, Hash, Monitor, Result, SnapshotId};
+use crate::catalog::{CatalogDraft, Generation, ingest, query};
 use crate::store;
 
 /// Snapshots that are being brought in.
 #[derive(Debug)]
-pub struct Past<'a> {
-    session: &'a Session,
-    contents: Contents,
+pub struct ImportSession<'a> {
+    session: &'a WriteSession,
+    contents: ContentReader,
     /// A catalog of our own, which knows streams and nothing else: those that are brought in too.
-    known: Scratch,
+    known: ScratchGeneration,
     /// What the new archives are called by.
     time: SnapshotId,
     /// The last that was given, and all that are taken.
@@ -39,29 +39,29 @@ pub struct Past<'a> {
 
 /// A generation that goes with whoever made it.
 #[derive(Debug)]
-struct Scratch {
+struct ScratchGeneration {
     generation: Generation,
     path: PathBuf,
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchGeneration {
     fn drop(&mut self) {
         // What stays is thrown away by the next writer.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-impl Session {
+impl WriteSession {
     /// Begins to bring in snapshots of the past. Refused where the catalog could not be built anew:
     /// it may be all that is left of a snapshot whose lists are damaged.
-    pub fn past(&self) -> Result<Past<'_>> {
+    pub fn past(&self) -> Result<ImportSession<'_>> {
         let db = self.generation.connect()?;
         let contents = self.repository.contents();
         self.refuse_lost_lists(&db, &contents)?;
         let mut draft = new_draft(&self.repository, &self.repository.scratch("catalog")?)?;
         in_transaction(draft.connection(), |draft| ingest::copy_streams(&db, draft))?;
         let known = self.scratch(draft)?;
-        Ok(Past {
+        Ok(ImportSession {
             session: self,
             contents,
             known,
@@ -77,15 +77,15 @@ impl Session {
         Ok(())
     }
 
-    fn refuse_lost_lists(&self, db: &rusqlite::Connection, contents: &Contents) -> Result<()> {
+    fn refuse_lost_lists(&self, db: &rusqlite::Connection, contents: &ContentReader) -> Result<()> {
         let mut seen = HashSet::new();
         for id in query::snapshot::ids(db)? {
             let streams = super::record_of(db, id.seconds())?.streams;
             let chunks = streams.files.chunks.iter().chain(&streams.library.chunks);
             for chunk in chunks.filter(|chunk| seen.insert(chunk.hash)) {
                 contents.chunk(db, chunk.hash).map_err(|error| match error.kind() {
-                    Kind::Damaged => Error::new(
-                        Kind::Refused,
+                    ErrorKind::Damaged => Error::new(
+                        ErrorKind::Refused,
                         format_args!("the lists of snapshot {id} are damaged"),
                     )
                     .caused_by(error)
@@ -97,21 +97,21 @@ impl Session {
         Ok(())
     }
 
-    fn scratch(&self, draft: Draft) -> Result<Scratch> {
+    fn scratch(&self, draft: CatalogDraft) -> Result<ScratchGeneration> {
         let path = self.repository.scratch("catalog")?;
         let generation = draft.publish(&path)?;
-        Ok(Scratch { generation, path })
+        Ok(ScratchGeneration { generation, path })
     }
 }
 
-impl Past<'_> {
+impl ImportSession<'_> {
     /// What is known of streams, those that were brought in too.
     pub fn generation(&self) -> &Generation {
         &self.known.generation
     }
 
     /// Reads them.
-    pub fn contents(&self) -> &Contents {
+    pub fn contents(&self) -> &ContentReader {
         &self.contents
     }
 
@@ -126,7 +126,7 @@ impl Past<'_> {
     pub fn commit(
         &mut self,
         record: SnapshotRecord,
-        written: &Written,
+        written: &WrittenArchives,
         dump: Hash,
     ) -> Result<SnapshotRecord> {
         self.learn(written)?;
@@ -145,9 +145,10 @@ impl Past<'_> {
         Ok(record)
     }
 
-    fn learn(&mut self, written: &Written) -> Result<()> {
+    fn learn(&mut self, written: &WrittenArchives) -> Result<()> {
         let repository = &self.session.repository;
-        let mut draft = Draft::copy_of(&self.known.generation, &repository.scratch("catalog")?)?;
+        let mut draft =
+            CatalogDraft::copy_of(&self.known.generation, &repository.scratch("catalog")?)?;
         in_transaction(draft.connection(), |db| {
             for archive in &written.archives {
                 let (mut lines, size, hash) = index_of(repository, &archive.name)?;
@@ -161,7 +162,7 @@ impl Past<'_> {
     }
 
     /// The hash of the stream's bytes, as they are in the archives.
-    fn read_back(&self, stream: &Stream) -> Result<Hash> {
+    fn read_back(&self, stream: &StreamInfo) -> Result<Hash> {
         let mut reader =
             StreamReader::new(self.known.generation.connect()?, &self.contents, stream);
         let (mut hasher, mut piece) = (blake3::Hasher::new(), vec![0; 1 << 20]);

@@ -24,15 +24,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 
-use super::content::Contents;
-use super::notes::{Retirement, What};
-use super::session::{Session, add_archives, drop_orphans, in_transaction};
+use super::content::ContentReader;
+use super::notes::{NoteKind, RetirementNote};
+use super::session::{WriteSession, add_archives, drop_orphans, in_transaction};
 use super::writer::ContentSink;
 use super::{Repository, record_of};
 use crate::archive::{ArchiveReader, read_chunk, read_segment};
 use crate::base::stored::{ChunkPlace, ContentPlace, IndexLine};
-use crate::base::{Error, Hash, Kind, Monitor, Phase, Problem, Result, SnapshotId};
-use crate::catalog::{Draft, ingest, query};
+use crate::base::{Error, ErrorKind, Hash, Monitor, Phase, Problem, Result, SnapshotId};
+use crate::catalog::{CatalogDraft, ingest, query};
 use crate::store::{Object, Store};
 
 /// How a repository is pruned.
@@ -48,7 +48,7 @@ pub struct Options {
 
 /// How much of an archive is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Use {
+pub struct ArchiveUse {
     id: i64,
     /// Name below `archives/`.
     pub name: String,
@@ -62,7 +62,7 @@ pub struct Use {
     dead: u64,
 }
 
-impl Use {
+impl ArchiveUse {
     /// Bytes that writing it anew gives back for certain: what was written so has none.
     fn gain(&self) -> u64 {
         self.size
@@ -86,13 +86,13 @@ const MANY: usize = 32;
 
 /// What a prune will do.
 #[derive(Debug, Clone, Default)]
-pub struct Plan {
+pub struct PrunePlan {
     /// Archives that nothing needs.
-    pub retire: Vec<Use>,
+    pub retire: Vec<ArchiveUse>,
     /// Archives of which too much is not needed, and small ones where there are many.
-    pub rewrite: Vec<Use>,
+    pub rewrite: Vec<ArchiveUse>,
     /// Archives that stay as they are.
-    pub keep: Vec<Use>,
+    pub keep: Vec<ArchiveUse>,
     /// Retired archives whose grace period is over, and their bytes.
     pub delete: Vec<(String, u64)>,
     /// Retired archives that still wait, and their bytes.
@@ -101,7 +101,7 @@ pub struct Plan {
 
 /// What a prune did.
 #[derive(Debug, Clone, Default)]
-pub struct Pruned {
+pub struct PruneResult {
     /// Archives that were retired, and their bytes.
     pub retired: Vec<(String, u64)>,
     /// New archives, and their bytes.
@@ -111,14 +111,14 @@ pub struct Pruned {
 }
 
 /// What the snapshots of a catalog need.
-struct Needs {
+struct NeededContents {
     contents: HashSet<i64>,
     chunks: HashSet<Hash>,
 }
 
-impl Needs {
+impl NeededContents {
     /// What the snapshots at `times` (ascending) need.
-    fn of(db: &Connection, times: &[i64]) -> Result<Needs> {
+    fn of(db: &Connection, times: &[i64]) -> Result<NeededContents> {
         let mut chunks = HashSet::new();
         for time in times {
             chunks.extend(record_of(db, *time)?.chunks().map(|chunk| chunk.hash));
@@ -128,15 +128,15 @@ impl Needs {
             match query::chunk(db, hash) {
                 Ok(row) => chunks.extend(row.keys),
                 // What is lost needs nothing.
-                Err(error) if error.kind() == Kind::Damaged => {}
+                Err(error) if error.kind() == ErrorKind::Damaged => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(Needs { contents: query::needed_contents(db, times)?, chunks })
+        Ok(NeededContents { contents: query::needed_contents(db, times)?, chunks })
     }
 
     /// How much of each archive that is.
-    fn uses(&self, db: &Connection) -> Result<Vec<Use>> {
+    fn uses(&self, db: &Connection) -> Result<Vec<ArchiveUse>> {
         // Stored bytes, and what goes with them.
         let mut needed: HashMap<i64, (u64, u64)> = HashMap::new();
         let mut count = |archive: i64, stored: u64| {
@@ -155,14 +155,21 @@ impl Needs {
         for hash in &self.chunks {
             match query::chunk(db, *hash) {
                 Ok(row) => count(row.archive, row.place.stored),
-                Err(error) if error.kind() == Kind::Damaged => {}
+                Err(error) if error.kind() == ErrorKind::Damaged => {}
                 Err(error) => return Err(error),
             }
         }
         let uses = query::archives(db)?.into_iter().map(|archive| {
             let (needed, overhead) = needed.get(&archive.id).copied().unwrap_or_default();
             let dead = dead.get(&archive.id).copied().unwrap_or(0);
-            Use { id: archive.id, needed, overhead, dead, name: archive.name, size: archive.size }
+            ArchiveUse {
+                id: archive.id,
+                needed,
+                overhead,
+                dead,
+                name: archive.name,
+                size: archive.size,
+            }
         });
         Ok(uses.collect())
     }
@@ -170,21 +177,26 @@ impl Needs {
 
 /// How much of each archive the snapshots `kept` need: what is left of a repository when the others
 /// are forgotten.
-pub fn uses(db: &Connection, kept: &[SnapshotId]) -> Result<Vec<Use>> {
+pub fn uses(db: &Connection, kept: &[SnapshotId]) -> Result<Vec<ArchiveUse>> {
     let mut times: Vec<i64> = kept.iter().map(|id| id.seconds()).collect();
     times.sort_unstable();
-    Needs::of(db, &times)?.uses(db)
+    NeededContents::of(db, &times)?.uses(db)
 }
 
-impl Session {
+impl WriteSession {
     /// What a prune would do now.
-    pub fn plan_prune(&self, options: &Options) -> Result<Plan> {
+    pub fn plan_prune(&self, options: &Options) -> Result<PrunePlan> {
         let db = self.generation().connect()?;
-        self.plan_with(&db, &Needs::of(&db, &times(&db)?)?, options)
+        self.plan_with(&db, &NeededContents::of(&db, &times(&db)?)?, options)
     }
 
-    fn plan_with(&self, db: &Connection, needs: &Needs, options: &Options) -> Result<Plan> {
-        let mut plan = Plan::default();
+    fn plan_with(
+        &self,
+        db: &Connection,
+        needs: &NeededContents,
+        options: &Options,
+    ) -> Result<PrunePlan> {
+        let mut plan = PrunePlan::default();
         let unclaimed = query::unclaimed_archives(db)?;
         let mut small = Vec::new();
         for archive in needs.uses(db)? {
@@ -220,11 +232,11 @@ impl Session {
     }
 
     /// Prunes. What cannot be read is told to `monitor`, and its archive stays.
-    pub fn prune(&mut self, options: &Options, monitor: &dyn Monitor) -> Result<Pruned> {
+    pub fn prune(&mut self, options: &Options, monitor: &dyn Monitor) -> Result<PruneResult> {
         let db = self.generation.connect()?;
-        let needs = Needs::of(&db, &times(&db)?)?;
+        let needs = NeededContents::of(&db, &times(&db)?)?;
         let plan = self.plan_with(&db, &needs, options)?;
-        let mut pruned = Pruned::default();
+        let mut pruned = PruneResult::default();
         if !plan.retire.is_empty() || !plan.rewrite.is_empty() {
             let sink = self.copies()?;
             let copied = self.copy(&db, &needs, &plan, &sink, monitor)?;
@@ -246,14 +258,14 @@ impl Session {
     fn copy(
         &self,
         db: &Connection,
-        needs: &Needs,
-        plan: &Plan,
+        needs: &NeededContents,
+        plan: &PrunePlan,
         sink: &ContentSink,
         monitor: &dyn Monitor,
-    ) -> Result<Vec<Use>> {
+    ) -> Result<Vec<ArchiveUse>> {
         let bytes = plan.rewrite.iter().map(|archive| archive.needed).sum();
         monitor.begin(Phase::Prune, None, Some(bytes));
-        let copy = Copy {
+        let copy = MemberCopier {
             db,
             needs,
             sink,
@@ -273,15 +285,16 @@ impl Session {
     /// Publishes the catalog without `archives`, then notes that they are retired.
     fn retire(
         &mut self,
-        archives: Vec<Use>,
+        archives: Vec<ArchiveUse>,
         written: &HashSet<String>,
         monitor: &dyn Monitor,
     ) -> Result<Vec<(String, u64)>> {
-        let mut draft = Draft::copy_of(&self.generation, &self.repository.scratch("catalog")?)?;
+        let mut draft =
+            CatalogDraft::copy_of(&self.generation, &self.repository.scratch("catalog")?)?;
         let retired = in_transaction(draft.connection(), |db| {
             ingest::remove_dead_rows(db)?;
             add_archives(&self.repository, db, written, written, monitor)?;
-            let needs = Needs::of(db, &times(db)?)?;
+            let needs = NeededContents::of(db, &times(db)?)?;
             let still = needs.uses(db)?;
             let mut retired = Vec::new();
             for archive in archives {
@@ -296,7 +309,7 @@ impl Session {
         self.generation = draft.publish(&self.repository.catalog_path())?;
         let names: BTreeSet<String> = retired.iter().map(|(name, _)| name.clone()).collect();
         if !names.is_empty() {
-            self.repository.add_note(What::Retirement(Retirement {
+            self.repository.add_note(NoteKind::Retirement(RetirementNote {
                 archives: names,
                 by: "prune".to_owned(),
             }))?;
@@ -311,7 +324,7 @@ impl Session {
         let sizes = sizes(&self.repository)?;
         let mut deleted = Vec::new();
         for (name, note) in self.repository.notes()?.list {
-            let What::Retirement(retirement) = &note.what else { continue };
+            let NoteKind::Retirement(retirement) = &note.what else { continue };
             if !is_over(Some(note.time), options) {
                 continue;
             }
@@ -328,22 +341,22 @@ impl Session {
 }
 
 /// Copies members of old archives.
-struct Copy<'a> {
+struct MemberCopier<'a> {
     db: &'a Connection,
-    needs: &'a Needs,
+    needs: &'a NeededContents,
     sink: &'a ContentSink,
-    contents: &'a Contents,
+    contents: &'a ContentReader,
     store: &'a dyn Store,
     monitor: &'a dyn Monitor,
 }
 
-impl Copy<'_> {
+impl MemberCopier<'_> {
     /// Copies what is needed of `archive`; true when that was all there.
-    fn archive(&self, archive: &Use) -> Result<bool> {
+    fn archive(&self, archive: &ArchiveUse) -> Result<bool> {
         let object = self.store.open(&format!("archives/{}", archive.name))?;
         let lines = match ArchiveReader::open(object).and_then(|reader| reader.lines()) {
             Ok(lines) => lines,
-            Err(error) if error.kind() == Kind::Damaged => {
+            Err(error) if error.kind() == ErrorKind::Damaged => {
                 self.damaged(archive, &error);
                 return Ok(false);
             }
@@ -353,12 +366,12 @@ impl Copy<'_> {
         let mut whole = true;
         for line in &lines {
             if self.monitor.stopped() {
-                return Err(Error::new(Kind::Interrupted, "stopped; nothing was deleted")
+                return Err(Error::new(ErrorKind::Interrupted, "stopped; nothing was deleted")
                     .hint("run it again: it begins anew"));
             }
             match self.line(archive, &*object, line) {
                 Ok(()) => {}
-                Err(error) if error.kind() == Kind::Damaged => {
+                Err(error) if error.kind() == ErrorKind::Damaged => {
                     self.damaged(archive, &error);
                     whole = false;
                 }
@@ -368,7 +381,7 @@ impl Copy<'_> {
         Ok(whole)
     }
 
-    fn line(&self, archive: &Use, from: &dyn Object, line: &IndexLine) -> Result<()> {
+    fn line(&self, archive: &ArchiveUse, from: &dyn Object, line: &IndexLine) -> Result<()> {
         match line {
             IndexLine::Content(content) => {
                 let Some(id) = query::content_id(self.db, content.content)? else { return Ok(()) };
@@ -392,14 +405,14 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn damaged(&self, archive: &Use, error: &Error) {
+    fn damaged(&self, archive: &ArchiveUse, error: &Error) {
         let message = format!("it is left as it is: {error}");
         self.monitor.problem(Problem { subject: format!("archives/{}", archive.name), message });
     }
 }
 
 /// What the key chunks `keys` make.
-fn prefix(contents: &Contents, db: &Connection, keys: &[Hash]) -> Result<Vec<u8>> {
+fn prefix(contents: &ContentReader, db: &Connection, keys: &[Hash]) -> Result<Vec<u8>> {
     let mut prefix = Vec::new();
     for key in keys {
         prefix.extend_from_slice(&contents.chunk(db, *key)?);

@@ -8,9 +8,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{SnapshotRecord, Stream, StreamChunk};
+use super::record::{SnapshotRecord, StreamChunk, StreamInfo};
 use super::repository::Repository;
-use crate::base::{Error, Kind, Result, SnapshotId};
+use crate::base::{Error, ErrorKind, Result, SnapshotId};
 use crate::store;
 
 /// No reading is larger: it names the chunks of one list.
@@ -18,24 +18,24 @@ const LIMIT: u64 = 64 << 20;
 
 /// What a reader made of a snapshot's dump.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Reading {
+pub struct DumpReading {
     pub snapshot: SnapshotId,
     /// Version of shoebox that made it.
     pub shoebox: String,
     #[serde(flatten)]
-    pub listed: Listed,
+    pub listed: ReadList,
 }
 
 /// A library list, and what its reader said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Listed {
+pub struct ReadList {
     /// See [`crate::base::dump::DumpInfo::reader`].
     pub reader: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lacks: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    pub library: Stream,
+    pub library: StreamInfo,
 }
 
 impl SnapshotRecord {
@@ -55,7 +55,7 @@ impl SnapshotRecord {
     }
 
     /// The same, with `listed` in the place of its own list; unless its own reader knew as much.
-    fn read_again(mut self, listed: Listed) -> SnapshotRecord {
+    fn read_again(mut self, listed: ReadList) -> SnapshotRecord {
         if listed.reader > self.dump.reader {
             let written = self.put(listed);
             self.written = Some(Box::new(written));
@@ -63,8 +63,8 @@ impl SnapshotRecord {
         self
     }
 
-    fn put(&mut self, listed: Listed) -> Listed {
-        Listed {
+    fn put(&mut self, listed: ReadList) -> ReadList {
+        ReadList {
             reader: std::mem::replace(&mut self.dump.reader, listed.reader),
             lacks: std::mem::replace(&mut self.dump.lacks, listed.lacks),
             warnings: std::mem::replace(&mut self.warnings, listed.warnings),
@@ -78,21 +78,21 @@ impl Repository {
     pub(super) fn with_reading(&self, record: SnapshotRecord) -> Result<SnapshotRecord> {
         let json = match store::read_all(&**self.store(), &name(record.id), LIMIT) {
             Ok(json) => json,
-            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Damaged) => {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Damaged) => {
                 return Ok(record);
             }
             Err(error) => return Err(error),
         };
-        match serde_json::from_slice::<Reading>(&json) {
+        match serde_json::from_slice::<DumpReading>(&json) {
             Ok(reading) if reading.snapshot == record.id => Ok(record.read_again(reading.listed)),
             _ => Ok(record),
         }
     }
 
     /// Remembers `reading`, in place of an older one: durable on return.
-    pub fn put_reading(&self, reading: &Reading) -> Result<()> {
+    pub fn put_reading(&self, reading: &DumpReading) -> Result<()> {
         let json = serde_json::to_vec_pretty(reading)
-            .map_err(|error| Error::new(Kind::Io, "writing a reading").caused_by(error))?;
+            .map_err(|error| Error::new(ErrorKind::Io, "writing a reading").caused_by(error))?;
         self.remove_reading(reading.snapshot)?;
         store::write_all(&**self.store(), &name(reading.snapshot), &json)
     }
@@ -108,7 +108,9 @@ impl Repository {
             self.store().list("readings")?.into_iter().filter_map(|listed| id_of(&listed.name));
         let read = |id: SnapshotId| match self.record(id) {
             Ok(record) => Ok(record.written.is_some().then_some((id, record.dump.reader))),
-            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Damaged) => Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Damaged) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         };
         ids.filter_map(|id| read(id).transpose()).collect()

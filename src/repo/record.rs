@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::reading::Listed;
-use crate::base::dump::{DumpInfo, Verdict};
-use crate::base::library::Census;
+use super::reading::ReadList;
+use crate::base::dump::{DumpInfo, DumpVerdict};
+use crate::base::library::LibraryCensus;
 use crate::base::{FilePath, Hash, SnapshotId};
 
 /// What is known of one snapshot. Written last, never changed.
@@ -26,10 +26,10 @@ pub struct SnapshotRecord {
     pub upload_location: String,
     pub dump: DumpInfo,
     /// The three streams.
-    pub streams: Streams,
+    pub streams: SnapshotStreams,
     /// Archives that this snapshot wrote.
     pub archives: Vec<ArchiveInfo>,
-    pub census: Census,
+    pub census: LibraryCensus,
     pub files: FileCount,
     pub completeness: Completeness,
     /// The folders of external libraries that were given, as the file list shows them: also those
@@ -49,16 +49,16 @@ pub struct SnapshotRecord {
     /// It was made later, from a dump of the past: its files are those of the dump's assets that
     /// the repository had then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub imported: Option<Imported>,
+    pub imported: Option<ImportedFrom>,
     /// Its dump was read again ([`super::reading`]): what the record itself says. In no record on
     /// disk, but in the catalog's copies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub written: Option<Box<Listed>>,
+    pub written: Option<Box<ReadList>>,
 }
 
 /// The file that a snapshot was imported from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Imported {
+pub struct ImportedFrom {
     /// Its name, below the folder that was given.
     pub file: String,
     /// BLAKE3 of its bytes as they were, still compressed.
@@ -67,16 +67,16 @@ pub struct Imported {
 
 /// The streams of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Streams {
+pub struct SnapshotStreams {
     /// The dump, plain SQL text.
-    pub dump: Stream,
+    pub dump: StreamInfo,
     /// The file list.
-    pub files: Stream,
+    pub files: StreamInfo,
     /// The library list.
-    pub library: Stream,
+    pub library: StreamInfo,
 }
 
-impl Streams {
+impl SnapshotStreams {
     /// The chunks of all three.
     pub fn chunks(&self) -> impl Iterator<Item = &StreamChunk> {
         [&self.dump, &self.files, &self.library].into_iter().flat_map(|stream| &stream.chunks)
@@ -85,7 +85,7 @@ impl Streams {
 
 /// A stream: its chunks put together in order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Stream {
+pub struct StreamInfo {
     /// Plain bytes.
     pub size: u64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -189,6 +189,6 @@ impl SnapshotRecord {
 
     /// True when it may become `latest`.
     pub fn is_good(&self) -> bool {
-        self.dump.verdict == Verdict::Good
+        self.dump.verdict == DumpVerdict::Good
     }
 }

@@ -11,19 +11,19 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::content::Contents;
+use super::content::ContentReader;
 use super::record::SnapshotRecord;
-use super::session::Session;
+use super::session::WriteSession;
 use super::{FORMAT_VERSION, lock};
 use crate::base::durable::{sync, sync_folder};
-use crate::base::monitor::Silent;
-use crate::base::{Context, Error, Kind, Result, SnapshotId};
+use crate::base::monitor::SilentMonitor;
+use crate::base::{Context, Error, ErrorKind, Result, SnapshotId};
 use crate::catalog::Generation;
-use crate::store::{self, Folder, Store};
+use crate::store::{self, FolderStore, Store};
 
 /// A repository's own description: `shoebox.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Description {
+struct RepositoryDescription {
     format: u32,
     id: Uuid,
     created: Timestamp,
@@ -34,7 +34,7 @@ struct Description {
 #[derive(Debug, Clone)]
 pub struct Repository {
     root: PathBuf,
-    description: Description,
+    description: RepositoryDescription,
     store: Arc<dyn Store>,
     /// How long a writer waits for the lock.
     patience: Duration,
@@ -70,15 +70,15 @@ impl Repository {
     }
 
     fn begin(root: &Path) -> Result<Repository> {
-        let folder = Folder::new(root);
+        let folder = FolderStore::new(root);
         for name in ["archives", "snapshots", "notes", "tmp"] {
             folder.create_folder(name)?;
         }
         let root = fs::canonicalize(root).context(|| format!("opening {}", root.display()))?;
         set_private(&root)?;
-        let folder = Folder::new(&root);
+        let folder = FolderStore::new(&root);
         store::write_all(&folder, README_NAME, README)?;
-        let description = Description {
+        let description = RepositoryDescription {
             format: FORMAT_VERSION,
             id: Uuid::new_v4(),
             created: Timestamp::now(),
@@ -89,7 +89,7 @@ impl Repository {
             Repository { root, description, store: Arc::new(folder), patience: Duration::ZERO };
         // The description comes last: without it the folder is no repository, and `init` can be run
         // again.
-        drop(Session::begin(&repository, "init", &Silent)?);
+        drop(WriteSession::begin(&repository, "init", &SilentMonitor)?);
         store::write_all(&*repository.store, DESCRIPTION, &json)?;
         Ok(repository)
     }
@@ -98,11 +98,11 @@ impl Repository {
     /// newer shoebox made it.
     pub fn open(root: &Path) -> Result<Repository> {
         let root = fs::canonicalize(root).map_err(|error| not_here(root).caused_by(error))?;
-        let folder = Folder::new(&root);
+        let folder = FolderStore::new(&root);
         let json =
             store::read_all(&folder, DESCRIPTION, 1 << 20).map_err(|error| match error.kind() {
-                Kind::NotFound => not_here(&root),
-                Kind::Permission => {
+                ErrorKind::NotFound => not_here(&root),
+                ErrorKind::Permission => {
                     error.hint("repositories are private; run this as the user that owns it")
                 }
                 _ => error,
@@ -126,15 +126,15 @@ impl Repository {
     pub fn recognize(root: &Path) -> Result<(Repository, Option<Error>)> {
         let (mut repository, wrong) = match Repository::open(root) {
             Ok(repository) => (repository, None),
-            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Damaged) => {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Damaged) => {
                 let Ok(root) = fs::canonicalize(root) else { return Err(error) };
-                let description = Description {
+                let description = RepositoryDescription {
                     format: FORMAT_VERSION,
                     id: Uuid::nil(),
                     created: Timestamp::now(),
                     shoebox: env!("CARGO_PKG_VERSION").to_owned(),
                 };
-                let store = Arc::new(Folder::new(&root));
+                let store = Arc::new(FolderStore::new(&root));
                 (Repository { description, store, root, patience: Duration::ZERO }, Some(error))
             }
             Err(error) => return Err(error),
@@ -155,7 +155,7 @@ impl Repository {
 
     /// What all records that can be read say of the repository; where there are none, what the
     /// catalog says, if it is asked.
-    fn said_to_be(&self, asks_catalog: bool) -> Option<Description> {
+    fn said_to_be(&self, asks_catalog: bool) -> Option<RepositoryDescription> {
         let records = self.snapshot_ids().ok()?.into_iter().filter_map(|id| self.record(id).ok());
         let said: Vec<_> =
             records.map(|record| (record.repository, record.id.time(), record.shoebox)).collect();
@@ -170,7 +170,7 @@ impl Repository {
         };
         let agree = said.iter().all(|(other, ..)| *other == id);
         let id = id.parse().ok().filter(|_| agree)?;
-        Some(Description { format: FORMAT_VERSION, id, created, shoebox })
+        Some(RepositoryDescription { format: FORMAT_VERSION, id, created, shoebox })
     }
 
     /// Writes the description again. One that is there and wrong is set aside.
@@ -202,7 +202,7 @@ impl Repository {
 
     /// A free name below `damaged/`.
     fn aside(&self, name: &str) -> Result<PathBuf> {
-        Folder::new(&self.root).create_folder(DAMAGED)?;
+        FolderStore::new(&self.root).create_folder(DAMAGED)?;
         let name = format!("{}-{}", SnapshotId::at(Timestamp::now()), name.replace('/', "-"));
         let mut names =
             std::iter::once(name.clone()).chain((2..).map(|number| format!("{name}-{number}")));
@@ -273,7 +273,7 @@ impl Repository {
 
     /// Since when a run is under way.
     pub fn run_since(&self) -> Option<Timestamp> {
-        super::Lock::held_since(&self.run_lock_path())
+        super::RepositoryLock::held_since(&self.run_lock_path())
     }
 
     pub(super) fn lock_path(&self) -> PathBuf {
@@ -289,17 +289,18 @@ impl Repository {
     /// back.
     pub fn catalog(&self) -> Result<Generation> {
         Generation::open(&self.catalog_path()).map_err(|error| match error.kind() {
-            Kind::NotFound => Error::new(Kind::NotFound, "the repository's catalog is missing")
-                .hint(
+            ErrorKind::NotFound => {
+                Error::new(ErrorKind::NotFound, "the repository's catalog is missing").hint(
                     "`shoebox repair catalog` builds a new one from the archives; no photo is lost",
-                ),
+                )
+            }
             _ => error,
         })
     }
 
     /// Reads contents.
-    pub fn contents(&self) -> Contents {
-        Contents::new(self.store.clone(), self.catalog_path())
+    pub fn contents(&self) -> ContentReader {
+        ContentReader::new(self.store.clone(), self.catalog_path())
     }
 
     /// Ids of all snapshots, oldest first, by the records that exist.
@@ -357,9 +358,9 @@ pub fn is_to_come(id: SnapshotId, now: Timestamp) -> bool {
     id.time().duration_since(now) > SKEW
 }
 
-fn encode(description: &Description) -> Result<Vec<u8>> {
+fn encode(description: &RepositoryDescription) -> Result<Vec<u8>> {
     serde_json::to_vec_pretty(description)
-        .map_err(|e| Error::new(Kind::Io, "describing the repository").caused_by(e))
+        .map_err(|e| Error::new(ErrorKind::Io, "describing the repository").caused_by(e))
 }
 
 /// Where the record of snapshot `id` is.
@@ -369,20 +370,20 @@ pub(super) fn record_name(id: SnapshotId) -> String {
 
 fn newer_or_damaged(json: &[u8], name: &str) -> Error {
     #[derive(Deserialize)]
-    struct Format {
+    struct RepositoryFormat {
         format: u32,
     }
-    match serde_json::from_slice::<Format>(json) {
-        Ok(Format { format }) if format > FORMAT_VERSION => newer(format),
+    match serde_json::from_slice::<RepositoryFormat>(json) {
+        Ok(RepositoryFormat { format }) if format > FORMAT_VERSION => newer(format),
         _ => Error::damaged(name),
     }
 }
 
-fn describe(json: &[u8], root: &Path) -> Result<Description> {
+fn describe(json: &[u8], root: &Path) -> Result<RepositoryDescription> {
     let name = root.join(DESCRIPTION);
-    let description: Description = serde_json::from_slice(json).map_err(|error| {
+    let description: RepositoryDescription = serde_json::from_slice(json).map_err(|error| {
         let error = newer_or_damaged(json, &name.display().to_string()).caused_by(error);
-        if error.kind() == Kind::Damaged {
+        if error.kind() == ErrorKind::Damaged {
             error.hint("`shoebox repair` writes it again; no photo is lost")
         } else {
             error
@@ -397,15 +398,17 @@ fn describe(json: &[u8], root: &Path) -> Result<Description> {
 
 fn newer(format: u32) -> Error {
     Error::new(
-        Kind::Unsupported,
+        ErrorKind::Unsupported,
         format_args!("the repository has format {format}, this shoebox knows {FORMAT_VERSION}"),
     )
     .hint("a newer shoebox made it; install that version to use it")
 }
 
 fn not_here(root: &Path) -> Error {
-    let error =
-        Error::new(Kind::NotFound, format_args!("there is no repository in {}", root.display()));
+    let error = Error::new(
+        ErrorKind::NotFound,
+        format_args!("there is no repository in {}", root.display()),
+    );
     if root.join("snapshots").is_dir() && root.join("archives").is_dir() {
         let is_empty = |name: &str| {
             fs::read_dir(root.join(name)).is_ok_and(|mut entries| entries.next().is_none())
@@ -426,7 +429,7 @@ fn not_here(root: &Path) -> Error {
 fn refuse_content(root: &Path) -> Result<()> {
     if root.join(DESCRIPTION).exists() {
         return Err(Error::new(
-            Kind::Exists,
+            ErrorKind::Exists,
             format_args!("{} is a repository already", root.display()),
         )
         .hint("run `shoebox backup`; an existing repository needs no init"));
@@ -436,10 +439,11 @@ fn refuse_content(root: &Path) -> Result<()> {
         Err(error) => Err(Error::io(format_args!("opening {}", root.display()), error)),
         Ok(entries) => {
             if entries.flatten().any(|entry| !is_left_over(&entry)) {
-                Err(Error::new(Kind::Exists, format_args!("{} is not empty", root.display())).hint(
-                    "give init a new folder of its own, such as a folder `photos` on the \
+                Err(Error::new(ErrorKind::Exists, format_args!("{} is not empty", root.display()))
+                    .hint(
+                        "give init a new folder of its own, such as a folder `photos` on the \
                         backup disk",
-                ))
+                    ))
             } else {
                 clear(root)
             }

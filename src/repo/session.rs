@@ -10,49 +10,53 @@ use std::fs;
 use rusqlite::Connection;
 use serde::de::DeserializeOwned;
 
-use super::content::Contents;
-use super::lock::Lock;
-use super::notes::What;
-use super::record::{Completeness, SnapshotRecord, Stream, StreamChunk, Streams};
+use super::content::ContentReader;
+use super::lock::RepositoryLock;
+use super::notes::NoteKind;
+use super::record::{Completeness, SnapshotRecord, SnapshotStreams, StreamChunk, StreamInfo};
 use super::repository::{Repository, is_scratch, record_name};
 use super::stream::StreamReader;
-use super::writer::{ContentSink, Written};
+use super::writer::{ContentSink, WrittenArchives};
 use crate::archive::ArchiveReader;
 use crate::base::file::FileEntry;
-use crate::base::library::Record;
-use crate::base::monitor::Collect;
+use crate::base::library::LibraryRecord;
+use crate::base::monitor::ProblemCollector;
 use crate::base::stored::IndexLine;
-use crate::base::{Context, Error, Hash, Kind, Monitor, Phase, Problem, Result, SnapshotId};
-use crate::catalog::{Draft, Generation, ingest, query};
+use crate::base::{Context, Error, ErrorKind, Hash, Monitor, Phase, Problem, Result, SnapshotId};
+use crate::catalog::{CatalogDraft, Generation, ingest, query};
 use crate::store;
 
 /// The one writer of a repository.
 #[derive(Debug)]
-pub struct Session {
+pub struct WriteSession {
     pub(super) repository: Repository,
     pub(super) generation: Generation,
-    _lock: Lock,
+    _lock: RepositoryLock,
 }
 
-impl Session {
+impl WriteSession {
     /// Takes the lock for `doing` and brings the catalog up to date; a missing or damaged one is
     /// rebuilt.
-    pub fn begin(repository: &Repository, doing: &str, monitor: &dyn Monitor) -> Result<Session> {
+    pub fn begin(
+        repository: &Repository,
+        doing: &str,
+        monitor: &dyn Monitor,
+    ) -> Result<WriteSession> {
         let lock = prepare(repository, doing, monitor)?;
         let generation = up_to_date(repository, monitor).or_else(|error| match error.kind() {
-            Kind::NotFound | Kind::Damaged | Kind::Unsupported => {
+            ErrorKind::NotFound | ErrorKind::Damaged | ErrorKind::Unsupported => {
                 catch_up(repository, None, monitor)
             }
             _ => Err(error),
         })?;
-        Ok(Session { repository: repository.clone(), generation, _lock: lock })
+        Ok(WriteSession { repository: repository.clone(), generation, _lock: lock })
     }
 
     /// Takes the lock and builds the catalog anew from archives and snapshots.
-    pub fn rebuild(repository: &Repository, monitor: &dyn Monitor) -> Result<Session> {
+    pub fn rebuild(repository: &Repository, monitor: &dyn Monitor) -> Result<WriteSession> {
         let lock = prepare(repository, "repair catalog", monitor)?;
         let generation = catch_up(repository, None, monitor)?;
-        Ok(Session { repository: repository.clone(), generation, _lock: lock })
+        Ok(WriteSession { repository: repository.clone(), generation, _lock: lock })
     }
 
     /// The catalog as it is now.
@@ -104,11 +108,16 @@ impl Session {
     }
 
     /// Tries the snapshot `record`, whose archives are all published: fills in how complete it is.
-    /// Nothing shows of it until [`Session::commit`].
-    pub fn stage(&self, mut record: SnapshotRecord, written: &Written) -> Result<Staged> {
-        let mut draft = Draft::copy_of(&self.generation, &self.repository.scratch("catalog")?)?;
+    /// Nothing shows of it until [`WriteSession::commit`].
+    pub fn stage(
+        &self,
+        mut record: SnapshotRecord,
+        written: &WrittenArchives,
+    ) -> Result<StagedSnapshot> {
+        let mut draft =
+            CatalogDraft::copy_of(&self.generation, &self.repository.scratch("catalog")?)?;
         let claimed = written.archives.iter().map(|archive| archive.name.clone()).collect();
-        let unreadable = Collect::default();
+        let unreadable = ProblemCollector::default();
         in_transaction(draft.connection(), |db| {
             add_archives(&self.repository, db, &claimed, &claimed, &unreadable)?;
             add_row(db, &record, &encode(&record)?)
@@ -130,12 +139,12 @@ impl Session {
             unreadable: record.completeness.unreadable,
             changed: files.changed,
         };
-        Ok(Staged { draft, record })
+        Ok(StagedSnapshot { draft, record })
     }
 
     /// Makes the snapshot: writes its record, publishes the catalog. Durable on return.
-    pub fn commit(self, staged: Staged) -> Result<SnapshotRecord> {
-        let Staged { mut draft, record } = staged;
+    pub fn commit(self, staged: StagedSnapshot) -> Result<SnapshotRecord> {
+        let StagedSnapshot { mut draft, record } = staged;
         let json = encode(&record)?;
         add_row(draft.connection(), &record, &json)?;
         ingest::clear_seen(draft.connection())?;
@@ -149,14 +158,14 @@ impl Session {
 pub(super) fn next_free(last: u16, taken: &HashSet<u16>) -> Result<u16> {
     let numbers = (last..=u16::MAX).skip(1).chain(1..=last);
     numbers.into_iter().find(|number| !taken.contains(number)).ok_or_else(|| {
-        Error::new(Kind::Refused, "the repository has 65,535 snapshots, its most").hint(
+        Error::new(ErrorKind::Refused, "the repository has 65,535 snapshots, its most").hint(
             "forget some: `shoebox forget --keep-daily 30 --keep-monthly unlimited --apply`, or \
                 with rules of your own",
         )
     })
 }
 
-/// See [`Session::copies`].
+/// See [`WriteSession::copies`].
 pub(super) fn copies(repository: &Repository) -> Result<ContentSink> {
     Ok(ContentSink::new(repository.store().clone(), copy_time(repository)?))
 }
@@ -180,12 +189,12 @@ pub(super) fn copy_time(repository: &Repository) -> Result<SnapshotId> {
 
 /// A snapshot that is all there but for its record.
 #[derive(Debug)]
-pub struct Staged {
-    draft: Draft,
+pub struct StagedSnapshot {
+    draft: CatalogDraft,
     record: SnapshotRecord,
 }
 
-impl Staged {
+impl StagedSnapshot {
     /// What its record will say.
     pub fn record(&self) -> &SnapshotRecord {
         &self.record
@@ -204,16 +213,21 @@ impl Staged {
 
 pub(super) fn encode(record: &SnapshotRecord) -> Result<String> {
     serde_json::to_string_pretty(record)
-        .map_err(|error| Error::new(Kind::Io, "writing a snapshot record").caused_by(error))
+        .map_err(|error| Error::new(ErrorKind::Io, "writing a snapshot record").caused_by(error))
 }
 
-pub(super) fn prepare(repository: &Repository, doing: &str, monitor: &dyn Monitor) -> Result<Lock> {
-    let lock = Lock::wait(&repository.lock_path(), doing, repository.patience(), monitor)?;
+pub(super) fn prepare(
+    repository: &Repository,
+    doing: &str,
+    monitor: &dyn Monitor,
+) -> Result<RepositoryLock> {
+    let lock =
+        RepositoryLock::wait(&repository.lock_path(), doing, repository.patience(), monitor)?;
     // What follows leans on what is there.
     repository.store().settle()?;
     let tmp = repository.root().join("tmp");
     if tmp.is_symlink() {
-        return Err(Error::new(Kind::Refused, format_args!("{} is a symlink", tmp.display()))
+        return Err(Error::new(ErrorKind::Refused, format_args!("{} is a symlink", tmp.display()))
             .hint(
                 "what a backup left there is deleted; look at where it leads, and take the link \
                 away",
@@ -342,7 +356,7 @@ fn lacks_something(db: &Connection) -> Result<bool> {
 /// Lets every archive that waits for its deletion count again.
 fn reinstate(repository: &Repository, monitor: &dyn Monitor) -> Result<()> {
     for (name, note) in &repository.notes()?.list {
-        if let What::Retirement(retirement) = &note.what {
+        if let NoteKind::Retirement(retirement) = &note.what {
             repository.remove_note(name)?;
             let message =
                 "something is lost without it: it is not deleted, and counts again".to_owned();
@@ -369,7 +383,7 @@ fn catch_up_without_retired(
         _ => None,
     };
     let mut draft = match known {
-        Some(generation) => Draft::copy_of(generation, &path)?,
+        Some(generation) => CatalogDraft::copy_of(generation, &path)?,
         None => new_draft(repository, &path)?,
     };
     in_transaction(draft.connection(), |db| {
@@ -429,13 +443,13 @@ fn take_in(
         Ok(_) => Ok(()),
         // Without the list that was read later it is what it was before.
         Err(error)
-            if matches!(error.kind(), Kind::Damaged | Kind::NotFound)
+            if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound)
                 && record.written.is_some() =>
         {
             in_transaction(db, |db| ingest::remove_newest(db, record.id.seconds()))?;
             take_in(repository, db, &record.clone().as_written(), monitor)
         }
-        Err(error) if matches!(error.kind(), Kind::Damaged | Kind::NotFound) => {
+        Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => {
             monitor.problem(Problem {
                 subject: format!("snapshot {}", record.id),
                 message: describe(&error),
@@ -459,8 +473,8 @@ fn describe(error: &Error) -> String {
     text
 }
 
-pub(super) fn new_draft(repository: &Repository, path: &std::path::Path) -> Result<Draft> {
-    let mut draft = Draft::create(path)?;
+pub(super) fn new_draft(repository: &Repository, path: &std::path::Path) -> Result<CatalogDraft> {
+    let mut draft = CatalogDraft::create(path)?;
     let lineage = uuid::Uuid::new_v4().to_string();
     for (key, value) in [("repository", repository.id().to_string()), ("lineage", lineage)] {
         draft
@@ -585,7 +599,7 @@ fn new_records(
     for id in repository.present_ids()?.into_iter().filter(|id| !known.contains(id)) {
         match repository.record(id) {
             Ok(record) => records.push(record),
-            Err(error) if matches!(error.kind(), Kind::Damaged | Kind::NotFound) => {
+            Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => {
                 monitor.problem(Problem {
                     subject: format!("snapshot {id}"),
                     message: describe(&error),
@@ -617,8 +631,8 @@ pub(super) fn add_archives(
             Ok((lines, size, hash)) => {
                 ingest::add_archive(db, &name, size, hash, &lines, !claimed.contains(&name))?
             }
-            Err(error) if error.kind() == Kind::Unsupported => return Err(error),
-            Err(error) if error.kind() != Kind::Damaged && needed.contains(&name) => {
+            Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
+            Err(error) if error.kind() != ErrorKind::Damaged && needed.contains(&name) => {
                 return Err(error.hint(
                     "look at the disk and its cable; if that file is lost for good, `shoebox \
                         repair catalog` goes on without it",
@@ -647,14 +661,14 @@ fn ingest_snapshot(
     let time = record.id.seconds();
     let before = match query::snapshot::before(db, time)? {
         Some(before) => super::record_of(db, before)?.streams,
-        None => Streams::default(),
+        None => SnapshotStreams::default(),
     };
     let contents = repository.contents();
     let by_difference = in_transaction(db, |db| ingest_lists(db, &contents, &before, record));
     match by_difference {
-        Err(error) if error.kind() == Kind::Damaged => in_transaction(db, |db| {
+        Err(error) if error.kind() == ErrorKind::Damaged => in_transaction(db, |db| {
             ingest::end_all(db, time)?;
-            ingest_lists(db, &contents, &Streams::default(), record)
+            ingest_lists(db, &contents, &SnapshotStreams::default(), record)
         }),
         other => other,
     }
@@ -662,8 +676,8 @@ fn ingest_snapshot(
 
 fn ingest_lists(
     db: &Connection,
-    contents: &Contents,
-    before: &Streams,
+    contents: &ContentReader,
+    before: &SnapshotStreams,
     record: &SnapshotRecord,
 ) -> Result<ingest::AssetFiles> {
     let time = record.id.seconds();
@@ -673,17 +687,18 @@ fn ingest_lists(
     ingest::merge(old, new, |a, b| a.path.cmp(&b.path), |change| files.apply(&change))?;
     let library = ingest::LibraryIngest::begin(db, time)?;
     let (old, new) = differing(&before.library, &record.streams.library);
-    let (old, new) = (lines::<Record>(db, contents, old), lines(db, contents, new));
+    let (old, new) = (lines::<LibraryRecord>(db, contents, old), lines(db, contents, new));
     ingest::merge(old, new, |a, b| a.key().cmp(&b.key()), |change| library.apply(&change))?;
     ingest::resolve_asset_files(db, time)
 }
 
 /// The chunks of two streams that are not in both. Lists are cut at line ends, so these are whole
 /// lines.
-fn differing(old: &Stream, new: &Stream) -> (Vec<StreamChunk>, Vec<StreamChunk>) {
-    let hashes =
-        |stream: &Stream| stream.chunks.iter().map(|chunk| chunk.hash).collect::<HashSet<Hash>>();
-    let without = |stream: &Stream, other: HashSet<Hash>| {
+fn differing(old: &StreamInfo, new: &StreamInfo) -> (Vec<StreamChunk>, Vec<StreamChunk>) {
+    let hashes = |stream: &StreamInfo| {
+        stream.chunks.iter().map(|chunk| chunk.hash).collect::<HashSet<Hash>>()
+    };
+    let without = |stream: &StreamInfo, other: HashSet<Hash>| {
         stream.chunks.iter().copied().filter(|chunk| !other.contains(&chunk.hash)).collect()
     };
     (without(old, hashes(new)), without(new, hashes(old)))
@@ -691,7 +706,7 @@ fn differing(old: &Stream, new: &Stream) -> (Vec<StreamChunk>, Vec<StreamChunk>)
 
 fn lines<'a, T: DeserializeOwned + 'a>(
     db: &'a Connection,
-    contents: &'a Contents,
+    contents: &'a ContentReader,
     chunks: Vec<StreamChunk>,
 ) -> impl Iterator<Item = Result<T>> + 'a {
     super::stream::lines(StreamReader::of_chunks(db, contents, chunks)).map(|line| {

@@ -13,7 +13,7 @@ use lru::LruCache;
 use super::Repository;
 use crate::archive::{self, ArchiveReader};
 use crate::base::stored::{ChunkLine, ContentLine, IndexLine};
-use crate::base::{Error, Hash, Kind, Result, Sha1};
+use crate::base::{Error, ErrorKind, Hash, Result, Sha1};
 use crate::store::{Object, Store};
 
 const OPEN_ARCHIVES: usize = 32;
@@ -22,14 +22,14 @@ const KEPT_CHUNKS: usize = 8;
 
 /// The archives of a repository and what they hold.
 #[derive(Debug)]
-pub struct Shelf {
+pub struct ArchiveInventory {
     store: Arc<dyn Store>,
-    archives: Vec<Shelved>,
-    copies: HashMap<Hash, Vec<Spot>>,
+    archives: Vec<InventoryEntry>,
+    copies: HashMap<Hash, Vec<ArchiveSpot>>,
     /// The contents with a SHA-1; more than one only by a forgery.
     by_sha1: HashMap<Sha1, BTreeMap<Hash, u64>>,
     /// The keys of patches.
-    keys: HashMap<Spot, Vec<Hash>>,
+    keys: HashMap<ArchiveSpot, Vec<Hash>>,
     /// What was found in archives whose index cannot be read.
     found: HashMap<usize, Vec<IndexLine>>,
     objects: LruCache<usize, Arc<dyn Object>>,
@@ -39,7 +39,7 @@ pub struct Shelf {
 
 /// An archive that is there.
 #[derive(Debug)]
-pub struct Shelved {
+pub struct InventoryEntry {
     /// Name below `archives/`.
     pub name: String,
     pub size: u64,
@@ -51,16 +51,16 @@ pub struct Shelved {
 
 /// A copy of a content or chunk: which archive, and which line of its index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Spot {
+pub struct ArchiveSpot {
     pub archive: usize,
     pub line: usize,
 }
 
-impl Shelf {
+impl ArchiveInventory {
     /// Reads the indexes of all archives. One that cannot be read is noted as such.
-    pub fn open(repository: &Repository) -> Result<Shelf> {
+    pub fn open(repository: &Repository) -> Result<ArchiveInventory> {
         let store = repository.store().clone();
-        let (retired, mut shelf) = (repository.notes()?, Shelf::empty(store.clone()));
+        let (retired, mut shelf) = (repository.notes()?, ArchiveInventory::empty(store.clone()));
         for listed in
             store.list("archives")?.into_iter().filter(|listed| listed.name.ends_with(".tar"))
         {
@@ -71,9 +71,9 @@ impl Shelf {
         Ok(shelf)
     }
 
-    fn empty(store: Arc<dyn Store>) -> Shelf {
+    fn empty(store: Arc<dyn Store>) -> ArchiveInventory {
         let kept = |entries| NonZeroUsize::new(entries).unwrap_or(NonZeroUsize::MIN);
-        Shelf {
+        ArchiveInventory {
             store,
             archives: Vec::new(),
             copies: HashMap::new(),
@@ -94,19 +94,19 @@ impl Shelf {
                 lines
                     .iter()
                     .enumerate()
-                    .for_each(|(line, of)| self.note(Spot { archive, line }, of));
+                    .for_each(|(line, of)| self.note(ArchiveSpot { archive, line }, of));
                 Ok(hash)
             }
             // A prune deleted it just now.
-            Err(error) if error.kind() == Kind::NotFound => return Ok(()),
-            Err(error) if error.kind() == Kind::Unsupported => return Err(error),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
             Err(error) => Err(error),
         };
-        self.archives.push(Shelved { name, size, retired, index });
+        self.archives.push(InventoryEntry { name, size, retired, index });
         Ok(())
     }
 
-    fn note(&mut self, spot: Spot, line: &IndexLine) {
+    fn note(&mut self, spot: ArchiveSpot, line: &IndexLine) {
         self.copies.entry(hash_of(line)).or_default().push(spot);
         match line {
             IndexLine::Content(line) => {
@@ -127,14 +127,14 @@ impl Shelf {
     /// Takes in what was found in an archive whose index cannot be read, and verified.
     pub fn add_found(&mut self, archive: usize, line: IndexLine) {
         let found = self.found.entry(archive).or_default();
-        let spot = Spot { archive, line: found.len() };
+        let spot = ArchiveSpot { archive, line: found.len() };
         found.push(line.clone());
         self.indexes.pop(&archive);
         self.note(spot, &line);
     }
 
     /// The archives, by name.
-    pub fn archives(&self) -> &[Shelved] {
+    pub fn archives(&self) -> &[InventoryEntry] {
         &self.archives
     }
 
@@ -145,19 +145,19 @@ impl Shelf {
 
     /// Every copy of the content or chunk called `hash`: those of archives that count first, of
     /// these the newest first.
-    pub fn copies(&self, hash: Hash) -> Vec<Spot> {
+    pub fn copies(&self, hash: Hash) -> Vec<ArchiveSpot> {
         let mut copies = self.copies.get(&hash).cloned().unwrap_or_default();
         copies.sort_by_key(|spot| (self.archives[spot.archive].retired, std::cmp::Reverse(*spot)));
         copies
     }
 
     /// Every copy that readers may use.
-    pub fn live_copies(&self, hash: Hash) -> impl Iterator<Item = Spot> + '_ {
+    pub fn live_copies(&self, hash: Hash) -> impl Iterator<Item = ArchiveSpot> + '_ {
         self.copies(hash).into_iter().filter(|spot| !self.archives[spot.archive].retired)
     }
 
     /// The keys of the copy at `spot`; none for what is no patch.
-    pub fn keys(&self, spot: Spot) -> &[Hash] {
+    pub fn keys(&self, spot: ArchiveSpot) -> &[Hash] {
         self.keys.get(&spot).map_or(&[], Vec::as_slice)
     }
 
@@ -205,7 +205,7 @@ impl Shelf {
     }
 
     /// The line of the copy at `spot`.
-    pub fn line(&mut self, spot: Spot) -> Result<IndexLine> {
+    pub fn line(&mut self, spot: ArchiveSpot) -> Result<IndexLine> {
         let lines = self.lines(spot.archive)?;
         lines.get(spot.line).cloned().ok_or_else(|| Error::damaged("an archive's index"))
     }
@@ -241,7 +241,7 @@ impl Shelf {
     }
 
     /// The plain bytes of that very copy.
-    pub fn chunk_at(&mut self, spot: Spot, line: &ChunkLine) -> Result<Vec<u8>> {
+    pub fn chunk_at(&mut self, spot: ArchiveSpot, line: &ChunkLine) -> Result<Vec<u8>> {
         let prefix = self.prefix(&line.keys)?;
         archive::read_chunk(&*self.object(spot.archive)?, &line.into(), &prefix)
     }
@@ -260,8 +260,8 @@ impl Shelf {
     pub fn sound_content(
         &mut self,
         hash: Hash,
-        is_bad: &dyn Fn(Spot) -> bool,
-    ) -> Result<Option<(Spot, ContentLine)>> {
+        is_bad: &dyn Fn(ArchiveSpot) -> bool,
+    ) -> Result<Option<(ArchiveSpot, ContentLine)>> {
         for spot in self.copies(hash).into_iter().filter(|spot| !is_bad(*spot)) {
             let IndexLine::Content(line) = self.line(spot)? else { continue };
             match archive::verify::verify_content(&*self.object(spot.archive)?, &line, &mut |_| {

@@ -13,11 +13,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use fastcdc::v2020::FastCDC;
 use rusqlite::Connection;
 
-use super::content::Contents;
-use super::record::{Stream, StreamChunk};
+use super::content::ContentReader;
+use super::record::{StreamChunk, StreamInfo};
 use super::writer::ContentSink;
 use crate::archive::{self, MAX_KEYS, frame};
-use crate::base::{Error, Hash, Kind, Result};
+use crate::base::{Error, ErrorKind, Hash, Result};
 use crate::catalog::{Generation, query};
 
 /// FastCDC's bounds.
@@ -36,35 +36,35 @@ const PATCH_SHARE: usize = 4;
 
 /// The chunks of the same stream the night before, with where they lay.
 #[derive(Debug, Default, Clone)]
-pub struct Reference(Vec<Known>);
+pub struct ReferenceStream(Vec<KnownChunk>);
 
 #[derive(Debug, Clone)]
-struct Known {
+struct KnownChunk {
     begin: u64,
     end: u64,
     /// Itself if it is a key, else its key chunks; the likeliest last, next to what is patched.
     keys: Vec<Hash>,
 }
 
-impl Reference {
+impl ReferenceStream {
     /// `stream` as something to patch against.
-    pub fn of(stream: &Stream, catalog: &Connection) -> Result<Reference> {
+    pub fn of(stream: &StreamInfo, catalog: &Connection) -> Result<ReferenceStream> {
         let mut begin = 0;
         let mut known = Vec::with_capacity(stream.chunks.len());
         for chunk in &stream.chunks {
             let end = chunk.size.saturating_add(begin);
             match query::chunk(catalog, chunk.hash) {
                 Ok(row) if row.keys.is_empty() => {
-                    known.push(Known { begin, end, keys: vec![chunk.hash] })
+                    known.push(KnownChunk { begin, end, keys: vec![chunk.hash] })
                 }
-                Ok(row) => known.push(Known { begin, end, keys: row.keys }),
+                Ok(row) => known.push(KnownChunk { begin, end, keys: row.keys }),
                 // A chunk that is lost is no help, and no hindrance.
-                Err(error) if error.kind() == Kind::Damaged => {}
+                Err(error) if error.kind() == ErrorKind::Damaged => {}
                 Err(error) => return Err(error),
             }
             begin = end;
         }
-        Ok(Reference(known))
+        Ok(ReferenceStream(known))
     }
 
     /// The keys that most likely resemble the bytes from `begin` to `end`, the likeliest last.
@@ -91,14 +91,14 @@ impl Reference {
 pub struct StreamWriter<'a> {
     sink: &'a ContentSink,
     catalog: Connection,
-    reference: Reference,
+    reference: ReferenceStream,
     buffer: Vec<u8>,
-    stream: Stream,
-    jobs: Sender<Job>,
+    stream: StreamInfo,
+    jobs: Sender<ChunkJob>,
 }
 
 #[derive(Debug)]
-struct Job {
+struct ChunkJob {
     hash: Hash,
     plain: Vec<u8>,
     keys: Vec<Hash>,
@@ -113,12 +113,12 @@ impl<'a> StreamWriter<'a> {
     pub fn run<T>(
         sink: &'a ContentSink,
         generation: &Generation,
-        contents: &Contents,
-        reference: Reference,
+        contents: &ContentReader,
+        reference: ReferenceStream,
         feed: impl FnOnce(&mut StreamWriter<'a>) -> Result<T>,
-    ) -> Result<(T, Stream)> {
+    ) -> Result<(T, StreamInfo)> {
         thread::scope(|scope| {
-            let (jobs, queue) = bounded::<Job>(IN_FLIGHT);
+            let (jobs, queue) = bounded::<ChunkJob>(IN_FLIGHT);
             let workers: Vec<_> = (0..IN_FLIGHT)
                 .map(|_| {
                     let queue = queue.clone();
@@ -131,7 +131,7 @@ impl<'a> StreamWriter<'a> {
                 catalog: generation.connect()?,
                 reference,
                 buffer: Vec::new(),
-                stream: Stream::default(),
+                stream: StreamInfo::default(),
                 jobs,
             };
             let fed = feed(&mut writer).and_then(|fed| writer.flush_rest().map(|()| fed));
@@ -139,7 +139,7 @@ impl<'a> StreamWriter<'a> {
             drop(jobs);
             for worker in workers {
                 worker.join().map_err(|_| {
-                    Error::new(Kind::Io, "a thread that stores chunks ended early")
+                    Error::new(ErrorKind::Io, "a thread that stores chunks ended early")
                 })??;
             }
             Ok((fed?, stream))
@@ -175,8 +175,8 @@ impl<'a> StreamWriter<'a> {
         if !self.sink.has_added(hash) {
             let known = query::has_chunk(&self.catalog, hash)?;
             let keys = self.reference.keys(at, at + len as u64);
-            let job = Job { hash, plain: plain.to_vec(), keys, known };
-            self.jobs.send(job).map_err(|_| Error::new(Kind::Io, "storing chunks failed"))?;
+            let job = ChunkJob { hash, plain: plain.to_vec(), keys, known };
+            self.jobs.send(job).map_err(|_| Error::new(ErrorKind::Io, "storing chunks failed"))?;
         }
         self.stream.chunks.push(StreamChunk { hash, size: len as u64 });
         self.stream.size += len as u64;
@@ -211,10 +211,10 @@ fn chunk_len(bytes: &[u8]) -> usize {
 fn store_chunks(
     sink: &ContentSink,
     catalog: &Connection,
-    contents: &Contents,
-    queue: Receiver<Job>,
+    contents: &ContentReader,
+    queue: Receiver<ChunkJob>,
 ) -> Result<()> {
-    for Job { hash, plain, keys, known } in queue {
+    for ChunkJob { hash, plain, keys, known } in queue {
         // A snapshot stands on its lists and its dump: what is reused of them is read first, and
         // stored again if it is damaged.
         if known && is_readable(catalog, contents, hash)? {
@@ -231,10 +231,10 @@ fn store_chunks(
     Ok(())
 }
 
-fn is_readable(catalog: &Connection, contents: &Contents, hash: Hash) -> Result<bool> {
+fn is_readable(catalog: &Connection, contents: &ContentReader, hash: Hash) -> Result<bool> {
     match contents.chunk(catalog, hash) {
         Ok(_) => Ok(true),
-        Err(error) if error.kind() == Kind::Damaged => Ok(false),
+        Err(error) if error.kind() == ErrorKind::Damaged => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -242,7 +242,7 @@ fn is_readable(catalog: &Connection, contents: &Contents, hash: Hash) -> Result<
 /// `plain` as a patch on `keys`, if that pays.
 fn patch(
     catalog: &Connection,
-    contents: &Contents,
+    contents: &ContentReader,
     plain: &[u8],
     keys: &[Hash],
 ) -> Result<Option<Vec<u8>>> {
@@ -251,7 +251,7 @@ fn patch(
         match contents.chunk(catalog, *key) {
             Ok(bytes) => prefix.extend_from_slice(&bytes),
             // A damaged key would make damaged patches: begin anew.
-            Err(error) if error.kind() == Kind::Damaged => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Damaged => return Ok(None),
             Err(error) => return Err(error),
         }
     }
@@ -266,7 +266,7 @@ fn patch(
 #[derive(Debug)]
 pub struct StreamReader<'a, C> {
     catalog: C,
-    contents: &'a Contents,
+    contents: &'a ContentReader,
     chunks: std::vec::IntoIter<StreamChunk>,
     current: Arc<Vec<u8>>,
     at: usize,
@@ -274,12 +274,12 @@ pub struct StreamReader<'a, C> {
 
 impl<'a, C: Borrow<Connection>> StreamReader<'a, C> {
     /// Reads `stream`.
-    pub fn new(catalog: C, contents: &'a Contents, stream: &Stream) -> Self {
+    pub fn new(catalog: C, contents: &'a ContentReader, stream: &StreamInfo) -> Self {
         Self::of_chunks(catalog, contents, stream.chunks.clone())
     }
 
     /// Reads the given chunks, one after the other.
-    pub fn of_chunks(catalog: C, contents: &'a Contents, chunks: Vec<StreamChunk>) -> Self {
+    pub fn of_chunks(catalog: C, contents: &'a ContentReader, chunks: Vec<StreamChunk>) -> Self {
         StreamReader {
             catalog,
             contents,
@@ -337,12 +337,12 @@ mod tests {
 
     #[test]
     fn the_keys_are_those_of_what_lay_at_the_same_place() {
-        let known = |begin, end, keys: &[u8]| Known {
+        let known = |begin, end, keys: &[u8]| KnownChunk {
             begin,
             end,
             keys: keys.iter().map(|&n| hash(n)).collect(),
         };
-        let reference = Reference(vec![
+        let reference = ReferenceStream(vec![
             known(0, 100, &[1]),
             known(100, 200, &[3, 1, 2]),
             known(200, 300, &[3]),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use rusqlite::Connection;
 
 use super::record::ArchiveInfo;
-use crate::archive::{ArchiveWriter, Digests, LargeContent, NewContent, Stored};
+use crate::archive::{ArchiveWriter, Digests, LargeContent, NewContent, StoredContent};
 use crate::base::stored::{ChunkLine, ContentLine};
 use crate::base::{Error, Hash, Result, SnapshotId};
 use crate::catalog::query;
@@ -22,22 +22,22 @@ pub const TARGET: u64 = 256 << 20;
 pub struct ContentSink {
     store: Arc<dyn Store>,
     snapshot: SnapshotId,
-    state: Mutex<State>,
+    state: Mutex<WriterState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WriterState {
     current: Option<ArchiveWriter>,
     names: u32,
     stored: HashSet<Hash>,
     /// Sizes of large contents that were added.
     sizes: HashSet<u64>,
-    written: Written,
+    written: WrittenArchives,
 }
 
 /// What a sink wrote.
 #[derive(Debug, Default, Clone)]
-pub struct Written {
+pub struct WrittenArchives {
     pub archives: Vec<ArchiveInfo>,
     /// Contents that were new.
     pub contents: u64,
@@ -65,7 +65,7 @@ impl ContentSink {
         &self,
         seen: &NewContent<'_>,
         digests: &Digests,
-        stored: Stored,
+        stored: StoredContent,
     ) -> Result<()> {
         let mut state = self.state();
         if !state.stored.insert(digests.hash) {
@@ -184,7 +184,7 @@ impl ContentSink {
     }
 
     /// Publishes the last archive. All that was added is durable on return.
-    pub fn finish(self) -> Result<Written> {
+    pub fn finish(self) -> Result<WrittenArchives> {
         self.flush()?;
         Ok(self.state().written.clone())
     }
@@ -199,13 +199,13 @@ impl ContentSink {
     }
 
     /// What was written so far.
-    pub fn written(&self) -> Written {
+    pub fn written(&self) -> WrittenArchives {
         self.state().written.clone()
     }
 
     fn with_archive(
         &self,
-        state: &mut State,
+        state: &mut WriterState,
         add: impl FnOnce(&mut ArchiveWriter) -> Result<()>,
     ) -> Result<()> {
         let mut archive = state.take(&*self.store)?;
@@ -214,7 +214,7 @@ impl ContentSink {
         added
     }
 
-    fn put_back(&self, state: &mut State, archive: ArchiveWriter) -> Result<()> {
+    fn put_back(&self, state: &mut WriterState, archive: ArchiveWriter) -> Result<()> {
         if archive.size() >= TARGET && !archive.is_empty() {
             self.publish(state, archive)
         } else {
@@ -223,13 +223,13 @@ impl ContentSink {
         }
     }
 
-    fn publish(&self, state: &mut State, archive: ArchiveWriter) -> Result<()> {
+    fn publish(&self, state: &mut WriterState, archive: ArchiveWriter) -> Result<()> {
         let name = self.next_name(state);
         state.written.archives.push(finish(archive, name)?);
         Ok(())
     }
 
-    fn next_name(&self, state: &mut State) -> String {
+    fn next_name(&self, state: &mut WriterState) -> String {
         let id = self.snapshot.to_string();
         loop {
             state.names += 1;
@@ -241,12 +241,12 @@ impl ContentSink {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, WriterState> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-impl State {
+impl WriterState {
     fn take(&mut self, store: &dyn Store) -> Result<ArchiveWriter> {
         match self.current.take() {
             Some(archive) => Ok(archive),

@@ -1,7 +1,7 @@
 //! The HTTP endpoint: `/healthz` for those who only ask whether it is fine, `/metrics` for
 //! Prometheus.
 //!
-//! Always holds: it answers what [`Status`] says and nothing of the library: no name of a person,
+//! Always holds: it answers what [`RepositoryStatus`] says and nothing of the library: no name of a person,
 //! an album or a file. It reads no body. It has one thread and at most [`MOST`] connections, each
 //! for [`PATIENCE`] and one request: who comes when all are taken has the place of whoever came
 //! first, so that neither silent clients nor a flood keep an honest one waiting.
@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::base::{Context, Error, Kind, Result, SnapshotId};
-use crate::repo::notes::Outcome;
-use crate::task::status::Status;
+use crate::base::{Context, Error, ErrorKind, Result, SnapshotId};
+use crate::repo::notes::StepOutcome;
+use crate::task::status::RepositoryStatus;
 
 /// Who asks more often gets the same answer again.
 const FRESH: Duration = Duration::from_secs(15);
@@ -34,13 +34,14 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What is asked: how the repository is, and when the next run is due.
-pub type Ask = Arc<dyn Fn() -> (Result<Status>, Option<Timestamp>) + Send + Sync>;
+pub type StatusSource =
+    Arc<dyn Fn() -> (Result<RepositoryStatus>, Option<Timestamp>) + Send + Sync>;
 
 /// Answers at `address` until the process ends. The address that it is.
-pub fn serve(address: SocketAddr, ask: Ask) -> Result<SocketAddr> {
+pub fn serve(address: SocketAddr, ask: StatusSource) -> Result<SocketAddr> {
     let listening = || format!("listening on {address}");
     let listener = TcpListener::bind(address).map_err(|error| {
-        Error::new(Kind::Io, listening())
+        Error::new(ErrorKind::Io, listening())
             .caused_by(error)
             .hint("another program has that port: choose one with --healthcheck-port")
     })?;
@@ -56,10 +57,10 @@ pub fn serve(address: SocketAddr, ask: Ask) -> Result<SocketAddr> {
 
 struct Endpoint {
     listener: TcpListener,
-    ask: Ask,
-    known: Option<(Instant, Arc<Answer>)>,
+    ask: StatusSource,
+    known: Option<(Instant, Arc<HttpAnswer>)>,
     /// Oldest first.
-    guests: VecDeque<Guest>,
+    guests: VecDeque<EndpointClient>,
 }
 
 impl Endpoint {
@@ -107,7 +108,7 @@ impl Endpoint {
             if self.guests.len() == MOST {
                 self.guests.pop_front();
             }
-            self.guests.push_back(Guest {
+            self.guests.push_back(EndpointClient {
                 stream,
                 since: Instant::now(),
                 head: Vec::new(),
@@ -118,7 +119,7 @@ impl Endpoint {
     }
 
     /// Reads what `guest` has said and answers it once; `None` when it goes.
-    fn attend(&mut self, mut guest: Guest) -> Option<Guest> {
+    fn attend(&mut self, mut guest: EndpointClient) -> Option<EndpointClient> {
         let is_here = guest.hear();
         if !guest.is_answered
             && let Some(asked) = guest.request()
@@ -128,11 +129,11 @@ impl Endpoint {
         (is_here && guest.since.elapsed() < PATIENCE).then_some(guest)
     }
 
-    fn answer(&mut self) -> Arc<Answer> {
+    fn answer(&mut self) -> Arc<HttpAnswer> {
         match &self.known {
             Some((at, answer)) if at.elapsed() <= FRESH => answer.clone(),
             _ => {
-                let answer = Arc::new(Answer::of(&self.ask));
+                let answer = Arc::new(HttpAnswer::of(&self.ask));
                 self.known = Some((Instant::now(), answer.clone()));
                 answer
             }
@@ -141,7 +142,7 @@ impl Endpoint {
 }
 
 /// Who is connected.
-struct Guest {
+struct EndpointClient {
     stream: TcpStream,
     since: Instant,
     head: Vec<u8>,
@@ -150,7 +151,7 @@ struct Guest {
     is_answered: bool,
 }
 
-impl Guest {
+impl EndpointClient {
     /// Takes in what has arrived. False when there will be no more.
     fn hear(&mut self) -> bool {
         let mut buffer = [0; HEAD];
@@ -169,13 +170,13 @@ impl Guest {
     }
 
     /// The request, once its head is whole or can be none.
-    fn request(&self) -> Option<Asked> {
+    fn request(&self) -> Option<HttpRequest> {
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut request = httparse::Request::new(&mut headers);
         match request.parse(&self.head) {
             Ok(httparse::Status::Partial) if self.head.len() < HEAD => None,
-            Ok(httparse::Status::Complete(_)) => Some(Asked::of(&request)),
-            Ok(httparse::Status::Partial) | Err(_) => Some(Asked::Nonsense),
+            Ok(httparse::Status::Complete(_)) => Some(HttpRequest::of(&request)),
+            Ok(httparse::Status::Partial) | Err(_) => Some(HttpRequest::Nonsense),
         }
     }
 
@@ -189,9 +190,9 @@ impl Guest {
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum HttpRequest {
     Page {
-        page: Page,
+        page: StatusPage,
         with_body: bool,
     },
     /// Another method than GET and HEAD.
@@ -200,64 +201,69 @@ enum Asked {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Page {
+enum StatusPage {
     Health,
     Metrics,
     Unknown,
 }
 
-impl Asked {
-    fn of(request: &httparse::Request<'_, '_>) -> Asked {
+impl HttpRequest {
+    fn of(request: &httparse::Request<'_, '_>) -> HttpRequest {
         let with_body = match request.method {
             Some("GET") => true,
             Some("HEAD") => false,
-            _ => return Asked::Change,
+            _ => return HttpRequest::Change,
         };
         let page = match request.path.unwrap_or_default().split('?').next() {
-            Some("/" | "/healthz") => Page::Health,
-            Some("/metrics") => Page::Metrics,
-            _ => Page::Unknown,
+            Some("/" | "/healthz") => StatusPage::Health,
+            Some("/metrics") => StatusPage::Metrics,
+            _ => StatusPage::Unknown,
         };
-        Asked::Page { page, with_body }
+        HttpRequest::Page { page, with_body }
     }
 }
 
 /// Both answers.
-struct Answer {
+struct HttpAnswer {
     healthy: bool,
     health: String,
     metrics: String,
 }
 
-impl Answer {
-    fn of(ask: &Ask) -> Answer {
+impl HttpAnswer {
+    fn of(ask: &StatusSource) -> HttpAnswer {
         let (status, next) = ask();
         let metrics = metrics(status.as_ref().ok(), next);
         match status {
-            Ok(status) => Answer { healthy: status.healthy, health: health(&status), metrics },
+            Ok(status) => HttpAnswer { healthy: status.healthy, health: health(&status), metrics },
             Err(error) => {
-                Answer { healthy: false, health: format!("fail\n{}\n", error.chain()), metrics }
+                HttpAnswer { healthy: false, health: format!("fail\n{}\n", error.chain()), metrics }
             }
         }
     }
 
     /// The whole response.
-    fn reply(&self, asked: &Asked) -> String {
+    fn reply(&self, asked: &HttpRequest) -> String {
         let (code, kind, text) = match asked {
-            Asked::Page { page: Page::Health, .. } if self.healthy => {
+            HttpRequest::Page { page: StatusPage::Health, .. } if self.healthy => {
                 ("200 OK", TEXT, self.health.as_str())
             }
-            Asked::Page { page: Page::Health, .. } => {
+            HttpRequest::Page { page: StatusPage::Health, .. } => {
                 ("503 Service Unavailable", TEXT, self.health.as_str())
             }
-            Asked::Page { page: Page::Metrics, .. } => ("200 OK", METRICS, self.metrics.as_str()),
-            Asked::Page { page: Page::Unknown, .. } => {
+            HttpRequest::Page { page: StatusPage::Metrics, .. } => {
+                ("200 OK", METRICS, self.metrics.as_str())
+            }
+            HttpRequest::Page { page: StatusPage::Unknown, .. } => {
                 ("404 Not Found", TEXT, "there are /healthz and /metrics\n")
             }
-            Asked::Change => ("405 Method Not Allowed\r\nAllow: GET, HEAD", TEXT, "only GET\n"),
-            Asked::Nonsense => ("400 Bad Request", TEXT, "this is no HTTP request\n"),
+            HttpRequest::Change => {
+                ("405 Method Not Allowed\r\nAllow: GET, HEAD", TEXT, "only GET\n")
+            }
+            HttpRequest::Nonsense => ("400 Bad Request", TEXT, "this is no HTTP request\n"),
         };
-        let body = if matches!(asked, Asked::Page { with_body: false, .. }) { "" } else { text };
+        let body =
+            if matches!(asked, HttpRequest::Page { with_body: false, .. }) { "" } else { text };
         let length = text.len();
         format!(
             "HTTP/1.1 {code}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: \
@@ -267,7 +273,7 @@ impl Answer {
 }
 
 /// `pass`, or `fail` and why.
-fn health(status: &Status) -> String {
+fn health(status: &RepositoryStatus) -> String {
     let reasons = status
         .findings
         .iter()
@@ -281,7 +287,7 @@ fn health(status: &Status) -> String {
 }
 
 /// Gauges, named as Prometheus's manual has it: unit last, times in seconds since 1970.
-fn metrics(status: Option<&Status>, next: Option<Timestamp>) -> String {
+fn metrics(status: Option<&RepositoryStatus>, next: Option<Timestamp>) -> String {
     let mut text = format!(
         "# HELP shoebox_build_info The version that runs.\n# TYPE shoebox_build_info \
             gauge\nshoebox_build_info{{version=\"{}\"}} 1\n",
@@ -362,7 +368,7 @@ fn metrics(status: Option<&Status>, next: Option<Timestamp>) -> String {
         gauge(
             "last_run_success",
             "Whether the last run ended well.",
-            is(last.outcome == Outcome::Done),
+            is(last.outcome == StepOutcome::Done),
         );
     }
     text

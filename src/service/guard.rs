@@ -9,9 +9,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use super::notify::Event;
-use super::{Service, Stop, Watch, journal};
-use crate::repo::notes::{Job, Outcome, Run, Step, Trigger};
+use super::notify::NotifyEvent;
+use super::{RunWatch, Service, ServiceStop, journal};
+use crate::repo::notes::{RunNote, RunStep, RunTrigger, ServiceJob, StepOutcome};
 
 /// A run that is asked to stop may take so much longer, or as long as it might at all, if that is
 /// less.
@@ -22,11 +22,11 @@ const WRITING: Duration = Duration::from_secs(30);
 /// What `work` comes to. Where it neither ends nor stops, this process does.
 pub(super) fn guarded<T>(
     service: &Service<'_>,
-    trigger: Trigger,
-    watch: &Watch<'_>,
+    trigger: RunTrigger,
+    watch: &RunWatch<'_>,
     work: impl FnOnce() -> T,
 ) -> T {
-    let (done, began) = (Stop::default(), Timestamp::now());
+    let (done, began) = (ServiceStop::default(), Timestamp::now());
     let most = watch.limit.saturating_add(watch.limit.min(GRACE));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -41,20 +41,21 @@ pub(super) fn guarded<T>(
 }
 
 /// Tells and remembers that the run failed, and ends the process and its children.
-fn give_up(service: &Service<'_>, trigger: Trigger, began: Timestamp, watch: &Watch<'_>) {
+fn give_up(service: &Service<'_>, trigger: RunTrigger, began: Timestamp, watch: &RunWatch<'_>) {
     let text = format!("{}\nit did not stop when asked to", watch.overdue());
     text.lines().for_each(|line| (service.say)(line));
-    service.tell(Event::Failure, "run FAILED".to_owned(), text.clone(), Vec::new());
+    service.tell(NotifyEvent::Failure, "run FAILED".to_owned(), text.clone(), Vec::new());
     let seconds = watch.began.elapsed().as_secs();
-    let steps = vec![Step { job: Job::Backup, outcome: Outcome::Failed, text, seconds }];
-    let written = Stop::default();
+    let steps =
+        vec![RunStep { job: ServiceJob::Backup, outcome: StepOutcome::Failed, text, seconds }];
+    let written = ServiceStop::default();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             written.wait(WRITING);
             children().into_iter().for_each(end);
             std::process::exit(1);
         });
-        let run = Run { began, trigger, steps };
+        let run = RunNote { began, trigger, steps };
         let remembered =
             service.jobs.repository().and_then(|repository| journal::remember(&repository, run));
         if let Err(error) = remembered {

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::base::monitor::Silent;
-use crate::base::{Error, Kind, Monitor, Result};
-use crate::repo::notes::{Job, Outcome, Run, What};
-use crate::repo::{Lock, Note, Notes, Repository, SKEW};
+use crate::base::monitor::SilentMonitor;
+use crate::base::{Error, ErrorKind, Monitor, Result};
+use crate::repo::notes::{NoteKind, RunNote, ServiceJob, StepOutcome};
+use crate::repo::{Note, Notes, Repository, RepositoryLock, SKEW};
 
 /// Runs that are remembered.
 const KEPT: usize = 100;
@@ -20,11 +20,11 @@ const KEPT: usize = 100;
 const MOMENT: Duration = Duration::from_secs(2);
 
 /// Takes the place of the repository's service until the lock is dropped.
-pub fn lock_service(repository: &Repository) -> Result<Lock> {
-    Lock::wait(&path(repository, "service.lock"), "run", MOMENT, &Silent).map_err(|error| {
-        match error.kind() {
-            Kind::Locked => Error::new(
-                Kind::Locked,
+pub fn lock_service(repository: &Repository) -> Result<RepositoryLock> {
+    RepositoryLock::wait(&path(repository, "service.lock"), "run", MOMENT, &SilentMonitor).map_err(
+        |error| match error.kind() {
+            ErrorKind::Locked => Error::new(
+                ErrorKind::Locked,
                 format_args!("{error}: a service runs already"),
             )
             .hint(
@@ -32,13 +32,13 @@ pub fn lock_service(repository: &Repository) -> Result<Lock> {
                 it",
             ),
             _ => error,
-        }
-    })
+        },
+    )
 }
 
 /// Takes the place of the repository's one run until the lock is dropped.
-pub fn lock_run(repository: &Repository) -> Result<Lock> {
-    Lock::take(&run_path(repository), "run")
+pub fn lock_run(repository: &Repository) -> Result<RepositoryLock> {
+    RepositoryLock::take(&run_path(repository), "run")
 }
 
 /// The same, and waits up to `patience` for another run.
@@ -46,13 +46,13 @@ pub fn wait_for_run(
     repository: &Repository,
     patience: Duration,
     monitor: &dyn Monitor,
-) -> Result<Lock> {
-    Lock::wait(&run_path(repository), "run", patience.max(MOMENT), monitor)
+) -> Result<RepositoryLock> {
+    RepositoryLock::wait(&run_path(repository), "run", patience.max(MOMENT), monitor)
 }
 
 /// True when a service runs.
 pub fn is_served(repository: &Repository) -> bool {
-    Lock::is_held(&path(repository, "service.lock"))
+    RepositoryLock::is_held(&path(repository, "service.lock"))
 }
 
 fn path(repository: &Repository, name: &str) -> PathBuf {
@@ -70,14 +70,14 @@ fn run_path(repository: &Repository) -> PathBuf {
 /// When the newest run began that made a snapshot, and when each job was done last, well or with
 /// findings.
 #[derive(Debug, Clone, Default)]
-pub struct Last {
+pub struct LastStart {
     pub began: Option<Timestamp>,
-    jobs: Vec<(Job, Timestamp)>,
+    jobs: Vec<(ServiceJob, Timestamp)>,
 }
 
-impl Last {
+impl LastStart {
     /// What `repository` remembers.
-    pub fn of(repository: &Repository) -> Result<Last> {
+    pub fn of(repository: &Repository) -> Result<LastStart> {
         let (notes, now) = (repository.notes()?, Timestamp::now());
         // What a clock that was wrong dated to a time to come is no reason to wait for that time.
         let is_past = |time: Timestamp| time.duration_since(now) <= SKEW;
@@ -87,29 +87,30 @@ impl Last {
         let newest = repository.present_ids()?.pop().map(|id| id.time());
         let began = began.or(newest);
         let steps = runs().flat_map(|(_, run)| run.steps.iter().map(move |step| (step, run.began)));
-        let done = steps.filter(|(step, _)| step.outcome <= Outcome::Partly);
-        let mut jobs: Vec<(Job, Timestamp)> = done.map(|(step, began)| (step.job, began)).collect();
+        let done = steps.filter(|(step, _)| step.outcome <= StepOutcome::Partly);
+        let mut jobs: Vec<(ServiceJob, Timestamp)> =
+            done.map(|(step, began)| (step.job, began)).collect();
         // Who checks or rehearses by hand need not have it done again in the night.
-        jobs.extend(notes.last_check().map(|time| (Job::Check, time)));
-        jobs.extend(notes.drills().map(|(time, _)| (Job::Drill, time)));
+        jobs.extend(notes.last_check().map(|time| (ServiceJob::Check, time)));
+        jobs.extend(notes.drills().map(|(time, _)| (ServiceJob::Drill, time)));
         jobs.retain(|(_, time)| is_past(*time));
-        Ok(Last { began, jobs })
+        Ok(LastStart { began, jobs })
     }
 
     /// When `job` was done last.
-    pub fn of_job(&self, job: Job) -> Option<Timestamp> {
+    pub fn of_job(&self, job: ServiceJob) -> Option<Timestamp> {
         self.jobs.iter().filter(|(of, _)| *of == job).map(|(_, time)| *time).max()
     }
 }
 
 /// Remembers `run`, and forgets old ones.
-pub fn remember(repository: &Repository, run: Run) -> Result<()> {
-    repository.add_note(What::Run(run))?;
+pub fn remember(repository: &Repository, run: RunNote) -> Result<()> {
+    repository.add_note(NoteKind::Run(run))?;
     let notes = repository.notes()?;
     let names: Vec<&String> = notes
         .list
         .iter()
-        .filter(|(_, note)| matches!(note.what, What::Run(_)))
+        .filter(|(_, note)| matches!(note.what, NoteKind::Run(_)))
         .map(|(name, _)| name)
         .collect();
     let needed = newest_of_each_job(&notes);
@@ -122,17 +123,23 @@ pub fn remember(repository: &Repository, run: Run) -> Result<()> {
 
 /// The runs that tell when each job was done last.
 fn newest_of_each_job(notes: &Notes) -> HashSet<&str> {
-    let newest = |job: Job| {
+    let newest = |job: ServiceJob| {
         let is_it = |note: &Note| match &note.what {
-            What::Run(run) => {
-                run.steps.iter().any(|step| step.job == job && step.outcome <= Outcome::Partly)
+            NoteKind::Run(run) => {
+                run.steps.iter().any(|step| step.job == job && step.outcome <= StepOutcome::Partly)
             }
             _ => false,
         };
         notes.list.iter().rev().find(|(_, note)| is_it(note)).map(|(name, _)| name.as_str())
     };
-    [Job::Backup, Job::Forget, Job::Prune, Job::Check, Job::Drill]
-        .into_iter()
-        .filter_map(newest)
-        .collect()
+    [
+        ServiceJob::Backup,
+        ServiceJob::Forget,
+        ServiceJob::Prune,
+        ServiceJob::Check,
+        ServiceJob::Drill,
+    ]
+    .into_iter()
+    .filter_map(newest)
+    .collect()
 }

@@ -23,13 +23,13 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use sd_notify::NotifyState;
 
-use self::journal::Last;
-use self::notify::{Event, Message, Target};
+use self::journal::LastStart;
+use self::notify::{Message, NotifyEvent, NotifyTarget};
 pub use self::schedule::Schedule;
-use self::systemd::Pulse;
-use crate::base::{Kind, Monitor, Phase, Problem, Result};
+use self::systemd::WatchdogPulse;
+use crate::base::{ErrorKind, Monitor, Phase, Problem, Result};
 use crate::repo::Repository;
-use crate::repo::notes::{Job, Outcome, Trigger};
+use crate::repo::notes::{RunTrigger, ServiceJob, StepOutcome};
 use crate::task::status::ago;
 
 /// The clock is looked at this often while nothing is due: it may be set, and machines sleep.
@@ -43,8 +43,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a step came to.
 #[derive(Debug, Clone)]
-pub struct Told {
-    pub outcome: Outcome,
+pub struct StepResult {
+    pub outcome: StepOutcome,
     /// One line, as the command prints it.
     pub text: String,
     /// Problems and notes, a line each.
@@ -56,14 +56,14 @@ pub trait Jobs: Sync {
     /// The repository, opened anew: its disk may have been away.
     fn repository(&self) -> Result<Repository>;
     /// When `job` is due, besides the backup, which is what a run is for.
-    fn schedule(&self, job: Job) -> &Schedule;
+    fn schedule(&self, job: ServiceJob) -> &Schedule;
     /// Does `job`.
-    fn perform(&self, job: Job, monitor: &dyn Monitor) -> Result<Told>;
+    fn perform(&self, job: ServiceJob, monitor: &dyn Monitor) -> Result<StepResult>;
 }
 
 /// When runs are made, and who is told.
 #[derive(Debug)]
-pub struct Plan {
+pub struct ServicePlan {
     pub schedule: Schedule,
     /// A run begins up to so much later than it is due.
     pub jitter: SignedDuration,
@@ -72,7 +72,7 @@ pub struct Plan {
     /// A run is made when the service starts.
     pub on_start: bool,
     pub zone: TimeZone,
-    pub targets: Vec<Box<dyn Target>>,
+    pub targets: Vec<Box<dyn NotifyTarget>>,
     /// The repository's folder, as messages name it.
     pub repository: String,
     /// How long `once` waits for another run.
@@ -81,12 +81,12 @@ pub struct Plan {
 
 /// Asks to stop.
 #[derive(Debug, Default)]
-pub struct Stop {
+pub struct ServiceStop {
     asked: Mutex<bool>,
     changed: Condvar,
 }
 
-impl Stop {
+impl ServiceStop {
     /// Asks; whoever waits wakes up.
     pub fn ask(&self) {
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = true;
@@ -112,8 +112,8 @@ impl Stop {
 /// A service at work.
 pub struct Service<'a> {
     pub jobs: &'a dyn Jobs,
-    pub plan: Plan,
-    pub stop: Arc<Stop>,
+    pub plan: ServicePlan,
+    pub stop: Arc<ServiceStop>,
     /// Hears each line.
     pub say: &'a (dyn Fn(&str) + Sync),
     /// When the next run is due, for the endpoint.
@@ -129,9 +129,9 @@ impl Service<'_> {
     pub fn serve(&self) -> Result<()> {
         let repository = self.jobs.repository()?;
         let _place = journal::lock_service(&repository)?;
-        let pulse = Pulse::start();
+        let pulse = WatchdogPulse::start();
         systemd::tell(NotifyState::Ready);
-        let mut last = Last::of(&repository)?.began;
+        let mut last = LastStart::of(&repository)?.began;
         let mut trigger = self.first(&repository, last)?;
         drop(repository);
         while !self.stop.is_asked() {
@@ -152,20 +152,20 @@ impl Service<'_> {
     }
 
     /// Makes one run now. How it ended.
-    pub fn once(&self) -> Result<Outcome> {
-        let pulse = Pulse::start();
-        let watch = Watch::new(&self.stop, &pulse, Duration::MAX);
+    pub fn once(&self) -> Result<StepOutcome> {
+        let pulse = WatchdogPulse::start();
+        let watch = RunWatch::new(&self.stop, &pulse, Duration::MAX);
         let place = self
             .jobs
             .repository()
             .and_then(|it| journal::wait_for_run(&it, self.plan.patience, &watch));
         match place {
-            Ok(_place) => Ok(self.work(Trigger::Once, &pulse)),
+            Ok(_place) => Ok(self.work(RunTrigger::Once, &pulse)),
             Err(error) => {
                 // A disk that is not mounted is what fails a night most often.
-                if !matches!(error.kind(), Kind::Locked | Kind::Interrupted) {
+                if !matches!(error.kind(), ErrorKind::Locked | ErrorKind::Interrupted) {
                     self.tell(
-                        Event::Failure,
+                        NotifyEvent::Failure,
                         "backup FAILED".to_owned(),
                         error.chain(),
                         Vec::new(),
@@ -177,17 +177,21 @@ impl Service<'_> {
     }
 
     /// Why a run is made as soon as the service starts.
-    fn first(&self, repository: &Repository, last: Option<Timestamp>) -> Result<Option<Trigger>> {
+    fn first(
+        &self,
+        repository: &Repository,
+        last: Option<Timestamp>,
+    ) -> Result<Option<RunTrigger>> {
         if self.plan.on_start || repository.snapshot_ids()?.is_empty() {
-            return Ok(Some(Trigger::Start));
+            return Ok(Some(RunTrigger::Start));
         }
         let is_missed =
             last.is_some() && self.plan.schedule.is_due(last, Timestamp::now(), &self.plan.zone);
-        Ok(is_missed.then_some(Trigger::Missed))
+        Ok(is_missed.then_some(RunTrigger::Missed))
     }
 
     /// Waits until a run is due; `None` when asked to stop.
-    fn wait(&self, last: Option<Timestamp>, pulse: &Pulse) -> Option<Trigger> {
+    fn wait(&self, last: Option<Timestamp>, pulse: &WatchdogPulse) -> Option<RunTrigger> {
         let mut due = self.due(last);
         let mut before = Timestamp::now();
         loop {
@@ -198,7 +202,7 @@ impl Service<'_> {
             }
             before = now;
             match due {
-                Some(due) if due <= now => return Some(Trigger::Schedule),
+                Some(due) if due <= now => return Some(RunTrigger::Schedule),
                 _ => {}
             }
             pulse.beat();
@@ -242,13 +246,13 @@ impl Service<'_> {
 
     /// Makes a run, once another one that is at work is done; not at all if that one did what this
     /// one is for.
-    fn make(&self, trigger: Trigger, last: Option<Timestamp>, pulse: &Pulse) {
+    fn make(&self, trigger: RunTrigger, last: Option<Timestamp>, pulse: &WatchdogPulse) {
         let mut told = false;
         loop {
             let place =
                 self.jobs.repository().and_then(|repository| journal::lock_run(&repository));
             match place {
-                Err(error) if error.kind() == Kind::Locked => {
+                Err(error) if error.kind() == ErrorKind::Locked => {
                     if !std::mem::replace(&mut told, true) {
                         (self.say)(&format!("{error}: waiting for it"));
                     }
@@ -263,8 +267,11 @@ impl Service<'_> {
                     return;
                 }
                 Ok(_place) => {
-                    let newest =
-                        self.jobs.repository().and_then(|repository| Last::of(&repository)).ok();
+                    let newest = self
+                        .jobs
+                        .repository()
+                        .and_then(|repository| LastStart::of(&repository))
+                        .ok();
                     let is_done = told && newest.and_then(|newest| newest.began) > last;
                     if !is_done {
                         self.work(trigger, pulse);
@@ -276,11 +283,14 @@ impl Service<'_> {
     }
 
     /// Makes a run: does it, remembers it and tells of it.
-    fn work(&self, trigger: Trigger, pulse: &Pulse) -> Outcome {
-        self.tell(Event::Start, "backup begins".to_owned(), String::new(), Vec::new());
-        let last =
-            self.jobs.repository().and_then(|repository| Last::of(&repository)).unwrap_or_default();
-        let watch = Watch::new(&self.stop, pulse, self.plan.limit);
+    fn work(&self, trigger: RunTrigger, pulse: &WatchdogPulse) -> StepOutcome {
+        self.tell(NotifyEvent::Start, "backup begins".to_owned(), String::new(), Vec::new());
+        let last = self
+            .jobs
+            .repository()
+            .and_then(|repository| LastStart::of(&repository))
+            .unwrap_or_default();
+        let watch = RunWatch::new(&self.stop, pulse, self.plan.limit);
         let done = guard::guarded(self, trigger, &watch, || {
             run::run(self.jobs, &last, trigger, &self.plan.zone, &watch, self.say)
         });
@@ -300,24 +310,24 @@ impl Service<'_> {
             None => ("run", String::new()),
         };
         match outcome {
-            Outcome::Done => {
-                self.tell(Event::Success, "backup is well".to_owned(), summary, done.log)
+            StepOutcome::Done => {
+                self.tell(NotifyEvent::Success, "backup is well".to_owned(), summary, done.log)
             }
-            Outcome::Partly => {
+            StepOutcome::Partly => {
                 let (job, why) = why();
-                self.tell(Event::Warning, format!("{job} has findings"), why, done.log);
+                self.tell(NotifyEvent::Warning, format!("{job} has findings"), why, done.log);
             }
-            Outcome::Failed => {
+            StepOutcome::Failed => {
                 let (job, why) = why();
-                self.tell(Event::Failure, format!("{job} FAILED"), why, done.log);
+                self.tell(NotifyEvent::Failure, format!("{job} FAILED"), why, done.log);
             }
             // Who asked to stop knows.
-            Outcome::Interrupted => {}
+            StepOutcome::Interrupted => {}
         }
         outcome
     }
 
-    fn tell(&self, event: Event, title: String, message: String, log: Vec<String>) {
+    fn tell(&self, event: NotifyEvent, title: String, message: String, log: Vec<String>) {
         let host = Repository::host();
         let message = Message {
             event,
@@ -335,16 +345,16 @@ impl Service<'_> {
 }
 
 /// Hears how a run goes, and how long it takes.
-struct Watch<'a> {
-    stop: &'a Stop,
-    pulse: &'a Pulse,
+struct RunWatch<'a> {
+    stop: &'a ServiceStop,
+    pulse: &'a WatchdogPulse,
     began: Instant,
     limit: Duration,
 }
 
-impl<'a> Watch<'a> {
-    fn new(stop: &'a Stop, pulse: &'a Pulse, limit: Duration) -> Watch<'a> {
-        Watch { stop, pulse, began: Instant::now(), limit }
+impl<'a> RunWatch<'a> {
+    fn new(stop: &'a ServiceStop, pulse: &'a WatchdogPulse, limit: Duration) -> RunWatch<'a> {
+        RunWatch { stop, pulse, began: Instant::now(), limit }
     }
 
     /// True when the run takes longer than it may.
@@ -362,7 +372,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-impl Monitor for Watch<'_> {
+impl Monitor for RunWatch<'_> {
     fn begin(&self, phase: Phase, _: Option<u64>, _: Option<u64>) {
         self.pulse.beat();
         systemd::status(phase.title());

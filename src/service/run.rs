@@ -10,40 +10,51 @@ use std::time::Instant;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::journal::Last;
-use super::{Jobs, Told, Watch};
-use crate::base::{Error, Kind, Monitor, Problem};
-use crate::repo::notes::{Job, Outcome, Run, Step, Trigger};
+use super::journal::LastStart;
+use super::{Jobs, RunWatch, StepResult};
+use crate::base::{Error, ErrorKind, Monitor, Problem};
+use crate::repo::notes::{RunNote, RunStep, RunTrigger, ServiceJob, StepOutcome};
 
 /// No step needs more words in the journal; the log has them all.
 const WORDS: usize = 2000;
 
 /// A run, and what it said.
 #[derive(Debug, Clone)]
-pub struct Done {
-    pub run: Run,
+pub struct RunResult {
+    pub run: RunNote,
     /// Line by line, as a person reads it.
     pub log: Vec<String>,
     /// The step that failed first, and why: for a message's first line.
-    pub worst: Option<(Job, String)>,
+    pub worst: Option<(ServiceJob, String)>,
 }
 
 /// Does what is due of `jobs` since `last`. `say` hears each line as it comes.
 pub(super) fn run(
     jobs: &dyn Jobs,
-    last: &Last,
-    trigger: Trigger,
+    last: &LastStart,
+    trigger: RunTrigger,
     zone: &TimeZone,
-    watch: &Watch<'_>,
+    watch: &RunWatch<'_>,
     say: &dyn Fn(&str),
-) -> Done {
+) -> RunResult {
     let began = Timestamp::now();
-    let mut done =
-        Done { run: Run { began, trigger, steps: Vec::new() }, log: Vec::new(), worst: None };
-    for job in [Job::Backup, Job::Forget, Job::Prune, Job::Check, Job::Drill] {
-        let is_due = job == Job::Backup || jobs.schedule(job).is_due(last.of_job(job), began, zone);
-        let is_safe = !matches!(job, Job::Forget | Job::Prune) || !done.has_failed(Job::Backup);
-        if watch.stopped() || done.has_failed(Job::Backup) && is_empty(jobs) {
+    let mut done = RunResult {
+        run: RunNote { began, trigger, steps: Vec::new() },
+        log: Vec::new(),
+        worst: None,
+    };
+    for job in [
+        ServiceJob::Backup,
+        ServiceJob::Forget,
+        ServiceJob::Prune,
+        ServiceJob::Check,
+        ServiceJob::Drill,
+    ] {
+        let is_due =
+            job == ServiceJob::Backup || jobs.schedule(job).is_due(last.of_job(job), began, zone);
+        let is_safe = !matches!(job, ServiceJob::Forget | ServiceJob::Prune)
+            || !done.has_failed(ServiceJob::Backup);
+        if watch.stopped() || done.has_failed(ServiceJob::Backup) && is_empty(jobs) {
             break;
         }
         if is_due && is_safe {
@@ -60,17 +71,20 @@ fn is_empty(jobs: &dyn Jobs) -> bool {
         .map_or(true, |ids| ids.is_empty())
 }
 
-impl Done {
-    fn has_failed(&self, job: Job) -> bool {
-        self.run.steps.iter().any(|step| step.job == job && step.outcome >= Outcome::Interrupted)
+impl RunResult {
+    fn has_failed(&self, job: ServiceJob) -> bool {
+        self.run
+            .steps
+            .iter()
+            .any(|step| step.job == job && step.outcome >= StepOutcome::Interrupted)
     }
 
-    fn step(&mut self, job: Job, jobs: &dyn Jobs, watch: &Watch<'_>, say: &dyn Fn(&str)) {
+    fn step(&mut self, job: ServiceJob, jobs: &dyn Jobs, watch: &RunWatch<'_>, say: &dyn Fn(&str)) {
         let begun = Instant::now();
         let told = jobs.perform(job, watch).unwrap_or_else(|error| failed(&error));
-        let is_cut = told.outcome >= Outcome::Interrupted && watch.is_overdue();
-        let Told { outcome, text, lines } = if is_cut {
-            Told { outcome: Outcome::Failed, text: watch.overdue(), lines: told.lines }
+        let is_cut = told.outcome >= StepOutcome::Interrupted && watch.is_overdue();
+        let StepResult { outcome, text, lines } = if is_cut {
+            StepResult { outcome: StepOutcome::Failed, text: watch.overdue(), lines: told.lines }
         } else {
             told
         };
@@ -82,25 +96,25 @@ impl Done {
         if outcome > self.worst_so_far() {
             self.worst = Some((
                 job,
-                lines.first().filter(|_| outcome == Outcome::Partly).unwrap_or(&text).clone(),
+                lines.first().filter(|_| outcome == StepOutcome::Partly).unwrap_or(&text).clone(),
             ));
         }
         let text = text.chars().take(WORDS).collect();
-        self.run.steps.push(Step { job, outcome, text, seconds: begun.elapsed().as_secs() });
+        self.run.steps.push(RunStep { job, outcome, text, seconds: begun.elapsed().as_secs() });
     }
 
-    fn worst_so_far(&self) -> Outcome {
+    fn worst_so_far(&self) -> StepOutcome {
         self.run.outcome()
     }
 }
 
-fn failed(error: &Error) -> Told {
+fn failed(error: &Error) -> StepResult {
     let outcome = match error.kind() {
-        Kind::Interrupted => Outcome::Interrupted,
-        _ => Outcome::Failed,
+        ErrorKind::Interrupted => StepOutcome::Interrupted,
+        _ => StepOutcome::Failed,
     };
     let hint = error.next_step().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
-    Told { outcome, text: error.chain() + &hint, lines: Vec::new() }
+    StepResult { outcome, text: error.chain() + &hint, lines: Vec::new() }
 }
 
 /// A problem in one line.

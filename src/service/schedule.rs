@@ -18,11 +18,11 @@ use crate::base::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct Schedule {
     text: String,
-    kind: Kind,
+    kind: ScheduleKind,
 }
 
 #[derive(Debug, Clone)]
-enum Kind {
+enum ScheduleKind {
     Never,
     Every(SignedDuration),
     Calendar(Box<Cron>),
@@ -31,15 +31,15 @@ enum Kind {
 impl Schedule {
     /// True when nothing is ever due.
     pub fn is_never(&self) -> bool {
-        matches!(self.kind, Kind::Never)
+        matches!(self.kind, ScheduleKind::Never)
     }
 
     /// The first time after `last`, when it was done last, that it is due; `None` for never.
     pub fn next(&self, last: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         match &self.kind {
-            Kind::Never => None,
-            Kind::Every(duration) => last.checked_add(*duration).ok(),
-            Kind::Calendar(cron) => {
+            ScheduleKind::Never => None,
+            ScheduleKind::Every(duration) => last.checked_add(*duration).ok(),
+            ScheduleKind::Calendar(cron) => {
                 let next = cron.find_next_occurrence(&last.to_zoned(zone.clone()), false);
                 next.ok().map(|zoned| zoned.timestamp())
             }
@@ -61,10 +61,10 @@ impl FromStr for Schedule {
     fn from_str(text: &str) -> Result<Schedule> {
         let word = text.trim();
         let kind = match word.to_ascii_lowercase().as_str() {
-            "never" | "off" => Kind::Never,
+            "never" | "off" => ScheduleKind::Never,
             "@midnight" => calendar("@daily")?,
             lower => match lower.strip_prefix("@every") {
-                Some(time) => Kind::Every(every(time.trim()).ok_or_else(|| wrong(word))?),
+                Some(time) => ScheduleKind::Every(every(time.trim()).ok_or_else(|| wrong(word))?),
                 None => calendar(word)?,
             },
         };
@@ -78,13 +78,13 @@ impl fmt::Display for Schedule {
     }
 }
 
-fn calendar(text: &str) -> Result<Kind> {
+fn calendar(text: &str) -> Result<ScheduleKind> {
     let parser = CronParser::builder().seconds(Seconds::Optional).build();
     let cron = parser.parse(text).map_err(|error| wrong(text).caused_by(error))?;
     // 30 February is understood, and never comes.
     let comes = cron.find_next_occurrence(&Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC), false);
     comes.map_err(|error| wrong(text).caused_by(error))?;
-    Ok(Kind::Calendar(Box::new(cron)))
+    Ok(ScheduleKind::Calendar(Box::new(cron)))
 }
 
 /// A length of time of at least a minute.

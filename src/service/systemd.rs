@@ -28,16 +28,16 @@ pub(super) fn status(text: &str) {
 
 /// When there was progress last.
 #[derive(Debug, Clone)]
-pub(super) struct Pulse {
+pub(super) struct WatchdogPulse {
     start: Instant,
     /// Milliseconds since `start`.
     last: Arc<AtomicU64>,
 }
 
-impl Pulse {
+impl WatchdogPulse {
     /// A pulse; the watchdog, if there is one, hears it from now on.
-    pub fn start() -> Pulse {
-        let pulse = Pulse { start: Instant::now(), last: Arc::default() };
+    pub fn start() -> WatchdogPulse {
+        let pulse = WatchdogPulse { start: Instant::now(), last: Arc::default() };
         if let Some(limit) = sd_notify::watchdog_enabled() {
             let heard = pulse.clone();
             let keep = move || loop {

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, ErrorKind, Result};
 
 /// A container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,12 +19,12 @@ pub struct Container {
     pub image: String,
     pub running: bool,
     pub labels: BTreeMap<String, String>,
-    pub mounts: Vec<Bind>,
+    pub mounts: Vec<ContainerBind>,
 }
 
 /// A folder of this machine in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bind {
+pub struct ContainerBind {
     /// On this machine.
     pub source: PathBuf,
     /// In the container.
@@ -33,30 +33,30 @@ pub struct Bind {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Inspected {
+struct InspectedContainer {
     name: String,
-    state: State,
-    config: Config,
+    state: ContainerState,
+    config: ContainerConfig,
     #[serde(default)]
-    mounts: Vec<Mount>,
+    mounts: Vec<ContainerMount>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct State {
+struct ContainerState {
     running: bool,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Config {
+struct ContainerConfig {
     image: String,
     labels: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Mount {
+struct ContainerMount {
     source: PathBuf,
     destination: PathBuf,
 }
@@ -100,15 +100,18 @@ pub fn containers(docker: &OsStr) -> Result<Vec<Container>> {
         return Ok(Vec::new());
     }
     let text = ask(docker, &[&["inspect", "--type", "container"], &ids[..]].concat())?;
-    let all: Vec<Inspected> = serde_json::from_str(&text).map_err(|error| {
-        Error::new(Kind::Program, "docker's answer is not understood").caused_by(error)
+    let all: Vec<InspectedContainer> = serde_json::from_str(&text).map_err(|error| {
+        Error::new(ErrorKind::Program, "docker's answer is not understood").caused_by(error)
     })?;
     Ok(all.into_iter().map(Container::from).collect())
 }
 
-impl From<Inspected> for Container {
-    fn from(found: Inspected) -> Container {
-        let bind = |mount: Mount| Bind { source: mount.source, target: mount.destination };
+impl From<InspectedContainer> for Container {
+    fn from(found: InspectedContainer) -> Container {
+        let bind = |mount: ContainerMount| ContainerBind {
+            source: mount.source,
+            target: mount.destination,
+        };
         Container {
             name: found.name.trim_start_matches('/').to_owned(),
             image: found.config.image,
@@ -125,7 +128,7 @@ fn ask(docker: &OsStr, arguments: &[&str]) -> Result<String> {
         Command::new(docker).args(arguments).env("LC_ALL", "C").output().map_err(|error| {
             match error.kind() {
                 std::io::ErrorKind::NotFound => {
-                    Error::new(Kind::NotFound, format_args!("{name} is not installed"))
+                    Error::new(ErrorKind::NotFound, format_args!("{name} is not installed"))
                 }
                 _ => Error::io(format_args!("starting {name}"), error),
             }
@@ -135,7 +138,7 @@ fn ask(docker: &OsStr, arguments: &[&str]) -> Result<String> {
     }
     let words = String::from_utf8_lossy(&output.stderr);
     let words = words.lines().next().unwrap_or_default();
-    let error = Error::new(Kind::Program, format_args!("{name} does not answer: {words}"));
+    let error = Error::new(ErrorKind::Program, format_args!("{name} does not answer: {words}"));
     Err(if words.contains("permission denied") {
         error.hint("run as root, or add the user to the group docker and log in again")
     } else {
@@ -155,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_folder_of_a_container_is_found_on_this_machine() {
-        let all: Vec<Inspected> = serde_json::from_str(INSPECTED).unwrap();
+        let all: Vec<InspectedContainer> = serde_json::from_str(INSPECTED).unwrap();
         let server = Container::from(all.into_iter().next().unwrap());
         assert!(server.is_server() && server.running && !server.is_database());
         assert_eq!(server.compose_folder(), Some(Path::new("/srv/immich")));

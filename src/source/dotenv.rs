@@ -16,7 +16,7 @@ const DEEPEST: usize = 32;
 
 /// A line that cannot be understood, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Misread {
+pub struct UnreadLine {
     pub line: usize,
     pub reason: String,
 }
@@ -26,12 +26,12 @@ pub struct Misread {
 pub fn parse(
     text: &str,
     outside: &dyn Fn(&str) -> Option<String>,
-) -> std::result::Result<HashMap<String, String>, Misread> {
+) -> std::result::Result<HashMap<String, String>, UnreadLine> {
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
-    let mut parser = Parser { text, at: 0, known: HashMap::new(), outside };
+    let mut parser = EnvParser { text, at: 0, known: HashMap::new(), outside };
     while parser.skip_to_name() {
         let begin = parser.at;
-        parser.assignment().map_err(|reason| Misread { line: line_of(text, begin), reason })?;
+        parser.assignment().map_err(|reason| UnreadLine { line: line_of(text, begin), reason })?;
     }
     Ok(parser.known)
 }
@@ -41,16 +41,16 @@ fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
-type Understood<T> = std::result::Result<T, String>;
+type EnvVariables<T> = std::result::Result<T, String>;
 
-struct Parser<'a> {
+struct EnvParser<'a> {
     text: &'a str,
     at: usize,
     known: HashMap<String, String>,
     outside: &'a dyn Fn(&str) -> Option<String>,
 }
 
-impl<'a> Parser<'a> {
+impl<'a> EnvParser<'a> {
     fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
@@ -77,7 +77,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `NAME=value`, or a `NAME` alone, which stands for what it is outside.
-    fn assignment(&mut self) -> Understood<()> {
+    fn assignment(&mut self) -> EnvVariables<()> {
         if self
             .rest()
             .strip_prefix("export")
@@ -107,7 +107,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn value(&mut self) -> Understood<String> {
+    fn value(&mut self) -> EnvVariables<String> {
         self.skip_blanks();
         match self.rest().chars().next() {
             Some(quote @ ('"' | '\'')) => self.quoted(quote),
@@ -121,7 +121,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Up to the next `quote` that no backslash precedes, over lines if need be.
-    fn quoted(&mut self, quote: char) -> Understood<String> {
+    fn quoted(&mut self, quote: char) -> EnvVariables<String> {
         let inside = &self.rest()[1..];
         let mut text = String::new();
         let mut letters = inside.char_indices();
@@ -147,7 +147,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `text` with `$NAME`, `${NAME}` and their defaults replaced.
-    fn expand(&self, text: &str, depth: usize) -> Understood<String> {
+    fn expand(&self, text: &str, depth: usize) -> EnvVariables<String> {
         if depth > DEEPEST {
             return Err("its defaults lie too deep in one another".to_owned());
         }
@@ -166,7 +166,7 @@ impl<'a> Parser<'a> {
     }
 
     /// What stands for `$` and the beginning of `after`, and what is left of `after`.
-    fn reference<'t>(&self, after: &'t str, depth: usize) -> Understood<(String, &'t str)> {
+    fn reference<'t>(&self, after: &'t str, depth: usize) -> EnvVariables<(String, &'t str)> {
         if let Some(rest) = after.strip_prefix('$') {
             return Ok(("$".to_owned(), rest));
         }

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use crate::base::{Error, FilePath, Result};
 
 use super::Secret;
-use super::dotenv::{self, Misread};
-use super::places::Root;
+use super::dotenv::{self, UnreadLine};
+use super::places::LibraryRoot;
 
 /// What an Immich `.env` file says, with Immich's defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct ImmichEnv {
     pub upload_location: Option<PathBuf>,
     /// The folders that lie in other places, by the names of Immich's guide (docs.immich.app,
     /// Custom file locations).
-    pub folders: Vec<Root>,
+    pub folders: Vec<LibraryRoot>,
     /// DB_USERNAME, else `postgres`.
     pub user: String,
     /// DB_DATABASE_NAME, else `immich`.
@@ -85,11 +85,15 @@ const CUSTOM: [(&str, &str); 3] = [
     ("ENCODED_VIDEO_LOCATION", "encoded-video"),
 ];
 
-fn folders(get: &dyn Fn(&str) -> Result<Option<String>>, folder: &Path) -> Result<Vec<Root>> {
+fn folders(
+    get: &dyn Fn(&str) -> Result<Option<String>>,
+    folder: &Path,
+) -> Result<Vec<LibraryRoot>> {
     let mut folders = Vec::new();
     for (name, shown) in CUSTOM {
         if let Some(text) = get(name)? {
-            folders.push(Root { folder: place(&text, folder), shown: FilePath::new(shown)? });
+            folders
+                .push(LibraryRoot { folder: place(&text, folder), shown: FilePath::new(shown)? });
         }
     }
     Ok(folders)
@@ -113,8 +117,8 @@ fn not_text(name: &str, file: &Path) -> Error {
         .hint("save the file as UTF-8")
 }
 
-fn not_understood(misread: &Misread, file: &Path) -> Error {
-    let Misread { line, reason } = misread;
+fn not_understood(misread: &UnreadLine, file: &Path) -> Error {
+    let UnreadLine { line, reason } = misread;
     Error::invalid(format_args!("line {line} of {} cannot be read: {reason}", file.display())).hint(
         "docker compose refuses it too; a value with $, # or quotes in it goes into single quotes",
     )
@@ -189,7 +193,7 @@ mod tests {
                 said.starts_with(&begin) && said.contains(why) && !said.contains("hunter2"),
                 "{said}"
             );
-            assert_eq!(error.kind(), crate::base::Kind::Invalid);
+            assert_eq!(error.kind(), crate::base::ErrorKind::Invalid);
         }
         let folder = tempfile::tempdir().unwrap();
         fs::write(

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::ImmichEnv;
 use super::docker::{self, Container};
 use super::location::FOLDERS;
-use super::places::Root;
-use crate::base::{Error, FilePath, Kind, Result};
+use super::places::LibraryRoot;
+use crate::base::{Error, ErrorKind, FilePath, Result};
 
 /// Where people put Immich's compose file, `~` being each home folder.
 const USUAL: [&str; 11] = [
@@ -91,17 +91,17 @@ impl Installation {
 
     /// Folders of UPLOAD_LOCATION that the server's container has from other places of this
     /// machine.
-    pub fn elsewhere(&self) -> Vec<Root> {
+    pub fn elsewhere(&self) -> Vec<LibraryRoot> {
         let location = self.upload_location();
-        let usual = |root: &Root| {
+        let usual = |root: &LibraryRoot| {
             location.as_ref().map(|location| root.shown.below(location).canonicalize())
         };
-        let is_usual = |root: &Root| matches!((usual(root), root.folder.canonicalize()), (Some(Ok(a)), Ok(b)) if a == b);
+        let is_usual = |root: &LibraryRoot| matches!((usual(root), root.folder.canonicalize()), (Some(Ok(a)), Ok(b)) if a == b);
         self.mounted().filter(|root| !is_usual(root)).collect()
     }
 
     /// What the server's container has below the place of UPLOAD_LOCATION by a mount of its own.
-    fn mounted(&self) -> impl Iterator<Item = Root> {
+    fn mounted(&self) -> impl Iterator<Item = LibraryRoot> {
         let mounts = self.server().into_iter().flat_map(|server| &server.mounts);
         let shown = |target: &Path| {
             let rest = MEDIA.iter().find_map(|media| target.strip_prefix(media).ok())?;
@@ -112,7 +112,7 @@ impl Installation {
                 .then_some(shown)
         };
         mounts.filter_map(move |bind| {
-            Some(Root { folder: bind.source.clone(), shown: shown(&bind.target)? })
+            Some(LibraryRoot { folder: bind.source.clone(), shown: shown(&bind.target)? })
         })
     }
 }
@@ -120,7 +120,7 @@ impl Installation {
 /// The `.env` file in `folder`, where a person says that it is.
 fn named(folder: &Path) -> Result<(PathBuf, ImmichEnv)> {
     let env = ImmichEnv::read(folder).map_err(|error| match error.kind() {
-        Kind::NotFound => Error::invalid(format_args!(
+        ErrorKind::NotFound => Error::invalid(format_args!(
             "there is no .env file of Immich in \
             {}",
             folder.display()
@@ -144,7 +144,7 @@ fn of_immich(place: &Path) -> Result<Option<(PathBuf, ImmichEnv)>> {
         Ok(env) => Ok(Some((env.file.canonicalize().unwrap_or_else(|_| env.file.clone()), env))),
         // Others have such files too, in any folder: only one that speaks of Immich is worth a
         // word.
-        Err(error) if error.kind() == Kind::Invalid && speaks_of_immich(place) => Err(error),
+        Err(error) if error.kind() == ErrorKind::Invalid && speaks_of_immich(place) => Err(error),
         Err(_) => Ok(None),
     }
 }

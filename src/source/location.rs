@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use crate::base::{Context, Error, FilePath, Kind, Result};
+use crate::base::{Context, Error, ErrorKind, FilePath, Result};
 
-use super::places::Root;
+use super::places::LibraryRoot;
 
 /// Folders whose files Immich cannot make again.
 pub const ORIGINALS: [&str; 3] = ["library", "profile", "upload"];
@@ -34,13 +34,13 @@ const GUESSES: usize = 1000;
 pub struct UploadLocation {
     folder: PathBuf,
     /// Folders of it, or below it, that lie in other places.
-    told: Vec<Root>,
+    told: Vec<LibraryRoot>,
 }
 
 impl UploadLocation {
-    /// Checks `folder`, of which the folders `told` lie in other places. A [`Kind::Refused`] says
+    /// Checks `folder`, of which the folders `told` lie in other places. A [`crate::base::ErrorKind::Refused`] says
     /// why it cannot be it, and which folder probably is.
-    pub fn open(folder: &Path, told: &[Root]) -> Result<UploadLocation> {
+    pub fn open(folder: &Path, told: &[LibraryRoot]) -> Result<UploadLocation> {
         let what = || format!("reading {}", folder.display());
         match fs::metadata(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(folder)),
@@ -51,12 +51,12 @@ impl UploadLocation {
         let absolute = fs::canonicalize(folder).context(what)?;
         fs::read_dir(&absolute).context(what)?;
         match judge(&absolute) {
-            Looks::Right => Ok(UploadLocation { folder: absolute, told: told.to_vec() }),
-            Looks::Other if told.iter().any(|root| holds_originals(&root.shown)) => {
+            LocationLooks::Right => Ok(UploadLocation { folder: absolute, told: told.to_vec() }),
+            LocationLooks::Other if told.iter().any(|root| holds_originals(&root.shown)) => {
                 Ok(UploadLocation { folder: absolute, told: told.to_vec() })
             }
-            Looks::Unmarked => Err(unmarked(folder, &absolute)),
-            Looks::Other => Err(other(folder, &absolute)),
+            LocationLooks::Unmarked => Err(unmarked(folder, &absolute)),
+            LocationLooks::Other => Err(other(folder, &absolute)),
         }
     }
 
@@ -72,7 +72,7 @@ impl UploadLocation {
 
     /// The folders to walk: originals, and generated files too if asked for. What is not there and
     /// was not told is left out.
-    pub fn roots(&self, generated: bool) -> Vec<Root> {
+    pub fn roots(&self, generated: bool) -> Vec<LibraryRoot> {
         let wanted: Vec<&str> =
             ORIGINALS.iter().chain(GENERATED.iter().filter(|_| generated)).copied().collect();
         let below = self
@@ -83,13 +83,13 @@ impl UploadLocation {
     }
 
     /// The folders that are not walked and of which single files are read.
-    pub fn beside(&self, generated: bool) -> Vec<Root> {
+    pub fn beside(&self, generated: bool) -> Vec<LibraryRoot> {
         let wanted: Vec<&str> = GENERATED.iter().filter(|_| !generated).copied().collect();
         let below = self.told.iter().filter(|root| is_below(root, &wanted));
         wanted.iter().filter_map(|name| self.root(name)).chain(below.cloned()).collect()
     }
 
-    fn root(&self, name: &str) -> Option<Root> {
+    fn root(&self, name: &str) -> Option<LibraryRoot> {
         let shown = FilePath::new(name).ok()?;
         if let Some(told) = self.told.iter().find(|root| root.shown == shown) {
             return Some(told.clone());
@@ -98,7 +98,8 @@ impl UploadLocation {
         // A link is followed to a folder of Immich's, and to no other: who may write here must not
         // choose what is read.
         let is_link = folder.is_symlink();
-        (folder.is_dir() && (!is_link || is_immichs(&folder))).then_some(Root { folder, shown })
+        (folder.is_dir() && (!is_link || is_immichs(&folder)))
+            .then_some(LibraryRoot { folder, shown })
     }
 
     /// Where the link leads that stands in the place of the folder `path`.
@@ -135,20 +136,24 @@ impl UploadLocation {
 
 /// What a folder looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Looks {
+enum LocationLooks {
     Right,
     /// The names are right, and there is nothing of Immich's in them.
     Unmarked,
     Other,
 }
 
-fn judge(folder: &Path) -> Looks {
+fn judge(folder: &Path) -> LocationLooks {
     let here = |name: &&&str| folder.join(name).is_dir();
     if !ORIGINALS.iter().any(|name| here(&name)) {
-        return Looks::Other;
+        return LocationLooks::Other;
     }
     let mut folders = FOLDERS.iter().filter(here);
-    if folders.any(|name| is_immichs(&folder.join(name))) { Looks::Right } else { Looks::Unmarked }
+    if folders.any(|name| is_immichs(&folder.join(name))) {
+        LocationLooks::Right
+    } else {
+        LocationLooks::Unmarked
+    }
 }
 
 /// True if the folder has Immich's marker, or one named by a user's id.
@@ -161,7 +166,7 @@ fn holds_originals(shown: &FilePath) -> bool {
 }
 
 /// True if the root lies inside of one of `folders`.
-fn is_below(root: &Root, folders: &[&str]) -> bool {
+fn is_below(root: &LibraryRoot, folders: &[&str]) -> bool {
     root.shown.parent().is_some()
         && folders.iter().any(|name| root.shown.parts().next() == Some(name.as_bytes()))
 }
@@ -180,7 +185,7 @@ fn children(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 
 /// The folder that was probably meant: one above, or one or two below.
 fn meant(absolute: &Path) -> Option<PathBuf> {
-    let right = |folder: &PathBuf| judge(folder) == Looks::Right;
+    let right = |folder: &PathBuf| judge(folder) == LocationLooks::Right;
     let above = || absolute.ancestors().skip(1).map(Path::to_owned).find(right);
     let below = || children(absolute).find(right);
     let deeper = || children(absolute).flat_map(|child| children(&child)).find(right);
@@ -188,18 +193,18 @@ fn meant(absolute: &Path) -> Option<PathBuf> {
 }
 
 fn missing(folder: &Path) -> Error {
-    Error::new(Kind::Refused, format_args!("there is no folder {}", folder.display()))
+    Error::new(ErrorKind::Refused, format_args!("there is no folder {}", folder.display()))
         .hint("is its disk mounted? UPLOAD_LOCATION in Immich's .env file says where it is")
 }
 
 fn not_a_folder(folder: &Path) -> Error {
-    Error::new(Kind::Refused, format_args!("{} is not a folder", folder.display()))
+    Error::new(ErrorKind::Refused, format_args!("{} is not a folder", folder.display()))
         .hint("name the folder that UPLOAD_LOCATION in Immich's .env file names")
 }
 
 fn unmarked(folder: &Path, absolute: &Path) -> Error {
     let error = Error::new(
-        Kind::Refused,
+        ErrorKind::Refused,
         format_args!("{} holds neither Immich's markers nor photos", folder.display()),
     );
     hinted(
@@ -211,11 +216,11 @@ fn unmarked(folder: &Path, absolute: &Path) -> Error {
 
 fn other(folder: &Path, absolute: &Path) -> Error {
     if fs::read_dir(absolute).is_ok_and(|mut entries| entries.next().is_none()) {
-        let error = Error::new(Kind::Refused, format_args!("{} is empty", folder.display()));
+        let error = Error::new(ErrorKind::Refused, format_args!("{} is empty", folder.display()));
         return hinted(error, absolute, "is its disk mounted?");
     }
     let message = "is not Immich's UPLOAD_LOCATION: it holds no upload, library or profile";
-    let error = Error::new(Kind::Refused, format_args!("{} {message}", folder.display()));
+    let error = Error::new(ErrorKind::Refused, format_args!("{} {message}", folder.display()));
     hinted(error, absolute, "name the folder that UPLOAD_LOCATION in Immich's .env file names")
 }
 
@@ -240,7 +245,7 @@ mod tests {
 
     fn refusal(folder: &Path) -> (String, String) {
         let error = UploadLocation::open(folder, &[]).unwrap_err();
-        assert_eq!(error.kind(), Kind::Refused);
+        assert_eq!(error.kind(), ErrorKind::Refused);
         (error.to_string(), error.next_step().unwrap_or_default().to_owned())
     }
 
@@ -249,8 +254,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         location(folder.path());
         let opened = UploadLocation::open(folder.path(), &[]).unwrap();
-        let shown =
-            |roots: Vec<Root>| roots.iter().map(|root| root.shown.to_string()).collect::<Vec<_>>();
+        let shown = |roots: Vec<LibraryRoot>| {
+            roots.iter().map(|root| root.shown.to_string()).collect::<Vec<_>>()
+        };
         assert_eq!(shown(opened.roots(false)), ["library", "profile", "upload"]);
         assert_eq!(shown(opened.roots(true)).len(), 5);
         assert!(opened.backups().is_some());

@@ -15,7 +15,9 @@ pub mod walk;
 
 pub use envfile::ImmichEnv;
 pub use location::UploadLocation;
-pub use places::{Places, Root};
-pub use postgres::{Access, Clients, DumpPatience, DumpRequest, DumpTool, RunningDump, Server};
+pub use places::{LibraryPlaces, LibraryRoot};
+pub use postgres::{
+    ClientPrograms, DatabaseAccess, DumpPatience, DumpRequest, DumpTool, RunningDump, ServerPlace,
+};
 pub use secret::Secret;
-pub use walk::{Exclude, Found, FoundKind, Obstacle, Walk, walk};
+pub use walk::{ExcludePatterns, FoundEntry, FoundKind, LibraryWalk, WalkObstacle, walk};

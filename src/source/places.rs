@@ -17,11 +17,11 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, ResolveFlags, Stat, fstat, openat, o
 use rustix::io::Errno;
 
 use crate::base::error::is_exhausted;
-use crate::base::{Error, FilePath, Kind, Result};
+use crate::base::{Error, ErrorKind, FilePath, Result};
 
 /// A folder of this machine, and the path that its entries are shown below.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Root {
+pub struct LibraryRoot {
     /// On this machine.
     pub folder: PathBuf,
     /// In the file list, such as `upload` or `external/mnt/family`.
@@ -30,29 +30,29 @@ pub struct Root {
 
 /// A root that is held open.
 #[derive(Debug)]
-pub(super) struct Place {
-    pub root: Root,
+pub(super) struct LibraryPlace {
+    pub root: LibraryRoot,
     is_walked: bool,
     opened: Result<OwnedFd, Errno>,
 }
 
 /// The roots of one run.
 #[derive(Debug, Default)]
-pub struct Places(Vec<Place>);
+pub struct LibraryPlaces(Vec<LibraryPlace>);
 
-impl Places {
+impl LibraryPlaces {
     /// Opens the roots that are `walked`, and those `beside` of which only files that somebody
     /// names are read. One that is not there, or may not be read, is told when it is walked.
     ///
     /// # Errors
-    /// When nothing can be opened any more, or a disk does not answer: see [`Places::ending`].
-    pub fn open(walked: Vec<Root>, beside: Vec<Root>) -> Result<Places> {
-        let walked = walked.into_iter().map(|root| Place::open(root, true));
-        let mut places: Vec<Place> =
-            walked.chain(beside.into_iter().map(|root| Place::open(root, false))).collect();
+    /// When nothing can be opened any more, or a disk does not answer: see [`LibraryPlaces::ending`].
+    pub fn open(walked: Vec<LibraryRoot>, beside: Vec<LibraryRoot>) -> Result<LibraryPlaces> {
+        let walked = walked.into_iter().map(|root| LibraryPlace::open(root, true));
+        let mut places: Vec<LibraryPlace> =
+            walked.chain(beside.into_iter().map(|root| LibraryPlace::open(root, false))).collect();
         // What lies in another root is that one's.
         places.sort_by_key(|place| std::cmp::Reverse(place.root.shown.as_bytes().len()));
-        let places = Places(places);
+        let places = LibraryPlaces(places);
         for place in &places.0 {
             if let Err(errno) = place.folder()
                 && let Some(error) = places.ending(&place.root.shown, &errno.into())
@@ -64,7 +64,7 @@ impl Places {
     }
 
     /// Those that are walked.
-    pub(super) fn walked(&self) -> impl Iterator<Item = &Place> {
+    pub(super) fn walked(&self) -> impl Iterator<Item = &LibraryPlace> {
         self.0.iter().filter(|place| place.is_walked)
     }
 
@@ -79,13 +79,15 @@ impl Places {
     }
 
     /// The place that `path` lies in, and its way from there.
-    fn of<'a>(&'a self, path: &'a FilePath) -> Option<(&'a Place, &'a Path)> {
-        let rest =
-            |place: &Place| match path.as_bytes().strip_prefix(place.root.shown.as_bytes())? {
-                [] => Some(&[][..]),
-                [b'/', rest @ ..] => Some(rest),
-                _ => None,
-            };
+    fn of<'a>(&'a self, path: &'a FilePath) -> Option<(&'a LibraryPlace, &'a Path)> {
+        let rest = |place: &LibraryPlace| match path
+            .as_bytes()
+            .strip_prefix(place.root.shown.as_bytes())?
+        {
+            [] => Some(&[][..]),
+            [b'/', rest @ ..] => Some(rest),
+            _ => None,
+        };
         self.0.iter().find_map(|place| Some((place, Path::new(OsStr::from_bytes(rest(place)?)))))
     }
 
@@ -94,7 +96,7 @@ impl Places {
         self.of(path).map(|(place, _)| &place.root.shown)
     }
 
-    fn root(&self, shown: &FilePath) -> Option<&Place> {
+    fn root(&self, shown: &FilePath) -> Option<&LibraryPlace> {
         self.0.iter().find(|place| place.root.shown == *shown)
     }
 
@@ -146,7 +148,7 @@ impl Places {
         let is_dead = place.root.shown == *path
             || place.first().is_err_and(|errno| is_silence(&errno.into()));
         let message = format!("the disk of {} does not answer", place.root.folder.display());
-        let error = Error::new(Kind::Io, message).caused_by(again(error));
+        let error = Error::new(ErrorKind::Io, message).caused_by(again(error));
         is_dead.then(|| {
             error
                 .hint("is it still connected and mounted? `dmesg` says what the system knows of it")
@@ -154,12 +156,12 @@ impl Places {
     }
 }
 
-impl Place {
+impl LibraryPlace {
     /// A symlink at this place is followed: people move folders to a larger disk that way.
-    fn open(root: Root, is_walked: bool) -> Place {
+    fn open(root: LibraryRoot, is_walked: bool) -> LibraryPlace {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = openat(CWD, &root.folder, flags, Mode::empty());
-        Place { root, is_walked, opened }
+        LibraryPlace { root, is_walked, opened }
     }
 
     /// The open folder, or why there is none.
@@ -344,14 +346,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("u")).unwrap();
         let shown = FilePath::new("upload").unwrap();
-        let root = Root { folder: folder.path().to_owned(), shown: shown.clone() };
-        let places = Places::open(vec![root], Vec::new()).unwrap();
+        let root = LibraryRoot { folder: folder.path().to_owned(), shown: shown.clone() };
+        let places = LibraryPlaces::open(vec![root], Vec::new()).unwrap();
         let ending =
             |path: &FilePath, code| places.ending(path, &io::Error::from_raw_os_error(code));
         let inner = FilePath::new("upload/u").unwrap();
         for code in [libc::EMFILE, libc::ENFILE, libc::ENOMEM] {
             let error = ending(&inner, code).unwrap();
-            assert_eq!(error.kind(), Kind::Exhausted);
+            assert_eq!(error.kind(), ErrorKind::Exhausted);
             assert!(error.next_step().unwrap().contains("LimitNOFILE"), "{error:?}");
         }
         // The disk that answers has one bad file; the one that does not has none that are good.

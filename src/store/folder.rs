@@ -10,7 +10,7 @@ use rustix::fs::{Advice, fadvise};
 use tempfile::TempPath;
 
 use super::spool::WorkFolder;
-use super::{Draft, Listed, Object, Store};
+use super::{Object, ObjectDraft, Store, StoredObject};
 use crate::base::durable::{copy_over, give_name, sync, sync_folder};
 use crate::base::{Context, Error, FilePath, Result};
 
@@ -19,16 +19,16 @@ const DRAFTS: &str = "tmp";
 
 /// A folder. What is in it is private: folders 0700, files 0600.
 #[derive(Debug, Clone)]
-pub struct Folder {
+pub struct FolderStore {
     root: PathBuf,
     /// Chosen when something is first written.
     work: Arc<OnceLock<WorkFolder>>,
 }
 
-impl Folder {
+impl FolderStore {
     /// The store in the folder `root`.
-    pub fn new(root: &Path) -> Folder {
-        Folder { root: root.to_owned(), work: Arc::default() }
+    pub fn new(root: &Path) -> FolderStore {
+        FolderStore { root: root.to_owned(), work: Arc::default() }
     }
 
     /// Makes the folder `name` and those above it, private.
@@ -41,7 +41,7 @@ impl Folder {
     }
 }
 
-impl Store for Folder {
+impl Store for FolderStore {
     fn open(&self, name: &str) -> Result<Box<dyn Object>> {
         let path = self.path(name)?;
         let opening = || format!("opening {}", path.display());
@@ -59,7 +59,7 @@ impl Store for Folder {
         }
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
+    fn list(&self, prefix: &str) -> Result<Vec<StoredObject>> {
         let mut found = Vec::new();
         let walk =
             walkdir::WalkDir::new(self.path(prefix)?).follow_links(false).sort_by_file_name();
@@ -80,14 +80,14 @@ impl Store for Folder {
                     .metadata()
                     .map_err(|error| Error::io(format_args!("listing {name}"), error.into()))?
                     .len();
-                found.push(Listed { name, size });
+                found.push(StoredObject { name, size });
             }
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
     }
 
-    fn draft(&self) -> Result<Box<dyn Draft>> {
+    fn draft(&self) -> Result<Box<dyn ObjectDraft>> {
         self.drafts()?;
         let file = draft_in(self.work()?.path())?;
         Ok(Box::new(FileDraft {
@@ -133,7 +133,7 @@ impl Store for Folder {
     }
 }
 
-impl Folder {
+impl FolderStore {
     fn work(&self) -> Result<&WorkFolder> {
         if let Some(chosen) = self.work.get() {
             return Ok(chosen);
@@ -228,7 +228,7 @@ struct FileDraft {
     waiting: Vec<u8>,
     /// Bytes of the file that the disk was told of.
     begun: u64,
-    store: Folder,
+    store: FolderStore,
 }
 
 /// So many bytes wait at most.
@@ -269,7 +269,7 @@ impl FileDraft {
     }
 }
 
-impl Draft for FileDraft {
+impl ObjectDraft for FileDraft {
     fn size(&self) -> u64 {
         self.written + self.waiting.len() as u64
     }
@@ -360,12 +360,12 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::base::Kind;
+    use crate::base::ErrorKind;
     use crate::store::{read_all, write_all};
 
     /// A store that was begun.
-    fn folder(root: &Path) -> Folder {
-        let store = Folder::new(root);
+    fn folder(root: &Path) -> FolderStore {
+        let store = FolderStore::new(root);
         store.create_folder(DRAFTS).unwrap();
         store
     }
@@ -379,14 +379,14 @@ mod tests {
         let mut draft = store.draft().unwrap();
         draft.append(b"photo").unwrap();
         fs::rename(&root, &away).unwrap();
-        assert_eq!(store.draft().map(drop).unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(store.draft().map(drop).unwrap_err().kind(), ErrorKind::NotFound);
         fs::create_dir(&root).unwrap();
         for error in [
             store.draft().map(drop),
             draft.publish("archives/2026/a.tar"),
             write_all(&store, "notes/a", b"x"),
         ] {
-            assert_eq!(error.unwrap_err().kind(), Kind::NotFound);
+            assert_eq!(error.unwrap_err().kind(), ErrorKind::NotFound);
         }
         assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
     }
@@ -440,18 +440,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = folder(dir.path());
         write_all(&store, "x", b"1").unwrap();
-        assert_eq!(write_all(&store, "x", b"2").unwrap_err().kind(), Kind::Exists);
+        assert_eq!(write_all(&store, "x", b"2").unwrap_err().kind(), ErrorKind::Exists);
         assert_eq!(read_all(&store, "x", 1).unwrap(), b"1");
         store.delete("x").unwrap();
         store.delete("x").unwrap();
-        assert_eq!(store.open("x").unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(store.open("x").unwrap_err().kind(), ErrorKind::NotFound);
     }
 
     #[test]
     fn a_name_cannot_leave_the_folder() {
-        let store = Folder::new(Path::new("/nowhere"));
+        let store = FolderStore::new(Path::new("/nowhere"));
         for name in ["../x", "/etc/passwd", "a//b", ""] {
-            assert_eq!(store.open(name).unwrap_err().kind(), Kind::Invalid, "{name}");
+            assert_eq!(store.open(name).unwrap_err().kind(), ErrorKind::Invalid, "{name}");
         }
     }
 }

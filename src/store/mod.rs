@@ -2,7 +2,7 @@
 //! files in a folder.
 //!
 //! Always holds: an object appears under its name whole and durable, or not at all, and is never
-//! changed after that. Reading is by range; writing is front to back into a [`Draft`], of which
+//! changed after that. Reading is by range; writing is front to back into a [`ObjectDraft`], of which
 //! nothing counts until it is published.
 //!
 //! Limits: a draft may take back its end or rewrite a header, so a store whose disk takes bytes
@@ -11,17 +11,17 @@
 mod folder;
 mod spool;
 
-pub use folder::Folder;
+pub use folder::FolderStore;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
 
-pub use crate::base::object::{Draft, Object};
+pub use crate::base::object::{Object, ObjectDraft};
 use crate::base::{Error, Result};
 
 /// One object of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct StoredObject {
     /// Name, folders joined by `/`.
     pub name: String,
     /// Bytes.
@@ -33,9 +33,9 @@ pub trait Store: Send + Sync + Debug {
     /// Opens `name` for reading. `NotFound` when it is not there.
     fn open(&self, name: &str) -> Result<Box<dyn Object>>;
     /// All objects below the folder `prefix`, sorted by name.
-    fn list(&self, prefix: &str) -> Result<Vec<Listed>>;
+    fn list(&self, prefix: &str) -> Result<Vec<StoredObject>>;
     /// Begins an object.
-    fn draft(&self) -> Result<Box<dyn Draft>>;
+    fn draft(&self) -> Result<Box<dyn ObjectDraft>>;
     /// A folder for what is rewritten while it is made, on a disk that takes this. What is left
     /// there is of no use to the next writer.
     fn work_folder(&self) -> Result<PathBuf>;

@@ -1,7 +1,7 @@
 //! Acknowledging the alarm of a snapshot: a person saw it, and the library is right as it is.
 
 use crate::base::{Error, Result, SnapshotId};
-use crate::repo::notes::{Note, What};
+use crate::repo::notes::{Note, NoteKind};
 use crate::repo::{Repository, SnapshotRecord};
 
 /// What was acknowledged.
@@ -23,9 +23,9 @@ pub fn acknowledge(repository: &Repository, snapshot: &str) -> Result<Report> {
         ids.into_iter().filter(|id| *id <= snapshot).filter_map(|id| repository.record(id).ok());
     let calmed: Vec<SnapshotRecord> = records.filter(|record| notes.is_alarming(record)).collect();
     if !calmed.is_empty() {
-        repository.add_note(What::Acknowledgement { snapshot })?;
+        repository.add_note(NoteKind::Acknowledgement { snapshot })?;
         // The new one says all that they said.
-        let is_older = |note: &Note| matches!(note.what, What::Acknowledgement { snapshot: older } if older < snapshot);
+        let is_older = |note: &Note| matches!(note.what, NoteKind::Acknowledgement { snapshot: older } if older < snapshot);
         let older = notes.list.iter().filter(|(_, note)| is_older(note));
         older.map(|(name, _)| name).try_for_each(|name| repository.remove_note(name))?;
     }

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::open::{find_snapshot, open_view};
 use crate::base::{Error, Result, SnapshotId};
-use crate::repo::{Contents, Repository, SnapshotRecord, StreamReader, record_of};
+use crate::repo::{ContentReader, Repository, SnapshotRecord, StreamReader, record_of};
 use crate::view;
 
 /// A snapshot of which the dump is wanted.
@@ -14,7 +14,7 @@ pub(super) struct SnapshotDump {
     pub id: SnapshotId,
     pub record: SnapshotRecord,
     catalog: Connection,
-    contents: Contents,
+    contents: ContentReader,
 }
 
 impl SnapshotDump {

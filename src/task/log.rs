@@ -8,15 +8,15 @@ use jiff::civil::DateTime;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::diff::{Change, State, compare};
-use super::find::{Finder, Hit, Query, Span};
+use super::diff::{AssetState, FieldChange, compare};
+use super::find::{AssetFinder, FindHit, FindQuery, FindSpan};
 use super::open::find_snapshot;
-use crate::base::{Error, Kind, Result, SnapshotId};
-use crate::catalog::query::history::{self as ask, Content, Held};
-use crate::catalog::query::view::Id;
+use crate::base::{Error, ErrorKind, Result, SnapshotId};
+use crate::catalog::query::history::{self as ask, AssetContent, TimeRange};
+use crate::catalog::query::view::ImmichId;
 use crate::repo::Repository;
 use crate::view::Ino;
-use crate::view::ino::{Place, Spot};
+use crate::view::ino::{NodePlace, SnapshotNode};
 
 /// Assets that are offered where a name means several.
 const OFFERED: usize = 8;
@@ -33,7 +33,7 @@ pub struct Options {
 
 /// What happened to an asset.
 #[derive(Debug, Clone, Serialize)]
-pub struct History {
+pub struct AssetHistory {
     pub id: Uuid,
     pub name: String,
     pub owner: String,
@@ -45,24 +45,24 @@ pub struct History {
     /// The newest snapshot has it no more.
     pub deleted: bool,
     /// Oldest first; the first says that it was added.
-    pub events: Vec<Event>,
+    pub events: Vec<HistoryEvent>,
 }
 
 /// What was different in a snapshot from the one before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Event {
+pub struct HistoryEvent {
     pub snapshot: SnapshotId,
-    pub changes: Vec<Change>,
+    pub changes: Vec<FieldChange>,
 }
 
 /// The history of the asset that `options` name.
-pub fn log(repository: &Repository, options: &Options) -> Result<History> {
-    let finder = Finder::open(repository, options.locked)?;
+pub fn log(repository: &Repository, options: &Options) -> Result<AssetHistory> {
+    let finder = AssetFinder::open(repository, options.locked)?;
     let hit = find(&finder, options)?;
-    let events = Past::of(&finder, &hit.id().into_bytes(), options.locked)?.events()?;
+    let events = AssetPast::of(&finder, &hit.id().into_bytes(), options.locked)?.events()?;
     let range = hit.range.ok_or_else(|| Error::not_found("asset"))?;
     let path = finder.places().shown(&hit)?.map(|shown| shown.path);
-    Ok(History {
+    Ok(AssetHistory {
         id: hit.id(),
         name: hit.name().to_owned(),
         owner: finder.owner(&hit)?,
@@ -75,7 +75,7 @@ pub fn log(repository: &Repository, options: &Options) -> Result<History> {
     })
 }
 
-fn find(finder: &Finder, options: &Options) -> Result<Hit> {
+fn find(finder: &AssetFinder, options: &Options) -> Result<FindHit> {
     let text = options.asset.trim_end_matches('/');
     let missing = || {
         Error::not_found(format_args!("asset `{text}`")).hint(
@@ -84,13 +84,13 @@ fn find(finder: &Finder, options: &Options) -> Result<Hit> {
         )
     };
     let users = options.user.iter().cloned().collect();
-    let mut query = Query { users, locked: options.locked, ..Query::default() };
+    let mut query = FindQuery { users, locked: options.locked, ..FindQuery::default() };
     match (Uuid::parse_str(text), text.contains('/')) {
         (Ok(id), _) => query.assets = vec![id],
         (_, true) => query.assets = vec![at_path(finder, text)?.ok_or_else(missing)?],
         _ => query.names = vec![text.to_owned()],
     }
-    let mut hits = finder.find(&query, &Span::All)?;
+    let mut hits = finder.find(&query, &FindSpan::All)?;
     if hits.iter().any(|hit| hit.name() == text) {
         hits.retain(|hit| hit.name() == text);
     }
@@ -104,7 +104,7 @@ fn find(finder: &Finder, options: &Options) -> Result<Hit> {
     }
 }
 
-fn several(finder: &Finder, text: &str, hits: &[Hit]) -> Result<Error> {
+fn several(finder: &AssetFinder, text: &str, hits: &[FindHit]) -> Result<Error> {
     let shown: Vec<String> = hits
         .iter()
         .take(OFFERED)
@@ -123,12 +123,12 @@ fn several(finder: &Finder, text: &str, hits: &[Hit]) -> Result<Error> {
     } else {
         String::new()
     };
-    Ok(Error::new(Kind::Invalid, format_args!("`{text}` means several assets"))
+    Ok(Error::new(ErrorKind::Invalid, format_args!("`{text}` means several assets"))
         .hint(format_args!("use an id or a path: {}{more}", shown.join(", "))))
 }
 
 /// The asset at a path in the tree: of the snapshot that it names, else of the newest that has it.
-fn at_path(finder: &Finder, text: &str) -> Result<Option<Uuid>> {
+fn at_path(finder: &AssetFinder, text: &str) -> Result<Option<Uuid>> {
     let path = text.trim_start_matches('/');
     let named = path.strip_prefix("snapshots/").and_then(|rest| rest.split_once('/'));
     if let Some((snapshot, rest)) =
@@ -145,14 +145,16 @@ fn at_path(finder: &Finder, text: &str) -> Result<Option<Uuid>> {
     Ok(None)
 }
 
-fn in_snapshot(finder: &Finder, top: Ino, path: &str) -> Result<Option<Uuid>> {
+fn in_snapshot(finder: &AssetFinder, top: Ino, path: &str) -> Result<Option<Uuid>> {
     let node = match finder.view.resolve(top, path.as_bytes()) {
         Ok(node) => node,
-        Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Invalid) => return Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
-    match Place::unpack(node.ino) {
-        Some(Place::In(_, Spot::File(row))) => {
+    match NodePlace::unpack(node.ino) {
+        Some(NodePlace::In(_, SnapshotNode::File(row))) => {
             Ok(ask::asset_of_file(&finder.db, row)?.map(Uuid::from_bytes))
         }
         _ => Ok(finder.view.asset(node.ino)?.map(|asset| asset.id)),
@@ -160,33 +162,33 @@ fn in_snapshot(finder: &Finder, top: Ino, path: &str) -> Result<Option<Uuid>> {
 }
 
 /// Everything that ever held of one asset.
-struct Past<'a> {
-    finder: &'a Finder,
+struct AssetPast<'a> {
+    finder: &'a AssetFinder,
     locked: bool,
-    versions: Vec<Held<(u64, String, bool)>>,
-    contents: Vec<Held<Content>>,
-    albums: Vec<Held<(Id, String)>>,
-    tags: Vec<Held<(Id, String)>>,
-    people: Vec<Held<(Id, String)>>,
+    versions: Vec<TimeRange<(u64, String, bool)>>,
+    contents: Vec<TimeRange<AssetContent>>,
+    albums: Vec<TimeRange<(ImmichId, String)>>,
+    tags: Vec<TimeRange<(ImmichId, String)>>,
+    people: Vec<TimeRange<(ImmichId, String)>>,
 }
 
-impl<'a> Past<'a> {
-    fn of(finder: &'a Finder, id: &Id, locked: bool) -> Result<Past<'a>> {
+impl<'a> AssetPast<'a> {
+    fn of(finder: &'a AssetFinder, id: &ImmichId, locked: bool) -> Result<AssetPast<'a>> {
         let db = &finder.db;
-        Ok(Past {
+        Ok(AssetPast {
             finder,
             locked,
             versions: ask::versions(db, id)?,
             contents: ask::contents(db, id)?,
-            albums: ask::ties(db, ask::Kind::Album, id)?,
-            tags: ask::ties(db, ask::Kind::Tag, id)?,
-            people: ask::ties(db, ask::Kind::Person, id)?,
+            albums: ask::ties(db, ask::RecordKind::Album, id)?,
+            tags: ask::ties(db, ask::RecordKind::Tag, id)?,
+            people: ask::ties(db, ask::RecordKind::Person, id)?,
         })
     }
 
-    fn events(&self) -> Result<Vec<Event>> {
+    fn events(&self) -> Result<Vec<HistoryEvent>> {
         let mut events = Vec::new();
-        let mut before: Option<State> = None;
+        let mut before: Option<AssetState> = None;
         for time in self.edges() {
             let version = at(&self.versions, time).next();
             if version.is_some_and(|(_, _, locked)| *locked && !self.locked) {
@@ -195,21 +197,21 @@ impl<'a> Past<'a> {
             let now = version.map(|(_, line, _)| self.state(line, time)).transpose()?;
             let changes = compare(before.as_ref(), now.as_ref());
             if !changes.is_empty() {
-                events.push(Event { snapshot: SnapshotId::from_seconds(time)?, changes });
+                events.push(HistoryEvent { snapshot: SnapshotId::from_seconds(time)?, changes });
             }
             before = now;
         }
         Ok(events)
     }
 
-    fn state(&self, line: &str, time: i64) -> Result<State> {
-        let names = |held: &[Held<(Id, String)>]| {
+    fn state(&self, line: &str, time: i64) -> Result<AssetState> {
+        let names = |held: &[TimeRange<(ImmichId, String)>]| {
             let mut names: Vec<String> = at(held, time).map(|(_, name)| name.clone()).collect();
             names.sort_unstable();
             names.dedup();
             names
         };
-        let mut state = State::new(line, at(&self.contents, time).next().copied())?;
+        let mut state = AssetState::new(line, at(&self.contents, time).next().copied())?;
         (state.albums, state.tags, state.people) =
             (names(&self.albums), names(&self.tags), names(&self.people));
         Ok(state)
@@ -233,6 +235,6 @@ impl<'a> Past<'a> {
 }
 
 /// What held at `time`.
-fn at<T>(all: &[Held<T>], time: i64) -> impl Iterator<Item = &T> {
+fn at<T>(all: &[TimeRange<T>], time: i64) -> impl Iterator<Item = &T> {
     all.iter().filter(move |held| held.since <= time && held.until > time).map(|held| &held.what)
 }

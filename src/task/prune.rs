@@ -1,17 +1,17 @@
 //! Giving back the space of what no snapshot needs: see [`crate::repo::prune`].
 
 use super::forget::{refuse_clock, times};
-use crate::base::{Error, Kind, Monitor, Result};
+use crate::base::{Error, ErrorKind, Monitor, Result};
 use crate::catalog::query;
-use crate::repo::prune::{Options, Plan, Pruned};
-use crate::repo::{Repository, Session, is_to_come, record_of};
+use crate::repo::prune::{Options, PrunePlan, PruneResult};
+use crate::repo::{Repository, WriteSession, is_to_come, record_of};
 
 /// What a prune did, or would do.
 #[derive(Debug, Clone)]
 pub struct Report {
-    pub plan: Plan,
+    pub plan: PrunePlan,
     /// Nothing where it was only planned.
-    pub pruned: Option<Pruned>,
+    pub pruned: Option<PruneResult>,
 }
 
 /// Prunes, or with `dry_run` says what would be done. Refused where a snapshot cannot be read,
@@ -23,11 +23,11 @@ pub fn prune(
     dry_run: bool,
     monitor: &dyn Monitor,
 ) -> Result<Report> {
-    let mut session = Session::begin(repository, "prune", monitor)?;
+    let mut session = WriteSession::begin(repository, "prune", monitor)?;
     let db = session.generation().connect()?;
     if let Some(id) = query::snapshot::unreadable(&db)?.first() {
         return Err(Error::new(
-            Kind::Refused,
+            ErrorKind::Refused,
             format_args!("snapshot {id} cannot be read: nobody knows what it needs"),
         )
         .hint(
@@ -39,7 +39,7 @@ pub fn prune(
     {
         let message =
             format!("snapshot {id} is of a time to come: what it needs is not known before");
-        return Err(Error::new(Kind::Refused, message).hint(format_args!(
+        return Err(Error::new(ErrorKind::Refused, message).hint(format_args!(
             "if this machine's clock is right, that snapshot is of no use: `shoebox forget {id} \
                 --apply`"
         )));

@@ -4,11 +4,11 @@
 //! Immich, keeps the whole dump. What its library list lacks is read out of that, once, and stored
 //! as a reading; the catalog is then built anew.
 
-use crate::base::{Error, Kind, Monitor, Phase, Problem, Result};
+use crate::base::{Error, ErrorKind, Monitor, Phase, Problem, Result};
 use crate::immich;
 use crate::repo::{
-    Listed, Reading, Reference, Repository, Session, SnapshotRecord, Stream, StreamReader,
-    StreamWriter, record_of,
+    DumpReading, ReadList, ReferenceStream, Repository, SnapshotRecord, StreamInfo, StreamReader,
+    StreamWriter, WriteSession, record_of,
 };
 use crate::task::backup::line;
 
@@ -16,7 +16,7 @@ use crate::task::backup::line;
 /// better list now.
 pub fn reread(
     repository: &Repository,
-    session: &mut Session,
+    session: &mut WriteSession,
     monitor: &dyn Monitor,
 ) -> Result<u64> {
     let lacking = lacking(repository, session)?;
@@ -30,13 +30,19 @@ pub fn reread(
         match again(repository, session, &sink, record, monitor) {
             Ok(reading) => readings.push(reading),
             // The snapshot stays as it is; a check names what is damaged.
-            Err(error) if matches!(error.kind(), Kind::Damaged | Kind::Refused | Kind::Invalid) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Damaged | ErrorKind::Refused | ErrorKind::Invalid
+                ) =>
+            {
                 let message = format!("its dump cannot be read again: {}", error.chain());
                 monitor.problem(Problem { subject: format!("snapshot {}", record.id), message });
                 // What is damaged may be mended. What this reader takes for no good dump it does
                 // not ask again.
                 readings.extend(
-                    (error.kind() != Kind::Damaged).then(|| reading(record, of_record(record))),
+                    (error.kind() != ErrorKind::Damaged)
+                        .then(|| reading(record, of_record(record))),
                 );
             }
             Err(error) => return Err(error),
@@ -51,7 +57,7 @@ pub fn reread(
 
 /// The snapshots to read again: those whose list lacks something, and those whose reading the
 /// catalog could not take.
-fn lacking(repository: &Repository, session: &Session) -> Result<Vec<SnapshotRecord>> {
+fn lacking(repository: &Repository, session: &WriteSession) -> Result<Vec<SnapshotRecord>> {
     let db = session.generation().connect()?;
     let mut lacking = Vec::new();
     for id in crate::catalog::query::snapshot::ids(&db)? {
@@ -65,11 +71,11 @@ fn lacking(repository: &Repository, session: &Session) -> Result<Vec<SnapshotRec
 
 fn again(
     repository: &Repository,
-    session: &Session,
+    session: &WriteSession,
     sink: &crate::repo::ContentSink,
     record: &SnapshotRecord,
     monitor: &dyn Monitor,
-) -> Result<Reading> {
+) -> Result<DumpReading> {
     let (generation, contents) = (session.generation(), repository.contents());
     let staging = repository.store().work_folder()?;
     let options = immich::Options { database: record.dump.database.as_deref(), staging: &staging };
@@ -77,25 +83,25 @@ fn again(
     let mut input = StreamReader::new(generation.connect()?, &contents, &record.streams.dump);
     let dump =
         immich::read(&mut input, &options, &mut |_| stop_if_asked(monitor)).map_err(cause)?;
-    let reference = Reference::of(&record.streams.library, &generation.connect()?)?;
-    let ((), library): ((), Stream) =
+    let reference = ReferenceStream::of(&record.streams.library, &generation.connect()?)?;
+    let ((), library): ((), StreamInfo) =
         StreamWriter::run(sink, generation, &contents, reference, |writer| {
             dump.records(&mut |record| writer.push(&line(&record)?))
         })?;
     Ok(reading(
         record,
-        Listed { reader: immich::READER, lacks: dump.lacks, warnings: dump.warnings, library },
+        ReadList { reader: immich::READER, lacks: dump.lacks, warnings: dump.warnings, library },
     ))
 }
 
-fn reading(record: &SnapshotRecord, listed: Listed) -> Reading {
-    Reading { snapshot: record.id, shoebox: env!("CARGO_PKG_VERSION").to_owned(), listed }
+fn reading(record: &SnapshotRecord, listed: ReadList) -> DumpReading {
+    DumpReading { snapshot: record.id, shoebox: env!("CARGO_PKG_VERSION").to_owned(), listed }
 }
 
 /// The list that the record has.
-fn of_record(record: &SnapshotRecord) -> Listed {
+fn of_record(record: &SnapshotRecord) -> ReadList {
     let (lacks, warnings) = (record.dump.lacks.clone(), record.warnings.clone());
-    Listed { reader: immich::READER, lacks, warnings, library: record.streams.library.clone() }
+    ReadList { reader: immich::READER, lacks, warnings, library: record.streams.library.clone() }
 }
 
 /// The error of ours behind a failed read.
@@ -106,7 +112,7 @@ fn cause(error: Error) -> Error {
         let inner = below
             .downcast_ref::<std::io::Error>()
             .and_then(|io| io.get_ref()?.downcast_ref::<Error>());
-        if kind.or(inner.map(Error::kind)) == Some(Kind::Damaged) {
+        if kind.or(inner.map(Error::kind)) == Some(ErrorKind::Damaged) {
             return Error::damaged("a piece of it").caused_by(error);
         }
         source = below.source();
@@ -118,6 +124,7 @@ fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
     if !monitor.stopped() {
         Ok(())
     } else {
-        Err(Error::new(Kind::Interrupted, "stopped").hint("run it again: it goes on where it was"))
+        Err(Error::new(ErrorKind::Interrupted, "stopped")
+            .hint("run it again: it goes on where it was"))
     }
 }

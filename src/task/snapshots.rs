@@ -5,7 +5,7 @@ use crate::repo::{Notes, Repository, SnapshotRecord};
 
 /// The snapshots of a repository.
 #[derive(Debug)]
-pub struct Snapshots {
+pub struct SnapshotList {
     /// Oldest first.
     pub records: Vec<SnapshotRecord>,
     /// What is remembered of them: checks, drills, alarms that a person acknowledged.
@@ -15,9 +15,9 @@ pub struct Snapshots {
 }
 
 /// Lists the snapshots by their records; the catalog is not needed.
-pub fn snapshots(repository: &Repository) -> Result<Snapshots> {
+pub fn snapshots(repository: &Repository) -> Result<SnapshotList> {
     let notes = repository.notes()?;
-    let mut listed = Snapshots { records: Vec::new(), problems: notes.problems.clone(), notes };
+    let mut listed = SnapshotList { records: Vec::new(), problems: notes.problems.clone(), notes };
     for id in repository.snapshot_ids()? {
         match repository.record(id) {
             Ok(record) => listed.records.push(record),

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::base::Result;
 use crate::base::amount::size;
 use crate::repo::{self, Repository, SnapshotRecord};
-use crate::source::{FoundKind, Walk};
+use crate::source::{FoundKind, LibraryWalk};
 
 /// Nights that are looked back at.
 const MONTH: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -93,7 +93,7 @@ impl std::fmt::Display for DiskSpace {
 }
 
 /// Bytes of the files that `walk` meets; one with several names counts once.
-pub fn bytes_of(walk: Walk) -> u64 {
+pub fn bytes_of(walk: LibraryWalk) -> u64 {
     let mut linked = HashSet::new();
     let files =
         walk.filter_map(std::result::Result::ok).filter(|found| found.kind == FoundKind::File);

@@ -8,9 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::base::amount::plural;
-use crate::base::{Kind, Result, SnapshotId};
+use crate::base::{ErrorKind, Result, SnapshotId};
 use crate::immich;
-use crate::repo::notes::{Drill, Job, Outcome, Run};
+use crate::repo::notes::{DrillNote, RunNote, ServiceJob, StepOutcome};
 use crate::repo::{Notes, Repository, SKEW, SnapshotRecord, is_to_come};
 use crate::task::space::{DiskSpace, SpaceVerdict};
 
@@ -22,7 +22,7 @@ pub(in crate::task) const MANY: usize = 60_000;
 
 /// How old things may be before that is trouble.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct AgeLimits {
     /// Of the newest snapshot whose dump is good.
     pub snapshot: SignedDuration,
     /// Of the newest snapshot that passed a check.
@@ -31,15 +31,15 @@ pub struct Limits {
 
 /// How a repository is.
 #[derive(Debug, Clone, Serialize)]
-pub struct Status {
+pub struct RepositoryStatus {
     /// Nothing is wrong that a person should know of today.
     pub healthy: bool,
-    pub findings: Vec<Finding>,
+    pub findings: Vec<StatusFinding>,
     /// The folder.
     pub repository: String,
     pub snapshots: u64,
     /// The newest snapshot, be its dump good or bad.
-    pub last: Option<Snapshot>,
+    pub last: Option<LastSnapshot>,
     /// The newest one whose dump is good.
     pub good: Option<SnapshotId>,
     /// The newest one that passed a check, and when it last did.
@@ -65,7 +65,7 @@ pub struct Status {
 
 /// A snapshot in short.
 #[derive(Debug, Clone, Serialize)]
-pub struct Snapshot {
+pub struct LastSnapshot {
     pub id: SnapshotId,
     pub good: bool,
     pub assets: u64,
@@ -91,14 +91,14 @@ pub struct Snapshot {
 #[derive(Debug, Clone, Serialize)]
 pub struct LastRun {
     pub ended: Timestamp,
-    pub outcome: Outcome,
+    pub outcome: StepOutcome,
     #[serde(flatten)]
-    pub run: Run,
+    pub run: RunNote,
 }
 
 /// Something that a person should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct StatusFinding {
     /// It is trouble now; else it may become trouble.
     pub red: bool,
     pub what: String,
@@ -107,7 +107,11 @@ pub struct Finding {
 }
 
 /// How `repository` is at `now`.
-pub fn status(repository: &Repository, limits: Limits, now: Timestamp) -> Result<Status> {
+pub fn status(
+    repository: &Repository,
+    limits: AgeLimits,
+    now: Timestamp,
+) -> Result<RepositoryStatus> {
     let notes = repository.notes()?;
     let (all, ids) = (
         repository.snapshot_ids()?,
@@ -123,12 +127,12 @@ pub fn status(repository: &Repository, limits: Limits, now: Timestamp) -> Result
     let passed = notes.passed();
     let verified = ids.iter().rev().find_map(|id| Some((*id, *passed.get(id)?)));
     let size = archives.iter().map(|(_, size)| size).sum();
-    let mut status = Status {
+    let mut status = RepositoryStatus {
         healthy: true,
         findings: Vec::new(),
         repository: repository.root().display().to_string(),
         snapshots: all.len() as u64,
-        last: newest.map(Snapshot::of),
+        last: newest.map(LastSnapshot::of),
         good: records.iter().find(|record| record.is_good()).map(|record| record.id),
         verified: verified.map(|(id, _)| id),
         verified_at: verified.map(|(_, time)| time),
@@ -165,10 +169,10 @@ pub fn status(repository: &Repository, limits: Limits, now: Timestamp) -> Result
     Ok(status)
 }
 
-impl Snapshot {
-    fn of(record: &SnapshotRecord) -> Snapshot {
+impl LastSnapshot {
+    fn of(record: &SnapshotRecord) -> LastSnapshot {
         let complete = &record.completeness;
-        Snapshot {
+        LastSnapshot {
             id: record.id,
             good: record.is_good(),
             assets: record.census.assets,
@@ -202,7 +206,7 @@ pub(super) fn recent(
         match repository.record(*id) {
             Ok(record) => records.push(record),
             // A check tells of it; or it was forgotten just now.
-            Err(error) if matches!(error.kind(), Kind::Damaged | Kind::NotFound) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::NotFound) => {}
             Err(error) => return Err(error),
         }
     }
@@ -232,16 +236,16 @@ fn growth(records: &[SnapshotRecord], now: Timestamp) -> u64 {
 }
 
 fn findings(
-    status: &Status,
+    status: &RepositoryStatus,
     records: &[SnapshotRecord],
     alarming: Option<&SnapshotRecord>,
     notes: &Notes,
-    limits: Limits,
+    limits: AgeLimits,
     now: Timestamp,
     created: Timestamp,
-) -> Vec<Finding> {
-    let red = |what: String, next: &str| Finding { red: true, what, next: next.to_owned() };
-    let amber = |what: String, next: &str| Finding { red: false, ..red(what, next) };
+) -> Vec<StatusFinding> {
+    let red = |what: String, next: &str| StatusFinding { red: true, what, next: next.to_owned() };
+    let amber = |what: String, next: &str| StatusFinding { red: false, ..red(what, next) };
     let age = |id: Option<SnapshotId>| now.duration_since(id.map_or(created, SnapshotId::time));
     // A snapshot is as old as its dump: that is the state that a recovery gives.
     let good = records.iter().find(|record| record.is_good());
@@ -287,7 +291,9 @@ fn findings(
         ));
     }
     // What is too old is told once.
-    if age(status.verified) > limits.verified && all.iter().all(|finding: &Finding| !finding.red) {
+    if age(status.verified) > limits.verified
+        && all.iter().all(|finding: &StatusFinding| !finding.red)
+    {
         let what = match status.verified {
             Some(id) => {
                 format!("the newest snapshot that passed a check is {} old", ago(age(Some(id))))
@@ -344,7 +350,7 @@ fn findings(
     }
     all.extend(
         of_drills(notes, status)
-            .map(|(is_red, what, next)| Finding { red: is_red, ..red(what, next) }),
+            .map(|(is_red, what, next)| StatusFinding { red: is_red, ..red(what, next) }),
     );
     all.extend(of_run(status));
     if !notes.problems.is_empty() {
@@ -355,15 +361,15 @@ fn findings(
 }
 
 /// What is wrong with the catalog, of which every page is looked at.
-fn of_catalog(repository: &Repository) -> Option<Finding> {
+fn of_catalog(repository: &Repository) -> Option<StatusFinding> {
     let error = repository.catalog().and_then(|generation| generation.verify()).err()?;
     let next = error.next_step().unwrap_or("`shoebox check` says what is wrong").to_owned();
     // One of another version is what an update of shoebox leaves.
-    Some(Finding { red: error.kind() != Kind::Unsupported, what: error.chain(), next })
+    Some(StatusFinding { red: error.kind() != ErrorKind::Unsupported, what: error.chain(), next })
 }
 
 /// Snapshots that a clock which was wrong dated to a time to come: they are kept aside.
-fn of_clock(ids: &[SnapshotId], now: Timestamp) -> Option<Finding> {
+fn of_clock(ids: &[SnapshotId], now: Timestamp) -> Option<StatusFinding> {
     let ahead: Vec<String> =
         ids.iter().filter(|id| is_to_come(**id, now)).map(SnapshotId::to_string).collect();
     let first = ahead.first()?;
@@ -381,43 +387,43 @@ fn of_clock(ids: &[SnapshotId], now: Timestamp) -> Option<Finding> {
             meanwhile, and nothing is pruned): `shoebox forget {} --apply`",
         ahead.join(" ")
     );
-    Some(Finding { red: true, what, next })
+    Some(StatusFinding { red: true, what, next })
 }
 
 /// More snapshots than a repository can have are far away, but not for ever.
-fn of_number(snapshots: usize) -> Option<Finding> {
+fn of_number(snapshots: usize) -> Option<StatusFinding> {
     if snapshots < MANY {
         return None;
     }
     let what = format!("the repository has {snapshots} snapshots; at 65,535 no more are made");
     let next =
         "forget some: `shoebox forget --keep-daily 30 --keep-monthly unlimited --apply`".to_owned();
-    Some(Finding { red: false, what, next })
+    Some(StatusFinding { red: false, what, next })
 }
 
 /// What is to be said of a dump that is newer than this reader, or not as it expects.
-fn of_newness(record: &SnapshotRecord) -> Option<Finding> {
+fn of_newness(record: &SnapshotRecord) -> Option<StatusFinding> {
     let newer = immich::newer_than_known(record.dump.schema.as_deref());
     let next =
         "install the newest shoebox: its first backup reads what is missing out of the dumps that \
             are kept"
             .to_owned();
     match record.dump.lacks.as_slice() {
-        [] => newer.map(|what| Finding { red: false, what, next }),
+        [] => newer.map(|what| StatusFinding { red: false, what, next }),
         _ if immich::is_worth_rereading(&record.dump) => None,
         lacks => {
             let lacks =
                 format!("the views of snapshot {} lack something: {}", record.id, lacks.join("; "));
             let what = newer.map_or_else(|| lacks.clone(), |newer| format!("{newer} ({lacks})"));
-            Some(Finding { red: true, what, next })
+            Some(StatusFinding { red: true, what, next })
         }
     }
 }
 
-fn of_drills(notes: &Notes, status: &Status) -> Option<(bool, String, &'static str)> {
-    let newest: Option<&Drill> = notes.drills().last().map(|(_, drill)| drill);
+fn of_drills(notes: &Notes, status: &RepositoryStatus) -> Option<(bool, String, &'static str)> {
+    let newest: Option<&DrillNote> = notes.drills().last().map(|(_, drill)| drill);
     match newest {
-        Some(Drill { failure: Some(failure), snapshot, .. }) => Some((
+        Some(DrillNote { failure: Some(failure), snapshot, .. }) => Some((
             true,
             format!("the last drill, on snapshot {snapshot}, failed: {failure}"),
             "`shoebox drill` tries again; `shoebox check --read-data` finds what is damaged",
@@ -431,12 +437,12 @@ fn of_drills(notes: &Notes, status: &Status) -> Option<(bool, String, &'static s
     }
 }
 
-fn of_run(status: &Status) -> Option<Finding> {
+fn of_run(status: &RepositoryStatus) -> Option<StatusFinding> {
     let last = status.run.as_ref()?;
     let words = match last.outcome {
-        Outcome::Failed => "failed",
-        Outcome::Partly => "ended with findings",
-        Outcome::Done | Outcome::Interrupted => return None,
+        StepOutcome::Failed => "failed",
+        StepOutcome::Partly => "ended with findings",
+        StepOutcome::Done | StepOutcome::Interrupted => return None,
     };
     let steps: Vec<&str> = last
         .run
@@ -445,17 +451,20 @@ fn of_run(status: &Status) -> Option<Finding> {
         .filter(|step| step.outcome == last.outcome)
         .map(|step| step.job.name())
         .collect();
-    let is_damage =
-        last.run.steps.iter().any(|step| step.job == Job::Check && step.outcome == Outcome::Partly);
-    Some(Finding {
-        red: last.outcome == Outcome::Failed || is_damage,
+    let is_damage = last
+        .run
+        .steps
+        .iter()
+        .any(|step| step.job == ServiceJob::Check && step.outcome == StepOutcome::Partly);
+    Some(StatusFinding {
+        red: last.outcome == StepOutcome::Failed || is_damage,
         what: format!("the last run {words}: {}", steps.join(", ")),
         next: steps.iter().map(|name| format!("`shoebox {name}`")).collect::<Vec<_>>().join(", ")
             + " by hand says why",
     })
 }
 
-fn of_space(space: DiskSpace) -> Option<Finding> {
+fn of_space(space: DiskSpace) -> Option<StatusFinding> {
     let next =
         "free some, use a larger disk, or keep less: `shoebox forget`, `shoebox prune`".to_owned();
     let red = match space.verdict() {
@@ -463,13 +472,13 @@ fn of_space(space: DiskSpace) -> Option<Finding> {
         SpaceVerdict::Scarce => false,
         SpaceVerdict::Lacking => true,
     };
-    Some(Finding { red, what: space.to_string(), next })
+    Some(StatusFinding { red, what: space.to_string(), next })
 }
 
 /// A run that takes far longer than any before it: it may wait for something that never comes.
-fn of_long_run(notes: &Notes, since: Option<Timestamp>, now: Timestamp) -> Option<Finding> {
+fn of_long_run(notes: &Notes, since: Option<Timestamp>, now: Timestamp) -> Option<StatusFinding> {
     let since = since?;
-    let lasted = |run: &Run| run.steps.iter().map(|step| step.seconds).sum::<u64>();
+    let lasted = |run: &RunNote| run.steps.iter().map(|step| step.seconds).sum::<u64>();
     let longest =
         SignedDuration::from_secs(notes.runs().map(|(_, run)| lasted(run)).max()?.cast_signed());
     if now.duration_since(since)
@@ -478,7 +487,7 @@ fn of_long_run(notes: &Notes, since: Option<Timestamp>, now: Timestamp) -> Optio
         return None;
     }
     let began = since.strftime("%Y-%m-%d %H:%M UTC");
-    Some(Finding {
+    Some(StatusFinding {
         red: false,
         what: format!(
             "a backup is under way since {began}, longer than ever before ({} at most)",

@@ -10,7 +10,7 @@ use flate2::write::ZlibEncoder;
 use flate2::{Compression, Crc};
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, ErrorKind, Result};
 
 /// The longest side that is decoded, pixels.
 const LONGEST: u32 = 16_384;
@@ -36,7 +36,7 @@ fn decode(picture: &[u8]) -> Result<DynamicImage> {
         .with_guessed_format()
         .map_err(|error| Error::io("reading a picture", error))?;
     if !matches!(reader.format(), Some(ImageFormat::Jpeg | ImageFormat::WebP)) {
-        return Err(Error::new(Kind::Unsupported, "the picture is neither JPEG nor WebP"));
+        return Err(Error::new(ErrorKind::Unsupported, "the picture is neither JPEG nor WebP"));
     }
     let mut limits = Limits::default();
     limits.max_image_width = Some(LONGEST);
@@ -50,7 +50,7 @@ fn decode(picture: &[u8]) -> Result<DynamicImage> {
         Ok(image)
     });
     decoded.map_err(|error| {
-        Error::new(Kind::Unsupported, "the picture cannot be decoded").caused_by(error)
+        Error::new(ErrorKind::Unsupported, "the picture cannot be decoded").caused_by(error)
     })
 }
 
@@ -130,12 +130,12 @@ mod tests {
     #[test]
     fn what_is_no_picture_or_claims_to_be_huge_is_refused() {
         for bytes in [&b""[..], b"RIFF", b"\xff\xd8\xff\xe0 no more", b"\x89PNG\r\n\x1a\n"] {
-            assert_eq!(draw(bytes, 128, &[]).unwrap_err().kind(), Kind::Unsupported);
+            assert_eq!(draw(bytes, 128, &[]).unwrap_err().kind(), ErrorKind::Unsupported);
         }
         let mut huge = jpeg(40, 20);
         let frame = huge.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
         huge[frame + 5..frame + 9].copy_from_slice(&[0xff, 0xff, 0xff, 0xff]);
-        assert_eq!(draw(&huge, 128, &[]).unwrap_err().kind(), Kind::Unsupported);
+        assert_eq!(draw(&huge, 128, &[]).unwrap_err().kind(), ErrorKind::Unsupported);
         let cut = jpeg(400, 200);
         for end in (0..cut.len()).step_by(97) {
             let _ = draw(&cut[..end], 128, &[]);

@@ -10,12 +10,12 @@ use std::ops::ControlFlow;
 
 use uuid::Uuid;
 
-use super::ino::Spot;
+use super::ino::SnapshotNode;
 use super::state::lock;
-use super::users::At;
-use super::{Entry, Kind, Node};
+use super::users::SnapshotView;
+use super::{FolderEntry, Node, NodeKind};
 use crate::base::{Error, Result};
-use crate::catalog::query::view::{self as ask, File};
+use crate::catalog::query::view::{self as ask, DiskFile};
 
 /// No kernel takes a longer name from a file system in user space (`FUSE_NAME_MAX`,
 /// fs/fuse/fuse_i.h).
@@ -24,18 +24,18 @@ const LONGEST_NAME: usize = 1024;
 /// The place above `upload/` and `library/`.
 const TOP: i64 = 0;
 
-impl At<'_> {
+impl SnapshotView<'_> {
     /// The place that the folder `spot` is.
-    fn place(&self, spot: Spot) -> Result<i64> {
+    fn place(&self, spot: SnapshotNode) -> Result<i64> {
         match spot {
-            Spot::Files if self.shows_files() => Ok(TOP),
-            Spot::File(row) => Ok(self.folder_places(row)?.1),
+            SnapshotNode::Files if self.shows_files() => Ok(TOP),
+            SnapshotNode::File(row) => Ok(self.folder_places(row)?.1),
             _ => Err(Error::invalid("not a folder of files/")),
         }
     }
 
     /// The file in `row`, if this view shows it.
-    pub fn file(&self, row: u64) -> Result<File> {
+    pub fn file(&self, row: u64) -> Result<DiskFile> {
         let file =
             if self.shows_files() { ask::file_by_row(self.db, row, self.time())? } else { None };
         let shown = file
@@ -45,7 +45,7 @@ impl At<'_> {
         shown.ok_or_else(|| Error::not_found("file"))
     }
 
-    pub fn file_child(&self, spot: Spot, name: &[u8]) -> Result<Option<Node>> {
+    pub fn file_child(&self, spot: SnapshotNode, name: &[u8]) -> Result<Option<Node>> {
         let Some(file) = ask::file_by_name(self.db, self.place(spot)?, name, self.time())? else {
             return Ok(None);
         };
@@ -57,9 +57,9 @@ impl At<'_> {
 
     pub fn file_children(
         &self,
-        spot: Spot,
+        spot: SnapshotNode,
         after: u64,
-        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+        each: &mut dyn FnMut(FolderEntry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
         let place = self.place(spot)?;
         ask::files(self.db, place, after, self.time(), |file| {
@@ -70,41 +70,42 @@ impl At<'_> {
             if let Some(child) = file.child {
                 lock(&self.state.folders).put((self.time(), file.row), (file.folder, child));
             }
-            Ok(each(Entry { name: &file.name, cookie: file.row, node }).is_continue())
+            Ok(each(FolderEntry { name: &file.name, cookie: file.row, node }).is_continue())
         })
     }
 
-    pub fn file_node(&self, file: &File) -> Result<Option<Node>> {
-        let Some(ino) = self.ino(Spot::File(file.row)).filter(|_| is_name(&file.name)) else {
+    pub fn file_node(&self, file: &DiskFile) -> Result<Option<Node>> {
+        let Some(ino) = self.ino(SnapshotNode::File(file.row)).filter(|_| is_name(&file.name))
+        else {
             return Ok(None);
         };
         let (kind, size) = match file.kind {
-            1 => (Kind::Folder, 0),
+            1 => (NodeKind::Folder, 0),
             2 => (
-                Kind::Symlink,
+                NodeKind::Symlink,
                 ask::symlink(self.db, file.row, self.time())?
                     .map_or(0, |target| target.len() as u64),
             ),
-            _ => (Kind::File, file.size),
+            _ => (NodeKind::File, file.size),
         };
         let owner = Some((file.uid, file.gid));
         Ok(Some(Node { ino, kind, size, mtime_ns: file.mtime, mode: file.mode & 0o7777, owner }))
     }
 
     /// The folder above the one in `row`.
-    pub fn file_parent(&self, row: u64) -> Result<Spot> {
+    pub fn file_parent(&self, row: u64) -> Result<SnapshotNode> {
         let (place, _) = self.folder_places(row)?;
         if place == TOP {
-            return Ok(Spot::Files);
+            return Ok(SnapshotNode::Files);
         }
         let key = (self.time(), place);
         if let Some(above) = lock(&self.state.places).get(&key) {
-            return Ok(Spot::File(*above));
+            return Ok(SnapshotNode::File(*above));
         }
         let above = ask::file_of_folder(self.db, place, self.time())?
             .ok_or_else(|| Error::not_found("folder"))?;
         lock(&self.state.places).put(key, above.row);
-        Ok(Spot::File(above.row))
+        Ok(SnapshotNode::File(above.row))
     }
 
     /// The place that the folder in `row` lies in, and the place that it is. A walk asks this of
@@ -119,7 +120,7 @@ impl At<'_> {
         Ok((file.folder, file.child.ok_or_else(|| Error::invalid("not a folder"))?))
     }
 
-    fn is_private(&self, file: &File) -> Result<bool> {
+    fn is_private(&self, file: &DiskFile) -> Result<bool> {
         if self.view.options.locked || file.kind == 1 {
             return Ok(false);
         }
@@ -147,7 +148,7 @@ impl At<'_> {
     }
 
     /// Where `file` lies, below UPLOAD_LOCATION.
-    pub fn path(&self, file: &File) -> Result<Vec<u8>> {
+    pub fn path(&self, file: &DiskFile) -> Result<Vec<u8>> {
         let mut parts = vec![file.name.clone()];
         let mut place = file.folder;
         while place != TOP {

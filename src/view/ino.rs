@@ -24,7 +24,7 @@ pub const ROOT: Ino = Ino(1);
 
 /// A folder of a user with a meaning of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Shelf {
+pub enum SmartFolder {
     ByDate,
     Albums,
     Favorites,
@@ -38,36 +38,36 @@ pub enum Shelf {
     ChangedOnDisk,
 }
 
-impl Shelf {
+impl SmartFolder {
     /// All, as they are listed.
-    pub const ALL: [Shelf; 11] = [
-        Shelf::ByDate,
-        Shelf::Albums,
-        Shelf::Favorites,
-        Shelf::Archived,
-        Shelf::Trash,
-        Shelf::People,
-        Shelf::Tags,
-        Shelf::Stacks,
-        Shelf::DeletedSince,
-        Shelf::Locked,
-        Shelf::ChangedOnDisk,
+    pub const ALL: [SmartFolder; 11] = [
+        SmartFolder::ByDate,
+        SmartFolder::Albums,
+        SmartFolder::Favorites,
+        SmartFolder::Archived,
+        SmartFolder::Trash,
+        SmartFolder::People,
+        SmartFolder::Tags,
+        SmartFolder::Stacks,
+        SmartFolder::DeletedSince,
+        SmartFolder::Locked,
+        SmartFolder::ChangedOnDisk,
     ];
 
     /// What it is called.
     pub fn name(self) -> &'static str {
         match self {
-            Shelf::ByDate => "by date",
-            Shelf::Albums => "albums",
-            Shelf::Favorites => "favorites",
-            Shelf::Archived => "archived",
-            Shelf::Trash => "trash",
-            Shelf::People => "people",
-            Shelf::Tags => "tags",
-            Shelf::Stacks => "stacks",
-            Shelf::DeletedSince => "deleted since",
-            Shelf::Locked => "locked",
-            Shelf::ChangedOnDisk => "changed on disk",
+            SmartFolder::ByDate => "by date",
+            SmartFolder::Albums => "albums",
+            SmartFolder::Favorites => "favorites",
+            SmartFolder::Archived => "archived",
+            SmartFolder::Trash => "trash",
+            SmartFolder::People => "people",
+            SmartFolder::Tags => "tags",
+            SmartFolder::Stacks => "stacks",
+            SmartFolder::DeletedSince => "deleted since",
+            SmartFolder::Locked => "locked",
+            SmartFolder::ChangedOnDisk => "changed on disk",
         }
     }
 }
@@ -75,7 +75,7 @@ impl Shelf {
 /// Which file of an asset. The bytes of one number never change: what is kept in place of what lies
 /// on the disk has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Part {
+pub enum AssetPart {
     Original,
     Sidecar,
     /// The moving half of a live photo.
@@ -86,24 +86,29 @@ pub enum Part {
     KeptVideo,
 }
 
-const PARTS: [Part; 5] =
-    [Part::Original, Part::Sidecar, Part::Video, Part::KeptOriginal, Part::KeptVideo];
+const PARTS: [AssetPart; 5] = [
+    AssetPart::Original,
+    AssetPart::Sidecar,
+    AssetPart::Video,
+    AssetPart::KeptOriginal,
+    AssetPart::KeptVideo,
+];
 
-impl Part {
+impl AssetPart {
     /// The same file as it lies on the disk.
-    pub fn on_disk(self) -> Part {
+    pub fn on_disk(self) -> AssetPart {
         match self {
-            Part::KeptOriginal => Part::Original,
-            Part::KeptVideo => Part::Video,
+            AssetPart::KeptOriginal => AssetPart::Original,
+            AssetPart::KeptVideo => AssetPart::Video,
             other => other,
         }
     }
 
     /// The same file as Immich recorded it; a sidecar is not recorded.
-    pub fn kept(self) -> Option<Part> {
+    pub fn kept(self) -> Option<AssetPart> {
         match self.on_disk() {
-            Part::Original => Some(Part::KeptOriginal),
-            Part::Video => Some(Part::KeptVideo),
+            AssetPart::Original => Some(AssetPart::KeptOriginal),
+            AssetPart::Video => Some(AssetPart::KeptVideo),
             _ => None,
         }
     }
@@ -116,7 +121,7 @@ impl Part {
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum NodePlace {
     Root,
     Readme,
     /// The symlink that points to the snapshot of this number: another one each time that it moves,
@@ -124,12 +129,12 @@ pub enum Place {
     Latest(u16),
     Snapshots,
     /// Something in the snapshot of this number.
-    In(u16, Spot),
+    In(u16, SnapshotNode),
 }
 
 /// What a node is in its snapshot. Numbers are rows of the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Spot {
+pub enum SnapshotNode {
     Top,
     Users,
     Files,
@@ -138,7 +143,7 @@ pub enum Spot {
     User(u64),
     Picture(u64),
     /// A shelf of a user.
-    Shelf(Shelf, u64),
+    Shelf(SmartFolder, u64),
     /// A user and a year.
     Year(u64, i64),
     /// A user and a month, as the catalog counts them.
@@ -152,11 +157,11 @@ pub enum Spot {
     /// A user, and the number of an earlier snapshot.
     Gone(u64, u16),
     /// An asset on a shelf: row of the asset, or of what ties it to the person or tag.
-    Item(Shelf, u64, Part),
+    Item(SmartFolder, u64, AssetPart),
     /// An asset in an album: rows of album_user and album_asset.
-    AlbumItem(u64, u64, Part),
+    AlbumItem(u64, u64, AssetPart),
     /// A deleted asset: the earlier snapshot's number, and its row.
-    GoneItem(u16, u64, Part),
+    GoneItem(u16, u64, AssetPart),
     /// A file, folder or symlink as it lay on disk.
     File(u64),
 }
@@ -171,93 +176,111 @@ const GONE: u32 = 27;
 const FIELDS: u32 = 43;
 const WIDE: u32 = 46;
 
-impl Place {
+impl NodePlace {
     /// The number; `None` where a row is beyond what fits.
     pub fn pack(self) -> Option<Ino> {
         let bits = match self {
-            Place::Root => 1,
-            Place::Readme => 2,
-            Place::Latest(snapshot) => (u64::from(snapshot) << 8) | 3,
-            Place::Snapshots => 4,
-            Place::In(snapshot, spot) => (u64::from(snapshot) << 48) | spot.pack()?,
+            NodePlace::Root => 1,
+            NodePlace::Readme => 2,
+            NodePlace::Latest(snapshot) => (u64::from(snapshot) << 8) | 3,
+            NodePlace::Snapshots => 4,
+            NodePlace::In(snapshot, spot) => (u64::from(snapshot) << 48) | spot.pack()?,
         };
         Some(Ino(bits))
     }
 
     /// What `ino` is; `None` where nothing packs to it.
-    pub fn unpack(ino: Ino) -> Option<Place> {
+    pub fn unpack(ino: Ino) -> Option<NodePlace> {
         let snapshot = (ino.0 >> 48) as u16;
         let place = match (snapshot, ino.0) {
-            (0, 1) => Place::Root,
-            (0, 2) => Place::Readme,
-            (0, bits) if bits & low(8) == 3 => Place::Latest(u16::try_from(bits >> 8).ok()?),
-            (0, 4) => Place::Snapshots,
+            (0, 1) => NodePlace::Root,
+            (0, 2) => NodePlace::Readme,
+            (0, bits) if bits & low(8) == 3 => NodePlace::Latest(u16::try_from(bits >> 8).ok()?),
+            (0, 4) => NodePlace::Snapshots,
             (0, _) => return None,
-            (_, bits) => Place::In(snapshot, Spot::unpack(bits & low(48))?),
+            (_, bits) => NodePlace::In(snapshot, SnapshotNode::unpack(bits & low(48))?),
         };
         (place.pack() == Some(ino)).then_some(place)
     }
 }
 
-impl Spot {
+impl SnapshotNode {
     fn pack(self) -> Option<u64> {
         match self {
-            Spot::Top => narrow(0, 0),
-            Spot::Users => narrow(1, 0),
-            Spot::Files => narrow(2, 0),
-            Spot::Database => narrow(3, 0),
-            Spot::Dump => narrow(4, 0),
-            Spot::User(row) => narrow(5, row),
-            Spot::Picture(row) => narrow(6, row),
-            Spot::Year(user, year) => narrow(7, pair(user, year.checked_add(MONTH_ZERO)?, MONTH)?),
-            Spot::Month(user, month) => {
+            SnapshotNode::Top => narrow(0, 0),
+            SnapshotNode::Users => narrow(1, 0),
+            SnapshotNode::Files => narrow(2, 0),
+            SnapshotNode::Database => narrow(3, 0),
+            SnapshotNode::Dump => narrow(4, 0),
+            SnapshotNode::User(row) => narrow(5, row),
+            SnapshotNode::Picture(row) => narrow(6, row),
+            SnapshotNode::Year(user, year) => {
+                narrow(7, pair(user, year.checked_add(MONTH_ZERO)?, MONTH)?)
+            }
+            SnapshotNode::Month(user, month) => {
                 narrow(8, pair(user, month.checked_add(MONTH_ZERO)?, MONTH)?)
             }
-            Spot::Album(row) => narrow(9, row),
-            Spot::Person(row) => narrow(10, row),
-            Spot::Tag(row, level) => narrow(11, pair(row, i64::from(level), LEVEL)?),
-            Spot::Stack(row) => narrow(12, row),
-            Spot::Gone(user, earlier) => narrow(13, pair(user, i64::from(earlier), 16)?),
-            Spot::File(row) => narrow(14, row),
-            Spot::Shelf(shelf, user) => narrow(16 + shelf as u64, user),
-            Spot::Item(shelf, row, part) => narrow(32 + 8 * shelf as u64 + part as u64, row),
-            Spot::AlbumItem(user, member, part) => {
+            SnapshotNode::Album(row) => narrow(9, row),
+            SnapshotNode::Person(row) => narrow(10, row),
+            SnapshotNode::Tag(row, level) => narrow(11, pair(row, i64::from(level), LEVEL)?),
+            SnapshotNode::Stack(row) => narrow(12, row),
+            SnapshotNode::Gone(user, earlier) => narrow(13, pair(user, i64::from(earlier), 16)?),
+            SnapshotNode::File(row) => narrow(14, row),
+            SnapshotNode::Shelf(shelf, user) => narrow(16 + shelf as u64, user),
+            SnapshotNode::Item(shelf, row, part) => {
+                narrow(32 + 8 * shelf as u64 + part as u64, row)
+            }
+            SnapshotNode::AlbumItem(user, member, part) => {
                 wide(2, part, (fit(user, 18)? << MEMBER) | fit(member, MEMBER)?)
             }
-            Spot::GoneItem(earlier, row, part) => {
+            SnapshotNode::GoneItem(earlier, row, part) => {
                 wide(3, part, (u64::from(earlier) << GONE) | fit(row, GONE)?)
             }
         }
     }
 
-    fn unpack(bits: u64) -> Option<Spot> {
+    fn unpack(bits: u64) -> Option<SnapshotNode> {
         let part = PARTS.get((bits >> FIELDS & 7) as usize).copied();
         match bits >> WIDE {
-            2 => return Some(Spot::AlbumItem(bits >> MEMBER & low(18), bits & low(MEMBER), part?)),
-            3 => return Some(Spot::GoneItem((bits >> GONE) as u16, bits & low(GONE), part?)),
+            2 => {
+                return Some(SnapshotNode::AlbumItem(
+                    bits >> MEMBER & low(18),
+                    bits & low(MEMBER),
+                    part?,
+                ));
+            }
+            3 => {
+                return Some(SnapshotNode::GoneItem(
+                    (bits >> GONE) as u16,
+                    bits & low(GONE),
+                    part?,
+                ));
+            }
             _ => {}
         }
         let (kind, row) = (bits >> ROW, bits & low(ROW));
-        let shelf = |kind: u64| Shelf::ALL.get(kind as usize).copied();
+        let shelf = |kind: u64| SmartFolder::ALL.get(kind as usize).copied();
         let month = (row & low(MONTH)) as i64 - MONTH_ZERO;
         Some(match kind {
-            0 => Spot::Top,
-            1 => Spot::Users,
-            2 => Spot::Files,
-            3 => Spot::Database,
-            4 => Spot::Dump,
-            5 => Spot::User(row),
-            6 => Spot::Picture(row),
-            7 => Spot::Year(row >> MONTH, month),
-            8 => Spot::Month(row >> MONTH, month),
-            9 => Spot::Album(row),
-            10 => Spot::Person(row),
-            11 => Spot::Tag(row >> LEVEL, (row & low(LEVEL)) as u8),
-            12 => Spot::Stack(row),
-            13 => Spot::Gone(row >> 16, row as u16),
-            14 => Spot::File(row),
-            16..32 => Spot::Shelf(shelf(kind - 16)?, row),
-            32.. => Spot::Item(shelf((kind - 32) / 8)?, row, *PARTS.get((kind % 8) as usize)?),
+            0 => SnapshotNode::Top,
+            1 => SnapshotNode::Users,
+            2 => SnapshotNode::Files,
+            3 => SnapshotNode::Database,
+            4 => SnapshotNode::Dump,
+            5 => SnapshotNode::User(row),
+            6 => SnapshotNode::Picture(row),
+            7 => SnapshotNode::Year(row >> MONTH, month),
+            8 => SnapshotNode::Month(row >> MONTH, month),
+            9 => SnapshotNode::Album(row),
+            10 => SnapshotNode::Person(row),
+            11 => SnapshotNode::Tag(row >> LEVEL, (row & low(LEVEL)) as u8),
+            12 => SnapshotNode::Stack(row),
+            13 => SnapshotNode::Gone(row >> 16, row as u16),
+            14 => SnapshotNode::File(row),
+            16..32 => SnapshotNode::Shelf(shelf(kind - 16)?, row),
+            32.. => {
+                SnapshotNode::Item(shelf((kind - 32) / 8)?, row, *PARTS.get((kind % 8) as usize)?)
+            }
             _ => return None,
         })
     }
@@ -280,7 +303,7 @@ fn pair(high: u64, value: i64, bits: u32) -> Option<u64> {
     Some((fit(high, ROW - bits)? << bits) | value)
 }
 
-fn wide(kind: u64, part: Part, fields: u64) -> Option<u64> {
+fn wide(kind: u64, part: AssetPart, fields: u64) -> Option<u64> {
     Some((kind << WIDE) | ((part as u64) << FIELDS) | fields)
 }
 
@@ -290,36 +313,37 @@ mod tests {
 
     use super::*;
 
-    fn spot() -> impl Strategy<Value = Spot> {
+    fn spot() -> impl Strategy<Value = SnapshotNode> {
         let row = 0..1u64 << 40;
-        let shelf = prop::sample::select(Shelf::ALL.as_slice());
+        let shelf = prop::sample::select(SmartFolder::ALL.as_slice());
         let part = prop::sample::select(PARTS.as_slice());
         prop_oneof![
             prop::sample::select(vec![
-                Spot::Top,
-                Spot::Users,
-                Spot::Files,
-                Spot::Database,
-                Spot::Dump
+                SnapshotNode::Top,
+                SnapshotNode::Users,
+                SnapshotNode::Files,
+                SnapshotNode::Database,
+                SnapshotNode::Dump
             ]),
-            row.clone().prop_map(Spot::User),
-            row.clone().prop_map(Spot::Picture),
-            (shelf.clone(), row.clone()).prop_map(|(shelf, row)| Spot::Shelf(shelf, row)),
-            (0..1u64 << 22, -9999..9999i64).prop_map(|(user, year)| Spot::Year(user, year)),
+            row.clone().prop_map(SnapshotNode::User),
+            row.clone().prop_map(SnapshotNode::Picture),
+            (shelf.clone(), row.clone()).prop_map(|(shelf, row)| SnapshotNode::Shelf(shelf, row)),
+            (0..1u64 << 22, -9999..9999i64).prop_map(|(user, year)| SnapshotNode::Year(user, year)),
             (0..1u64 << 22, -119_988..120_000i64)
-                .prop_map(|(user, month)| Spot::Month(user, month)),
-            row.clone().prop_map(Spot::Album),
-            row.clone().prop_map(Spot::Person),
-            (0..1u64 << 34, 0..64u8).prop_map(|(row, level)| Spot::Tag(row, level)),
-            row.clone().prop_map(Spot::Stack),
-            (0..1u64 << 24, any::<u16>()).prop_map(|(user, earlier)| Spot::Gone(user, earlier)),
+                .prop_map(|(user, month)| SnapshotNode::Month(user, month)),
+            row.clone().prop_map(SnapshotNode::Album),
+            row.clone().prop_map(SnapshotNode::Person),
+            (0..1u64 << 34, 0..64u8).prop_map(|(row, level)| SnapshotNode::Tag(row, level)),
+            row.clone().prop_map(SnapshotNode::Stack),
+            (0..1u64 << 24, any::<u16>())
+                .prop_map(|(user, earlier)| SnapshotNode::Gone(user, earlier)),
             (shelf, row.clone(), part.clone())
-                .prop_map(|(shelf, row, part)| Spot::Item(shelf, row, part)),
+                .prop_map(|(shelf, row, part)| SnapshotNode::Item(shelf, row, part)),
             (0..1u64 << 18, 0..1u64 << 25, part.clone())
-                .prop_map(|(u, m, part)| Spot::AlbumItem(u, m, part)),
+                .prop_map(|(u, m, part)| SnapshotNode::AlbumItem(u, m, part)),
             (any::<u16>(), 0..1u64 << 27, part)
-                .prop_map(|(e, row, part)| Spot::GoneItem(e, row, part)),
-            row.prop_map(Spot::File),
+                .prop_map(|(e, row, part)| SnapshotNode::GoneItem(e, row, part)),
+            row.prop_map(SnapshotNode::File),
         ]
     }
 
@@ -328,15 +352,15 @@ mod tests {
 
         #[test]
         fn a_number_unpacks_to_the_place_that_it_was_packed_from(snapshot in 1..=u16::MAX, spot in spot()) {
-            let place = Place::In(snapshot, spot);
+            let place = NodePlace::In(snapshot, spot);
             let ino = place.pack().unwrap();
-            prop_assert_eq!(Place::unpack(ino), Some(place));
+            prop_assert_eq!(NodePlace::unpack(ino), Some(place));
             prop_assert!(ino.0 > 4);
         }
 
         #[test]
         fn a_number_that_nothing_packs_to_is_nothing(bits: u64) {
-            if let Some(place) = Place::unpack(Ino(bits)) {
+            if let Some(place) = NodePlace::unpack(Ino(bits)) {
                 prop_assert_eq!(place.pack(), Some(Ino(bits)));
             }
         }
@@ -344,8 +368,11 @@ mod tests {
 
     #[test]
     fn a_row_beyond_the_limits_has_no_number() {
-        assert_eq!(Place::In(1, Spot::User(1 << 40)).pack(), None);
-        assert_eq!(Place::In(1, Spot::AlbumItem(1 << 18, 0, Part::Original)).pack(), None);
-        assert_eq!(Place::Root.pack(), Some(ROOT));
+        assert_eq!(NodePlace::In(1, SnapshotNode::User(1 << 40)).pack(), None);
+        assert_eq!(
+            NodePlace::In(1, SnapshotNode::AlbumItem(1 << 18, 0, AssetPart::Original)).pack(),
+            None
+        );
+        assert_eq!(NodePlace::Root.pack(), Some(ROOT));
     }
 }

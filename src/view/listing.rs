@@ -1,26 +1,26 @@
 //! A folder's entries, worked out once: names in one piece of memory, sorted, so that a name is
 //! found by halving and a place in the list is the same each time it is worked out.
 
-use super::ino::{Ino, Place, Spot};
-use super::name::{Shape, Suffixes, Unit};
-use super::{Kind, Node};
-use crate::catalog::query::view::Thing;
+use super::ino::{Ino, NodePlace, SnapshotNode};
+use super::name::{NameShape, NameSuffixes, NamedUnit};
+use super::{Node, NodeKind};
+use crate::catalog::query::view::FolderRecord;
 
 /// The entries of a folder, sorted by name.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     names: String,
-    items: Vec<Item>,
+    items: Vec<ListingItem>,
 }
 
 #[derive(Debug)]
-struct Item {
+struct ListingItem {
     ino: Ino,
     size: u64,
     mtime_ns: i64,
     start: u32,
     end: u32,
-    kind: Kind,
+    kind: NodeKind,
     mode: u16,
 }
 
@@ -35,7 +35,7 @@ impl Listing {
             listing.names.push_str(&name);
             let end = listing.names.len() as u32;
             let Node { ino, size, mtime_ns, kind, mode, owner: _ } = node;
-            listing.items.push(Item { ino, size, mtime_ns, start, end, kind, mode });
+            listing.items.push(ListingItem { ino, size, mtime_ns, start, end, kind, mode });
         }
         listing.names.shrink_to_fit();
         listing
@@ -55,47 +55,47 @@ impl Listing {
     pub fn find(&self, name: &[u8]) -> Option<Node> {
         let index =
             self.items.binary_search_by(|item| self.name(item).as_bytes().cmp(name)).ok()?;
-        self.items.get(index).map(Item::node)
+        self.items.get(index).map(ListingItem::node)
     }
 
-    fn name(&self, item: &Item) -> &str {
+    fn name(&self, item: &ListingItem) -> &str {
         &self.names[item.start as usize..item.end as usize]
     }
 }
 
-impl Item {
+impl ListingItem {
     fn node(&self) -> Node {
-        let Item { ino, size, mtime_ns, kind, mode, .. } = *self;
+        let ListingItem { ino, size, mtime_ns, kind, mode, .. } = *self;
         Node { ino, kind, size, mtime_ns, mode, owner: None }
     }
 }
 
 /// Gives folders their names: those of `things` that hold, with what `spot` makes of their rows.
 pub(super) fn folders(
-    things: &[Thing],
+    things: &[FolderRecord],
     stand_in: &str,
     snapshot: u16,
     mtime_ns: i64,
-    spot: impl Fn(&Thing) -> Spot,
+    spot: impl Fn(&FolderRecord) -> SnapshotNode,
 ) -> Listing {
-    let mut suffixes = Suffixes::default();
+    let mut suffixes = NameSuffixes::default();
     suffixes.decide(units(things, stand_in));
     let shown = things.iter().filter(|thing| thing.holds).filter_map(|thing| {
-        let ino = Place::In(snapshot, spot(thing)).pack()?;
-        let name = Shape::folder(&thing.name, stand_in).name(suffixes.of(&thing.id));
+        let ino = NodePlace::In(snapshot, spot(thing)).pack()?;
+        let name = NameShape::folder(&thing.name, stand_in).name(suffixes.of(&thing.id));
         Some((name, Node::folder(ino, mtime_ns)))
     });
     Listing::new(shown.collect())
 }
 
 /// The versions of `things`, put together by id.
-pub(super) fn units(things: &[Thing], stand_in: &str) -> Vec<Unit> {
+pub(super) fn units(things: &[FolderRecord], stand_in: &str) -> Vec<NamedUnit> {
     let mut units = std::collections::HashMap::new();
     for thing in things {
-        let new = || Unit { since: thing.since, id: thing.id, shapes: Vec::new() };
+        let new = || NamedUnit { since: thing.since, id: thing.id, shapes: Vec::new() };
         let unit = units.entry(thing.id).or_insert_with(new);
         unit.since = unit.since.min(thing.since);
-        unit.shapes.push(Shape::folder(&thing.name, stand_in));
+        unit.shapes.push(NameShape::folder(&thing.name, stand_in));
     }
     units.into_values().collect()
 }

@@ -2,7 +2,7 @@
 //!
 //! Node to attributes, to children, to one child by name, to bytes: each is a query or two. There
 //! is no table of nodes: a number says by itself what it is ([`ino`]). What a folder of `users/`
-//! holds is worked out when it is first asked for and kept for a while ([`State`] says how much);
+//! holds is worked out when it is first asked for and kept for a while ([`ViewState`] says how much);
 //! `files/` is never kept. Names follow the one rule in [`name`], contents of folders those in
 //! [`users`].
 //!
@@ -35,16 +35,16 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 pub use crate::catalog::query::kept::OnDisk;
-pub use ino::{Ino, Part, ROOT};
-pub use read::Source;
+pub use ino::{AssetPart, Ino, ROOT};
+pub use read::ByteSource;
 
 use crate::base::library::User;
 use crate::base::{Error, Hash, Result, Sha1, SnapshotId};
 use crate::catalog::query::view as ask;
-use ino::{Place, Spot};
-use read::Bytes;
-use state::State;
-use users::At;
+use ino::{NodePlace, SnapshotNode};
+use read::FileBytes;
+use state::ViewState;
+use users::SnapshotView;
 
 /// How a library is shown.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ impl Default for Options {
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum NodeKind {
     File,
     Folder,
     Symlink,
@@ -76,7 +76,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Node {
     pub ino: Ino,
-    pub kind: Kind,
+    pub kind: NodeKind,
     /// Bytes of a file or of a symlink's target; 0 for folders.
     pub size: u64,
     /// Nanoseconds since 1970-01-01 UTC.
@@ -89,7 +89,7 @@ pub struct Node {
 
 /// One entry of a folder.
 #[derive(Debug, Clone, Copy)]
-pub struct Entry<'a> {
+pub struct FolderEntry<'a> {
     pub name: &'a [u8],
     /// Where to go on after this entry; never 0.
     pub cookie: u64,
@@ -98,10 +98,10 @@ pub struct Entry<'a> {
 
 /// The asset that a file of `users/` belongs to.
 #[derive(Debug, Clone)]
-pub struct Asset {
+pub struct ViewAsset {
     /// Of a moving half its own id, of a sidecar the photo's.
     pub id: Uuid,
-    pub part: Part,
+    pub part: AssetPart,
     /// Of the file's bytes.
     pub blake3: Hash,
     /// Of the file's bytes.
@@ -114,7 +114,7 @@ pub struct Asset {
 
 /// How much the repository holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Totals {
+pub struct ViewTotals {
     /// Bytes of all archives.
     pub bytes: u64,
     /// Contents: files that differ.
@@ -125,20 +125,20 @@ pub struct Totals {
 pub struct View {
     catalog: PathBuf,
     options: Options,
-    user: Option<ask::Id>,
-    shown: RwLock<Shown>,
+    user: Option<ask::ImmichId>,
+    shown: RwLock<ShownGeneration>,
 }
 
 /// What is shown: the newest generation, and for whoever is in a snapshot that was forgotten since,
 /// the last that had it.
-struct Shown {
-    now: Arc<State>,
+struct ShownGeneration {
+    now: Arc<ViewState>,
     /// Newest first.
-    past: Vec<Arc<State>>,
+    past: Vec<Arc<ViewState>>,
     /// The last state of each catalog that was rebuilt since, the oldest first. The kernel knows
     /// the nodes of their snapshots by numbers which mean others in a rebuilt one: so they are
     /// shown out of them for as long as the mount lasts.
-    rebuilt: Vec<Arc<State>>,
+    rebuilt: Vec<Arc<ViewState>>,
 }
 
 /// Older generations that are kept.
@@ -147,15 +147,15 @@ const PAST: usize = 4;
 impl View {
     /// The view of the catalog file `catalog`, whose bytes come from `source`. `NotFound` when
     /// there is no such user.
-    pub fn open(catalog: &Path, source: Arc<dyn Source>, options: Options) -> Result<View> {
-        let state = State::open(catalog, source)?;
+    pub fn open(catalog: &Path, source: Arc<dyn ByteSource>, options: Options) -> Result<View> {
+        let state = ViewState::open(catalog, source)?;
         let user =
             options.user.as_deref().map(|user| state.with(|db| find_user(db, user))).transpose()?;
         Ok(View {
             catalog: catalog.to_owned(),
             options,
             user,
-            shown: RwLock::new(Shown {
+            shown: RwLock::new(ShownGeneration {
                 now: Arc::new(state),
                 past: Vec::new(),
                 rebuilt: Vec::new(),
@@ -170,7 +170,7 @@ impl View {
         if !old.generation.is_outdated() {
             return Ok(false);
         }
-        let new = State::open(&self.catalog, old.source.clone())?;
+        let new = ViewState::open(&self.catalog, old.source.clone())?;
         if new.lineage != old.lineage {
             return self.take_over_rebuilt(old, new).map(|()| true);
         }
@@ -187,7 +187,7 @@ impl View {
     }
 
     /// Shows `new`, of which the ids are others, beside `old`.
-    fn take_over_rebuilt(&self, old: Arc<State>, mut new: State) -> Result<()> {
+    fn take_over_rebuilt(&self, old: Arc<ViewState>, mut new: ViewState) -> Result<()> {
         let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
         let source = old.source.for_rebuilt().filter(|_| shown.rebuilt.len() < PAST);
         let Some(source) = source else {
@@ -221,12 +221,12 @@ impl View {
         self.at(
             parent,
             |place, state, db| match place {
-                Place::Root => self.root_child(state, db, name),
-                Place::Snapshots => self.snapshot_child(db, name),
+                NodePlace::Root => self.root_child(state, db, name),
+                NodePlace::Snapshots => self.snapshot_child(db, name),
                 _ => Ok(None),
             },
             |at, spot| match spot {
-                Spot::Files | Spot::File(_) => at.file_child(spot, name),
+                SnapshotNode::Files | SnapshotNode::File(_) => at.file_child(spot, name),
                 _ if std::str::from_utf8(name).is_ok_and(name::is_probe) => Ok(None),
                 _ => Ok(at.state.listing(parent, || at.list(spot))?.find(name)),
             },
@@ -240,18 +240,20 @@ impl View {
         &self,
         parent: Ino,
         after: u64,
-        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+        each: &mut dyn FnMut(FolderEntry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
         let found = place(ino_of(parent)?);
         let state = self.state_of(&found);
         state.with(|db| match found {
-            Found::Top(Place::Root) => self.root_children(&state, db, after, each),
-            Found::Top(Place::Snapshots) => self.snapshot_children(&state, db, after, each),
-            Found::Top(_) => Err(Error::invalid("not a folder")),
-            Found::In(number, spot) => {
+            FoundNode::Top(NodePlace::Root) => self.root_children(&state, db, after, each),
+            FoundNode::Top(NodePlace::Snapshots) => self.snapshot_children(&state, db, after, each),
+            FoundNode::Top(_) => Err(Error::invalid("not a folder")),
+            FoundNode::In(number, spot) => {
                 let at = self.snapshot_at(&state, db, number)?;
                 match spot {
-                    Spot::Files | Spot::File(_) => at.file_children(spot, after, each),
+                    SnapshotNode::Files | SnapshotNode::File(_) => {
+                        at.file_children(spot, after, each)
+                    }
                     _ => {
                         let listing = state.listing(parent, || at.list(spot))?;
                         walk(&listing, after, each);
@@ -280,9 +282,9 @@ impl View {
         let state = self.state_of(&found);
         state.with(|db| {
             let bytes = state.bytes(ino, || match found {
-                Found::Top(Place::Readme) => top::readme(&state, db).map(Bytes::Text),
-                Found::Top(_) => Err(Error::invalid("not a file")),
-                Found::In(number, spot) => self.snapshot_at(&state, db, number)?.bytes(spot),
+                FoundNode::Top(NodePlace::Readme) => top::readme(&state, db).map(FileBytes::Text),
+                FoundNode::Top(_) => Err(Error::invalid("not a file")),
+                FoundNode::In(number, spot) => self.snapshot_at(&state, db, number)?.bytes(spot),
             })?;
             bytes.read(&*state.source, db, offset, len, take)
         })
@@ -300,7 +302,7 @@ impl View {
         take: impl FnOnce(u64, &[u8]) -> T,
     ) -> Result<Option<T>> {
         let found = place(ino_of(ino)?);
-        let Found::In(number, spot) = found else { return Ok(None) };
+        let FoundNode::In(number, spot) = found else { return Ok(None) };
         let state = self.state_of(&found);
         state.with(|db| {
             let Some(bytes) = self.snapshot_at(&state, db, number)?.preview(spot, edge)? else {
@@ -315,13 +317,13 @@ impl View {
         let found = self.at(
             ino,
             |place, _, db| match place {
-                Place::Latest(number) => {
+                NodePlace::Latest(number) => {
                     self.latest_target(db, number).map(|target| Some(target.into_bytes()))
                 }
                 _ => Ok(None),
             },
             |at, spot| match spot {
-                Spot::File(row) => {
+                SnapshotNode::File(row) => {
                     at.file(row)?;
                     ask::symlink(at.db, row, at.time())
                 }
@@ -332,7 +334,7 @@ impl View {
     }
 
     /// The asset that the file `ino` of `users/` belongs to; `None` for everything else.
-    pub fn asset(&self, ino: Ino) -> Result<Option<Asset>> {
+    pub fn asset(&self, ino: Ino) -> Result<Option<ViewAsset>> {
         self.at(ino, |_, _, _| Ok(None), |at, spot| at.asset(spot))
     }
 
@@ -353,7 +355,7 @@ impl View {
         let mut node = self.node(folder)?;
         for part in path.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b".")) {
             node = self.child(node.ino, part)?.ok_or_else(missing)?;
-            if matches!(Place::unpack(node.ino), Some(Place::Latest(_))) {
+            if matches!(NodePlace::unpack(node.ino), Some(NodePlace::Latest(_))) {
                 node = self.snapshot("latest")?;
             }
         }
@@ -371,7 +373,7 @@ impl View {
     }
 
     /// How much the repository holds.
-    pub fn totals(&self) -> Result<Totals> {
+    pub fn totals(&self) -> Result<ViewTotals> {
         let state = self.state();
         let (bytes, contents) = match state.totals.get() {
             Some(known) => *known,
@@ -380,33 +382,33 @@ impl View {
                 *state.totals.get_or_init(|| counted)
             }
         };
-        Ok(Totals { bytes, contents })
+        Ok(ViewTotals { bytes, contents })
     }
 
-    fn state(&self) -> Arc<State> {
+    fn state(&self) -> Arc<ViewState> {
         self.shown.read().unwrap_or_else(PoisonError::into_inner).now.clone()
     }
 
     /// The newest generation that has what was found; of a catalog that was rebuilt meanwhile, if
     /// it was shown out of that.
-    fn state_of(&self, found: &Found) -> Arc<State> {
+    fn state_of(&self, found: &FoundNode) -> Arc<ViewState> {
         let shown = self.shown.read().unwrap_or_else(PoisonError::into_inner);
         let (now, past, rebuilt) = (shown.now.clone(), shown.past.clone(), shown.rebuilt.clone());
         drop(shown);
-        if let Found::In(number, _) = *found
+        if let FoundNode::In(number, _) = *found
             && let Some(state) = rebuilt.into_iter().find(|state| state.has(number))
         {
             return state;
         }
         match *found {
-            Found::In(number, _) if !past.is_empty() && !now.has(number) => {
+            FoundNode::In(number, _) if !past.is_empty() && !now.has(number) => {
                 past.into_iter().find(|state| state.has(number)).unwrap_or(now)
             }
             _ => now,
         }
     }
 
-    fn with<T>(&self, work: impl FnOnce(&State, &Connection) -> Result<T>) -> Result<T> {
+    fn with<T>(&self, work: impl FnOnce(&ViewState, &Connection) -> Result<T>) -> Result<T> {
         let state = self.state();
         state.with(|db| work(&state, db))
     }
@@ -415,54 +417,54 @@ impl View {
     fn at<T>(
         &self,
         ino: Ino,
-        top: impl FnOnce(Place, &State, &Connection) -> Result<T>,
-        inside: impl FnOnce(&At<'_>, Spot) -> Result<T>,
+        top: impl FnOnce(NodePlace, &ViewState, &Connection) -> Result<T>,
+        inside: impl FnOnce(&SnapshotView<'_>, SnapshotNode) -> Result<T>,
     ) -> Result<T> {
         let found = place(ino_of(ino)?);
         let state = self.state_of(&found);
         state.with(|db| match found {
-            Found::Top(place) => top(place, &state, db),
-            Found::In(number, spot) => inside(&self.snapshot_at(&state, db, number)?, spot),
+            FoundNode::Top(place) => top(place, &state, db),
+            FoundNode::In(number, spot) => inside(&self.snapshot_at(&state, db, number)?, spot),
         })
     }
 
     fn snapshot_at<'a>(
         &'a self,
-        state: &'a State,
+        state: &'a ViewState,
         db: &'a Connection,
         number: u16,
-    ) -> Result<At<'a>> {
-        Ok(At { view: self, state, db, snapshot: state.snapshot(db, number)? })
+    ) -> Result<SnapshotView<'a>> {
+        Ok(SnapshotView { view: self, state, db, snapshot: state.snapshot(db, number)? })
     }
 }
 
-enum Found {
-    Top(Place),
-    In(u16, Spot),
+enum FoundNode {
+    Top(NodePlace),
+    In(u16, SnapshotNode),
 }
 
-fn ino_of(ino: Ino) -> Result<Place> {
-    Place::unpack(ino).ok_or_else(|| Error::not_found("node"))
+fn ino_of(ino: Ino) -> Result<NodePlace> {
+    NodePlace::unpack(ino).ok_or_else(|| Error::not_found("node"))
 }
 
-fn place(place: Place) -> Found {
+fn place(place: NodePlace) -> FoundNode {
     match place {
-        Place::In(number, spot) => Found::In(number, spot),
-        _ => Found::Top(place),
+        NodePlace::In(number, spot) => FoundNode::In(number, spot),
+        _ => FoundNode::Top(place),
     }
 }
 
 fn walk(
     listing: &listing::Listing,
     after: u64,
-    each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+    each: &mut dyn FnMut(FolderEntry<'_>) -> ControlFlow<()>,
 ) {
     for index in after.. {
         let Some((name, node)) = usize::try_from(index).ok().and_then(|index| listing.at(index))
         else {
             return;
         };
-        if each(Entry { name: name.as_bytes(), cookie: index + 1, node }).is_break() {
+        if each(FolderEntry { name: name.as_bytes(), cookie: index + 1, node }).is_break() {
             return;
         }
     }
@@ -470,7 +472,7 @@ fn walk(
 
 /// The person that `text` means: in any snapshot, by id, address, storage label or name; the case
 /// only matters where two differ by nothing else.
-pub(crate) fn find_user(db: &Connection, text: &str) -> Result<ask::Id> {
+pub(crate) fn find_user(db: &Connection, text: &str) -> Result<ask::ImmichId> {
     let lines = ask::user_lines(db)?;
     let users: Vec<User> =
         lines.iter().filter_map(|(_, line)| serde_json::from_str(line).ok()).collect();

@@ -9,12 +9,12 @@
 //!
 //! Two names clash when they are equal after Unicode case folding and normalisation. Of all the
 //! things that any snapshot shows in one folder, taken in the order they came (see
-//! [`Unit::order`]), the first with a name keeps it; a later one gets the first eight digits of its
+//! [`NamedUnit::order`]), the first with a name keeps it; a later one gets the first eight digits of its
 //! id in brackets before the extension, and the whole id where that is taken too. A photo, its
-//! moving half and its sidecar are one [`Unit`] and change together. As all snapshots take part, a
+//! moving half and its sidecar are one [`NamedUnit`] and change together. As all snapshots take part, a
 //! thing has the same name in each of them.
 //!
-//! Always holds: [`safe`] is idempotent; names that [`Suffixes`] gave within a folder never clash;
+//! Always holds: [`safe`] is idempotent; names that [`NameSuffixes`] gave within a folder never clash;
 //! both depend on nothing but their arguments.
 
 use std::collections::{HashMap, HashSet};
@@ -141,25 +141,30 @@ fn fitting(stem: &str, end: &str) -> String {
 /// The names that a thing goes by in one version of it: a photo, its sidecar, its moving half; or
 /// just a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Shape {
+pub struct NameShape {
     stem: String,
     extension: String,
     video: Option<String>,
     folder: bool,
 }
 
-impl Shape {
+impl NameShape {
     /// An asset called `name`, and the name of its moving half.
-    pub fn asset(name: &str, video: Option<&str>) -> Shape {
+    pub fn asset(name: &str, video: Option<&str>) -> NameShape {
         let name = safe(name, "unnamed");
         let (stem, extension) = split(&name);
         let video = video.map(|video| split(&safe(video, "unnamed")).1.to_owned());
-        Shape { stem: stem.to_owned(), extension: extension.to_owned(), video, folder: false }
+        NameShape { stem: stem.to_owned(), extension: extension.to_owned(), video, folder: false }
     }
 
     /// A folder called `name`.
-    pub fn folder(name: &str, stand_in: &str) -> Shape {
-        Shape { stem: safe(name, stand_in), extension: String::new(), video: None, folder: true }
+    pub fn folder(name: &str, stand_in: &str) -> NameShape {
+        NameShape {
+            stem: safe(name, stand_in),
+            extension: String::new(),
+            video: None,
+            folder: true,
+        }
     }
 
     /// The name itself, with the suffix that its unit got.
@@ -205,15 +210,15 @@ impl Shape {
 
 /// One thing of a folder, in all versions that any snapshot has of it.
 #[derive(Debug, Clone)]
-pub struct Unit {
+pub struct NamedUnit {
     /// When it came: an asset's upload, an album's creation, else the first snapshot.
     pub since: i64,
     /// Its id in Immich: never the same for two units of a folder.
     pub id: [u8; 16],
-    pub shapes: Vec<Shape>,
+    pub shapes: Vec<NameShape>,
 }
 
-impl Unit {
+impl NamedUnit {
     fn order(&self) -> (i64, [u8; 16]) {
         (self.since, self.id)
     }
@@ -221,15 +226,15 @@ impl Unit {
 
 /// The suffixes that the units of one folder got.
 #[derive(Debug, Default)]
-pub struct Suffixes {
+pub struct NameSuffixes {
     given: HashMap<[u8; 16], String>,
     taken: HashSet<String>,
 }
 
-impl Suffixes {
+impl NameSuffixes {
     /// Decides for `units`, after whatever was decided before.
-    pub fn decide(&mut self, mut units: Vec<Unit>) {
-        units.sort_unstable_by_key(Unit::order);
+    pub fn decide(&mut self, mut units: Vec<NamedUnit>) {
+        units.sort_unstable_by_key(NamedUnit::order);
         for unit in units {
             let suffix = self.free(&unit);
             if !suffix.is_empty() {
@@ -243,7 +248,7 @@ impl Suffixes {
         self.given.get(id).map_or("", String::as_str)
     }
 
-    fn free(&mut self, unit: &Unit) -> String {
+    fn free(&mut self, unit: &NamedUnit) -> String {
         let id = Uuid::from_bytes(unit.id);
         let short = format!(" ({:08x})", id.as_fields().0);
         let mut suffix = String::new();
@@ -257,7 +262,7 @@ impl Suffixes {
         suffix
     }
 
-    fn claim(&mut self, unit: &Unit, suffix: &str) -> bool {
+    fn claim(&mut self, unit: &NamedUnit, suffix: &str) -> bool {
         let names: HashSet<String> =
             unit.shapes.iter().flat_map(|shape| shape.folded(suffix)).collect();
         // With a suffix the names of one thing differ, wherever they are cut.
@@ -326,7 +331,7 @@ mod tests {
         assert_eq!(made(&longest), longest);
         let name = made(&format!("{}.jpeg", "日".repeat(200)));
         assert!(name.ends_with("日.jpeg") && (253..=255).contains(&name.len()), "{}", name.len());
-        let shape = Shape::asset(&"x".repeat(300), Some("a.0123456789abcdef"));
+        let shape = NameShape::asset(&"x".repeat(300), Some("a.0123456789abcdef"));
         let suffix = format!(" ({})", Uuid::nil());
         assert_eq!(
             (shape.name("").len(), shape.video(&suffix).len(), shape.sidecar(&suffix).len()),
@@ -335,12 +340,12 @@ mod tests {
         assert!(shape.name(&suffix).ends_with(&suffix) && shape.sidecar("").ends_with(".xmp"));
         // Cut for its sidecar it would be called as it is itself.
         let own = unit(1, &format!("{}.xmp.xmp", "a".repeat(247)), None);
-        let half = Shape::asset("b", Some("x.xmp"));
+        let half = NameShape::asset("b", Some("x.xmp"));
         assert_eq!(
             (half.sidecar(""), half.video("")),
             ("b.xmp".to_owned(), "b video.xmp".to_owned())
         );
-        let mut suffixes = Suffixes::default();
+        let mut suffixes = NameSuffixes::default();
         suffixes.decide(vec![own.clone()]);
         assert_eq!(suffixes.of(&own.id), " (01010101)");
     }
@@ -369,13 +374,17 @@ mod tests {
         assert!(!made(found).ends_with(['.', ' ']));
     }
 
-    fn unit(number: u8, name: &str, video: Option<&str>) -> Unit {
-        Unit { since: i64::from(number), id: [number; 16], shapes: vec![Shape::asset(name, video)] }
+    fn unit(number: u8, name: &str, video: Option<&str>) -> NamedUnit {
+        NamedUnit {
+            since: i64::from(number),
+            id: [number; 16],
+            shapes: vec![NameShape::asset(name, video)],
+        }
     }
 
     #[test]
     fn the_first_keeps_its_name_and_a_live_photo_changes_as_one() {
-        let mut suffixes = Suffixes::default();
+        let mut suffixes = NameSuffixes::default();
         suffixes.decide(vec![
             unit(3, "IMG_1.HEIC", Some("x.MOV")),
             unit(1, "img_1.mov", None),
@@ -385,7 +394,7 @@ mod tests {
             (suffixes.of(&[1; 16]), suffixes.of(&[2; 16]), suffixes.of(&[3; 16])),
             ("", "", " (03030303)")
         );
-        let shape = Shape::asset("IMG_1.HEIC", Some("x.MOV"));
+        let shape = NameShape::asset("IMG_1.HEIC", Some("x.MOV"));
         assert_eq!(shape.name(" (03030303)"), "IMG_1 (03030303).HEIC");
         assert_eq!(shape.video(" (03030303)"), "IMG_1 (03030303).MOV");
         assert_eq!(shape.sidecar(" (03030303)"), "IMG_1 (03030303).HEIC.xmp");
@@ -395,15 +404,15 @@ mod tests {
     const NAMES: &str = "(a|A|á|a\u{301}|b|CON|\\.|/| )(\\.jpg|\\.JPG|\\.mov|\\.xmp|\\.jpg\\.xmp| \
         \\(01010101\\)\\.jpg)?";
 
-    fn units() -> impl Strategy<Value = Vec<Unit>> {
+    fn units() -> impl Strategy<Value = Vec<NamedUnit>> {
         let one = (0..3i64, 0..4u8, prop::collection::vec((NAMES, prop::option::of(NAMES)), 1..3));
         prop::collection::vec(one, 0..12).prop_map(|all| {
             let shape =
-                |(name, video): (String, Option<String>)| Shape::asset(&name, video.as_deref());
+                |(name, video): (String, Option<String>)| NameShape::asset(&name, video.as_deref());
             let unit = |(number, (since, id, names)): (usize, (i64, u8, Vec<_>))| {
                 let mut bytes = [id; 16];
                 bytes[15] = number as u8;
-                Unit { since, id: bytes, shapes: names.into_iter().map(shape).collect() }
+                NamedUnit { since, id: bytes, shapes: names.into_iter().map(shape).collect() }
             };
             all.into_iter().enumerate().map(unit).collect()
         })
@@ -423,7 +432,7 @@ mod tests {
 
         #[test]
         fn names_of_a_folder_never_clash_and_do_not_depend_on_order(units in units()) {
-            let mut suffixes = Suffixes::default();
+            let mut suffixes = NameSuffixes::default();
             suffixes.decide(units.clone());
             let mut seen = HashMap::new();
             for unit in &units {
@@ -431,14 +440,14 @@ mod tests {
                     prop_assert!(*seen.entry(name).or_insert(unit.id) == unit.id);
                 }
             }
-            let mut again = Suffixes::default();
+            let mut again = NameSuffixes::default();
             again.decide(units.iter().rev().cloned().collect());
             prop_assert!(units.iter().all(|unit| again.of(&unit.id) == suffixes.of(&unit.id)));
         }
 
         #[test]
         fn the_first_of_a_folder_has_no_suffix(units in units()) {
-            let mut suffixes = Suffixes::default();
+            let mut suffixes = NameSuffixes::default();
             suffixes.decide(units.clone());
             if let Some(first) = units.iter().min_by_key(|unit| unit.order()) {
                 prop_assert_eq!(suffixes.of(&first.id), "");

@@ -5,61 +5,63 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::ino::{Ino, Part, Place, Shelf, Spot};
-use super::read::Bytes;
-use super::users::{At, milliseconds};
-use super::{Asset, Kind, Node};
+use super::ino::{AssetPart, Ino, NodePlace, SmartFolder, SnapshotNode};
+use super::read::FileBytes;
+use super::users::{SnapshotView, milliseconds};
+use super::{Node, NodeKind, ViewAsset};
 use crate::base::{Error, Result};
 use crate::catalog::query::kept::{self, OnDisk};
-use crate::catalog::query::view::{self as ask, Table, Tie};
-use crate::repo::record::Stream;
+use crate::catalog::query::view::{self as ask, MemberTable, RecordTable};
+use crate::repo::record::StreamInfo;
 use crate::repo::record_of;
 
 /// The asset behind a node: as of when, and which file of it.
 #[derive(Debug, Clone, Copy)]
-struct Shown {
-    asset: ask::Asset,
+struct NodeAsset {
+    asset: ask::AssetRow,
     at: i64,
-    part: Part,
+    part: AssetPart,
 }
 
-impl At<'_> {
+impl SnapshotView<'_> {
     /// The attributes of `spot`, which is `ino`.
-    pub fn node(&self, spot: Spot, ino: Ino) -> Result<Node> {
+    pub fn node(&self, spot: SnapshotNode, ino: Ino) -> Result<Node> {
         let folder = Node::folder(ino, self.mtime());
         match spot {
-            Spot::Top | Spot::Users => Ok(folder),
-            Spot::Files if self.shows_files() => Ok(folder),
-            Spot::Files => Err(Error::not_found("folder")),
-            Spot::Database => self.whole().map(|()| folder),
-            Spot::Dump => self.dump()?.ok_or_else(|| Error::not_found("dump")),
-            Spot::User(user) => self.user_id(user).map(|_| folder),
-            Spot::Picture(user) => self
+            SnapshotNode::Top | SnapshotNode::Users => Ok(folder),
+            SnapshotNode::Files if self.shows_files() => Ok(folder),
+            SnapshotNode::Files => Err(Error::not_found("folder")),
+            SnapshotNode::Database => self.whole().map(|()| folder),
+            SnapshotNode::Dump => self.dump()?.ok_or_else(|| Error::not_found("dump")),
+            SnapshotNode::User(user) => self.user_id(user).map(|_| folder),
+            SnapshotNode::Picture(user) => self
                 .picture(user)?
                 .map(|(_, _, node)| node)
                 .ok_or_else(|| Error::not_found("picture")),
-            Spot::Shelf(Shelf::Locked, _) if !self.view.options.locked => {
+            SnapshotNode::Shelf(SmartFolder::Locked, _) if !self.view.options.locked => {
                 Err(Error::not_found("locked"))
             }
-            Spot::Shelf(_, user) | Spot::Year(user, _) | Spot::Month(user, _) => {
-                self.user_id(user).map(|_| folder)
-            }
-            Spot::Album(row) => self.thing(Table::AlbumUser, row).map(|_| folder),
-            Spot::Person(row) => self.thing(Table::Person, row).map(|_| folder),
-            Spot::Tag(row, _) => self.thing(Table::Tag, row).map(|_| folder),
-            Spot::Stack(row) => self.thing(Table::Stack, row).map(|_| folder),
-            Spot::Gone(user, earlier) => {
+            SnapshotNode::Shelf(_, user)
+            | SnapshotNode::Year(user, _)
+            | SnapshotNode::Month(user, _) => self.user_id(user).map(|_| folder),
+            SnapshotNode::Album(row) => self.thing(RecordTable::AlbumUser, row).map(|_| folder),
+            SnapshotNode::Person(row) => self.thing(RecordTable::Person, row).map(|_| folder),
+            SnapshotNode::Tag(row, _) => self.thing(RecordTable::Tag, row).map(|_| folder),
+            SnapshotNode::Stack(row) => self.thing(RecordTable::Stack, row).map(|_| folder),
+            SnapshotNode::Gone(user, earlier) => {
                 self.earlier(earlier)?;
                 self.user_id(user).map(|_| folder)
             }
-            Spot::Item(..) | Spot::AlbumItem(..) | Spot::GoneItem(..) => self.item(spot, ino),
-            Spot::File(row) => {
+            SnapshotNode::Item(..) | SnapshotNode::AlbumItem(..) | SnapshotNode::GoneItem(..) => {
+                self.item(spot, ino)
+            }
+            SnapshotNode::File(row) => {
                 self.file_node(&self.file(row)?)?.ok_or_else(|| Error::not_found("file"))
             }
         }
     }
 
-    fn item(&self, spot: Spot, ino: Ino) -> Result<Node> {
+    fn item(&self, spot: SnapshotNode, ino: Ino) -> Result<Node> {
         let shown = self.shown(spot)?;
         let (_, size, created) = self.asset_bytes(shown)?;
         Ok(Node::file(ino, size, milliseconds(created)))
@@ -81,44 +83,52 @@ impl At<'_> {
     /// The dump, for the owner of the mount alone; `None` in a snapshot without one.
     pub fn dump(&self) -> Result<Option<Node>> {
         self.whole()?;
-        let Some(ino) = self.ino(Spot::Dump) else { return Ok(None) };
+        let Some(ino) = self.ino(SnapshotNode::Dump) else { return Ok(None) };
         let size = self.stream()?.size;
         let node = Node { mode: 0o400, ..Node::file(ino, size, self.mtime()) };
         Ok((size > 0).then_some(node))
     }
 
-    fn stream(&self) -> Result<Arc<Stream>> {
-        let ino = self.ino(Spot::Dump).unwrap_or(Ino(0));
+    fn stream(&self) -> Result<Arc<StreamInfo>> {
+        let ino = self.ino(SnapshotNode::Dump).unwrap_or(Ino(0));
         let find = || {
             let record = record_of(self.db, self.time())?;
-            Ok(Bytes::Stream(Arc::new(record.streams.dump)))
+            Ok(FileBytes::Stream(Arc::new(record.streams.dump)))
         };
         match self.state.bytes(ino, find)? {
-            Bytes::Stream(stream) => Ok(stream),
+            FileBytes::Stream(stream) => Ok(stream),
             _ => Err(Error::not_found("dump")),
         }
     }
 
-    fn shown(&self, spot: Spot) -> Result<Shown> {
+    fn shown(&self, spot: SnapshotNode) -> Result<NodeAsset> {
         let (tie, row, at, part) = match spot {
-            Spot::Item(Shelf::People, row, part) => (Tie::PersonAsset, row, self.time(), part),
-            Spot::Item(Shelf::Tags, row, part) => (Tie::TagAsset, row, self.time(), part),
-            Spot::Item(_, row, part) => (Tie::Asset, row, self.time(), part),
-            Spot::AlbumItem(_, row, part) => (Tie::AlbumAsset, row, self.time(), part),
-            Spot::GoneItem(earlier, row, part) => (Tie::Asset, row, self.earlier(earlier)?, part),
+            SnapshotNode::Item(SmartFolder::People, row, part) => {
+                (MemberTable::PersonAsset, row, self.time(), part)
+            }
+            SnapshotNode::Item(SmartFolder::Tags, row, part) => {
+                (MemberTable::TagAsset, row, self.time(), part)
+            }
+            SnapshotNode::Item(_, row, part) => (MemberTable::Asset, row, self.time(), part),
+            SnapshotNode::AlbumItem(_, row, part) => {
+                (MemberTable::AlbumAsset, row, self.time(), part)
+            }
+            SnapshotNode::GoneItem(earlier, row, part) => {
+                (MemberTable::Asset, row, self.earlier(earlier)?, part)
+            }
             _ => return Err(Error::not_found("asset")),
         };
         let asset = ask::asset_of(self.db, tie, row, at)?
             .filter(|asset| self.view.options.locked || !asset.locked);
-        Ok(Shown { asset: asset.ok_or_else(|| Error::not_found("asset"))?, at, part })
+        Ok(NodeAsset { asset: asset.ok_or_else(|| Error::not_found("asset"))?, at, part })
     }
 
     /// Content, size and time of what is shown.
-    fn asset_bytes(&self, shown: Shown) -> Result<(i64, u64, i64)> {
+    fn asset_bytes(&self, shown: NodeAsset) -> Result<(i64, u64, i64)> {
         let (asset, part) = match shown.part {
-            Part::Original | Part::KeptOriginal => (shown.asset, 0),
-            Part::Sidecar => (shown.asset, 1),
-            Part::Video | Part::KeptVideo => (self.moving(shown)?, 0),
+            AssetPart::Original | AssetPart::KeptOriginal => (shown.asset, 0),
+            AssetPart::Sidecar => (shown.asset, 1),
+            AssetPart::Video | AssetPart::KeptVideo => (self.moving(shown)?, 0),
         };
         let found = if shown.part.is_kept() {
             kept::content(self.db, &asset.id, shown.at)?
@@ -129,7 +139,7 @@ impl At<'_> {
         Ok((content, size, asset.created))
     }
 
-    fn moving(&self, shown: Shown) -> Result<ask::Asset> {
+    fn moving(&self, shown: NodeAsset) -> Result<ask::AssetRow> {
         let id = shown.asset.live.ok_or_else(|| Error::not_found("moving half"))?;
         let half = ask::asset_by_id(self.db, &id, shown.at)?
             .filter(|half| self.view.options.locked || !half.locked);
@@ -137,22 +147,22 @@ impl At<'_> {
     }
 
     /// Where the bytes of `spot` are.
-    pub fn bytes(&self, spot: Spot) -> Result<Bytes> {
+    pub fn bytes(&self, spot: SnapshotNode) -> Result<FileBytes> {
         match spot {
-            Spot::Dump => {
+            SnapshotNode::Dump => {
                 self.whole()?;
-                self.stream().map(Bytes::Stream)
+                self.stream().map(FileBytes::Stream)
             }
-            Spot::Picture(user) => {
+            SnapshotNode::Picture(user) => {
                 let (_, file, _) =
                     self.picture(user)?.ok_or_else(|| Error::not_found("picture"))?;
                 self.content(file.content.ok_or_else(|| Error::not_found("picture"))?, file.size)
             }
-            Spot::File(row) => {
+            SnapshotNode::File(row) => {
                 let file = self.file(row)?;
                 match (file.kind, file.content) {
                     (0, Some(content)) => self.content(content, file.size),
-                    (0, None) if file.size == 0 => Ok(Bytes::Text("".into())),
+                    (0, None) if file.size == 0 => Ok(FileBytes::Text("".into())),
                     (0, None) => Err(Error::damaged(format_args!(
                         "{} has no content",
                         file.name.escape_ascii()
@@ -168,27 +178,27 @@ impl At<'_> {
     }
 
     /// The bytes of a file of `size` bytes that shows `content`.
-    pub fn content(&self, content: i64, size: u64) -> Result<Bytes> {
+    pub fn content(&self, content: i64, size: u64) -> Result<FileBytes> {
         if ask::content_size(self.db, content)? == Some(size) {
-            return Ok(Bytes::Content(content, size));
+            return Ok(FileBytes::Content(content, size));
         }
         Err(Error::damaged("the catalog says two things of a file's size")
             .hint("`shoebox repair catalog` builds a new one from the archives; no photo is lost"))
     }
 
     /// The asset that `spot` shows a file of.
-    pub fn asset(&self, spot: Spot) -> Result<Option<Asset>> {
+    pub fn asset(&self, spot: SnapshotNode) -> Result<Option<ViewAsset>> {
         let Ok(shown) = self.shown(spot) else { return Ok(None) };
         let (content, _, _) = self.asset_bytes(shown)?;
         let (blake3, sha1) = ask::hashes(self.db, content)?
             .ok_or_else(|| Error::damaged("a content of the catalog"))?;
         let albums = ask::albums_of(self.db, &shown.asset.id, shown.at)?;
         let id = match shown.part.on_disk() {
-            Part::Video => self.moving(shown)?.id,
+            AssetPart::Video => self.moving(shown)?.id,
             _ => shown.asset.id,
         };
         let on_disk = self.on_disk(spot)?;
-        Ok(Some(Asset {
+        Ok(Some(ViewAsset {
             id: Uuid::from_bytes(id),
             part: shown.part,
             blake3,
@@ -199,48 +209,59 @@ impl At<'_> {
     }
 
     /// What the disk had of the asset's file that `spot` shows; of what is no asset's, itself.
-    pub fn on_disk(&self, spot: Spot) -> Result<OnDisk> {
+    pub fn on_disk(&self, spot: SnapshotNode) -> Result<OnDisk> {
         let Ok(shown) = self.shown(spot) else { return Ok(OnDisk::Same) };
         match shown.part.on_disk() {
-            Part::Sidecar => Ok(OnDisk::Same),
-            Part::Video => kept::on_disk(self.db, &self.moving(shown)?.id, shown.at),
+            AssetPart::Sidecar => Ok(OnDisk::Same),
+            AssetPart::Video => kept::on_disk(self.db, &self.moving(shown)?.id, shown.at),
             _ => kept::on_disk(self.db, &shown.asset.id, shown.at),
         }
     }
 
     /// The folder that the folder `spot` lies in.
-    pub fn parent(&self, spot: Spot) -> Result<Ino> {
+    pub fn parent(&self, spot: SnapshotNode) -> Result<Ino> {
         let above = match spot {
-            Spot::Top => return Ok(Place::Snapshots.pack().unwrap_or(super::ROOT)),
-            Spot::Users | Spot::Files | Spot::Database => Spot::Top,
-            Spot::Dump => Spot::Database,
-            Spot::User(_) => Spot::Users,
-            Spot::Shelf(_, user) | Spot::Picture(user) => Spot::User(user),
-            Spot::Year(user, _) => Spot::Shelf(Shelf::ByDate, user),
-            Spot::Month(user, month) => Spot::Year(user, month.div_euclid(12)),
-            Spot::Album(row) => self.shelf_above(Table::AlbumUser, row, Shelf::Albums)?,
-            Spot::Person(row) => self.shelf_above(Table::Person, row, Shelf::People)?,
-            Spot::Stack(row) => self.shelf_above(Table::Stack, row, Shelf::Stacks)?,
-            Spot::Tag(row, level) => return self.above_tag(row, level),
-            Spot::Gone(user, _) => Spot::Shelf(Shelf::DeletedSince, user),
-            Spot::File(row) => self.file_parent(row)?,
-            Spot::Item(..) | Spot::AlbumItem(..) | Spot::GoneItem(..) => {
+            SnapshotNode::Top => return Ok(NodePlace::Snapshots.pack().unwrap_or(super::ROOT)),
+            SnapshotNode::Users | SnapshotNode::Files | SnapshotNode::Database => SnapshotNode::Top,
+            SnapshotNode::Dump => SnapshotNode::Database,
+            SnapshotNode::User(_) => SnapshotNode::Users,
+            SnapshotNode::Shelf(_, user) | SnapshotNode::Picture(user) => SnapshotNode::User(user),
+            SnapshotNode::Year(user, _) => SnapshotNode::Shelf(SmartFolder::ByDate, user),
+            SnapshotNode::Month(user, month) => SnapshotNode::Year(user, month.div_euclid(12)),
+            SnapshotNode::Album(row) => {
+                self.shelf_above(RecordTable::AlbumUser, row, SmartFolder::Albums)?
+            }
+            SnapshotNode::Person(row) => {
+                self.shelf_above(RecordTable::Person, row, SmartFolder::People)?
+            }
+            SnapshotNode::Stack(row) => {
+                self.shelf_above(RecordTable::Stack, row, SmartFolder::Stacks)?
+            }
+            SnapshotNode::Tag(row, level) => return self.above_tag(row, level),
+            SnapshotNode::Gone(user, _) => SnapshotNode::Shelf(SmartFolder::DeletedSince, user),
+            SnapshotNode::File(row) => self.file_parent(row)?,
+            SnapshotNode::Item(..) | SnapshotNode::AlbumItem(..) | SnapshotNode::GoneItem(..) => {
                 return Err(Error::invalid("not a folder"));
             }
         };
         self.ino(above).ok_or_else(|| Error::not_found("folder"))
     }
 
-    fn shelf_above(&self, table: Table, row: u64, shelf: Shelf) -> Result<Spot> {
+    fn shelf_above(
+        &self,
+        table: RecordTable,
+        row: u64,
+        shelf: SmartFolder,
+    ) -> Result<SnapshotNode> {
         let (_, owner, _) = self.thing(table, row)?;
         let user = ask::user_row(self.db, &owner, self.time())?;
-        Ok(Spot::Shelf(shelf, user.ok_or_else(|| Error::not_found("user"))?))
+        Ok(SnapshotNode::Shelf(shelf, user.ok_or_else(|| Error::not_found("user"))?))
     }
 
     fn above_tag(&self, row: u64, level: u8) -> Result<Ino> {
-        let (_, owner, value) = self.thing(Table::Tag, row)?;
+        let (_, owner, value) = self.thing(RecordTable::Tag, row)?;
         let above = match level {
-            0 | 1 => self.ino(self.shelf_above(Table::Tag, row, Shelf::Tags)?),
+            0 | 1 => self.ino(self.shelf_above(RecordTable::Tag, row, SmartFolder::Tags)?),
             _ => self.tag_folder(&owner, &value, usize::from(level) - 1)?,
         };
         above.ok_or_else(|| Error::not_found("folder"))
@@ -250,14 +271,14 @@ impl At<'_> {
 impl Node {
     /// As a copy of it should be: the mount itself is read-only whatever the modes say.
     pub(super) fn folder(ino: Ino, mtime_ns: i64) -> Node {
-        Node { ino, kind: Kind::Folder, size: 0, mtime_ns, mode: 0o755, owner: None }
+        Node { ino, kind: NodeKind::Folder, size: 0, mtime_ns, mode: 0o755, owner: None }
     }
 
     pub(super) fn file(ino: Ino, size: u64, mtime_ns: i64) -> Node {
-        Node { ino, kind: Kind::File, size, mtime_ns, mode: 0o644, owner: None }
+        Node { ino, kind: NodeKind::File, size, mtime_ns, mode: 0o644, owner: None }
     }
 
     pub(super) fn symlink(ino: Ino, size: u64, mtime_ns: i64) -> Node {
-        Node { ino, kind: Kind::Symlink, size, mtime_ns, mode: 0o777, owner: None }
+        Node { ino, kind: NodeKind::Symlink, size, mtime_ns, mode: 0o777, owner: None }
     }
 }

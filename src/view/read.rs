@@ -4,73 +4,73 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use crate::base::{Error, Kind, Result};
-use crate::repo::content::{Contents, SEGMENT};
-use crate::repo::record::Stream;
+use crate::base::{Error, ErrorKind, Result};
+use crate::repo::content::{ContentReader, SEGMENT};
+use crate::repo::record::StreamInfo;
 
 /// What hands out verified bytes: the contents of a repository.
-pub trait Source: Send + Sync {
-    /// Segment `index` of content `id`, as [`Contents::segment`].
+pub trait ByteSource: Send + Sync {
+    /// Segment `index` of content `id`, as [`ContentReader::segment`].
     fn segment(&self, catalog: &Connection, id: i64, index: u64) -> Result<Arc<Vec<u8>>>;
-    /// The chunk that holds `offset` and where it begins, as [`Contents::chunk_at`].
+    /// The chunk that holds `offset` and where it begins, as [`ContentReader::chunk_at`].
     fn chunk_at(
         &self,
         catalog: &Connection,
-        stream: &Stream,
+        stream: &StreamInfo,
         offset: u64,
     ) -> Result<(u64, Arc<Vec<u8>>)>;
     /// A newer catalog is used from now on: places may have changed.
     fn renew(&self) {}
     /// The same bytes, asked for by the ids of a catalog that was rebuilt; `None` where it cannot.
-    fn for_rebuilt(&self) -> Option<Arc<dyn Source>> {
+    fn for_rebuilt(&self) -> Option<Arc<dyn ByteSource>> {
         None
     }
 }
 
-impl Source for Contents {
+impl ByteSource for ContentReader {
     fn segment(&self, catalog: &Connection, id: i64, index: u64) -> Result<Arc<Vec<u8>>> {
-        Contents::segment(self, catalog, id, index)
+        ContentReader::segment(self, catalog, id, index)
     }
 
     fn chunk_at(
         &self,
         catalog: &Connection,
-        stream: &Stream,
+        stream: &StreamInfo,
         offset: u64,
     ) -> Result<(u64, Arc<Vec<u8>>)> {
-        Contents::chunk_at(self, catalog, stream, offset)
+        ContentReader::chunk_at(self, catalog, stream, offset)
     }
 
     fn renew(&self) {
-        Contents::clear(self);
+        ContentReader::clear(self);
     }
 
-    fn for_rebuilt(&self) -> Option<Arc<dyn Source>> {
+    fn for_rebuilt(&self) -> Option<Arc<dyn ByteSource>> {
         Some(Arc::new(self.with_other_ids()))
     }
 }
 
 /// Where a file's bytes are.
 #[derive(Debug, Clone)]
-pub(super) enum Bytes {
+pub(super) enum FileBytes {
     Content(i64, u64),
-    Stream(Arc<Stream>),
+    Stream(Arc<StreamInfo>),
     Text(Arc<str>),
 }
 
-impl Bytes {
+impl FileBytes {
     pub fn size(&self) -> u64 {
         match self {
-            Bytes::Content(_, size) => *size,
-            Bytes::Stream(stream) => stream.size,
-            Bytes::Text(text) => text.len() as u64,
+            FileBytes::Content(_, size) => *size,
+            FileBytes::Stream(stream) => stream.size,
+            FileBytes::Text(text) => text.len() as u64,
         }
     }
 
     /// Calls `take` with up to `len` bytes from `offset`, fewer only where the file ends.
     pub fn read<T>(
         &self,
-        source: &dyn Source,
+        source: &dyn ByteSource,
         db: &Connection,
         offset: u64,
         len: usize,
@@ -96,17 +96,23 @@ impl Bytes {
 
     /// The piece that holds the byte at `offset`: where it begins, and its bytes. Fails rather than
     /// be too short.
-    fn piece(&self, source: &dyn Source, db: &Connection, offset: u64, end: u64) -> Result<Piece> {
+    fn piece(
+        &self,
+        source: &dyn ByteSource,
+        db: &Connection,
+        offset: u64,
+        end: u64,
+    ) -> Result<ReadPiece> {
         let piece = match self {
-            Bytes::Content(id, _) => {
+            FileBytes::Content(id, _) => {
                 let index = offset / SEGMENT;
-                Piece(index * SEGMENT, source.segment(db, *id, index)?)
+                ReadPiece(index * SEGMENT, source.segment(db, *id, index)?)
             }
-            Bytes::Stream(stream) => {
+            FileBytes::Stream(stream) => {
                 let (start, bytes) = source.chunk_at(db, stream, offset)?;
-                Piece(start, bytes)
+                ReadPiece(start, bytes)
             }
-            Bytes::Text(text) => Piece(0, Arc::new(text.as_bytes().to_vec())),
+            FileBytes::Text(text) => ReadPiece(0, Arc::new(text.as_bytes().to_vec())),
         };
         if piece.slice(offset, end).is_empty() {
             Err(Error::damaged("a stored file is shorter than the catalog says"))
@@ -116,9 +122,9 @@ impl Bytes {
     }
 }
 
-struct Piece(u64, Arc<Vec<u8>>);
+struct ReadPiece(u64, Arc<Vec<u8>>);
 
-impl Piece {
+impl ReadPiece {
     fn slice(&self, offset: u64, end: u64) -> &[u8] {
         let from = offset
             .checked_sub(self.0)
@@ -131,7 +137,7 @@ impl Piece {
 /// A file that the catalog shows and whose archive is missing is damage, not "no such file".
 fn never_not_found(error: Error) -> Error {
     match error.kind() {
-        Kind::NotFound => {
+        ErrorKind::NotFound => {
             Error::damaged("an archive that holds this file is missing").caused_by(error)
         }
         _ => error,
@@ -144,7 +150,7 @@ mod tests {
 
     struct Counting;
 
-    impl Source for Counting {
+    impl ByteSource for Counting {
         fn segment(&self, _: &Connection, _: i64, index: u64) -> Result<Arc<Vec<u8>>> {
             match index {
                 0 | 1 => Ok(Arc::new(vec![index as u8; SEGMENT as usize])),
@@ -153,14 +159,14 @@ mod tests {
             }
         }
 
-        fn chunk_at(&self, _: &Connection, _: &Stream, _: u64) -> Result<(u64, Arc<Vec<u8>>)> {
+        fn chunk_at(&self, _: &Connection, _: &StreamInfo, _: u64) -> Result<(u64, Arc<Vec<u8>>)> {
             Err(Error::not_found("chunk"))
         }
     }
 
     fn read(size: u64, offset: u64, len: usize) -> Result<Vec<u8>> {
         let db = Connection::open_in_memory().unwrap();
-        Bytes::Content(1, size).read(&Counting, &db, offset, len, <[u8]>::to_vec)
+        FileBytes::Content(1, size).read(&Counting, &db, offset, len, <[u8]>::to_vec)
     }
 
     #[test]
@@ -175,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_content_that_is_too_short_is_damage_and_never_zeros() {
-        assert_eq!(read(2 * SEGMENT + 20, 2 * SEGMENT, 20).unwrap_err().kind(), Kind::Damaged);
-        assert_eq!(read(9 * SEGMENT, 3 * SEGMENT, 20).unwrap_err().kind(), Kind::Damaged);
+        assert_eq!(read(2 * SEGMENT + 20, 2 * SEGMENT, 20).unwrap_err().kind(), ErrorKind::Damaged);
+        assert_eq!(read(9 * SEGMENT, 3 * SEGMENT, 20).unwrap_err().kind(), ErrorKind::Damaged);
     }
 }

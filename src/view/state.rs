@@ -15,11 +15,11 @@ use rusqlite::Connection;
 
 use super::ino::Ino;
 use super::listing::Listing;
-use super::read::{Bytes, Source};
-use super::top::Named;
-use crate::base::{Error, Kind, Result};
+use super::read::{ByteSource, FileBytes};
+use super::top::NamedSnapshot;
+use crate::base::{Error, ErrorKind, Result};
 use crate::catalog::Generation;
-use crate::catalog::query::view::{self as ask, Private, Snapshot};
+use crate::catalog::query::view::{self as ask, HiddenPaths, SnapshotRow};
 
 /// Connections to the catalog, each with up to 4 MiB of cache.
 pub const CONNECTIONS: usize = 4;
@@ -37,29 +37,29 @@ const NUMBERS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 /// Snapshots of which it is known what is locked.
 const PRIVATE: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
-pub(super) struct State {
+pub(super) struct ViewState {
     pub generation: Generation,
     pub lineage: Option<String>,
     /// Hands out bytes by the ids of this lineage.
-    pub source: Arc<dyn Source>,
-    pool: Mutex<Pool>,
+    pub source: Arc<dyn ByteSource>,
+    pool: Mutex<ConnectionPool>,
     returned: Condvar,
     listings: Mutex<Listings>,
-    bytes: Mutex<LruCache<Ino, Bytes>>,
-    private: Mutex<LruCache<i64, Arc<Private>>>,
-    numbers: Mutex<LruCache<u16, Snapshot>>,
+    bytes: Mutex<LruCache<Ino, FileBytes>>,
+    private: Mutex<LruCache<i64, Arc<HiddenPaths>>>,
+    numbers: Mutex<LruCache<u16, SnapshotRow>>,
     /// By time and row of a folder in `files/`: the place that it lies in, and the place that it
     /// is.
     pub folders: Mutex<LruCache<(i64, u64), (i64, i64)>>,
     /// By time and place: the row of the folder.
     pub places: Mutex<LruCache<(i64, i64), u64>>,
-    pub snapshots: OnceLock<Vec<Named>>,
+    pub snapshots: OnceLock<Vec<NamedSnapshot>>,
     /// What `README.txt` says.
     pub readme: OnceLock<Arc<str>>,
     pub totals: OnceLock<(u64, u64)>,
 }
 
-struct Pool {
+struct ConnectionPool {
     idle: Vec<Connection>,
     open: usize,
 }
@@ -69,17 +69,17 @@ struct Listings {
     entries: usize,
 }
 
-impl State {
+impl ViewState {
     /// The generation at `path` as it is now.
-    pub fn open(path: &Path, source: Arc<dyn Source>) -> Result<State> {
+    pub fn open(path: &Path, source: Arc<dyn ByteSource>) -> Result<ViewState> {
         let generation = Generation::open(path)?;
         let connection = generation.connect()?;
         let lineage = ask::meta(&connection, "lineage")?;
-        Ok(State {
+        Ok(ViewState {
             generation,
             lineage,
             source,
-            pool: Mutex::new(Pool { idle: vec![connection], open: 1 }),
+            pool: Mutex::new(ConnectionPool { idle: vec![connection], open: 1 }),
             returned: Condvar::new(),
             listings: Mutex::new(Listings { cache: LruCache::unbounded(), entries: 0 }),
             bytes: Mutex::new(LruCache::new(OPENED)),
@@ -95,10 +95,10 @@ impl State {
 
     /// Lends a connection. Must not be called while one is held.
     pub fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let lent = Lent { state: self, connection: Some(self.take()?) };
+        let lent = LentConnection { state: self, connection: Some(self.take()?) };
         match &lent.connection {
             Some(connection) => work(connection),
-            None => Err(Error::new(Kind::Io, "no connection to the catalog")),
+            None => Err(Error::new(ErrorKind::Io, "no connection to the catalog")),
         }
     }
 
@@ -138,7 +138,7 @@ impl State {
     }
 
     /// Where the bytes of `file` are, from memory or from `find`.
-    pub fn bytes(&self, file: Ino, find: impl FnOnce() -> Result<Bytes>) -> Result<Bytes> {
+    pub fn bytes(&self, file: Ino, find: impl FnOnce() -> Result<FileBytes>) -> Result<FileBytes> {
         if let Some(known) = lock(&self.bytes).get(&file) {
             return Ok(known.clone());
         }
@@ -148,7 +148,7 @@ impl State {
     }
 
     /// The snapshot with `number`.
-    pub fn snapshot(&self, db: &Connection, number: u16) -> Result<Snapshot> {
+    pub fn snapshot(&self, db: &Connection, number: u16) -> Result<SnapshotRow> {
         if let Some(known) = lock(&self.numbers).get(&number) {
             return Ok(*known);
         }
@@ -164,8 +164,8 @@ impl State {
     }
 
     /// True when some snapshot of this generation is not in `newer`.
-    pub fn has_more_than(&self, newer: &State) -> Result<bool> {
-        let numbers = |state: &State| {
+    pub fn has_more_than(&self, newer: &ViewState) -> Result<bool> {
+        let numbers = |state: &ViewState| {
             state.with(|db| {
                 Ok(ask::snapshots(db, i64::MIN, i64::MAX)?
                     .into_iter()
@@ -187,7 +187,7 @@ impl State {
     }
 
     /// What is locked at `at`.
-    pub fn private(&self, db: &Connection, at: i64) -> Result<Arc<Private>> {
+    pub fn private(&self, db: &Connection, at: i64) -> Result<Arc<HiddenPaths>> {
         if let Some(known) = lock(&self.private).get(&at) {
             return Ok(known.clone());
         }
@@ -211,12 +211,12 @@ impl Listings {
 }
 
 /// A connection that goes back to its pool, also when its borrower panics.
-struct Lent<'a> {
-    state: &'a State,
+struct LentConnection<'a> {
+    state: &'a ViewState,
     connection: Option<Connection>,
 }
 
-impl Drop for Lent<'_> {
+impl Drop for LentConnection<'_> {
     fn drop(&mut self) {
         lock(&self.state.pool).idle.extend(self.connection.take());
         self.state.returned.notify_one();

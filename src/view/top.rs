@@ -12,12 +12,12 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use rusqlite::Connection;
 
-use super::ino::{Ino, Place, ROOT, Spot};
-use super::state::State;
-use super::{Entry, Node, View};
+use super::ino::{Ino, NodePlace, ROOT, SnapshotNode};
+use super::state::ViewState;
+use super::{FolderEntry, Node, View};
 use crate::base::{Error, Result, SnapshotId};
 use crate::catalog::query::snapshot::newest_schema;
-use crate::catalog::query::view::{self as ask, Snapshot};
+use crate::catalog::query::view::{self as ask, SnapshotRow};
 use crate::immich;
 
 const MINUTE: i64 = 60;
@@ -50,7 +50,7 @@ Photos of the locked folder are only shown when the backup was opened with --loc
 
 /// What `README.txt` says: also that the newest snapshot is of an Immich that is newer than this
 /// shoebox.
-pub(super) fn readme(state: &State, db: &Connection) -> Result<Arc<str>> {
+pub(super) fn readme(state: &ViewState, db: &Connection) -> Result<Arc<str>> {
     if let Some(known) = state.readme.get() {
         return Ok(known.clone());
     }
@@ -68,13 +68,13 @@ fn sentence(words: &str) -> String {
 
 /// A snapshot and its name.
 #[derive(Debug, Clone)]
-pub(super) struct Named {
-    pub snapshot: Snapshot,
+pub(super) struct NamedSnapshot {
+    pub snapshot: SnapshotRow,
     pub name: String,
 }
 
 /// The name of `snapshot`; `first` when no other was taken earlier in its minute.
-fn name(snapshot: Snapshot, first: bool, zone: &TimeZone) -> String {
+fn name(snapshot: SnapshotRow, first: bool, zone: &TimeZone) -> String {
     let time = SnapshotId::from_seconds(snapshot.time)
         .map(SnapshotId::time)
         .unwrap_or_default()
@@ -90,30 +90,34 @@ fn name(snapshot: Snapshot, first: bool, zone: &TimeZone) -> String {
 }
 
 /// The name of one snapshot.
-pub(super) fn name_of(db: &Connection, snapshot: Snapshot, zone: &TimeZone) -> Result<String> {
+pub(super) fn name_of(db: &Connection, snapshot: SnapshotRow, zone: &TimeZone) -> Result<String> {
     let minute = snapshot.time - snapshot.time.rem_euclid(MINUTE);
     let first = ask::snapshots(db, minute, snapshot.time)?.is_empty();
     Ok(name(snapshot, first, zone))
 }
 
 /// All snapshots with their names, oldest first.
-pub(super) fn named<'a>(state: &'a State, db: &Connection, zone: &TimeZone) -> Result<&'a [Named]> {
+pub(super) fn named<'a>(
+    state: &'a ViewState,
+    db: &Connection,
+    zone: &TimeZone,
+) -> Result<&'a [NamedSnapshot]> {
     if let Some(known) = state.snapshots.get() {
         return Ok(known);
     }
     let all = ask::snapshots(db, i64::MIN, i64::MAX)?;
     let mut last = None;
-    let name = |snapshot: Snapshot| {
+    let name = |snapshot: SnapshotRow| {
         let minute = snapshot.time.div_euclid(MINUTE);
         let first = last.replace(minute) != Some(minute);
-        Named { snapshot, name: name(snapshot, first, zone) }
+        NamedSnapshot { snapshot, name: name(snapshot, first, zone) }
     };
     let names = all.into_iter().map(name).collect();
     Ok(state.snapshots.get_or_init(|| names))
 }
 
 /// The snapshot called `text`, without looking at all of them: only at those of its minute.
-fn by_name(db: &Connection, text: &str, zone: &TimeZone) -> Result<Option<Snapshot>> {
+fn by_name(db: &Connection, text: &str, zone: &TimeZone) -> Result<Option<SnapshotRow>> {
     let Some(minute) = text
         .get(..16)
         .and_then(|head| jiff::civil::DateTime::strptime("%Y-%m-%d %H.%M", head).ok())
@@ -141,15 +145,15 @@ impl View {
 
     pub(super) fn top_node(
         &self,
-        state: &State,
+        state: &ViewState,
         db: &Connection,
-        place: Place,
+        place: NodePlace,
         ino: Ino,
     ) -> Result<Node> {
         let mtime = self.top_mtime(db)?;
         match place {
-            Place::Readme => Ok(Node::file(ino, readme(state, db)?.len() as u64, mtime)),
-            Place::Latest(number) => {
+            NodePlace::Readme => Ok(Node::file(ino, readme(state, db)?.len() as u64, mtime)),
+            NodePlace::Latest(number) => {
                 Ok(Node::symlink(ino, self.latest_target(db, number)?.len() as u64, mtime))
             }
             // Who keeps a listing sees by the time that a snapshot was forgotten, too.
@@ -166,37 +170,39 @@ impl View {
 
     pub(super) fn root_child(
         &self,
-        state: &State,
+        state: &ViewState,
         db: &Connection,
         name: &[u8],
     ) -> Result<Option<Node>> {
         let place = match name {
-            b"README.txt" => Place::Readme,
+            b"README.txt" => NodePlace::Readme,
             b"latest" => match ask::newest_snapshot(db, true)? {
-                Some(newest) => Place::Latest(newest.number),
+                Some(newest) => NodePlace::Latest(newest.number),
                 None => return Ok(None),
             },
-            b"snapshots" => Place::Snapshots,
+            b"snapshots" => NodePlace::Snapshots,
             _ => return Ok(None),
         };
         match self.top_node(state, db, place, place.pack().unwrap_or(ROOT)) {
-            Err(error) if error.kind() == crate::base::Kind::NotFound => Ok(None),
+            Err(error) if error.kind() == crate::base::ErrorKind::NotFound => Ok(None),
             node => node.map(Some),
         }
     }
 
     pub(super) fn root_children(
         &self,
-        state: &State,
+        state: &ViewState,
         db: &Connection,
         after: u64,
-        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+        each: &mut dyn FnMut(FolderEntry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
         for (index, name) in
             ["README.txt", "latest", "snapshots"].into_iter().enumerate().skip(after as usize)
         {
             let Some(node) = self.root_child(state, db, name.as_bytes())? else { continue };
-            if each(Entry { name: name.as_bytes(), cookie: index as u64 + 1, node }).is_break() {
+            if each(FolderEntry { name: name.as_bytes(), cookie: index as u64 + 1, node })
+                .is_break()
+            {
                 break;
             }
         }
@@ -210,17 +216,17 @@ impl View {
 
     pub(super) fn snapshot_children(
         &self,
-        state: &State,
+        state: &ViewState,
         db: &Connection,
         after: u64,
-        each: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+        each: &mut dyn FnMut(FolderEntry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
         let all = named(state, db, &self.options.time_zone)?;
         let rest = all.partition_point(|named| cookie(named.snapshot) <= after);
         for named in &all[rest..] {
             let Some(node) = snapshot_node(named.snapshot) else { continue };
             let cookie = cookie(named.snapshot);
-            if each(Entry { name: named.name.as_bytes(), cookie, node }).is_break() {
+            if each(FolderEntry { name: named.name.as_bytes(), cookie, node }).is_break() {
                 break;
             }
         }
@@ -246,12 +252,15 @@ impl View {
 
 /// Where a listing goes on after `snapshot`. By its time: one of the past may come in before those
 /// that there are. Seconds since the year -9999, before which there are no timestamps.
-fn cookie(snapshot: Snapshot) -> u64 {
+fn cookie(snapshot: SnapshotRow) -> u64 {
     snapshot.time.saturating_sub(jiff::Timestamp::MIN.as_second()).max(0).unsigned_abs() + 1
 }
 
-fn snapshot_node(snapshot: Snapshot) -> Option<Node> {
-    Some(Node::folder(Place::In(snapshot.number, Spot::Top).pack()?, nanoseconds(snapshot.time)))
+fn snapshot_node(snapshot: SnapshotRow) -> Option<Node> {
+    Some(Node::folder(
+        NodePlace::In(snapshot.number, SnapshotNode::Top).pack()?,
+        nanoseconds(snapshot.time),
+    ))
 }
 
 pub(super) fn nanoseconds(seconds: i64) -> i64 {
@@ -262,8 +271,8 @@ pub(super) fn nanoseconds(seconds: i64) -> i64 {
 mod tests {
     use super::*;
 
-    fn at(text: &str, good: bool) -> Snapshot {
-        Snapshot { time: text.parse::<SnapshotId>().unwrap().seconds(), number: 1, good }
+    fn at(text: &str, good: bool) -> SnapshotRow {
+        SnapshotRow { time: text.parse::<SnapshotId>().unwrap().seconds(), number: 1, good }
     }
 
     #[test]

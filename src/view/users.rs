@@ -22,16 +22,17 @@ use std::collections::HashMap;
 
 use rusqlite::Connection;
 
-use super::ino::{Ino, Part, Place, Shelf, Spot};
+use super::ino::{AssetPart, Ino, NodePlace, SmartFolder, SnapshotNode};
 use super::listing::{Listing, folders, units};
-use super::name::{Shape, Suffixes, Unit, split};
-use super::top::{Named, named, nanoseconds};
-use super::{Node, View, state::State};
+use super::name::{NameShape, NameSuffixes, NamedUnit, split};
+use super::top::{NamedSnapshot, named, nanoseconds};
+use super::{Node, View, state::ViewState};
 use crate::base::library::User;
 use crate::base::{Error, FilePath, Result};
 use crate::catalog::query::kept;
 use crate::catalog::query::view::{
-    self as ask, File, Id, Member, Shown, Snapshot, Source, Table, Thing,
+    self as ask, DiskFile, FolderRecord, ImmichId, MemberAsset, MemberSource, RecordTable,
+    ShownBytes, SnapshotRow,
 };
 
 /// The months of a year, as the catalog counts them.
@@ -41,14 +42,14 @@ const YEAR: i64 = 12;
 const LEVELS: usize = 63;
 
 /// One snapshot under work.
-pub(super) struct At<'a> {
+pub(super) struct SnapshotView<'a> {
     pub view: &'a View,
-    pub state: &'a State,
+    pub state: &'a ViewState,
     pub db: &'a Connection,
-    pub snapshot: Snapshot,
+    pub snapshot: SnapshotRow,
 }
 
-impl At<'_> {
+impl SnapshotView<'_> {
     pub fn time(&self) -> i64 {
         self.snapshot.time
     }
@@ -57,56 +58,58 @@ impl At<'_> {
         nanoseconds(self.snapshot.time)
     }
 
-    pub fn ino(&self, spot: Spot) -> Option<Ino> {
-        Place::In(self.snapshot.number, spot).pack()
+    pub fn ino(&self, spot: SnapshotNode) -> Option<Ino> {
+        NodePlace::In(self.snapshot.number, spot).pack()
     }
 
-    fn folder(&self, name: impl Into<String>, spot: Spot) -> Option<(String, Node)> {
+    fn folder(&self, name: impl Into<String>, spot: SnapshotNode) -> Option<(String, Node)> {
         Some((name.into(), Node::folder(self.ino(spot)?, self.mtime())))
     }
 
     /// The entries of a folder of `users/`, or of the snapshot's top.
-    pub fn list(&self, spot: Spot) -> Result<Listing> {
+    pub fn list(&self, spot: SnapshotNode) -> Result<Listing> {
         match spot {
-            Spot::Top => self.top(),
-            Spot::Database => Ok(Listing::new(
+            SnapshotNode::Top => self.top(),
+            SnapshotNode::Database => Ok(Listing::new(
                 self.dump()?.map(|node| ("immich.sql".into(), node)).into_iter().collect(),
             )),
-            Spot::Users => self.users(),
-            Spot::User(user) => self.user(user),
-            Spot::Shelf(shelf, user) => self.shelf(shelf, user, &self.user_id(user)?),
-            Spot::Year(user, year) => self.year(user, year),
-            Spot::Month(user, month) => {
-                let source = Source::Month { owner: self.user_id(user)?, month };
-                self.assets(source, |row, part| Spot::Item(Shelf::ByDate, row, part))
+            SnapshotNode::Users => self.users(),
+            SnapshotNode::User(user) => self.user(user),
+            SnapshotNode::Shelf(shelf, user) => self.shelf(shelf, user, &self.user_id(user)?),
+            SnapshotNode::Year(user, year) => self.year(user, year),
+            SnapshotNode::Month(user, month) => {
+                let source = MemberSource::Month { owner: self.user_id(user)?, month };
+                self.assets(source, |row, part| SnapshotNode::Item(SmartFolder::ByDate, row, part))
             }
-            Spot::Album(user) => {
-                let album = self.thing(Table::AlbumUser, user)?.0;
-                self.assets(Source::Album { album }, |row, part| Spot::AlbumItem(user, row, part))
-            }
-            Spot::Person(row) => {
-                let person = self.thing(Table::Person, row)?.0;
-                self.assets(Source::Person { person }, |row, part| {
-                    Spot::Item(Shelf::People, row, part)
+            SnapshotNode::Album(user) => {
+                let album = self.thing(RecordTable::AlbumUser, user)?.0;
+                self.assets(MemberSource::Album { album }, |row, part| {
+                    SnapshotNode::AlbumItem(user, row, part)
                 })
             }
-            Spot::Stack(row) => {
-                let stack = self.thing(Table::Stack, row)?.0;
-                self.assets(Source::Stack { stack }, |row, part| {
-                    Spot::Item(Shelf::Stacks, row, part)
+            SnapshotNode::Person(row) => {
+                let person = self.thing(RecordTable::Person, row)?.0;
+                self.assets(MemberSource::Person { person }, |row, part| {
+                    SnapshotNode::Item(SmartFolder::People, row, part)
                 })
             }
-            Spot::Tag(row, level) => self.tag(row, level),
-            Spot::Gone(user, earlier) => self.gone(user, earlier),
+            SnapshotNode::Stack(row) => {
+                let stack = self.thing(RecordTable::Stack, row)?.0;
+                self.assets(MemberSource::Stack { stack }, |row, part| {
+                    SnapshotNode::Item(SmartFolder::Stacks, row, part)
+                })
+            }
+            SnapshotNode::Tag(row, level) => self.tag(row, level),
+            SnapshotNode::Gone(user, earlier) => self.gone(user, earlier),
             _ => Err(Error::invalid("not a folder")),
         }
     }
 
     fn top(&self) -> Result<Listing> {
         let all = [
-            ("files", Spot::Files, self.shows_files()),
-            ("database", Spot::Database, self.view.user.is_none()),
-            ("users", Spot::Users, true),
+            ("files", SnapshotNode::Files, self.shows_files()),
+            ("database", SnapshotNode::Database, self.view.user.is_none()),
+            ("users", SnapshotNode::Users, true),
         ];
         let shown = all
             .into_iter()
@@ -120,24 +123,29 @@ impl At<'_> {
         for user in &mut users {
             user.holds &= self.view.user.is_none_or(|only| only == user.id);
         }
-        Ok(self.folders(&users, "unnamed", Spot::User))
+        Ok(self.folders(&users, "unnamed", SnapshotNode::User))
     }
 
-    fn folders(&self, things: &[Thing], stand_in: &str, spot: impl Fn(u64) -> Spot) -> Listing {
+    fn folders(
+        &self,
+        things: &[FolderRecord],
+        stand_in: &str,
+        spot: impl Fn(u64) -> SnapshotNode,
+    ) -> Listing {
         folders(things, stand_in, self.snapshot.number, self.mtime(), |thing| spot(thing.row))
     }
 
     fn user(&self, user: u64) -> Result<Listing> {
         self.user_id(user)?;
         let is_changed = self.is_changed_on_disk(user)?;
-        let shown = |shelf: &Shelf| match shelf {
-            Shelf::Locked => self.view.options.locked,
-            Shelf::ChangedOnDisk => is_changed,
+        let shown = |shelf: &SmartFolder| match shelf {
+            SmartFolder::Locked => self.view.options.locked,
+            SmartFolder::ChangedOnDisk => is_changed,
             _ => true,
         };
-        let shelves = Shelf::ALL.into_iter().filter(shown);
+        let shelves = SmartFolder::ALL.into_iter().filter(shown);
         let mut all: Vec<_> = shelves
-            .filter_map(|shelf| self.folder(shelf.name(), Spot::Shelf(shelf, user)))
+            .filter_map(|shelf| self.folder(shelf.name(), SnapshotNode::Shelf(shelf, user)))
             .collect();
         all.extend(self.picture(user)?.map(|(name, _, node)| (name, node)));
         Ok(Listing::new(all))
@@ -148,7 +156,7 @@ impl At<'_> {
         if !kept::may_differ(self.db, self.time())? {
             return Ok(false);
         }
-        let (source, mut is_any) = (Source::Changed { owner: self.user_id(user)? }, false);
+        let (source, mut is_any) = (MemberSource::Changed { owner: self.user_id(user)? }, false);
         ask::members(self.db, source, self.time(), self.view.options.locked, |member| {
             is_any |= member.original.is_some()
         })?;
@@ -156,7 +164,7 @@ impl At<'_> {
     }
 
     /// The profile picture: its name here, its file, its node.
-    pub fn picture(&self, user: u64) -> Result<Option<(String, File, Node)>> {
+    pub fn picture(&self, user: u64) -> Result<Option<(String, DiskFile, Node)>> {
         let Some(line) = ask::user_line(self.db, user)? else { return Ok(None) };
         let record: User = serde_json::from_str(&line)
             .map_err(|error| Error::damaged("a user of the catalog").caused_by(error))?;
@@ -164,7 +172,8 @@ impl At<'_> {
         else {
             return Ok(None);
         };
-        let Some(ino) = self.ino(Spot::Picture(user)).filter(|_| file.content.is_some()) else {
+        let Some(ino) = self.ino(SnapshotNode::Picture(user)).filter(|_| file.content.is_some())
+        else {
             return Ok(None);
         };
         let name = String::from_utf8_lossy(&file.name).into_owned();
@@ -173,7 +182,7 @@ impl At<'_> {
     }
 
     /// The file at `path` of the file list.
-    fn file_at(&self, path: &FilePath) -> Result<Option<File>> {
+    fn file_at(&self, path: &FilePath) -> Result<Option<DiskFile>> {
         let mut folder = 0;
         let mut found = None;
         for part in path.parts() {
@@ -187,55 +196,59 @@ impl At<'_> {
     }
 
     /// The id of the user in `row`.
-    pub fn user_id(&self, row: u64) -> Result<Id> {
-        Ok(self.thing(Table::User, row)?.0)
+    pub fn user_id(&self, row: u64) -> Result<ImmichId> {
+        Ok(self.thing(RecordTable::User, row)?.0)
     }
 
     /// Id, owner and value of the thing in `row`, if this view shows its owner's tree.
-    pub fn thing(&self, table: Table, row: u64) -> Result<(Id, Id, String)> {
+    pub fn thing(&self, table: RecordTable, row: u64) -> Result<(ImmichId, ImmichId, String)> {
         let found = ask::folder_row(self.db, table, row, self.time())?;
         let shown = found.filter(|(_, owner, _)| self.view.user.is_none_or(|only| only == *owner));
         shown.ok_or_else(|| Error::not_found("folder"))
     }
 
-    fn shelf(&self, shelf: Shelf, user: u64, id: &Id) -> Result<Listing> {
+    fn shelf(&self, shelf: SmartFolder, user: u64, id: &ImmichId) -> Result<Listing> {
         let (db, at, owner) = (self.db, self.time(), *id);
-        let items = |source| self.assets(source, |row, part| Spot::Item(shelf, row, part));
+        let items = |source| self.assets(source, |row, part| SnapshotNode::Item(shelf, row, part));
         match shelf {
-            Shelf::ByDate => self.years(user, id),
-            Shelf::Albums => {
-                Ok(self.folders(&ask::albums(db, id, at)?, "unnamed album", Spot::Album))
+            SmartFolder::ByDate => self.years(user, id),
+            SmartFolder::Albums => {
+                Ok(self.folders(&ask::albums(db, id, at)?, "unnamed album", SnapshotNode::Album))
             }
-            Shelf::People => Ok(self.folders(&ask::people(db, id, at)?, "unnamed", Spot::Person)),
-            Shelf::Stacks => {
+            SmartFolder::People => {
+                Ok(self.folders(&ask::people(db, id, at)?, "unnamed", SnapshotNode::Person))
+            }
+            SmartFolder::Stacks => {
                 Ok(self.stacks(&mut ask::stacks(db, id, at, self.view.options.locked)?))
             }
-            Shelf::Tags => self.tags(id, &[], Suffixes::default(), Vec::new()),
-            Shelf::DeletedSince => self.deleted_since(user, id),
-            Shelf::Favorites => items(Source::Favorites { owner }),
-            Shelf::Archived => items(Source::Archived { owner }),
-            Shelf::Trash => items(Source::Trash { owner }),
-            Shelf::ChangedOnDisk => items(Source::Changed { owner }),
-            Shelf::Locked if self.view.options.locked => items(Source::Locked { owner }),
-            Shelf::Locked => Err(Error::not_found("locked")),
+            SmartFolder::Tags => self.tags(id, &[], NameSuffixes::default(), Vec::new()),
+            SmartFolder::DeletedSince => self.deleted_since(user, id),
+            SmartFolder::Favorites => items(MemberSource::Favorites { owner }),
+            SmartFolder::Archived => items(MemberSource::Archived { owner }),
+            SmartFolder::Trash => items(MemberSource::Trash { owner }),
+            SmartFolder::ChangedOnDisk => items(MemberSource::Changed { owner }),
+            SmartFolder::Locked if self.view.options.locked => {
+                items(MemberSource::Locked { owner })
+            }
+            SmartFolder::Locked => Err(Error::not_found("locked")),
         }
     }
 
     /// A stack's folder is called as the asset that it shows, without its extension, unless that
     /// one is not to be seen.
-    fn stacks(&self, stacks: &mut [Thing]) -> Listing {
+    fn stacks(&self, stacks: &mut [FolderRecord]) -> Listing {
         for stack in &mut *stacks {
             stack.name.truncate(split(&stack.name).0.len());
         }
-        self.folders(stacks, "stack", Spot::Stack)
+        self.folders(stacks, "stack", SnapshotNode::Stack)
     }
 
-    fn years(&self, user: u64, id: &Id) -> Result<Listing> {
+    fn years(&self, user: u64, id: &ImmichId) -> Result<Listing> {
         let mut years = Vec::new();
         let mut from = i64::MIN;
         while let Some(month) = ask::next_month(self.db, id, from, self.time())? {
             let year = month.div_euclid(YEAR);
-            years.extend(self.folder(format!("{year:04}"), Spot::Year(user, year)));
+            years.extend(self.folder(format!("{year:04}"), SnapshotNode::Year(user, year)));
             from = (year + 1) * YEAR;
         }
         Ok(Listing::new(years))
@@ -250,34 +263,38 @@ impl At<'_> {
             ask::next_month(self.db, &id, from, self.time())?.filter(|month| *month < end)
         {
             let name = format!("{year:04}-{:02}", month.rem_euclid(YEAR) + 1);
-            months.extend(self.folder(name, Spot::Month(user, month)));
+            months.extend(self.folder(name, SnapshotNode::Month(user, month)));
             from = month + 1;
         }
         Ok(Listing::new(months))
     }
 
-    fn assets(&self, source: Source, spot: impl Fn(u64, Part) -> Spot) -> Result<Listing> {
+    fn assets(
+        &self,
+        source: MemberSource,
+        spot: impl Fn(u64, AssetPart) -> SnapshotNode,
+    ) -> Result<Listing> {
         let mut entries = Vec::new();
-        self.add_assets(source, self.time(), Suffixes::default(), &mut entries, spot)?;
+        self.add_assets(source, self.time(), NameSuffixes::default(), &mut entries, spot)?;
         Ok(Listing::new(entries))
     }
 
     /// Adds what `source` has at `at` to `entries`, under names that `suffixes` has not given yet.
     fn add_assets(
         &self,
-        source: Source,
+        source: MemberSource,
         at: i64,
-        mut suffixes: Suffixes,
+        mut suffixes: NameSuffixes,
         entries: &mut Vec<(String, Node)>,
-        spot: impl Fn(u64, Part) -> Spot,
+        spot: impl Fn(u64, AssetPart) -> SnapshotNode,
     ) -> Result<()> {
-        let mut all: HashMap<Id, Unit> = HashMap::new();
-        let (mut shown, mut heirs) = (Vec::new(), Heirs::default());
+        let mut all: HashMap<ImmichId, NamedUnit> = HashMap::new();
+        let (mut shown, mut heirs) = (Vec::new(), AssetHeirs::default());
         ask::members(self.db, source, at, self.view.options.locked, |member| {
-            let new = || Unit { since: member.added, id: member.id, shapes: Vec::new() };
+            let new = || NamedUnit { since: member.added, id: member.id, shapes: Vec::new() };
             let unit = all.entry(member.id).or_insert_with(new);
             unit.since = unit.since.min(member.added);
-            let shape = Shape::asset(&member.name, member.video.as_deref());
+            let shape = NameShape::asset(&member.name, member.video.as_deref());
             if !unit.shapes.contains(&shape) {
                 unit.shapes.push(shape.clone());
             }
@@ -297,32 +314,33 @@ impl At<'_> {
 
     fn add_asset(
         &self,
-        shape: &Shape,
-        member: &Member,
+        shape: &NameShape,
+        member: &MemberAsset,
         suffix: &str,
         entries: &mut Vec<(String, Node)>,
-        spot: &impl Fn(u64, Part) -> Spot,
+        spot: &impl Fn(u64, AssetPart) -> SnapshotNode,
     ) {
         let mut add = |part, name, size, created: i64| {
             let ino = self.ino(spot(member.row, part));
             entries.extend(ino.map(|ino| (name, Node::file(ino, size, milliseconds(created)))));
         };
-        let part = |part: Part, shown: Shown| part.kept().filter(|_| shown.kept).unwrap_or(part);
+        let part =
+            |part: AssetPart, shown: ShownBytes| part.kept().filter(|_| shown.kept).unwrap_or(part);
         if let Some(shown) = member.original {
-            add(part(Part::Original, shown), shape.name(suffix), shown.size, member.created);
+            add(part(AssetPart::Original, shown), shape.name(suffix), shown.size, member.created);
         }
         if let Some(size) = member.sidecar {
-            add(Part::Sidecar, shape.sidecar(suffix), size, member.created);
+            add(AssetPart::Sidecar, shape.sidecar(suffix), size, member.created);
         }
         if let Some((created, shown)) = member.moving {
-            add(part(Part::Video, shown), shape.video(suffix), shown.size, created);
+            add(part(AssetPart::Video, shown), shape.video(suffix), shown.size, created);
         }
     }
 
     /// The folder of the first `level` levels of the tag in `row`: the tags below it, and its own
     /// assets.
     fn tag(&self, row: u64, level: u8) -> Result<Listing> {
-        let (_, owner, value) = self.thing(Table::Tag, row)?;
+        let (_, owner, value) = self.thing(RecordTable::Tag, row)?;
         let path: Vec<&str> = levels(&value).take(usize::from(level)).collect();
         let tags = ask::tags(self.db, &owner, self.time())?;
         let own = tags
@@ -330,45 +348,51 @@ impl At<'_> {
             .filter(|tag| levels(&tag.name).eq(path.iter().copied()))
             .find(|tag| tag.holds);
         let Some(own) = own else {
-            return self.tags(&owner, &path, Suffixes::default(), Vec::new());
+            return self.tags(&owner, &path, NameSuffixes::default(), Vec::new());
         };
-        let mut suffixes = Suffixes::default();
+        let mut suffixes = NameSuffixes::default();
         suffixes.decide(units(&below(&tags, &path), "tag"));
         let mut entries = Vec::new();
-        let spot = |row, part| Spot::Item(Shelf::Tags, row, part);
-        self.add_assets(Source::Tag { tag: own.id }, self.time(), suffixes, &mut entries, spot)?;
-        self.tags(&owner, &path, Suffixes::default(), entries)
+        let spot = |row, part| SnapshotNode::Item(SmartFolder::Tags, row, part);
+        self.add_assets(
+            MemberSource::Tag { tag: own.id },
+            self.time(),
+            suffixes,
+            &mut entries,
+            spot,
+        )?;
+        self.tags(&owner, &path, NameSuffixes::default(), entries)
     }
 
     /// The folders right below `path`, after `entries`.
     fn tags(
         &self,
-        owner: &Id,
+        owner: &ImmichId,
         path: &[&str],
-        mut suffixes: Suffixes,
+        mut suffixes: NameSuffixes,
         mut entries: Vec<(String, Node)>,
     ) -> Result<Listing> {
         let tags = ask::tags(self.db, owner, self.time())?;
         let below = below(&tags, path);
         suffixes.decide(units(&below, "tag"));
         for tag in below.iter().filter(|tag| tag.holds) {
-            let name = Shape::folder(&tag.name, "tag").name(suffixes.of(&tag.id));
-            entries.extend(self.folder(name, Spot::Tag(tag.row, path.len() as u8 + 1)));
+            let name = NameShape::folder(&tag.name, "tag").name(suffixes.of(&tag.id));
+            entries.extend(self.folder(name, SnapshotNode::Tag(tag.row, path.len() as u8 + 1)));
         }
         Ok(Listing::new(entries))
     }
 
     /// The number of the tag folder of the first `level` levels of `value`.
-    pub fn tag_folder(&self, owner: &Id, value: &str, level: usize) -> Result<Option<Ino>> {
+    pub fn tag_folder(&self, owner: &ImmichId, value: &str, level: usize) -> Result<Option<Ino>> {
         let path: Vec<&str> = levels(value).take(level).collect();
         let (Some(last), true) = (path.last(), path.len() == level) else { return Ok(None) };
         let tags = ask::tags(self.db, owner, self.time())?;
         let same =
             below(&tags, &path[..level - 1]).into_iter().find(|tag| tag.holds && tag.name == *last);
-        Ok(same.and_then(|tag| self.ino(Spot::Tag(tag.row, level as u8))))
+        Ok(same.and_then(|tag| self.ino(SnapshotNode::Tag(tag.row, level as u8))))
     }
 
-    fn deleted_since(&self, user: u64, id: &Id) -> Result<Listing> {
+    fn deleted_since(&self, user: u64, id: &ImmichId) -> Result<Listing> {
         if !self.snapshot.good {
             return Ok(Listing::default());
         }
@@ -379,8 +403,8 @@ impl At<'_> {
             let at = |time: i64| all.partition_point(|named| named.snapshot.time < time);
             had[at(from)..at(to).max(at(from))].fill(true);
         }
-        let folder = |named: &Named| {
-            self.folder(named.name.clone(), Spot::Gone(user, named.snapshot.number))
+        let folder = |named: &NamedSnapshot| {
+            self.folder(named.name.clone(), SnapshotNode::Gone(user, named.snapshot.number))
         };
         let shown = all.iter().zip(had).filter(|(named, had)| *had && named.snapshot.good);
         Ok(Listing::new(shown.filter_map(|(named, _)| folder(named)).collect()))
@@ -389,10 +413,10 @@ impl At<'_> {
     fn gone(&self, user: u64, earlier: u16) -> Result<Listing> {
         let owner = self.user_id(user)?;
         let then = self.earlier(earlier)?;
-        let source = Source::Gone { owner, now: self.time() };
+        let source = MemberSource::Gone { owner, now: self.time() };
         let mut entries = Vec::new();
-        let spot = |row, part| Spot::GoneItem(earlier, row, part);
-        self.add_assets(source, then, Suffixes::default(), &mut entries, spot)?;
+        let spot = |row, part| SnapshotNode::GoneItem(earlier, row, part);
+        self.add_assets(source, then, NameSuffixes::default(), &mut entries, spot)?;
         Ok(Listing::new(entries))
     }
 
@@ -406,13 +430,13 @@ impl At<'_> {
 /// Assets that may be one photo, which was erased and given back under a new id: of one owner, with
 /// the same bytes.
 #[derive(Default)]
-struct Heirs(HashMap<(Id, [u8; 20]), Vec<Version>>);
+struct AssetHeirs(HashMap<(ImmichId, [u8; 20]), Vec<AssetVersion>>);
 
 /// An asset, and from when until when it was there.
-type Version = (Id, (i64, i64));
+type AssetVersion = (ImmichId, (i64, i64));
 
-impl Heirs {
-    fn add(&mut self, member: &Member) {
+impl AssetHeirs {
+    fn add(&mut self, member: &MemberAsset) {
         if let Some(sha1) = member.sha1 {
             self.0.entry((member.owner, sha1)).or_default().push((member.id, member.range));
         }
@@ -420,7 +444,7 @@ impl Heirs {
 
     /// Makes one unit of `all` of those that are never there at the same time: they share a name.
     /// Which unit each is in.
-    fn first_of_each(self, all: &mut HashMap<Id, Unit>) -> HashMap<Id, Id> {
+    fn first_of_each(self, all: &mut HashMap<ImmichId, NamedUnit>) -> HashMap<ImmichId, ImmichId> {
         let mut first = HashMap::new();
         for mut versions in self.0.into_values() {
             versions.sort_unstable_by_key(|(id, range)| (*range, *id));
@@ -449,8 +473,8 @@ fn levels(value: &str) -> impl Iterator<Item = &str> {
 
 /// What lies right below `path`: one thing a level and version, called as the level. It is the tag
 /// itself where there is one, else the first of the tags further down.
-fn below(tags: &[Thing], path: &[&str]) -> Vec<Thing> {
-    let mut found: HashMap<String, Vec<&Thing>> = HashMap::new();
+fn below(tags: &[FolderRecord], path: &[&str]) -> Vec<FolderRecord> {
+    let mut found: HashMap<String, Vec<&FolderRecord>> = HashMap::new();
     for tag in tags {
         let mut rest = levels(&tag.name);
         if path.iter().all(|level| rest.next() == Some(level))
@@ -462,8 +486,8 @@ fn below(tags: &[Thing], path: &[&str]) -> Vec<Thing> {
     found.into_iter().map(|(level, tags)| folder_of(level, tags, path.len() + 1)).collect()
 }
 
-fn folder_of(level: String, tags: Vec<&Thing>, depth: usize) -> Thing {
-    let own = |tag: &&&Thing| levels(&tag.name).count() == depth;
+fn folder_of(level: String, tags: Vec<&FolderRecord>, depth: usize) -> FolderRecord {
+    let own = |tag: &&&FolderRecord| levels(&tag.name).count() == depth;
     let least = |holds: bool| {
         let all = || tags.iter().filter(move |tag| tag.holds || !holds);
         all().find(own).or_else(|| all().min_by_key(|tag| tag.row))
@@ -475,7 +499,7 @@ fn folder_of(level: String, tags: Vec<&Thing>, depth: usize) -> Thing {
         .or_else(|| tags.iter().min_by_key(|tag| (tag.since, tag.id)))
         .map_or([0; 16], |tag| tag.id);
     let row = least(true).or_else(|| least(false)).map_or(0, |tag| tag.row);
-    Thing { row, id, name: level, since, holds: tags.iter().any(|tag| tag.holds) }
+    FolderRecord { row, id, name: level, since, holds: tags.iter().any(|tag| tag.holds) }
 }
 
 pub(super) fn milliseconds(milliseconds: i64) -> i64 {

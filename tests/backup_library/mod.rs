@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use sha1::{Digest, Sha1};
 use shoebox::archive::ArchiveReader;
-use shoebox::base::monitor::Silent;
+use shoebox::base::monitor::SilentMonitor;
 use shoebox::base::stored::IndexLine;
 use shoebox::base::{Monitor, Result};
 use shoebox::repo::Repository;
@@ -75,7 +75,7 @@ impl Home {
     }
 
     pub fn backup(&self) -> Report {
-        self.try_backup(&Silent).unwrap()
+        self.try_backup(&SilentMonitor).unwrap()
     }
 
     pub fn try_backup(&self, monitor: &dyn Monitor) -> Result<Report> {
@@ -363,7 +363,7 @@ fn read_folder(
     at: &str,
     all: &mut BTreeMap<String, Option<String>>,
 ) {
-    use shoebox::view::Kind;
+    use shoebox::view::NodeKind;
     let mut children = Vec::new();
     let listed = view.children(folder.ino, 0, &mut |entry| {
         children.push((String::from_utf8_lossy(entry.name).into_owned(), entry.node));
@@ -375,9 +375,9 @@ fn read_folder(
     for (name, node) in children {
         let path = format!("{at}/{name}");
         match node.kind {
-            Kind::Folder => read_folder(view, node, &path, all),
-            Kind::Symlink => {}
-            Kind::File => drop(all.insert(path, read_whole(view, node))),
+            NodeKind::Folder => read_folder(view, node, &path, all),
+            NodeKind::Symlink => {}
+            NodeKind::File => drop(all.insert(path, read_whole(view, node))),
         }
     }
 }

@@ -8,12 +8,13 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use shoebox::archive::{ArchiveWriter, NewContent, Stored, frame, hasher};
-use shoebox::base::dump::{DumpInfo, DumpKind, Verdict};
-use shoebox::base::library::Census;
+use shoebox::archive::{ArchiveWriter, NewContent, StoredContent, frame, hasher};
+use shoebox::base::dump::{DumpInfo, DumpKind, DumpVerdict};
+use shoebox::base::library::LibraryCensus;
 use shoebox::base::{FilePath, SnapshotId};
 use shoebox::repo::{
-    ArchiveInfo, Completeness, FileCount, Repository, SnapshotRecord, Stream, StreamChunk, Streams,
+    ArchiveInfo, Completeness, FileCount, Repository, SnapshotRecord, SnapshotStreams, StreamChunk,
+    StreamInfo,
 };
 use shoebox::view::{self, Ino, ROOT, View};
 
@@ -54,8 +55,10 @@ impl Crafted {
         let mut archive = ArchiveWriter::new(repository.store().draft().unwrap());
         let path = FilePath::new("upload/photo.jpg").unwrap();
         let seen = NewContent { path: &path, mtime: 0, mode: 0o644, uid: 0, gid: 0 };
-        archive.add_content(&seen, &hasher::digest(PHOTO), Stored::Plain(PHOTO.to_vec())).unwrap();
-        let streams = Streams {
+        archive
+            .add_content(&seen, &hasher::digest(PHOTO), StoredContent::Plain(PHOTO.to_vec()))
+            .unwrap();
+        let streams = SnapshotStreams {
             dump: stream(&mut archive, &[&self.dump]),
             files: stream(&mut archive, &[&self.files]),
             library: stream(&mut archive, &[&self.library]),
@@ -71,8 +74,8 @@ impl Crafted {
 }
 
 /// Adds `pieces` as the chunks of a stream.
-pub fn stream(archive: &mut ArchiveWriter, pieces: &[&[u8]]) -> Stream {
-    let mut stream = Stream::default();
+pub fn stream(archive: &mut ArchiveWriter, pieces: &[&[u8]]) -> StreamInfo {
+    let mut stream = StreamInfo::default();
     for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
         let (hash, size) = (hasher::hash(piece), piece.len() as u64);
         archive.add_chunk(hash, size, &frame::compress(piece).unwrap(), &[]).unwrap();
@@ -87,7 +90,7 @@ pub fn record(
     repository: &Repository,
     id: SnapshotId,
     number: u16,
-    streams: Streams,
+    streams: SnapshotStreams,
     archives: Vec<ArchiveInfo>,
 ) -> SnapshotRecord {
     SnapshotRecord {
@@ -100,7 +103,7 @@ pub fn record(
         upload_location: "/photos".into(),
         dump: DumpInfo {
             kind: DumpKind::Database,
-            verdict: Verdict::Good,
+            verdict: DumpVerdict::Good,
             unfit: false,
             database: None,
             immich: None,
@@ -117,7 +120,7 @@ pub fn record(
         },
         streams,
         archives,
-        census: Census::default(),
+        census: LibraryCensus::default(),
         files: FileCount::default(),
         completeness: Completeness::default(),
         external: Vec::new(),
@@ -185,12 +188,12 @@ pub fn walk(view: &View, limit: usize) -> usize {
         let Ok(node) = view.node(ino) else { continue };
         let _ = (view.parent(ino), view.asset(ino), view.snapshot_of(ino), view.without_bytes(ino));
         match node.kind {
-            view::Kind::File => {
+            view::NodeKind::File => {
                 let _ = view.read(ino, 0, 100, <[u8]>::len);
                 let _ = view.read(ino, node.size.saturating_sub(10), 100, <[u8]>::len);
             }
-            view::Kind::Symlink => drop(view.target(ino)),
-            view::Kind::Folder => list(view, ino, limit, &mut waiting),
+            view::NodeKind::Symlink => drop(view.target(ino)),
+            view::NodeKind::Folder => list(view, ino, limit, &mut waiting),
         }
     }
     let _ = view.totals();

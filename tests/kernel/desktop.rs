@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::mount_library::{Library, State, asset, file, user, uuid};
 use image::{DynamicImage, ImageFormat, RgbImage};
 use shoebox::base::library::Visibility;
-use shoebox::mount::{self, Mount};
+use shoebox::mount::{self, MountedView};
 use shoebox::view;
 
 const MONTH: &str = "latest/users/Ann/by date/2024/2024-05";
@@ -130,7 +130,7 @@ fn gallery() -> State {
 
 struct Mounted {
     library: Library,
-    _mount: Mount,
+    _mount: MountedView,
     point: PathBuf,
 }
 
@@ -143,7 +143,7 @@ fn mounted(view: view::Options, options: mount::Options) -> Mounted {
 fn show(library: Library, view: view::Options, options: &mount::Options) -> Mounted {
     let point = library.dir.path().join("mount");
     fs::create_dir(&point).unwrap();
-    let mount = Mount::start(Arc::new(library.view(view)), &point, options).unwrap();
+    let mount = MountedView::start(Arc::new(library.view(view)), &point, options).unwrap();
     Mounted { _mount: mount, point, library }
 }
 

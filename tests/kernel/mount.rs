@@ -15,9 +15,9 @@ use crate::mount_library::{Library, State, asset, file, symlink, user, uuid};
 use crate::support::test_name;
 use rustix::fs::{AtFlags, CWD, SeekFrom as Seeking, Timespec, Timestamps, XattrFlags};
 use rustix::io::Errno;
-use shoebox::base::Kind;
+use shoebox::base::ErrorKind;
 use shoebox::base::library::Visibility;
-use shoebox::mount::{self, Mount};
+use shoebox::mount::{self, MountedView};
 use shoebox::view;
 
 const BIG: usize = (3 << 20) + 12_345;
@@ -70,7 +70,7 @@ fn state() -> State {
 
 struct Mounted {
     library: Library,
-    mount: Option<Mount>,
+    mount: Option<MountedView>,
     point: PathBuf,
 }
 
@@ -90,7 +90,7 @@ fn mounted(view: view::Options, options: mount::Options) -> Mounted {
 fn mount(library: Library, view: view::Options, options: mount::Options) -> Mounted {
     let point = library.dir.path().join("mount");
     fs::create_dir(&point).unwrap();
-    let mount = Mount::start(Arc::new(library.view(view)), &point, &options).unwrap();
+    let mount = MountedView::start(Arc::new(library.view(view)), &point, &options).unwrap();
     Mounted { mount: Some(mount), point, library }
 }
 
@@ -285,7 +285,8 @@ fn inode_numbers_are_unique_and_stay() {
     }
     mounted.mount.take().unwrap().unmount().unwrap();
     let view = Arc::new(mounted.library.view(view::Options::default()));
-    mounted.mount = Some(Mount::start(view, &mounted.point, &mount::Options::default()).unwrap());
+    mounted.mount =
+        Some(MountedView::start(view, &mounted.point, &mount::Options::default()).unwrap());
     assert_eq!(inodes(&mounted.point), before);
 }
 
@@ -573,7 +574,7 @@ fn a_mount_point_that_will_not_do_is_refused_with_a_way_out() {
     let view = || Arc::new(mounted.library.view(view::Options::default()));
     let start = |point: &Path, repository: Option<PathBuf>| {
         let options = mount::Options { repository, ..mount::Options::default() };
-        Mount::start(view(), point, &options).err().unwrap()
+        MountedView::start(view(), point, &options).err().unwrap()
     };
     fs::create_dir(dir.join("full")).unwrap();
     fs::write(dir.join("full/file"), "x").unwrap();
@@ -581,12 +582,12 @@ fn a_mount_point_that_will_not_do_is_refused_with_a_way_out() {
     let unmount =
         if rustix::process::geteuid().is_root() { "`umount " } else { "`fusermount3 -u " };
     let cases = [
-        (start(&dir.join("nothing"), None), Kind::NotFound, "mkdir -p"),
-        (start(&dir.join("full/file"), None), Kind::Invalid, "empty folder"),
-        (start(&dir.join("full"), None), Kind::Exists, "empty folder"),
-        (start(&mounted.point, None), Kind::Exists, unmount),
-        (start(Path::new("/proc"), None), Kind::Exists, "give an empty folder to mount at"),
-        (start(&dir.join("empty"), Some(dir.to_owned())), Kind::Invalid, "somewhere else"),
+        (start(&dir.join("nothing"), None), ErrorKind::NotFound, "mkdir -p"),
+        (start(&dir.join("full/file"), None), ErrorKind::Invalid, "empty folder"),
+        (start(&dir.join("full"), None), ErrorKind::Exists, "empty folder"),
+        (start(&mounted.point, None), ErrorKind::Exists, unmount),
+        (start(Path::new("/proc"), None), ErrorKind::Exists, "give an empty folder to mount at"),
+        (start(&dir.join("empty"), Some(dir.to_owned())), ErrorKind::Invalid, "somewhere else"),
     ];
     for (error, kind, hint) in cases {
         assert_eq!(error.kind(), kind, "{error}");
@@ -607,7 +608,7 @@ fn a_mount_goes_away_with_its_owner_and_stays_while_in_use() {
     let mut mounted = plain();
     let mount = mounted.mount.take().unwrap();
     let open = File::open(mounted.at("README.txt")).unwrap();
-    assert_eq!(mount.unmount().unwrap_err().kind(), Kind::Locked);
+    assert_eq!(mount.unmount().unwrap_err().kind(), ErrorKind::Locked);
     assert!(mounted.at("latest").exists());
     drop(open);
     let unmounter = mount.unmounter();
@@ -665,10 +666,10 @@ fn as_nobody(_: &Path) {
         fs::create_dir(&point).unwrap();
         let options = mount::Options { allow_other: true, ..mount::Options::default() };
         let error =
-            Mount::start(Arc::new(library.view(view::Options::default())), &point, &options)
+            MountedView::start(Arc::new(library.view(view::Options::default())), &point, &options)
                 .err()
                 .unwrap();
-        assert_eq!(error.kind(), Kind::Permission);
+        assert_eq!(error.kind(), ErrorKind::Permission);
         assert!(error.next_step().unwrap().contains("user_allow_other"));
     }
 }

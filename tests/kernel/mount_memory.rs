@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::mount_library::Library;
 use crate::support::test_name;
-use shoebox::mount::{self, Mount};
+use shoebox::mount::{self, MountedView};
 use shoebox::view;
 
 const PHOTOS: u64 = 200_000;
@@ -114,7 +114,8 @@ impl Drop for Server {
 fn serve(catalog: &str, point: &str) {
     let source = Arc::new(crate::mount_library::Memory::default());
     let view = view::View::open(Path::new(catalog), source, view::Options::default()).unwrap();
-    let mount = Mount::start(Arc::new(view), Path::new(point), &mount::Options::default()).unwrap();
+    let mount =
+        MountedView::start(Arc::new(view), Path::new(point), &mount::Options::default()).unwrap();
     println!("mounted");
     let _ = std::io::stdin().read(&mut [0]);
     drop(mount);

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Advice, fadvise};
-use shoebox::base::monitor::Silent;
-use shoebox::mount::{self, Mount};
-use shoebox::repo::Session;
+use shoebox::base::monitor::SilentMonitor;
+use shoebox::mount::{self, MountedView};
+use shoebox::repo::WriteSession;
 use shoebox::task::backup::{Options, backup};
 use shoebox::view::{self, View};
 
@@ -61,9 +61,9 @@ fn a_mount_takes_over_a_rebuilt_catalog_and_what_is_open_reads_on() {
     photos.iter().for_each(|number| write_photo(&home, *number));
     tick();
     let shrunk = Options { accept_shrink: true, ..home.options() };
-    backup(&home.repository(), shrunk, &Silent).unwrap();
-    let mut session = Session::begin(&home.repository(), "forget", &Silent).unwrap();
-    session.forget(&[forgotten], &Silent).unwrap();
+    backup(&home.repository(), shrunk, &SilentMonitor).unwrap();
+    let mut session = WriteSession::begin(&home.repository(), "forget", &SilentMonitor).unwrap();
+    session.forget(&[forgotten], &SilentMonitor).unwrap();
     drop(session);
     let repository = home.repository();
     let view = View::open(
@@ -73,7 +73,8 @@ fn a_mount_takes_over_a_rebuilt_catalog_and_what_is_open_reads_on() {
     );
     let point = home.dir.path().join("point");
     fs::create_dir(&point).unwrap();
-    let mount = Mount::start(Arc::new(view.unwrap()), &point, &mount::Options::default()).unwrap();
+    let mount =
+        MountedView::start(Arc::new(view.unwrap()), &point, &mount::Options::default()).unwrap();
     let first = snapshots(&point, 1).remove(0);
     let open: Vec<(u64, File, u64)> = photos
         .iter()
@@ -90,7 +91,7 @@ fn a_mount_takes_over_a_rebuilt_catalog_and_what_is_open_reads_on() {
         photos.push(number);
         tick();
         home.backup();
-        drop(Session::rebuild(&home.repository(), &Silent).unwrap());
+        drop(WriteSession::rebuild(&home.repository(), &SilentMonitor).unwrap());
         let nights = snapshots(&point, night as usize + 2);
         assert_eq!(nights[0], first);
         for (number, file, ino) in &open {

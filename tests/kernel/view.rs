@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use crate::mount_library::{Library, State, asset, file, symlink, user, uuid};
 use shoebox::base::library::Visibility;
-use shoebox::view::{Kind, Node, Options, Part, ROOT, View};
+use shoebox::view::{AssetPart, Node, NodeKind, Options, ROOT, View};
 
 const FIRST: &str = "2026-11-21T030005Z";
 const SECOND: &str = "2026-11-22T030005Z";
@@ -41,7 +41,7 @@ fn walk(view: &View, node: Node, at: &str, all: &mut Vec<(String, Node)>) {
             "{path}: by number"
         );
         all.push((path.clone(), child));
-        if child.kind == Kind::Folder {
+        if child.kind == NodeKind::Folder {
             assert_eq!(view.parent(child.ino).unwrap(), node.ino, "{path}: its parent");
             walk(view, child, &path, all);
         }
@@ -184,7 +184,7 @@ fn bytes_times_and_modes_are_those_of_the_asset_or_the_file() {
     let asset = view.asset(photo.ino).unwrap().unwrap();
     assert_eq!(
         (asset.id, asset.part, asset.albums),
-        (uuid(11), Part::Original, vec!["Rome".to_owned()])
+        (uuid(11), AssetPart::Original, vec!["Rome".to_owned()])
     );
     let file = at("files/upload/1/10.bin");
     assert_eq!(
@@ -194,7 +194,7 @@ fn bytes_times_and_modes_are_those_of_the_asset_or_the_file() {
     let link = at("files/library/link");
     assert_eq!(
         (link.kind, link.size, view.target(link.ino).unwrap()),
-        (Kind::Symlink, 18, b"../upload/1/10.bin".to_vec())
+        (NodeKind::Symlink, 18, b"../upload/1/10.bin".to_vec())
     );
     assert_eq!(
         (at("database/immich.sql").mode, read(&view, "latest/database/immich.sql").as_str()),
@@ -428,7 +428,7 @@ fn a_listing_goes_on_from_any_cookie() {
         let (mut after, mut parts) = (0, Vec::new());
         loop {
             let mut one = None;
-            let mut each = |entry: shoebox::view::Entry<'_>| {
+            let mut each = |entry: shoebox::view::FolderEntry<'_>| {
                 one = Some((
                     String::from_utf8_lossy(entry.name).into_owned(),
                     entry.cookie,

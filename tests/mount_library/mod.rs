@@ -14,14 +14,14 @@ use rusqlite::types::Value;
 use serde_json::json;
 use shoebox::base::file::{FileEntry, FileKind};
 use shoebox::base::library::{
-    Album, AlbumAsset, AlbumUser, Asset, Person, PersonAsset, Record, Role, Stack, Tag, TagAsset,
-    User, Visibility,
+    Album, AlbumAsset, AlbumRole, AlbumUser, Asset, LibraryRecord, Person, PersonAsset, Stack, Tag,
+    TagAsset, User, Visibility,
 };
 use shoebox::base::{Error, FilePath, Hash, Result, SnapshotId};
-use shoebox::catalog::{Draft, FOREVER, Generation};
+use shoebox::catalog::{CatalogDraft, FOREVER, Generation};
 use shoebox::repo::content::SEGMENT;
-use shoebox::repo::record::Stream;
-use shoebox::view::{Options, Source, View};
+use shoebox::repo::record::StreamInfo;
+use shoebox::view::{ByteSource, Options, View};
 use uuid::Uuid;
 
 /// Contents and dumps, by what they are called.
@@ -32,7 +32,7 @@ pub struct Memory {
     pub damaged: Mutex<HashSet<i64>>,
 }
 
-impl Source for Memory {
+impl ByteSource for Memory {
     fn segment(&self, _: &Connection, id: i64, index: u64) -> Result<Arc<Vec<u8>>> {
         if self.damaged.lock().unwrap().contains(&id) {
             return Err(Error::damaged(format_args!("content {id}")));
@@ -44,7 +44,7 @@ impl Source for Memory {
         Ok(Arc::new(bytes[from..to].to_vec()))
     }
 
-    fn chunk_at(&self, _: &Connection, stream: &Stream, _: u64) -> Result<(u64, Arc<Vec<u8>>)> {
+    fn chunk_at(&self, _: &Connection, stream: &StreamInfo, _: u64) -> Result<(u64, Arc<Vec<u8>>)> {
         Ok((0, Arc::new(self.dumps.lock().unwrap()[&stream.size].clone())))
     }
 }
@@ -52,14 +52,14 @@ impl Source for Memory {
 /// What one snapshot holds.
 #[derive(Default, Clone)]
 pub struct State {
-    pub records: Vec<Record>,
+    pub records: Vec<LibraryRecord>,
     pub files: Vec<(FileEntry, Vec<u8>)>,
     pub dump: String,
 }
 
 pub struct Library {
     pub dir: tempfile::TempDir,
-    draft: Option<Draft>,
+    draft: Option<CatalogDraft>,
     pub bytes: Arc<Memory>,
     open: BTreeMap<(&'static str, String), (String, i64)>,
     rows: i64,
@@ -135,13 +135,13 @@ pub fn symlink(at: &str, target: &str) -> (FileEntry, Vec<u8>) {
 }
 
 impl State {
-    pub fn add(&mut self, record: Record) -> &mut State {
+    pub fn add(&mut self, record: LibraryRecord) -> &mut State {
         self.records.push(record);
         self
     }
 
     pub fn user(&mut self, user: User) -> &mut State {
-        self.add(Record::User(user))
+        self.add(LibraryRecord::User(user))
     }
 
     /// An asset with a file of its own, whose bytes say its number.
@@ -157,13 +157,13 @@ impl State {
         if let Some(at) = &asset.sidecar {
             self.files.push(file(at.as_str().unwrap(), format!("<xmp {}>", asset.id).as_bytes()));
         }
-        self.add(Record::Asset(Box::new(asset)))
+        self.add(LibraryRecord::Asset(Box::new(asset)))
     }
 
     pub fn album(&mut self, number: u8, name: &str, users: &[u8], assets: &[u8]) -> &mut State {
         let id = uuid(number);
         let created = Some(Timestamp::from_second(1_600_000_000).unwrap());
-        self.add(Record::Album(Album {
+        self.add(LibraryRecord::Album(Album {
             id,
             name: name.into(),
             description: None,
@@ -171,22 +171,26 @@ impl State {
             deleted: None,
         }));
         for user in users {
-            self.add(Record::AlbumUser(AlbumUser {
+            self.add(LibraryRecord::AlbumUser(AlbumUser {
                 album: id,
                 user: uuid(*user),
-                role: Role::Editor,
+                role: AlbumRole::Editor,
             }));
         }
         for asset in assets {
-            self.add(Record::AlbumAsset(AlbumAsset { album: id, asset: uuid(*asset) }));
+            self.add(LibraryRecord::AlbumAsset(AlbumAsset { album: id, asset: uuid(*asset) }));
         }
         self
     }
 
     pub fn tag(&mut self, number: u8, owner: u8, value: &str, assets: &[u8]) -> &mut State {
-        self.add(Record::Tag(Tag { id: uuid(number), owner: uuid(owner), value: value.into() }));
+        self.add(LibraryRecord::Tag(Tag {
+            id: uuid(number),
+            owner: uuid(owner),
+            value: value.into(),
+        }));
         for asset in assets {
-            self.add(Record::TagAsset(TagAsset { tag: uuid(number), asset: uuid(*asset) }));
+            self.add(LibraryRecord::TagAsset(TagAsset { tag: uuid(number), asset: uuid(*asset) }));
         }
         self
     }
@@ -200,7 +204,7 @@ impl State {
         assets: &[u8],
     ) -> &mut State {
         let (id, owner) = (uuid(number), uuid(owner));
-        self.add(Record::Person(Person {
+        self.add(LibraryRecord::Person(Person {
             id,
             owner,
             name: name.into(),
@@ -211,13 +215,13 @@ impl State {
             locked: false,
         }));
         for asset in assets {
-            self.add(Record::PersonAsset(PersonAsset { person: id, asset: uuid(*asset) }));
+            self.add(LibraryRecord::PersonAsset(PersonAsset { person: id, asset: uuid(*asset) }));
         }
         self
     }
 
     pub fn stack(&mut self, number: u8, owner: u8, first: u8) -> &mut State {
-        self.add(Record::Stack(Stack {
+        self.add(LibraryRecord::Stack(Stack {
             id: uuid(number),
             owner: uuid(owner),
             primary: Some(uuid(first)),
@@ -227,7 +231,7 @@ impl State {
     /// Changes the asset with `number`.
     pub fn change(&mut self, number: u8, change: impl FnOnce(&mut Asset)) -> &mut State {
         let asset = self.records.iter_mut().find_map(|record| match record {
-            Record::Asset(asset) if asset.id == uuid(number) => Some(asset),
+            LibraryRecord::Asset(asset) if asset.id == uuid(number) => Some(asset),
             _ => None,
         });
         change(asset.unwrap());
@@ -238,8 +242,9 @@ impl State {
     pub fn delete(&mut self, number: u8) -> &mut State {
         let at = path(&format!("upload/1/{number}.bin"));
         self.files.retain(|(entry, _)| entry.path != at);
-        self.records
-            .retain(|record| !matches!(record, Record::Asset(asset) if asset.id == uuid(number)));
+        self.records.retain(
+            |record| !matches!(record, LibraryRecord::Asset(asset) if asset.id == uuid(number)),
+        );
         self
     }
 }
@@ -247,7 +252,7 @@ impl State {
 impl Library {
     pub fn new() -> Library {
         let dir = tempfile::tempdir().unwrap();
-        let draft = Draft::create(&dir.path().join("draft")).unwrap();
+        let draft = CatalogDraft::create(&dir.path().join("draft")).unwrap();
         let mut library = Library {
             dir,
             draft: Some(draft),
@@ -273,8 +278,11 @@ impl Library {
         let generation = self.draft.take().unwrap().publish(&self.catalog()).unwrap();
         self.drafts += 1;
         self.draft = Some(
-            Draft::copy_of(&generation, &self.dir.path().join(format!("draft{}", self.drafts)))
-                .unwrap(),
+            CatalogDraft::copy_of(
+                &generation,
+                &self.dir.path().join(format!("draft{}", self.drafts)),
+            )
+            .unwrap(),
         );
         self
     }
@@ -326,7 +334,7 @@ impl Library {
         }
         for record in &state.records {
             record_row(record, &mut now);
-            if let Record::Asset(asset) = record {
+            if let LibraryRecord::Asset(asset) = record {
                 for (part, at) in [(0, &asset.file), (1, &asset.sidecar)] {
                     let Some((bytes, _)) = at.as_ref().and_then(|at| paths.get(at)) else {
                         continue;
@@ -499,25 +507,25 @@ fn file_columns(
     ]
 }
 
-fn record_row(record: &Record, now: &mut Rows) {
+fn record_row(record: &LibraryRecord, now: &mut Rows) {
     let line = serde_json::to_string(record).unwrap();
     let (kind, one, two) = record.key();
     let mut columns = match record {
-        Record::User(r) => {
+        LibraryRecord::User(r) => {
             vec![("id", blob(r.id)), ("name", text(&r.name)), ("email", text(&r.email))]
         }
-        Record::Asset(r) => asset_columns(r),
-        Record::Album(r) => vec![
+        LibraryRecord::Asset(r) => asset_columns(r),
+        LibraryRecord::Album(r) => vec![
             ("id", blob(r.id)),
             ("name", text(&r.name)),
             ("created", int(r.created.map_or(0, |t| t.as_millisecond()))),
             ("deleted", int(r.deleted.is_some())),
         ],
-        Record::AlbumUser(r) => {
+        LibraryRecord::AlbumUser(r) => {
             vec![("album", blob(r.album)), ("user", blob(r.user)), ("role", int(r.role as i64))]
         }
-        Record::AlbumAsset(r) => vec![("album", blob(r.album)), ("asset", blob(r.asset))],
-        Record::Person(r) => {
+        LibraryRecord::AlbumAsset(r) => vec![("album", blob(r.album)), ("asset", blob(r.asset))],
+        LibraryRecord::Person(r) => {
             let grp = blob(r.group.unwrap_or(r.id));
             let own = [
                 ("id", blob(r.id)),
@@ -527,17 +535,17 @@ fn record_row(record: &Record, now: &mut Rows) {
             ];
             own.into_iter().chain([("grp", grp), ("locked", int(r.locked))]).collect()
         }
-        Record::PersonAsset(r) => vec![("person", blob(r.person)), ("asset", blob(r.asset))],
-        Record::Stack(r) => vec![
+        LibraryRecord::PersonAsset(r) => vec![("person", blob(r.person)), ("asset", blob(r.asset))],
+        LibraryRecord::Stack(r) => vec![
             ("id", blob(r.id)),
             ("owner", blob(r.owner)),
             ("first", maybe(r.primary.map(|id| id.as_bytes().to_vec()))),
         ],
-        Record::Tag(r) => {
+        LibraryRecord::Tag(r) => {
             vec![("id", blob(r.id)), ("owner", blob(r.owner)), ("value", text(&r.value))]
         }
-        Record::TagAsset(r) => vec![("tag", blob(r.tag)), ("asset", blob(r.asset))],
-        Record::ExternalLibrary(r) => vec![("id", blob(r.id)), ("owner", blob(r.owner))],
+        LibraryRecord::TagAsset(r) => vec![("tag", blob(r.tag)), ("asset", blob(r.asset))],
+        LibraryRecord::ExternalLibrary(r) => vec![("id", blob(r.id)), ("owner", blob(r.owner))],
     };
     if !kind.contains('_') || kind == "external_library" {
         columns.push(("line", text(&line)));

@@ -5,23 +5,23 @@ use std::process::Command;
 
 use crate::two_nights::{Nights, nights, options};
 use serde_json::{Value, json};
-use shoebox::base::monitor::Silent;
+use shoebox::base::monitor::SilentMonitor;
 use shoebox::repo::Repository;
 use shoebox::task::backup;
-use shoebox::task::diff::{self, Change};
-use shoebox::task::find::{Finder, Hit, Query, Span};
+use shoebox::task::diff::{self, FieldChange};
+use shoebox::task::find::{AssetFinder, FindHit, FindQuery, FindSpan};
 use shoebox::task::log;
 
-fn find(nights: &Nights, query: Query, span: &Span) -> Vec<Hit> {
-    Finder::open(&nights.repository(), query.locked).unwrap().find(&query, span).unwrap()
+fn find(nights: &Nights, query: FindQuery, span: &FindSpan) -> Vec<FindHit> {
+    AssetFinder::open(&nights.repository(), query.locked).unwrap().find(&query, span).unwrap()
 }
 
-fn latest() -> Span {
-    Span::Snapshot("latest".into())
+fn latest() -> FindSpan {
+    FindSpan::Snapshot("latest".into())
 }
 
-fn names(hits: &[Hit]) -> Vec<&str> {
-    let mut names: Vec<_> = hits.iter().map(Hit::name).collect();
+fn names(hits: &[FindHit]) -> Vec<&str> {
+    let mut names: Vec<_> = hits.iter().map(FindHit::name).collect();
     names.sort_unstable();
     names
 }
@@ -94,8 +94,8 @@ fn find_says_what_is_true_of_each_asset_in_each_night() {
 #[test]
 fn each_path_that_find_prints_is_in_the_tree_and_holds_the_asset() {
     let nights = nights();
-    let finder = Finder::open(&nights.repository(), true).unwrap();
-    let hits = finder.find(&Query { locked: true, ..Query::default() }, &latest()).unwrap();
+    let finder = AssetFinder::open(&nights.repository(), true).unwrap();
+    let hits = finder.find(&FindQuery { locked: true, ..FindQuery::default() }, &latest()).unwrap();
     let repository = nights.repository();
     let options = shoebox::view::Options { locked: true, ..shoebox::view::Options::default() };
     let view = shoebox::task::open::open_view(&repository, options).unwrap();
@@ -112,9 +112,9 @@ fn each_path_that_find_prints_is_in_the_tree_and_holds_the_asset() {
 #[test]
 fn filters_mean_any_of_one_kind_and_all_of_several() {
     let nights = nights();
-    let ask = |query: Query| find(&nights, query, &latest());
+    let ask = |query: FindQuery| find(&nights, query, &latest());
     let text = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
-    let named = |texts: &[&str]| Query { names: text(texts), ..Query::default() };
+    let named = |texts: &[&str]| FindQuery { names: text(texts), ..FindQuery::default() };
     assert_eq!(names(&ask(named(&["colosseum"]))), ["Colosseum.jpeg"]);
     assert_eq!(names(&ask(named(&["img_5001*"]))), ["IMG_5001.HEIC", "IMG_5001.MOV"]);
     assert_eq!(
@@ -122,22 +122,23 @@ fn filters_mean_any_of_one_kind_and_all_of_several() {
         ["Screenshot_2025-01-01.png", "scan 1958.tif"]
     );
     assert_eq!(ask(named(&["IMG_0001.JPG"])).len(), 4, "three of one day, one plain");
-    let taken = |range: &str| Query { taken: Some(range.parse().unwrap()), ..Query::default() };
+    let taken =
+        |range: &str| FindQuery { taken: Some(range.parse().unwrap()), ..FindQuery::default() };
     assert_eq!(names(&ask(taken("..1960"))), ["scan 1958.tif"]);
     assert_eq!(names(&ask(taken("2024-12-31"))), ["New Year.jpg"], "by the clock on the wall");
     assert_eq!(ask(taken("2024-05-12..2024-05-13")).len(), 5);
-    let tag = |tag: &str| Query { tags: text(&[tag]), ..Query::default() };
+    let tag = |tag: &str| FindQuery { tags: text(&[tag]), ..FindQuery::default() };
     assert_eq!(ask(tag("Trips")).len(), 2, "tags below are meant too");
     assert_eq!(
-        names(&ask(Query { people: text(&["bo"]), ..Query::default() })),
+        names(&ask(FindQuery { people: text(&["bo"]), ..FindQuery::default() })),
         ["Birthday cake (2).jpg", "First steps.mp4"]
     );
-    let album = |names: &[&str]| Query { albums: text(names), ..Query::default() };
+    let album = |names: &[&str]| FindQuery { albums: text(names), ..FindQuery::default() };
     assert_eq!(ask(album(&["Holiday"])).len(), 3, "both albums of that name");
     assert_eq!(ask(album(&["Birthday", "Holiday"])).len(), 4);
-    let both = Query { users: text(&["zoe@example.com"]), ..album(&["Roma 2024/2026"]) };
+    let both = FindQuery { users: text(&["zoe@example.com"]), ..album(&["Roma 2024/2026"]) };
     assert_eq!(names(&ask(both)), ["DSC_0100.JPG", "IMG_9003.JPG"]);
-    let favorites = Query { favorite: true, ..named(&["*.mp4"]) };
+    let favorites = FindQuery { favorite: true, ..named(&["*.mp4"]) };
     assert_eq!(names(&ask(favorites)), ["First steps.mp4"]);
 }
 
@@ -147,13 +148,16 @@ fn a_deleted_photo_is_found_in_all_snapshots_with_the_last_that_had_it() {
     assert!(
         find(
             &nights,
-            Query { names: vec!["Birthday cake.jpg".into()], ..Query::default() },
+            FindQuery { names: vec!["Birthday cake.jpg".into()], ..FindQuery::default() },
             &latest()
         )
         .is_empty()
     );
-    let hits =
-        find(&nights, Query { names: vec!["birthday".into()], ..Query::default() }, &Span::All);
+    let hits = find(
+        &nights,
+        FindQuery { names: vec!["birthday".into()], ..FindQuery::default() },
+        &FindSpan::All,
+    );
     assert_eq!(names(&hits), ["Birthday cake (2).jpg", "Birthday cake.jpg"]);
     for hit in &hits {
         let range = hit.range.unwrap();
@@ -170,8 +174,8 @@ fn a_deleted_photo_is_found_in_all_snapshots_with_the_last_that_had_it() {
         "{said:?}"
     );
     // By an album that is called otherwise now.
-    let rome = Query { albums: vec!["Rome".into()], ..Query::default() };
-    assert_eq!(find(&nights, rome, &Span::All).len(), 6);
+    let rome = FindQuery { albums: vec!["Rome".into()], ..FindQuery::default() };
+    assert_eq!(find(&nights, rome, &FindSpan::All).len(), 6);
 }
 
 #[test]
@@ -209,7 +213,7 @@ fn what_changed_over_the_summer_is_told_and_a_template_move_is_only_a_move() {
         user: None,
     };
     let diff = diff::diff(&nights.repository(), &options).unwrap();
-    let with = |wanted: fn(&Change) -> bool| -> Vec<&str> {
+    let with = |wanted: fn(&FieldChange) -> bool| -> Vec<&str> {
         let has = |asset: &&diff::AssetChange| asset.changes.iter().any(wanted);
         let mut names: Vec<_> =
             diff.assets.iter().filter(has).map(|asset| asset.name.as_str()).collect();
@@ -217,14 +221,17 @@ fn what_changed_over_the_summer_is_told_and_a_template_move_is_only_a_move() {
         names
     };
     assert_eq!(
-        with(|c| matches!(c, Change::Added { .. })),
+        with(|c| matches!(c, FieldChange::Added { .. })),
         ["IMG_9001.JPG", "IMG_9002.JPG", "IMG_9003.JPG", "IMG_9004.JPG"]
     );
-    assert_eq!(with(|c| matches!(c, Change::Deleted { .. })), ["Birthday cake.jpg"]);
-    assert_eq!(with(|c| matches!(c, Change::Trashed)), ["img_0001.jpg"]);
+    assert_eq!(with(|c| matches!(c, FieldChange::Deleted { .. })), ["Birthday cake.jpg"]);
+    assert_eq!(with(|c| matches!(c, FieldChange::Trashed)), ["img_0001.jpg"]);
     assert!(
-        with(|c| matches!(c, Change::Edited { .. } | Change::Missing | Change::Renamed { .. }))
-            .is_empty()
+        with(|c| matches!(
+            c,
+            FieldChange::Edited { .. } | FieldChange::Missing | FieldChange::Renamed { .. }
+        ))
+        .is_empty()
     );
     let place = |night: usize, asset: &Value| {
         let all = nights.truth[night]["assets"].as_array().unwrap();
@@ -238,7 +245,7 @@ fn what_changed_over_the_summer_is_told_and_a_template_move_is_only_a_move() {
         .filter(|asset| place(0, asset).is_some_and(|old| old != asset["pathUnderUploadLocation"]))
         .count();
     assert_eq!(
-        (diff.summary.moved, with(|c| matches!(c, Change::Moved { .. })).len()),
+        (diff.summary.moved, with(|c| matches!(c, FieldChange::Moved { .. })).len()),
         (moved as u64, moved)
     );
     assert!(moved > 40);
@@ -283,10 +290,14 @@ fn loose_files_that_are_called_otherwise_are_renamed_and_other_bytes_are_an_edit
     std::fs::write(&sql, crate::two_nights::dump(1, &library.sql())).unwrap();
     let put = |name: &str, text: &str| std::fs::write(root.join(name), text).unwrap();
     let night = || {
-        backup::backup(&repository, options(root.clone(), sql.clone(), library.external()), &Silent)
-            .unwrap()
-            .record
-            .id
+        backup::backup(
+            &repository,
+            options(root.clone(), sql.clone(), library.external()),
+            &SilentMonitor,
+        )
+        .unwrap()
+        .record
+        .id
     };
     put("library/old name.txt", "a loose file");
     put("library/notes.txt", "one");
@@ -324,14 +335,15 @@ fn loose_files_that_are_called_otherwise_are_renamed_and_other_bytes_are_an_edit
     assert_eq!(files, expected);
     let assets: Vec<_> =
         diff.assets.iter().map(|asset| (asset.name.as_str(), asset.changes.clone())).collect();
-    let edited = |size| Change::Edited { from: size, to: 7 };
-    let size =
-        |changes: &[Change]| if let Change::Edited { from, .. } = changes[0] { from } else { 0 };
+    let edited = |size| FieldChange::Edited { from: size, to: 7 };
+    let size = |changes: &[FieldChange]| {
+        if let FieldChange::Edited { from, .. } = changes[0] { from } else { 0 }
+    };
     assert_eq!(assets.len(), 2, "{assets:?}");
     for (name, changes) in assets {
         match name {
             "Colosseum.jpeg" => assert_eq!(changes, [edited(size(&changes))]),
-            _ => assert_eq!((name, &changes[..]), ("New Year.jpg", &[Change::Missing][..])),
+            _ => assert_eq!((name, &changes[..]), ("New Year.jpg", &[FieldChange::Missing][..])),
         }
     }
 }
@@ -353,15 +365,18 @@ fn the_history_of_a_photo_tells_each_change_by_snapshot() {
         .map(|event| (event.snapshot.to_string(), event.changes.as_slice()))
         .collect();
     assert!(
-        matches!(&changes[..], [(a, [Change::Added { .. }]), (b, [Change::Deleted { .. }])] if *a == nights.ids[0] && *b == nights.ids[1]),
+        matches!(&changes[..], [(a, [FieldChange::Added { .. }]), (b, [FieldChange::Deleted { .. }])] if *a == nights.ids[0] && *b == nights.ids[1]),
         "{changes:?}"
     );
     let trashed = log(&nights.id(0, "img_0001.jpg").to_string()).unwrap();
-    assert_eq!(trashed.events.last().unwrap().changes, [Change::Trashed]);
+    assert_eq!(trashed.events.last().unwrap().changes, [FieldChange::Trashed]);
     let rome = log("Colosseum.jpeg").unwrap();
     let last = &rome.events.last().unwrap().changes;
     assert!(
-        matches!(&last[..], [Change::Moved { .. }, Change::Joined { .. }, Change::Left { .. }]),
+        matches!(
+            &last[..],
+            [FieldChange::Moved { .. }, FieldChange::Joined { .. }, FieldChange::Left { .. }]
+        ),
         "{last:?}"
     );
     let path = nights.asset(0, "Colosseum.jpeg")["pathUnderUploadLocation"].as_str().unwrap();
@@ -419,7 +434,7 @@ fn every_photo_that_a_real_server_moved_is_a_move() {
                 from.join("pg_dump-immich.sql"),
                 external.clone(),
             );
-            backup::backup(&repository, options, &Silent).unwrap().record.id.to_string()
+            backup::backup(&repository, options, &SilentMonitor).unwrap().record.id.to_string()
         })
         .into();
     let options = diff::Options {

@@ -1,8 +1,9 @@
-//! The floors: a room uses only rooms on lower floors, and rooms of one floor do not know each
-//! other.
+//! The plan of the house: a room uses only rooms on lower floors, rooms of one floor do not know
+//! each other, and a type's name stands for one thing.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The rooms, from the ground up. `src/lib.rs` draws them.
 const FLOORS: [&[&str]; 7] = [
@@ -35,20 +36,25 @@ fn named(line: &str) -> Vec<&str> {
     words.filter(|word| FLOORS.concat().contains(word)).collect()
 }
 
+/// Every source file: its path below `src` and its text.
+fn sources() -> impl Iterator<Item = (PathBuf, String)> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = walkdir::WalkDir::new(&source).into_iter().map(Result::unwrap);
+    files.filter(|file| file.path().extension().is_some_and(|it| it == "rs")).map(move |file| {
+        let path = file.path().strip_prefix(&source).unwrap().to_owned();
+        (path, fs::read_to_string(file.path()).unwrap())
+    })
+}
+
 #[test]
 fn a_room_uses_only_rooms_on_lower_floors() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let (mut wrong, mut seen) = (Vec::new(), 0);
-    for entry in walkdir::WalkDir::new(&source).into_iter().map(Result::unwrap) {
-        let path = entry.path().strip_prefix(&source).unwrap();
+    for (path, text) in sources() {
         let room = path.iter().next().and_then(|first| first.to_str()).unwrap_or_default();
-        if entry.file_type().is_dir()
-            || !room.chars().all(char::is_alphanumeric)
-            || path.extension().is_none_or(|e| e != "rs")
-        {
+        if !room.chars().all(char::is_alphanumeric) {
             continue;
         }
-        for (number, line) in fs::read_to_string(entry.path()).unwrap().lines().enumerate() {
+        for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or_default();
             for other in named(code) {
                 seen += 1;
@@ -74,4 +80,42 @@ fn the_test_above_sees_what_it_should() {
     );
     assert_eq!(named("let x = crate::view::open(crate::base::y);"), ["view", "base"]);
     assert!(named("use super::view;").is_empty());
+}
+
+/// Names that each module may have for itself: they stand behind its name, as `forget::Options`.
+const EACH_MODULE: [&str; 3] = ["Args", "Options", "Report"];
+
+/// The types that `text` declares at the top of its module, without those of its tests.
+fn types(text: &str) -> impl Iterator<Item = &str> {
+    let product = text.lines().take_while(|line| *line != "#[cfg(test)]");
+    product.filter_map(|line| {
+        let public = ["pub ", "pub(super) ", "pub(crate) "];
+        let line = public.iter().find_map(|it| line.strip_prefix(it)).unwrap_or(line);
+        let (kind, rest) = line.split_once(' ')?;
+        let is_type = ["struct", "enum", "trait", "union", "type"].contains(&kind);
+        is_type.then(|| rest.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default())
+    })
+}
+
+#[test]
+fn a_types_name_stands_once_in_the_crate_and_most_have_two_words() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, text) in sources() {
+        for name in types(&text).filter(|name| !EACH_MODULE.contains(name)) {
+            places.entry(name.to_owned()).or_default().push(path.display().to_string());
+        }
+    }
+    assert!(places.len() > 500, "only {} types were seen", places.len());
+    let twice: Vec<_> = places.iter().filter(|(_, files)| files.len() > 1).collect();
+    assert!(twice.is_empty(), "two things with one name: {twice:#?}");
+    let is_one_word = |name: &str| name.chars().filter(|c| c.is_uppercase()).count() == 1;
+    let one_word = places.keys().filter(|name| is_one_word(name)).count();
+    assert!(one_word * 5 < places.len(), "{one_word} of {} names have one word", places.len());
+}
+
+#[test]
+fn the_test_above_sees_each_kind_of_type() {
+    let text = "pub struct A;\nenum B {\npub(super) trait C\npub type D<T> = E;\n    type F = G;\n\
+                fn struct_h() {}\n#[cfg(test)]\nmod tests {\nstruct I;\n";
+    assert_eq!(types(text).collect::<Vec<_>>(), ["A", "B", "C", "D"]);
 }

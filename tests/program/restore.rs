@@ -8,30 +8,30 @@ use std::path::{Path, PathBuf};
 use crate::two_nights::{Nights, files, nights, sha1, shoebox};
 use jiff::Timestamp;
 use rusqlite::Connection;
-use shoebox::base::monitor::{Collect, Silent};
-use shoebox::base::{Kind, Monitor, Phase, Problem};
+use shoebox::base::monitor::{ProblemCollector, SilentMonitor};
+use shoebox::base::{ErrorKind, Monitor, Phase, Problem};
 use shoebox::repo::Repository;
-use shoebox::task::find::Query;
-use shoebox::task::restore::{Options, Report, Selection, restore};
+use shoebox::task::find::FindQuery;
+use shoebox::task::restore::{Options, Report, RestoreSelection, restore};
 use tempfile::TempDir;
 
-fn paths(paths: &[&str]) -> Selection {
-    Selection::Paths(paths.iter().map(|path| path.as_bytes().to_vec()).collect())
+fn paths(paths: &[&str]) -> RestoreSelection {
+    RestoreSelection::Paths(paths.iter().map(|path| path.as_bytes().to_vec()).collect())
 }
 
-fn assets(query: Query) -> Selection {
-    Selection::Assets(query)
+fn assets(query: FindQuery) -> RestoreSelection {
+    RestoreSelection::Assets(query)
 }
 
-fn named(name: &str) -> Selection {
-    assets(Query { names: vec![name.into()], ..Query::default() })
+fn named(name: &str) -> RestoreSelection {
+    assets(FindQuery { names: vec![name.into()], ..FindQuery::default() })
 }
 
-fn albums(album: &str) -> Selection {
-    assets(Query { albums: vec![album.into()], ..Query::default() })
+fn albums(album: &str) -> RestoreSelection {
+    assets(FindQuery { albums: vec![album.into()], ..FindQuery::default() })
 }
 
-fn options(selection: Selection, to: &Path) -> Options {
+fn options(selection: RestoreSelection, to: &Path) -> Options {
     Options {
         snapshot: "latest".into(),
         selection,
@@ -43,9 +43,9 @@ fn options(selection: Selection, to: &Path) -> Options {
 }
 
 /// Restores into a fresh folder; nothing may be left out.
-fn fresh(nights: &Nights, selection: Selection) -> (TempDir, Report) {
+fn fresh(nights: &Nights, selection: RestoreSelection) -> (TempDir, Report) {
     let dir = tempfile::tempdir().unwrap();
-    let problems = Collect::default();
+    let problems = ProblemCollector::default();
     let report = restore(&nights.repository(), &options(selection, dir.path()), &problems).unwrap();
     assert!(problems.problems().is_empty(), "{:?}", problems.problems());
     assert_eq!((report.restored, report.left_out), (report.files, 0));
@@ -105,7 +105,8 @@ fn live_pairs_and_sidecars_come_along_however_the_photo_is_named() {
     let nights = nights();
     let id = nights.id(1, "IMG_5001.HEIC");
     let pair = ["IMG_5001.HEIC", "IMG_5001.MOV"];
-    let (dir, report) = fresh(&nights, assets(Query { assets: vec![id], ..Query::default() }));
+    let (dir, report) =
+        fresh(&nights, assets(FindQuery { assets: vec![id], ..FindQuery::default() }));
     assert_eq!(files(dir.path()), pair);
     assert_eq!(report.files, 2);
     for name in pair {
@@ -117,7 +118,7 @@ fn live_pairs_and_sidecars_come_along_however_the_photo_is_named() {
     // By the moving half alone.
     let (dir, _) = fresh(
         &nights,
-        assets(Query { assets: vec![nights.id(1, "IMG_5001.MOV")], ..Query::default() }),
+        assets(FindQuery { assets: vec![nights.id(1, "IMG_5001.MOV")], ..FindQuery::default() }),
     );
     assert_eq!(files(dir.path()), pair);
     let user = nights.asset(1, "IMG_5001.HEIC")["ownerName"].as_str().unwrap();
@@ -132,7 +133,7 @@ fn live_pairs_and_sidecars_come_along_however_the_photo_is_named() {
     assert_eq!(files(dir.path()), pair);
     let (dir, _) = fresh(
         &nights,
-        assets(Query { assets: vec![nights.id(1, "DSC_0100.JPG")], ..Query::default() }),
+        assets(FindQuery { assets: vec![nights.id(1, "DSC_0100.JPG")], ..FindQuery::default() }),
     );
     assert_eq!(files(dir.path()), ["DSC_0100.JPG", "DSC_0100.JPG.xmp"]);
     let sidecar = nights.asset(1, "DSC_0100.JPG")["sidecarUnderUploadLocation"].as_str().unwrap();
@@ -145,7 +146,7 @@ fn photos_of_one_name_in_one_folder_get_names_of_their_own() {
     let nights = nights();
     let (dir, _) = fresh(
         &nights,
-        assets(Query { taken: Some("2024-03-09".parse().unwrap()), ..Query::default() }),
+        assets(FindQuery { taken: Some("2024-03-09".parse().unwrap()), ..FindQuery::default() }),
     );
     let found = files(dir.path());
     assert_eq!(found.len(), 4, "three photos and a sidecar: {found:?}");
@@ -190,7 +191,7 @@ fn what_is_there_is_kept_unless_told_and_what_is_the_same_is_done() {
     let nights = nights();
     let (dir, _) = fresh(&nights, albums("Holiday"));
     let mut wanted = options(albums("Holiday"), dir.path());
-    let again = restore(&nights.repository(), &wanted, &Silent).unwrap();
+    let again = restore(&nights.repository(), &wanted, &SilentMonitor).unwrap();
     assert_eq!((again.restored, again.already_there, again.left_out), (0, again.files, 0));
     let (mine, gone) =
         (dir.path().join(&files(dir.path())[0]), dir.path().join(&files(dir.path())[1]));
@@ -202,7 +203,7 @@ fn what_is_there_is_kept_unless_told_and_what_is_the_same_is_done() {
     fs::write(&mine, &bytes).unwrap();
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(before as u64);
     fs::File::options().write(true).open(&mine).unwrap().set_modified(time).unwrap();
-    let problems = Collect::default();
+    let problems = ProblemCollector::default();
     let report = restore(&nights.repository(), &wanted, &problems).unwrap();
     assert_eq!((report.restored, report.left_out), (1, 1));
     let problem = &problems.problems()[0];
@@ -216,14 +217,14 @@ fn what_is_there_is_kept_unless_told_and_what_is_the_same_is_done() {
     assert_eq!(said.code, 3, "{said:?}");
     assert!(said.out.contains("1 left out") && said.err.contains("problem: users/"), "{said:?}");
     wanted.overwrite = true;
-    let report = restore(&nights.repository(), &wanted, &Silent).unwrap();
+    let report = restore(&nights.repository(), &wanted, &SilentMonitor).unwrap();
     assert_eq!((report.restored, report.already_there), (1, report.files - 1));
     bytes[100] ^= 1;
     assert_eq!(fs::read(&mine).unwrap(), bytes);
     // A folder is never replaced.
     fs::remove_file(&mine).unwrap();
     fs::create_dir(&mine).unwrap();
-    assert_eq!(restore(&nights.repository(), &wanted, &Silent).unwrap().left_out, 1);
+    assert_eq!(restore(&nights.repository(), &wanted, &SilentMonitor).unwrap().left_out, 1);
 }
 
 #[test]
@@ -251,7 +252,7 @@ fn files_come_out_exactly_as_they_lay_on_disk() {
     let nights = nights();
     let dir = tempfile::tempdir().unwrap();
     let all = Options { locked: true, ..options(paths(&["files", "database"]), dir.path()) };
-    let report = restore(&nights.repository(), &all, &Silent).unwrap();
+    let report = restore(&nights.repository(), &all, &SilentMonitor).unwrap();
     assert_eq!(report.left_out, 0);
     let root = dir.path().join("files");
     let from = nights.library.upload_location();
@@ -306,12 +307,13 @@ fn a_path_is_written_as_cp_would_and_an_unknown_one_names_its_neighbours() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     assert!(dir.path().join("Birthday/Birthday cake (2).jpg").is_file());
     let error = |path: &str| {
-        restore(&nights.repository(), &options(paths(&[path]), dir.path()), &Silent).unwrap_err()
+        restore(&nights.repository(), &options(paths(&[path]), dir.path()), &SilentMonitor)
+            .unwrap_err()
     };
     let wrong = error(&format!("users/{user}/albums/Birthdays"));
-    assert_eq!(wrong.kind(), Kind::NotFound);
+    assert_eq!(wrong.kind(), ErrorKind::NotFound);
     assert!(wrong.next_step().unwrap().starts_with("known: Birthday,"), "{wrong:?}");
-    assert_eq!(error("../etc").kind(), Kind::NotFound);
+    assert_eq!(error("../etc").kind(), ErrorKind::NotFound);
     let said = |arguments: &[&str]| {
         nights.shoebox(&[&["restore", "--to", dir.path().to_str().unwrap()], arguments].concat())
     };
@@ -320,8 +322,9 @@ fn a_path_is_written_as_cp_would_and_an_unknown_one_names_its_neighbours() {
     assert_eq!(nights.shoebox(&["restore", "files"]).code, 2, "--to is needed");
     let inside = nights.root().join("tmp/x");
     let refused =
-        restore(&nights.repository(), &options(paths(&["files"]), &inside), &Silent).unwrap_err();
-    assert_eq!(refused.kind(), Kind::Refused);
+        restore(&nights.repository(), &options(paths(&["files"]), &inside), &SilentMonitor)
+            .unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Refused);
     assert!(!inside.exists());
 }
 
@@ -340,10 +343,11 @@ fn links_odd_names_and_odd_rights_of_files_survive() {
     fs::set_permissions(root.join("library/closed"), fs::Permissions::from_mode(0o700)).unwrap();
     let repository = Repository::create(&dir.path().join("repository")).unwrap();
     let backup = crate::two_nights::options(root.clone(), sql, library.external());
-    shoebox::task::backup::backup(&repository, backup, &Silent).unwrap();
+    shoebox::task::backup::backup(&repository, backup, &SilentMonitor).unwrap();
     let to = dir.path().join("out");
     for (restored, already) in [(true, false), (false, true)] {
-        let report = restore(&repository, &options(paths(&["files"]), &to), &Silent).unwrap();
+        let report =
+            restore(&repository, &options(paths(&["files"]), &to), &SilentMonitor).unwrap();
         assert_eq!(
             (report.restored == report.files, report.already_there == report.files),
             (restored, already)
@@ -398,7 +402,7 @@ fn nothing_of_a_hostile_repository_gets_out_of_the_folder() {
     );
     let dir = tempfile::tempdir().unwrap();
     let to = dir.path().join("a/b/c");
-    let problems = Collect::default();
+    let problems = ProblemCollector::default();
     let repository = Repository::open(&root).unwrap();
     for selection in [paths(&["files"]), paths(&["users"]), named("*"), albums("../x")] {
         let _ = restore(&repository, &options(selection, &to), &problems).unwrap();
@@ -423,7 +427,7 @@ fn a_symlink_in_the_folder_is_never_followed() {
     let nights = nights();
     let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     symlink(outside.path(), dir.path().join("Birthday")).unwrap();
-    let problems = Collect::default();
+    let problems = ProblemCollector::default();
     for overwrite in [false, true] {
         let wanted = Options { overwrite, ..options(albums("Birthday"), dir.path()) };
         assert_eq!(restore(&nights.repository(), &wanted, &problems).unwrap().left_out, 1);
@@ -493,9 +497,9 @@ fn a_restore_that_is_stopped_leaves_no_half_file_and_goes_on_later() {
     let dir = tempfile::tempdir().unwrap();
     let wanted = options(named("*"), dir.path());
     let error = restore(&nights.repository(), &wanted, &Stop).unwrap_err();
-    assert_eq!(error.kind(), Kind::Interrupted);
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
     assert!(files(dir.path()).is_empty());
-    let report = restore(&nights.repository(), &wanted, &Silent).unwrap();
+    let report = restore(&nights.repository(), &wanted, &SilentMonitor).unwrap();
     assert_eq!(report.restored, report.files);
     assert!(files(dir.path()).iter().all(|name| !name.contains(".part")));
 }
@@ -516,12 +520,12 @@ fn a_full_disk_ends_the_restore_with_a_way_on() {
         return;
     }
     let result = std::panic::catch_unwind(|| {
-        restore(&nights.repository(), &options(named("*"), &disk), &Silent)
+        restore(&nights.repository(), &options(named("*"), &disk), &SilentMonitor)
     });
     let left: Vec<_> = files(&disk).into_iter().filter(|name| name.contains(".part")).collect();
     rustix::mount::unmount(&disk, rustix::mount::UnmountFlags::DETACH).unwrap();
     let error = result.unwrap().unwrap_err();
-    assert_eq!(error.kind(), Kind::NoSpace, "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error:?}");
     assert!(error.next_step().unwrap().contains("goes on where it was"));
     assert!(left.is_empty(), "{left:?}");
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command;
 
 use assert_cmd::cargo::CommandCargoExt;
-use shoebox::base::monitor::Silent;
+use shoebox::base::monitor::SilentMonitor;
 use shoebox::task::database;
 
 use crate::backup_library::{ANN, Home, dump, noise, tick};
@@ -77,9 +77,10 @@ fn a_dump_that_root_writes_for_immich_belongs_to_whom_its_folder_belongs_with_th
         fs::create_dir(&folder).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
         chown(&folder, Some(1234), Some(2345)).unwrap();
-        let file = database::emit(&home.repository(), "latest", None, &folder, None, &Silent)
-            .unwrap()
-            .file;
+        let file =
+            database::emit(&home.repository(), "latest", None, &folder, None, &SilentMonitor)
+                .unwrap()
+                .file;
         let made = file.metadata().unwrap();
         assert_eq!(
             (made.uid(), made.gid(), made.mode() & 0o7777),

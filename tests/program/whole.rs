@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use crate::backup_library::{ANN, Home, noise, odd_tree, set_mtime, tree};
 use crate::support::whole_restore as options;
 use rusqlite::Connection;
-use shoebox::base::monitor::{Collect, Silent};
-use shoebox::base::{Kind, Monitor, Phase, Problem};
+use shoebox::base::monitor::{ProblemCollector, SilentMonitor};
+use shoebox::base::{ErrorKind, Monitor, Phase, Problem};
 use shoebox::repo::Repository;
-use shoebox::task::backup::{External, backup};
+use shoebox::task::backup::{ExternalFolder, backup};
 use shoebox::task::restore::whole::{Options, Report, restore};
 
 const FOLDERS: [&str; 6] = ["backups", "encoded-video", "library", "profile", "thumbs", "upload"];
@@ -21,7 +21,7 @@ const FOLDERS: [&str; 6] = ["backups", "encoded-video", "library", "profile", "t
 /// Restores; nothing may be left out.
 #[track_caller]
 fn all(repository: &Repository, options: &Options) -> Report {
-    let problems = Collect::default();
+    let problems = ProblemCollector::default();
     let report = restore(repository, options, &problems).unwrap();
     assert_eq!((problems.problems(), report.left_out), (vec![], 0));
     assert_eq!(report.restored + report.already_there, report.files);
@@ -118,7 +118,7 @@ fn a_restore_that_is_stopped_again_and_again_goes_on_and_ends_the_same() {
     for files in [0, 1, 2, 5, 9, 14, 20, 25] {
         let error =
             restore(&home.repository(), &options(&to), &StopAfter(files.into())).unwrap_err();
-        assert_eq!(error.kind(), Kind::Interrupted);
+        assert_eq!(error.kind(), ErrorKind::Interrupted);
         assert!(to.join(".shoebox-restore").is_file());
         // Another restore is not mixed into it.
         there = there.max(tree(&to).len());
@@ -196,11 +196,11 @@ fn a_folder_with_something_in_it_is_refused_and_mixed_into_only_when_told() {
     fs::create_dir_all(mine.parent().unwrap()).unwrap();
     fs::write(&mine, "my own").unwrap();
     fs::write(to.join("other"), "of mine").unwrap();
-    let refused = restore(&home.repository(), &options(&to), &Silent).unwrap_err();
-    assert_eq!(refused.kind(), Kind::Refused);
+    let refused = restore(&home.repository(), &options(&to), &SilentMonitor).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Refused);
     assert!(refused.next_step().unwrap().contains("--accept-non-empty"), "{refused:?}");
     let mixed = Options { accept_non_empty: true, ..options(&to) };
-    let problems = Collect::default();
+    let problems = ProblemCollector::default();
     let report = restore(&home.repository(), &mixed, &problems).unwrap();
     assert_eq!((report.left_out, problems.problems().len()), (1, 1), "{:?}", problems.problems());
     assert!(problems.problems()[0].message.contains("not overwritten (--overwrite replaces it)"));
@@ -216,8 +216,8 @@ fn a_folder_with_something_in_it_is_refused_and_mixed_into_only_when_told() {
 fn folders_in_which_a_restore_would_do_harm_are_refused() {
     let home = odd();
     let refused = |options: &Options| {
-        let error = restore(&home.repository(), options, &Silent).unwrap_err();
-        assert_eq!(error.kind(), Kind::Refused, "{error:?}");
+        let error = restore(&home.repository(), options, &SilentMonitor).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
         format!("{error}: {}", error.next_step().unwrap())
     };
     assert!(
@@ -232,7 +232,7 @@ fn folders_in_which_a_restore_would_do_harm_are_refused() {
         "{living}"
     );
     let to = home.dir.path().join("new");
-    let external = |folder: PathBuf| vec![External { server: "/mnt/family".into(), folder }];
+    let external = |folder: PathBuf| vec![ExternalFolder { server: "/mnt/family".into(), folder }];
     for inner in [to.join("family"), to.clone(), to.join("x/../family")] {
         let overlapping = Options { external: external(inner), ..options(&to) };
         assert!(refused(&overlapping).contains("lies in"));
@@ -280,9 +280,11 @@ fn external_libraries_go_where_it_is_said_and_are_counted_where_it_is_not() {
     symlink("2020", family.join("newest")).unwrap();
     set_mtime(&family.join("2020/summer"), 1_111_111_111_222_222_222);
     home.write(format!("upload/{ANN}/1.jpg"), &noise(2, 5000));
-    let external =
-        |folder: &Path| vec![External { server: "/mnt/family/".into(), folder: folder.to_owned() }];
-    backup(&home.repository(), backup_library_options(&home, external(&family)), &Silent).unwrap();
+    let external = |folder: &Path| {
+        vec![ExternalFolder { server: "/mnt/family/".into(), folder: folder.to_owned() }]
+    };
+    backup(&home.repository(), backup_library_options(&home, external(&family)), &SilentMonitor)
+        .unwrap();
     let to = home.dir.path().join("new");
     let report = all(&home.repository(), &options(&to));
     let without: Vec<_> =
@@ -308,7 +310,10 @@ fn external_libraries_go_where_it_is_said_and_are_counted_where_it_is_not() {
     assert!(text.contains("of an external library left out; --external '/mnt/family"), "{text}");
 }
 
-fn backup_library_options(home: &Home, external: Vec<External>) -> shoebox::task::backup::Options {
+fn backup_library_options(
+    home: &Home,
+    external: Vec<ExternalFolder>,
+) -> shoebox::task::backup::Options {
     shoebox::task::backup::Options { external, ..home.options() }
 }
 
@@ -375,14 +380,15 @@ fn a_disk_that_is_too_small_is_told_before_anything_is_written() {
         return;
     }
     let to = disk.join("new");
-    let result = std::panic::catch_unwind(|| restore(&home.repository(), &options(&to), &Silent));
+    let result =
+        std::panic::catch_unwind(|| restore(&home.repository(), &options(&to), &SilentMonitor));
     let dry = std::panic::catch_unwind(|| {
-        restore(&home.repository(), &Options { dry_run: true, ..options(&to) }, &Silent)
+        restore(&home.repository(), &Options { dry_run: true, ..options(&to) }, &SilentMonitor)
     });
     let there = to.exists();
     rustix::mount::unmount(&disk, rustix::mount::UnmountFlags::DETACH).unwrap();
     let error = result.unwrap().unwrap_err();
-    assert_eq!(error.kind(), Kind::NoSpace);
+    assert_eq!(error.kind(), ErrorKind::NoSpace);
     assert!(
         error.to_string().contains("are needed for") && error.to_string().contains("are free"),
         "{error}"
@@ -434,7 +440,7 @@ fn the_first_name_of_a_file_may_be_lost_and_the_others_are_not_the_wrong_one() {
     let home = odd();
     damage(&home, "old.jpg");
     let to = home.dir.path().join("new");
-    let problems = Collect::default();
+    let problems = ProblemCollector::default();
     let report = restore(&home.repository(), &options(&to), &problems).unwrap();
     assert_eq!((report.left_out, problems.problems().len()), (3, 3), "{:?}", problems.problems());
     assert!(!to.join("library/hard link.jpg").exists());
@@ -468,7 +474,7 @@ fn survives(home: &Home, change: &str) -> Vec<Problem> {
         hostile(home, &change.replace("OUTSIDE", outside.path().to_str().unwrap()));
     let above = tempfile::tempdir().unwrap();
     let to = above.path().join("a/b");
-    let problems = Collect::default();
+    let problems = ProblemCollector::default();
     for overwrite in [false, true] {
         let wanted = Options { overwrite, accept_non_empty: true, ..options(&to) };
         // A record or catalog that makes no sense at all is an error: fine.
@@ -628,7 +634,7 @@ fn a_symlink_that_is_swapped_in_meanwhile_is_not_followed() {
         for round in 0..20 {
             let wanted =
                 Options { accept_non_empty: true, overwrite: round % 2 == 1, ..options(&to) };
-            let _ = restore(&home.repository(), &wanted, &Collect::default());
+            let _ = restore(&home.repository(), &wanted, &ProblemCollector::default());
         }
         done.store(true, Ordering::Relaxed);
     });

@@ -9,7 +9,7 @@ use crate::backup_library::{ANN, Home, noise};
 use assert_cmd::prelude::*;
 use serde_json::Value;
 use sha1::{Digest, Sha1};
-use shoebox::base::monitor::Silent;
+use shoebox::base::monitor::SilentMonitor;
 use shoebox::task::acknowledge::acknowledge;
 use shoebox::task::backup::{Options, Report, backup};
 
@@ -134,7 +134,8 @@ fn files_that_went_are_an_alarm_but_generated_ones_that_are_not_asked_for_are_no
         home.write(format!("thumbs/{ANN}/{number}.webp"), &noise(number + 100, 5_000));
     }
     let with =
-        backup(&home.repository(), Options { generated: true, ..home.options() }, &Silent).unwrap();
+        backup(&home.repository(), Options { generated: true, ..home.options() }, &SilentMonitor)
+            .unwrap();
     assert_eq!((with.record.files.files, with.record.alarm.len()), (33, 0));
     assert_eq!(home.backup().record.alarm, [""; 0]);
     for number in 0..3 {
@@ -195,9 +196,12 @@ fn an_alarm_is_told_every_night_and_freezes_forgetting_until_it_is_acknowledged(
 fn what_was_accepted_beforehand_is_acknowledged() {
     let home = home();
     home.write_dump(&dump(50, Some(20), 10));
-    let report =
-        backup(&home.repository(), Options { accept_shrink: true, ..home.options() }, &Silent)
-            .unwrap();
+    let report = backup(
+        &home.repository(),
+        Options { accept_shrink: true, ..home.options() },
+        &SilentMonitor,
+    )
+    .unwrap();
     assert!(report.is_acknowledged && report.record.alarm.len() == 1);
     assert_eq!(home.backup().record.alarm, [""; 0]);
     assert_eq!(acknowledge(&home.repository(), "latest").unwrap().calmed, []);
@@ -208,13 +212,16 @@ fn a_share_of_ones_own_is_heeded_and_a_bad_dump_raises_none() {
     let home = home();
     home.write_dump(&dump(50, Some(20), 10));
     let patient =
-        backup(&home.repository(), Options { alarm_shrink: 60, ..home.options() }, &Silent)
+        backup(&home.repository(), Options { alarm_shrink: 60, ..home.options() }, &SilentMonitor)
             .unwrap();
     assert_eq!(patient.record.alarm, [""; 0]);
     home.write_dump("SELECT 1;\n");
-    let bad =
-        backup(&home.repository(), Options { keep_bad_dump: true, ..home.options() }, &Silent)
-            .unwrap();
+    let bad = backup(
+        &home.repository(),
+        Options { keep_bad_dump: true, ..home.options() },
+        &SilentMonitor,
+    )
+    .unwrap();
     assert!(!bad.record.is_good() && bad.record.alarm.is_empty());
     assert!(
         acknowledge(&home.repository(), "2001-01-01T000000Z")

@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use sha1::{Digest, Sha1};
-use shoebox::base::monitor::Silent;
-use shoebox::task::backup::{External, Report, backup};
+use shoebox::base::monitor::SilentMonitor;
+use shoebox::task::backup::{ExternalFolder, Report, backup};
 
 use crate::backup_library::{ANN, Home, noise, set_mtime};
 
@@ -226,11 +226,12 @@ fn wrongs(home: &Home) -> Vec<Row> {
 }
 
 fn night(home: &Home, paranoid: bool) -> Report {
-    let family = External { server: "/mnt/family".into(), folder: home.dir.path().join("family") };
+    let family =
+        ExternalFolder { server: "/mnt/family".into(), folder: home.dir.path().join("family") };
     let external = if family.folder.exists() { vec![family] } else { Vec::new() };
     let options =
         shoebox::task::backup::Options { generated: true, external, paranoid, ..home.options() };
-    backup(&home.repository(), options, &Silent).unwrap()
+    backup(&home.repository(), options, &SilentMonitor).unwrap()
 }
 
 fn shoebox(root: &Path) -> Command {

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::backup_library::{ANN, Home, dump, noise};
-use shoebox::base::Kind;
-use shoebox::base::monitor::{Collect, Monitor, Phase, Problem, Silent};
+use shoebox::base::ErrorKind;
+use shoebox::base::monitor::{Monitor, Phase, Problem, ProblemCollector, SilentMonitor};
 use shoebox::base::stored::IndexLine;
 use shoebox::repo::prune::Options as Pruning;
-use shoebox::task::check::{Extent, Finding, Part, Report, check};
-use shoebox::task::forget::{self, Choice, forget};
+use shoebox::task::check::{CheckExtent, CheckFinding, Report, SnapshotPart, check};
+use shoebox::task::forget::{self, ForgetChoice, forget};
 use shoebox::task::prune::prune;
 
 /// Three nights: photos come, the dump changes.
@@ -27,12 +27,12 @@ fn nights() -> Home {
     home
 }
 
-fn checked(home: &Home, extent: Extent) -> Report {
-    check(&home.repository(), extent, &Silent).unwrap()
+fn checked(home: &Home, extent: CheckExtent) -> Report {
+    check(&home.repository(), extent, &SilentMonitor).unwrap()
 }
 
-fn findings(home: &Home) -> Vec<Finding> {
-    checked(home, Extent::All).findings
+fn findings(home: &Home) -> Vec<CheckFinding> {
+    checked(home, CheckExtent::All).findings
 }
 
 /// The archive that holds the content whose path ends in `name`, and where its bytes are.
@@ -71,7 +71,7 @@ impl Monitor for StopAfter {
 fn a_check_that_is_stopped_passes_nothing_that_it_has_not_seen_and_the_next_one_goes_on() {
     let home = nights();
     let archives = home.archives().len();
-    let stopped = check(&home.repository(), Extent::All, &StopAfter(1.into())).unwrap();
+    let stopped = check(&home.repository(), CheckExtent::All, &StopAfter(1.into())).unwrap();
     assert!(stopped.interrupted && stopped.stopped && stopped.findings.is_empty() && archives > 2);
     assert!(
         stopped.read > 0 && stopped.read < stopped.chosen,
@@ -81,37 +81,37 @@ fn a_check_that_is_stopped_passes_nothing_that_it_has_not_seen_and_the_next_one_
     );
     assert_eq!(stopped.coverage.never as usize, archives - 1);
     // Before anything was looked at, nothing is said of the snapshots.
-    let error = check(&home.repository(), Extent::All, &StopAfter(0.into())).unwrap_err();
-    assert_eq!(error.kind(), Kind::Interrupted);
+    let error = check(&home.repository(), CheckExtent::All, &StopAfter(0.into())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
     assert_eq!(error.to_string(), "stopped: 0 of 3 snapshots looked at, nothing wrong so far");
     assert_eq!(
-        checked(&home, Extent::Structure).passed.len(),
+        checked(&home, CheckExtent::Structure).passed.len(),
         1,
         "what the one archive that was read holds"
     );
-    let rest = checked(&home, Extent::All);
+    let rest = checked(&home, CheckExtent::All);
     assert!(!rest.interrupted && rest.passed.len() == 3 && rest.coverage.never == 0);
 }
 
 #[test]
 fn what_is_sound_passes_and_is_remembered() {
     let home = nights();
-    let first = checked(&home, Extent::Structure);
+    let first = checked(&home, CheckExtent::Structure);
     assert_eq!((first.findings, first.read, first.passed.len()), (vec![], 0, 0));
-    let whole = checked(&home, Extent::All);
+    let whole = checked(&home, CheckExtent::All);
     let total: u64 =
         home.archives().iter().map(|archive| fs::metadata(archive).unwrap().len()).sum();
     assert_eq!((whole.findings, whole.read, whole.snapshots), (vec![], total, 3));
     assert_eq!(whole.passed, home.repository().snapshot_ids().unwrap());
     assert_eq!((whole.coverage.recent, whole.coverage.never), (total, 0));
     // What one check read counts for the next; its note took the place of the one before.
-    let again = checked(&home, Extent::Structure);
+    let again = checked(&home, CheckExtent::Structure);
     assert_eq!((again.passed.len(), again.coverage.recent), (3, total));
     assert_eq!(home.repository().notes().unwrap().list.len(), 1);
     // A new night was not read yet.
     home.write("upload/new.jpg", &noise(99, 5000));
     home.backup();
-    let next = checked(&home, Extent::Structure);
+    let next = checked(&home, CheckExtent::Structure);
     assert_eq!((next.passed.len(), next.coverage.never), (3, 1));
 }
 
@@ -120,11 +120,11 @@ fn a_share_a_night_reads_what_was_not_read_for_longest() {
     let home = nights();
     let archives = home.archives().len();
     assert!(archives >= 3);
-    let none = checked(&home, Extent::Time(Duration::ZERO));
+    let none = checked(&home, CheckExtent::Time(Duration::ZERO));
     assert_eq!((none.read, none.stopped), (0, true));
     let mut looks = 0;
-    while checked(&home, Extent::Structure).coverage.never > 0 {
-        let look = checked(&home, Extent::Percent(1.0));
+    while checked(&home, CheckExtent::Structure).coverage.never > 0 {
+        let look = checked(&home, CheckExtent::Percent(1.0));
         assert!(look.read > 0 && look.findings.is_empty());
         looks += 1;
         assert!(looks <= archives, "the same archive was read twice before all were read once");
@@ -138,21 +138,21 @@ fn a_damaged_photo_is_told_by_whose_which_and_when() {
     let (archive, at, _) = place(&home, "2.jpg");
     flip(&archive, at + 1000);
     let findings = findings(&home);
-    let [Finding::Photo(photo)] = &findings[..] else { panic!("{findings:?}") };
+    let [CheckFinding::Photo(photo)] = &findings[..] else { panic!("{findings:?}") };
     assert_eq!((photo.owner.as_str(), photo.name.as_str()), ("Ann Lee", "IMG_2.jpg"));
     assert_eq!(photo.taken.to_string(), "2025-01-02T03:04:05");
     assert_eq!(photo.snapshots, home.repository().snapshot_ids().unwrap()[1..]);
     assert!(archive.ends_with(photo.bytes.archive.as_ref().unwrap()) && photo.bytes.copy.is_none());
     // Without reading photos nothing is seen, and what was found before is not forgotten into a
     // pass.
-    let quick = checked(&home, Extent::Structure);
+    let quick = checked(&home, CheckExtent::Structure);
     assert_eq!(quick.passed, home.repository().snapshot_ids().unwrap()[..1]);
     // A backup that reads everything stores it again, and the copy is named until the old archive
     // is gone.
     let options = shoebox::task::backup::Options { paranoid: true, ..home.options() };
-    shoebox::task::backup::backup(&home.repository(), options, &Silent).unwrap();
-    let after = checked(&home, Extent::All).findings;
-    let [Finding::Photo(photo)] = &after[..] else { panic!("{after:?}") };
+    shoebox::task::backup::backup(&home.repository(), options, &SilentMonitor).unwrap();
+    let after = checked(&home, CheckExtent::All).findings;
+    let [CheckFinding::Photo(photo)] = &after[..] else { panic!("{after:?}") };
     assert!(photo.bytes.copy.is_some());
 }
 
@@ -174,9 +174,9 @@ fn a_damaged_file_without_a_photo_and_a_damaged_dump_are_told_as_such() {
     assert!(
         findings
             .iter()
-            .any(|finding| matches!(finding, Finding::File(file) if file.path.to_string() == "library/loose-1.jpg"))
+            .any(|finding| matches!(finding, CheckFinding::File(file) if file.path.to_string() == "library/loose-1.jpg"))
     );
-    let dump = |finding: &Finding| matches!(finding, Finding::Snapshot { snapshot, part: Part::Dump, .. } if *snapshot == record.id);
+    let dump = |finding: &CheckFinding| matches!(finding, CheckFinding::Snapshot { snapshot, part: SnapshotPart::Dump, .. } if *snapshot == record.id);
     assert!(findings.iter().any(dump), "{findings:?}");
 }
 
@@ -213,7 +213,7 @@ fn every_kind_of_damage_to_every_kind_of_file_is_found() {
         }),
     ];
     let home = nights();
-    checked(&home, Extent::All);
+    checked(&home, CheckExtent::All);
     let saved = home.dir.path().join("saved");
     for at in 0..kinds(&home).len() {
         // A check writes a note of its own each time.
@@ -246,7 +246,7 @@ fn every_kind_of_damage_to_every_kind_of_file_is_found() {
 fn a_pruned_repository_is_sound() {
     let home = nights();
     let ids = home.repository().snapshot_ids().unwrap();
-    let choice = Choice::Named(vec![ids[0].to_string(), ids[1].to_string()]);
+    let choice = ForgetChoice::Named(vec![ids[0].to_string(), ids[1].to_string()]);
     let now = jiff::Timestamp::now();
     let options = forget::Options {
         choice,
@@ -255,14 +255,20 @@ fn a_pruned_repository_is_sound() {
         accept_clock: false,
         apply: true,
     };
-    forget(&home.repository(), &options, &Silent).unwrap();
+    forget(&home.repository(), &options, &SilentMonitor).unwrap();
     assert_eq!(findings(&home), vec![]);
     for grace in [jiff::SignedDuration::from_hours(24), jiff::SignedDuration::ZERO] {
-        prune(&home.repository(), &Pruning { max_unused: 0, grace, now }, false, false, &Silent)
-            .unwrap();
+        prune(
+            &home.repository(),
+            &Pruning { max_unused: 0, grace, now },
+            false,
+            false,
+            &SilentMonitor,
+        )
+        .unwrap();
         assert_eq!(findings(&home), vec![]);
     }
-    let report = checked(&home, Extent::All);
+    let report = checked(&home, CheckExtent::All);
     assert_eq!(report.passed, ids[2..]);
 }
 
@@ -274,12 +280,12 @@ fn a_check_beside_backups_tells_nothing_that_is_not_so() {
         scope.spawn(|| {
             for night in 0..4 {
                 home.write(format!("upload/beside-{night}.jpg"), &noise(night + 700, 3000));
-                home.try_backup(&Collect::default()).unwrap();
+                home.try_backup(&ProblemCollector::default()).unwrap();
             }
             done.store(true, Ordering::Relaxed);
         });
         while !done.load(Ordering::Relaxed) {
-            assert_eq!(checked(&home, Extent::All).findings, vec![]);
+            assert_eq!(checked(&home, CheckExtent::All).findings, vec![]);
         }
     });
     assert_eq!(findings(&home), vec![]);

@@ -6,16 +6,16 @@ use std::fs;
 use crate::backup_library::{Home, tick};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use shoebox::base::monitor::Silent;
-use shoebox::base::{Kind, SnapshotId};
-use shoebox::repo::notes::What;
+use shoebox::base::monitor::SilentMonitor;
+use shoebox::base::{ErrorKind, SnapshotId};
+use shoebox::repo::notes::NoteKind;
 use shoebox::repo::prune::Options as Pruning;
-use shoebox::repo::{Repository, Session, SnapshotRecord};
+use shoebox::repo::{Repository, SnapshotRecord, WriteSession};
 use shoebox::task::acknowledge::acknowledge;
-use shoebox::task::check::{Extent, check};
-use shoebox::task::forget::{self, Choice, Policy};
+use shoebox::task::check::{CheckExtent, check};
+use shoebox::task::forget::{self, ForgetChoice, KeepPolicy};
 use shoebox::task::prune::prune;
-use shoebox::task::status::{Finding, Limits, status};
+use shoebox::task::status::{AgeLimits, StatusFinding, status};
 
 const AHEAD: &str = "2099-01-01T030005Z";
 
@@ -41,13 +41,13 @@ fn with_a_night_ahead() -> (Home, SnapshotId) {
     (home, first)
 }
 
-fn findings(repository: &Repository) -> Vec<Finding> {
+fn findings(repository: &Repository) -> Vec<StatusFinding> {
     let days = |days: i64| SignedDuration::from_hours(24 * days);
-    let limits = Limits { snapshot: days(2), verified: days(45) };
+    let limits = AgeLimits { snapshot: days(2), verified: days(45) };
     status(repository, limits, Timestamp::now()).unwrap().findings
 }
 
-fn forgetting(choice: Choice) -> forget::Options {
+fn forgetting(choice: ForgetChoice) -> forget::Options {
     forget::Options {
         choice,
         zone: TimeZone::UTC,
@@ -57,10 +57,10 @@ fn forgetting(choice: Choice) -> forget::Options {
     }
 }
 
-fn last_one() -> Policy {
-    Policy {
-        keep: vec![(forget::policy::Every::Snapshot, forget::policy::Count::Of(1))],
-        ..Policy::default()
+fn last_one() -> KeepPolicy {
+    KeepPolicy {
+        keep: vec![(forget::policy::KeepPeriod::Snapshot, forget::policy::KeepCount::Of(1))],
+        ..KeepPolicy::default()
     }
 }
 
@@ -80,21 +80,21 @@ fn one_night_under_a_clock_that_was_ahead_stops_no_backup_and_is_forgotten_by_na
             && third.time().duration_since(Timestamp::now()) < SignedDuration::from_secs(10)
     );
     assert_eq!(known(&repository), [first, third], "it is kept aside");
-    assert!(check(&repository, Extent::All, &Silent).unwrap().findings.is_empty());
+    assert!(check(&repository, CheckExtent::All, &SilentMonitor).unwrap().findings.is_empty());
     let told = findings(&repository);
     let red = told.iter().find(|finding| finding.what.contains("still to come")).unwrap();
     assert!(red.red && red.next.contains(&format!("shoebox forget {AHEAD} --apply")), "{red:?}");
 
     // No rule forgets until a person says that the clock is right, and nothing that it needs is
     // given back while it is there.
-    let by_rule = forgetting(Choice::ByPolicy(last_one()));
-    let refused = forget::forget(&repository, &by_rule, &Silent).unwrap_err();
+    let by_rule = forgetting(ForgetChoice::ByPolicy(last_one()));
+    let refused = forget::forget(&repository, &by_rule, &SilentMonitor).unwrap_err();
     assert!(
         refused.next_step().unwrap().contains(&format!("shoebox forget {AHEAD} --apply")),
         "{refused:?}"
     );
     let accepted = forget::Options { accept_clock: true, ..by_rule };
-    let report = forget::forget(&repository, &accepted, &Silent).unwrap();
+    let report = forget::forget(&repository, &accepted, &SilentMonitor).unwrap();
     let gone: Vec<_> = report
         .fates
         .iter()
@@ -103,18 +103,22 @@ fn one_night_under_a_clock_that_was_ahead_stops_no_backup_and_is_forgotten_by_na
         .collect();
     assert_eq!(gone, [first]);
     let pruning = Pruning { max_unused: 0, grace: SignedDuration::ZERO, now: Timestamp::now() };
-    let refused = prune(&repository, &pruning, false, false, &Silent).unwrap_err();
+    let refused = prune(&repository, &pruning, false, false, &SilentMonitor).unwrap_err();
     assert!(
-        refused.kind() == Kind::Refused
+        refused.kind() == ErrorKind::Refused
             && refused.next_step().unwrap().contains("shoebox forget 2099")
     );
 
-    forget::forget(&repository, &forgetting(Choice::Named(vec![AHEAD.to_owned()])), &Silent)
-        .unwrap();
+    forget::forget(
+        &repository,
+        &forgetting(ForgetChoice::Named(vec![AHEAD.to_owned()])),
+        &SilentMonitor,
+    )
+    .unwrap();
     assert_eq!(repository.snapshot_ids().unwrap(), [third]);
-    prune(&repository, &pruning, false, false, &Silent).unwrap();
+    prune(&repository, &pruning, false, false, &SilentMonitor).unwrap();
     assert!(!findings(&repository).iter().any(|finding| finding.what.contains("still to come")));
-    assert!(check(&repository, Extent::All, &Silent).unwrap().findings.is_empty());
+    assert!(check(&repository, CheckExtent::All, &SilentMonitor).unwrap().findings.is_empty());
 }
 
 #[test]
@@ -123,9 +127,11 @@ fn a_snapshot_whose_time_came_is_taken_in_like_any_other() {
     let third = home.backup().record.id;
     let then: SnapshotId = SnapshotId::from_seconds(first.seconds() - 86_400).unwrap();
     rewrite(&home.repository(), AHEAD.parse().unwrap(), |record| record.id = then);
-    drop(Session::begin(&home.repository(), "look", &Silent).unwrap());
+    drop(WriteSession::begin(&home.repository(), "look", &SilentMonitor).unwrap());
     assert_eq!(known(&home.repository()), [then, first, third]);
-    assert!(check(&home.repository(), Extent::All, &Silent).unwrap().findings.is_empty());
+    assert!(
+        check(&home.repository(), CheckExtent::All, &SilentMonitor).unwrap().findings.is_empty()
+    );
 }
 
 /// Two nights of the past, and after them `nights` that the clock dated to `ahead` from now and
@@ -177,30 +183,33 @@ fn no_number_of_nights_under_any_clock_stops_a_backup_and_nothing_is_forgotten_u
                 .iter()
                 .any(|finding| finding.red && finding.what.contains("still to come"))
         );
-        let by_rule = forgetting(Choice::ByPolicy(last_one()));
-        let refused = forget::forget(&repository, &by_rule, &Silent).unwrap_err();
-        assert_eq!(refused.kind(), Kind::Refused, "{case}");
+        let by_rule = forgetting(ForgetChoice::ByPolicy(last_one()));
+        let refused = forget::forget(&repository, &by_rule, &SilentMonitor).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Refused, "{case}");
         let pruning = Pruning { max_unused: 0, grace: SignedDuration::ZERO, now: Timestamp::now() };
         assert_eq!(
-            prune(&repository, &pruning, false, false, &Silent).unwrap_err().kind(),
-            Kind::Refused,
+            prune(&repository, &pruning, false, false, &SilentMonitor).unwrap_err().kind(),
+            ErrorKind::Refused,
             "{case}"
         );
-        assert!(check(&repository, Extent::All, &Silent).unwrap().findings.is_empty(), "{case}");
+        assert!(
+            check(&repository, CheckExtent::All, &SilentMonitor).unwrap().findings.is_empty(),
+            "{case}"
+        );
 
         // It was the clock before: they go by name. It is that of now: their time comes, and all of
         // them are there.
         if nights % 2 == 1 {
-            let named = Choice::Named(aside.iter().map(ToString::to_string).collect());
-            forget::forget(&repository, &forgetting(named), &Silent).unwrap();
+            let named = ForgetChoice::Named(aside.iter().map(ToString::to_string).collect());
+            forget::forget(&repository, &forgetting(named), &SilentMonitor).unwrap();
             assert_eq!(known(&repository).len(), 4, "{case}");
-            prune(&repository, &pruning, true, false, &Silent).unwrap();
+            prune(&repository, &pruning, true, false, &SilentMonitor).unwrap();
         } else {
             for (day, id) in (10..).zip(&aside) {
                 let then = Timestamp::now() - SignedDuration::from_hours(24 * day);
                 rewrite(&repository, *id, |record| record.id = SnapshotId::at(then));
             }
-            drop(Session::begin(&repository, "look", &Silent).unwrap());
+            drop(WriteSession::begin(&repository, "look", &SilentMonitor).unwrap());
             assert_eq!(known(&repository).len(), 4 + usize::from(nights), "{case}");
         }
         assert!(
@@ -211,7 +220,10 @@ fn no_number_of_nights_under_any_clock_stops_a_backup_and_nothing_is_forgotten_u
             !findings(&repository).iter().any(|finding| finding.what.contains("still to come")),
             "{case}"
         );
-        assert!(check(&repository, Extent::All, &Silent).unwrap().findings.is_empty(), "{case}");
+        assert!(
+            check(&repository, CheckExtent::All, &SilentMonitor).unwrap().findings.is_empty(),
+            "{case}"
+        );
     }
 }
 
@@ -229,7 +241,7 @@ fn an_alarm_that_was_acknowledged_under_a_clock_ahead_silences_none_of_now() {
         record.id = AHEAD.parse().unwrap();
         record.alarm = vec!["fewer files".to_owned()];
     });
-    repository.add_note(What::Acknowledgement { snapshot: AHEAD.parse().unwrap() }).unwrap();
+    repository.add_note(NoteKind::Acknowledgement { snapshot: AHEAD.parse().unwrap() }).unwrap();
     photos.iter().for_each(|photo| fs::remove_file(photo).unwrap());
     let record = home.backup().record;
     assert!(!record.alarm.is_empty());
@@ -273,15 +285,17 @@ fn the_numbers_of_forgotten_snapshots_are_used_again_after_the_highest() {
     tick();
     let last = home.backup().record.id;
     rewrite(&home.repository(), last, |record| record.number = u16::MAX);
-    drop(Session::rebuild(&home.repository(), &Silent).unwrap());
+    drop(WriteSession::rebuild(&home.repository(), &SilentMonitor).unwrap());
     assert_eq!(number(&home), 3, "1 and 2 are taken");
     let ids = home.repository().snapshot_ids().unwrap();
-    let named = Choice::Named(ids[..2].iter().map(ToString::to_string).collect());
-    forget::forget(&home.repository(), &forgetting(named), &Silent).unwrap();
+    let named = ForgetChoice::Named(ids[..2].iter().map(ToString::to_string).collect());
+    forget::forget(&home.repository(), &forgetting(named), &SilentMonitor).unwrap();
     assert_eq!(
         number(&home),
         4,
         "not at once: whoever has the mount open is still in the one that was forgotten"
     );
-    assert!(check(&home.repository(), Extent::All, &Silent).unwrap().findings.is_empty());
+    assert!(
+        check(&home.repository(), CheckExtent::All, &SilentMonitor).unwrap().findings.is_empty()
+    );
 }

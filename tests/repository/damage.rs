@@ -5,9 +5,9 @@ use std::os::unix::fs::FileExt;
 
 use crate::backup_library::{Home, dump, noise};
 use shoebox::base::Hash;
-use shoebox::base::monitor::{Collect, Silent};
+use shoebox::base::monitor::{ProblemCollector, SilentMonitor};
 use shoebox::base::stored::IndexLine;
-use shoebox::repo::{Session, SnapshotRecord};
+use shoebox::repo::{SnapshotRecord, WriteSession};
 use shoebox::task::backup::{Options, backup};
 
 /// Flips a bit in the middle of the chunk called `hash`.
@@ -40,7 +40,7 @@ fn nights(home: &Home) -> SnapshotRecord {
 fn assert_goes_on(home: &Home, complaint: &str) {
     home.write("upload/new.jpg", &noise(99, 1000));
     home.write_dump(&dump(301, 1));
-    let monitor = Collect::default();
+    let monitor = ProblemCollector::default();
     let report = home.try_backup(&monitor).unwrap();
     assert!(
         monitor.problems().iter().any(|problem| problem.subject.contains(complaint))
@@ -54,7 +54,11 @@ fn assert_goes_on(home: &Home, complaint: &str) {
         "{:?}",
         report.problems
     );
-    let db = Session::rebuild(&home.repository(), &Silent).unwrap().generation().connect().unwrap();
+    let db = WriteSession::rebuild(&home.repository(), &SilentMonitor)
+        .unwrap()
+        .generation()
+        .connect()
+        .unwrap();
     let count = |sql: &str| db.query_row(sql, (), |row| row.get::<_, u64>(0)).unwrap();
     assert_eq!(
         count("SELECT count(*) FROM file WHERE kind = 0 AND until = 9223372036854775807"),
@@ -80,9 +84,13 @@ fn a_damaged_list_of_files_is_stored_again_when_nothing_changed() {
     let home = Home::new();
     let record = nights(&home);
     flip_chunk(&home, record.streams.files.chunks[0].hash);
-    let again = home.try_backup(&Collect::default()).unwrap();
+    let again = home.try_backup(&ProblemCollector::default()).unwrap();
     assert_eq!(again.record.streams.files, record.streams.files);
-    let db = Session::rebuild(&home.repository(), &Silent).unwrap().generation().connect().unwrap();
+    let db = WriteSession::rebuild(&home.repository(), &SilentMonitor)
+        .unwrap()
+        .generation()
+        .connect()
+        .unwrap();
     home.repository().contents().chunk(&db, record.streams.files.chunks[0].hash).unwrap();
 }
 
@@ -121,7 +129,7 @@ fn a_backup_that_is_asked_to_stop_keeps_what_it_has_read() {
     }
     home.write_dump(&dump(300, 0));
     let stopped = home.try_backup(&StopAfter(100.into())).unwrap_err();
-    assert_eq!(stopped.kind(), shoebox::base::Kind::Interrupted);
+    assert_eq!(stopped.kind(), shoebox::base::ErrorKind::Interrupted);
     let report = home.backup();
     assert!(report.unchanged >= 90, "{}", report.unchanged);
 }
@@ -160,10 +168,11 @@ fn a_paranoid_backup_stores_a_damaged_photo_again_and_a_rebuilt_catalog_agrees()
     home.backup();
     content_of(&home, hash).unwrap_err();
     let options = shoebox::task::backup::Options { paranoid: true, ..home.options() };
-    let report = shoebox::task::backup::backup(&home.repository(), options, &Silent).unwrap();
+    let report =
+        shoebox::task::backup::backup(&home.repository(), options, &SilentMonitor).unwrap();
     assert_eq!(report.record.files.new_contents, 1);
     content_of(&home, hash).unwrap();
-    drop(Session::rebuild(&home.repository(), &Silent).unwrap());
+    drop(WriteSession::rebuild(&home.repository(), &SilentMonitor).unwrap());
     content_of(&home, hash).unwrap();
 }
 
@@ -183,7 +192,7 @@ fn a_record_that_cannot_be_read_is_named_each_night_and_costs_no_rebuild() {
     home.backup();
     let built = lineage(&home);
     for _ in 0..2 {
-        let monitor = Collect::default();
+        let monitor = ProblemCollector::default();
         home.try_backup(&monitor).unwrap();
         assert!(
             monitor.problems().iter().any(|problem| problem.subject.contains(&first.to_string()))
@@ -191,7 +200,7 @@ fn a_record_that_cannot_be_read_is_named_each_night_and_costs_no_rebuild() {
     }
     assert_eq!(lineage(&home), built);
     fs::remove_file(path).unwrap();
-    let monitor = Collect::default();
+    let monitor = ProblemCollector::default();
     home.try_backup(&monitor).unwrap();
     assert_eq!(monitor.problems(), []);
     assert_eq!(lineage(&home), built);
@@ -208,7 +217,7 @@ fn snapshots_that_are_taken_away_by_hand_leave_a_right_catalog() {
     }
     for id in [ids[1], ids[3], ids[2]] {
         fs::remove_file(home.repo_path().join(format!("snapshots/{id}.json"))).unwrap();
-        drop(Session::begin(&home.repository(), "look", &Silent).unwrap());
+        drop(WriteSession::begin(&home.repository(), "look", &SilentMonitor).unwrap());
     }
     home.backup();
     let count = |home: &Home| {
@@ -219,7 +228,7 @@ fn snapshots_that_are_taken_away_by_hand_leave_a_right_catalog() {
     };
     let kept = count(&home);
     assert!(!kept.contains("only"), "{kept}");
-    drop(Session::rebuild(&home.repository(), &Silent).unwrap());
+    drop(WriteSession::rebuild(&home.repository(), &SilentMonitor).unwrap());
     assert_eq!(count(&home), kept);
 }
 
@@ -236,7 +245,7 @@ fn init_removes_nothing_that_is_not_its_own() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, bytes).unwrap();
         let error = shoebox::repo::Repository::create(dir.path()).unwrap_err();
-        assert_eq!(error.kind(), shoebox::base::Kind::Exists, "{name}");
+        assert_eq!(error.kind(), shoebox::base::ErrorKind::Exists, "{name}");
         assert_eq!(fs::read_to_string(&path).unwrap(), bytes);
     }
 }
@@ -253,7 +262,7 @@ fn an_init_that_was_cut_short_can_be_run_again() {
 fn a_repository_does_not_back_itself_up() {
     let home = Home::new();
     nights(&home);
-    let external = |folder: &std::path::Path| shoebox::task::backup::External {
+    let external = |folder: &std::path::Path| shoebox::task::backup::ExternalFolder {
         server: "/mnt/all".into(),
         folder: folder.into(),
     };
@@ -261,8 +270,8 @@ fn a_repository_does_not_back_itself_up() {
         let options =
             shoebox::task::backup::Options { external: vec![external(folder)], ..home.options() };
         let error =
-            shoebox::task::backup::backup(&home.repository(), options, &Silent).unwrap_err();
-        assert_eq!(error.kind(), shoebox::base::Kind::Refused);
+            shoebox::task::backup::backup(&home.repository(), options, &SilentMonitor).unwrap_err();
+        assert_eq!(error.kind(), shoebox::base::ErrorKind::Refused);
         assert!(error.to_string().contains("lie in one another"), "{error}");
     }
 }
@@ -290,13 +299,13 @@ fn a_photo_whose_newer_copy_is_lost_is_read_from_the_older_one() {
     };
     flip();
     let options = Options { paranoid: true, ..home.options() };
-    backup(&home.repository(), options, &Silent).unwrap();
+    backup(&home.repository(), options, &SilentMonitor).unwrap();
     assert_eq!(home.copies(50_000), 4, "the damaged photo is stored again");
     flip();
     for newer in home.archives().iter().filter(|archive| !first.contains(archive)) {
         fs::remove_file(newer).unwrap();
     }
-    drop(Session::begin(&home.repository(), "test", &Silent).unwrap());
+    drop(WriteSession::begin(&home.repository(), "test", &SilentMonitor).unwrap());
     let db = home.repository().catalog().unwrap().connect().unwrap();
     let lost: u64 = db
         .query_row("SELECT count(*) FROM content WHERE archive = 0", (), |row| row.get(0))

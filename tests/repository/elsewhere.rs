@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use crate::backup_library::{ANN, Home, noise, set_mtime};
 use crate::support::whole_restore;
 use shoebox::base::FilePath;
-use shoebox::base::monitor::Silent;
-use shoebox::source::Root;
-use shoebox::task::backup::{External, Options, Report, backup};
-use shoebox::task::restore::whole::{Outside, restore};
+use shoebox::base::monitor::SilentMonitor;
+use shoebox::source::LibraryRoot;
+use shoebox::task::backup::{ExternalFolder, Options, Report, backup};
+use shoebox::task::restore::whole::{OutsidePhotos, restore};
 
 const FAMILY: &str = "f1111111-1111-4111-8111-111111111111";
 /// Every file is as old as this.
@@ -55,21 +55,27 @@ impl Library {
     }
 
     fn options(&self) -> Options {
-        let family = External { server: "/mnt/external/family".into(), folder: self.family() };
+        let family =
+            ExternalFolder { server: "/mnt/external/family".into(), folder: self.family() };
         Options { external: vec![family], ..self.home.options() }
     }
 
     fn backup(&self) -> Report {
-        backup(&self.home.repository(), self.options(), &Silent).unwrap()
+        backup(&self.home.repository(), self.options(), &SilentMonitor).unwrap()
     }
 
     fn backup_shrunk(&self) -> Report {
-        backup(&self.home.repository(), Options { accept_shrink: true, ..self.options() }, &Silent)
-            .unwrap()
+        backup(
+            &self.home.repository(),
+            Options { accept_shrink: true, ..self.options() },
+            &SilentMonitor,
+        )
+        .unwrap()
     }
 
-    fn backup_with(&self, folders: Vec<Root>) -> Report {
-        backup(&self.home.repository(), Options { folders, ..self.options() }, &Silent).unwrap()
+    fn backup_with(&self, folders: Vec<LibraryRoot>) -> Report {
+        backup(&self.home.repository(), Options { folders, ..self.options() }, &SilentMonitor)
+            .unwrap()
     }
 
     /// Moves a folder of UPLOAD_LOCATION to another disk.
@@ -119,8 +125,8 @@ fn dump(rows: &[String]) -> String {
     text + "--\n-- PostgreSQL database dump complete\n--\n\n"
 }
 
-fn told(shown: &str, folder: &Path) -> Root {
-    Root { folder: folder.to_owned(), shown: FilePath::new(shown).unwrap() }
+fn told(shown: &str, folder: &Path) -> LibraryRoot {
+    LibraryRoot { folder: folder.to_owned(), shown: FilePath::new(shown).unwrap() }
 }
 
 #[test]
@@ -139,8 +145,9 @@ fn photos_that_the_database_has_outside_of_upload_location_come_back_with_what_t
     assert_eq!((report.record.completeness.present, report.record.completeness.missing), (4, 1));
 
     let to = library.home.dir.path().join("new");
-    let restored = restore(&library.home.repository(), &whole_restore(&to), &Silent).unwrap();
-    let outside = |server: &str, folder: Option<&str>, photos| Outside {
+    let restored =
+        restore(&library.home.repository(), &whole_restore(&to), &SilentMonitor).unwrap();
+    let outside = |server: &str, folder: Option<&str>, photos| OutsidePhotos {
         server: server.to_owned(),
         folder: folder.map(str::to_owned),
         photos,

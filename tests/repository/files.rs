@@ -17,12 +17,12 @@ use crate::backup_library::{ANN, Home, dump, noise, odd_tree, set_mtime, text};
 use jiff::{SignedDuration, Timestamp};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use shoebox::base::file::FileEntry;
-use shoebox::base::monitor::Silent;
-use shoebox::base::{FilePath, Kind, Monitor, Phase, Problem};
+use shoebox::base::monitor::SilentMonitor;
+use shoebox::base::{ErrorKind, FilePath, Monitor, Phase, Problem};
 use shoebox::catalog::query;
-use shoebox::repo::{Repository, Session, SnapshotRecord, StreamReader};
+use shoebox::repo::{Repository, SnapshotRecord, StreamReader, WriteSession};
 use shoebox::task::backup::{Options, Report, backup};
-use shoebox::task::status::{Limits, status};
+use shoebox::task::status::{AgeLimits, status};
 
 /// The problems of a report with files, and what they are.
 fn problems(report: &Report) -> Vec<(String, String)> {
@@ -159,7 +159,7 @@ fn a_file_that_keeps_changing_is_named_and_never_stored_half() {
                 std::thread::sleep(Duration::from_micros(100));
             }
         });
-        let report = home.try_backup(&Silent);
+        let report = home.try_backup(&SilentMonitor);
         stop.store(true, Ordering::Relaxed);
         report.unwrap()
     });
@@ -301,7 +301,7 @@ fn an_interrupted_backup_goes_on_where_it_was() {
         home.write(format!("upload/{ANN}/{number:03}.jpg"), &noise(number, 1 << 20));
     }
     let error = home.try_backup(&StopAfter(0.into(), 290)).unwrap_err();
-    assert_eq!(error.kind(), Kind::Interrupted);
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
     assert_eq!(home.repository().snapshot_ids().unwrap(), []);
     assert_eq!(home.archives().len(), 2, "the archive at hand is finished");
     assert_eq!(fs::read_dir(home.repo_path().join("tmp")).unwrap().count(), 0);
@@ -353,7 +353,7 @@ fn a_folder_that_is_swapped_for_a_link_while_the_backup_reads_brings_nothing_fro
             && begun.elapsed() < Duration::from_secs(20)
             && reports.last().is_none_or(Result::is_ok)
         {
-            reports.push(backup(&home.repository(), options(), &Silent));
+            reports.push(backup(&home.repository(), options(), &SilentMonitor));
         }
         stop.store(true, Ordering::Relaxed);
     });
@@ -539,8 +539,8 @@ fn a_full_disk_harms_nothing_and_the_next_run_goes_on() {
         home.write(format!("upload/{ANN}/{number}.jpg"), &noise(number + 50, 1 << 20));
     }
     home.write(format!("upload/{ANN}/large.mov"), &noise(99, 20 << 20));
-    let error = home.try_backup(&Silent).unwrap_err();
-    assert_eq!(error.kind(), Kind::NoSpace, "{error:?}");
+    let error = home.try_backup(&SilentMonitor).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error:?}");
     assert!(error.next_step().is_some());
     assert_eq!(home.repository().snapshot_ids().unwrap(), [first.id]);
     let path = format!("upload/{ANN}/first.jpg");
@@ -571,8 +571,8 @@ fn a_first_backup_that_cannot_fit_is_refused_before_it_writes_and_doctor_and_sta
     let Some(disk) = Tmpfs::mount(&home.repo_path(), "16m") else { return };
     Repository::create(&home.repo_path()).unwrap();
     let free = home.repository().free_space().unwrap();
-    let error = home.try_backup(&Silent).unwrap_err();
-    assert_eq!(error.kind(), Kind::NoSpace, "{error:?}");
+    let error = home.try_backup(&SilentMonitor).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error:?}");
     let text = error.to_string();
     assert!(
         text.ends_with("free on the repository's disk; the next backup needs up to 25.17 MB"),
@@ -584,7 +584,10 @@ fn a_first_backup_that_cannot_fit_is_refused_before_it_writes_and_doctor_and_sta
 
     // Who insists gets what fits, and the next run has less to store.
     let insisting = || Options { accept_little_space: true, ..home.options() };
-    assert_eq!(backup(&home.repository(), insisting(), &Silent).unwrap_err().kind(), Kind::NoSpace);
+    assert_eq!(
+        backup(&home.repository(), insisting(), &SilentMonitor).unwrap_err().kind(),
+        ErrorKind::NoSpace
+    );
     disk.resize("28m");
     let first = home.backup();
     assert_eq!(problems(&first), []);
@@ -593,7 +596,7 @@ fn a_first_backup_that_cannot_fit_is_refused_before_it_writes_and_doctor_and_sta
     home.write(format!("upload/{ANN}/second.jpg"), &noise(60, 200_000));
     home.backup();
     let red = || {
-        let limits = Limits {
+        let limits = AgeLimits {
             snapshot: SignedDuration::from_hours(48),
             verified: SignedDuration::from_hours(9000),
         };
@@ -618,17 +621,17 @@ fn a_dump_that_does_not_fit_is_no_space_either() {
     fs::remove_dir_all(home.repo_path()).unwrap();
     let Some(_disk) = Tmpfs::mount(&home.repo_path(), "3m") else { return };
     Repository::create(&home.repo_path()).unwrap();
-    let error = home.try_backup(&Silent).unwrap_err();
-    assert_eq!(error.kind(), Kind::NoSpace, "{error:?}");
+    let error = home.try_backup(&SilentMonitor).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error:?}");
 }
 
 #[test]
 fn a_repository_in_use_names_its_holder() {
     let home = Home::new();
     let repository = home.repository();
-    let session = Session::begin(&repository, "backup", &Silent).unwrap();
-    let error = home.try_backup(&Silent).unwrap_err();
-    assert_eq!(error.kind(), Kind::Locked);
+    let session = WriteSession::begin(&repository, "backup", &SilentMonitor).unwrap();
+    let error = home.try_backup(&SilentMonitor).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked);
     let holder = format!("`backup` on {} (process {})", Repository::host(), std::process::id());
     assert!(error.to_string().contains(&holder), "{error}");
     drop(session);
@@ -722,7 +725,7 @@ fn answers(home: &Home) -> Vec<(String, Vec<String>)> {
 fn assert_rebuilt_alike(home: &Home) {
     let before = answers(home);
     assert!(before.iter().filter(|(_, rows)| !rows.is_empty()).count() >= 10);
-    drop(Session::rebuild(&home.repository(), &Silent).unwrap());
+    drop(WriteSession::rebuild(&home.repository(), &SilentMonitor).unwrap());
     for ((table, was), (_, is)) in before.iter().zip(answers(home)) {
         assert_eq!(*was, is, "{table}");
     }
@@ -784,7 +787,7 @@ fn a_missing_or_broken_catalog_is_built_anew_by_the_next_backup() {
                 .unwrap()
                 .contains("repair catalog")
         );
-        drop(Session::begin(&home.repository(), "check", &Silent).unwrap());
+        drop(WriteSession::begin(&home.repository(), "check", &SilentMonitor).unwrap());
         assert!(answers(&home) == before);
         let report = home.backup();
         assert_eq!((report.unchanged, report.record.files.new_contents), (files, 0));
@@ -808,7 +811,7 @@ fn a_catalog_that_an_update_left_behind_is_no_alarm_and_the_next_backup_rebuilds
         if is_sealed {
             shoebox::catalog::seal(&catalog).unwrap();
         }
-        let limits = Limits {
+        let limits = AgeLimits {
             snapshot: SignedDuration::from_hours(48),
             verified: SignedDuration::from_hours(9000),
         };
@@ -820,7 +823,7 @@ fn a_catalog_that_an_update_left_behind_is_no_alarm_and_the_next_backup_rebuilds
             "{found:?}"
         );
         assert!(found[0].next.starts_with("the next backup rebuilds it"), "{found:?}");
-        drop(Session::begin(&home.repository(), "backup", &Silent).unwrap());
+        drop(WriteSession::begin(&home.repository(), "backup", &SilentMonitor).unwrap());
         assert!(answers(&home) == before);
     }
 }

@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use shoebox::base::Result;
-use shoebox::base::monitor::Silent;
-use shoebox::repo::{Repository, Session};
-use shoebox::task::check::{Extent, Finding, check};
-use shoebox::view::{self, Ino, Kind, Node, ROOT, View};
+use shoebox::base::monitor::SilentMonitor;
+use shoebox::repo::{Repository, WriteSession};
+use shoebox::task::check::{CheckExtent, CheckFinding, check};
+use shoebox::view::{self, Ino, Node, NodeKind, ROOT, View};
 
 use crate::backup_library::noise;
 use crate::two_nights::nights;
@@ -56,9 +56,9 @@ impl Seen {
         }
         for (path, node) in entries {
             match node.kind {
-                Kind::Folder => self.folder(view, node.ino, &path),
-                Kind::File => self.file(view, node, &path),
-                Kind::Symlink => self.symlink(view, node, &path),
+                NodeKind::Folder => self.folder(view, node.ino, &path),
+                NodeKind::File => self.file(view, node, &path),
+                NodeKind::Symlink => self.symlink(view, node, &path),
             }
             self.nodes.insert(path, node);
         }
@@ -157,9 +157,9 @@ fn no_flipped_bit_and_no_wrong_page_of_a_catalog_is_shown_as_a_byte_or_a_name() 
                 if seen.failures > 0 { partly += 1 } else { whole += 1 }
             }
         }
-        let report = check(&repository, Extent::Structure, &Silent).unwrap();
+        let report = check(&repository, CheckExtent::Structure, &SilentMonitor).unwrap();
         let is_told =
-            report.findings.iter().any(|finding| matches!(finding, Finding::Catalog { .. }));
+            report.findings.iter().any(|finding| matches!(finding, CheckFinding::Catalog { .. }));
         assert!(is_told, "{case}: {:?}", report.findings);
     }
     println!(
@@ -177,10 +177,10 @@ fn a_catalog_that_fails_is_built_anew_by_the_next_writer() {
     for number in 0..6 {
         let (case, wrong) = harmed(&right, 7, number);
         put(&repository, &wrong);
-        drop(Session::begin(&repository, "look", &Silent).unwrap());
+        drop(WriteSession::begin(&repository, "look", &SilentMonitor).unwrap());
         assert!(names(&Seen::of(&open(&repository).unwrap())) == truth, "{case}");
         assert!(
-            check(&repository, Extent::Structure, &Silent).unwrap().findings.is_empty(),
+            check(&repository, CheckExtent::Structure, &SilentMonitor).unwrap().findings.is_empty(),
             "{case}"
         );
     }
@@ -189,7 +189,9 @@ fn a_catalog_that_fails_is_built_anew_by_the_next_writer() {
 #[test]
 fn a_catalog_that_is_whole_and_says_other_things_than_the_lists_is_found_by_check() {
     let (_dir, repository, right) = home();
-    assert!(check(&repository, Extent::Structure, &Silent).unwrap().findings.is_empty());
+    assert!(
+        check(&repository, CheckExtent::Structure, &SilentMonitor).unwrap().findings.is_empty()
+    );
     for change in [
         "UPDATE file SET content = (SELECT max(content) FROM file) WHERE row = (SELECT min(row) \
             FROM file WHERE kind = 0)",
@@ -215,9 +217,9 @@ fn a_catalog_that_is_whole_and_says_other_things_than_the_lists_is_found_by_chec
         assert!(changed > 0, "{change}");
         drop(db);
         shoebox::catalog::seal(&repository.catalog_path()).unwrap();
-        let report = check(&repository, Extent::Structure, &Silent).unwrap();
+        let report = check(&repository, CheckExtent::Structure, &SilentMonitor).unwrap();
         let is_told =
-            report.findings.iter().any(|finding| matches!(finding, Finding::Catalog { .. }));
+            report.findings.iter().any(|finding| matches!(finding, CheckFinding::Catalog { .. }));
         assert!(is_told, "{change}: {:?}", report.findings);
     }
 }

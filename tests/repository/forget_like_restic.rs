@@ -7,8 +7,8 @@ use std::thread;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
-use shoebox::task::forget::Policy;
-use shoebox::task::forget::policy::{Count, Every};
+use shoebox::task::forget::KeepPolicy;
+use shoebox::task::forget::policy::{KeepCount, KeepPeriod};
 
 const ZONE: &str = "Europe/Berlin";
 
@@ -108,17 +108,17 @@ impl Restic {
 }
 
 /// What shoebox makes of the words.
-fn policy(words: &[&str]) -> Policy {
-    let mut policy = Policy::default();
+fn policy(words: &[&str]) -> KeepPolicy {
+    let mut policy = KeepPolicy::default();
     for pair in words.chunks(2) {
         let (word, value) = (pair[0].trim_start_matches("--keep-"), pair[1]);
         let every = |word: &str| match word {
-            "last" => Every::Snapshot,
-            "hourly" => Every::Hour,
-            "daily" => Every::Day,
-            "weekly" => Every::Week,
-            "monthly" => Every::Month,
-            "yearly" => Every::Year,
+            "last" => KeepPeriod::Snapshot,
+            "hourly" => KeepPeriod::Hour,
+            "daily" => KeepPeriod::Day,
+            "weekly" => KeepPeriod::Week,
+            "monthly" => KeepPeriod::Month,
+            "yearly" => KeepPeriod::Year,
             _ => panic!("{word}"),
         };
         match word.strip_prefix("within") {
@@ -126,7 +126,7 @@ fn policy(words: &[&str]) -> Policy {
             Some(word) => policy
                 .keep_within
                 .push((every(word.trim_start_matches('-')), value.parse().unwrap())),
-            None => policy.keep.push((every(word), Count::Of(value.parse().unwrap()))),
+            None => policy.keep.push((every(word), KeepCount::Of(value.parse().unwrap()))),
         }
     }
     policy

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::backup_library::{Home, noise, odd_tree, text};
-use shoebox::archive::{ArchiveReader, ArchiveWriter, NewContent, Stored, hasher};
-use shoebox::base::monitor::Silent;
+use shoebox::archive::{ArchiveReader, ArchiveWriter, NewContent, StoredContent, hasher};
+use shoebox::base::monitor::SilentMonitor;
 use shoebox::base::stored::{ContentLine, IndexLine};
-use shoebox::base::{FilePath, Kind, Result};
-use shoebox::repo::{Repository, Session};
-use shoebox::store::{Folder, Store};
+use shoebox::base::{ErrorKind, FilePath, Result};
+use shoebox::repo::{Repository, WriteSession};
+use shoebox::store::{FolderStore, Store};
 
 const NAME: &str = "archives/2026/2026-11-22T030005Z-0001.tar";
 
@@ -27,10 +27,10 @@ fn raw_frame(plain: &[u8]) -> Vec<u8> {
 
 /// An archive of fixed input, with every kind of header and line.
 fn fixed(root: &Path) -> PathBuf {
-    let store = Folder::new(root);
+    let store = FolderStore::new(root);
     store.create_folder("tmp").unwrap();
     let mut archive = ArchiveWriter::new(store.draft().unwrap());
-    let mut add = |path: Vec<u8>, mtime: i64, uid: u32, plain: &[u8], stored: Stored| {
+    let mut add = |path: Vec<u8>, mtime: i64, uid: u32, plain: &[u8], stored: StoredContent| {
         let path = FilePath::new(path).unwrap();
         let seen = NewContent { path: &path, mtime, mode: 0o640, uid, gid: 100 };
         archive.add_content(&seen, &hasher::digest(plain), stored).unwrap();
@@ -41,34 +41,40 @@ fn fixed(root: &Path) -> PathBuf {
         1_700_000_000_000_000_000,
         1000,
         &photo,
-        Stored::Plain(photo.clone()),
+        StoredContent::Plain(photo.clone()),
     );
     add(
         "upload/fraction.jpg".into(),
         1_700_000_000_000_000_001,
         1000,
         b"fraction",
-        Stored::Plain(b"fraction".to_vec()),
+        StoredContent::Plain(b"fraction".to_vec()),
     );
-    add("upload/old.jpg".into(), -1_500_000_000, 1000, b"old", Stored::Plain(b"old".to_vec()));
-    add("upload/empty".into(), 0, 3_000_000, b"", Stored::Plain(vec![]));
+    add(
+        "upload/old.jpg".into(),
+        -1_500_000_000,
+        1000,
+        b"old",
+        StoredContent::Plain(b"old".to_vec()),
+    );
+    add("upload/empty".into(), 0, 3_000_000, b"", StoredContent::Plain(vec![]));
     let frame = raw_frame(b"compressed");
-    let stored = Stored::Frames(frame.clone(), vec![frame.len() as u32]);
+    let stored = StoredContent::Frames(frame.clone(), vec![frame.len() as u32]);
     add("upload/raw.dng".into(), 1, 1000, b"compressed", stored);
-    add(b"upload/\xff\xfe.jpg".to_vec(), 0, 0, b"bytes", Stored::Plain(b"bytes".to_vec()));
+    add(b"upload/\xff\xfe.jpg".to_vec(), 0, 0, b"bytes", StoredContent::Plain(b"bytes".to_vec()));
     add(
         [b"upload/\xff", "n".repeat(200).as_bytes()].concat(),
         0,
         0,
         b"long bytes",
-        Stored::Plain(b"long bytes".to_vec()),
+        StoredContent::Plain(b"long bytes".to_vec()),
     );
     add(
         format!("upload/{}/\u{e4}", "l".repeat(240)).into(),
         0,
         0,
         b"long",
-        Stored::Plain(b"long".to_vec()),
+        StoredContent::Plain(b"long".to_vec()),
     );
     let key = hasher::hash(b"key");
     archive.add_chunk(key, 3, &raw_frame(b"key"), &[]).unwrap();
@@ -119,10 +125,10 @@ const GOLDEN: (usize, &str, &str, &str) = (
 fn open(bytes: &[u8]) -> Result<Vec<IndexLine>> {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a.tar"), bytes).unwrap();
-    ArchiveReader::open(Folder::new(dir.path()).open("a.tar")?)?.lines()
+    ArchiveReader::open(FolderStore::new(dir.path()).open("a.tar")?)?.lines()
 }
 
-fn kind_of(bytes: &[u8]) -> Kind {
+fn kind_of(bytes: &[u8]) -> ErrorKind {
     open(bytes).unwrap_err().kind()
 }
 
@@ -132,9 +138,9 @@ fn an_archive_that_is_not_what_was_written_is_refused() {
     let bytes = fs::read(fixed(dir.path())).unwrap();
     assert_eq!(open(&bytes).unwrap().len(), 11);
     for cut in [0, 1, 512, 1535, 1536, 2048, 100_000, bytes.len() - 1024, bytes.len() - 1] {
-        assert_eq!(kind_of(&bytes[..cut]), Kind::Damaged, "cut at {cut}");
+        assert_eq!(kind_of(&bytes[..cut]), ErrorKind::Damaged, "cut at {cut}");
     }
-    assert_eq!(kind_of(&[&bytes[..], &[0; 512]].concat()), Kind::Damaged);
+    assert_eq!(kind_of(&[&bytes[..], &[0; 512]].concat()), ErrorKind::Damaged);
     let (offset, stored): (usize, usize) = (
         tail_field(&bytes, "index-offset ").parse().unwrap(),
         tail_field(&bytes, "index-stored ").parse().unwrap(),
@@ -142,20 +148,20 @@ fn an_archive_that_is_not_what_was_written_is_refused() {
     for at in [offset, offset + 9, offset + stored / 2, offset + stored - 1] {
         let mut flipped = bytes.clone();
         flipped[at] ^= 0x10;
-        assert_eq!(kind_of(&flipped), Kind::Damaged, "flipped at {at}");
+        assert_eq!(kind_of(&flipped), ErrorKind::Damaged, "flipped at {at}");
     }
     let mut newer = bytes.clone();
     let version = bytes.len() - 1536 + "shoebox archive ".len();
     newer[version] = b'2';
     let error = open(&newer).unwrap_err();
-    assert_eq!(error.kind(), Kind::Unsupported);
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.next_step().unwrap().contains("newer shoebox"));
     for number in ["index-offset", "index-stored", "index-size"] {
         let text = format!("{number} {}", tail_field(&bytes, &format!("{number} ")));
         let at = bytes.windows(text.len()).rposition(|window| window == text.as_bytes()).unwrap();
         let mut wrong = bytes.clone();
         wrong[at + number.len() + 1] = b'9';
-        assert_eq!(kind_of(&wrong), Kind::Damaged, "{number}");
+        assert_eq!(kind_of(&wrong), ErrorKind::Damaged, "{number}");
     }
 }
 
@@ -174,7 +180,7 @@ fn what_a_newer_shoebox_wrote_is_refused_kindly() {
     replace(&record, old, new);
     let refused = [
         home.repository().record(id).unwrap_err(),
-        Session::rebuild(&home.repository(), &Silent).unwrap_err(),
+        WriteSession::rebuild(&home.repository(), &SilentMonitor).unwrap_err(),
     ];
     replace(&record, "\"number\"", "\"numero\"");
     let unknown = home.repository().record(id).unwrap_err();
@@ -186,7 +192,7 @@ fn what_a_newer_shoebox_wrote_is_refused_kindly() {
     replace("shoebox.json", "\"id\"", "\"name\"");
     let unknown_description = Repository::open(&home.repo_path()).unwrap_err();
     for error in refused.into_iter().chain([unknown, description, unknown_description]) {
-        assert_eq!(error.kind(), Kind::Unsupported, "{error}");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
         assert!(
             error.to_string().contains("format 2")
                 && error.next_step().unwrap().contains("newer shoebox")

@@ -1,10 +1,10 @@
 //! A photo that was erased for good and uploaded again: the same owner, the same bytes, a new id.
 
 use crate::crafted::Crafted;
-use shoebox::base::monitor::Silent;
-use shoebox::repo::{Repository, Session};
-use shoebox::task::diff::{self, Change, diff};
-use shoebox::task::find::{Finder, Query, Span};
+use shoebox::base::monitor::SilentMonitor;
+use shoebox::repo::{Repository, WriteSession};
+use shoebox::task::diff::{self, FieldChange, diff};
+use shoebox::task::find::{AssetFinder, FindQuery, FindSpan};
 
 const OLD: &str = "00000001-1111-4111-8111-111111111111";
 const NEW: &str = "00000002-1111-4111-8111-111111111111";
@@ -26,7 +26,7 @@ fn nights() -> (tempfile::TempDir, Repository) {
     };
     with(&without).add(&repository, NIGHTS[1], 2);
     with(&|text| text.replace(OLD, NEW)).add(&repository, NIGHTS[2], 3);
-    drop(Session::rebuild(&repository, &Silent).unwrap());
+    drop(WriteSession::rebuild(&repository, &SilentMonitor).unwrap());
     (dir, repository)
 }
 
@@ -45,7 +45,7 @@ fn diff_tells_it_as_one_change() {
     let [asset] = &whole.assets[..] else { panic!("{:?}", whole.assets) };
     assert_eq!(
         (asset.id.to_string().as_str(), &asset.changes[..]),
-        (NEW, &[Change::GivenBack { was: OLD.parse().unwrap() }][..])
+        (NEW, &[FieldChange::GivenBack { was: OLD.parse().unwrap() }][..])
     );
     assert_eq!((whole.summary.given_back, whole.summary.added, whole.summary.deleted), (1, 0, 0));
     // Night by night it was deleted, and then it was new.
@@ -55,8 +55,8 @@ fn diff_tells_it_as_one_change() {
 #[test]
 fn find_over_all_snapshots_shows_it_once_and_not_as_deleted() {
     let (_dir, repository) = nights();
-    let finder = Finder::open(&repository, false).unwrap();
-    let hits = finder.find(&Query::default(), &Span::All).unwrap();
+    let finder = AssetFinder::open(&repository, false).unwrap();
+    let hits = finder.find(&FindQuery::default(), &FindSpan::All).unwrap();
     let [hit] = &hits[..] else { panic!("{} hits", hits.len()) };
     let range = hit.range.unwrap();
     assert_eq!(

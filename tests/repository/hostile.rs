@@ -15,18 +15,18 @@ use crate::crafted::{ANN, Crafted, PHOTO, file_list, library_list, open_view, pu
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use rustix::fs::{CWD, Mode};
-use shoebox::archive::{Tail, frame, hasher};
-use shoebox::base::monitor::{Collect, Silent};
-use shoebox::base::{Kind, Monitor, Result};
+use shoebox::archive::{ArchiveTail, frame, hasher};
+use shoebox::base::monitor::{ProblemCollector, SilentMonitor};
+use shoebox::base::{ErrorKind, Monitor, Result};
 use shoebox::catalog::{Generation, seal};
-use shoebox::mount::{self, Mount};
+use shoebox::mount::{self, MountedView};
 use shoebox::repo::prune::Options as Pruning;
-use shoebox::repo::{Repository, Session, StreamChunk};
-use shoebox::task::check::{Extent, check};
-use shoebox::task::find::{Finder, Query, Span};
+use shoebox::repo::{Repository, StreamChunk, WriteSession};
+use shoebox::task::check::{CheckExtent, check};
+use shoebox::task::find::{AssetFinder, FindQuery, FindSpan};
 use shoebox::task::prune::prune;
 use shoebox::task::repair::{Options as Repairing, repair};
-use shoebox::task::restore::{self, Selection, whole};
+use shoebox::task::restore::{self, RestoreSelection, whole};
 
 /// A folder that nobody may touch, with what somebody might want to touch.
 struct Outside(tempfile::TempDir, std::collections::BTreeMap<Vec<u8>, String>);
@@ -72,7 +72,7 @@ fn made(crafted: &Crafted) -> (tempfile::TempDir, Repository) {
 
 fn sound() -> (tempfile::TempDir, Repository) {
     let (dir, repository) = made(&Crafted::sound());
-    drop(Session::rebuild(&repository, &Silent).unwrap());
+    drop(WriteSession::rebuild(&repository, &SilentMonitor).unwrap());
     (dir, repository)
 }
 
@@ -90,7 +90,7 @@ fn restore_all(repository: &Repository, to: &Path, monitor: &dyn Monitor) -> Res
     let done = whole::restore(repository, &options, monitor).map(drop);
     let options = restore::Options {
         snapshot: "latest".into(),
-        selection: Selection::Paths(vec![b"users".to_vec(), b"files".to_vec()]),
+        selection: RestoreSelection::Paths(vec![b"users".to_vec(), b"files".to_vec()]),
         to: to.join("part"),
         overwrite: true,
         dry_run: false,
@@ -101,13 +101,13 @@ fn restore_all(repository: &Repository, to: &Path, monitor: &dyn Monitor) -> Res
 
 fn prune_all(repository: &Repository) -> Result<()> {
     let options = Pruning { max_unused: 0, grace: SignedDuration::ZERO, now: Timestamp::now() };
-    prune(repository, &options, true, false, &Silent).map(drop)
+    prune(repository, &options, true, false, &SilentMonitor).map(drop)
 }
 
 fn find_all(repository: &Repository) -> Result<()> {
-    let finder = Finder::open(repository, true)?;
+    let finder = AssetFinder::open(repository, true)?;
     let mut places = finder.places();
-    for hit in finder.find(&Query::default(), &Span::Snapshot("latest".into()))? {
+    for hit in finder.find(&FindQuery::default(), &FindSpan::Snapshot("latest".into()))? {
         let _ = finder.record(&hit, &mut places);
     }
     Ok(())
@@ -155,11 +155,11 @@ fn a_symlink_in_the_repository_is_no_way_out() {
         symlink(target, &place).unwrap();
         home.write("upload/2.jpg", &noise(2, 3000));
         // Each may fail: what counts is what it does not do.
-        let _ = home.try_backup(&Silent);
+        let _ = home.try_backup(&SilentMonitor);
         let _ = prune_all(&home.repository());
-        let _ = check(&home.repository(), Extent::All, &Silent);
-        drop(Session::rebuild(&home.repository(), &Silent));
-        let _ = restore_all(&home.repository(), &home.dir.path().join("new"), &Silent);
+        let _ = check(&home.repository(), CheckExtent::All, &SilentMonitor);
+        drop(WriteSession::rebuild(&home.repository(), &SilentMonitor));
+        let _ = restore_all(&home.repository(), &home.dir.path().join("new"), &SilentMonitor);
         outside.assert_untouched(name);
     }
 }
@@ -200,12 +200,12 @@ fn a_pipe_in_place_of_a_file_is_not_waited_for() {
         must_end(name, move || {
             let _ = Repository::open(repository.root());
             let _ = open_view(&repository).map(|view| walk(&view, 100));
-            let _ = restore_all(&repository, &dir.path().join("new"), &Silent);
-            let _ = check(&repository, Extent::All, &Silent);
+            let _ = restore_all(&repository, &dir.path().join("new"), &SilentMonitor);
+            let _ = check(&repository, CheckExtent::All, &SilentMonitor);
             let _ = prune_all(&repository);
-            drop(Session::rebuild(&repository, &Silent));
+            drop(WriteSession::rebuild(&repository, &SilentMonitor));
             let options = Repairing { apply: true, upload_location: None, ..Repairing::default() };
-            let _ = repair(repository.root(), &options, &Silent);
+            let _ = repair(repository.root(), &options, &SilentMonitor);
         });
     }
 }
@@ -217,7 +217,7 @@ fn a_pipe_in_a_new_repository_s_folder_is_not_waited_for() {
         fifo(&dir.path().join(name));
         must_end(name, move || {
             let refused = Repository::create(dir.path()).unwrap_err();
-            assert_eq!(refused.kind(), Kind::Exists, "{name}");
+            assert_eq!(refused.kind(), ErrorKind::Exists, "{name}");
         });
     }
 }
@@ -242,7 +242,7 @@ fn nothing_is_written_through_what_lies_in_the_folder_that_is_restored_into() {
         let place = to.path().join(name);
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         plant(&place);
-        let _ = restore_all(&repository, to.path(), &Silent);
+        let _ = restore_all(&repository, to.path(), &SilentMonitor);
         if name != "part" {
             // `part` is what the person named: that it leads elsewhere is their own doing.
             outside.assert_untouched(name);
@@ -392,10 +392,10 @@ fn no_line_of_a_list_gets_out_or_makes_anything_panic() {
             .take(3000)
             .collect::<String>();
         let (dir, repository) = made(&crafted);
-        drop(Session::rebuild(&repository, &Silent));
+        drop(WriteSession::rebuild(&repository, &SilentMonitor));
         let _ = open_view(&repository).map(|view| walk(&view, 200));
         let above = dir.path().join("above");
-        let _ = restore_all(&repository, &above.join("a/new"), &Silent);
+        let _ = restore_all(&repository, &above.join("a/new"), &SilentMonitor);
         let _ = (find_all(&repository), prune_all(&repository));
         let names = |folder: &Path| fs::read_dir(folder).map_or(0, Iterator::count);
         assert!(
@@ -415,8 +415,8 @@ fn a_list_that_says_a_thing_twice_or_is_out_of_order_is_refused() {
         Crafted { library: library_list(&[&again]), ..Crafted::sound() },
     ] {
         let (_dir, repository) = made(&crafted);
-        let monitor = Collect::default();
-        drop(Session::rebuild(&repository, &monitor));
+        let monitor = ProblemCollector::default();
+        drop(WriteSession::rebuild(&repository, &monitor));
         assert!(
             monitor.problems().iter().any(|problem| problem.message.contains("out of order")),
             "{:?}",
@@ -433,8 +433,8 @@ fn a_list_of_the_same_chunk_again_and_again_comes_to_an_end() {
     record.streams.files.chunks = vec![chunk; 300_000];
     record.streams.files.size = chunk.size * 300_000;
     put_record(&repository, &record);
-    let monitor = Collect::default();
-    drop(Session::rebuild(&repository, &monitor).unwrap());
+    let monitor = ProblemCollector::default();
+    drop(WriteSession::rebuild(&repository, &monitor).unwrap());
     assert!(monitor.problems()[0].message.contains("out of order"), "{:?}", monitor.problems());
 }
 
@@ -462,12 +462,12 @@ fn no_record_gets_out_or_makes_anything_panic() {
             sound.replace(what, other),
         )
         .unwrap();
-        drop(Session::rebuild(&repository, &Silent));
+        drop(WriteSession::rebuild(&repository, &SilentMonitor));
         let _ = open_view(&repository).map(|view| walk(&view, 200));
-        let _ = restore_all(&repository, &dir.path().join("new"), &Silent);
+        let _ = restore_all(&repository, &dir.path().join("new"), &SilentMonitor);
         let _ = (
             find_all(&repository),
-            check(&repository, Extent::All, &Silent),
+            check(&repository, CheckExtent::All, &SilentMonitor),
             prune_all(&repository),
         );
     }
@@ -503,10 +503,10 @@ fn what_a_crafted_catalog_brings_along_is_not_run() {
     ] {
         assert!(with_catalog(&repository, &catalog, change), "{change}");
         let error = Generation::open(&repository.catalog_path()).unwrap_err();
-        assert_eq!(error.kind(), Kind::Damaged, "{change}");
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{change}");
         assert!(error.to_string().contains("another schema"), "{error}");
         // The next writer makes it anew.
-        drop(Session::begin(&repository, "look", &Silent).unwrap());
+        drop(WriteSession::begin(&repository, "look", &SilentMonitor).unwrap());
         assert!(walk(&open_view(&repository).unwrap(), 200) > 20, "{change}");
     }
 }
@@ -553,7 +553,7 @@ fn names_that_no_folder_can_hold_are_not_shown_by_a_mount() {
             "UPDATE file SET name = CAST({name} AS BLOB) WHERE name = CAST('photo.jpg' AS BLOB)"
         );
         assert!(with_catalog(&repository, &catalog, &change), "{change}");
-        let mount = Mount::start(
+        let mount = MountedView::start(
             Arc::new(open_view(&repository).unwrap()),
             &point,
             &mount::Options::default(),
@@ -576,7 +576,7 @@ fn with_index(index: &[u8], size: Option<u64>) -> (tempfile::TempDir, Repository
     let (dir, repository) = made(&Crafted::sound());
     let frame = frame::compress(index).unwrap();
     let offset = 1 << 20;
-    let tail = Tail {
+    let tail = ArchiveTail {
         offset,
         stored: frame.len() as u64,
         size: size.unwrap_or(index.len() as u64),
@@ -683,7 +683,7 @@ fn what_is_found_cannot_command_a_terminal() {
         .replace(r#""name":"Rome""#, r#""name":"\u001b[31mRome""#);
     let library = library.replace(r#""name":"Ann Lee""#, r#""name":"Ann\u001b[2J""#).into_bytes();
     let (_dir, repository) = made(&Crafted { library, ..Crafted::sound() });
-    drop(Session::rebuild(&repository, &Silent).unwrap());
+    drop(WriteSession::rebuild(&repository, &SilentMonitor).unwrap());
     for arguments in [
         &["find"][..],
         &["ls", "latest/users"],

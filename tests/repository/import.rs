@@ -20,16 +20,16 @@ use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
-use shoebox::base::monitor::{Collect, Silent};
-use shoebox::base::{Kind, Monitor, Phase, Problem, SnapshotId};
-use shoebox::mount::{self, Mount};
-use shoebox::repo::{Imported, Repository, SnapshotRecord, Streams};
+use shoebox::base::monitor::{ProblemCollector, SilentMonitor};
+use shoebox::base::{ErrorKind, Monitor, Phase, Problem, SnapshotId};
+use shoebox::mount::{self, MountedView};
+use shoebox::repo::{ImportedFrom, Repository, SnapshotRecord, SnapshotStreams};
 use shoebox::task::backup::{self, DumpSource, Report as Backed, backup as back_up};
-use shoebox::task::check::{Extent, check};
-use shoebox::task::find::{Finder, Query, Span};
-use shoebox::task::forget::policy::{Count, Every};
-use shoebox::task::forget::{self, Choice, Policy, forget};
-use shoebox::task::import::{Entry, Options, Outcome, Report, import};
+use shoebox::task::check::{CheckExtent, check};
+use shoebox::task::find::{AssetFinder, FindQuery, FindSpan};
+use shoebox::task::forget::policy::{KeepCount, KeepPeriod};
+use shoebox::task::forget::{self, ForgetChoice, KeepPolicy, forget};
+use shoebox::task::import::{ImportEntry, ImportOutcome, Options, Report, import};
 use shoebox::task::{open, repair};
 use shoebox::view;
 use tempfile::TempDir;
@@ -204,7 +204,7 @@ impl Now {
             dump,
             self.library.external(),
         );
-        back_up(&self.repository(), options, &Silent).unwrap()
+        back_up(&self.repository(), options, &SilentMonitor).unwrap()
     }
 
     fn shoebox(&self, arguments: &[&str]) -> Said {
@@ -239,12 +239,12 @@ fn options(paths: &[PathBuf]) -> Options {
 }
 
 fn import_into(repository: &Repository, paths: &[PathBuf]) -> Report {
-    import(repository, &options(paths), &Silent).unwrap()
+    import(repository, &options(paths), &SilentMonitor).unwrap()
 }
 
 fn assert_sound(repository: &Repository) {
-    let monitor = Collect::default();
-    let report = check(repository, Extent::All, &monitor).unwrap();
+    let monitor = ProblemCollector::default();
+    let report = check(repository, CheckExtent::All, &monitor).unwrap();
     assert!(report.findings.is_empty() && monitor.problems().is_empty(), "{:#?}", report.findings);
 }
 
@@ -254,11 +254,11 @@ fn ids(repository: &Repository) -> Vec<String> {
 
 /// What came of each file, in a word, with its reason or its snapshot.
 fn outcomes(report: &Report) -> BTreeMap<String, (&'static str, String)> {
-    let outcome = |entry: &Entry| match &entry.outcome {
-        Outcome::Imported { snapshot, .. } => ("imported", snapshot.to_string()),
-        Outcome::Skipped { why, .. } => ("skipped", why.clone()),
-        Outcome::Postponed { why } => ("postponed", why.clone()),
-        Outcome::Refused { why } => ("refused", why.clone()),
+    let outcome = |entry: &ImportEntry| match &entry.outcome {
+        ImportOutcome::Imported { snapshot, .. } => ("imported", snapshot.to_string()),
+        ImportOutcome::Skipped { why, .. } => ("skipped", why.clone()),
+        ImportOutcome::Postponed { why } => ("postponed", why.clone()),
+        ImportOutcome::Refused { why } => ("refused", why.clone()),
     };
     report.entries.iter().map(|entry| (entry.file.clone(), outcome(entry))).collect()
 }
@@ -332,7 +332,7 @@ fn what_postgres_backup_local_kept_is_browsable_beside_the_backups() {
         view::Options { locked: true, time_zone: TimeZone::UTC, user: None },
     )
     .unwrap();
-    let mount = Mount::start(view, &mountpoint, &mount::Options::default()).unwrap();
+    let mount = MountedView::start(view, &mountpoint, &mount::Options::default()).unwrap();
     let top = mountpoint.join("snapshots/2026-06-07 00.00");
     let shown = crate::two_nights::files(&top.join("files"));
     assert_eq!(shown.iter().map(String::as_str).collect::<Vec<_>>(), {
@@ -385,15 +385,15 @@ fn what_postgres_backup_local_kept_is_browsable_beside_the_backups() {
         (&totals["no_file"]["count"], &totals["not_covered"]["count"]),
         (&complete.missing.into(), &complete.not_covered.into())
     );
-    repair::catalog(&now.repository(), &Silent).unwrap();
+    repair::catalog(&now.repository(), &SilentMonitor).unwrap();
     assert_eq!(reads(&now.root()), all);
     assert_eq!(now.shoebox(&["audit", "--snapshot", JUNE, "--json"]).out, audit.out);
     assert_eq!(now.shoebox(&["diff", JUNE, "latest"]).code, 0);
     // What was lost between then and now is not brought back by it, and what was kept is found.
-    let finder = Finder::open(&now.repository(), true).unwrap();
+    let finder = AssetFinder::open(&now.repository(), true).unwrap();
     let hits = finder.find(
-        &Query { names: vec!["Colosseum.jpeg".into()], ..Query::default() },
-        &Span::Snapshot(JUNE.into()),
+        &FindQuery { names: vec!["Colosseum.jpeg".into()], ..FindQuery::default() },
+        &FindSpan::Snapshot(JUNE.into()),
     );
     assert_eq!(hits.unwrap().len(), 1);
     let drill = now.shoebox(&["drill", "--snapshot", JUNE]);
@@ -417,9 +417,9 @@ fn imported_first_they_show_what_was_and_the_first_backup_is_a_first_one() {
     let record = now.record(JULY);
     assert_eq!((record.files.files, record.completeness.present), (0, 0));
     assert!(record.completeness.missing > 40);
-    let hits = Finder::open(&now.repository(), true).unwrap();
-    let query = Query { albums: vec!["Rome in spring".into()], ..Query::default() };
-    assert!(!hits.find(&query, &Span::Snapshot("latest".into())).unwrap().is_empty());
+    let hits = AssetFinder::open(&now.repository(), true).unwrap();
+    let query = FindQuery { albums: vec!["Rome in spring".into()], ..FindQuery::default() };
+    assert!(!hits.find(&query, &FindSpan::Snapshot("latest".into())).unwrap().is_empty());
     let first = now.back_up();
     assert_eq!((first.unchanged, &first.record.alarm), (0, &Vec::new()));
     assert_eq!(first.problems, []);
@@ -500,11 +500,12 @@ fn what_is_no_dump_of_the_library_is_named_and_the_others_go_on() {
         accept_other_library: true,
         ..options(&[root.join("last/other-20260705-020003.sql.gz")])
     };
-    let accepted = import(&now.repository(), &accepting, &Silent).unwrap();
+    let accepted = import(&now.repository(), &accepting, &SilentMonitor).unwrap();
     assert_eq!(accepted.imported(), 1, "{:#?}", accepted.entries);
     assert_sound(&now.repository());
-    let error = import(&now.repository(), &options(&[root.join("nowhere")]), &Silent).unwrap_err();
-    assert_eq!(error.kind(), Kind::NotFound);
+    let error =
+        import(&now.repository(), &options(&[root.join("nowhere")]), &SilentMonitor).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(now.shoebox(&["import"]).code, 2);
 }
 
@@ -629,7 +630,7 @@ fn who_is_stopped_keeps_what_is_imported_and_goes_on_from_there() {
     let made = home.backup().record.id;
     let error =
         import(&home.repository(), &options(&past(&home)), &Stop(AtomicUsize::new(1))).unwrap_err();
-    assert_eq!(error.kind(), Kind::Interrupted);
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
     assert!(error.to_string().contains("1 dump was imported"), "{error}");
     let known = |home: &Home| {
         let db = home.repository().catalog().unwrap().connect().unwrap();
@@ -671,7 +672,7 @@ fn a_number_is_not_used_twice_also_when_the_last_that_was_imported_is_forgotten(
         ids.into_iter().map(|id| repository.record(id).unwrap().number).collect()
     };
     assert_eq!(numbers(&home), [4, 3, 2, 1]);
-    forgetting(&home, Choice::Named(vec!["2026-10-01T020000Z".into()]));
+    forgetting(&home, ForgetChoice::Named(vec!["2026-10-01T020000Z".into()]));
     home.backup();
     assert_eq!(numbers(&home), [3, 2, 1, 5]);
     // What was forgotten can be imported again.
@@ -680,7 +681,7 @@ fn a_number_is_not_used_twice_also_when_the_last_that_was_imported_is_forgotten(
     assert_sound(&home.repository());
 }
 
-fn forgetting(home: &Home, choice: Choice) -> forget::Report {
+fn forgetting(home: &Home, choice: ForgetChoice) -> forget::Report {
     let options = forget::Options {
         choice,
         zone: TimeZone::UTC,
@@ -688,7 +689,7 @@ fn forgetting(home: &Home, choice: Choice) -> forget::Report {
         accept_clock: false,
         apply: true,
     };
-    forget(&home.repository(), &options, &Silent).unwrap()
+    forget(&home.repository(), &options, &SilentMonitor).unwrap()
 }
 
 #[test]
@@ -706,8 +707,9 @@ fn an_imported_snapshot_is_no_reason_for_an_alarm_or_to_forget_a_backup_or_to_do
     let (alarm, problems) = (&first.record.alarm, &first.problems);
     assert_eq!((alarm.len(), first.unchanged, problems.len()), (0, 0, 1), "{alarm:?} {problems:?}");
     // The one of yesterday, of this month too, takes no place.
-    let one = Policy { keep: vec![(Every::Month, Count::Of(1))], ..Policy::default() };
-    let fates = forgetting(&home, Choice::ByPolicy(one)).fates;
+    let one =
+        KeepPolicy { keep: vec![(KeepPeriod::Month, KeepCount::Of(1))], ..KeepPolicy::default() };
+    let fates = forgetting(&home, ForgetChoice::ByPolicy(one)).fates;
     let kept: Vec<_> =
         fates.iter().filter(|fate| !fate.reasons.is_empty()).map(|fate| fate.record.id).collect();
     assert_eq!(kept, [first.record.id]);
@@ -756,8 +758,8 @@ fn nothing_is_imported_where_the_catalog_is_all_that_is_left_of_a_snapshot() {
     let mut bytes = fs::read(&archive).unwrap();
     bytes[line.place().0 as usize + 20] ^= 1;
     fs::write(&archive, bytes).unwrap();
-    let error = import(&home.repository(), &options(&past(&home)), &Silent).unwrap_err();
-    assert_eq!(error.kind(), Kind::Refused, "{error:?}");
+    let error = import(&home.repository(), &options(&past(&home)), &SilentMonitor).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
     assert!(error.next_step().unwrap().contains("shoebox repair"));
     assert_eq!(ids(&home.repository()).len(), 1);
 }
@@ -782,7 +784,8 @@ fn what_a_real_server_kept_shows_every_photo_at_its_old_place() {
         dump: DumpSource::File(dump),
         ..crate::two_nights::options(library.clone(), PathBuf::new(), dir.path().to_owned())
     };
-    back_up(&repository, options_of(states.join("state-2/pg_dump-immich.sql")), &Silent).unwrap();
+    back_up(&repository, options_of(states.join("state-2/pg_dump-immich.sql")), &SilentMonitor)
+        .unwrap();
     let old = dir.path().join("old");
     fs::create_dir(&old).unwrap();
     run(Command::new("tar")
@@ -803,7 +806,7 @@ fn what_a_real_server_kept_shows_every_photo_at_its_old_place() {
     };
     let (then, now) = (truth("state-1"), truth("state-2"));
     let now = now["assets"].as_array().unwrap();
-    let finder = Finder::open(&repository, true).unwrap();
+    let finder = AssetFinder::open(&repository, true).unwrap();
     let view =
         open::open_view(&repository, view::Options { locked: true, ..view::Options::default() })
             .unwrap();
@@ -831,7 +834,10 @@ fn what_a_real_server_kept_shows_every_photo_at_its_old_place() {
     }
     assert!(read > 40, "{read}");
     let hits = finder
-        .find(&Query { locked: true, ..Query::default() }, &Span::Snapshot(first.1.clone()))
+        .find(
+            &FindQuery { locked: true, ..FindQuery::default() },
+            &FindSpan::Snapshot(first.1.clone()),
+        )
         .unwrap();
     assert_eq!(hits.len(), then["assets"].as_array().unwrap().len());
     assert_sound(&repository);
@@ -882,8 +888,8 @@ fn recorded(snapshots: &[(&str, bool)]) -> (TempDir, Repository) {
     for (number, (id, is_imported)) in snapshots.iter().enumerate() {
         let (id, number) = (id.parse().unwrap(), number as u16 + 1);
         let record =
-            crate::crafted::record(&repository, id, number, Streams::default(), Vec::new());
-        let from = Imported { file: "immich.sql".into(), hash: shoebox::base::Hash([0; 32]) };
+            crate::crafted::record(&repository, id, number, SnapshotStreams::default(), Vec::new());
+        let from = ImportedFrom { file: "immich.sql".into(), hash: shoebox::base::Hash([0; 32]) };
         crate::crafted::put_record(
             &repository,
             &SnapshotRecord { imported: is_imported.then_some(from), ..record },
@@ -893,8 +899,8 @@ fn recorded(snapshots: &[(&str, bool)]) -> (TempDir, Repository) {
 }
 
 /// What stays, by a rule.
-fn kept(repository: &Repository, rule: (Every, Count), now: &str) -> Vec<String> {
-    let choice = Choice::ByPolicy(Policy { keep: vec![rule], ..Policy::default() });
+fn kept(repository: &Repository, rule: (KeepPeriod, KeepCount), now: &str) -> Vec<String> {
+    let choice = ForgetChoice::ByPolicy(KeepPolicy { keep: vec![rule], ..KeepPolicy::default() });
     let options = forget::Options {
         choice,
         zone: TimeZone::UTC,
@@ -902,7 +908,7 @@ fn kept(repository: &Repository, rule: (Every, Count), now: &str) -> Vec<String>
         accept_clock: false,
         apply: false,
     };
-    let fates = forget(repository, &options, &Silent).unwrap().fates;
+    let fates = forget(repository, &options, &SilentMonitor).unwrap().fates;
     fates
         .iter()
         .filter(|fate| !fate.reasons.is_empty())
@@ -918,14 +924,14 @@ fn rules_keep_what_they_would_keep_without_imported_ones() {
         ("2026-11-01T220000Z", true),
         ("2026-11-02T030000Z", false),
     ]);
-    let by_day = kept(&repository, (Every::Day, Count::Of(2)), "2026-11-02T04:00:00Z");
+    let by_day = kept(&repository, (KeepPeriod::Day, KeepCount::Of(2)), "2026-11-02T04:00:00Z");
     assert_eq!(by_day, ["2026-11-01T030000Z", "2026-11-01T220000Z", "2026-11-02T030000Z"]);
-    let by_month = kept(&repository, (Every::Month, Count::Of(2)), "2026-11-02T04:00:00Z");
+    let by_month = kept(&repository, (KeepPeriod::Month, KeepCount::Of(2)), "2026-11-02T04:00:00Z");
     assert_eq!(by_month, ["2026-10-05T020000Z", "2026-11-02T030000Z"]);
     // The newest that a backup made stays also where an imported one is newer.
     let (_dir, repository) =
         recorded(&[("2026-11-01T030000Z", false), ("2026-11-03T030000Z", true)]);
-    let last = kept(&repository, (Every::Snapshot, Count::Of(1)), "2026-11-03T04:00:00Z");
+    let last = kept(&repository, (KeepPeriod::Snapshot, KeepCount::Of(1)), "2026-11-03T04:00:00Z");
     assert_eq!(last, ["2026-11-01T030000Z", "2026-11-03T030000Z"]);
     // Two years between the dumps and the first backup are no clock that jumped.
     let days = ["2024-01-01T030000Z", "2024-01-02T030000Z", "2024-01-03T030000Z"];
@@ -935,7 +941,10 @@ fn rules_keep_what_they_would_keep_without_imported_ones() {
         (days[2], true),
         ("2026-11-01T030000Z", false),
     ]);
-    assert_eq!(kept(&repository, (Every::Snapshot, Count::Of(9)), "2026-11-01T04:00:00Z").len(), 4);
+    assert_eq!(
+        kept(&repository, (KeepPeriod::Snapshot, KeepCount::Of(9)), "2026-11-01T04:00:00Z").len(),
+        4
+    );
 }
 
 #[test]

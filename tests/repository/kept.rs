@@ -17,12 +17,12 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use sha1::{Digest, Sha1};
 use shoebox::base::SnapshotId;
-use shoebox::base::monitor::{Collect, Silent};
-use shoebox::mount::{self, Mount};
-use shoebox::repo::{Session, prune};
+use shoebox::base::monitor::{ProblemCollector, SilentMonitor};
+use shoebox::mount::{self, MountedView};
+use shoebox::repo::{WriteSession, prune};
 use shoebox::task::acknowledge::acknowledge;
 use shoebox::task::backup::{Options, backup};
-use shoebox::task::check::{self, Extent};
+use shoebox::task::check::{self, CheckExtent};
 use shoebox::task::open::open_view;
 use shoebox::task::restore::whole;
 use shoebox::view;
@@ -101,11 +101,11 @@ const FATES: [(&str, Fate); 6] = [
 fn forget_and_prune(home: &Home) {
     acknowledge(&home.repository(), "latest").unwrap();
     let ids = home.repository().snapshot_ids().unwrap();
-    let mut session = Session::begin(&home.repository(), "forget", &Silent).unwrap();
-    session.forget(&ids[..ids.len() - 1], &Silent).unwrap();
+    let mut session = WriteSession::begin(&home.repository(), "forget", &SilentMonitor).unwrap();
+    session.forget(&ids[..ids.len() - 1], &SilentMonitor).unwrap();
     let options =
         prune::Options { max_unused: 0, grace: SignedDuration::ZERO, now: Timestamp::now() };
-    session.prune(&options, &Silent).unwrap();
+    session.prune(&options, &SilentMonitor).unwrap();
 }
 
 /// The photos of `users/` in the newest snapshot, by name: SHA-1 of what is read.
@@ -130,7 +130,7 @@ fn restored_of(home: &Home, snapshot: &str, as_on_disk: bool) -> BTreeMap<String
     let to = home.dir.path().join("restored");
     let options =
         whole::Options { snapshot: snapshot.to_owned(), as_on_disk, ..whole_restore(&to) };
-    let problems = Collect::default();
+    let problems = ProblemCollector::default();
     let report = whole::restore(&home.repository(), &options, &problems).unwrap();
     assert_eq!((problems.problems().len(), report.left_out), (0, 0));
     let photos =
@@ -169,7 +169,7 @@ fn by_path() -> BTreeMap<String, String> {
 }
 
 fn check(home: &Home) {
-    let report = check::check(&home.repository(), Extent::All, &Silent).unwrap();
+    let report = check::check(&home.repository(), CheckExtent::All, &SilentMonitor).unwrap();
     assert_eq!(report.findings, []);
 }
 
@@ -179,7 +179,7 @@ fn what_immich_recorded_outlives_whatever_becomes_of_its_file() {
         let home = home();
         crate::backup_library::tick();
         (1..=PHOTOS - 5).for_each(|number| fate(&place(&home, number)));
-        home.try_backup(&Silent).unwrap_or_else(|error| panic!("{name}: {}", error.chain()));
+        home.try_backup(&SilentMonitor).unwrap_or_else(|error| panic!("{name}: {}", error.chain()));
         home.backup();
         forget_and_prune(&home);
         assert_eq!(home.repository().snapshot_ids().unwrap().len(), 1);
@@ -187,7 +187,7 @@ fn what_immich_recorded_outlives_whatever_becomes_of_its_file() {
         assert_eq!(restored(&home, false), by_path(), "{name}");
         assert_eq!(recovered(&home), by_path(), "{name}");
         check(&home);
-        drop(Session::rebuild(&home.repository(), &Silent).unwrap());
+        drop(WriteSession::rebuild(&home.repository(), &SilentMonitor).unwrap());
         assert_eq!(shown(&home), uploaded(), "{name}, with another catalog");
         forget_and_prune(&home);
         assert_eq!(shown(&home), uploaded(), "{name}, pruned again");
@@ -274,9 +274,9 @@ impl Model {
                     grace: SignedDuration::ZERO,
                     now: Timestamp::now(),
                 };
-                Session::begin(&self.home.repository(), "prune", &Silent)
+                WriteSession::begin(&self.home.repository(), "prune", &SilentMonitor)
                     .unwrap()
-                    .prune(&options, &Silent)
+                    .prune(&options, &SilentMonitor)
                     .unwrap();
             }
         }
@@ -309,9 +309,9 @@ impl Model {
             .filter(|(index, _)| !stays(*index))
             .map(|(_, night)| night.id)
             .collect();
-        Session::begin(&self.home.repository(), "forget", &Silent)
+        WriteSession::begin(&self.home.repository(), "forget", &SilentMonitor)
             .unwrap()
-            .forget(&gone, &Silent)
+            .forget(&gone, &SilentMonitor)
             .unwrap();
         self.nights.retain(|night| !gone.contains(&night.id));
         self.kept.retain(|number| self.nights.iter().any(|night| night.named.contains(number)));
@@ -341,7 +341,8 @@ impl Model {
                 "{snapshot}: as on the disk"
             );
         }
-        let checked = check::check(&self.home.repository(), Extent::All, &Silent).unwrap();
+        let checked =
+            check::check(&self.home.repository(), CheckExtent::All, &SilentMonitor).unwrap();
         assert!(checked.findings.is_empty(), "{:?}", checked.findings);
         pinned
     }
@@ -425,7 +426,8 @@ fn a_photo_that_came_back_is_shown_in_the_snapshots_that_lacked_it() {
 fn night(home: &Home) -> (Vec<String>, Vec<String>) {
     crate::backup_library::tick();
     let report =
-        backup(&home.repository(), Options { paranoid: true, ..home.options() }, &Silent).unwrap();
+        backup(&home.repository(), Options { paranoid: true, ..home.options() }, &SilentMonitor)
+            .unwrap();
     let problems =
         report.problems.iter().map(|problem| format!("{}: {}", problem.subject, problem.message));
     (problems.collect(), report.record.alarm)
@@ -691,7 +693,7 @@ fn mounted(home: &Home, snapshots: usize) -> bool {
     let point = home.dir.path().join("mount");
     fs::create_dir(&point).unwrap();
     let view = open_view(&home.repository(), view::Options::default()).unwrap();
-    let mount = Mount::start(view, &point, &mount::Options::default()).unwrap();
+    let mount = MountedView::start(view, &point, &mount::Options::default()).unwrap();
     let folders = fs::read_dir(point.join("snapshots")).unwrap().map(|entry| entry.unwrap().path());
     let right = folders.filter(|snapshot| {
         let photos = fs::read_dir(snapshot.join("users/Ann Lee/by date/2025/2025-01")).unwrap();

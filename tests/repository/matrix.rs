@@ -11,11 +11,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::backup_library::{ANN, Home, copy_folder, dump, noise, reads};
-use shoebox::base::monitor::Silent;
+use shoebox::base::monitor::SilentMonitor;
 use shoebox::base::stored::IndexLine;
 use shoebox::repo::Repository;
-use shoebox::task::check::{Extent, Finding, check};
-use shoebox::task::repair::{Options, Remedy, Report, repair};
+use shoebox::task::check::{CheckExtent, CheckFinding, check};
+use shoebox::task::repair::{Options, RepairRemedy, Report, repair};
 
 type Reads = BTreeMap<String, Option<String>>;
 
@@ -40,7 +40,7 @@ struct Spot {
 /// A backup whose archive is the same each time: one reader keeps the order of the files.
 fn night(home: &Home) {
     let options = shoebox::task::backup::Options { readers: 1, ..home.options() };
-    shoebox::task::backup::backup(&home.repository(), options, &Silent).unwrap();
+    shoebox::task::backup::backup(&home.repository(), options, &SilentMonitor).unwrap();
 }
 
 fn nights(home: &Home) {
@@ -55,7 +55,7 @@ fn nights(home: &Home) {
     home.write("library/new.jpg", &noise(4, 20_000));
     home.write_dump(&dump(2_000, 2));
     night(home);
-    check(&home.repository(), Extent::All, &Silent).unwrap();
+    check(&home.repository(), CheckExtent::All, &SilentMonitor).unwrap();
     shoebox::task::acknowledge::acknowledge(&home.repository(), "latest").unwrap();
 }
 
@@ -134,8 +134,8 @@ impl Matrix {
         let found = if found.is_empty() { vec!["finds nothing".to_owned()] } else { found };
         found.iter().for_each(|finding| writeln!(text, "  check      {finding}").unwrap());
         let told = report.steps.iter().map(|step| match (name(&step.finding), &step.remedy) {
-            (finding, Remedy::Mend(how)) => format!("  mends      {finding}: {how}\n"),
-            (finding, Remedy::Leave(why)) => format!("  cannot     {finding}: {why}\n"),
+            (finding, RepairRemedy::Mend(how)) => format!("  mends      {finding}: {how}\n"),
+            (finding, RepairRemedy::Leave(why)) => format!("  cannot     {finding}: {why}\n"),
         });
         let mut told: Vec<String> = told.collect();
         told.dedup();
@@ -192,40 +192,40 @@ fn mend(root: &Path, upload_location: &Path) -> Report {
         upload_location: Some(upload_location.to_owned()),
         ..Options::default()
     };
-    repair(root, &options, &Silent).unwrap()
+    repair(root, &options, &SilentMonitor).unwrap()
 }
 
 /// What a check says, a line each.
 fn findings(root: &Path) -> Vec<String> {
-    let report =
-        Repository::open(root).and_then(|repository| check(&repository, Extent::All, &Silent));
+    let report = Repository::open(root)
+        .and_then(|repository| check(&repository, CheckExtent::All, &SilentMonitor));
     match report {
         Ok(report) => report.findings.iter().map(said).collect(),
         Err(error) => vec![format!("fails: {error}")],
     }
 }
 
-fn said(finding: &Finding) -> String {
-    let state = |bytes: &shoebox::task::check::Bytes| match (&bytes.archive, &bytes.copy) {
+fn said(finding: &CheckFinding) -> String {
+    let state = |bytes: &shoebox::task::check::DamagedBytes| match (&bytes.archive, &bytes.copy) {
         (Some(archive), Some(copy)) => format!("damaged in {archive}, whole in {copy}"),
         (Some(archive), None) => format!("damaged in {archive}"),
         (None, _) => "in no archive".to_owned(),
     };
     match finding {
-        Finding::Photo(photo) => format!("{}: {}", name(finding), state(&photo.bytes)),
-        Finding::File(file) => format!("{}: {}", name(finding), state(&file.bytes)),
+        CheckFinding::Photo(photo) => format!("{}: {}", name(finding), state(&photo.bytes)),
+        CheckFinding::File(file) => format!("{}: {}", name(finding), state(&file.bytes)),
         // What SQLite says depends on its version.
-        Finding::Catalog { .. } => {
+        CheckFinding::Catalog { .. } => {
             format!("{}: it is damaged, or says other things than the archives", name(finding))
         }
         // Where JSON and zstd stumble depends on what the record and the index say of this machine.
-        Finding::Snapshot { message, .. } => {
+        CheckFinding::Snapshot { message, .. } => {
             format!("{}: {}", name(finding), before(message, ".json: "))
         }
-        Finding::Archive { message, .. } => {
+        CheckFinding::Archive { message, .. } => {
             format!("{}: {}", name(finding), before(message, " frame: "))
         }
-        Finding::Other { file, message } => {
+        CheckFinding::Other { file, message } => {
             format!("{}: {}", name(finding), message.replace(file, "it"))
         }
     }
@@ -239,17 +239,17 @@ fn before(message: &str, end: &str) -> String {
     }
 }
 
-fn name(finding: &Finding) -> String {
+fn name(finding: &CheckFinding) -> String {
     match finding {
-        Finding::Photo(photo) => format!("photo {} of {}", photo.name, photo.owner),
-        Finding::File(file) => format!("file {}", file.path),
-        Finding::Snapshot { snapshot, part, .. } => {
+        CheckFinding::Photo(photo) => format!("photo {} of {}", photo.name, photo.owner),
+        CheckFinding::File(file) => format!("file {}", file.path),
+        CheckFinding::Snapshot { snapshot, part, .. } => {
             format!("{} of {snapshot}", format!("{part:?}").to_lowercase())
         }
-        Finding::Archive { archive, .. } => format!("archive {archive}"),
-        Finding::Catalog { .. } => "catalog".to_owned(),
-        Finding::Other { file, .. } if file.starts_with("notes/") => "note".to_owned(),
-        Finding::Other { file, .. } => file.clone(),
+        CheckFinding::Archive { archive, .. } => format!("archive {archive}"),
+        CheckFinding::Catalog { .. } => "catalog".to_owned(),
+        CheckFinding::Other { file, .. } if file.starts_with("notes/") => "note".to_owned(),
+        CheckFinding::Other { file, .. } => file.clone(),
     }
 }
 

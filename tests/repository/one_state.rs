@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use sha1::{Digest, Sha1};
 use shoebox::base::Problem;
-use shoebox::base::monitor::Collect;
-use shoebox::source::{Access, DumpRequest, Server};
+use shoebox::base::monitor::ProblemCollector;
+use shoebox::source::{DatabaseAccess, DumpRequest, ServerPlace};
 use shoebox::task::audit;
 use shoebox::task::backup::DumpSource;
-use shoebox::task::drill::{self, Fault, Servers};
-use shoebox::task::find::Query;
+use shoebox::task::drill::{self, AssetFault, DrillServers};
+use shoebox::task::find::FindQuery;
 use shoebox::task::restore as selected;
 use shoebox::task::restore::whole::{Options, Report, restore};
-use shoebox::task::status::{Limits, status};
+use shoebox::task::status::{AgeLimits, status};
 
 use crate::support::postgres::debian;
 use crate::support::{Era, Postgres, sample_library, whole_restore as options};
@@ -108,7 +108,7 @@ fn library(disk: &[Photo], database: &[Photo]) -> Home {
 
 fn restored(home: &Home) -> (PathBuf, Report, Vec<Problem>) {
     let to = home.dir.path().join("new");
-    let problems = Collect::default();
+    let problems = ProblemCollector::default();
     let report = restore(&home.repository(), &options(&to), &problems).unwrap();
     (to, report, problems.problems())
 }
@@ -362,7 +362,7 @@ fn a_restore_of_everything_that_is_run_again_finds_all_of_it_there() {
     home.backup();
     let (to, first, _) = restored(&home);
     let again = Options { accept_non_empty: true, ..options(&to) };
-    let report = restore(&home.repository(), &again, &Collect::default()).unwrap();
+    let report = restore(&home.repository(), &again, &ProblemCollector::default()).unwrap();
     assert_eq!((report.restored, report.already_there), (0, first.files));
 }
 
@@ -417,7 +417,7 @@ impl Busy {
     }
 
     fn backup(&self) -> shoebox::task::backup::Report {
-        let server = Server::Docker {
+        let server = ServerPlace::Docker {
             container: "immich_postgres".into(),
             docker: self.at("docker").into(),
         };
@@ -426,7 +426,7 @@ impl Busy {
         shoebox::task::backup::backup(
             &self.home.repository(),
             options,
-            &shoebox::base::monitor::Silent,
+            &shoebox::base::monitor::SilentMonitor,
         )
         .unwrap()
     }
@@ -534,7 +534,7 @@ fn an_old_dump_is_a_problem_and_never_green() {
         );
         let status = status(
             &home.repository(),
-            Limits { snapshot: days(2), verified: days(8) },
+            AgeLimits { snapshot: days(2), verified: days(8) },
             Timestamp::now(),
         )
         .unwrap();
@@ -613,7 +613,7 @@ fn files_and_database_of_a_migrated_library_fit_together_in_a_real_server() {
         let report = shoebox::task::backup::backup(
             &home.repository(),
             options,
-            &shoebox::base::monitor::Silent,
+            &shoebox::base::monitor::SilentMonitor,
         )
         .unwrap();
         assert!(
@@ -624,10 +624,12 @@ fn files_and_database_of_a_migrated_library_fit_together_in_a_real_server() {
     }
     let (to, report, _) = restored(&home);
     assert!(report.moved as usize >= whole.len() - 2, "{}", report.moved);
-    let target =
-        shoebox::task::database::Options::new(Access::new(Server::Url(server.url("again"))));
+    let target = shoebox::task::database::Options::new(DatabaseAccess::new(ServerPlace::Url(
+        server.url("again"),
+    )));
     let loaded =
-        shoebox::task::database::restore(&home.repository(), &target, &Collect::default()).unwrap();
+        shoebox::task::database::restore(&home.repository(), &target, &ProblemCollector::default())
+            .unwrap();
     assert!(
         loaded.plan.warnings.iter().any(|warning| warning.contains("restore --all")),
         "{:?}",
@@ -662,8 +664,10 @@ fn sidecars_of_rows_with_the_prefix_of_an_older_disk_are_found_beside_their_phot
     home.write_dump(&text.replace(&named, &format!("\t/mnt/olddisk/immich/{uploaded}\n")));
     home.backup();
     let out = home.dir.path().join("out");
-    let selection =
-        selected::Selection::Assets(Query { names: vec!["IMG_*".into()], ..Query::default() });
+    let selection = selected::RestoreSelection::Assets(FindQuery {
+        names: vec!["IMG_*".into()],
+        ..FindQuery::default()
+    });
     let options = selected::Options {
         snapshot: "latest".into(),
         selection,
@@ -672,12 +676,13 @@ fn sidecars_of_rows_with_the_prefix_of_an_older_disk_are_found_beside_their_phot
         dry_run: false,
         locked: false,
     };
-    let report = selected::restore(&home.repository(), &options, &Collect::default()).unwrap();
+    let report =
+        selected::restore(&home.repository(), &options, &ProblemCollector::default()).unwrap();
     assert_eq!(report.files, 8, "{:?}", report.planned);
     // Nobody is told that they are of no photo.
     let options = audit::Options { snapshot: "latest".into(), user: None, locked: false };
     let found = audit::audit(&home.repository(), &options).unwrap().findings;
-    assert!(!found.iter().any(|finding| finding.class == audit::Class::NoRow), "{found:?}");
+    assert!(!found.iter().any(|finding| finding.class == audit::AuditClass::NoRow), "{found:?}");
 }
 
 #[test]
@@ -685,7 +690,7 @@ fn a_drill_asks_for_the_path_as_well_as_for_the_bytes() {
     let mine = Photo::new(1, "library/ann/1.jpg");
     let drilled = |home: &Home| {
         home.backup();
-        let servers = Servers::None;
+        let servers = DrillServers::None;
         let options = drill::Options {
             snapshot: "latest".into(),
             servers,
@@ -695,7 +700,7 @@ fn a_drill_asks_for_the_path_as_well_as_for_the_bytes() {
             assets: 9,
             seed: 1,
         };
-        drill::drill(&home.repository(), &options, &Collect::default()).unwrap()
+        drill::drill(&home.repository(), &options, &ProblemCollector::default()).unwrap()
     };
     // What moved is laid right by a recovery, so nothing is wrong with it.
     let moved = drilled(&library(&[mine.at("library/x.jpg")], std::slice::from_ref(&mine)));
@@ -705,5 +710,5 @@ fn a_drill_asks_for_the_path_as_well_as_for_the_bytes() {
     home.write("library/ann/1.jpg/inner.txt", b"inner");
     let wrong = drilled(&home).wrong;
     assert_eq!(wrong.len(), 1, "{wrong:?}");
-    assert_eq!(wrong[0].fault, Fault::Elsewhere { place: "/data/library/ann/1.jpg".into() });
+    assert_eq!(wrong[0].fault, AssetFault::Elsewhere { place: "/data/library/ann/1.jpg".into() });
 }

@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 
 use crate::backup_library::{Home, dump, odd_tree};
 use crate::support::shared;
-use shoebox::base::monitor::Silent;
-use shoebox::mount::{self, Mount};
+use shoebox::base::monitor::SilentMonitor;
+use shoebox::mount::{self, MountedView};
 use shoebox::task::backup::{DumpSource, Options, backup};
 use shoebox::task::open::open_view;
 use shoebox::view;
@@ -19,7 +19,7 @@ struct Shown {
     /// UPLOAD_LOCATION.
     source: PathBuf,
     point: PathBuf,
-    _mount: Mount,
+    _mount: MountedView,
 }
 
 /// The originals.
@@ -67,14 +67,14 @@ fn shown(home: Home, source: PathBuf, dump: Option<PathBuf>) -> Shown {
     let dump = DumpSource::File(dump.unwrap_or_else(|| home.dump_path()));
     let options = Options { upload_location: source.clone(), dump, ..home.options() };
     let unreadable =
-        backup(&home.repository(), options, &Silent).unwrap().record.completeness.unreadable;
+        backup(&home.repository(), options, &SilentMonitor).unwrap().record.completeness.unreadable;
     assert_eq!(unreadable, 0);
     let point = home.dir.path().join("mount");
     fs::create_dir(&point).unwrap();
     let view =
         open_view(&home.repository(), view::Options { locked: true, ..view::Options::default() })
             .unwrap();
-    let mount = Mount::start(view, &point, &mount::Options::default()).unwrap();
+    let mount = MountedView::start(view, &point, &mount::Options::default()).unwrap();
     Shown { home, source, point, _mount: mount }
 }
 

@@ -12,15 +12,15 @@ use crate::backup_library::{Home, dump, noise};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use rustix::fs::{Mode, OFlags};
-use shoebox::base::monitor::{Collect, Silent};
-use shoebox::base::{Kind, SnapshotId};
+use shoebox::base::monitor::{ProblemCollector, SilentMonitor};
+use shoebox::base::{ErrorKind, SnapshotId};
 use shoebox::catalog::query;
-use shoebox::mount::{self, Mount};
-use shoebox::repo::notes::{Checked, What};
+use shoebox::mount::{self, MountedView};
+use shoebox::repo::notes::{CheckNote, NoteKind};
 use shoebox::repo::prune::Options;
-use shoebox::repo::{Repository, Session, SnapshotRecord, StreamReader};
-use shoebox::task::forget::policy::{Count, Every, Policy};
-use shoebox::task::forget::{self, Choice, forget};
+use shoebox::repo::{Repository, SnapshotRecord, StreamReader, WriteSession};
+use shoebox::task::forget::policy::{KeepCount, KeepPeriod, KeepPolicy};
+use shoebox::task::forget::{self, ForgetChoice, forget};
 use shoebox::task::prune::prune;
 use shoebox::view::{self, View};
 
@@ -68,11 +68,14 @@ impl Nights {
     /// Forgets the nights at these positions.
     fn forget(&self, nights: &[usize]) {
         let names = nights.iter().map(|night| self.truth[*night].0.to_string()).collect();
-        forget(&self.repository(), &options(Choice::Named(names)), &Silent).unwrap();
+        forget(&self.repository(), &options(ForgetChoice::Named(names)), &SilentMonitor).unwrap();
     }
 
-    fn prune(&self, grace: SignedDuration) -> shoebox::repo::prune::Pruned {
-        prune(&self.repository(), &pruning(grace), false, false, &Silent).unwrap().pruned.unwrap()
+    fn prune(&self, grace: SignedDuration) -> shoebox::repo::prune::PruneResult {
+        prune(&self.repository(), &pruning(grace), false, false, &SilentMonitor)
+            .unwrap()
+            .pruned
+            .unwrap()
     }
 
     /// The nights at these positions, and no others, are there whole, by the catalog and by a
@@ -81,7 +84,7 @@ impl Nights {
         let expected: Vec<SnapshotId> = nights.iter().map(|night| self.truth[*night].0).collect();
         for rebuilt in [false, true] {
             if rebuilt {
-                drop(Session::rebuild(&self.repository(), &Silent).unwrap());
+                drop(WriteSession::rebuild(&self.repository(), &SilentMonitor).unwrap());
             }
             assert_eq!(
                 query::snapshot::ids(&self.repository().catalog().unwrap().connect().unwrap())
@@ -143,7 +146,7 @@ fn files(root: &Path) -> Files {
         .collect()
 }
 
-fn options(choice: Choice) -> forget::Options {
+fn options(choice: ForgetChoice) -> forget::Options {
     forget::Options {
         choice,
         zone: TimeZone::UTC,
@@ -171,7 +174,7 @@ fn a_prune_after_a_prune_does_nothing_and_many_small_archives_become_one() {
     };
     let prunes = |now: bool| {
         let grace = if now { SignedDuration::ZERO } else { SignedDuration::from_hours(24) };
-        let pruned = prune(&home.repository(), &pruning(grace), false, false, &Silent)
+        let pruned = prune(&home.repository(), &pruning(grace), false, false, &SilentMonitor)
             .unwrap()
             .pruned
             .unwrap();
@@ -189,9 +192,12 @@ fn a_prune_after_a_prune_does_nothing_and_many_small_archives_become_one() {
     let (retired, written, _) = prunes(true);
     assert_eq!((retired, written), (before, 1));
     assert_eq!([prunes(true), prunes(true)], [(0, 0, 0); 2]);
-    let check =
-        shoebox::task::check::check(&home.repository(), shoebox::task::check::Extent::All, &Silent)
-            .unwrap();
+    let check = shoebox::task::check::check(
+        &home.repository(),
+        shoebox::task::check::CheckExtent::All,
+        &SilentMonitor,
+    )
+    .unwrap();
     assert!(check.findings.is_empty() && check.passed.len() == 40, "{:?}", check.findings);
 
     let nights = Nights::new(5);
@@ -263,20 +269,25 @@ fn a_retired_archive_waits_and_costs_no_rebuild_and_no_complaint() {
     };
     let built = inode(&nights.home);
     for _ in 0..2 {
-        let monitor = Collect::default();
-        drop(Session::begin(&nights.repository(), "look", &monitor).unwrap());
+        let monitor = ProblemCollector::default();
+        drop(WriteSession::begin(&nights.repository(), "look", &monitor).unwrap());
         assert_eq!(monitor.problems(), []);
     }
     assert_eq!(inode(&nights.home), built);
     nights.assert_whole(&[1, 2]);
-    let waiting =
-        prune(&nights.repository(), &pruning(SignedDuration::from_hours(24)), false, true, &Silent)
-            .unwrap();
+    let waiting = prune(
+        &nights.repository(),
+        &pruning(SignedDuration::from_hours(24)),
+        false,
+        true,
+        &SilentMonitor,
+    )
+    .unwrap();
     assert_eq!(waiting.plan.waiting.len(), pruned.retired.len());
     let deleted = nights.prune(SignedDuration::ZERO).deleted;
     assert_eq!(deleted.len(), pruned.retired.len());
-    let monitor = Collect::default();
-    drop(Session::begin(&nights.repository(), "look", &monitor).unwrap());
+    let monitor = ProblemCollector::default();
+    drop(WriteSession::begin(&nights.repository(), "look", &monitor).unwrap());
     assert_eq!(monitor.problems(), []);
     nights.assert_whole(&[1, 2]);
 }
@@ -289,8 +300,8 @@ fn a_retired_archive_counts_again_when_the_new_one_is_lost() {
     for (name, _) in &pruned.written {
         fs::remove_file(nights.home.repo_path().join("archives").join(name)).unwrap();
     }
-    let monitor = Collect::default();
-    drop(Session::begin(&nights.repository(), "look", &monitor).unwrap());
+    let monitor = ProblemCollector::default();
+    drop(WriteSession::begin(&nights.repository(), "look", &monitor).unwrap());
     assert!(
         monitor.problems().iter().any(|problem| problem.message.contains("counts again")),
         "{:?}",
@@ -326,9 +337,12 @@ fn who_is_in_a_snapshot_that_is_forgotten_stays_in_it_and_reads_on() {
     let nights = Nights::new(3);
     let point = nights.home.dir.path().join("mount");
     fs::create_dir(&point).unwrap();
-    let _mount =
-        Mount::start(Arc::new(open(&nights.repository())), &point, &mount::Options::default())
-            .unwrap();
+    let _mount = MountedView::start(
+        Arc::new(open(&nights.repository())),
+        &point,
+        &mount::Options::default(),
+    )
+    .unwrap();
     let snapshots = || {
         let entries = fs::read_dir(point.join("snapshots")).unwrap();
         entries.map(|entry| entry.unwrap().file_name()).collect::<BTreeSet<_>>()
@@ -382,7 +396,7 @@ fn a_damaged_photo_makes_its_archive_stay() {
     let mut bytes = fs::read(archive).unwrap();
     bytes[line.offset as usize + 77] ^= 4;
     fs::write(archive, bytes).unwrap();
-    let monitor = Collect::default();
+    let monitor = ProblemCollector::default();
     prune(&nights.repository(), &pruning(SignedDuration::ZERO), false, false, &monitor).unwrap();
     assert!(
         monitor.problems().iter().any(|problem| problem.message.contains("left as it is")),
@@ -410,7 +424,7 @@ fn what_an_interrupted_backup_left_stays_for_the_grace_period() {
         nights.home.write(format!("upload/new-{number:02}.jpg"), &noise(number + 900, 3000));
     }
     let stopped = nights.home.try_backup(&StopAfter(50.into())).unwrap_err();
-    assert_eq!(stopped.kind(), Kind::Interrupted);
+    assert_eq!(stopped.kind(), ErrorKind::Interrupted);
     let pruned = nights.prune(SignedDuration::from_hours(24));
     assert!(pruned.retired.is_empty(), "{pruned:?}");
     let report = nights.home.backup();
@@ -422,17 +436,22 @@ fn the_newest_the_newest_good_and_the_last_checked_are_always_kept() {
     let nights = Nights::new(4);
     let ids = nights.ids();
     let checked =
-        Checked { passed: BTreeMap::from([(ids[1], Timestamp::now())]), ..Checked::default() };
-    nights.repository().add_note(What::Check(checked)).unwrap();
-    let policy = Policy { keep: vec![(Every::Snapshot, Count::Of(1))], ..Policy::default() };
-    let report = forget(&nights.repository(), &options(Choice::ByPolicy(policy)), &Silent).unwrap();
+        CheckNote { passed: BTreeMap::from([(ids[1], Timestamp::now())]), ..CheckNote::default() };
+    nights.repository().add_note(NoteKind::Check(checked)).unwrap();
+    let policy = KeepPolicy {
+        keep: vec![(KeepPeriod::Snapshot, KeepCount::Of(1))],
+        ..KeepPolicy::default()
+    };
+    let report =
+        forget(&nights.repository(), &options(ForgetChoice::ByPolicy(policy)), &SilentMonitor)
+            .unwrap();
     assert!(report.freed > 2 * 2_600_000, "{}", report.freed);
     nights.assert_whole(&[1, 3]);
     for id in [ids[1], ids[3]] {
-        let named = options(Choice::Named(vec![id.to_string()]));
+        let named = options(ForgetChoice::Named(vec![id.to_string()]));
         assert_eq!(
-            forget(&nights.repository(), &named, &Silent).unwrap_err().kind(),
-            Kind::Refused
+            forget(&nights.repository(), &named, &SilentMonitor).unwrap_err().kind(),
+            ErrorKind::Refused
         );
     }
     nights.assert_whole(&[1, 3]);
@@ -441,14 +460,16 @@ fn the_newest_the_newest_good_and_the_last_checked_are_always_kept() {
 #[test]
 fn a_dry_run_forgets_nothing() {
     let nights = Nights::new(3);
-    let policy = Policy { keep: vec![(Every::Day, Count::Of(1))], ..Policy::default() };
-    let dry = forget::Options { apply: false, ..options(Choice::ByPolicy(policy)) };
-    let report = forget(&nights.repository(), &dry, &Silent).unwrap();
+    let policy =
+        KeepPolicy { keep: vec![(KeepPeriod::Day, KeepCount::Of(1))], ..KeepPolicy::default() };
+    let dry = forget::Options { apply: false, ..options(ForgetChoice::ByPolicy(policy)) };
+    let report = forget(&nights.repository(), &dry, &SilentMonitor).unwrap();
     assert_eq!(report.fates.iter().filter(|fate| fate.reasons.is_empty()).count(), 2);
     nights.assert_whole(&[0, 1, 2]);
     nights.forget(&[1]);
     let before = total(&nights.repository());
-    prune(&nights.repository(), &pruning(SignedDuration::ZERO), false, true, &Silent).unwrap();
+    prune(&nights.repository(), &pruning(SignedDuration::ZERO), false, true, &SilentMonitor)
+        .unwrap();
     assert_eq!(total(&nights.repository()), before);
 }
 
@@ -466,14 +487,17 @@ fn an_alarm_stops_forgetting_until_it_is_acknowledged() {
     rewrite(&nights, 1, |record| {
         record.alarm = vec!["the library lost 90 of 100 assets".to_owned()]
     });
-    let choice = options(Choice::Named(vec![nights.truth[0].0.to_string()]));
-    let error = forget(&nights.repository(), &choice, &Silent).unwrap_err();
-    assert_eq!(error.kind(), Kind::Refused);
+    let choice = options(ForgetChoice::Named(vec![nights.truth[0].0.to_string()]));
+    let error = forget(&nights.repository(), &choice, &SilentMonitor).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(
         error.next_step().unwrap().contains(&format!("shoebox acknowledge {}", nights.truth[1].0))
     );
-    nights.repository().add_note(What::Acknowledgement { snapshot: nights.truth[1].0 }).unwrap();
-    forget(&nights.repository(), &choice, &Silent).unwrap();
+    nights
+        .repository()
+        .add_note(NoteKind::Acknowledgement { snapshot: nights.truth[1].0 })
+        .unwrap();
+    forget(&nights.repository(), &choice, &SilentMonitor).unwrap();
     nights.assert_whole(&[1, 2]);
 }
 
@@ -482,11 +506,15 @@ fn a_record_that_cannot_be_read_stops_forgetting_and_pruning() {
     let nights = Nights::new(3);
     fs::write(nights.home.repo_path().join(format!("snapshots/{}.json", nights.truth[1].0)), "{")
         .unwrap();
-    let choice = options(Choice::Named(vec![nights.truth[0].0.to_string()]));
-    assert_eq!(forget(&nights.repository(), &choice, &Silent).unwrap_err().kind(), Kind::Refused);
+    let choice = options(ForgetChoice::Named(vec![nights.truth[0].0.to_string()]));
+    assert_eq!(
+        forget(&nights.repository(), &choice, &SilentMonitor).unwrap_err().kind(),
+        ErrorKind::Refused
+    );
     fs::remove_file(nights.home.repo_path().join("catalog.sqlite")).unwrap();
-    let pruned = prune(&nights.repository(), &pruning(SignedDuration::ZERO), false, false, &Silent);
-    assert_eq!(pruned.unwrap_err().kind(), Kind::Refused);
+    let pruned =
+        prune(&nights.repository(), &pruning(SignedDuration::ZERO), false, false, &SilentMonitor);
+    assert_eq!(pruned.unwrap_err().kind(), ErrorKind::Refused);
 }
 
 #[test]
@@ -512,7 +540,7 @@ fn no_archive_gets_the_name_of_one_that_was_there_before() {
         nights.forget(&[night]);
         let before = names();
         let options = Options { max_unused: 0, ..pruning(SignedDuration::ZERO) };
-        prune(&nights.repository(), &options, true, false, &Silent).unwrap();
+        prune(&nights.repository(), &options, true, false, &SilentMonitor).unwrap();
         nights.home.write(format!("upload/after-{night}.jpg"), &noise(night as u64 + 300, 50_000));
         nights.home.backup();
         let new: BTreeSet<_> = names().difference(&before).cloned().collect();
@@ -524,7 +552,7 @@ fn no_archive_gets_the_name_of_one_that_was_there_before() {
     assert!(findings(&nights).is_empty(), "{:?}", findings(&nights));
 }
 
-fn findings(nights: &Nights) -> Vec<shoebox::task::check::Finding> {
-    use shoebox::task::check::{Extent, check};
-    check(&nights.repository(), Extent::All, &Silent).unwrap().findings
+fn findings(nights: &Nights) -> Vec<shoebox::task::check::CheckFinding> {
+    use shoebox::task::check::{CheckExtent, check};
+    check(&nights.repository(), CheckExtent::All, &SilentMonitor).unwrap().findings
 }

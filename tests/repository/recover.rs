@@ -12,7 +12,7 @@ use serde_json::json;
 use shoebox::archive::{ArchiveWriter, frame, hasher};
 use shoebox::base::stored::{ChunkLine, ContentLine, IndexLine};
 use shoebox::repo::{SnapshotRecord, StreamChunk};
-use shoebox::store::{Folder, Store, write_all};
+use shoebox::store::{FolderStore, Store, write_all};
 
 /// About 20 MB of rows.
 const ROWS: u64 = 82_000;
@@ -209,7 +209,7 @@ fn slice<'a>(text: &'a str, chunks: &[StreamChunk], hash: shoebox::base::Hash) -
 
 /// A repository with one snapshot whose list of files is `list`.
 fn crafted(root: &Path, list: &str) {
-    let store = Folder::new(root);
+    let store = FolderStore::new(root);
     store.create_folder("tmp").unwrap();
     let mut archive = ArchiveWriter::new(store.draft().unwrap());
     let mut chunk = |text: &str| {
@@ -222,7 +222,7 @@ fn crafted(root: &Path, list: &str) {
     let (files, dump) = (chunk(list), chunk("-- a dump\n"));
     let path = shoebox::base::FilePath::new("upload/evil").unwrap();
     let seen = shoebox::archive::NewContent { path: &path, mtime: 0, mode: 0o644, uid: 0, gid: 0 };
-    let stored = shoebox::archive::Stored::Plain(b"evil".to_vec());
+    let stored = shoebox::archive::StoredContent::Plain(b"evil".to_vec());
     archive.add_content(&seen, &hasher::digest(b"evil"), stored).unwrap();
     archive.finish("archives/2026/2026-01-01T000000Z-0001.tar").unwrap();
     let none = json!({ "size": 0, "chunks": [] });

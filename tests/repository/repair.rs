@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::backup_library::{ANN, Home, dump, noise, reads};
-use shoebox::base::monitor::Silent;
+use shoebox::base::monitor::SilentMonitor;
 use shoebox::base::stored::IndexLine;
-use shoebox::task::check::{Extent, Finding, Part, check};
-use shoebox::task::repair::{Options, Remedy, Report, repair};
+use shoebox::task::check::{CheckExtent, CheckFinding, SnapshotPart, check};
+use shoebox::task::repair::{Options, RepairRemedy, Report, repair};
 
 /// Three nights: photos come, the dump changes; the last photo of each is large enough to have
 /// segments.
@@ -28,7 +28,7 @@ fn mend(home: &Home) -> Report {
     repair(
         &home.repo_path(),
         &Options { apply: true, upload_location: None, ..Options::default() },
-        &Silent,
+        &SilentMonitor,
     )
     .unwrap()
 }
@@ -37,13 +37,13 @@ fn mend_from_server(home: &Home) -> Report {
     repair(
         &home.repo_path(),
         &Options { apply: true, upload_location: Some(home.upload()), ..Options::default() },
-        &Silent,
+        &SilentMonitor,
     )
     .unwrap()
 }
 
-fn findings(home: &Home) -> Vec<Finding> {
-    check(&home.repository(), Extent::All, &Silent).unwrap().findings
+fn findings(home: &Home) -> Vec<CheckFinding> {
+    check(&home.repository(), CheckExtent::All, &SilentMonitor).unwrap().findings
 }
 
 fn flip(path: &Path, at: usize) {
@@ -114,7 +114,7 @@ fn a_plan_changes_nothing() {
     let before = state(&home);
     let options =
         Options { apply: false, upload_location: Some(home.upload()), ..Options::default() };
-    let plan = repair(&home.repo_path(), &options, &Silent).unwrap();
+    let plan = repair(&home.repo_path(), &options, &SilentMonitor).unwrap();
     assert!(!plan.is_whole() && plan.done.is_none());
     assert_eq!(plan.mended(), plan.steps.len(), "{:#?}", plan.steps);
     assert!(state(&home) == before);
@@ -157,9 +157,9 @@ fn a_record_that_nothing_else_has_is_told_and_what_is_known_of_it_stays() {
     let report = mend(&home);
     assert!(!report.is_whole());
     let left: Vec<_> =
-        report.steps.iter().filter(|step| matches!(step.remedy, Remedy::Leave(_))).collect();
+        report.steps.iter().filter(|step| matches!(step.remedy, RepairRemedy::Leave(_))).collect();
     assert!(
-        matches!(left[..], [step] if matches!(step.finding, Finding::Snapshot { .. })),
+        matches!(left[..], [step] if matches!(step.finding, CheckFinding::Snapshot { .. })),
         "{left:#?}"
     );
     assert!(!reads(&home.repo_path()).is_empty());
@@ -212,10 +212,10 @@ fn a_folder_that_is_no_repository_is_refused() {
     let error = repair(
         dir.path(),
         &Options { apply: true, upload_location: None, ..Options::default() },
-        &Silent,
+        &SilentMonitor,
     )
     .unwrap_err();
-    assert_eq!(error.kind(), shoebox::base::Kind::NotFound);
+    assert_eq!(error.kind(), shoebox::base::ErrorKind::NotFound);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
@@ -347,7 +347,7 @@ fn archives_under_each_others_names_are_put_right() {
 #[test]
 fn what_a_retired_archive_still_has_is_taken_from_there() {
     use shoebox::repo::prune::Options as Pruning;
-    use shoebox::task::forget::{self, Choice, forget};
+    use shoebox::task::forget::{self, ForgetChoice, forget};
     let home = nights();
     // A night of which little is needed after the next one.
     let goes = home.write("library/goes.bin", &noise(77, 300_000));
@@ -356,7 +356,8 @@ fn what_a_retired_archive_still_has_is_taken_from_there() {
     fs::remove_file(goes).unwrap();
     home.backup();
     let (ids, now) = (home.repository().snapshot_ids().unwrap(), jiff::Timestamp::now());
-    let choice = Choice::Named(ids[..ids.len() - 1].iter().map(ToString::to_string).collect());
+    let choice =
+        ForgetChoice::Named(ids[..ids.len() - 1].iter().map(ToString::to_string).collect());
     let options = forget::Options {
         choice,
         zone: jiff::tz::TimeZone::UTC,
@@ -364,10 +365,11 @@ fn what_a_retired_archive_still_has_is_taken_from_there() {
         accept_clock: false,
         apply: true,
     };
-    forget(&home.repository(), &options, &Silent).unwrap();
+    forget(&home.repository(), &options, &SilentMonitor).unwrap();
     let old = home.archives().len();
     let pruning = Pruning { max_unused: 0, grace: jiff::SignedDuration::from_hours(24), now };
-    shoebox::task::prune::prune(&home.repository(), &pruning, false, false, &Silent).unwrap();
+    shoebox::task::prune::prune(&home.repository(), &pruning, false, false, &SilentMonitor)
+        .unwrap();
     let before = reads(&home.repo_path());
     let new = home.archives().split_off(old);
     assert!(!new.is_empty());
@@ -384,9 +386,13 @@ fn a_lost_archive_comes_back_but_for_the_dump() {
     // All lists and dumps of later nights lean on what is in the first.
     fs::remove_file(&home.archives()[0]).unwrap();
     let report = mend_from_server(&home);
-    let left = |step: &&shoebox::task::repair::Step| matches!(step.remedy, Remedy::Leave(_));
+    let left =
+        |step: &&shoebox::task::repair::RepairStep| matches!(step.remedy, RepairRemedy::Leave(_));
     for step in report.steps.iter().filter(left) {
-        assert!(matches!(&step.finding, Finding::Snapshot { part: Part::Dump, .. }), "{step:#?}");
+        assert!(
+            matches!(&step.finding, CheckFinding::Snapshot { part: SnapshotPart::Dump, .. }),
+            "{step:#?}"
+        );
     }
     let is_dump = |path: &str| path.contains("/database/");
     let after = reads(&home.repo_path());
@@ -494,9 +500,10 @@ fn the_command_shows_its_plan_first_and_its_code_says_what_is_left() {
 #[test]
 fn one_writer_at_a_time() {
     let home = nights();
-    let session = shoebox::repo::Session::begin(&home.repository(), "backup", &Silent).unwrap();
-    let error = repair(&home.repo_path(), &Options::default(), &Silent).unwrap_err();
-    assert_eq!(error.kind(), shoebox::base::Kind::Locked);
+    let session =
+        shoebox::repo::WriteSession::begin(&home.repository(), "backup", &SilentMonitor).unwrap();
+    let error = repair(&home.repo_path(), &Options::default(), &SilentMonitor).unwrap_err();
+    assert_eq!(error.kind(), shoebox::base::ErrorKind::Locked);
     drop(session);
-    repair(&home.repo_path(), &Options::default(), &Silent).unwrap();
+    repair(&home.repo_path(), &Options::default(), &SilentMonitor).unwrap();
 }

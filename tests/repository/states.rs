@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use serde_json::Value;
-use shoebox::base::monitor::Collect;
-use shoebox::mount::{self, Mount};
+use shoebox::base::monitor::ProblemCollector;
+use shoebox::mount::{self, MountedView};
 use shoebox::repo::Repository;
-use shoebox::task::backup::{self, DumpSource, External};
+use shoebox::task::backup::{self, DumpSource, ExternalFolder};
 use shoebox::view::name::{safe, split};
 use shoebox::view::{self, View};
 
@@ -80,7 +80,7 @@ fn back_up(shared: &Path, state: &Path) -> Backed {
         generated: true,
         paranoid: false,
         reread_days: None,
-        external: vec![External {
+        external: vec![ExternalFolder {
             server: "/mnt/external/family".into(),
             folder: external.clone(),
         }],
@@ -94,20 +94,20 @@ fn back_up(shared: &Path, state: &Path) -> Backed {
         max_age: jiff::SignedDuration::from_hours(48),
         readers: 2,
     };
-    let monitor = Collect::default();
+    let monitor = ProblemCollector::default();
     backup::backup(&repository, options, &monitor).unwrap();
     let truth = serde_json::from_slice(&fs::read(state.join("truth.json")).unwrap()).unwrap();
     Backed { dir, truth, external }
 }
 
-fn mounted(backed: &Backed, locked: bool) -> (Mount, PathBuf) {
+fn mounted(backed: &Backed, locked: bool) -> (MountedView, PathBuf) {
     let repository = Repository::open(&backed.dir.path().join("repo")).unwrap();
     let options = view::Options { locked, user: None, time_zone: TimeZone::UTC };
     let view =
         View::open(&repository.catalog_path(), Arc::new(repository.contents()), options).unwrap();
     let point = backed.dir.path().join(format!("mount-{locked}"));
     fs::create_dir(&point).unwrap();
-    let mount = Mount::start(Arc::new(view), &point, &mount::Options::default()).unwrap();
+    let mount = MountedView::start(Arc::new(view), &point, &mount::Options::default()).unwrap();
     (mount, point)
 }
 

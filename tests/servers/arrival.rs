@@ -2,9 +2,9 @@
 
 use crate::backup_library::{Home, dump};
 use crate::support::{Era, Postgres, sample_library};
-use shoebox::base::monitor::Silent;
+use shoebox::base::monitor::SilentMonitor;
 use shoebox::repo::SnapshotRecord;
-use shoebox::source::{DumpRequest, DumpTool, Server};
+use shoebox::source::{DumpRequest, DumpTool, ServerPlace};
 use shoebox::task::backup::{DumpSource, Options, Report, backup};
 use shoebox::task::dump::dump as print_dump;
 
@@ -77,7 +77,8 @@ fn what_a_restore_would_refuse_is_said_the_night_it_arrives() {
     ];
     for (text, words) in &cases {
         home.write_dump(text);
-        let report = home.try_backup(&Silent).unwrap_or_else(|error| panic!("{words}: {error}"));
+        let report =
+            home.try_backup(&SilentMonitor).unwrap_or_else(|error| panic!("{words}: {error}"));
         let said = told(&report);
         assert!(
             said.contains("the database dump: a restore would refuse it") && said.contains(words),
@@ -129,7 +130,7 @@ fn from(home: &Home, server: &Postgres, major: u32, tool: DumpTool) -> DumpSourc
     if major == crate::support::postgres::debian() {
         return DumpSource::Server(DumpRequest {
             tool,
-            ..DumpRequest::new(Server::Url(server.url("immich")))
+            ..DumpRequest::new(ServerPlace::Url(server.url("immich")))
         });
     }
     let mut client =
@@ -141,7 +142,7 @@ fn from(home: &Home, server: &Postgres, major: u32, tool: DumpTool) -> DumpSourc
 
 fn back_up(home: &Home, dump: DumpSource) -> Report {
     let options = Options { dump, database: Some("immich".to_owned()), ..home.options() };
-    backup(&home.repository(), options, &Silent).unwrap_or_else(|error| {
+    backup(&home.repository(), options, &SilentMonitor).unwrap_or_else(|error| {
         let source = std::error::Error::source(&error).map(ToString::to_string);
         panic!("{error}: {source:?}")
     })

@@ -10,22 +10,22 @@ use std::time::Duration;
 use crate::backup_library::{Home, dump as bare_dump};
 use crate::support::postgres::{debian, free_port, from_debian};
 use crate::support::{Docker, Era, Postgres, run, sample_library, shared};
-use shoebox::base::monitor::{Collect, Silent};
-use shoebox::base::{Error, Kind};
-use shoebox::immich::fit::{self, Target};
-use shoebox::source::{Access, DumpRequest, DumpTool, Secret, Server};
+use shoebox::base::monitor::{ProblemCollector, SilentMonitor};
+use shoebox::base::{Error, ErrorKind};
+use shoebox::immich::fit::{self, FitTarget};
+use shoebox::source::{DatabaseAccess, DumpRequest, DumpTool, Secret, ServerPlace};
 use shoebox::task::backup::{self, DumpSource, backup};
 use shoebox::task::database::{self, Options, Report};
 
 fn to(server: &Postgres, database: &str) -> Options {
-    Options::new(Access::new(Server::Url(server.url(database))))
+    Options::new(DatabaseAccess::new(ServerPlace::Url(server.url(database))))
 }
 
 /// Backs up the dump that `source` gives.
 fn back_up(home: &Home, source: DumpSource, database: Option<&str>) {
     let options =
         backup::Options { dump: source, database: database.map(str::to_owned), ..home.options() };
-    backup(&home.repository(), options, &Silent).unwrap();
+    backup(&home.repository(), options, &SilentMonitor).unwrap();
 }
 
 /// A repository with a snapshot of the sample library's database.
@@ -34,7 +34,7 @@ fn sample(server: &Postgres, era: Era, tool: DumpTool) -> Home {
     server.create_database("immich");
     server.load("immich", &library.sql());
     let home = Home::new();
-    let request = DumpRequest { tool, ..DumpRequest::new(Server::Url(server.url("immich"))) };
+    let request = DumpRequest { tool, ..DumpRequest::new(ServerPlace::Url(server.url("immich"))) };
     back_up(&home, DumpSource::Server(request), Some("immich"));
     home
 }
@@ -60,7 +60,7 @@ fn contents(server: &Postgres, database: &str) -> BTreeMap<String, String> {
 }
 
 fn restore(home: &Home, options: &Options) -> Report {
-    let monitor = Collect::default();
+    let monitor = ProblemCollector::default();
     let report = database::restore(&home.repository(), options, &monitor)
         .unwrap_or_else(|error| panic!("{}", told(&error)));
     assert_eq!((monitor.problems(), &report.differences), (vec![], &vec![]));
@@ -187,7 +187,7 @@ fn every_real_dump_loads_and_each_row_is_the_dumps_own() {
             back_up(&home, DumpSource::File(path.clone()), *database);
             let name = format!("immich{at}");
             let options = to(&server, &name);
-            let plan = database::plan(&home.repository(), &options, &Silent).unwrap();
+            let plan = database::plan(&home.repository(), &options, &SilentMonitor).unwrap();
             if let Some(obstacle) = plan.obstacles.first() {
                 // Debian's server has no pgvector: what is lacking is named.
                 assert!(
@@ -231,7 +231,7 @@ fn a_database_of_immich_is_refused_and_replaced_only_when_told() {
     );
     let changed = contents(&server, "immich");
     let options = to(&server, "immich");
-    let error = database::restore(&home.repository(), &options, &Silent).unwrap_err();
+    let error = database::restore(&home.repository(), &options, &SilentMonitor).unwrap_err();
     assert!(
         error.to_string().contains("has Immich's tables already")
             && error.next_step().unwrap().contains("--replace"),
@@ -239,9 +239,12 @@ fn a_database_of_immich_is_refused_and_replaced_only_when_told() {
         told(&error)
     );
     assert_eq!(contents(&server, "immich"), changed);
-    let plan =
-        database::plan(&home.repository(), &Options { replace: true, ..options.clone() }, &Silent)
-            .unwrap();
+    let plan = database::plan(
+        &home.repository(),
+        &Options { replace: true, ..options.clone() },
+        &SilentMonitor,
+    )
+    .unwrap();
     assert!(plan.replace > 10 && plan.obstacles.is_empty(), "{plan:?}");
     assert_eq!(contents(&server, "immich"), changed);
     let report = restore(&home, &Options { replace: true, ..options.clone() });
@@ -256,9 +259,12 @@ fn a_database_of_immich_is_refused_and_replaced_only_when_told() {
         "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'",
     ) != "1"
     {}
-    let refused =
-        database::restore(&home.repository(), &Options { replace: true, ..options }, &Silent)
-            .unwrap_err();
+    let refused = database::restore(
+        &home.repository(),
+        &Options { replace: true, ..options },
+        &SilentMonitor,
+    )
+    .unwrap_err();
     other.kill().unwrap();
     other.wait().unwrap();
     assert!(
@@ -300,7 +306,7 @@ fn a_dump_that_fails_leaves_nothing_and_names_its_line() {
     );
     let line = broken.lines().position(|line| line.contains("22222222222x")).unwrap() + 1;
     let error =
-        database::restore(&with_dump(&broken).repository(), &to(&server, "immich"), &Silent)
+        database::restore(&with_dump(&broken).repository(), &to(&server, "immich"), &SilentMonitor)
             .unwrap_err();
     let expected = format!("line {line} of the dump (table smart_search)");
     assert!(error.to_string().contains(&expected), "{expected}: {}", told(&error));
@@ -313,7 +319,7 @@ fn a_dump_that_fails_leaves_nothing_and_names_its_line() {
     // What was there stays when the replacement fails.
     let before = contents(&server, "immich");
     let replace = Options { replace: true, ..to(&server, "immich") };
-    database::restore(&with_dump(&broken).repository(), &replace, &Silent).unwrap_err();
+    database::restore(&with_dump(&broken).repository(), &replace, &SilentMonitor).unwrap_err();
     assert_eq!(contents(&server, "immich"), before);
 }
 
@@ -335,8 +341,9 @@ fn a_dump_that_cannot_be_read_to_its_end_is_not_committed() {
         }
     }
     server.create_database("immich");
-    let error = database::restore(&home.repository(), &to(&server, "immich"), &Silent).unwrap_err();
-    assert_eq!(error.kind(), Kind::Damaged, "{}", told(&error));
+    let error =
+        database::restore(&home.repository(), &to(&server, "immich"), &SilentMonitor).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{}", told(&error));
     assert_eq!(
         server.psql("immich", "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"),
         "0"
@@ -372,15 +379,16 @@ fn nothing_in_a_dump_is_run_but_what_pg_dump_writes() {
         );
         let home = Home::new();
         home.write_dump(&text);
-        let error = fit::fit(&mut text.as_bytes(), None, &Target::file(), &mut |_| Ok(()))
+        let error = fit::fit(&mut text.as_bytes(), None, &FitTarget::file(), &mut |_| Ok(()))
             .expect_err(statement);
-        assert_eq!(error.kind(), Kind::Refused, "{statement}: {}", told(&error));
+        assert_eq!(error.kind(), ErrorKind::Refused, "{statement}: {}", told(&error));
         // All are found when the dump arrives: some end the backup.
-        let Ok(report) = home.try_backup(&Silent) else { continue };
+        let Ok(report) = home.try_backup(&SilentMonitor) else { continue };
         assert!(report.record.dump.unfit && !report.record.is_good(), "{statement}");
         let options = Options { snapshot: report.record.id.to_string(), ..to(&server, "immich") };
-        let error = database::restore(&home.repository(), &options, &Silent).expect_err(statement);
-        assert_eq!(error.kind(), Kind::Refused, "{statement}: {}", told(&error));
+        let error =
+            database::restore(&home.repository(), &options, &SilentMonitor).expect_err(statement);
+        assert_eq!(error.kind(), ErrorKind::Refused, "{statement}: {}", told(&error));
     }
     assert!(!dir.path().join("proof").exists());
     assert_eq!(
@@ -401,7 +409,7 @@ fn a_dump_neither_ends_the_transaction_nor_drops_anything() {
         1,
     );
     let broken = text.replacen("00000000-2222-4222-8222-222222222222\t", "x\t", 1);
-    database::restore(&with_dump(&broken).repository(), &to(&server, "immich"), &Silent)
+    database::restore(&with_dump(&broken).repository(), &to(&server, "immich"), &SilentMonitor)
         .unwrap_err();
     let tables = || {
         server.psql(
@@ -452,7 +460,7 @@ fn rows_that_are_missing_afterwards_are_told() {
 CREATE TRIGGER lose BEFORE INSERT ON public.album FOR EACH ROW EXECUTE FUNCTION \
 public.drop_it();\n";
     let text = loadable(5).replacen("COPY public.album", &format!("{trigger}COPY public.album"), 1);
-    let monitor = Collect::default();
+    let monitor = ProblemCollector::default();
     let report =
         database::restore(&with_dump(&text).repository(), &to(&server, "immich"), &monitor)
             .unwrap();
@@ -469,14 +477,14 @@ fn a_server_that_comes_late_is_waited_for_and_a_wrong_password_is_not() {
     let home = with_dump(&loadable(5));
     let none = Options {
         wait: Duration::from_millis(700),
-        ..Options::new(Access::new(Server::Url(format!(
+        ..Options::new(DatabaseAccess::new(ServerPlace::Url(format!(
             "postgresql://postgres@127.0.0.1:{}/immich",
             free_port()
         ))))
     };
-    let error = database::restore(&home.repository(), &none, &Silent).unwrap_err();
+    let error = database::restore(&home.repository(), &none, &SilentMonitor).unwrap_err();
     assert!(
-        matches!(error.kind(), Kind::Program | Kind::NotFound | Kind::Permission),
+        matches!(error.kind(), ErrorKind::Program | ErrorKind::NotFound | ErrorKind::Permission),
         "{}",
         told(&error)
     );
@@ -484,7 +492,7 @@ fn a_server_that_comes_late_is_waited_for_and_a_wrong_password_is_not() {
     let mut options = to(&server, "immich");
     options.wait = Duration::from_secs(600);
     options.target.password = Some(Secret::new("wrong"));
-    let error = database::restore(&home.repository(), &options, &Silent).unwrap_err();
+    let error = database::restore(&home.repository(), &options, &SilentMonitor).unwrap_err();
     assert!(told(&error).contains("password"), "{}", told(&error));
     options.target.password = None;
     restore(&home, &options);
@@ -503,7 +511,7 @@ fn the_database_in_a_container_is_restored_by_docker_exec() {
         ("POSTGRES_DB", "immich"),
     ];
     let docker = Docker::new().container("immich_postgres", &inside);
-    let access = Access::new(Server::Docker {
+    let access = DatabaseAccess::new(ServerPlace::Docker {
         container: "immich_postgres".to_owned(),
         docker: docker.program(),
     });
@@ -536,7 +544,7 @@ fn an_emitted_file_has_the_name_and_the_form_that_immich_wants() {
     let folder = home.dir.path().join("backups");
     fs::create_dir(&folder).unwrap();
     let emitted =
-        database::emit(&home.repository(), "latest", None, &folder, None, &Silent).unwrap();
+        database::emit(&home.repository(), "latest", None, &folder, None, &SilentMonitor).unwrap();
     let name = emitted.file.file_name().unwrap().to_str().unwrap();
     assert!(
         emitted.listed && name.starts_with("immich-db-backup-2") && name.ends_with(".sql.gz"),
@@ -549,9 +557,10 @@ fn an_emitted_file_has_the_name_and_the_form_that_immich_wants() {
     for word in ["\\connect", "CREATE ROLE", "\\restrict", "DROP DATABASE"] {
         assert!(!text.contains(word), "{word}");
     }
-    let error = database::emit(&home.repository(), "latest", None, &emitted.file, None, &Silent)
-        .unwrap_err();
-    assert_eq!(error.kind(), Kind::Exists);
+    let error =
+        database::emit(&home.repository(), "latest", None, &emitted.file, None, &SilentMonitor)
+            .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exists);
 }
 
 #[test]
@@ -562,13 +571,14 @@ fn an_emitted_copy_of_an_older_night_is_not_the_newest_dump_of_its_folder() {
     fs::create_dir(&folder).unwrap();
     let newer = folder.join("immich.sql");
     fs::write(&newer, loadable(7)).unwrap();
-    let emitted = database::emit(&home.repository(), &night, None, &folder, None, &Silent).unwrap();
+    let emitted =
+        database::emit(&home.repository(), &night, None, &folder, None, &SilentMonitor).unwrap();
     let times = [&emitted.file, &newer].map(|file| fs::metadata(file).unwrap().modified().unwrap());
     assert!(times[0] <= times[1], "{times:?}");
     // The same where somebody copied it, so that the file is of now.
     for _ in 0..2 {
         let options = backup::Options { dump: DumpSource::File(folder.clone()), ..home.options() };
-        let report = backup(&home.repository(), options, &Silent).unwrap();
+        let report = backup(&home.repository(), options, &SilentMonitor).unwrap();
         assert_eq!(report.record.dump.rows["smart_search"], 7);
         let copied = folder.join("immich-db-backup-20240101T020000-v3.1.0-pg15.sql.gz");
         fs::copy(&emitted.file, copied).unwrap();
@@ -688,7 +698,7 @@ fn an_emitted_file_survives_immichs_change_of_owners_and_is_taken_again() {
     fs::create_dir(&folder).unwrap();
     fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let file = folder.join("mine.sql");
-    database::emit(&home.repository(), "latest", None, &file, None, &Silent).unwrap();
+    database::emit(&home.repository(), "latest", None, &file, None, &SilentMonitor).unwrap();
     let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&file).unwrap());
     assert_eq!(mode & 0o777, 0o640);
     let text = fs::read_to_string(&file).unwrap();

@@ -12,13 +12,13 @@ use crate::support::postgres::{debian, newer_versions};
 use crate::support::{Era, Postgres, SampleLibrary, sample_library, shared};
 use assert_cmd::prelude::*;
 use serde_json::Value;
-use shoebox::base::monitor::{Collect, Silent};
+use shoebox::base::monitor::{ProblemCollector, SilentMonitor};
 use shoebox::base::stored::IndexLine;
-use shoebox::base::{Kind, Problem};
-use shoebox::repo::Session;
-use shoebox::source::postgres::throwaway::Programs;
-use shoebox::task::backup::{self, DumpSource, External, backup};
-use shoebox::task::drill::{self, Fault, Options, Report, Servers, drill};
+use shoebox::base::{ErrorKind, Problem};
+use shoebox::repo::WriteSession;
+use shoebox::source::postgres::throwaway::ServerPrograms;
+use shoebox::task::backup::{self, DumpSource, ExternalFolder, backup};
+use shoebox::task::drill::{self, AssetFault, DrillServers, Options, Report, drill};
 
 /// What pg_dump and pg_dumpall print of the sample library's database in that era. Made once:
 /// servers take their time.
@@ -47,22 +47,22 @@ fn sample(era: Era) -> (Home, SampleLibrary) {
 fn back_up(home: &Home, library: &SampleLibrary, dump: DumpSource) {
     let database = Some("immich".to_owned());
     let external =
-        vec![External { server: "/mnt/external/family".into(), folder: library.external() }];
+        vec![ExternalFolder { server: "/mnt/external/family".into(), folder: library.external() }];
     let upload_location = library.upload_location();
     let options = backup::Options { dump, database, upload_location, external, ..home.options() };
-    backup(&home.repository(), options, &Silent).unwrap();
+    backup(&home.repository(), options, &SilentMonitor).unwrap();
 }
 
-fn programs(major: u32) -> Servers {
+fn programs(major: u32) -> DrillServers {
     let debian = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"));
-    Servers::Programs(if debian.is_dir() {
+    DrillServers::Programs(if debian.is_dir() {
         debian
     } else {
         newer_versions().join(format!("{major}/bin"))
     })
 }
 
-fn options(servers: Servers) -> Options {
+fn options(servers: DrillServers) -> Options {
     let (snapshot, accepted) = ("latest".to_owned(), Vec::new());
     Options {
         snapshot,
@@ -77,7 +77,7 @@ fn options(servers: Servers) -> Options {
 
 /// Its report, and what it told on the way.
 fn drilled(home: &Home, options: &Options) -> (Report, Vec<Problem>) {
-    let monitor = Collect::default();
+    let monitor = ProblemCollector::default();
     let report = drill(&home.repository(), options, &monitor).unwrap();
     (report, monitor.problems())
 }
@@ -90,7 +90,7 @@ fn rewrite_rows(home: &Home, table: &str) {
     *record.dump.rows.get_mut(table).unwrap() += 1;
     let path = home.repo_path().join(format!("snapshots/{id}.json"));
     fs::write(path, serde_json::to_vec(&record).unwrap()).unwrap();
-    drop(Session::rebuild(&repository, &Silent).unwrap());
+    drop(WriteSession::rebuild(&repository, &SilentMonitor).unwrap());
 }
 
 #[test]
@@ -114,8 +114,9 @@ fn a_snapshot_of_either_era_that_would_come_back_passes_and_is_remembered() {
         let notes = home.repository().notes().unwrap();
         assert_eq!(notes.last_drill().unwrap().1.assets, report.assets);
         // The same seed draws the same few; another draws others.
-        let few =
-            |seed| drilled(&home, &Options { assets: 3, seed, ..options(Servers::None) }).0.bytes;
+        let few = |seed| {
+            drilled(&home, &Options { assets: 3, seed, ..options(DrillServers::None) }).0.bytes
+        };
         assert_eq!(few(1), few(1));
         assert_ne!(few(1), few(2));
     }
@@ -124,12 +125,12 @@ fn a_snapshot_of_either_era_that_would_come_back_passes_and_is_remembered() {
 #[test]
 fn without_a_server_it_says_so_and_is_no_success() {
     let (home, _library) = sample(Era::New);
-    let (report, problems) = drilled(&home, &options(Servers::None));
+    let (report, problems) = drilled(&home, &options(DrillServers::None));
     assert_eq!((problems, report.failure.as_deref(), report.is_success()), (vec![], None, false));
     assert!(report.rows > 100 && report.assets > 10);
     assert!(home.repository().notes().unwrap().last_drill().is_none());
     rewrite_rows(&home, "album");
-    let (report, _) = drilled(&home, &options(Servers::None));
+    let (report, _) = drilled(&home, &options(DrillServers::None));
     assert_eq!(report.failure.as_deref(), Some("1 tables have another number of rows"));
 }
 
@@ -146,7 +147,7 @@ fn a_table_with_fewer_rows_than_were_recorded_fails() {
 #[test]
 fn a_photo_that_is_damaged_or_is_not_what_the_database_says_fails() {
     let (home, library) = sample(Era::New);
-    let (sound, _) = drilled(&home, &options(Servers::None));
+    let (sound, _) = drilled(&home, &options(DrillServers::None));
     let photos = home.lines().into_iter().filter_map(|(archive, line)| match line {
         IndexLine::Content(line)
             if line.frames.is_none() && is_uploaded_jpeg(&line.path.to_string()) =>
@@ -178,7 +179,7 @@ fn a_photo_that_is_damaged_or_is_not_what_the_database_says_fails() {
     back_up(&other, &library, DumpSource::File(dump_of(&home)));
     let (report, problems) = drilled(&other, &options(programs(debian())));
     assert!(
-        matches!(report.wrong[..], [drill::Wrong { fault: Fault::Checksum { .. }, .. }]),
+        matches!(report.wrong[..], [drill::WrongAsset { fault: AssetFault::Checksum { .. }, .. }]),
         "{problems:?}"
     );
     assert!(problems[0].message.starts_with("its SHA-1 is "), "{problems:?}");
@@ -191,7 +192,7 @@ fn is_uploaded_jpeg(path: &str) -> bool {
 #[test]
 fn what_the_database_has_and_the_snapshot_lacks_without_saying_so_is_told() {
     let (home, _library) = sample(Era::New);
-    let (sound, _) = drilled(&home, &options(Servers::None));
+    let (sound, _) = drilled(&home, &options(DrillServers::None));
     let catalog = rusqlite::Connection::open(home.repository().catalog_path()).unwrap();
     // Of an external library: others are found by their SHA-1, wherever they are.
     let with_file = "SELECT f.asset FROM asset_file f JOIN asset a ON a.id = f.asset WHERE f.part \
@@ -202,9 +203,10 @@ fn what_the_database_has_and_the_snapshot_lacks_without_saying_so_is_told() {
     }
     drop(catalog);
     shoebox::catalog::seal(&home.repository().catalog_path()).unwrap();
-    let (report, problems) = drilled(&home, &options(Servers::None));
-    let (missing, unknown) = (Fault::Missing, Fault::Unknown);
-    let count = |fault: &Fault| report.wrong.iter().filter(|wrong| wrong.fault == *fault).count();
+    let (report, problems) = drilled(&home, &options(DrillServers::None));
+    let (missing, unknown) = (AssetFault::Missing, AssetFault::Unknown);
+    let count =
+        |fault: &AssetFault| report.wrong.iter().filter(|wrong| wrong.fault == *fault).count();
     assert_eq!(count(&unknown), 1, "{problems:?}");
     // Nobody can say which of those without a file is the one that the snapshot does not speak of.
     assert_eq!(
@@ -218,7 +220,7 @@ fn what_the_database_has_and_the_snapshot_lacks_without_saying_so_is_told() {
 #[test]
 fn a_file_of_an_external_library_has_the_size_that_the_database_says() {
     let (home, library) = sample(Era::New);
-    let (sound, _) = drilled(&home, &options(Servers::None));
+    let (sound, _) = drilled(&home, &options(DrillServers::None));
     assert!(sound.unhashed > 0);
     let files = walkdir::WalkDir::new(library.external()).into_iter().flatten();
     let photos: Vec<_> =
@@ -226,9 +228,12 @@ fn a_file_of_an_external_library_has_the_size_that_the_database_says() {
     fs::write(photos[0].path(), "short").unwrap();
     let other = Home::new();
     back_up(&other, &library, DumpSource::File(home.dump_path()));
-    let (report, problems) = drilled(&other, &options(Servers::None));
+    let (report, problems) = drilled(&other, &options(DrillServers::None));
     assert!(
-        matches!(report.wrong[..], [drill::Wrong { fault: Fault::Size { file: 5, .. }, .. }]),
+        matches!(
+            report.wrong[..],
+            [drill::WrongAsset { fault: AssetFault::Size { file: 5, .. }, .. }]
+        ),
         "{problems:?}"
     );
 }
@@ -247,7 +252,7 @@ fn a_dump_that_is_damaged_fails_with_a_server_and_without() {
             fs::write(&archive, bytes).unwrap();
         }
     }
-    for servers in [programs(debian()), Servers::None] {
+    for servers in [programs(debian()), DrillServers::None] {
         let (report, _) = drilled(&home, &options(servers));
         assert!(report.failure.as_deref().unwrap().contains("damaged"), "{report:?}");
     }
@@ -256,7 +261,7 @@ fn a_dump_that_is_damaged_fails_with_a_server_and_without() {
 
 #[test]
 fn a_server_that_lacks_an_extension_is_no_failure_of_the_backup() {
-    if Programs::of_this_machine().iter().any(|programs| programs.has("vector")) {
+    if ServerPrograms::of_this_machine().iter().any(|programs| programs.has("vector")) {
         return println!("skipped: this machine's PostgreSQL has pgvector");
     }
     let home = Home::new();
@@ -264,11 +269,12 @@ fn a_server_that_lacks_an_extension_is_no_failure_of_the_backup() {
     let extension = "CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public;\n\n\nCREATE TABLE ";
     home.write_dump(&text.replacen("CREATE TABLE ", extension, 1));
     back_up(&home, &sample_library(1, Era::New), DumpSource::File(home.dump_path()));
-    let named = drill(&home.repository(), &options(programs(debian())), &Silent).unwrap_err();
+    let named =
+        drill(&home.repository(), &options(programs(debian())), &SilentMonitor).unwrap_err();
     assert!(named.to_string().contains("vector"), "{named}");
-    let any = options(Servers::Any { docker: "/nothing/docker".into() });
+    let any = options(DrillServers::Any { docker: "/nothing/docker".into() });
     let required =
-        drill(&home.repository(), &Options { require_server: true, ..any.clone() }, &Silent)
+        drill(&home.repository(), &Options { require_server: true, ..any.clone() }, &SilentMonitor)
             .unwrap_err();
     assert!(required.to_string().contains("vector"), "{required}");
     assert!(home.repository().notes().unwrap().list.is_empty());
@@ -415,10 +421,14 @@ fn the_command_says_how_it_ended_and_snapshots_how_long_ago() {
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("hint: the folder must hold initdb, postgres and psql"), "{told}");
     assert_eq!(
-        drill(&home.repository(), &options(Servers::Programs("/nothing".into())), &Silent)
-            .unwrap_err()
-            .kind(),
-        Kind::NotFound
+        drill(
+            &home.repository(),
+            &options(DrillServers::Programs("/nothing".into())),
+            &SilentMonitor
+        )
+        .unwrap_err()
+        .kind(),
+        ErrorKind::NotFound
     );
 }
 
@@ -438,7 +448,7 @@ fn real_libraries_would_come_back() {
             database: database.map(str::to_owned),
             ..home.options()
         };
-        backup(&home.repository(), options, &Silent).unwrap();
+        backup(&home.repository(), options, &SilentMonitor).unwrap();
         let (report, problems) = drilled(&home, &self::options(programs(major)));
         println!("{state}: {report:?}");
         assert_eq!((report.failure.as_deref(), problems), (None, vec![]), "{state}");

@@ -9,7 +9,7 @@ use crate::support::postgres::debian;
 use crate::support::{Docker, Postgres, Said};
 use assert_cmd::prelude::*;
 use serde_json::{Value, json};
-use shoebox::source::postgres::throwaway::Programs;
+use shoebox::source::postgres::throwaway::ServerPrograms;
 
 const IMMICHS: &str = "ghcr.io/immich-app/postgres:15-vectorchord0.4.3@sha256:bcf63357191b";
 
@@ -87,7 +87,7 @@ fn an_image_that_is_not_there_and_cannot_be_fetched_is_named_with_the_command_th
         "{}",
         said.err
     );
-    if Programs::of_this_machine().iter().any(|programs| programs.has("vector")) {
+    if ServerPrograms::of_this_machine().iter().any(|programs| programs.has("vector")) {
         return println!("skipped: this machine's PostgreSQL has pgvector");
     }
     // Where one is looked for, the rest is done and it is said all the same.
@@ -107,7 +107,7 @@ fn an_image_that_is_not_there_and_cannot_be_fetched_is_named_with_the_command_th
 
 #[test]
 fn in_a_container_without_docker_it_says_what_to_set() {
-    if Programs::of_this_machine().iter().any(|programs| programs.has("vector")) {
+    if ServerPrograms::of_this_machine().iter().any(|programs| programs.has("vector")) {
         return println!("skipped: this machine's PostgreSQL has pgvector");
     }
     let home = with_dump(&wants_vectors());

@@ -6,9 +6,9 @@ use crate::backup_library::Home;
 use crate::support::postgres::{Postgres, debian};
 use crate::support::{Docker, Era, sample_library};
 use shoebox::base::Error;
-use shoebox::base::monitor::Silent;
+use shoebox::base::monitor::SilentMonitor;
 use shoebox::source::postgres;
-use shoebox::source::{Access, DumpRequest, DumpTool, Server};
+use shoebox::source::{DatabaseAccess, DumpRequest, DumpTool, ServerPlace};
 use shoebox::task::backup::DumpSource;
 use shoebox::task::database::{self, Options};
 
@@ -23,7 +23,7 @@ fn told(error: &Error) -> String {
 }
 
 fn dump_fails(request: &DumpRequest) -> String {
-    match postgres::start(request, &Silent) {
+    match postgres::start(request, &SilentMonitor) {
         Ok(dump) => told(&dump.finish().unwrap_err()),
         Err(error) => told(&error),
     }
@@ -33,14 +33,14 @@ fn dump_fails(request: &DumpRequest) -> String {
 fn a_database_that_is_not_there_is_named_in_every_language() {
     for server in servers() {
         let hint = "there is no database no'pe on the server (name it with `--database-name`";
-        let request = DumpRequest::new(Server::Url(server.url("no%27pe")));
+        let request = DumpRequest::new(ServerPlace::Url(server.url("no%27pe")));
         let said = dump_fails(&request);
         assert!(said.starts_with(hint), "{said}");
         let home = Home::new();
         let options =
             shoebox::task::backup::Options { dump: DumpSource::Server(request), ..home.options() };
         let error =
-            shoebox::task::backup::backup(&home.repository(), options, &Silent).unwrap_err();
+            shoebox::task::backup::backup(&home.repository(), options, &SilentMonitor).unwrap_err();
         assert!(told(&error).starts_with(hint), "{}", told(&error));
 
         let socket = server.socket_folder().display().to_string();
@@ -48,7 +48,7 @@ fn a_database_that_is_not_there_is_named_in_every_language() {
         let inside = [("PGHOST", socket.as_str()), ("PGPORT", &port), ("POSTGRES_DB", "no'pe")];
         let docker = Docker::new().container("db", &inside);
         let program = docker.program();
-        let docker = Server::Docker { container: "db".to_owned(), docker: program };
+        let docker = ServerPlace::Docker { container: "db".to_owned(), docker: program };
         let said = dump_fails(&DumpRequest::new(docker));
         assert!(said.starts_with(hint), "{said}");
     }
@@ -59,7 +59,7 @@ fn a_user_who_may_not_read_is_told_which_table_in_every_language() {
     for server in servers() {
         server.psql("postgres", "CREATE ROLE reader LOGIN; CREATE TABLE asset (id int)");
         let url = format!("postgresql://reader@127.0.0.1:{}/postgres", server.port());
-        let request = DumpRequest::new(Server::Url(url));
+        let request = DumpRequest::new(ServerPlace::Url(url));
         assert!(
             dump_fails(&request).starts_with("the database user may not read table asset (dump as")
         );
@@ -72,7 +72,7 @@ fn a_user_who_may_not_read_is_told_which_table_in_every_language() {
 fn a_login_that_is_refused_is_told_in_every_language() {
     for server in servers() {
         let url = format!("postgresql://bob@127.0.0.1:{}/postgres", server.port());
-        let said = dump_fails(&DumpRequest::new(Server::Url(url)));
+        let said = dump_fails(&DumpRequest::new(ServerPlace::Url(url)));
         assert!(said.contains("DB_USERNAME"), "{said}");
         assert!(!said.contains("exit code"), "{said}");
     }
@@ -83,7 +83,7 @@ fn dumped(server: &Postgres) -> String {
     server.create_database("immich");
     server.load("immich", &sample_library(1, Era::New).sql());
     let mut text = String::new();
-    postgres::start(&DumpRequest::new(Server::Url(server.url("immich"))), &Silent)
+    postgres::start(&DumpRequest::new(ServerPlace::Url(server.url("immich"))), &SilentMonitor)
         .unwrap()
         .read_to_string(&mut text)
         .unwrap();
@@ -102,8 +102,8 @@ fn backed_up(text: &str) -> Home {
 fn a_dump_is_restored_and_refused_alike_in_every_language() {
     for server in servers() {
         let home = backed_up(&dumped(&server));
-        let mut options = Options::new(Access::new(Server::Url(server.url("new"))));
-        let report = database::restore(&home.repository(), &options, &Silent).unwrap();
+        let mut options = Options::new(DatabaseAccess::new(ServerPlace::Url(server.url("new"))));
+        let report = database::restore(&home.repository(), &options, &SilentMonitor).unwrap();
         assert!(report.plan.create && report.is_as_expected(), "{report:?}");
 
         server.create_database("used");
@@ -112,8 +112,8 @@ fn a_dump_is_restored_and_refused_alike_in_every_language() {
             "CREATE TYPE asset_visibility_enum AS ENUM ('x'); CREATE TYPE assets_status_enum AS \
                 ENUM ('x')",
         );
-        options.target = Access::new(Server::Url(server.url("used")));
-        let error = database::restore(&home.repository(), &options, &Silent).unwrap_err();
+        options.target = DatabaseAccess::new(ServerPlace::Url(server.url("used")));
+        let error = database::restore(&home.repository(), &options, &SilentMonitor).unwrap_err();
         assert!(error.to_string().starts_with("the database refused line "), "{error}");
         assert!(
             error.next_step().unwrap().contains("the database is not empty"),
@@ -131,9 +131,9 @@ fn a_row_that_is_refused_is_named_by_its_line_in_every_language() {
         let end = at + sql[at..].find("\\.\n").unwrap();
         let text = format!("{}bad\t{{no json\n{}", &sql[..end], &sql[end..]);
         let line = sql[..end].lines().count() + 1;
-        let options = Options::new(Access::new(Server::Url(server.url("new"))));
-        let error =
-            database::restore(&backed_up(&text).repository(), &options, &Silent).unwrap_err();
+        let options = Options::new(DatabaseAccess::new(ServerPlace::Url(server.url("new"))));
+        let error = database::restore(&backed_up(&text).repository(), &options, &SilentMonitor)
+            .unwrap_err();
         let expected =
             format!("the database refused line {line} of the dump (table system_metadata): ");
         assert!(error.to_string().starts_with(&expected), "{error}");

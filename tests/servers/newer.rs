@@ -13,11 +13,11 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 use sha1::{Digest, Sha1};
 use shoebox::base::SnapshotId;
-use shoebox::base::library::Record;
-use shoebox::base::monitor::Silent;
-use shoebox::repo::{Session, StreamWriter};
+use shoebox::base::library::LibraryRecord;
+use shoebox::base::monitor::SilentMonitor;
+use shoebox::repo::{StreamWriter, WriteSession};
 use shoebox::task::backup::{Options, backup};
-use shoebox::view::{self, Kind, ROOT, View};
+use shoebox::view::{self, NodeKind, ROOT, View};
 
 const BO: &str = "22222222-2222-4222-8222-222222222222";
 const OMA: &str = "c1111111-1111-4111-8111-111111111111";
@@ -186,7 +186,8 @@ fn home() -> Home {
 
 fn night(home: &Home, dump: &str) -> shoebox::task::backup::Report {
     home.write_dump(dump);
-    backup(&home.repository(), Options { generated: true, ..home.options() }, &Silent).unwrap()
+    backup(&home.repository(), Options { generated: true, ..home.options() }, &SilentMonitor)
+        .unwrap()
 }
 
 fn shoebox(home: &Home, arguments: &[&str]) -> Output {
@@ -233,7 +234,7 @@ fn children(view: &View, folder: view::Node) -> Vec<(String, view::Node)> {
 /// The names of all files below `folder` of the newest snapshot.
 fn files(view: &View, folder: view::Node) -> Vec<String> {
     let inside = |(name, node): (String, view::Node)| match node.kind {
-        Kind::Folder => files(view, node),
+        NodeKind::Folder => files(view, node),
         _ => vec![name],
     };
     children(view, folder).into_iter().flat_map(inside).collect()
@@ -259,7 +260,7 @@ fn forget_people(home: &Home) {
     let repository = home.repository();
     let id = *repository.snapshot_ids().unwrap().last().unwrap();
     let record = repository.record(id).unwrap();
-    let session = Session::begin(&repository, "test", &Silent).unwrap();
+    let session = WriteSession::begin(&repository, "test", &SilentMonitor).unwrap();
     let sink = session.copies().unwrap();
     let (contents, db) = (repository.contents(), session.generation().connect().unwrap());
     let list = shoebox::repo::lines(shoebox::repo::StreamReader::new(
@@ -269,13 +270,16 @@ fn forget_people(home: &Home) {
     ));
     let lines: Vec<Vec<u8>> = list.map(Result::unwrap).collect();
     let is_person = |line: &Vec<u8>| {
-        matches!(serde_json::from_slice(line).unwrap(), Record::Person(_) | Record::PersonAsset(_))
+        matches!(
+            serde_json::from_slice(line).unwrap(),
+            LibraryRecord::Person(_) | LibraryRecord::PersonAsset(_)
+        )
     };
     let ((), library) = StreamWriter::run(
         &sink,
         session.generation(),
         &contents,
-        shoebox::repo::Reference::default(),
+        shoebox::repo::ReferenceStream::default(),
         |writer| {
             lines
                 .iter()
@@ -297,7 +301,7 @@ fn forget_people(home: &Home) {
     json["warnings"] = serde_json::json!(["table person has no column id: it is left out"]);
     fs::write(&path, serde_json::to_vec_pretty(&json).unwrap()).unwrap();
     fs::remove_file(home.repository().catalog_path()).unwrap();
-    drop(Session::begin(&repository, "test", &Silent).unwrap());
+    drop(WriteSession::begin(&repository, "test", &SilentMonitor).unwrap());
 }
 
 fn snapshots(home: &Home) -> Vec<SnapshotId> {
@@ -416,7 +420,7 @@ fn repair_catalog_reads_such_a_night_again_and_a_reading_that_is_lost_is_made_ag
             None => fs::remove_file(&reading).unwrap(),
             Some(text) => fs::write(&reading, text).unwrap(),
         }
-        drop(Session::begin(&home.repository(), "test", &Silent).unwrap());
+        drop(WriteSession::begin(&home.repository(), "test", &SilentMonitor).unwrap());
         assert_eq!(people(&home, view::Options::default()), BTreeMap::new(), "{harm:?}");
         shoebox(&home, &["repair", "catalog"]);
         assert_eq!(people(&home, view::Options::default()), all, "{harm:?}");
@@ -431,7 +435,7 @@ fn recovered_people(home: &Home) -> (BTreeSet<String>, i32, String) {
     let output = Command::new(script).arg(home.repo_path()).arg(folder.path()).output().unwrap();
     let list = fs::read_to_string(folder.path().join("database/library.jsonl")).unwrap();
     let names = list.lines().filter_map(|line| match serde_json::from_str(line).unwrap() {
-        Record::Person(person) => Some(person.name),
+        LibraryRecord::Person(person) => Some(person.name),
         _ => None,
     });
     (names.collect(), output.status.code().unwrap(), said(&output))

@@ -8,10 +8,10 @@ use std::os::unix::fs::PermissionsExt;
 use crate::backup_library::Home;
 use crate::support::postgres::{Postgres, debian};
 use crate::support::{Era, run, sample_library};
-use shoebox::base::monitor::Silent;
-use shoebox::source::{Access, DumpRequest, Server};
+use shoebox::base::monitor::SilentMonitor;
+use shoebox::source::{DatabaseAccess, DumpRequest, ServerPlace};
 use shoebox::task::backup::{self, DumpSource, backup};
-use shoebox::task::database::{self, Options, Rights};
+use shoebox::task::database::{self, LoadRights, Options};
 
 const OTHERS: &str = "CREATE EXTENSION dblink; CREATE EXTENSION postgres_fdw; CREATE ROLE reader;
 CREATE TABLE notes (id int PRIMARY KEY, what dblink_pkey_results);
@@ -38,9 +38,10 @@ fn backed_up(server: &Postgres, more: &str) -> (Home, backup::Report) {
     server.load("immich", &sample_library(1, Era::New).sql());
     server.psql("immich", more);
     let home = Home::new();
-    let dump = DumpSource::Server(DumpRequest::new(Server::Url(server.url("immich"))));
+    let dump = DumpSource::Server(DumpRequest::new(ServerPlace::Url(server.url("immich"))));
     let report =
-        backup(&home.repository(), backup::Options { dump, ..home.options() }, &Silent).unwrap();
+        backup(&home.repository(), backup::Options { dump, ..home.options() }, &SilentMonitor)
+            .unwrap();
     (home, report)
 }
 
@@ -48,7 +49,11 @@ fn to(server: &Postgres, database: &str, home: &Home) -> Options {
     let left_out = Some(home.dir.path().join("left out"));
     fs::create_dir_all(left_out.as_ref().unwrap()).unwrap();
     let accepted = vec!["function public.note()".to_owned()];
-    Options { left_out, accepted, ..Options::new(Access::new(Server::Url(server.url(database)))) }
+    Options {
+        left_out,
+        accepted,
+        ..Options::new(DatabaseAccess::new(ServerPlace::Url(server.url(database))))
+    }
 }
 
 #[test]
@@ -69,7 +74,7 @@ fn what_is_left_out_is_said_at_backup_kept_in_a_private_file_and_comes_back_by_p
     );
 
     let options = to(&server, "again", &home);
-    let plan = database::plan(&home.repository(), &options, &Silent).unwrap();
+    let plan = database::plan(&home.repository(), &options, &SilentMonitor).unwrap();
     let expected = [
         "event trigger note_ddl",
         "extension dblink",
@@ -84,7 +89,7 @@ fn what_is_left_out_is_said_at_backup_kept_in_a_private_file_and_comes_back_by_p
     let file = plan.left_out_file.unwrap();
     assert!(!file.exists(), "a plan writes nothing");
 
-    let report = database::restore(&home.repository(), &options, &Silent).unwrap();
+    let report = database::restore(&home.repository(), &options, &SilentMonitor).unwrap();
     assert!(report.is_as_expected(), "{report:?}");
     assert_eq!(
         (report.plan.left_out_file.as_ref(), server.psql("again", FOUND).as_str()),
@@ -101,12 +106,12 @@ fn what_is_left_out_is_said_at_backup_kept_in_a_private_file_and_comes_back_by_p
     let report = database::restore(
         &home.repository(),
         &Options { replace: true, ..options.clone() },
-        &Silent,
+        &SilentMonitor,
     )
     .unwrap();
     assert_ne!(report.plan.left_out_file.unwrap(), file);
     let named = Options { left_out: Some(file), replace: true, ..options };
-    let error = database::restore(&home.repository(), &named, &Silent).unwrap_err();
+    let error = database::restore(&home.repository(), &named, &SilentMonitor).unwrap_err();
     assert!(error.to_string().ends_with("is there already"), "{error}");
 }
 
@@ -114,8 +119,8 @@ fn what_is_left_out_is_said_at_backup_kept_in_a_private_file_and_comes_back_by_p
 fn what_is_not_immichs_is_loaded_where_that_is_wanted() {
     let server = Postgres::start(debian());
     let (home, _) = backed_up(&server, OTHERS);
-    let options = Options { foreign: true, rights: Rights::Own, ..to(&server, "again", &home) };
-    let report = database::restore(&home.repository(), &options, &Silent).unwrap();
+    let options = Options { foreign: true, rights: LoadRights::Own, ..to(&server, "again", &home) };
+    let report = database::restore(&home.repository(), &options, &SilentMonitor).unwrap();
     assert!(report.plan.left_out.is_empty() && report.differences.is_empty(), "{report:?}");
     assert_eq!(server.psql("again", FOUND), ALL);
 }
@@ -132,7 +137,7 @@ fn an_emitted_dump_leaves_the_same_out() {
         None,
         &file,
         options.left_out.as_deref(),
-        &Silent,
+        &SilentMonitor,
     )
     .unwrap();
     server.create_database("again");
@@ -152,11 +157,12 @@ fn nothing_is_written_where_nothing_is_left_out() {
         night.record.warnings
     );
     let options = to(&server, "again", &home);
-    let report = database::restore(&home.repository(), &options, &Silent).unwrap();
+    let report = database::restore(&home.repository(), &options, &SilentMonitor).unwrap();
     assert!(report.plan.left_out.is_empty() && report.plan.left_out_file.is_none());
     let file = home.dir.path().join("mine.sql");
     let folder = options.left_out.unwrap();
-    database::emit(&home.repository(), "latest", None, &file, Some(&folder), &Silent).unwrap();
+    database::emit(&home.repository(), "latest", None, &file, Some(&folder), &SilentMonitor)
+        .unwrap();
     assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
     assert_eq!(server.psql("again", "SELECT count(*) FROM diary"), "0");
 }
@@ -176,7 +182,8 @@ fn what_every_server_may_make_is_made_for_immichs_tables_that_use_it() {
     let (home, night) = backed_up(&server, WITHIN);
     assert!(night.record.is_good(), "{:?}", night.problems);
     let report =
-        database::restore(&home.repository(), &to(&server, "again", &home), &Silent).unwrap();
+        database::restore(&home.repository(), &to(&server, "again", &home), &SilentMonitor)
+            .unwrap();
     assert!(report.plan.left_out.is_empty() && report.differences.is_empty(), "{report:?}");
     for question in [
         "SELECT string_agg(extname, ',' ORDER BY extname) FROM pg_extension",
@@ -201,7 +208,8 @@ fn settings_of_a_role_in_the_database_stop_no_restore() {
         home.write_dump(&dump);
         assert!(home.backup().record.is_good());
         let report =
-            database::restore(&home.repository(), &to(&server, "again", &home), &Silent).unwrap();
+            database::restore(&home.repository(), &to(&server, "again", &home), &SilentMonitor)
+                .unwrap();
         assert!(report.differences.is_empty(), "{report:?}");
     }
 }
@@ -221,12 +229,16 @@ fn functions_with_power_and_dictionaries_with_files_of_another_server_stop_no_re
     assert!(night.record.is_good(), "{:?}", night.problems);
     // The file is on the server that was, and not on this one.
     let mut text = String::new();
-    let request = DumpRequest::new(Server::Url(server.url("immich")));
-    shoebox::source::postgres::start(&request, &Silent).unwrap().read_to_string(&mut text).unwrap();
+    let request = DumpRequest::new(ServerPlace::Url(server.url("immich")));
+    shoebox::source::postgres::start(&request, &SilentMonitor)
+        .unwrap()
+        .read_to_string(&mut text)
+        .unwrap();
     home.write_dump(&text.replace("synonym_sample", "no_such_file"));
     home.backup();
     let report =
-        database::restore(&home.repository(), &to(&server, "again", &home), &Silent).unwrap();
+        database::restore(&home.repository(), &to(&server, "again", &home), &SilentMonitor)
+            .unwrap();
     let mut listed = report.plan.left_out.clone();
     listed.sort();
     assert_eq!(listed, ["function loads", "function loud", "text search dictionary words"]);
@@ -250,7 +262,8 @@ fn a_column_of_another_extension_in_immichs_table_is_left_out_and_comes_back_by_
     let (home, night) = backed_up(&server, COLUMN);
     assert!(night.record.is_good(), "{:?}", night.problems);
     let report =
-        database::restore(&home.repository(), &to(&server, "again", &home), &Silent).unwrap();
+        database::restore(&home.repository(), &to(&server, "again", &home), &SilentMonitor)
+            .unwrap();
     assert!(report.differences.is_empty(), "{report:?}");
     let mut listed = report.plan.left_out.clone();
     listed.sort();

@@ -9,13 +9,13 @@ use crate::support::postgres::{debian, from_debian};
 use crate::support::{Era, Postgres, sample_library, shared};
 use assert_cmd::prelude::*;
 use serde_json::Value;
-use shoebox::base::monitor::{Collect, Silent};
-use shoebox::source::{Access, DumpRequest, Server};
+use shoebox::base::monitor::{ProblemCollector, SilentMonitor};
+use shoebox::source::{DatabaseAccess, DumpRequest, ServerPlace};
 use shoebox::task::backup::{self, DumpSource, backup};
-use shoebox::task::database::{self, Options, Report, Rights};
+use shoebox::task::database::{self, LoadRights, Options, Report};
 
 fn to(server: &Postgres, database: &str) -> Options {
-    Options::new(Access::new(Server::Url(server.url(database))))
+    Options::new(DatabaseAccess::new(ServerPlace::Url(server.url(database))))
 }
 
 /// What was listed: kind, name, why.
@@ -145,7 +145,7 @@ fn what_runs_by_itself_and_is_not_immichs_is_listed_by_kind_and_name() {
     let server = Postgres::start(debian());
     for (at, (statements, expected)) in planted().into_iter().enumerate() {
         let home = with_statements(&statements);
-        let monitor = Collect::default();
+        let monitor = ProblemCollector::default();
         let report =
             database::restore(&home.repository(), &to(&server, &format!("d{at}")), &monitor)
                 .unwrap_or_else(|error| panic!("{statements}: {}", error.chain()));
@@ -166,8 +166,8 @@ fn an_event_trigger_that_somebody_insists_on_is_listed() {
     let statements = function("fires", "event_trigger", "", "RETURN")
         + "CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION public.fires();\n";
     let home = with_statements(&statements);
-    let options = Options { foreign: true, rights: Rights::Own, ..to(&server, "immich") };
-    let report = database::restore(&home.repository(), &options, &Silent).unwrap();
+    let options = Options { foreign: true, rights: LoadRights::Own, ..to(&server, "immich") };
+    let report = database::restore(&home.repository(), &options, &SilentMonitor).unwrap();
     let expected = [
         "function public.fires(): Immich has no function of that name",
         "event trigger e: Immich has none",
@@ -186,7 +186,7 @@ fn what_is_accepted_is_not_listed_and_the_rest_is() {
     let report = database::restore(
         &home.repository(),
         &Options { accepted, ..to(&server, "immich") },
-        &Silent,
+        &SilentMonitor,
     );
     assert_eq!(
         listed(&report.unwrap()),
@@ -201,10 +201,12 @@ fn of_a_library_of_either_era_nothing_is_listed() {
         server.create_database("immich");
         server.load("immich", &sample_library(1, era).sql());
         let home = Home::new();
-        let dump = DumpSource::Server(DumpRequest::new(Server::Url(server.url("immich"))));
-        backup(&home.repository(), backup::Options { dump, ..home.options() }, &Silent).unwrap();
+        let dump = DumpSource::Server(DumpRequest::new(ServerPlace::Url(server.url("immich"))));
+        backup(&home.repository(), backup::Options { dump, ..home.options() }, &SilentMonitor)
+            .unwrap();
         server.psql("postgres", "DROP DATABASE immich");
-        let report = database::restore(&home.repository(), &to(&server, "back"), &Silent).unwrap();
+        let report =
+            database::restore(&home.repository(), &to(&server, "back"), &SilentMonitor).unwrap();
         assert_eq!(listed(&report), [""; 0]);
         server.psql("postgres", "DROP DATABASE back");
     }
@@ -229,17 +231,20 @@ fn of_real_libraries_of_every_era_nothing_is_listed() {
             backup(
                 &home.repository(),
                 backup::Options { dump, database, ..home.options() },
-                &Silent,
+                &SilentMonitor,
             )
             .unwrap();
             let options = to(&server, &format!("immich{at}"));
-            if !database::plan(&home.repository(), &options, &Silent).unwrap().obstacles.is_empty()
+            if !database::plan(&home.repository(), &options, &SilentMonitor)
+                .unwrap()
+                .obstacles
+                .is_empty()
             {
                 // Debian's server has no pgvector.
                 assert_eq!(major, debian(), "{file}");
                 continue;
             }
-            let report = database::restore(&home.repository(), &options, &Silent).unwrap();
+            let report = database::restore(&home.repository(), &options, &SilentMonitor).unwrap();
             assert_eq!(listed(&report), [""; 0], "{file} on {major}");
         }
     }

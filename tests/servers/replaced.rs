@@ -6,14 +6,16 @@ use std::process::{Child, Command, Stdio};
 use crate::backup_library::{Home, dump as bare_dump};
 use crate::support::Postgres;
 use crate::support::postgres::debian;
-use shoebox::base::monitor::Silent;
-use shoebox::source::{Access, Server};
-use shoebox::task::database::{self, Options, Plan};
+use shoebox::base::monitor::SilentMonitor;
+use shoebox::source::{DatabaseAccess, ServerPlace};
+use shoebox::task::database::{self, DatabasePlan, Options};
 
 /// Replaces the database immich, as that user.
 fn replacing(server: &Postgres, user: &str) -> Options {
-    let target =
-        Access { user: Some(user.to_owned()), ..Access::new(Server::Url(server.url("immich"))) };
+    let target = DatabaseAccess {
+        user: Some(user.to_owned()),
+        ..DatabaseAccess::new(ServerPlace::Url(server.url("immich")))
+    };
     Options { replace: true, ..Options::new(target) }
 }
 
@@ -24,12 +26,12 @@ fn with_dump() -> Home {
     home
 }
 
-fn plan(home: &Home, options: &Options) -> Plan {
-    database::plan(&home.repository(), options, &Silent).unwrap()
+fn plan(home: &Home, options: &Options) -> DatabasePlan {
+    database::plan(&home.repository(), options, &SilentMonitor).unwrap()
 }
 
 /// What stands in the way, and what to do about it.
-fn in_the_way(plan: &Plan) -> Vec<String> {
+fn in_the_way(plan: &DatabasePlan) -> Vec<String> {
     plan.obstacles.iter().map(|it| format!("{}: {}", it.what, it.next)).collect()
 }
 
@@ -74,9 +76,12 @@ fn the_database_that_takes_the_place_has_the_owner_the_rights_and_the_settings_o
         before.starts_with("owner|t|") && before.contains("|50|") && before.contains("5s"),
         "{before}"
     );
-    let report =
-        database::restore(&with_dump().repository(), &replacing(&server, "postgres"), &Silent)
-            .unwrap();
+    let report = database::restore(
+        &with_dump().repository(),
+        &replacing(&server, "postgres"),
+        &SilentMonitor,
+    )
+    .unwrap();
     assert_eq!(set_up(&server, "immich"), before);
     assert_eq!(set_up(&server, &report.kept.unwrap()), before);
     assert_eq!(server.psql("immich", "SELECT count(*) FROM public.smart_search"), "5");
@@ -95,7 +100,8 @@ fn a_user_who_may_not_replace_it_is_told_in_the_plan_and_who_may_needs_no_superu
         let told = in_the_way(&plan(&home, &replacing(&server, user)));
         assert!(told.len() == 1 && told[0].contains(expected), "{user}: {told:?}");
         let error =
-            database::restore(&home.repository(), &replacing(&server, user), &Silent).unwrap_err();
+            database::restore(&home.repository(), &replacing(&server, user), &SilentMonitor)
+                .unwrap_err();
         assert!(told[0].starts_with(&error.to_string()), "{error}");
         assert_eq!(
             server
@@ -108,13 +114,13 @@ fn a_user_who_may_not_replace_it_is_told_in_the_plan_and_who_may_needs_no_superu
     server.psql("postgres", "ALTER ROLE ann CREATEDB");
     server.psql("postgres", "ALTER DATABASE immich SET work_mem = '64MB'");
     let report =
-        database::restore(&home.repository(), &replacing(&server, "ann"), &Silent).unwrap();
+        database::restore(&home.repository(), &replacing(&server, "ann"), &SilentMonitor).unwrap();
     assert!(report.kept.is_some() && set_up(&server, "immich").starts_with("ann|"));
     assert_eq!(server.psql("immich", "SHOW work_mem"), "64MB");
     // What she may not set, the old one keeps, and nothing is loaded.
     server.psql("postgres", "ALTER DATABASE immich SET log_min_duration_statement = 5");
-    let error =
-        database::restore(&home.repository(), &replacing(&server, "ann"), &Silent).unwrap_err();
+    let error = database::restore(&home.repository(), &replacing(&server, "ann"), &SilentMonitor)
+        .unwrap_err();
     assert!(error.chain().contains("log_min_duration_statement"), "{}", error.chain());
     assert_eq!(
         server.psql("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'immich%'"),

@@ -14,23 +14,23 @@ use std::time::Duration;
 
 use crate::support::postgres::{debian, free_port, newer_versions};
 use crate::support::{Docker, Era, Postgres, sample_library};
-use shoebox::base::monitor::Silent;
-use shoebox::base::{Error, FilePath, Kind, Problem};
-use shoebox::source::postgres::{Clients, start, start_among};
+use shoebox::base::monitor::SilentMonitor;
+use shoebox::base::{Error, ErrorKind, FilePath, Problem};
+use shoebox::source::postgres::{ClientPrograms, start, start_among};
 use shoebox::source::{
-    DumpRequest, DumpTool, Exclude, Found, FoundKind, Obstacle, Places, Root, Secret, Server,
-    UploadLocation, walk,
+    DumpRequest, DumpTool, ExcludePatterns, FoundEntry, FoundKind, LibraryPlaces, LibraryRoot,
+    Secret, ServerPlace, UploadLocation, WalkObstacle, walk,
 };
 
 fn read(request: &DumpRequest) -> Result<String, Error> {
-    let mut dump = start(request, &Silent)?;
+    let mut dump = start(request, &SilentMonitor)?;
     let mut text = String::new();
     dump.read_to_string(&mut text).unwrap();
     dump.finish()?;
     Ok(text)
 }
 
-fn refusal(request: &DumpRequest) -> (Kind, String, String) {
+fn refusal(request: &DumpRequest) -> (ErrorKind, String, String) {
     let error = read(request).expect_err("this dump must fail");
     let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     println!("{error}\n  {source}\n  hint: {}", error.next_step().unwrap_or("-"));
@@ -38,7 +38,7 @@ fn refusal(request: &DumpRequest) -> (Kind, String, String) {
 }
 
 fn url(text: impl Into<String>) -> DumpRequest {
-    DumpRequest::new(Server::Url(text.into()))
+    DumpRequest::new(ServerPlace::Url(text.into()))
 }
 
 /// Somebody's psql, ended when dropped.
@@ -75,7 +75,7 @@ impl Drop for Session {
 }
 
 fn in_docker(docker: &Docker, container: &str) -> DumpRequest {
-    DumpRequest::new(Server::Docker { container: container.into(), docker: docker.program() })
+    DumpRequest::new(ServerPlace::Docker { container: container.into(), docker: docker.program() })
 }
 
 fn assert_whole(dump: &str, table: &str) {
@@ -157,7 +157,7 @@ fn a_password_reaches_the_server_by_url_by_request_and_by_file_and_a_wrong_one_i
     let (kind, message, hint) = refusal(&wrong);
     assert_eq!(
         (kind, message.as_str()),
-        (Kind::Program, "the database refused the password for user postgres")
+        (ErrorKind::Program, "the database refused the password for user postgres")
     );
     assert!(hint.contains("DB_PASSWORD"));
     let error = read(&wrong).unwrap_err();
@@ -186,7 +186,7 @@ fn the_environment_leads_to_the_server_and_a_password_is_never_on_a_command_line
 
 /// Holds a dump open by a lock, looks at every command line, and lets it go.
 fn dump_by_environment() {
-    let request = DumpRequest::new(Server::Environment);
+    let request = DumpRequest::new(ServerPlace::Environment);
     assert!(read(&request).unwrap().contains("dump complete"));
     let mut lock = Command::new("psql");
     lock.args(["-X", "-d", "immich", "-c", "CREATE TABLE held ()"]);
@@ -232,7 +232,7 @@ fn a_server_a_database_a_user_or_a_host_that_is_not_there_is_named() {
         ),
     ] {
         let (kind, said, next) = refusal(&url(text));
-        assert_eq!(kind, Kind::Program);
+        assert_eq!(kind, ErrorKind::Program);
         assert!(said.contains(message), "{said}");
         assert!(next.contains(hint), "{next}");
     }
@@ -251,7 +251,7 @@ fn a_table_that_somebody_holds_locked_ends_the_dump_and_names_the_process() {
         let (kind, message, hint) = refusal(&request);
         assert_eq!(
             (kind, message.as_str()),
-            (Kind::Program, "another session holds a lock on table asset file")
+            (ErrorKind::Program, "another session holds a lock on table asset file")
         );
         assert!(
             hint.contains(&format!("process {pid} "))
@@ -277,10 +277,10 @@ fn a_client_that_sends_nothing_is_ended_with_its_children() {
         )
         .unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let clients = Clients { path: folder.path().into(), versions: "/nowhere".into() };
+        let clients = ClientPrograms { path: folder.path().into(), versions: "/nowhere".into() };
         let mut request = url("postgresql://localhost/immich");
         request.patience.idle = Duration::from_secs(1);
-        let error = match start_among(&request, &clients, &Silent) {
+        let error = match start_among(&request, &clients, &SilentMonitor) {
             Err(error) => error,
             Ok(mut dump) => {
                 dump.read_to_string(&mut String::new()).unwrap_err();
@@ -312,7 +312,7 @@ fn a_user_who_may_not_read_is_told_which_table() {
     let (kind, message, hint) = refusal(&request);
     assert_eq!(
         (kind, message.as_str()),
-        (Kind::Program, "the database user may not read table asset")
+        (ErrorKind::Program, "the database user may not read table asset")
     );
     assert!(hint.contains("DB_USERNAME"));
     let all = refusal(&DumpRequest { tool: DumpTool::PgDumpall, ..request });
@@ -327,9 +327,9 @@ fn a_client_that_is_too_old_is_replaced_by_the_newest_or_the_cure_is_told() {
     let debians = PathBuf::from(format!("/usr/lib/postgresql/{}/bin", debian()));
     let server = Postgres::start(18);
     let request = url(server.url("postgres"));
-    let old = Clients { path: debians.clone().into(), versions: "/nowhere".into() };
-    let error = start_among(&request, &old, &Silent).err().unwrap();
-    assert_eq!(error.kind(), Kind::Program);
+    let old = ClientPrograms { path: debians.clone().into(), versions: "/nowhere".into() };
+    let error = start_among(&request, &old, &SilentMonitor).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Program);
     assert!(
         error.to_string().starts_with(&format!("the PostgreSQL client (version {}.", debian())),
         "{error}"
@@ -338,9 +338,9 @@ fn a_client_that_is_too_old_is_replaced_by_the_newest_or_the_cure_is_told() {
     assert!(error.next_step().unwrap().contains("postgresql-client-18"), "{:?}", error.next_step());
 
     for tool in [DumpTool::PgDump, DumpTool::PgDumpall] {
-        let newest = Clients { path: debians.clone().into(), versions: newer_versions() };
+        let newest = ClientPrograms { path: debians.clone().into(), versions: newer_versions() };
         let mut dump =
-            start_among(&DumpRequest { tool, ..request.clone() }, &newest, &Silent).unwrap();
+            start_among(&DumpRequest { tool, ..request.clone() }, &newest, &SilentMonitor).unwrap();
         let mut text = String::new();
         dump.read_to_string(&mut text).unwrap();
         dump.finish().unwrap();
@@ -350,11 +350,11 @@ fn a_client_that_is_too_old_is_replaced_by_the_newest_or_the_cure_is_told() {
 
 #[test]
 fn a_machine_without_clients_is_told_which_package() {
-    let none = Clients { path: OsString::new(), versions: "/nowhere".into() };
-    let error = start_among(&url("postgresql://a@b/c"), &none, &Silent).err().unwrap();
+    let none = ClientPrograms { path: OsString::new(), versions: "/nowhere".into() };
+    let error = start_among(&url("postgresql://a@b/c"), &none, &SilentMonitor).err().unwrap();
     assert_eq!(
         (error.kind(), error.to_string().as_str()),
-        (Kind::NotFound, "pg_dump is not installed")
+        (ErrorKind::NotFound, "pg_dump is not installed")
     );
     assert!(error.next_step().unwrap().contains("postgresql-client"));
 }
@@ -431,7 +431,7 @@ fn what_docker_refuses_is_told_with_the_next_step() {
         ("nope", "there is no container nope"),
     ] {
         let (kind, said, hint) = refusal(&in_docker(&docker, container));
-        assert_eq!((kind, said.as_str()), (Kind::Program, message));
+        assert_eq!((kind, said.as_str()), (ErrorKind::Program, message));
         assert!(hint.contains("docker") || hint.contains("container"));
     }
     let denied = "permission denied while trying to connect to the Docker daemon socket at \
@@ -449,11 +449,11 @@ fn what_docker_refuses_is_told_with_the_next_step() {
         \"pg_dump\": executable file not found in $PATH: unknown";
     assert_eq!(refusal(&in_docker(&Docker::saying(bare), "x")).1, "container x has no pg_dump");
 
-    let missing = DumpRequest::new(Server::Docker {
+    let missing = DumpRequest::new(ServerPlace::Docker {
         container: "x".into(),
         docker: "/nowhere/docker".into(),
     });
-    assert_eq!(refusal(&missing).0, Kind::NotFound);
+    assert_eq!(refusal(&missing).0, ErrorKind::NotFound);
 }
 
 #[test]
@@ -463,7 +463,7 @@ fn a_dump_that_is_dropped_leaves_no_client_behind() {
         "postgres",
         "CREATE TABLE big AS SELECT repeat('x', 1000) FROM generate_series(1, 100000)",
     );
-    let mut dump = start(&url(server.url("postgres")), &Silent).unwrap();
+    let mut dump = start(&url(server.url("postgres")), &SilentMonitor).unwrap();
     dump.read_exact(&mut [0; 100_000]).unwrap();
     assert_eq!(
         server.psql(
@@ -490,7 +490,7 @@ fn a_server_that_dies_in_the_middle_makes_the_dump_fail() {
         "postgres",
         "CREATE TABLE big AS SELECT repeat('x', 1000) FROM generate_series(1, 100000)",
     );
-    let mut dump = start(&url(server.url("postgres")), &Silent).unwrap();
+    let mut dump = start(&url(server.url("postgres")), &SilentMonitor).unwrap();
     dump.read_exact(&mut [0; 100_000]).unwrap();
     server.psql(
         "postgres",
@@ -498,31 +498,31 @@ fn a_server_that_dies_in_the_middle_makes_the_dump_fail() {
     );
     let mut rest = Vec::new();
     dump.read_to_end(&mut rest).unwrap();
-    assert_eq!(dump.finish().unwrap_err().kind(), Kind::Program);
+    assert_eq!(dump.finish().unwrap_err().kind(), ErrorKind::Program);
 }
 
-fn root(folder: &Path, shown: &str) -> Root {
-    Root { folder: folder.to_owned(), shown: FilePath::new(shown).unwrap() }
+fn root(folder: &Path, shown: &str) -> LibraryRoot {
+    LibraryRoot { folder: folder.to_owned(), shown: FilePath::new(shown).unwrap() }
 }
 
-fn places(walked: Vec<Root>, beside: Vec<Root>) -> Arc<Places> {
-    Arc::new(Places::open(walked, beside).unwrap())
+fn places(walked: Vec<LibraryRoot>, beside: Vec<LibraryRoot>) -> Arc<LibraryPlaces> {
+    Arc::new(LibraryPlaces::open(walked, beside).unwrap())
 }
 
-fn found(roots: Vec<Root>) -> Vec<Found> {
-    walk(&places(roots, Vec::new()), Vec::new(), Exclude::default())
+fn found(roots: Vec<LibraryRoot>) -> Vec<FoundEntry> {
+    walk(&places(roots, Vec::new()), Vec::new(), ExcludePatterns::default())
         .map(|item| item.unwrap())
         .collect()
 }
 
-fn problem(obstacle: Obstacle) -> Problem {
+fn problem(obstacle: WalkObstacle) -> Problem {
     match obstacle {
-        Obstacle::Problem(problem) => problem,
-        Obstacle::End(error) => panic!("{}", error.chain()),
+        WalkObstacle::Problem(problem) => problem,
+        WalkObstacle::End(error) => panic!("{}", error.chain()),
     }
 }
 
-fn shown(found: &[Found]) -> Vec<FilePath> {
+fn shown(found: &[FoundEntry]) -> Vec<FilePath> {
     found.iter().map(|found| found.path.clone()).collect()
 }
 
@@ -621,8 +621,8 @@ fn roots_and_single_files_are_merged_with_the_folders_above_them() {
         root(&folder.path().join("nas/family"), "external/mnt/family"),
     ];
     let beside = vec![root(&folder.path().join("encoded-video"), "encoded-video")];
-    let walked = walk(&places(roots, beside), vec![inside, single], Exclude::default());
-    let found: Vec<Found> = walked.map(|item| item.unwrap()).collect();
+    let walked = walk(&places(roots, beside), vec![inside, single], ExcludePatterns::default());
+    let found: Vec<FoundEntry> = walked.map(|item| item.unwrap()).collect();
     let paths: Vec<_> = found.iter().map(|found| found.path.to_string()).collect();
     assert_eq!(
         paths,
@@ -654,7 +654,7 @@ fn what_vanishes_or_is_not_there_is_a_problem_and_the_walk_goes_on() {
     let roots = vec![root(folder.path(), "upload"), root(&folder.path().join("none"), "library")];
     let mut seen = Vec::new();
     let mut problems = Vec::new();
-    for item in walk(&places(roots, Vec::new()), extra, Exclude::default()) {
+    for item in walk(&places(roots, Vec::new()), extra, ExcludePatterns::default()) {
         match item {
             Ok(found) => {
                 if found.path.name() == b"upload" {
@@ -704,9 +704,12 @@ fn a_folder_that_may_not_be_read_is_a_problem_and_its_neighbours_are_told() {
     };
     mode("closed", 0o000);
     mode("list only", 0o400);
-    let (found, problems): (Vec<_>, Vec<_>) =
-        walk(&places(vec![root(folder.path(), "u")], Vec::new()), Vec::new(), Exclude::default())
-            .partition(Result::is_ok);
+    let (found, problems): (Vec<_>, Vec<_>) = walk(
+        &places(vec![root(folder.path(), "u")], Vec::new()),
+        Vec::new(),
+        ExcludePatterns::default(),
+    )
+    .partition(Result::is_ok);
     mode("closed", 0o700);
     mode("list only", 0o700);
     let paths: Vec<_> = found.into_iter().map(|found| found.unwrap().path.to_string()).collect();
@@ -727,8 +730,11 @@ fn deep_folders_are_walked_with_few_of_them_open() {
         fs::write(place.join("z"), "").unwrap();
         place.push("d");
     }
-    let mut walk =
-        walk(&places(vec![root(folder.path(), "u")], Vec::new()), Vec::new(), Exclude::default());
+    let mut walk = walk(
+        &places(vec![root(folder.path(), "u")], Vec::new()),
+        Vec::new(),
+        ExcludePatterns::default(),
+    );
     let mut paths = Vec::new();
     let mut most = 0;
     for item in &mut walk {
@@ -754,13 +760,13 @@ fn what_is_excluded_is_not_told_and_not_entered() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "").unwrap();
     }
-    let exclude = Exclude::new(&["**/@eaDir", "upload/*.tmp"]).unwrap();
+    let exclude = ExcludePatterns::new(&["**/@eaDir", "upload/*.tmp"]).unwrap();
     let paths: Vec<_> =
         walk(&places(vec![root(folder.path(), "upload")], Vec::new()), Vec::new(), exclude)
             .map(|item| item.unwrap().path.to_string())
             .collect();
     assert_eq!(paths, ["upload", "upload/a", "upload/a/photo.jpg", "upload/b", "upload/b/c.tmp"]);
-    assert!(Exclude::new(&["[z"]).is_err());
+    assert!(ExcludePatterns::new(&["[z"]).is_err());
 }
 
 #[test]

@@ -4,14 +4,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use shoebox::source::postgres::throwaway::{Programs, ThrowAway, Walls, Wanted};
+use shoebox::source::postgres::throwaway::{SandboxWalls, ServerPrograms, ThrowAway, WantedServer};
 
 use crate::support::postgres::{debian, newer_versions};
 
-fn programs(major: u32) -> Programs {
-    let folder = [Path::new("/usr/lib/postgresql"), &newer_versions()]
-        .into_iter()
-        .find_map(|versions| Programs::in_folder(&versions.join(major.to_string()).join("bin")));
+fn programs(major: u32) -> ServerPrograms {
+    let folder =
+        [Path::new("/usr/lib/postgresql"), &newer_versions()].into_iter().find_map(|versions| {
+            ServerPrograms::in_folder(&versions.join(major.to_string()).join("bin"))
+        });
     folder.unwrap_or_else(|| panic!("there is no PostgreSQL {major}; `scripts/setup` installs it"))
 }
 
@@ -29,9 +30,10 @@ fn users(folder: &Path) -> usize {
 fn a_throw_away_server_answers_by_its_socket_alone_and_goes_with_its_folder() {
     let outside = tempfile::tempdir().unwrap();
     for major in [debian(), 16, 18] {
-        let wanted = Wanted { major: Some(major), extensions: vec!["cube".to_owned()] };
+        let wanted = WantedServer { major: Some(major), extensions: vec!["cube".to_owned()] };
         let server =
-            ThrowAway::in_folder(&programs(major), &wanted, Walls::Around(outside.path())).unwrap();
+            ThrowAway::in_folder(&programs(major), &wanted, SandboxWalls::Around(outside.path()))
+                .unwrap();
         assert!(server.version().starts_with(&major.to_string()), "{}", server.version());
         server.ask("postgres", "CREATE DATABASE \"im \"\"mich\"").unwrap();
         assert_eq!(
@@ -68,9 +70,9 @@ fn behind_the_walls_there_is_neither_the_repository_nor_a_network_nor_another_pr
     let repository = tempfile::tempdir().unwrap();
     fs::set_permissions(repository.path(), fs::Permissions::from_mode(0o777)).unwrap();
     fs::write(repository.path().join("shoebox.json"), "{}").unwrap();
-    let wanted = Wanted { major: Some(debian()), extensions: Vec::new() };
+    let wanted = WantedServer { major: Some(debian()), extensions: Vec::new() };
     let server =
-        ThrowAway::in_folder(&programs(debian()), &wanted, Walls::Around(repository.path()))
+        ThrowAway::in_folder(&programs(debian()), &wanted, SandboxWalls::Around(repository.path()))
             .unwrap();
     let path = repository.path().display();
     assert_eq!(seen_inside(&server, &format!("ls -d {path}/* 2>/dev/null; true")), "");
@@ -92,7 +94,7 @@ fn behind_the_walls_there_is_neither_the_repository_nor_a_network_nor_another_pr
     let variables = seen_inside(&server, "env");
     assert!(!variables.contains("CARGO") && !variables.contains("HOME="), "{variables}");
     // The same without walls sees all of it: the questions are good ones.
-    let server = ThrowAway::in_folder(&programs(debian()), &wanted, Walls::None).unwrap();
+    let server = ThrowAway::in_folder(&programs(debian()), &wanted, SandboxWalls::None).unwrap();
     assert_eq!(seen_inside(&server, &knock), "reached");
     assert_ne!(seen_inside(&server, "ls /proc 2>/dev/null; true"), "");
 }
@@ -100,9 +102,12 @@ fn behind_the_walls_there_is_neither_the_repository_nor_a_network_nor_another_pr
 #[test]
 fn a_sandbox_that_cannot_be_made_is_an_error_that_says_what_to_install() {
     // A folder that is not there cannot be kept out.
-    let wanted = Wanted { major: Some(debian()), extensions: Vec::new() };
-    let error =
-        ThrowAway::in_folder(&programs(debian()), &wanted, Walls::Around(Path::new("/nothing")))
-            .unwrap_err();
+    let wanted = WantedServer { major: Some(debian()), extensions: Vec::new() };
+    let error = ThrowAway::in_folder(
+        &programs(debian()),
+        &wanted,
+        SandboxWalls::Around(Path::new("/nothing")),
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("/nothing"), "{error}");
 }

@@ -6,8 +6,8 @@ use std::io::Read;
 use crate::backup_library::Home;
 use crate::support::postgres::{Postgres, debian};
 use crate::support::{Era, sample_library};
-use shoebox::base::monitor::Silent;
-use shoebox::source::{Access, DumpRequest, Server, postgres};
+use shoebox::base::monitor::SilentMonitor;
+use shoebox::source::{DatabaseAccess, DumpRequest, ServerPlace, postgres};
 use shoebox::task::database::{self, Options};
 
 /// What pg_dump writes of the sample library.
@@ -15,8 +15,8 @@ fn dumped(server: &Postgres) -> String {
     server.create_database("immich");
     server.load("immich", &sample_library(1, Era::New).sql());
     let mut text = String::new();
-    let request = DumpRequest::new(Server::Url(server.url("immich")));
-    postgres::start(&request, &Silent).unwrap().read_to_string(&mut text).unwrap();
+    let request = DumpRequest::new(ServerPlace::Url(server.url("immich")));
+    postgres::start(&request, &SilentMonitor).unwrap().read_to_string(&mut text).unwrap();
     text
 }
 
@@ -52,8 +52,9 @@ fn a_row_that_is_there_twice_is_named_with_both_lines_and_a_restore_goes_on_with
         assert!(found.contains("`restore-database --skip-duplicates`"), "{found}");
 
         let database = format!("again_{name}");
-        let mut options = Options::new(Access::new(Server::Url(server.url(&database))));
-        let error = database::restore(&home.repository(), &options, &Silent).unwrap_err();
+        let mut options =
+            Options::new(DatabaseAccess::new(ServerPlace::Url(server.url(&database))));
+        let error = database::restore(&home.repository(), &options, &SilentMonitor).unwrap_err();
         let expected = format!(
             "two rows of table {name} have the key (id)=({id}): lines {first} and {line} of the \
                 dump"
@@ -68,12 +69,12 @@ fn a_row_that_is_there_twice_is_named_with_both_lines_and_a_restore_goes_on_with
         }
 
         options.skip_duplicates = true;
-        let plan = database::plan(&home.repository(), &options, &Silent).unwrap();
+        let plan = database::plan(&home.repository(), &options, &SilentMonitor).unwrap();
         let found: Vec<_> =
             plan.duplicates.iter().map(|it| (it.table.as_str(), it.line, it.first)).collect();
         assert_eq!(found, [(name, line as u64, first as u64)]);
         assert_eq!(plan.duplicates[0].key, format!("(id)=({id})"));
-        let report = database::restore(&home.repository(), &options, &Silent).unwrap();
+        let report = database::restore(&home.repository(), &options, &SilentMonitor).unwrap();
         assert!(
             report.differences.is_empty() && report.plan.duplicates == plan.duplicates,
             "{report:?}"
@@ -91,10 +92,10 @@ fn without_a_row_that_is_there_twice_the_flag_changes_nothing() {
     let home = Home::new();
     home.write_dump(&dumped(&server));
     home.backup();
-    let plain = Options::new(Access::new(Server::Url(server.url("plain"))));
-    let plan = database::plan(&home.repository(), &plain, &Silent).unwrap();
+    let plain = Options::new(DatabaseAccess::new(ServerPlace::Url(server.url("plain"))));
+    let plan = database::plan(&home.repository(), &plain, &SilentMonitor).unwrap();
     let flagged = Options { skip_duplicates: true, ..plain };
-    let report = database::restore(&home.repository(), &flagged, &Silent).unwrap();
+    let report = database::restore(&home.repository(), &flagged, &SilentMonitor).unwrap();
     assert!(report.is_as_expected() && report.plan.duplicates.is_empty(), "{report:?}");
     assert_eq!(report.rows, plan.rows);
 }

@@ -10,12 +10,12 @@ use crate::backup_library::{Home, dump as bare_dump};
 use crate::support::postgres::debian;
 use crate::support::{Docker, Postgres};
 use assert_cmd::prelude::*;
-use shoebox::base::Kind;
-use shoebox::base::monitor::Silent;
+use shoebox::base::ErrorKind;
+use shoebox::base::monitor::SilentMonitor;
 use shoebox::immich::fit;
-use shoebox::source::{Access, Server};
-use shoebox::task::database::{self, Options, Rights};
-use shoebox::task::drill::{self, Servers};
+use shoebox::source::{DatabaseAccess, ServerPlace};
+use shoebox::task::database::{self, LoadRights, Options};
+use shoebox::task::drill::{self, DrillServers};
 use tempfile::TempDir;
 
 const ROWS: &str = "COPY public.evil (a) FROM stdin;\nx\n\\.\n\n";
@@ -224,7 +224,7 @@ fn repository(before: &str, after: &str, canary: &Path) -> Option<Home> {
     assert!(text.contains(after));
     let home = Home::new();
     home.write_dump(&text.replace("CANARY", canary.to_str().unwrap()));
-    home.try_backup(&Silent).ok()?;
+    home.try_backup(&SilentMonitor).ok()?;
     Some(home)
 }
 
@@ -238,8 +238,8 @@ fn nothing_that_a_hostile_dump_holds_runs_a_program_or_writes_a_file() {
             panic!("{name} is no dump")
         };
         let database = format!("d{tried}");
-        let options = Options::new(Access::new(Server::Url(server.url(&database))));
-        let loaded = database::restore(&home.repository(), &options, &Silent);
+        let options = Options::new(DatabaseAccess::new(ServerPlace::Url(server.url(&database))));
+        let loaded = database::restore(&home.repository(), &options, &SilentMonitor);
         assert!(!trap.canary.exists(), "{name}: {loaded:?}");
         // Nor with the rights of a role that stays behind.
         let roles = server
@@ -250,8 +250,8 @@ fn nothing_that_a_hostile_dump_holds_runs_a_program_or_writes_a_file() {
         server.psql("postgres", &format!("DROP DATABASE IF EXISTS {database}"));
         let own = database::restore(
             &home.repository(),
-            &Options { rights: Rights::Own, ..options },
-            &Silent,
+            &Options { rights: LoadRights::Own, ..options },
+            &SilentMonitor,
         );
         println!(
             "{name}: {}: {}",
@@ -274,7 +274,7 @@ fn nothing_that_a_hostile_dump_holds_gets_out_of_a_drill() {
         };
         let files = || walkdir::WalkDir::new(home.repo_path().join("archives")).into_iter().count();
         let before = files();
-        let servers = Servers::Programs(programs.clone());
+        let servers = DrillServers::Programs(programs.clone());
         let options = drill::Options {
             snapshot: "latest".to_owned(),
             servers,
@@ -284,7 +284,7 @@ fn nothing_that_a_hostile_dump_holds_gets_out_of_a_drill() {
             assets: 1,
             seed: 1,
         };
-        let drilled = drill::drill(&home.repository(), &options, &Silent);
+        let drilled = drill::drill(&home.repository(), &options, &SilentMonitor);
         assert!(!trap.canary.exists(), "{name}: {drilled:?}");
         assert_eq!(files(), before, "{name}");
     }
@@ -304,14 +304,14 @@ fn a_nul_byte_in_a_row_or_a_statement_is_refused_before_psql_sees_it() {
         text.replacen(end, &format!("{after}{end}"), 1)
     };
     let fitted =
-        |text: &str| fit::fit(&mut text.as_bytes(), None, &fit::Target::file(), &mut |_| Ok(()));
+        |text: &str| fit::fit(&mut text.as_bytes(), None, &fit::FitTarget::file(), &mut |_| Ok(()));
     assert!(fitted(&whole("CREATE TABLE public.evil (a text);\n", ROWS)).is_ok());
     for text in [
         whole("CREATE TABLE public.evil (a text);\n", &row),
         whole("CREATE TABLE public.evil (a text DEFAULT '\0');\n", ROWS),
     ] {
         let error = fitted(&text).unwrap_err();
-        assert!(error.kind() == Kind::Refused && error.to_string().contains("NUL"), "{error}");
+        assert!(error.kind() == ErrorKind::Refused && error.to_string().contains("NUL"), "{error}");
     }
 }
 

@@ -206,7 +206,9 @@ fn four_thousand_half_sent_requests_cost_neither_the_endpoint_nor_the_night() {
     drop(flood);
     assert_eq!(ask(port, "GET /healthz").0, 200);
     serving.stop();
-    assert!(place.runs().iter().all(|run| run.outcome() != shoebox::repo::notes::Outcome::Failed));
+    assert!(
+        place.runs().iter().all(|run| run.outcome() != shoebox::repo::notes::StepOutcome::Failed)
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::cargo::CommandCargoExt;
 use rustix::process::{Pid, Signal, kill_process};
-use shoebox::repo::notes::{Run, What};
+use shoebox::repo::notes::{NoteKind, RunNote};
 
 use crate::backup_library::{ANN, Home, dump};
 use crate::support::Said;
@@ -64,12 +64,11 @@ impl Place {
     }
 
     /// The runs that the repository remembers, oldest first.
-    pub fn runs(&self) -> Vec<Run> {
+    pub fn runs(&self) -> Vec<RunNote> {
         let notes = self.home.repository().notes().unwrap();
-        let runs = notes
-            .list
-            .into_iter()
-            .filter_map(|(_, note)| if let What::Run(run) = note.what { Some(run) } else { None });
+        let runs = notes.list.into_iter().filter_map(|(_, note)| {
+            if let NoteKind::Run(run) = note.what { Some(run) } else { None }
+        });
         runs.collect()
     }
 

@@ -6,13 +6,13 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use shoebox::repo::notes::{Job, Outcome, Trigger};
+use shoebox::repo::notes::{RunTrigger, ServiceJob, StepOutcome};
 
 use crate::place::{Place, wait};
 use crate::support::Said;
 use crate::support::receiver::Receiver;
 
-fn jobs(run: &shoebox::repo::notes::Run) -> Vec<Job> {
+fn jobs(run: &shoebox::repo::notes::RunNote) -> Vec<ServiceJob> {
     run.steps.iter().map(|step| step.job).collect()
 }
 
@@ -23,9 +23,9 @@ fn a_run_does_what_is_due_and_remembers_it() {
     let quiet = place.shoebox(&["-q", "run", "--once"]).ends(0);
     assert_eq!((quiet.out.as_str(), quiet.err.as_str()), ("", ""));
     let runs = place.runs();
-    assert_eq!(jobs(&runs[0]), [Job::Backup, Job::Prune, Job::Check]);
-    assert_eq!(jobs(&runs[1]), [Job::Backup], "the rest is of today");
-    assert_eq!((runs[0].trigger, runs[0].outcome()), (Trigger::Once, Outcome::Done));
+    assert_eq!(jobs(&runs[0]), [ServiceJob::Backup, ServiceJob::Prune, ServiceJob::Check]);
+    assert_eq!(jobs(&runs[1]), [ServiceJob::Backup], "the rest is of today");
+    assert_eq!((runs[0].trigger, runs[0].outcome()), (RunTrigger::Once, StepOutcome::Done));
     assert!(runs[0].steps[0].text.starts_with("snapshot 2"), "{:?}", runs[0].steps);
     assert_eq!(place.snapshots(), 2);
 }
@@ -38,9 +38,9 @@ fn rules_forget_and_each_job_has_its_own_frequency() {
             \"never\"\n[forget]\nkeep-last = 1\n",
     );
     place.shoebox(&["run", "--once"]).ends(0);
-    assert_eq!(jobs(&place.runs()[0]), [Job::Backup, Job::Forget]);
+    assert_eq!(jobs(&place.runs()[0]), [ServiceJob::Backup, ServiceJob::Forget]);
     place.shoebox(&["run", "--once"]).ends(0);
-    assert_eq!(jobs(&place.runs()[1]), [Job::Backup]);
+    assert_eq!(jobs(&place.runs()[1]), [ServiceJob::Backup]);
     assert_eq!(place.snapshots(), 2, "a minute is not over");
 }
 
@@ -55,10 +55,10 @@ fn a_drill_is_part_of_a_run_when_it_is_due() {
     .unwrap();
     let said = place.shoebox(&["run", "--once"]);
     let run = &place.runs()[0];
-    assert_eq!(jobs(run).last(), Some(&Job::Drill), "{}", said.err);
+    assert_eq!(jobs(run).last(), Some(&ServiceJob::Drill), "{}", said.err);
     assert!(said.err.contains("drill: drill on 2"), "{}", said.err);
     place.shoebox(&["run", "--once"]);
-    assert_eq!(jobs(&place.runs()[1]), [Job::Backup], "once a month");
+    assert_eq!(jobs(&place.runs()[1]), [ServiceJob::Backup], "once a month");
 }
 
 #[test]
@@ -70,8 +70,8 @@ fn after_a_backup_that_failed_nothing_is_forgotten_and_the_rest_is_still_checked
     fs::remove_file(place.home.dump_path()).unwrap();
     let said = place.shoebox(&["run", "--once"]).ends(1);
     let run = &place.runs()[0];
-    assert_eq!(jobs(run), [Job::Backup, Job::Check]);
-    assert_eq!(run.outcome(), Outcome::Failed);
+    assert_eq!(jobs(run), [ServiceJob::Backup, ServiceJob::Check]);
+    assert_eq!(run.outcome(), StepOutcome::Failed);
     let lines: Vec<&str> = said.err.lines().collect();
     assert!(
         lines[0].starts_with("backup: opening the dump") && lines[1].starts_with("backup: hint: "),
@@ -115,7 +115,7 @@ fn the_first_run_comes_at_once_and_systemd_is_told() {
     command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "300000");
     let serving = crate::place::Serving::start(&mut command);
     serving.says("the next run is due", 1);
-    assert_eq!(place.runs()[0].trigger, Trigger::Start);
+    assert_eq!(place.runs()[0].trigger, RunTrigger::Start);
     let said = serving.stop();
     assert!(said.ends_with("stopped\n"), "{said}");
     let mut told = Vec::new();
@@ -140,8 +140,8 @@ fn runs_come_by_the_schedule_again_and_again() {
     let serving = place.serve(&["--schedule", "* * * * * *"]);
     serving.says("backup: snapshot", 4);
     serving.stop();
-    let triggers: Vec<Trigger> = place.runs().iter().map(|run| run.trigger).collect();
-    assert_eq!(triggers[..3], [Trigger::Start, Trigger::Schedule, Trigger::Schedule]);
+    let triggers: Vec<RunTrigger> = place.runs().iter().map(|run| run.trigger).collect();
+    assert_eq!(triggers[..3], [RunTrigger::Start, RunTrigger::Schedule, RunTrigger::Schedule]);
     let began: Vec<i64> = place.runs().iter().map(|run| run.began.as_second()).collect();
     assert!(
         began.windows(2).all(|pair| pair[0] < pair[1]),
@@ -161,7 +161,7 @@ fn a_run_that_was_missed_is_made_up_once_and_one_that_was_not_is_not() {
     let serving = place.serve(&["--schedule", "*/2 * * * * *"]);
     serving.says("backup: snapshot", 1);
     serving.stop();
-    assert_eq!(place.runs()[1].trigger, Trigger::Missed);
+    assert_eq!(place.runs()[1].trigger, RunTrigger::Missed);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn who_made_the_first_backup_by_hand_misses_no_night_either() {
     let serving = place.serve(&["--schedule", "*/2 * * * * *"]);
     serving.says("backup: snapshot", 1);
     serving.stop();
-    assert_eq!(place.runs()[0].trigger, Trigger::Missed);
+    assert_eq!(place.runs()[0].trigger, RunTrigger::Missed);
     let never = place.shoebox(&["run", "--schedule", "0 0 3 1 1 * 2020"]).ends(2);
     assert!(never.err.contains("no run is ever due"), "{}", never.err);
 }
@@ -184,7 +184,7 @@ fn a_start_makes_a_run_if_it_is_told_to() {
     let serving = place.serve(&["--on-start", "--schedule", "0 0 1 1 *"]);
     serving.says("the next run is due", 1);
     serving.stop();
-    assert_eq!(place.runs()[1].trigger, Trigger::Start);
+    assert_eq!(place.runs()[1].trigger, RunTrigger::Start);
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn one_service_and_one_run_at_a_time() {
     assert!(place.shoebox(&["status", "--json"]).json()[0]["served"].as_bool().unwrap());
     // A client that says nothing for hours keeps nobody from stopping.
     serving.stop();
-    assert_eq!(place.runs()[0].outcome(), Outcome::Interrupted);
+    assert_eq!(place.runs()[0].outcome(), StepOutcome::Interrupted);
     assert!(!place.shoebox(&["status", "--json"]).json()[0]["served"].as_bool().unwrap());
 }
 
@@ -230,8 +230,8 @@ fn a_run_that_was_interrupted_is_made_up_at_the_next_start() {
     again.stop();
     let (triggers, outcomes): (Vec<_>, Vec<_>) =
         place.runs().iter().map(|run| (run.trigger, run.outcome())).unzip();
-    assert_eq!(triggers[..3], [Trigger::Once, Trigger::Missed, Trigger::Missed]);
-    assert_eq!(outcomes[..3], [Outcome::Done, Outcome::Interrupted, Outcome::Done]);
+    assert_eq!(triggers[..3], [RunTrigger::Once, RunTrigger::Missed, RunTrigger::Missed]);
+    assert_eq!(outcomes[..3], [StepOutcome::Done, StepOutcome::Interrupted, StepOutcome::Done]);
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn a_stop_in_the_middle_of_a_backup_is_clean_and_the_next_start_goes_on() {
     let said = serving.ends(0);
     if place.snapshots() == 0 {
         assert!(said.contains("backup: stopped"), "{said}");
-        assert_eq!(place.runs()[0].outcome(), Outcome::Interrupted);
+        assert_eq!(place.runs()[0].outcome(), StepOutcome::Interrupted);
     }
     let again = place.serve(&["--schedule", "0 0 1 1 *", "--on-start"]);
     again.says("the next run is due", 1);
@@ -331,7 +331,7 @@ fn a_run_that_hangs_is_ended_with_its_children_and_counts_as_failed() {
         let is_ended = || fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
         wait("the end of the children", is_ended, || id.clone());
         let run = place.runs().pop().unwrap();
-        assert_eq!((run.outcome(), jobs(&run)), (Outcome::Failed, vec![Job::Backup]));
+        assert_eq!((run.outcome(), jobs(&run)), (StepOutcome::Failed, vec![ServiceJob::Backup]));
         let told = receiver.to("/hook").remove(0).json();
         assert!(told["message"].as_str().unwrap().contains("the run took longer than"), "{told}");
         let status = place.shoebox(&["status"]).ends(3);

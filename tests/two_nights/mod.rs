@@ -8,9 +8,9 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use serde_json::Value;
-use shoebox::base::monitor::Silent;
+use shoebox::base::monitor::SilentMonitor;
 use shoebox::repo::Repository;
-use shoebox::task::backup::{self, DumpSource, External};
+use shoebox::task::backup::{self, DumpSource, ExternalFolder};
 use tempfile::TempDir;
 
 use crate::support::postgres::debian;
@@ -57,7 +57,8 @@ impl Nights {
             let file = dir.path().join("immich.sql");
             std::fs::write(&file, dump(state, &library.sql())).unwrap();
             let options = options(library.upload_location(), file, library.external());
-            let id = backup::backup(&repository, options, &Silent).unwrap().record.id.to_string();
+            let id =
+                backup::backup(&repository, options, &SilentMonitor).unwrap().record.id.to_string();
             (library.truth(), id)
         };
         let first = night(1);
@@ -133,7 +134,7 @@ pub fn options(upload_location: PathBuf, dump: PathBuf, external: PathBuf) -> ba
         generated: false,
         paranoid: false,
         reread_days: None,
-        external: vec![External { server: "/mnt/external/family".into(), folder: external }],
+        external: vec![ExternalFolder { server: "/mnt/external/family".into(), folder: external }],
         folders: Vec::new(),
         exclude: Vec::new(),
         keep_bad_dump: false,

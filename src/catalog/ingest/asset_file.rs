@@ -30,7 +30,7 @@ pub struct AssetFiles {
 
 /// What an asset shows.
 #[derive(Debug, PartialEq, Eq)]
-struct Shown {
+struct ShownFiles {
     content: i64,
     size: i64,
     file: i64,
@@ -101,7 +101,7 @@ fn look_again(db: &Connection, time: i64) -> Result<()> {
         let id: Vec<u8> = row.get(0)?;
         let (path, sidecar): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(1)?, row.get(2)?);
         let (sha1, owner): (Option<Vec<u8>>, Option<Vec<u8>>) = (row.get(3)?, row.get(4)?);
-        let named = Named {
+        let named = NamedFiles {
             path: path.as_deref(),
             sidecar: sidecar.as_deref(),
             owner: owner.as_deref(),
@@ -116,7 +116,7 @@ fn look_again(db: &Connection, time: i64) -> Result<()> {
 }
 
 /// What the database says of an asset's files.
-struct Named<'a> {
+struct NamedFiles<'a> {
     path: Option<&'a [u8]>,
     sidecar: Option<&'a [u8]>,
     owner: Option<&'a [u8]>,
@@ -124,7 +124,11 @@ struct Named<'a> {
     sidecar_elsewhere: bool,
 }
 
-fn original(db: &Connection, named: &Named<'_>, sha1: Option<&[u8]>) -> Result<Option<Shown>> {
+fn original(
+    db: &Connection,
+    named: &NamedFiles<'_>,
+    sha1: Option<&[u8]>,
+) -> Result<Option<ShownFiles>> {
     match by_path(db, named.path, sha1)? {
         Some(shown) => Ok(Some(shown)),
         None => by_sha1(db, named, sha1),
@@ -133,9 +137,9 @@ fn original(db: &Connection, named: &Named<'_>, sha1: Option<&[u8]>) -> Result<O
 
 fn of_sidecar(
     db: &Connection,
-    named: &Named<'_>,
-    original: Option<&Shown>,
-) -> Result<Option<Shown>> {
+    named: &NamedFiles<'_>,
+    original: Option<&ShownFiles>,
+) -> Result<Option<ShownFiles>> {
     match (by_path(db, named.sidecar, None)?, original) {
         (None, Some(original)) if original.moved || named.sidecar_elsewhere => {
             follow(db, named, original)
@@ -146,7 +150,11 @@ fn of_sidecar(
 
 /// The sidecar beside `photo`, where one of them is not where the database says. Nothing that
 /// another row names.
-fn follow(db: &Connection, named: &Named<'_>, photo: &Shown) -> Result<Option<Shown>> {
+fn follow(
+    db: &Connection,
+    named: &NamedFiles<'_>,
+    photo: &ShownFiles,
+) -> Result<Option<ShownFiles>> {
     let Some(found) = path_of(db, photo.file)? else { return Ok(None) };
     if photo.moved && is_named(db, &found)? {
         return Ok(None);
@@ -156,7 +164,7 @@ fn follow(db: &Connection, named: &Named<'_>, photo: &Shown) -> Result<Option<Sh
         if let Some(shown) = shown.filter(|shown| shown.file != photo.file)
             && !is_named(db, &path)?
         {
-            return Ok(Some(Shown { moved: true, ..shown }));
+            return Ok(Some(ShownFiles { moved: true, ..shown }));
         }
     }
     Ok(None)
@@ -172,7 +180,7 @@ fn is_named(db: &Connection, path: &[u8]) -> Result<bool> {
 /// Where the sidecar of a photo may lie that was found at `found`: what the database puts to the
 /// photo's name, or in place of its ending, and the folder changed as the photo's was; else what
 /// Immich itself looks for.
-fn beside(named: &Named<'_>, found: &[u8]) -> Vec<Vec<u8>> {
+fn beside(named: &NamedFiles<'_>, found: &[u8]) -> Vec<Vec<u8>> {
     let mut places = Vec::new();
     if let (Some(path), Some(sidecar)) = (named.path, named.sidecar) {
         for (old, new) in [(path, found), (stem(path), stem(found))] {
@@ -216,7 +224,11 @@ fn path_of(db: &Connection, row: i64) -> Result<Option<Vec<u8>>> {
 
 /// The file at `path` in the newest snapshot; else the one whose path differs in how letters are
 /// composed only, if its bytes are not known to be another photo's.
-fn by_path(db: &Connection, path: Option<&[u8]>, sha1: Option<&[u8]>) -> Result<Option<Shown>> {
+fn by_path(
+    db: &Connection,
+    path: Option<&[u8]>,
+    sha1: Option<&[u8]>,
+) -> Result<Option<ShownFiles>> {
     let Some(path) = path.and_then(|path| FilePath::new(path).ok()) else { return Ok(None) };
     let parts: Vec<&[u8]> = path.parts().collect();
     match in_folder(db, 0, &parts, sha1, false)? {
@@ -235,7 +247,7 @@ fn in_folder(
     parts: &[&[u8]],
     sha1: Option<&[u8]>,
     loosely: bool,
-) -> Result<Option<Shown>> {
+) -> Result<Option<ShownFiles>> {
     let Some((part, rest)) = parts.split_first() else { return Ok(None) };
     let others = if loosely { other_forms(part) } else { Vec::new() };
     for name in std::iter::once(*part).chain(others.iter().map(Vec::as_slice)) {
@@ -263,7 +275,7 @@ fn file_in(
     folder: i64,
     name: &[u8],
     sha1: Option<&[u8]>,
-) -> Result<Option<Shown>> {
+) -> Result<Option<ShownFiles>> {
     let sql = "SELECT f.content, f.size, f.row, 0, ?4 IS NOT NULL AND c.sha1 <> ?4
                FROM file f CROSS JOIN content c ON c.id = f.content
                WHERE f.folder = ?1 AND f.name = ?2 AND f.until = ?3";
@@ -271,11 +283,15 @@ fn file_in(
 }
 
 /// The file of the newest snapshot with this SHA-1 that is most likely this asset's own.
-fn by_sha1(db: &Connection, named: &Named<'_>, sha1: Option<&[u8]>) -> Result<Option<Shown>> {
+fn by_sha1(
+    db: &Connection,
+    named: &NamedFiles<'_>,
+    sha1: Option<&[u8]>,
+) -> Result<Option<ShownFiles>> {
     let sql = "SELECT f.content, f.size, f.row, 1, 0 FROM content c JOIN file f ON f.content = c.id
                WHERE c.sha1 = ?1 AND f.until = ?2 ORDER BY f.row LIMIT 50";
     let Some(sha1) = sha1 else { return Ok(None) };
-    let mut found: Vec<Shown> = db
+    let mut found: Vec<ShownFiles> = db
         .prepare_cached(sql)?
         .query_map((sha1, FOREVER), shown)?
         .collect::<rusqlite::Result<_>>()?;
@@ -291,7 +307,7 @@ fn by_sha1(db: &Connection, named: &Named<'_>, sha1: Option<&[u8]>) -> Result<Op
 
 /// How unlike an asset's own a file with its bytes is: another one's by its path, in another
 /// account's folder, without the sidecar.
-fn likeness(db: &Connection, named: &Named<'_>, shown: &Shown) -> Result<[bool; 3]> {
+fn likeness(db: &Connection, named: &NamedFiles<'_>, shown: &ShownFiles) -> Result<[bool; 3]> {
     let path = path_of(db, shown.file)?.unwrap_or_default();
     let is_other = is_named(db, &path)?;
     let is_own = match (named.owner, path.split(|&byte| byte == b'/').nth(1)) {
@@ -312,8 +328,8 @@ fn is_folder_of(db: &Connection, owner: &[u8], folder: &[u8]) -> Result<bool> {
     Ok(names.iter().flatten().any(|name| name.as_bytes() == folder))
 }
 
-fn shown(row: &rusqlite::Row<'_>) -> rusqlite::Result<Shown> {
-    Ok(Shown {
+fn shown(row: &rusqlite::Row<'_>) -> rusqlite::Result<ShownFiles> {
+    Ok(ShownFiles {
         content: row.get(0)?,
         size: row.get(1)?,
         file: row.get(2)?,
@@ -328,7 +344,7 @@ fn update(
     time: i64,
     asset: &[u8],
     part: i64,
-    wanted: Option<Shown>,
+    wanted: Option<ShownFiles>,
 ) -> Result<()> {
     let current = db
         .prepare_cached(
@@ -346,7 +362,7 @@ fn update(
         )?
         .execute((time, asset, part, FOREVER))?;
     }
-    if let Some(Shown { content, size, file, moved, differs }) = wanted {
+    if let Some(ShownFiles { content, size, file, moved, differs }) = wanted {
         let sql = "INSERT INTO asset_file (asset, part, since, until, content, size, file, moved, \
             differs)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
@@ -400,7 +416,7 @@ mod tests {
         let places = |path: &str, sidecar: &str, found: &str| -> Vec<String> {
             let (path, sidecar) = (Some(path.as_bytes()), Some(sidecar.as_bytes()));
             let places = beside(
-                &Named { path, sidecar, owner: None, sidecar_elsewhere: false },
+                &NamedFiles { path, sidecar, owner: None, sidecar_elsewhere: false },
                 found.as_bytes(),
             );
             places.into_iter().map(|place| String::from_utf8(place).unwrap()).collect()

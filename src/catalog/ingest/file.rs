@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use super::Change;
+use super::ListChange;
 use super::archive::content;
 use crate::base::file::{FileEntry, FileKind};
 use crate::base::{FilePath, Result};
@@ -32,11 +32,11 @@ impl<'a> FileIngest<'a> {
     }
 
     /// Takes one change.
-    pub fn apply(&mut self, change: &Change<FileEntry>) -> Result<()> {
+    pub fn apply(&mut self, change: &ListChange<FileEntry>) -> Result<()> {
         match change {
-            Change::Added(entry) => self.open(entry),
-            Change::Removed(entry) => self.close(entry),
-            Change::Replaced(old, new) => self.close(old).and_then(|()| self.open(new)),
+            ListChange::Added(entry) => self.open(entry),
+            ListChange::Removed(entry) => self.close(entry),
+            ListChange::Replaced(old, new) => self.close(old).and_then(|()| self.open(new)),
         }
     }
 

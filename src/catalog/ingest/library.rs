@@ -4,9 +4,9 @@ use jiff::tz::TimeZone;
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use super::Change;
-use crate::base::library::{Asset, Record, Role, Visibility};
-use crate::base::{Error, FilePath, Kind, Result};
+use super::ListChange;
+use crate::base::library::{AlbumRole, Asset, LibraryRecord, Visibility};
+use crate::base::{Error, ErrorKind, FilePath, Result};
 use crate::catalog::FOREVER;
 
 /// Takes the changes of a library list.
@@ -28,21 +28,21 @@ impl<'a> LibraryIngest<'a> {
     }
 
     /// Takes one change.
-    pub fn apply(&self, change: &Change<Record>) -> Result<()> {
+    pub fn apply(&self, change: &ListChange<LibraryRecord>) -> Result<()> {
         match change {
-            Change::Added(record) => self.open(record),
-            Change::Removed(record) => self.close(record),
-            Change::Replaced(old, new) => self.close(old).and_then(|()| self.open(new)),
+            ListChange::Added(record) => self.open(record),
+            ListChange::Removed(record) => self.close(record),
+            ListChange::Replaced(old, new) => self.close(old).and_then(|()| self.open(new)),
         }
     }
 
-    fn close(&self, record: &Record) -> Result<()> {
+    fn close(&self, record: &LibraryRecord) -> Result<()> {
         let (kind, first, second) = record.key();
         let keys = match record {
-            Record::AlbumUser(_) => "album = ?3 AND user = ?4",
-            Record::AlbumAsset(_) => "album = ?3 AND asset = ?4",
-            Record::PersonAsset(_) => "person = ?3 AND asset = ?4",
-            Record::TagAsset(_) => "tag = ?3 AND asset = ?4",
+            LibraryRecord::AlbumUser(_) => "album = ?3 AND user = ?4",
+            LibraryRecord::AlbumAsset(_) => "album = ?3 AND asset = ?4",
+            LibraryRecord::PersonAsset(_) => "person = ?3 AND asset = ?4",
+            LibraryRecord::TagAsset(_) => "tag = ?3 AND asset = ?4",
             _ => "id = ?3 AND ?4 IS NOT NULL",
         };
         self.db
@@ -51,8 +51,8 @@ impl<'a> LibraryIngest<'a> {
         self.note(record)
     }
 
-    fn note(&self, record: &Record) -> Result<()> {
-        if let Record::Asset(asset) = record {
+    fn note(&self, record: &LibraryRecord) -> Result<()> {
+        if let LibraryRecord::Asset(asset) = record {
             self.db
                 .prepare_cached("INSERT OR IGNORE INTO changed_asset VALUES (?1)")?
                 .execute([bytes(&asset.id)])?;
@@ -60,22 +60,22 @@ impl<'a> LibraryIngest<'a> {
         Ok(())
     }
 
-    fn open(&self, record: &Record) -> Result<()> {
+    fn open(&self, record: &LibraryRecord) -> Result<()> {
         let line = serde_json::to_string(record)
-            .map_err(|e| Error::new(Kind::Io, "writing a record").caused_by(e))?;
+            .map_err(|e| Error::new(ErrorKind::Io, "writing a record").caused_by(e))?;
         let (since, until) = (self.time, FOREVER);
         let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| -> Result<()> {
             self.db.prepare_cached(sql)?.execute(values)?;
             Ok(())
         };
         match record {
-            Record::User(r) => run(
+            LibraryRecord::User(r) => run(
                 "INSERT INTO user (id, since, until, name, email, line) VALUES (?1, ?2, ?3, ?4, \
                     ?5, ?6)",
                 &[bytes(&r.id), &since, &until, &r.name, &r.email, &line],
             ),
-            Record::Asset(r) => self.open_asset(r, &line),
-            Record::Album(r) => run(
+            LibraryRecord::Asset(r) => self.open_asset(r, &line),
+            LibraryRecord::Album(r) => run(
                 "INSERT INTO album (id, since, until, name, created, deleted, line) VALUES (?1, \
                     ?2, ?3, ?4, ?5, ?6, ?7)",
                 &[
@@ -88,16 +88,16 @@ impl<'a> LibraryIngest<'a> {
                     &line,
                 ],
             ),
-            Record::AlbumUser(r) => run(
+            LibraryRecord::AlbumUser(r) => run(
                 "INSERT INTO album_user (album, user, since, until, role) VALUES (?1, ?2, ?3, ?4, \
                     ?5)",
                 &[bytes(&r.album), bytes(&r.user), &since, &until, &role(r.role)],
             ),
-            Record::AlbumAsset(r) => run(
+            LibraryRecord::AlbumAsset(r) => run(
                 "INSERT INTO album_asset (album, asset, since, until) VALUES (?1, ?2, ?3, ?4)",
                 &[bytes(&r.album), bytes(&r.asset), &since, &until],
             ),
-            Record::Person(r) => run(
+            LibraryRecord::Person(r) => run(
                 "INSERT INTO person (id, since, until, owner, name, hidden, grp, locked, line)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                 &[
@@ -112,11 +112,11 @@ impl<'a> LibraryIngest<'a> {
                     &line,
                 ],
             ),
-            Record::PersonAsset(r) => run(
+            LibraryRecord::PersonAsset(r) => run(
                 "INSERT INTO person_asset (person, asset, since, until) VALUES (?1, ?2, ?3, ?4)",
                 &[bytes(&r.person), bytes(&r.asset), &since, &until],
             ),
-            Record::Stack(r) => run(
+            LibraryRecord::Stack(r) => run(
                 "INSERT INTO stack (id, since, until, owner, first, line) VALUES (?1, ?2, ?3, ?4, \
                     ?5, ?6)",
                 &[
@@ -128,16 +128,16 @@ impl<'a> LibraryIngest<'a> {
                     &line,
                 ],
             ),
-            Record::Tag(r) => run(
+            LibraryRecord::Tag(r) => run(
                 "INSERT INTO tag (id, since, until, owner, value, line) VALUES (?1, ?2, ?3, ?4, \
                     ?5, ?6)",
                 &[bytes(&r.id), &since, &until, bytes(&r.owner), &r.value, &line],
             ),
-            Record::TagAsset(r) => run(
+            LibraryRecord::TagAsset(r) => run(
                 "INSERT INTO tag_asset (tag, asset, since, until) VALUES (?1, ?2, ?3, ?4)",
                 &[bytes(&r.tag), bytes(&r.asset), &since, &until],
             ),
-            Record::ExternalLibrary(r) => run(
+            LibraryRecord::ExternalLibrary(r) => run(
                 "INSERT INTO external_library (id, since, until, owner, line) VALUES (?1, ?2, ?3, \
                     ?4, ?5)",
                 &[bytes(&r.id), &since, &until, bytes(&r.owner), &line],
@@ -184,11 +184,11 @@ fn bytes(id: &Uuid) -> &[u8; 16] {
     id.as_bytes()
 }
 
-fn role(role: Role) -> i64 {
+fn role(role: AlbumRole) -> i64 {
     match role {
-        Role::Owner => 0,
-        Role::Editor => 1,
-        Role::Viewer => 2,
+        AlbumRole::Owner => 0,
+        AlbumRole::Editor => 1,
+        AlbumRole::Viewer => 2,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::base::{Error, Result};
 
 /// A line that is in one list and not in the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change<T> {
+pub enum ListChange<T> {
     /// Only in the old list.
     Removed(T),
     /// Only in the new list.
@@ -21,7 +21,7 @@ pub fn merge<T: PartialEq>(
     old: impl Iterator<Item = Result<T>>,
     new: impl Iterator<Item = Result<T>>,
     order: impl Fn(&T, &T) -> Ordering,
-    mut each: impl FnMut(Change<T>) -> Result<()>,
+    mut each: impl FnMut(ListChange<T>) -> Result<()>,
 ) -> Result<()> {
     let (mut old, mut new) = (old, new);
     let (mut left, mut right) = (old.next().transpose()?, new.next().transpose()?);
@@ -36,9 +36,9 @@ pub fn merge<T: PartialEq>(
         let came = if place.is_ge() { advance(&mut right, &mut new, &order)? } else { None };
         match (gone, came) {
             (Some(gone), Some(came)) if gone == came => {}
-            (Some(gone), Some(came)) => each(Change::Replaced(gone, came))?,
-            (Some(gone), None) => each(Change::Removed(gone))?,
-            (None, Some(came)) => each(Change::Added(came))?,
+            (Some(gone), Some(came)) => each(ListChange::Replaced(gone, came))?,
+            (Some(gone), None) => each(ListChange::Removed(gone))?,
+            (None, Some(came)) => each(ListChange::Added(came))?,
             (None, None) => return Ok(()),
         }
     }
@@ -83,9 +83,9 @@ mod tests {
         assert_eq!(
             told,
             [
-                Change::Replaced(('b', 1), ('b', 2)),
-                Change::Added(('c', 1)),
-                Change::Removed(('d', 1))
+                ListChange::Replaced(('b', 1), ('b', 2)),
+                ListChange::Added(('c', 1)),
+                ListChange::Removed(('d', 1))
             ]
         );
     }

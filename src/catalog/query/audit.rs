@@ -7,15 +7,15 @@ use rusqlite::Connection;
 
 use super::search::{many, one};
 use super::unsigned;
-use super::view::Id;
+use super::view::ImmichId;
 use crate::base::{Result, Sha1};
 
 /// An asset that something is wrong with, as far as one pass can tell.
 #[derive(Debug, Clone)]
-pub struct Suspect {
+pub struct SuspectAsset {
     pub row: i64,
-    pub id: Id,
-    pub owner: Id,
+    pub id: ImmichId,
+    pub owner: ImmichId,
     /// 0 timeline, 1 archive, 2 hidden, 3 locked.
     pub visibility: u8,
     /// Where the database says its file is.
@@ -34,7 +34,7 @@ pub struct Suspect {
 pub fn suspects(
     db: &Connection,
     at: i64,
-    mut each: impl FnMut(Suspect) -> Result<()>,
+    mut each: impl FnMut(SuspectAsset) -> Result<()>,
 ) -> Result<()> {
     let sql = "SELECT a.row, a.id, a.owner, a.visibility, a.path, a.sha1, f.file, f.moved FROM \
         asset a
@@ -47,7 +47,7 @@ pub fn suspects(
     let mut rows = ask.query([at])?;
     while let Some(row) = rows.next()? {
         let file = row.get::<_, Option<u64>>(6)?.zip(row.get(7)?);
-        each(Suspect {
+        each(SuspectAsset {
             row: row.get(0)?,
             id: row.get(1)?,
             owner: row.get(2)?,
@@ -73,7 +73,7 @@ pub fn claimed(db: &Connection, at: i64, mut each: impl FnMut(u64)) -> Result<()
 
 /// A file on disk.
 #[derive(Debug, Clone)]
-pub struct Lying {
+pub struct AuditFile {
     pub row: u64,
     pub folder: i64,
     pub name: Vec<u8>,
@@ -90,7 +90,7 @@ pub fn files(
     db: &Connection,
     at: i64,
     wanted: impl Fn(u64) -> bool,
-    mut each: impl FnMut(Lying) -> Result<()>,
+    mut each: impl FnMut(AuditFile) -> Result<()>,
 ) -> Result<()> {
     let sql = "SELECT row, folder, name, size, mtime, content, since FROM file WHERE kind = 0 AND \
         since <= ?1 AND until > ?1";
@@ -99,7 +99,7 @@ pub fn files(
     while let Some(row) = rows.next()? {
         let number = row.get(0)?;
         if wanted(number) {
-            each(Lying {
+            each(AuditFile {
                 row: number,
                 folder: row.get(1)?,
                 name: row.get(2)?,
@@ -137,7 +137,7 @@ pub fn without_live_row(db: &Connection, at: i64) -> Result<Vec<i64>> {
 }
 
 /// The asset whose moving half is `video` at `at`: its row, and whether it is locked.
-pub fn still_of(db: &Connection, video: &Id, at: i64) -> Result<Option<(i64, bool)>> {
+pub fn still_of(db: &Connection, video: &ImmichId, at: i64) -> Result<Option<(i64, bool)>> {
     let sql = "SELECT row, visibility = 3 FROM asset WHERE live = ?1 AND live IS NOT NULL AND \
         since <= ?2 AND until > ?2 LIMIT 1";
     one(db, sql, (video, at), |row| Ok((row.get(0)?, row.get(1)?)))
@@ -164,7 +164,7 @@ pub fn place(db: &Connection, row: u64) -> Result<Option<(i64, Vec<u8>)>> {
 
 /// Bytes that an asset has shown at its path.
 #[derive(Debug, Clone, Copy)]
-pub struct Version {
+pub struct ShownVersion {
     pub since: i64,
     pub until: i64,
     pub sha1: Sha1,
@@ -173,14 +173,14 @@ pub struct Version {
 }
 
 /// What the asset showed at its path before or at `at`, newest first.
-pub fn versions(db: &Connection, asset: &Id, at: i64) -> Result<Vec<Version>> {
+pub fn versions(db: &Connection, asset: &ImmichId, at: i64) -> Result<Vec<ShownVersion>> {
     let sql = "SELECT f.since, f.until, c.sha1, l.size, l.mtime FROM asset_file f
                CROSS JOIN content c ON c.id = f.content AND c.archive > 0 CROSS JOIN file l ON \
                l.row = f.file
                WHERE f.asset = ?1 AND f.part = 0 AND f.since <= ?2 AND f.moved = 0 ORDER BY \
                f.since DESC";
     many(db, sql, (asset, at), |row| {
-        Ok(Version {
+        Ok(ShownVersion {
             since: row.get(0)?,
             until: row.get(1)?,
             sha1: Sha1(row.get(2)?),
@@ -200,7 +200,7 @@ pub fn ranges_of(db: &Connection, sha1: &Sha1) -> Result<Vec<(i64, i64)>> {
 
 /// From when to before when the original (part 0) or sidecar (1) of an asset was there, newest
 /// first.
-pub fn ranges_of_part(db: &Connection, asset: &Id, part: u8) -> Result<Vec<(i64, i64)>> {
+pub fn ranges_of_part(db: &Connection, asset: &ImmichId, part: u8) -> Result<Vec<(i64, i64)>> {
     let sql = "SELECT f.since, f.until FROM asset_file f CROSS JOIN content c ON c.id = f.content \
         AND c.archive > 0
                WHERE f.asset = ?1 AND f.part = ?2 ORDER BY f.since DESC LIMIT 100";

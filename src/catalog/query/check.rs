@@ -4,7 +4,7 @@
 use rusqlite::Connection;
 
 use super::search::{many, one};
-use super::view::Id;
+use super::view::ImmichId;
 use super::{content_place, unsigned};
 use crate::base::stored::ContentPlace;
 use crate::base::{Hash, Result, Sha1};
@@ -17,7 +17,7 @@ pub fn integrity(db: &Connection) -> Result<Option<String>> {
 
 /// An archive, as the catalog knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ArchiveRow {
+pub struct CheckedArchive {
     pub id: i64,
     pub name: String,
     pub size: u64,
@@ -25,9 +25,9 @@ pub struct ArchiveRow {
 }
 
 /// All archives.
-pub fn archives(db: &Connection) -> Result<Vec<ArchiveRow>> {
+pub fn archives(db: &Connection) -> Result<Vec<CheckedArchive>> {
     many(db, "SELECT id, name, size, hash FROM archive ORDER BY name", (), |row| {
-        Ok(ArchiveRow {
+        Ok(CheckedArchive {
             id: row.get(0)?,
             name: row.get(1)?,
             size: row.get(2)?,
@@ -100,8 +100,8 @@ pub fn times(db: &Connection) -> Result<Vec<i64>> {
 
 /// An asset that shows a content in the snapshots from `since` to before `until`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Showing {
-    pub asset: Id,
+pub struct ContentShowing {
+    pub asset: ImmichId,
     /// 0 the original, 1 its sidecar.
     pub part: u8,
     pub since: i64,
@@ -109,13 +109,13 @@ pub struct Showing {
 }
 
 /// The assets that show the content `id`, or whose recorded bytes it is.
-pub fn showings(db: &Connection, id: i64) -> Result<Vec<Showing>> {
+pub fn showings(db: &Connection, id: i64) -> Result<Vec<ContentShowing>> {
     let sql = "SELECT asset, part, since, until FROM asset_file WHERE content = ?1
                UNION SELECT a.id, 0, a.since, a.until FROM content c CROSS JOIN asset a ON a.sha1 \
                = c.sha1 AND a.sha1 IS NOT NULL
                  WHERE c.id = ?1 ORDER BY 1, 2, 3";
     many(db, sql, [id], |row| {
-        Ok(Showing {
+        Ok(ContentShowing {
             asset: row.get(0)?,
             part: row.get(1)?,
             since: row.get(2)?,

@@ -8,18 +8,18 @@
 use rusqlite::{Connection, Params, Row};
 
 use super::search::{many, one};
-use super::view::Id;
+use super::view::ImmichId;
 use crate::base::Result;
 
 /// Both times that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pair {
+pub struct TimePair {
     pub old: i64,
     pub new: i64,
 }
 
 /// What holds at the old time only, and what holds at the new time only.
-pub type Differing<T> = (Vec<T>, Vec<T>);
+pub type ListDifference<T> = (Vec<T>, Vec<T>);
 
 /// Asks for rows of `from` (`x`) that hold at the old time (first) and not at the new, or the other
 /// way round.
@@ -27,9 +27,9 @@ fn differing<T>(
     db: &Connection,
     select: &str,
     from: &str,
-    pair: Pair,
+    pair: TimePair,
     map: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Differing<T>> {
+) -> Result<ListDifference<T>> {
     let holds = "(x.since <= ?1 AND x.until > ?1)";
     let sql =
         format!("SELECT {select} FROM {from} AND {holds} AND NOT (x.since <= ?2 AND x.until > ?2)");
@@ -40,18 +40,18 @@ fn differing<T>(
 
 /// A version of a record: its id and its line of the library list.
 #[derive(Debug, Clone)]
-pub struct Line {
-    pub id: Id,
+pub struct RecordVersion {
+    pub id: ImmichId,
     pub line: String,
 }
 
-fn line(row: &Row<'_>) -> rusqlite::Result<Line> {
-    Ok(Line { id: row.get(0)?, line: row.get(1)? })
+fn line(row: &Row<'_>) -> rusqlite::Result<RecordVersion> {
+    Ok(RecordVersion { id: row.get(0)?, line: row.get(1)? })
 }
 
 /// Kinds of records that are compared by their lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum RecordKind {
     Album,
     Person,
     Tag,
@@ -59,26 +59,33 @@ pub enum Kind {
 }
 
 /// Versions that hold at one of both times only: old ones, new ones.
-pub fn records(db: &Connection, kind: Kind, pair: Pair) -> Result<Differing<Line>> {
+pub fn records(
+    db: &Connection,
+    kind: RecordKind,
+    pair: TimePair,
+) -> Result<ListDifference<RecordVersion>> {
     let table = match kind {
-        Kind::Album => "album x WHERE NOT x.deleted",
-        Kind::Person => "person x WHERE trim(x.name) <> ''",
-        Kind::Tag => "tag x WHERE 1",
-        Kind::User => "user x WHERE 1",
+        RecordKind::Album => "album x WHERE NOT x.deleted",
+        RecordKind::Person => "person x WHERE trim(x.name) <> ''",
+        RecordKind::Tag => "tag x WHERE 1",
+        RecordKind::User => "user x WHERE 1",
     };
     differing(db, "x.id, x.line", table, pair, line)
 }
 
 /// Album and asset of memberships that hold at one of both times only.
-pub fn memberships(db: &Connection, pair: Pair) -> Result<Differing<(Id, Id)>> {
+pub fn memberships(
+    db: &Connection,
+    pair: TimePair,
+) -> Result<ListDifference<(ImmichId, ImmichId)>> {
     differing(db, "x.album, x.asset", "album_asset x WHERE 1", pair, |row| {
         Ok((row.get(0)?, row.get(1)?))
     })
 }
 
 /// Assets of which a version, or the bytes, hold at one of both times only; each once.
-pub fn changed_assets(db: &Connection, pair: Pair) -> Result<Vec<Id>> {
-    let asset = |row: &Row<'_>| row.get::<_, Id>(0);
+pub fn changed_assets(db: &Connection, pair: TimePair) -> Result<Vec<ImmichId>> {
+    let asset = |row: &Row<'_>| row.get::<_, ImmichId>(0);
     let mut ids = Vec::new();
     for (select, from) in
         [("x.id", "asset x WHERE 1"), ("x.asset", "asset_file x WHERE x.part = 0")]
@@ -93,7 +100,7 @@ pub fn changed_assets(db: &Connection, pair: Pair) -> Result<Vec<Id>> {
 
 /// A file that lay on disk.
 #[derive(Debug, Clone)]
-pub struct Lying {
+pub struct HistoryFile {
     pub row: u64,
     pub folder: i64,
     pub name: Vec<u8>,
@@ -102,12 +109,12 @@ pub struct Lying {
 }
 
 /// Files that no asset shows, that hold at one of both times only: old ones, new ones.
-pub fn loose_files(db: &Connection, pair: Pair) -> Result<Differing<Lying>> {
+pub fn loose_files(db: &Connection, pair: TimePair) -> Result<ListDifference<HistoryFile>> {
     // An asset's bytes are found by their content: that is what the catalog has an index for.
     let from = "file x WHERE x.kind = 0 AND NOT EXISTS (SELECT 1 FROM asset_file f WHERE f.content \
         = x.content AND f.file = x.row)";
     differing(db, "x.row, x.folder, x.name, x.size, x.content", from, pair, |row| {
-        Ok(Lying {
+        Ok(HistoryFile {
             row: row.get(0)?,
             folder: row.get(1)?,
             name: row.get(2)?,
@@ -118,13 +125,13 @@ pub fn loose_files(db: &Connection, pair: Pair) -> Result<Differing<Lying>> {
 }
 
 /// Id and name of the albums at `at`.
-pub fn album(db: &Connection, id: &Id, at: i64) -> Result<Option<String>> {
+pub fn album(db: &Connection, id: &ImmichId, at: i64) -> Result<Option<String>> {
     let sql = "SELECT name FROM album WHERE id = ?1 AND since <= ?2 AND until > ?2";
     one(db, sql, (id, at), |row| row.get(0))
 }
 
 /// True when `user` sees the album `id` at `at`.
-pub fn sees_album(db: &Connection, id: &Id, user: &Id, at: i64) -> Result<bool> {
+pub fn sees_album(db: &Connection, id: &ImmichId, user: &ImmichId, at: i64) -> Result<bool> {
     let sql =
         "SELECT 1 FROM album_user WHERE album = ?1 AND user = ?2 AND since <= ?3 AND until > ?3";
     Ok(one(db, sql, (id, user, at), |_| Ok(()))?.is_some())
@@ -132,7 +139,7 @@ pub fn sees_album(db: &Connection, id: &Id, user: &Id, at: i64) -> Result<bool> 
 
 /// Owner of the asset `id`, and whether it, or the photo whose moving half it is, is locked at
 /// `at`.
-pub fn owner_and_lock(db: &Connection, id: &Id, at: i64) -> Result<Option<(Id, bool)>> {
+pub fn owner_and_lock(db: &Connection, id: &ImmichId, at: i64) -> Result<Option<(ImmichId, bool)>> {
     let sql = "SELECT owner, visibility = 3 OR EXISTS (SELECT 1 FROM asset p WHERE p.live = a.id \
         AND p.live IS NOT NULL
                  AND p.visibility = 3 AND p.since <= ?2 AND p.until > ?2)
@@ -142,7 +149,7 @@ pub fn owner_and_lock(db: &Connection, id: &Id, at: i64) -> Result<Option<(Id, b
 
 /// Something that held for a time.
 #[derive(Debug, Clone)]
-pub struct Held<T> {
+pub struct TimeRange<T> {
     pub since: i64,
     pub until: i64,
     pub what: T,
@@ -153,45 +160,49 @@ fn held<T>(
     sql: &str,
     params: impl Params,
     map: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Vec<Held<T>>> {
+) -> Result<Vec<TimeRange<T>>> {
     many(db, sql, params, |row| {
-        Ok(Held { since: row.get(0)?, until: row.get(1)?, what: map(row)? })
+        Ok(TimeRange { since: row.get(0)?, until: row.get(1)?, what: map(row)? })
     })
 }
 
 /// All versions of the asset `id`: row, line, and whether it is locked.
-pub fn versions(db: &Connection, id: &Id) -> Result<Vec<Held<(u64, String, bool)>>> {
+pub fn versions(db: &Connection, id: &ImmichId) -> Result<Vec<TimeRange<(u64, String, bool)>>> {
     let sql =
         "SELECT since, until, row, line, visibility = 3 FROM asset WHERE id = ?1 ORDER BY since";
     held(db, sql, [id], |row| Ok((row.get(2)?, row.get(3)?, row.get(4)?)))
 }
 
 /// The contents that the original of the asset `id` had: id, size, and folder and name of the file.
-pub fn contents(db: &Connection, id: &Id) -> Result<Vec<Held<Content>>> {
+pub fn contents(db: &Connection, id: &ImmichId) -> Result<Vec<TimeRange<AssetContent>>> {
     let sql = "SELECT f.since, f.until, f.content, f.size FROM asset_file f WHERE f.asset = ?1 AND \
         f.part = 0 ORDER BY f.since";
-    held(db, sql, [id], |row| Ok(Content { id: row.get(2)?, size: row.get(3)? }))
+    held(db, sql, [id], |row| Ok(AssetContent { id: row.get(2)?, size: row.get(3)? }))
 }
 
 /// The bytes of an asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Content {
+pub struct AssetContent {
     pub id: i64,
     pub size: u64,
 }
 
 /// The content of the original of the asset `id` at `at`.
-pub fn content(db: &Connection, id: &Id, at: i64) -> Result<Option<Content>> {
+pub fn content(db: &Connection, id: &ImmichId, at: i64) -> Result<Option<AssetContent>> {
     let sql = "SELECT content, size FROM asset_file WHERE asset = ?1 AND part = 0 AND since <= ?2 \
         AND until > ?2";
-    one(db, sql, (id, at), |row| Ok(Content { id: row.get(0)?, size: row.get(1)? }))
+    one(db, sql, (id, at), |row| Ok(AssetContent { id: row.get(0)?, size: row.get(1)? }))
 }
 
 /// The albums, tags or people that the asset `id` had, each version by name.
-pub fn ties(db: &Connection, kind: Kind, id: &Id) -> Result<Vec<Held<(Id, String)>>> {
+pub fn ties(
+    db: &Connection,
+    kind: RecordKind,
+    id: &ImmichId,
+) -> Result<Vec<TimeRange<(ImmichId, String)>>> {
     let (tie, thing, name) = match kind {
-        Kind::Tag => ("tag", "tag", "value"),
-        Kind::Person => ("person", "person", "name"),
+        RecordKind::Tag => ("tag", "tag", "value"),
+        RecordKind::Person => ("person", "person", "name"),
         _ => ("album", "album", "name"),
     };
     let sql = format!(
@@ -203,7 +214,7 @@ pub fn ties(db: &Connection, kind: Kind, id: &Id) -> Result<Vec<Held<(Id, String
 }
 
 /// The asset that shows the file in `row` with its original or its sidecar, in any snapshot.
-pub fn asset_of_file(db: &Connection, row: u64) -> Result<Option<Id>> {
+pub fn asset_of_file(db: &Connection, row: u64) -> Result<Option<ImmichId>> {
     let sql = "SELECT f.asset FROM file x CROSS JOIN asset_file f ON f.content = x.content AND \
         f.file = x.row WHERE x.row = ?1 LIMIT 1";
     one(db, sql, [row], |row| row.get(0))

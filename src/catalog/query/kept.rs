@@ -11,7 +11,7 @@ use rusqlite::Connection;
 
 use super::search::{many, one};
 use super::unsigned;
-use super::view::Id;
+use super::view::ImmichId;
 use crate::base::{Hash, Result};
 
 /// In SQL: a file of `asset` that is known to have the recorded bytes at the parameter `at`.
@@ -43,7 +43,7 @@ pub(super) const HELD: &str =
 
 /// The kept content of the asset `id` at `at`, and its size; `None` where the file has the recorded
 /// bytes, or nothing has.
-pub fn content(db: &Connection, id: &Id, at: i64) -> Result<Option<(i64, u64)>> {
+pub fn content(db: &Connection, id: &ImmichId, at: i64) -> Result<Option<(i64, u64)>> {
     let (content, size) =
         (column("id", "a.id", "a.sha1", "?2"), column("size", "a.id", "a.sha1", "?2"));
     let sql = format!(
@@ -68,7 +68,7 @@ pub enum OnDisk {
 }
 
 /// What lay on the disk of the asset `id` at `at`.
-pub fn on_disk(db: &Connection, id: &Id, at: i64) -> Result<OnDisk> {
+pub fn on_disk(db: &Connection, id: &ImmichId, at: i64) -> Result<OnDisk> {
     let sql = "SELECT f.differs = 0 OR c.archive = 0 OR c.sha1 = a.sha1 FROM asset a
                CROSS JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?2 AND \
                f.until > ?2
@@ -94,7 +94,7 @@ pub fn may_differ(db: &Connection, at: i64) -> Result<bool> {
 /// A content that the dumps of the snapshots from `since` to before `until` name, and that need not
 /// be the file's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
+pub struct VouchedContent {
     pub content: i64,
     pub hash: Hash,
     pub size: u64,
@@ -104,7 +104,7 @@ pub struct Range {
 
 /// Every content that some snapshot needs because its dump names the SHA-1, though no file that the
 /// asset had all that time shows it. One pass over the assets.
-pub fn ranges(db: &Connection) -> Result<Vec<Range>> {
+pub fn ranges(db: &Connection) -> Result<Vec<VouchedContent>> {
     let sql = "SELECT k.id, k.hash, k.size, a.since, a.until FROM asset a CROSS JOIN content k ON \
         k.sha1 = a.sha1
                WHERE a.sha1 IS NOT NULL AND NOT EXISTS
@@ -112,7 +112,7 @@ pub fn ranges(db: &Connection) -> Result<Vec<Range>> {
                  a.since
                   AND f.until >= a.until AND f.differs = 0)";
     many(db, sql, (), |row| {
-        Ok(Range {
+        Ok(VouchedContent {
             content: row.get(0)?,
             hash: Hash(row.get(1)?),
             size: unsigned(row.get(2)?),
@@ -124,7 +124,7 @@ pub fn ranges(db: &Connection) -> Result<Vec<Range>> {
 
 /// An original that the disk has not as Immich recorded it, and had before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Worse {
+pub struct WorseOriginal {
     pub name: String,
     pub locked: bool,
     /// It is gone; else its bytes are others.
@@ -139,7 +139,7 @@ pub struct Worse {
 /// `before`, or had changed and has no more, or that came since; those of libraries that were never
 /// covered, and those that Immich knows to be offline, left aside. Without `before`: those that
 /// have no file. By upload.
-pub fn worsened(db: &Connection, before: Option<i64>, at: i64) -> Result<Vec<Worse>> {
+pub fn worsened(db: &Connection, before: Option<i64>, at: i64) -> Result<Vec<WorseOriginal>> {
     let sql = format!(
         "WITH {COVERED} SELECT a.name, a.visibility = 3 OR EXISTS (SELECT 1 FROM asset h WHERE \
             h.live = a.id AND h.live IS NOT NULL
@@ -164,7 +164,7 @@ pub fn worsened(db: &Connection, before: Option<i64>, at: i64) -> Result<Vec<Wor
          ORDER BY a.added, a.row"
     );
     many(db, &sql, (at, before), |row| {
-        Ok(Worse {
+        Ok(WorseOriginal {
             name: row.get(0)?,
             locked: row.get(1)?,
             missing: row.get(2)?,

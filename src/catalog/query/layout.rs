@@ -9,15 +9,15 @@ use uuid::Uuid;
 use super::audit;
 use super::check::path;
 use super::search::{many, one};
-use super::view::{self, Id};
-use super::whole::{self, Bytes, Entry, Kind};
+use super::view::{self, ImmichId};
+use super::whole::{self, EntryKind, FileContent, ListEntry};
 use crate::base::library::User;
 use crate::base::{FilePath, Result};
 
 /// A file that the database names, which does not lie at its path as it should.
 #[derive(Debug)]
-pub struct Misplaced {
-    pub asset: Id,
+pub struct MisplacedFile {
+    pub asset: ImmichId,
     /// The path of its original, as the file list would show it.
     pub path: Vec<u8>,
     pub sidecar: Option<Vec<u8>>,
@@ -34,7 +34,7 @@ pub struct Misplaced {
 pub fn misplaced(
     db: &Connection,
     at: i64,
-    mut each: impl FnMut(Misplaced) -> Result<()>,
+    mut each: impl FnMut(MisplacedFile) -> Result<()>,
 ) -> Result<()> {
     let sql = "SELECT a.id, a.path, a.sidecar, a.sha1, f.file, s.file FROM asset a
                LEFT JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND \
@@ -51,7 +51,7 @@ pub fn misplaced(
     let mut ask = db.prepare_cached(sql)?;
     let mut rows = ask.query([at])?;
     while let Some(row) = rows.next()? {
-        each(Misplaced {
+        each(MisplacedFile {
             asset: row.get(0)?,
             path: row.get(1)?,
             sidecar: row.get(2)?,
@@ -83,11 +83,11 @@ pub fn outside(
 }
 
 /// Where the database has a file, and the folder and name where it was found.
-pub type Apart = (Vec<u8>, Option<(i64, Vec<u8>)>);
+pub type FoundElsewhere = (Vec<u8>, Option<(i64, Vec<u8>)>);
 
 /// The assets at `at` whose original or sidecar is not at its path, and the accounts whose picture
 /// is not.
-pub fn apart(db: &Connection, at: i64) -> Result<HashMap<Uuid, Apart>> {
+pub fn apart(db: &Connection, at: i64) -> Result<HashMap<Uuid, FoundElsewhere>> {
     let sql = "SELECT a.id, a.path, x.folder, x.name FROM asset a
                LEFT JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?1 AND \
                f.until > ?1
@@ -102,7 +102,7 @@ pub fn apart(db: &Connection, at: i64) -> Result<HashMap<Uuid, Apart>> {
         let found = row.get::<_, Option<i64>>(2)?.zip(row.get(3)?);
         Ok((Uuid::from_bytes(row.get(0)?), (row.get(1)?, found)))
     };
-    let mut apart: HashMap<Uuid, Apart> = many(db, sql, [at], row)?.into_iter().collect();
+    let mut apart: HashMap<Uuid, FoundElsewhere> = many(db, sql, [at], row)?.into_iter().collect();
     for (user, picture) in pictures(db, at)? {
         if occupant(db, &picture, at)?.is_free() {
             apart.insert(user, (picture.as_bytes().to_vec(), None));
@@ -120,7 +120,7 @@ pub fn pictures(db: &Connection, at: i64) -> Result<Vec<(Uuid, FilePath)>> {
 
 /// What lies at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Occupant {
+pub enum PathOccupant {
     Nothing,
     /// A file: its row and content.
     File(u64, i64),
@@ -131,40 +131,40 @@ pub enum Occupant {
     Below,
 }
 
-impl Occupant {
+impl PathOccupant {
     /// True where a file can be laid, and no other one leaves its place for it.
     pub fn is_free(&self) -> bool {
         match self {
-            Occupant::Nothing | Occupant::Symlink(..) => true,
-            Occupant::File(..) | Occupant::Folder | Occupant::Below => false,
+            PathOccupant::Nothing | PathOccupant::Symlink(..) => true,
+            PathOccupant::File(..) | PathOccupant::Folder | PathOccupant::Below => false,
         }
     }
 }
 
 /// What lies at `path` at `at`.
-pub fn occupant(db: &Connection, path: &FilePath, at: i64) -> Result<Occupant> {
+pub fn occupant(db: &Connection, path: &FilePath, at: i64) -> Result<PathOccupant> {
     let (mut folder, mut above) = (0, Vec::new());
     let mut parts = path.parts().peekable();
     while let Some(part) = parts.next() {
         let Some(found) = view::file_by_name(db, folder, part, at)? else {
-            return Ok(Occupant::Nothing);
+            return Ok(PathOccupant::Nothing);
         };
         above.push(part);
         match (parts.peek(), found.child, found.content) {
             (Some(_), Some(child), _) => folder = child,
-            (None, Some(_), _) => return Ok(Occupant::Folder),
-            (None, None, Some(content)) => return Ok(Occupant::File(found.row, content)),
+            (None, Some(_), _) => return Ok(PathOccupant::Folder),
+            (None, None, Some(content)) => return Ok(PathOccupant::File(found.row, content)),
             (_, None, None) if found.kind == 2 => {
-                return Ok(Occupant::Symlink(found.row, FilePath::new(above.join(&b'/'))?));
+                return Ok(PathOccupant::Symlink(found.row, FilePath::new(above.join(&b'/'))?));
             }
-            (_, None, _) => return Ok(Occupant::Below),
+            (_, None, _) => return Ok(PathOccupant::Below),
         }
     }
-    Ok(Occupant::Nothing)
+    Ok(PathOccupant::Nothing)
 }
 
 /// The folder at `path` at `at`.
-pub fn folder_at(db: &Connection, path: &FilePath, at: i64) -> Result<Option<Entry>> {
+pub fn folder_at(db: &Connection, path: &FilePath, at: i64) -> Result<Option<ListEntry>> {
     let mut found = None;
     let mut folder = 0;
     for part in path.parts() {
@@ -206,7 +206,7 @@ pub fn file_with(
     sha1: &[u8; 20],
     name: &[u8],
     at: i64,
-) -> Result<Option<(Entry, bool)>> {
+) -> Result<Option<(ListEntry, bool)>> {
     let sql = "SELECT f.row, f.since <= ?3 AND f.until > ?3 FROM content c CROSS JOIN file f ON \
         f.content = c.id
                WHERE c.sha1 = ?1 AND c.archive > 0 ORDER BY 2 DESC, f.name = ?2 DESC, f.since DESC \
@@ -221,17 +221,26 @@ pub fn file_with(
 
 /// What Immich recorded of an asset as a file called `name`, where only the bytes are left: its
 /// time is that of the taking.
-pub fn kept_file(db: &Connection, asset: &Id, name: &[u8], at: i64) -> Result<Option<Entry>> {
+pub fn kept_file(
+    db: &Connection,
+    asset: &ImmichId,
+    name: &[u8],
+    at: i64,
+) -> Result<Option<ListEntry>> {
     let sql =
         "SELECT k.id, k.archive, k.offset, k.size, a.created FROM asset a CROSS JOIN content \
         k ON k.sha1 = a.sha1 AND k.archive > 0
                WHERE a.id = ?1 AND a.since <= ?2 AND a.until > ?2 ORDER BY k.hash LIMIT 1";
     one(db, sql, (asset, at), |row| {
-        let bytes =
-            Bytes { content: row.get(0)?, archive: row.get(1)?, offset: row.get(2)?, link: None };
+        let bytes = FileContent {
+            content: row.get(0)?,
+            archive: row.get(1)?,
+            offset: row.get(2)?,
+            link: None,
+        };
         let mtime = row.get::<_, i64>(4)?.saturating_mul(1_000_000);
-        let (kind, name) = (Kind::File(bytes), name.to_vec());
-        Ok(Entry {
+        let (kind, name) = (EntryKind::File(bytes), name.to_vec());
+        Ok(ListEntry {
             row: 0,
             folder: 0,
             name,
@@ -247,7 +256,7 @@ pub fn kept_file(db: &Connection, asset: &Id, name: &[u8], at: i64) -> Result<Op
 
 /// The newest file that lay at `path` until `at`, in whatever snapshot, if an archive holds its
 /// bytes.
-pub fn last_at(db: &Connection, path: &FilePath, at: i64) -> Result<Option<Entry>> {
+pub fn last_at(db: &Connection, path: &FilePath, at: i64) -> Result<Option<ListEntry>> {
     let mut folder = 0;
     let parent = path.parent();
     for part in parent.iter().flat_map(FilePath::parts) {

@@ -8,8 +8,10 @@ use uuid::Uuid;
 use super::search::many;
 use super::{unsigned, whole};
 use crate::base::file::{FileEntry, FileKind};
-use crate::base::library::{AlbumAsset, AlbumUser, PersonAsset, Record, Role, TagAsset};
-use crate::base::{Error, FilePath, Hash, Kind, Result};
+use crate::base::library::{
+    AlbumAsset, AlbumRole, AlbumUser, LibraryRecord, PersonAsset, TagAsset,
+};
+use crate::base::{Error, ErrorKind, FilePath, Hash, Result};
 
 /// The file list of the snapshot at `time`.
 pub fn files(db: &Connection, time: i64) -> Result<Vec<u8>> {
@@ -96,15 +98,15 @@ pub fn library(db: &Connection, time: i64) -> Result<Vec<u8>> {
 }
 
 /// A line of a list, and the times from and before which it holds.
-type Held = (Vec<u8>, (i64, i64));
+type ListedLine = (Vec<u8>, (i64, i64));
 
 /// The records of one kind in the snapshot at `time`, or in all, sorted by their ids.
-fn records(db: &Connection, kind: &str, time: Option<i64>) -> Result<Vec<Held>> {
+fn records(db: &Connection, kind: &str, time: Option<i64>) -> Result<Vec<ListedLine>> {
     const HOLDS: &str = "?1 IS NULL OR (since <= ?1 AND until > ?1)";
     let pair = |first: &str,
                 second: &str,
                 third: &str,
-                made: &dyn Fn(Uuid, Uuid, i64) -> Record| {
+                made: &dyn Fn(Uuid, Uuid, i64) -> LibraryRecord| {
         let sql = format!(
             "SELECT {first}, {second}, {third}, since, until FROM {kind} WHERE {HOLDS} ORDER BY 1, \
                 2"
@@ -118,17 +120,17 @@ fn records(db: &Connection, kind: &str, time: Option<i64>) -> Result<Vec<Held>> 
     };
     match kind {
         "album_asset" => pair("album", "asset", "0", &|album, asset, _| {
-            Record::AlbumAsset(AlbumAsset { album, asset })
+            LibraryRecord::AlbumAsset(AlbumAsset { album, asset })
         }),
         "album_user" => pair("album", "user", "role", &|album, user, number| {
-            Record::AlbumUser(AlbumUser { album, user, role: role(number) })
+            LibraryRecord::AlbumUser(AlbumUser { album, user, role: role(number) })
         }),
         "person_asset" => pair("person", "asset", "0", &|person, asset, _| {
-            Record::PersonAsset(PersonAsset { person, asset })
+            LibraryRecord::PersonAsset(PersonAsset { person, asset })
         }),
-        "tag_asset" => {
-            pair("tag", "asset", "0", &|tag, asset, _| Record::TagAsset(TagAsset { tag, asset }))
-        }
+        "tag_asset" => pair("tag", "asset", "0", &|tag, asset, _| {
+            LibraryRecord::TagAsset(TagAsset { tag, asset })
+        }),
         _ => {
             let sql = format!("SELECT line, since, until FROM {kind} WHERE {HOLDS} ORDER BY id");
             many(db, &sql, [time], |row| {
@@ -141,19 +143,19 @@ fn records(db: &Connection, kind: &str, time: Option<i64>) -> Result<Vec<Held>> 
 
 /// What lines amount to, whatever their order: the sum of their hashes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Amount(u128);
+pub struct ListSum(u128);
 
-impl Amount {
+impl ListSum {
     /// Adds the line that `value` is.
     pub fn add<T: serde::Serialize>(&mut self, value: &T) -> Result<()> {
-        *self = Amount(self.0.wrapping_add(Amount::of(&lines(std::slice::from_ref(value))?)));
+        *self = ListSum(self.0.wrapping_add(ListSum::of(&lines(std::slice::from_ref(value))?)));
         Ok(())
     }
 
     /// What this and `other` amount to.
     #[must_use]
-    pub fn with(self, other: Amount) -> Amount {
-        Amount(self.0.wrapping_add(other.0))
+    pub fn with(self, other: ListSum) -> ListSum {
+        ListSum(self.0.wrapping_add(other.0))
     }
 
     fn of(line: &[u8]) -> u128 {
@@ -165,10 +167,10 @@ impl Amount {
 
 /// What the rows amount to that are a list's, for each of the snapshots at `times`, which ascend.
 /// One pass over all rows, however many snapshots there are.
-pub fn amounts(db: &Connection, times: &[i64], is_library: bool) -> Result<Vec<Amount>> {
+pub fn amounts(db: &Connection, times: &[i64], is_library: bool) -> Result<Vec<ListSum>> {
     let mut turns: BTreeMap<i64, u128> = BTreeMap::new();
     let mut note = |line: &[u8], (since, until): (i64, i64)| {
-        let value = Amount::of(line);
+        let value = ListSum::of(line);
         let begun = turns.entry(since).or_default();
         *begun = begun.wrapping_add(value);
         let ended = turns.entry(until).or_default();
@@ -188,16 +190,16 @@ pub fn amounts(db: &Connection, times: &[i64], is_library: bool) -> Result<Vec<A
         while let Some((_, value)) = turns.next_if(|(turn, _)| turn <= time) {
             sum = sum.wrapping_add(value);
         }
-        Amount(sum)
+        ListSum(sum)
     };
     Ok(times.iter().map(amount).collect())
 }
 
-fn role(number: i64) -> Role {
+fn role(number: i64) -> AlbumRole {
     match number {
-        0 => Role::Owner,
-        1 => Role::Editor,
-        _ => Role::Viewer,
+        0 => AlbumRole::Owner,
+        1 => AlbumRole::Editor,
+        _ => AlbumRole::Viewer,
     }
 }
 
@@ -205,7 +207,7 @@ fn lines<T: serde::Serialize>(values: &[T]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for value in values {
         serde_json::to_writer(&mut bytes, value)
-            .map_err(|error| Error::new(Kind::Io, "writing a list").caused_by(error))?;
+            .map_err(|error| Error::new(ErrorKind::Io, "writing a list").caused_by(error))?;
         bytes.push(b'\n');
     }
     Ok(bytes)

@@ -7,17 +7,17 @@ use crate::base::{Error, Hash, Result, Sha1};
 
 /// A content as a file of some snapshot shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown {
+pub struct ContentFile {
     pub hash: Hash,
     /// Plain bytes.
     pub size: u64,
     /// What is known of a file with these bytes; `None` when no snapshot has one.
-    pub file: Option<Meta>,
+    pub file: Option<FileMeta>,
 }
 
 /// What the disk said of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Meta {
+pub struct FileMeta {
     /// Nanoseconds since 1970.
     pub mtime: i64,
     pub mode: u32,
@@ -36,7 +36,7 @@ pub fn content(db: &Connection, sha1: Sha1, size: Option<u64>) -> Result<Option<
 
 /// The content `id`, with what the oldest file says that shows it; one that is called `name` before
 /// others.
-pub fn shown(db: &Connection, id: i64, name: &[u8]) -> Result<Shown> {
+pub fn shown(db: &Connection, id: i64, name: &[u8]) -> Result<ContentFile> {
     let sql = "SELECT hash, size FROM content WHERE id = ?1";
     let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, [u8; 32]>(0)?, unsigned(row.get(1)?)));
     let (hash, size) = db
@@ -47,8 +47,8 @@ pub fn shown(db: &Connection, id: i64, name: &[u8]) -> Result<Shown> {
     let sql = "SELECT mtime, mode, uid, gid FROM file WHERE content = ?1 ORDER BY name = ?2 DESC, \
         since, row LIMIT 1";
     let meta = |row: &rusqlite::Row<'_>| {
-        Ok(Meta { mtime: row.get(0)?, mode: row.get(1)?, uid: row.get(2)?, gid: row.get(3)? })
+        Ok(FileMeta { mtime: row.get(0)?, mode: row.get(1)?, uid: row.get(2)?, gid: row.get(3)? })
     };
     let file = db.prepare_cached(sql)?.query_row((id, name), meta).optional()?;
-    Ok(Shown { hash: Hash(hash), size, file })
+    Ok(ContentFile { hash: Hash(hash), size, file })
 }

@@ -9,12 +9,12 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params_from_iter};
 
-use super::view::Id;
+use super::view::ImmichId;
 use crate::base::{Hash, Result, Sha1};
 
 /// In which snapshots to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
+pub enum SearchTime {
     /// In the one at this time.
     At(i64),
     /// In all of them.
@@ -23,12 +23,12 @@ pub enum When {
 
 /// Which assets are wanted; `None` is no condition, a list is any of it.
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
-    pub owners: Option<Vec<Id>>,
-    pub albums: Option<Vec<Id>>,
-    pub people: Option<Vec<Id>>,
-    pub tags: Option<Vec<Id>>,
-    pub ids: Option<Vec<Id>>,
+pub struct AssetFilter {
+    pub owners: Option<Vec<ImmichId>>,
+    pub albums: Option<Vec<ImmichId>>,
+    pub people: Option<Vec<ImmichId>>,
+    pub tags: Option<Vec<ImmichId>>,
+    pub ids: Option<Vec<ImmichId>>,
     /// Wall clock as if UTC, milliseconds since 1970: from, and before.
     pub taken: Option<(i64, i64)>,
     pub favorite: bool,
@@ -37,13 +37,13 @@ pub struct Filter {
 
 /// One version of an asset.
 #[derive(Debug, Clone)]
-pub struct Version {
+pub struct FoundVersion {
     pub row: u64,
-    pub id: Id,
+    pub id: ImmichId,
     /// It holds in snapshots from this time to before `until`.
     pub since: i64,
     pub until: i64,
-    pub owner: Id,
+    pub owner: ImmichId,
     pub name: String,
     /// Year * 12 + month - 1.
     pub month: i64,
@@ -55,7 +55,7 @@ pub struct Version {
     pub visibility: u8,
     pub trashed: bool,
     pub favorite: bool,
-    pub live: Option<Id>,
+    pub live: Option<ImmichId>,
 }
 
 const VERSION: &str =
@@ -63,8 +63,8 @@ const VERSION: &str =
         a.visibility, a.trashed,
     a.favorite, a.live FROM asset a";
 
-fn version(row: &Row<'_>) -> rusqlite::Result<Version> {
-    Ok(Version {
+fn version(row: &Row<'_>) -> rusqlite::Result<FoundVersion> {
+    Ok(FoundVersion {
         row: row.get(0)?,
         id: row.get(1)?,
         since: row.get(2)?,
@@ -84,15 +84,15 @@ fn version(row: &Row<'_>) -> rusqlite::Result<Version> {
 /// The versions of assets that answer to `filter` and whose name `matches`, in no order.
 pub fn assets(
     db: &Connection,
-    when: When,
-    filter: &Filter,
+    when: SearchTime,
+    filter: &AssetFilter,
     matches: impl Fn(&str) -> bool + Send + 'static,
-) -> Result<Vec<Version>> {
+) -> Result<Vec<FoundVersion>> {
     // In SQL, so that a name that does not match costs no row: most do not.
     db.create_scalar_function("name_matches", 1, FunctionFlags::SQLITE_UTF8, move |context| {
         Ok(context.get_raw(0).as_str().is_ok_and(&matches))
     })?;
-    let mut question = Question::default();
+    let mut question = SqlQuestion::default();
     question.ask(when, filter);
     let sql =
         format!("{VERSION} WHERE {} AND name_matches(a.name)", question.conditions.join(" AND "));
@@ -105,13 +105,13 @@ pub fn assets(
 
 /// Conditions and what their question marks stand for.
 #[derive(Default)]
-struct Question {
+struct SqlQuestion {
     conditions: Vec<String>,
     values: Vec<Value>,
 }
 
-impl Question {
-    fn ask(&mut self, when: When, filter: &Filter) {
+impl SqlQuestion {
+    fn ask(&mut self, when: SearchTime, filter: &AssetFilter) {
         self.holds("a", when);
         if let Some((from, before)) = filter.taken {
             self.add("a.taken >= ? AND a.taken < ?", [from, before].map(Value::from));
@@ -140,39 +140,39 @@ impl Question {
     }
 
     /// The row of `table` holds at the time; over all snapshots, in one together with `a`.
-    fn holds(&mut self, table: &str, when: When) {
+    fn holds(&mut self, table: &str, when: SearchTime) {
         match when {
-            When::At(at) => self.add(
+            SearchTime::At(at) => self.add(
                 format!("{table}.since <= ? AND {table}.until > ?"),
                 [at, at].map(Value::from),
             ),
-            When::Ever => {
+            SearchTime::Ever => {
                 self.add(format!("{table}.since < a.until AND {table}.until > a.since"), [])
             }
         }
     }
 
-    fn any(&mut self, column: &str, ids: Option<&[Id]>) {
+    fn any(&mut self, column: &str, ids: Option<&[ImmichId]>) {
         let Some(ids) = ids else { return };
         let marks = vec!["?"; ids.len()].join(", ");
         self.add(format!("{column} IN ({marks})"), ids.iter().map(|id| Value::from(id.to_vec())));
     }
 
-    fn tied(&mut self, when: When, table: &str, key: &str, ids: Option<&[Id]>) {
+    fn tied(&mut self, when: SearchTime, table: &str, key: &str, ids: Option<&[ImmichId]>) {
         let Some(ids) = ids else { return };
-        let mut inner = Question::default();
+        let mut inner = SqlQuestion::default();
         inner.any(&format!("m.{key}"), Some(ids));
         // From the album to its members where a snapshot is given; a version's range has to be
         // compared otherwise.
         let condition = match when {
-            When::At(_) => {
+            SearchTime::At(_) => {
                 inner.holds("m", when);
                 format!(
                     "a.id IN (SELECT m.asset FROM {table} m WHERE {})",
                     inner.conditions.join(" AND ")
                 )
             }
-            When::Ever => {
+            SearchTime::Ever => {
                 let members = format!(
                     "a.id IN (SELECT m.asset FROM {table} m WHERE {})",
                     inner.conditions.join(" AND ")
@@ -189,8 +189,8 @@ impl Question {
         self.add(condition, inner.values);
     }
 
-    fn unlocked(&mut self, when: When) {
-        let mut half = Question::default();
+    fn unlocked(&mut self, when: SearchTime) {
+        let mut half = SqlQuestion::default();
         half.holds("p", when);
         let half_of_locked =
             "SELECT 1 FROM asset p WHERE p.live = a.id AND p.live IS NOT NULL AND p.visibility = 3";
@@ -201,7 +201,7 @@ impl Question {
             ),
             half.values,
         );
-        if when == When::Ever {
+        if when == SearchTime::Ever {
             self.add(
                 "NOT EXISTS (SELECT 1 FROM asset n WHERE n.id = a.id AND n.visibility = 3
                    AND n.since = (SELECT max(since) FROM asset l WHERE l.id = a.id))",
@@ -228,7 +228,7 @@ fn month(milliseconds: i64) -> i64 {
 }
 
 /// The version of the asset `id` at `at`.
-pub fn asset(db: &Connection, id: &Id, at: i64) -> Result<Option<Version>> {
+pub fn asset(db: &Connection, id: &ImmichId, at: i64) -> Result<Option<FoundVersion>> {
     one(
         db,
         &format!("{VERSION} WHERE a.id = ?1 AND a.since <= ?2 AND a.until > ?2"),
@@ -238,7 +238,7 @@ pub fn asset(db: &Connection, id: &Id, at: i64) -> Result<Option<Version>> {
 }
 
 /// The asset whose moving half is `id` at `at`.
-pub fn photo_of(db: &Connection, id: &Id, at: i64) -> Result<Option<Version>> {
+pub fn photo_of(db: &Connection, id: &ImmichId, at: i64) -> Result<Option<FoundVersion>> {
     let sql = format!(
         "{VERSION} WHERE a.live = ?1 AND a.live IS NOT NULL AND a.since <= ?2 AND a.until > ?2 \
             ORDER BY a.added, a.id LIMIT 1"
@@ -248,7 +248,7 @@ pub fn photo_of(db: &Connection, id: &Id, at: i64) -> Result<Option<Version>> {
 
 /// The asset that has the owner and the bytes of the version in `row` at `at`, under another id: it
 /// was given back.
-pub fn given_back(db: &Connection, row: u64, at: i64) -> Result<Option<Id>> {
+pub fn given_back(db: &Connection, row: u64, at: i64) -> Result<Option<ImmichId>> {
     let sql = "SELECT n.id FROM asset a CROSS JOIN asset n ON n.sha1 = a.sha1 AND n.sha1 IS NOT \
         NULL AND n.owner = a.owner AND n.id <> a.id
                WHERE a.row = ?1 AND n.since <= ?2 AND n.until > ?2 ORDER BY n.added, n.id LIMIT 1";
@@ -256,7 +256,7 @@ pub fn given_back(db: &Connection, row: u64, at: i64) -> Result<Option<Id>> {
 }
 
 /// From when to before when each version of the asset `id` holds, oldest first.
-pub fn ranges(db: &Connection, id: &Id) -> Result<Vec<(i64, i64)>> {
+pub fn ranges(db: &Connection, id: &ImmichId) -> Result<Vec<(i64, i64)>> {
     many(db, "SELECT since, until FROM asset WHERE id = ?1 ORDER BY since", [id], |row| {
         Ok((row.get(0)?, row.get(1)?))
     })
@@ -269,7 +269,7 @@ pub fn line(db: &Connection, row: u64) -> Result<Option<String>> {
 
 /// What people call by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Thing {
+pub enum NamedKind {
     Album,
     Person,
     Tag,
@@ -277,15 +277,19 @@ pub enum Thing {
 
 /// Id and name of all albums, persons or tags, in one snapshot or in any (then with every name that
 /// they had).
-pub fn named(db: &Connection, thing: Thing, when: When) -> Result<Vec<(Id, String)>> {
+pub fn named(
+    db: &Connection,
+    thing: NamedKind,
+    when: SearchTime,
+) -> Result<Vec<(ImmichId, String)>> {
     let (select, order) = match thing {
-        Thing::Album => ("id, name FROM album WHERE NOT deleted", "created, id"),
-        Thing::Person => ("id, name FROM person WHERE trim(name) <> ''", "since, id"),
-        Thing::Tag => ("id, value FROM tag WHERE 1", "value, id"),
+        NamedKind::Album => ("id, name FROM album WHERE NOT deleted", "created, id"),
+        NamedKind::Person => ("id, name FROM person WHERE trim(name) <> ''", "since, id"),
+        NamedKind::Tag => ("id, value FROM tag WHERE 1", "value, id"),
     };
     let (from, to) = match when {
-        When::At(at) => (at, at),
-        When::Ever => (i64::MAX, i64::MIN),
+        SearchTime::At(at) => (at, at),
+        SearchTime::Ever => (i64::MAX, i64::MIN),
     };
     let sql = format!("SELECT {select} AND since <= ?1 AND until > ?2 ORDER BY {order}");
     many(db, &sql, (from, to), |row| Ok((row.get(0)?, row.get(1)?)))
@@ -293,14 +297,14 @@ pub fn named(db: &Connection, thing: Thing, when: When) -> Result<Vec<(Id, Strin
 
 /// The rows of album_user by which people see the album `id` at `at`, the owner's first: row, and
 /// user.
-pub fn seen_by(db: &Connection, id: &Id, at: i64) -> Result<Vec<(u64, Id)>> {
+pub fn seen_by(db: &Connection, id: &ImmichId, at: i64) -> Result<Vec<(u64, ImmichId)>> {
     let sql = "SELECT row, user FROM album_user WHERE album = ?1 AND since <= ?2 AND until > ?2 \
         ORDER BY role, row";
     many(db, sql, (id, at), |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// Ids and names of the albums that hold the asset `id` at `at`.
-pub fn albums_of(db: &Connection, id: &Id, at: i64) -> Result<Vec<(Id, String)>> {
+pub fn albums_of(db: &Connection, id: &ImmichId, at: i64) -> Result<Vec<(ImmichId, String)>> {
     let sql = "SELECT b.id, b.name FROM album_asset m CROSS JOIN album b ON b.id = m.album WHERE \
         m.asset = ?1
                AND m.since <= ?2 AND m.until > ?2 AND b.since <= ?2 AND b.until > ?2 AND NOT \
@@ -309,7 +313,7 @@ pub fn albums_of(db: &Connection, id: &Id, at: i64) -> Result<Vec<(Id, String)>>
 }
 
 /// The tags of the asset `id` at `at`.
-pub fn tags_of(db: &Connection, id: &Id, at: i64) -> Result<Vec<String>> {
+pub fn tags_of(db: &Connection, id: &ImmichId, at: i64) -> Result<Vec<String>> {
     let sql = "SELECT DISTINCT t.value FROM tag_asset m CROSS JOIN tag t ON t.id = m.tag WHERE \
         m.asset = ?1
                AND m.since <= ?2 AND m.until > ?2 AND t.since <= ?2 AND t.until > ?2 ORDER BY \
@@ -318,7 +322,7 @@ pub fn tags_of(db: &Connection, id: &Id, at: i64) -> Result<Vec<String>> {
 }
 
 /// The named people whom the asset `id` shows at `at`.
-pub fn people_of(db: &Connection, id: &Id, at: i64) -> Result<Vec<String>> {
+pub fn people_of(db: &Connection, id: &ImmichId, at: i64) -> Result<Vec<String>> {
     let sql = "SELECT DISTINCT p.name FROM person_asset m CROSS JOIN person p ON p.id = m.person \
         WHERE m.asset = ?1
                AND m.since <= ?2 AND m.until > ?2 AND p.since <= ?2 AND p.until > ?2 AND \
@@ -328,7 +332,7 @@ pub fn people_of(db: &Connection, id: &Id, at: i64) -> Result<Vec<String>> {
 
 /// The bytes of an asset in a snapshot.
 #[derive(Debug, Clone)]
-pub struct Stored {
+pub struct StoredAsset {
     pub size: u64,
     pub blake3: Hash,
     pub sha1: Sha1,
@@ -341,13 +345,13 @@ pub struct Stored {
 }
 
 /// The original (part 0) or sidecar (part 1) of the asset `id` at `at`.
-pub fn stored(db: &Connection, id: &Id, part: u8, at: i64) -> Result<Option<Stored>> {
+pub fn stored(db: &Connection, id: &ImmichId, part: u8, at: i64) -> Result<Option<StoredAsset>> {
     let sql =
         "SELECT f.size, c.hash, c.sha1, c.archive > 0, f.file, x.folder, x.name FROM asset_file f
                CROSS JOIN content c ON c.id = f.content LEFT JOIN file x ON x.row = f.file
                WHERE f.asset = ?1 AND f.part = ?2 AND f.since <= ?3 AND f.until > ?3";
     one(db, sql, (id, part, at), |row| {
-        Ok(Stored {
+        Ok(StoredAsset {
             size: row.get(0)?,
             blake3: Hash(row.get(1)?),
             sha1: Sha1(row.get(2)?),
@@ -366,7 +370,7 @@ pub fn times(db: &Connection) -> Result<Vec<i64>> {
 }
 
 /// The name of the user `id` at `at`; an account without a name goes by its address.
-pub fn user_name(db: &Connection, id: &Id, at: i64) -> Result<Option<String>> {
+pub fn user_name(db: &Connection, id: &ImmichId, at: i64) -> Result<Option<String>> {
     let sql = "SELECT CASE WHEN trim(name) = '' THEN email ELSE name END FROM user WHERE id = ?1 \
         AND since <= ?2 AND until > ?2";
     one(db, sql, (id, at), |row| row.get(0))

@@ -11,11 +11,11 @@ use super::unsigned;
 use crate::base::{Error, Hash, Result, Sha1, SnapshotId};
 
 /// An id as Immich gives it.
-pub type Id = [u8; 16];
+pub type ImmichId = [u8; 16];
 
 /// A snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Snapshot {
+pub struct SnapshotRow {
     /// Seconds since 1970.
     pub time: i64,
     pub number: u16,
@@ -25,28 +25,28 @@ pub struct Snapshot {
 
 const SNAPSHOT: &str = "SELECT time, number, good FROM snapshot";
 
-fn snapshot(row: &Row<'_>) -> rusqlite::Result<Snapshot> {
+fn snapshot(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
     let time = row.get(0)?;
     // What is no time cannot be reckoned with.
     SnapshotId::from_seconds(time)
         .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, time))?;
-    Ok(Snapshot { time, number: row.get(1)?, good: row.get(2)? })
+    Ok(SnapshotRow { time, number: row.get(1)?, good: row.get(2)? })
 }
 
 /// The snapshots from time `from` to before `to`, oldest first.
-pub fn snapshots(db: &Connection, from: i64, to: i64) -> Result<Vec<Snapshot>> {
+pub fn snapshots(db: &Connection, from: i64, to: i64) -> Result<Vec<SnapshotRow>> {
     let mut ask =
         db.prepare_cached(&format!("{SNAPSHOT} WHERE time >= ?1 AND time < ?2 ORDER BY time"))?;
     Ok(ask.query_map((from, to), snapshot)?.collect::<Result<_, _>>()?)
 }
 
 /// The snapshot with `number`.
-pub fn snapshot_by_number(db: &Connection, number: u16) -> Result<Option<Snapshot>> {
+pub fn snapshot_by_number(db: &Connection, number: u16) -> Result<Option<SnapshotRow>> {
     one(db, &format!("{SNAPSHOT} WHERE number = ?1"), [number], snapshot)
 }
 
 /// The newest snapshot, or the newest good one.
-pub fn newest_snapshot(db: &Connection, good: bool) -> Result<Option<Snapshot>> {
+pub fn newest_snapshot(db: &Connection, good: bool) -> Result<Option<SnapshotRow>> {
     one(db, &format!("{SNAPSHOT} WHERE good >= ?1 ORDER BY time DESC LIMIT 1"), [good], snapshot)
 }
 
@@ -63,9 +63,9 @@ pub fn totals(db: &Connection) -> Result<(u64, u64)> {
 
 /// A thing that is a folder by itself, in one of its versions: user, album, person, tag, stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Thing {
+pub struct FolderRecord {
     pub row: u64,
-    pub id: Id,
+    pub id: ImmichId,
     pub name: String,
     /// What decides who keeps a name: an album's creation, else the first snapshot with this
     /// version.
@@ -74,8 +74,8 @@ pub struct Thing {
     pub holds: bool,
 }
 
-fn thing(row: &Row<'_>) -> rusqlite::Result<Thing> {
-    Ok(Thing {
+fn thing(row: &Row<'_>) -> rusqlite::Result<FolderRecord> {
+    Ok(FolderRecord {
         row: row.get(0)?,
         id: row.get(1)?,
         name: row.get(2)?,
@@ -85,14 +85,14 @@ fn thing(row: &Row<'_>) -> rusqlite::Result<Thing> {
 }
 
 /// All versions of all users. An account without a name goes by its address.
-pub fn users(db: &Connection, at: i64) -> Result<Vec<Thing>> {
+pub fn users(db: &Connection, at: i64) -> Result<Vec<FolderRecord>> {
     let sql = "SELECT row, id, CASE WHEN trim(name) = '' THEN email ELSE name END, since, since <= \
         ?1 AND until > ?1 FROM user";
     many(db, sql, [at], thing)
 }
 
 /// All versions of the albums that `user` has ever seen; a row is the user's view of the album.
-pub fn albums(db: &Connection, user: &Id, at: i64) -> Result<Vec<Thing>> {
+pub fn albums(db: &Connection, user: &ImmichId, at: i64) -> Result<Vec<FolderRecord>> {
     let sql = "SELECT m.row, m.album, a.name, a.created,
                m.since <= ?2 AND m.until > ?2 AND a.since <= ?2 AND a.until > ?2 AND NOT a.deleted
                FROM album_user m CROSS JOIN album a ON a.id = m.album WHERE m.user = ?1";
@@ -100,21 +100,26 @@ pub fn albums(db: &Connection, user: &Id, at: i64) -> Result<Vec<Thing>> {
 }
 
 /// All versions of the named persons of `user` that are not hidden.
-pub fn people(db: &Connection, user: &Id, at: i64) -> Result<Vec<Thing>> {
+pub fn people(db: &Connection, user: &ImmichId, at: i64) -> Result<Vec<FolderRecord>> {
     let sql = "SELECT row, id, name, since, since <= ?2 AND until > ?2 FROM person
                WHERE owner = ?1 AND NOT hidden AND trim(name) <> ''";
     many(db, sql, (user, at), thing)
 }
 
 /// All versions of the tags of `user`; the name is the whole path.
-pub fn tags(db: &Connection, user: &Id, at: i64) -> Result<Vec<Thing>> {
+pub fn tags(db: &Connection, user: &ImmichId, at: i64) -> Result<Vec<FolderRecord>> {
     let sql = "SELECT row, id, value, since, since <= ?2 AND until > ?2 FROM tag WHERE owner = ?1";
     many(db, sql, (user, at), thing)
 }
 
 /// All versions of the stacks of `user`, called as the asset that is shown; without a name where
 /// that one is locked at `at` and locked ones are not asked for.
-pub fn stacks(db: &Connection, user: &Id, at: i64, locked: bool) -> Result<Vec<Thing>> {
+pub fn stacks(
+    db: &Connection,
+    user: &ImmichId,
+    at: i64,
+    locked: bool,
+) -> Result<Vec<FolderRecord>> {
     let sql = "SELECT s.row, s.id, coalesce(
                  (SELECT a.name FROM asset a WHERE a.id = s.first AND (?3 OR a.visibility <> 3 AND \
                  NOT EXISTS
@@ -127,7 +132,7 @@ pub fn stacks(db: &Connection, user: &Id, at: i64, locked: bool) -> Result<Vec<T
 
 /// Tables whose rows are folders.
 #[derive(Debug, Clone, Copy)]
-pub enum Table {
+pub enum RecordTable {
     User,
     AlbumUser,
     Person,
@@ -139,23 +144,23 @@ pub enum Table {
 /// and what it is called (a tag's value; else nothing), where it holds at `at`.
 pub fn folder_row(
     db: &Connection,
-    table: Table,
+    table: RecordTable,
     row: u64,
     at: i64,
-) -> Result<Option<(Id, Id, String)>> {
+) -> Result<Option<(ImmichId, ImmichId, String)>> {
     let select = match table {
-        Table::User => "id, id, '' FROM user",
-        Table::AlbumUser => "album, user, '' FROM album_user",
-        Table::Person => "id, owner, '' FROM person",
-        Table::Tag => "id, owner, value FROM tag",
-        Table::Stack => "id, owner, '' FROM stack",
+        RecordTable::User => "id, id, '' FROM user",
+        RecordTable::AlbumUser => "album, user, '' FROM album_user",
+        RecordTable::Person => "id, owner, '' FROM person",
+        RecordTable::Tag => "id, owner, value FROM tag",
+        RecordTable::Stack => "id, owner, '' FROM stack",
     };
     let sql = format!("SELECT {select} WHERE row = ?1 AND since <= ?2 AND until > ?2");
     one(db, &sql, (row, at), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
 }
 
 /// The row of the user with `id` at `at`.
-pub fn user_row(db: &Connection, id: &Id, at: i64) -> Result<Option<u64>> {
+pub fn user_row(db: &Connection, id: &ImmichId, at: i64) -> Result<Option<u64>> {
     one(db, "SELECT row FROM user WHERE id = ?1 AND since <= ?2 AND until > ?2", (id, at), |row| {
         row.get(0)
     })
@@ -167,7 +172,7 @@ pub fn user_line(db: &Connection, row: u64) -> Result<Option<String>> {
 }
 
 /// Id and record of every version of every user, newest first.
-pub fn user_lines(db: &Connection) -> Result<Vec<(Id, String)>> {
+pub fn user_lines(db: &Connection) -> Result<Vec<(ImmichId, String)>> {
     many(db, "SELECT id, line FROM user ORDER BY since DESC, row", (), |row| {
         Ok((row.get(0)?, row.get(1)?))
     })
@@ -175,55 +180,55 @@ pub fn user_lines(db: &Connection) -> Result<Vec<(Id, String)>> {
 
 /// Where assets are members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum MemberSource {
     Month {
-        owner: Id,
+        owner: ImmichId,
         month: i64,
     },
     Favorites {
-        owner: Id,
+        owner: ImmichId,
     },
     Archived {
-        owner: Id,
+        owner: ImmichId,
     },
     Trash {
-        owner: Id,
+        owner: ImmichId,
     },
     Locked {
-        owner: Id,
+        owner: ImmichId,
     },
     Stack {
-        stack: Id,
+        stack: ImmichId,
     },
     Album {
-        album: Id,
+        album: ImmichId,
     },
     Person {
-        person: Id,
+        person: ImmichId,
     },
     Tag {
-        tag: Id,
+        tag: ImmichId,
     },
     /// Of which the disk had other bytes than Immich recorded, or no file.
     Changed {
-        owner: Id,
+        owner: ImmichId,
     },
     /// What was there at the time asked for and ended before or at `now` (at any time: for names).
     Gone {
-        owner: Id,
+        owner: ImmichId,
         now: i64,
     },
 }
 
 /// An asset in a folder, in one of its versions.
 #[derive(Debug, Clone)]
-pub struct Member {
+pub struct MemberAsset {
     /// Row of the asset, or of what ties it to an album, person or tag.
     pub row: u64,
-    pub id: Id,
+    pub id: ImmichId,
     pub name: String,
     /// Whose it is, and its bytes, as Immich knows them.
-    pub owner: Id,
+    pub owner: ImmichId,
     pub sha1: Option<[u8; 20]>,
     /// From when to before when this version holds.
     pub range: (i64, i64),
@@ -234,15 +239,15 @@ pub struct Member {
     /// Name of its moving half.
     pub video: Option<String>,
     /// The original, where this version holds and there are bytes of it.
-    pub original: Option<Shown>,
+    pub original: Option<ShownBytes>,
     pub sidecar: Option<u64>,
     /// When the moving half was made, and its bytes, likewise.
-    pub moving: Option<(i64, Shown)>,
+    pub moving: Option<(i64, ShownBytes)>,
 }
 
 /// The bytes that an asset shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shown {
+pub struct ShownBytes {
     pub size: u64,
     /// Those that Immich recorded, and not the file's: see [`super::kept`].
     pub kept: bool,
@@ -251,10 +256,10 @@ pub struct Shown {
 /// Runs through the members of `source` in all their versions.
 pub fn members(
     db: &Connection,
-    source: Source,
+    source: MemberSource,
     at: i64,
     locked: bool,
-    mut each: impl FnMut(Member),
+    mut each: impl FnMut(MemberAsset),
 ) -> Result<()> {
     const ASSET: &str = "a.row, a.since <= ?1 AND a.until > ?1";
     const TIED: &str = "m.row, m.since <= ?1 AND m.until > ?1 AND a.since <= ?1 AND a.until > ?1";
@@ -264,7 +269,7 @@ pub fn members(
     };
     let tied = |table, key, id| (TIED, tied(table, key, SHOWN), id, 0);
     let (head, from, key, extra) = match source {
-        Source::Month { owner, month } => (
+        MemberSource::Month { owner, month } => (
             ASSET,
             "asset a WHERE a.owner = ?2 AND a.month = ?3 AND a.visibility = 0 AND a.trashed = \
                 0"
@@ -272,23 +277,23 @@ pub fn members(
             owner,
             month,
         ),
-        Source::Favorites { owner } => plain(owner, format!("a.favorite = 1 AND {SHOWN}")),
+        MemberSource::Favorites { owner } => plain(owner, format!("a.favorite = 1 AND {SHOWN}")),
         // `<> 0` says again what the partial index asks for: SQLite compares terms, not their
         // meaning.
-        Source::Archived { owner } => plain(
+        MemberSource::Archived { owner } => plain(
             owner,
             "a.visibility = 1 AND a.visibility <> 0 AND \
             a.trashed = 0"
                 .into(),
         ),
-        Source::Trash { owner } => plain(
+        MemberSource::Trash { owner } => plain(
             owner,
             "a.visibility IN (0, 1) AND a.trashed = 1 AND \
             a.trashed <> 0"
                 .into(),
         ),
-        Source::Locked { owner } => plain(owner, LOCKED.into()),
-        Source::Changed { owner } => plain(
+        MemberSource::Locked { owner } => plain(owner, LOCKED.into()),
+        MemberSource::Changed { owner } => plain(
             owner,
             format!(
                 "a.since <= ?1 AND +a.until > ?1 AND a.visibility <> 2 AND (a.visibility <> 3 OR ?4)
@@ -297,7 +302,7 @@ pub fn members(
                 kept::is_right("a.live", "?1")
             ),
         ),
-        Source::Stack { stack } => (
+        MemberSource::Stack { stack } => (
             ASSET,
             format!(
                 "asset a WHERE a.stack = ?2 AND \
@@ -306,10 +311,10 @@ pub fn members(
             stack,
             0,
         ),
-        Source::Album { album } => tied("album_asset", "album", album),
-        Source::Person { person } => tied("person_asset", "person", person),
-        Source::Tag { tag } => tied("tag_asset", "tag", tag),
-        Source::Gone { owner, now } => (
+        MemberSource::Album { album } => tied("album_asset", "album", album),
+        MemberSource::Person { person } => tied("person_asset", "person", person),
+        MemberSource::Tag { tag } => tied("tag_asset", "tag", tag),
+        MemberSource::Gone { owner, now } => (
             "a.row, NOT EXISTS (SELECT 1 FROM asset n WHERE n.id = a.id AND n.since <= ?3 AND \
                 n.until > ?3)
              AND NOT EXISTS (SELECT 1 FROM asset n WHERE n.sha1 = a.sha1 AND n.sha1 IS NOT NULL \
@@ -366,18 +371,18 @@ fn member_query(head: &str, from: &str) -> String {
     )
 }
 
-fn member(db: &Connection, row: &Row<'_>, at: i64) -> Result<Member> {
+fn member(db: &Connection, row: &Row<'_>, at: i64) -> Result<MemberAsset> {
     let holds: bool = row.get(1)?;
     let size = |column| Ok::<Option<i64>, Error>(if holds { row.get(column)? } else { None });
-    let id: Id = row.get(2)?;
-    let moving = match (row.get(10)?, row.get::<_, Option<Id>>(11)?) {
+    let id: ImmichId = row.get(2)?;
+    let moving = match (row.get(10)?, row.get::<_, Option<ImmichId>>(11)?) {
         (Some(created), Some(half)) if holds => {
             shown(db, &half, at, size(9)?)?.map(|shown| (created, shown))
         }
         _ => None,
     };
     let original = if holds { shown(db, &id, at, size(7)?)? } else { None };
-    Ok(Member {
+    Ok(MemberAsset {
         row: row.get(0)?,
         id,
         name: row.get(3)?,
@@ -395,12 +400,12 @@ fn member(db: &Connection, row: &Row<'_>, at: i64) -> Result<Member> {
 
 /// What the asset `id` shows, whose file has so many bytes: less than none where they may be others
 /// than were recorded.
-fn shown(db: &Connection, id: &Id, at: i64, file: Option<i64>) -> Result<Option<Shown>> {
+fn shown(db: &Connection, id: &ImmichId, at: i64, file: Option<i64>) -> Result<Option<ShownBytes>> {
     match file {
-        Some(size) if size >= 0 => Ok(Some(Shown { size: unsigned(size), kept: false })),
+        Some(size) if size >= 0 => Ok(Some(ShownBytes { size: unsigned(size), kept: false })),
         _ => {
-            let kept = kept::content(db, id, at)?.map(|(_, size)| Shown { size, kept: true });
-            Ok(kept.or(file.map(|size| Shown { size: unsigned(-1 - size), kept: false })))
+            let kept = kept::content(db, id, at)?.map(|(_, size)| ShownBytes { size, kept: true });
+            Ok(kept.or(file.map(|size| ShownBytes { size: unsigned(-1 - size), kept: false })))
         }
     }
 }
@@ -410,7 +415,7 @@ const MONTHS: std::ops::RangeInclusive<i64> = -9999 * 12..=9999 * 12 + 11;
 
 /// The first month from `from` on in which `owner` has an asset in the timeline at `at`. Looks at
 /// one row a month.
-pub fn next_month(db: &Connection, owner: &Id, from: i64, at: i64) -> Result<Option<i64>> {
+pub fn next_month(db: &Connection, owner: &ImmichId, from: i64, at: i64) -> Result<Option<i64>> {
     let mut from = from.max(*MONTHS.start());
     loop {
         let next = "SELECT min(month) FROM asset WHERE owner = ?1 AND month >= ?2";
@@ -432,7 +437,12 @@ pub fn next_month(db: &Connection, owner: &Id, from: i64, at: i64) -> Result<Opt
 
 /// From when to before when `owner` had assets (with bytes, locked ones only if asked for) that are
 /// gone at `at`. What was given back is not: the same bytes under a new id.
-pub fn gone_ranges(db: &Connection, owner: &Id, at: i64, locked: bool) -> Result<Vec<(i64, i64)>> {
+pub fn gone_ranges(
+    db: &Connection,
+    owner: &ImmichId,
+    at: i64,
+    locked: bool,
+) -> Result<Vec<(i64, i64)>> {
     let gone = "a.until <= ?2 AND a.owner = ?1 AND (a.visibility IN (0, 1) OR (a.visibility = 3 \
         AND ?3))
                 AND NOT EXISTS (SELECT 1 FROM asset n WHERE n.id = a.id AND n.since <= ?2 AND \
@@ -450,16 +460,16 @@ pub fn gone_ranges(db: &Connection, owner: &Id, at: i64, locked: bool) -> Result
 
 /// An asset as one snapshot has it.
 #[derive(Debug, Clone, Copy)]
-pub struct Asset {
-    pub id: Id,
+pub struct AssetRow {
+    pub id: ImmichId,
     pub created: i64,
     pub locked: bool,
-    pub live: Option<Id>,
+    pub live: Option<ImmichId>,
 }
 
 /// Tables whose rows show an asset.
 #[derive(Debug, Clone, Copy)]
-pub enum Tie {
+pub enum MemberTable {
     Asset,
     AlbumAsset,
     PersonAsset,
@@ -467,18 +477,18 @@ pub enum Tie {
 }
 
 /// The asset that `row` of a table shows at `at`.
-pub fn asset_of(db: &Connection, tie: Tie, row: u64, at: i64) -> Result<Option<Asset>> {
+pub fn asset_of(db: &Connection, tie: MemberTable, row: u64, at: i64) -> Result<Option<AssetRow>> {
     let from = match tie {
-        Tie::Asset => "asset a WHERE a.row = ?1",
-        Tie::AlbumAsset => {
+        MemberTable::Asset => "asset a WHERE a.row = ?1",
+        MemberTable::AlbumAsset => {
             "album_asset m CROSS JOIN asset a ON a.id = m.asset WHERE m.row = ?1 AND m.since <= ?2 \
                 AND m.until > ?2"
         }
-        Tie::PersonAsset => {
+        MemberTable::PersonAsset => {
             "person_asset m CROSS JOIN asset a ON a.id = m.asset WHERE m.row = ?1 AND m.since <= \
                 ?2 AND m.until > ?2"
         }
-        Tie::TagAsset => {
+        MemberTable::TagAsset => {
             "tag_asset m CROSS JOIN asset a ON a.id = m.asset WHERE m.row = ?1 AND m.since <= ?2 \
                 AND m.until > ?2"
         }
@@ -491,25 +501,25 @@ pub fn asset_of(db: &Connection, tie: Tie, row: u64, at: i64) -> Result<Option<A
 }
 
 /// The asset with `id` at `at`.
-pub fn asset(row: &Row<'_>) -> rusqlite::Result<Asset> {
-    Ok(Asset { id: row.get(0)?, created: row.get(1)?, locked: row.get(2)?, live: row.get(3)? })
+pub fn asset(row: &Row<'_>) -> rusqlite::Result<AssetRow> {
+    Ok(AssetRow { id: row.get(0)?, created: row.get(1)?, locked: row.get(2)?, live: row.get(3)? })
 }
 
 /// The asset with `id` at `at`.
-pub fn asset_by_id(db: &Connection, id: &Id, at: i64) -> Result<Option<Asset>> {
+pub fn asset_by_id(db: &Connection, id: &ImmichId, at: i64) -> Result<Option<AssetRow>> {
     let sql = "SELECT id, created, visibility = 3, live FROM asset WHERE id = ?1 AND since <= ?2 \
         AND until > ?2";
     one(db, sql, (id, at), asset)
 }
 
 /// The owner of the asset with `id` at `at`.
-pub fn owner_of(db: &Connection, id: &Id, at: i64) -> Result<Option<Id>> {
+pub fn owner_of(db: &Connection, id: &ImmichId, at: i64) -> Result<Option<ImmichId>> {
     let sql = "SELECT owner FROM asset WHERE id = ?1 AND since <= ?2 AND until > ?2";
     one(db, sql, (id, at), |row| row.get(0))
 }
 
 /// The asset whose original lies at `path` at `at`.
-pub fn asset_at(db: &Connection, path: &[u8], at: i64) -> Result<Option<Id>> {
+pub fn asset_at(db: &Connection, path: &[u8], at: i64) -> Result<Option<ImmichId>> {
     let sql = "SELECT id FROM asset WHERE path = ?1 AND path IS NOT NULL AND since <= ?2 AND until \
         > ?2 ORDER BY row LIMIT 1";
     one(db, sql, (path, at), |row| row.get(0))
@@ -517,7 +527,12 @@ pub fn asset_at(db: &Connection, path: &[u8], at: i64) -> Result<Option<Id>> {
 
 /// Content and size of the file of an asset's original (part 0) or sidecar (part 1) at `at`, as it
 /// lay on the disk.
-pub fn asset_bytes(db: &Connection, id: &Id, part: u8, at: i64) -> Result<Option<(i64, u64)>> {
+pub fn asset_bytes(
+    db: &Connection,
+    id: &ImmichId,
+    part: u8,
+    at: i64,
+) -> Result<Option<(i64, u64)>> {
     let sql = "SELECT content, size FROM asset_file WHERE asset = ?1 AND part = ?2 AND since <= ?3 \
         AND until > ?3";
     one(db, sql, (id, part, at), |row| Ok((row.get(0)?, row.get(1)?)))
@@ -525,7 +540,7 @@ pub fn asset_bytes(db: &Connection, id: &Id, part: u8, at: i64) -> Result<Option
 
 /// How many assets of `owner` (of all, if `None`) have no bytes in the snapshot at `at`: missing
 /// files that nothing is kept of, and external libraries that no root covers. No view shows them.
-pub fn without_bytes(db: &Connection, owner: Option<&Id>, at: i64) -> Result<u64> {
+pub fn without_bytes(db: &Connection, owner: Option<&ImmichId>, at: i64) -> Result<u64> {
     let sql = format!(
         "SELECT count(*) FROM asset a WHERE a.since <= ?1 AND a.until > ?1 AND (?2 IS NULL OR \
             a.owner = ?2)
@@ -537,7 +552,7 @@ pub fn without_bytes(db: &Connection, owner: Option<&Id>, at: i64) -> Result<u64
 }
 
 /// Names of the albums that hold the asset `id` at `at`, by name.
-pub fn albums_of(db: &Connection, id: &Id, at: i64) -> Result<Vec<String>> {
+pub fn albums_of(db: &Connection, id: &ImmichId, at: i64) -> Result<Vec<String>> {
     let sql =
         "SELECT a.name FROM album_asset m CROSS JOIN album a ON a.id = m.album WHERE m.asset \
         = ?1
@@ -559,7 +574,7 @@ pub fn content_size(db: &Connection, content: i64) -> Result<Option<u64>> {
 
 /// A file, folder or symlink as it lay on disk.
 #[derive(Debug, Clone)]
-pub struct File {
+pub struct DiskFile {
     pub row: u64,
     pub folder: i64,
     pub name: Vec<u8>,
@@ -577,8 +592,8 @@ pub struct File {
 const FILE: &str =
     "SELECT row, folder, name, kind, size, mtime, mode, uid, gid, content, child FROM file";
 
-fn file(row: &Row<'_>) -> rusqlite::Result<File> {
-    Ok(File {
+fn file(row: &Row<'_>) -> rusqlite::Result<DiskFile> {
+    Ok(DiskFile {
         row: row.get(0)?,
         folder: row.get(1)?,
         name: row.get(2)?,
@@ -594,18 +609,23 @@ fn file(row: &Row<'_>) -> rusqlite::Result<File> {
 }
 
 /// The file in `row`, where it holds at `at`.
-pub fn file_by_row(db: &Connection, row: u64, at: i64) -> Result<Option<File>> {
+pub fn file_by_row(db: &Connection, row: u64, at: i64) -> Result<Option<DiskFile>> {
     one(db, &format!("{FILE} WHERE row = ?1 AND since <= ?2 AND until > ?2"), (row, at), file)
 }
 
 /// The entry called `name` of `folder` at `at`.
-pub fn file_by_name(db: &Connection, folder: i64, name: &[u8], at: i64) -> Result<Option<File>> {
+pub fn file_by_name(
+    db: &Connection,
+    folder: i64,
+    name: &[u8],
+    at: i64,
+) -> Result<Option<DiskFile>> {
     let sql = format!("{FILE} WHERE folder = ?1 AND name = ?2 AND since <= ?3 AND until > ?3");
     one(db, &sql, (folder, name, at), file)
 }
 
 /// The entry that makes the place `folder` a folder at `at`.
-pub fn file_of_folder(db: &Connection, folder: i64, at: i64) -> Result<Option<File>> {
+pub fn file_of_folder(db: &Connection, folder: i64, at: i64) -> Result<Option<DiskFile>> {
     let sql =
         format!("{FILE} WHERE child = ?1 AND child IS NOT NULL AND since <= ?2 AND until > ?2");
     one(db, &sql, (folder, at), file)
@@ -618,7 +638,7 @@ pub fn files(
     folder: i64,
     after: u64,
     at: i64,
-    mut each: impl FnMut(File) -> Result<bool>,
+    mut each: impl FnMut(DiskFile) -> Result<bool>,
 ) -> Result<()> {
     let last = match after {
         0 => None,
@@ -641,7 +661,7 @@ pub fn files(
 
 /// The entries of `folder` at `at` whose names begin with `start`, which does not end in a byte of
 /// 255; a hundred at most.
-pub fn files_named(db: &Connection, folder: i64, start: &[u8], at: i64) -> Result<Vec<File>> {
+pub fn files_named(db: &Connection, folder: i64, start: &[u8], at: i64) -> Result<Vec<DiskFile>> {
     let mut end = start.to_vec();
     if let Some(last) = end.last_mut() {
         *last = last.saturating_add(1);
@@ -661,10 +681,10 @@ pub fn symlink(db: &Connection, row: u64, at: i64) -> Result<Option<Vec<u8>>> {
 
 /// What must not be seen of the locked assets at `at`.
 #[derive(Debug, Default)]
-pub struct Private {
+pub struct HiddenPaths {
     /// Ids of the assets, of their moving halves, and of the persons that they show: a person's
     /// thumbnail is cut out of a photo, and the catalog does not know of which.
-    pub ids: Vec<Id>,
+    pub ids: Vec<ImmichId>,
     /// Where the database says their files are.
     pub paths: Vec<Vec<u8>>,
     /// The last components of `paths`: what can be asked without knowing a file's whole path.
@@ -674,7 +694,7 @@ pub struct Private {
 }
 
 /// Everything about locked assets at `at`, each list sorted.
-pub fn private(db: &Connection, at: i64) -> Result<Private> {
+pub fn private(db: &Connection, at: i64) -> Result<HiddenPaths> {
     let sql = "WITH own AS (SELECT a.id, a.live FROM user u CROSS JOIN asset a ON a.owner = u.id
                  WHERE u.row IN (SELECT min(row) FROM user GROUP BY id)
                  AND a.visibility = 3 AND a.visibility <> 0 AND a.since <= ?1 AND a.until > ?1),
@@ -686,7 +706,7 @@ pub fn private(db: &Connection, at: i64) -> Result<Private> {
                <= ?1 AND f.until > ?1),
                (SELECT k.id FROM content k WHERE k.sha1 = v.sha1 ORDER BY k.hash LIMIT 1)
                FROM both b CROSS JOIN asset v ON v.id = b.id AND v.since <= ?1 AND v.until > ?1";
-    let mut private = Private::default();
+    let mut private = HiddenPaths::default();
     let mut ask = db.prepare_cached(sql)?;
     let mut rows = ask.query([at])?;
     while let Some(row) = rows.next()? {
@@ -713,7 +733,7 @@ pub fn private(db: &Connection, at: i64) -> Result<Private> {
 
 /// Immich's ids of the persons that a locked photo shows, be it the photo of another owner who
 /// knows them too.
-fn people_on_locked(db: &Connection, at: i64) -> Result<Vec<Id>> {
+fn people_on_locked(db: &Connection, at: i64) -> Result<Vec<ImmichId>> {
     let sql = "SELECT p.grp FROM user u CROSS JOIN asset a ON a.owner = u.id
                CROSS JOIN person_asset m ON m.asset = a.id CROSS JOIN person p ON p.id = m.person
                WHERE u.row IN (SELECT min(row) FROM user GROUP BY id) AND a.visibility = 3 AND \

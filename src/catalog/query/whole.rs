@@ -10,7 +10,7 @@ const LONGEST: usize = 4096;
 
 /// A folder as a place, in whatever snapshot.
 #[derive(Debug, Clone)]
-pub struct Folder {
+pub struct FolderPlace {
     pub id: i64,
     pub parent: i64,
     pub name: Vec<u8>,
@@ -18,8 +18,8 @@ pub struct Folder {
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
-    File(Bytes),
+pub enum EntryKind {
+    File(FileContent),
     /// A folder: this one, as a place.
     Folder(i64),
     /// Where it points.
@@ -28,7 +28,7 @@ pub enum Kind {
 
 /// The bytes of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bytes {
+pub struct FileContent {
     pub content: i64,
     /// The archive that holds them, 0 for none, and where they begin in it.
     pub archive: i64,
@@ -39,12 +39,12 @@ pub struct Bytes {
 
 /// An entry of the file list.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct ListEntry {
     pub row: u64,
     /// The place that it lies in.
     pub folder: i64,
     pub name: Vec<u8>,
-    pub kind: Kind,
+    pub kind: EntryKind,
     pub size: u64,
     /// Nanoseconds since 1970.
     pub mtime: i64,
@@ -55,7 +55,7 @@ pub struct Entry {
 
 /// All places that any snapshot knows. Those whose name cannot be one are left out, and so is what
 /// lies in them.
-pub fn folders(db: &Connection) -> Result<Vec<Folder>> {
+pub fn folders(db: &Connection) -> Result<Vec<FolderPlace>> {
     let mut ask = db.prepare("SELECT id, parent, name FROM folder WHERE id <> 0")?;
     let mut rows = ask.query(())?;
     let mut folders = Vec::new();
@@ -65,8 +65,8 @@ pub fn folders(db: &Connection) -> Result<Vec<Folder>> {
     Ok(folders)
 }
 
-fn folder(row: &Row<'_>) -> Option<Folder> {
-    Some(Folder { id: row.get(0).ok()?, parent: row.get(1).ok()?, name: short(row, 2)? })
+fn folder(row: &Row<'_>) -> Option<FolderPlace> {
+    Some(FolderPlace { id: row.get(0).ok()?, parent: row.get(1).ok()?, name: short(row, 2)? })
 }
 
 const ENTRY: &str =
@@ -83,7 +83,7 @@ const ENTRY: &str =
 pub fn entries(
     db: &Connection,
     at: i64,
-    mut each: impl FnMut(Option<Entry>) -> Result<()>,
+    mut each: impl FnMut(Option<ListEntry>) -> Result<()>,
 ) -> Result<()> {
     let sql = format!("{ENTRY} WHERE f.since <= ?1 AND f.until > ?1 ORDER BY f.folder, f.name");
     let mut ask = db.prepare(&sql)?;
@@ -95,20 +95,20 @@ pub fn entries(
 }
 
 /// The entry in `row`, of whatever snapshot. `None` for a row that makes no sense.
-pub fn entry_of(db: &Connection, row: u64) -> Result<Option<Entry>> {
+pub fn entry_of(db: &Connection, row: u64) -> Result<Option<ListEntry>> {
     let sql = format!("{ENTRY} WHERE f.row = ?1");
     Ok(db.prepare_cached(&sql)?.query_row([row], |row| Ok(entry(row))).optional()?.flatten())
 }
 
-fn entry(row: &Row<'_>) -> Option<Entry> {
+fn entry(row: &Row<'_>) -> Option<ListEntry> {
     let size = get(row, 4)?;
     let kind = match get::<i64>(row, 3)? {
-        0 => Kind::File(bytes(row, size)?),
-        1 => Kind::Folder(get(row, 10)?),
-        2 => Kind::Symlink(short(row, 11)?),
+        0 => EntryKind::File(bytes(row, size)?),
+        1 => EntryKind::Folder(get(row, 10)?),
+        2 => EntryKind::Symlink(short(row, 11)?),
         _ => return None,
     };
-    Some(Entry {
+    Some(ListEntry {
         row: get(row, 0)?,
         folder: get(row, 1)?,
         name: short(row, 2)?,
@@ -121,10 +121,10 @@ fn entry(row: &Row<'_>) -> Option<Entry> {
     })
 }
 
-fn bytes(row: &Row<'_>, size: u64) -> Option<Bytes> {
+fn bytes(row: &Row<'_>, size: u64) -> Option<FileContent> {
     let link = if is_null(row, 12) { None } else { Some(short(row, 12)?) };
     let (archive, offset) = place(row, size).unwrap_or_default();
-    Some(Bytes { content: get(row, 9).unwrap_or(0), archive, offset, link })
+    Some(FileContent { content: get(row, 9).unwrap_or(0), archive, offset, link })
 }
 
 /// The archive, and where in it, if it can be there.

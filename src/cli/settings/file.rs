@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{Given, Key, Origin};
+use super::{GivenSetting, SettingKey, SettingOrigin};
 use crate::base::{Error, Result};
 
 /// Where the file is looked for when nobody names one, after the person's own `shoebox.toml`.
@@ -16,18 +16,18 @@ const SYSTEM: &str = "/etc/shoebox.toml";
 
 /// The file that was read.
 #[derive(Debug, Default)]
-pub(super) struct Read {
+pub(super) struct SettingsFile {
     /// None where there is none.
     pub file: Option<PathBuf>,
-    pub given: BTreeMap<String, Given>,
+    pub given: BTreeMap<String, GivenSetting>,
     pub warnings: Vec<String>,
     /// One that is there and may not be read by this person.
     pub closed: Option<PathBuf>,
 }
 
 /// Reads the file that is `named`, else the one at a usual place, if there is one.
-pub(super) fn read(keys: &[Key], named: Option<&Path>) -> Result<Read> {
-    let mut read = Read::default();
+pub(super) fn read(keys: &[SettingKey], named: Option<&Path>) -> Result<SettingsFile> {
+    let mut read = SettingsFile::default();
     let Some((path, text)) = found(named, &mut read)? else { return Ok(read) };
     // Not its own words: they show the line, which may hold a secret.
     let unread = |error: toml::de::Error| {
@@ -52,7 +52,7 @@ pub(super) fn read(keys: &[Key], named: Option<&Path>) -> Result<Read> {
 }
 
 /// The file and its text.
-fn found(named: Option<&Path>, read: &mut Read) -> Result<Option<(PathBuf, String)>> {
+fn found(named: Option<&Path>, read: &mut SettingsFile) -> Result<Option<(PathBuf, String)>> {
     if let Some(path) = named {
         let reading = |error| {
             Error::io(format_args!("reading the settings file {}", path.display()), error)
@@ -89,11 +89,11 @@ fn usual_places() -> Vec<PathBuf> {
 }
 
 fn take(
-    keys: &[Key],
+    keys: &[SettingKey],
     file: &Path,
     path: &str,
     value: &Value,
-    given: &mut BTreeMap<String, Given>,
+    given: &mut BTreeMap<String, GivenSetting>,
 ) -> Result<()> {
     let key =
         keys.iter().find(|key| key.path() == path).ok_or_else(|| unknown(keys, file, path))?;
@@ -101,13 +101,16 @@ fn take(
         texts(key, value).map_err(|message| wrong(file, format_args!("{path}: {message}")))?;
     if let Some(texts) = texts {
         try_out(key, &texts).map_err(|message| wrong(file, format_args!("{path}: {message}")))?;
-        given.insert(key.env.clone(), Given { texts, origin: Origin::File(file.to_owned()) });
+        given.insert(
+            key.env.clone(),
+            GivenSetting { texts, origin: SettingOrigin::File(file.to_owned()) },
+        );
     }
     Ok(())
 }
 
 /// The texts that a flag would be given; none for a switch that is off.
-fn texts(key: &Key, value: &Value) -> std::result::Result<Option<Vec<String>>, String> {
+fn texts(key: &SettingKey, value: &Value) -> std::result::Result<Option<Vec<String>>, String> {
     match value {
         Value::Boolean(on) if key.is_switch() => Ok(on.then(|| vec!["true".to_owned()])),
         _ if key.is_switch() => Err("is true or false".to_owned()),
@@ -137,7 +140,7 @@ fn text(value: &Value) -> Option<String> {
 }
 
 /// Asks the flag itself whether it takes these values.
-fn try_out(key: &Key, texts: &[String]) -> std::result::Result<(), String> {
+fn try_out(key: &SettingKey, texts: &[String]) -> std::result::Result<(), String> {
     let Some(arg) = key.arg.clone().filter(|_| !key.is_switch()) else { return Ok(()) };
     let alone = clap::Command::new("shoebox").disable_help_flag(true).arg(arg.env(None::<&str>));
     let flags = texts.iter().map(|text| format!("--{}={text}", key.name));
@@ -149,8 +152,8 @@ fn try_out(key: &Key, texts: &[String]) -> std::result::Result<(), String> {
     })
 }
 
-fn unknown(keys: &[Key], file: &Path, path: &str) -> Error {
-    let near = |key: &Key| {
+fn unknown(keys: &[SettingKey], file: &Path, path: &str) -> Error {
+    let near = |key: &SettingKey| {
         let whole = strsim::jaro_winkler(&key.path(), path);
         let name = strsim::jaro_winkler(&key.name, path.rsplit('.').next().unwrap_or(path));
         whole.max(name)
@@ -173,7 +176,11 @@ fn wrong(file: &Path, message: impl std::fmt::Display) -> Error {
 }
 
 /// A password that everybody can read is told.
-fn warning_if_open(keys: &[Key], path: &Path, given: &BTreeMap<String, Given>) -> Option<String> {
+fn warning_if_open(
+    keys: &[SettingKey],
+    path: &Path,
+    given: &BTreeMap<String, GivenSetting>,
+) -> Option<String> {
     let holds_secret = keys.iter().any(|key| key.is_secret() && given.contains_key(&key.env));
     let mode = fs::metadata(path).map_or(0, |meta| meta.permissions().mode());
     let is_open = holds_secret && mode & 0o077 != 0;

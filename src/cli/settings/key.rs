@@ -5,7 +5,7 @@ use clap::{Arg, ArgAction, Command};
 
 /// A setting.
 #[derive(Debug, Clone)]
-pub(in crate::cli) struct Key {
+pub(in crate::cli) struct SettingKey {
     /// The command whose flag it is first; none where every command understands it.
     pub table: Option<String>,
     /// The flag's long name.
@@ -32,7 +32,7 @@ const SECRETS: [(&str, &str, &str, &str); 4] = [
     ("notify", "email-password", "SHOEBOX_EMAIL_PASSWORD", "The password of the mail server"),
 ];
 
-impl Key {
+impl SettingKey {
     /// As it is called in the file: `backup.docker`.
     pub fn path(&self) -> String {
         match &self.table {
@@ -66,8 +66,8 @@ impl Key {
 }
 
 /// All settings of `command`, in the order of its commands and their flags.
-pub(in crate::cli) fn keys(command: &Command) -> Vec<Key> {
-    let mut keys: Vec<Key> = Vec::new();
+pub(in crate::cli) fn keys(command: &Command) -> Vec<SettingKey> {
+    let mut keys: Vec<SettingKey> = Vec::new();
     let commands = std::iter::once((None, command))
         .chain(command.get_subcommands().map(|it| (Some(it.get_name()), it)));
     for (table, command) in commands {
@@ -80,12 +80,12 @@ pub(in crate::cli) fn keys(command: &Command) -> Vec<Key> {
     keys
 }
 
-fn key(table: Option<&str>, arg: &Arg) -> Option<Key> {
+fn key(table: Option<&str>, arg: &Arg) -> Option<SettingKey> {
     let env = arg.get_env()?.to_string_lossy().into_owned();
     // A settings file cannot name the settings file.
     let name = arg.get_long().filter(|name| *name != "config")?;
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-    Some(Key {
+    Some(SettingKey {
         table: table.map(str::to_owned),
         name: name.to_owned(),
         env,
@@ -94,8 +94,8 @@ fn key(table: Option<&str>, arg: &Arg) -> Option<Key> {
     })
 }
 
-fn secret((table, name, env, help): &(&str, &str, &str, &str)) -> [Key; 2] {
-    let key = |suffix: &str, env_suffix: &str, help: String| Key {
+fn secret((table, name, env, help): &(&str, &str, &str, &str)) -> [SettingKey; 2] {
+    let key = |suffix: &str, env_suffix: &str, help: String| SettingKey {
         table: Some((*table).to_owned()),
         name: format!("{name}{suffix}"),
         env: format!("{env}{env_suffix}"),

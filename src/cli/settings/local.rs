@@ -13,7 +13,7 @@ use std::path::Path;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{Given, Origin};
+use super::{GivenSetting, SettingOrigin};
 use crate::base::{Context, Error, Result};
 
 /// What it writes where a variable is not set.
@@ -36,10 +36,10 @@ const SAME: [(&str, &str); 10] = [
 ];
 
 /// How a number becomes a length of time.
-type Length = fn(u64) -> String;
+type TimeUnit = fn(u64) -> String;
 
 /// How long each kind of dump is kept: the variable, the setting, and what its number counts.
-const KEEP: [(&str, &str, Length); 4] = [
+const KEEP: [(&str, &str, TimeUnit); 4] = [
     ("BACKUP_KEEP_MINS", "SHOEBOX_KEEP_WITHIN", |minutes| format!("{}h", minutes.div_ceil(60))),
     ("BACKUP_KEEP_DAYS", "SHOEBOX_KEEP_WITHIN_DAILY", |days| format!("{days}d")),
     ("BACKUP_KEEP_WEEKS", "SHOEBOX_KEEP_WITHIN_WEEKLY", |weeks| {
@@ -51,13 +51,13 @@ const KEEP: [(&str, &str, Length); 4] = [
 ];
 
 /// What the variables give, by the setting's own variable; `get` asks the environment.
-pub(super) fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<BTreeMap<String, Given>> {
+pub(super) fn read(get: &dyn Fn(&str) -> Option<String>) -> Result<BTreeMap<String, GivenSetting>> {
     let get = |name: &str| get(name).filter(|text| !text.is_empty() && text != UNSET);
     let mut given = BTreeMap::new();
     let mut put = |env: &str, name: &str, text: String| {
         given.insert(
             env.to_owned(),
-            Given { texts: vec![text], origin: Origin::Local(name.to_owned()) },
+            GivenSetting { texts: vec![text], origin: SettingOrigin::Local(name.to_owned()) },
         );
     };
     let Some(host) = get("POSTGRES_HOST") else { return Ok(BTreeMap::new()) };

@@ -15,14 +15,14 @@ const OTHER_KINDS: [&str; 3] = ["EXTENSION", "TEXT SEARCH CONFIGURATION", "TEXT 
 
 /// Objects of others so far.
 #[derive(Debug, Default)]
-pub struct Apart {
+pub struct ObjectsApart {
     /// In the order of the dump.
     objects: Vec<String>,
     known: BTreeSet<String>,
     rows: BTreeMap<String, u64>,
 }
 
-impl Apart {
+impl ObjectsApart {
     /// Takes a statement that is left out.
     pub fn add(&mut self, statement: &Statement) {
         self.extend(named(statement));

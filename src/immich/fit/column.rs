@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::statement::{Statement, quoted};
-use crate::immich::copy::Header;
+use crate::immich::copy::CopyHeader;
 
 /// A table's schema and name.
-type Table = (String, String);
+type ColumnTable = (String, String);
 
 /// What was taken out of tables so far.
 #[derive(Debug, Default)]
-pub struct Columns(BTreeMap<Table, BTreeSet<String>>);
+pub struct RemovedColumns(BTreeMap<ColumnTable, BTreeSet<String>>);
 
 /// A `CREATE TABLE` in two parts.
 #[derive(Debug)]
@@ -39,13 +39,13 @@ pub struct SplitRows {
     pub after: String,
 }
 
-impl Columns {
+impl RemovedColumns {
     /// Takes out of `CREATE TABLE table` the columns that begin at the tokens `foreign`, and what
     /// names them.
     pub fn split(
         &mut self,
         statement: &Statement,
-        table: Table,
+        table: ColumnTable,
         foreign: &BTreeSet<usize>,
     ) -> Option<SplitTable> {
         let elements = elements(statement)?;
@@ -79,7 +79,11 @@ impl Columns {
     }
 
     /// True for a statement about a column that was taken out.
-    pub fn are_used(&self, statement: &Statement, tables: impl Iterator<Item = Table>) -> bool {
+    pub fn are_used(
+        &self,
+        statement: &Statement,
+        tables: impl Iterator<Item = ColumnTable>,
+    ) -> bool {
         let gone: Vec<_> = tables.filter_map(|table| self.0.get(&table)).collect();
         let names = |at: usize| {
             statement.name(at).is_some_and(|name| gone.iter().any(|gone| gone.contains(&name)))
@@ -88,7 +92,7 @@ impl Columns {
     }
 
     /// How the rows of `header` are split, if columns of them were taken out.
-    pub fn rows(&self, header: &Header) -> Option<SplitRows> {
+    pub fn rows(&self, header: &CopyHeader) -> Option<SplitRows> {
         let table = (header.schema.clone(), header.table.clone());
         let gone = self.0.get(&table)?;
         let is_gone = |column: &&String| gone.contains(*column);
@@ -173,6 +177,6 @@ fn elements(statement: &Statement) -> Option<Vec<std::ops::Range<usize>>> {
     None
 }
 
-fn sql((schema, name): &Table) -> String {
+fn sql((schema, name): &ColumnTable) -> String {
     format!("{}.{}", quoted(schema), quoted(name))
 }

@@ -7,11 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::change::Reason;
-use super::rule::Fate;
+use super::change::FitReason;
+use super::rule::StatementFate;
 use super::statement::{Statement, quoted};
-use super::target::Target;
-use super::token::Kind;
+use super::target::FitTarget;
+use super::token::TokenKind;
 
 /// What Immich cannot do without.
 const NEEDED: [&str; 6] = ["cube", "earthdistance", "pg_trgm", "unaccent", "uuid-ossp", "vector"];
@@ -39,8 +39,8 @@ const VECTORS: &str = "vectors";
 const VECTORCHORD: &str = "vchord";
 
 /// What the rules know of the dump's extensions so far.
-pub struct Extensions<'a> {
-    target: &'a Target,
+pub struct DumpExtensions<'a> {
+    target: &'a FitTarget,
     /// Extensions that the dump needs and the server has not.
     pub missing: BTreeSet<String>,
     /// Extensions of the dump, and the version that the server has.
@@ -51,9 +51,9 @@ pub struct Extensions<'a> {
     arrays: BTreeMap<String, Vec<String>>,
 }
 
-impl<'a> Extensions<'a> {
-    pub fn new(target: &'a Target) -> Self {
-        Extensions {
+impl<'a> DumpExtensions<'a> {
+    pub fn new(target: &'a FitTarget) -> Self {
+        DumpExtensions {
             target,
             missing: BTreeSet::new(),
             found: BTreeMap::new(),
@@ -63,10 +63,10 @@ impl<'a> Extensions<'a> {
     }
 
     /// `CREATE EXTENSION [IF NOT EXISTS] name …`.
-    pub fn create(&mut self, statement: &Statement) -> Fate {
+    pub fn create(&mut self, statement: &Statement) -> StatementFate {
         let at = if statement.has_at(2, "IF NOT EXISTS") { 5 } else { 2 };
         let Some(name) = statement.name(at).filter(|name| name.len() < 64) else {
-            return Fate::Refuse("a CREATE EXTENSION without a name".to_owned());
+            return StatementFate::Refuse("a CREATE EXTENSION without a name".to_owned());
         };
         let version = self.target.extensions.as_ref().and_then(|known| known.get(&name).cloned());
         if self.found.len() < 1000 {
@@ -77,7 +77,7 @@ impl<'a> Extensions<'a> {
         if !is_needed && !TRUSTED.contains(&name.as_str()) && !self.target.foreign {
             let why =
                 "Immich does not need it: it is kept in a file; --with-foreign-objects loads it";
-            return Fate::Apart(Reason::new(format!("extension {name} left out"), why));
+            return StatementFate::Apart(FitReason::new(format!("extension {name} left out"), why));
         }
         if self.target.offers(&name) {
             if name == VECTORCHORD && !self.target.preloads(VECTORCHORD) {
@@ -87,16 +87,16 @@ impl<'a> Extensions<'a> {
                 let schema = statement.find("WITH SCHEMA").and_then(|at| statement.name(at + 2));
                 self.created.insert(name, schema.unwrap_or_else(|| "public".to_owned()));
             }
-            return Fate::Keep;
+            return StatementFate::Keep;
         }
         match name.as_str() {
-            VECTORS => Fate::Omit(vectors()),
-            VECTORCHORD => Fate::Omit(vectorchord()),
+            VECTORS => StatementFate::Omit(vectors()),
+            VECTORCHORD => StatementFate::Omit(vectorchord()),
             needed if NEEDED.contains(&needed) => {
                 self.missing.insert(name);
-                Fate::Keep
+                StatementFate::Keep
             }
-            _ => Fate::Apart(Reason::new(
+            _ => StatementFate::Apart(FitReason::new(
                 format!("extension {name} left out"),
                 "the server has it not, and Immich does not need it",
             )),
@@ -104,55 +104,55 @@ impl<'a> Extensions<'a> {
     }
 
     /// Any other `CREATE`.
-    pub fn create_other(&mut self, statement: &Statement) -> Fate {
+    pub fn create_other(&mut self, statement: &Statement) -> StatementFate {
         if statement.begins("CREATE SCHEMA vectors") && self.lacks(VECTORS) {
-            return Fate::Omit(vectors());
+            return StatementFate::Omit(vectors());
         }
         let index = statement.begins("CREATE INDEX") || statement.begins("CREATE UNIQUE INDEX");
         if index
             && self.lacks(VECTORCHORD)
             && ["USING vchordrq", "USING vchordg"].iter().any(|by| statement.find(by).is_some())
         {
-            return Fate::Omit(vectorchord());
+            return StatementFate::Omit(vectorchord());
         }
         if index
             && self.lacks(VECTORS)
             && ["USING vectors", "vectors ."].iter().any(|by| statement.find(by).is_some())
         {
-            return Fate::Omit(vectors());
+            return StatementFate::Omit(vectors());
         }
         if statement.has_at(1, "TABLE") || statement.has_at(1, "UNLOGGED TABLE") {
             self.table(statement)
         } else {
-            Fate::Keep
+            StatementFate::Keep
         }
     }
 
     /// `CREATE TABLE`: columns of pgvecto.rs become text for now.
-    fn table(&mut self, statement: &Statement) -> Fate {
+    fn table(&mut self, statement: &Statement) -> StatementFate {
         if !self.lacks(VECTORS) {
-            return Fate::Keep;
+            return StatementFate::Keep;
         }
         let columns: Vec<_> =
             (1..statement.len()).filter(|&at| statement.has_at(at, "vectors . vector")).collect();
         if columns.is_empty() {
-            return Fate::Keep;
+            return StatementFate::Keep;
         }
         let at = if statement.is(1, "TABLE") { 2 } else { 3 };
         let table = match (statement.name(at), statement.name(at + 2)) {
             (Some(schema), Some(table)) => format!("{}.{}", quoted(&schema), quoted(&table)),
-            _ => return Fate::Refuse("a CREATE TABLE without a name".to_owned()),
+            _ => return StatementFate::Refuse("a CREATE TABLE without a name".to_owned()),
         };
         let mut changes = Vec::new();
         for at in columns {
             let Some(column) = statement.name(at - 1) else { continue };
             let sized = statement.is(at + 3, "(")
-                && statement.kind(at + 4) == Some(Kind::Number)
+                && statement.kind(at + 4) == Some(TokenKind::Number)
                 && statement.is(at + 5, ")");
             changes.push((at..at + if sized { 6 } else { 3 }, "text".to_owned()));
             self.arrays.entry(table.clone()).or_default().push(quoted(&column));
         }
-        Fate::Change(statement.with(&changes), vectors())
+        StatementFate::Change(statement.with(&changes), vectors())
     }
 
     /// What follows the rows of a table: its embeddings become arrays.
@@ -172,17 +172,17 @@ impl<'a> Extensions<'a> {
     }
 
     /// `ALTER` of what is left out.
-    pub fn alter(&self, statement: &Statement) -> Option<Fate> {
+    pub fn alter(&self, statement: &Statement) -> Option<StatementFate> {
         let gone = self.lacks(VECTORS)
             && (statement.begins("ALTER SCHEMA vectors")
                 || statement.begins("ALTER EXTENSION vectors"));
-        gone.then(|| Fate::Omit(vectors()))
+        gone.then(|| StatementFate::Omit(vectors()))
     }
 
     /// Rights on what is left out.
-    pub fn privilege(&self, statement: &Statement) -> Option<Fate> {
+    pub fn privilege(&self, statement: &Statement) -> Option<StatementFate> {
         (self.lacks(VECTORS) && statement.find("ON SCHEMA vectors").is_some())
-            .then(|| Fate::Omit(vectors()))
+            .then(|| StatementFate::Omit(vectors()))
     }
 
     fn lacks(&self, name: &str) -> bool {
@@ -190,16 +190,16 @@ impl<'a> Extensions<'a> {
     }
 }
 
-fn vectors() -> Reason {
-    Reason::new(
+fn vectors() -> FitReason {
+    FitReason::new(
         "embeddings of pgvecto.rs become real[], without their indexes",
         "the server has no extension vectors; Immich turns them into its own type and builds the \
             indexes again",
     )
 }
 
-fn vectorchord() -> Reason {
-    Reason::new(
+fn vectorchord() -> FitReason {
+    FitReason::new(
         "extension vchord and its indexes left out",
         "the server has no VectorChord; Immich builds the indexes again with pgvector",
     )

@@ -11,12 +11,12 @@
 
 use std::collections::BTreeSet;
 
-use super::change::Reason;
-use super::column::{Columns, SplitTable};
+use super::change::FitReason;
+use super::column::{RemovedColumns, SplitTable};
 use super::statement::Statement;
-use super::token::Kind;
-use crate::immich::copy::Header;
-use crate::immich::tables::Table;
+use super::token::TokenKind;
+use crate::immich::copy::CopyHeader;
+use crate::immich::tables::StagedTable;
 
 /// Kinds of objects that Immich never makes, as they stand after CREATE, ALTER, COMMENT ON or GRANT
 /// … ON.
@@ -133,24 +133,24 @@ const STOP_WORDS: [&str; 15] = [
 const MOST: usize = 100_000;
 
 /// An object's schema and name.
-type Name = (String, String);
+type ObjectName = (String, String);
 
 /// What of the dump is not Immich's, so far.
 #[derive(Debug, Default)]
-pub struct Foreign {
+pub struct ForeignObjects {
     schemas: BTreeSet<String>,
     /// Types that the dump makes.
-    types: BTreeSet<Name>,
+    types: BTreeSet<ObjectName>,
     /// Schemas of the extensions that were left out.
     without: BTreeSet<String>,
-    gone: BTreeSet<Name>,
+    gone: BTreeSet<ObjectName>,
     /// Columns that were taken out of Immich's tables.
-    pub columns: Columns,
+    pub columns: RemovedColumns,
 }
 
-impl Foreign {
+impl ForeignObjects {
     /// Why `statement` is left out, if it is.
-    pub fn judge(&mut self, statement: &Statement) -> Option<Reason> {
+    pub fn judge(&mut self, statement: &Statement) -> Option<FitReason> {
         if statement.begins("CREATE SCHEMA") && self.schemas.len() < MOST {
             self.schemas.extend(statement.name(2));
         }
@@ -206,28 +206,28 @@ impl Foreign {
     }
 
     /// True if the rows of a table are left out.
-    pub fn has_rows(&self, header: &Header) -> bool {
+    pub fn has_rows(&self, header: &CopyHeader) -> bool {
         let name = (header.schema.clone(), header.table.clone());
         self.gone.contains(&name) || self.is_of_others(&name)
     }
 
-    fn lose(&mut self, object: Option<Name>) {
+    fn lose(&mut self, object: Option<ObjectName>) {
         if self.gone.len() < MOST {
             self.gone.extend(object.filter(|name| !is_immichs(name)));
         }
     }
 
-    fn is_of_others(&self, name: &Name) -> bool {
+    fn is_of_others(&self, name: &ObjectName) -> bool {
         !ALWAYS_THERE.contains(&name.0.as_str()) && !self.schemas.contains(&name.0)
     }
 
     /// True for a table of others that has a column of a left-out extension's type.
-    fn has_column(&self, statement: &Statement, table: Option<&Name>) -> bool {
+    fn has_column(&self, statement: &Statement, table: Option<&ObjectName>) -> bool {
         !table.is_some_and(is_immichs) && !self.typed(statement).is_empty()
     }
 
     /// A table of Immich's with columns of a left-out extension's type, without them.
-    pub fn split(&mut self, statement: &Statement) -> Option<(SplitTable, Reason)> {
+    pub fn split(&mut self, statement: &Statement) -> Option<(SplitTable, FitReason)> {
         let table = pairs(statement).next().filter(is_immichs)?;
         let typed = self.typed(statement);
         let split = self.columns.split(statement, table, &typed).filter(|_| !typed.is_empty())?;
@@ -256,12 +256,15 @@ impl Foreign {
     }
 }
 
-fn is_immichs(name: &Name) -> bool {
-    name.0 == "public" && Table::find(&name.1).is_some()
+fn is_immichs(name: &ObjectName) -> bool {
+    name.0 == "public" && StagedTable::find(&name.1).is_some()
 }
 
-fn reason(what: &str) -> Reason {
-    Reason::new(what, "it is not Immich's: it is kept in a file; --with-foreign-objects loads it")
+fn reason(what: &str) -> FitReason {
+    FitReason::new(
+        what,
+        "it is not Immich's: it is kept in a file; --with-foreign-objects loads it",
+    )
 }
 
 fn is_of_a_kind(statement: &Statement) -> bool {
@@ -307,7 +310,7 @@ fn needs_file(statement: &Statement) -> bool {
 }
 
 /// Names with a schema, in order.
-fn pairs<'a>(statement: &'a Statement) -> impl Iterator<Item = Name> + 'a {
+fn pairs<'a>(statement: &'a Statement) -> impl Iterator<Item = ObjectName> + 'a {
     let pair = |at: usize| {
         let apart = !statement.is(at.wrapping_sub(1), ".");
         (apart && statement.is(at + 1, "."))
@@ -317,9 +320,9 @@ fn pairs<'a>(statement: &'a Statement) -> impl Iterator<Item = Name> + 'a {
 }
 
 /// The sequence that `SELECT pg_catalog.setval('schema.name', …)` means.
-fn setval(statement: &Statement) -> Option<Name> {
-    let named =
-        statement.begins("SELECT pg_catalog . setval (") && statement.kind(5) == Some(Kind::Text);
+fn setval(statement: &Statement) -> Option<ObjectName> {
+    let named = statement.begins("SELECT pg_catalog . setval (")
+        && statement.kind(5) == Some(TokenKind::Text);
     let (schema, name) = named.then(|| statement.word(5).trim_matches('\''))?.split_once('.')?;
     let plain = |name: &str| name.trim_matches('"').to_owned();
     Some((plain(schema), plain(name)))

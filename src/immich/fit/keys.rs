@@ -12,8 +12,8 @@ use std::hash::{BuildHasher, RandomState};
 use serde::Serialize;
 
 use super::statement::Statement;
-use super::token::Kind;
-use crate::immich::copy::Header;
+use super::token::TokenKind;
+use crate::immich::copy::CopyHeader;
 
 /// Rows that are named, and keys that are known: bounds what a hostile dump can ask for.
 const MOST: usize = 1000;
@@ -21,13 +21,13 @@ const MOST: usize = 1000;
 const SHOWN: usize = 120;
 
 /// A table's schema and name.
-type Table = (String, String);
+type KeyTable = (String, String);
 
 /// The columns of each primary key and unique constraint, by table.
 #[derive(Debug, Clone, Default)]
-pub struct Keys(BTreeMap<Table, Vec<Vec<String>>>);
+pub struct UniqueKeys(BTreeMap<KeyTable, Vec<Vec<String>>>);
 
-impl Keys {
+impl UniqueKeys {
     /// Takes the key that `statement` makes, if it makes one.
     pub fn add(&mut self, statement: &Statement) {
         if let Some((table, columns)) = key(statement).filter(|_| self.0.len() < MOST) {
@@ -36,7 +36,7 @@ impl Keys {
     }
 
     /// The sieve for the rows of `header`, if its table has a key.
-    pub fn sieve(&self, header: &Header) -> Option<Sieve> {
+    pub fn sieve(&self, header: &CopyHeader) -> Option<KeySieve> {
         let keys = self.0.get(&(header.schema.clone(), header.table.clone()))?;
         let place = |column: &String| header.columns.iter().position(|of| of == column);
         let known = |columns: &Vec<String>| {
@@ -44,13 +44,13 @@ impl Keys {
             Some(KeyIndex { columns: columns.join(", "), at, lines: HashMap::new() })
         };
         let keys: Vec<_> = keys.iter().filter_map(known).collect();
-        (!keys.is_empty()).then(|| Sieve { keys, hashers: Default::default() })
+        (!keys.is_empty()).then(|| KeySieve { keys, hashers: Default::default() })
     }
 }
 
 /// `ALTER TABLE ONLY … ADD CONSTRAINT … PRIMARY KEY (…)` or `UNIQUE (…)`, or
 /// `CREATE UNIQUE INDEX … (…)` of plain columns.
-fn key(statement: &Statement) -> Option<(Table, Vec<String>)> {
+fn key(statement: &Statement) -> Option<(KeyTable, Vec<String>)> {
     let (at, opening) =
         if statement.begins("ALTER TABLE ONLY") && statement.find("ADD CONSTRAINT").is_some() {
             let kind = statement
@@ -66,7 +66,7 @@ fn key(statement: &Statement) -> Option<(Table, Vec<String>)> {
     let table = (statement.name(at)?, statement.name(at + 2)?);
     let mut columns = Vec::new();
     for at in (opening + 1..statement.len()).step_by(2) {
-        columns.push(statement.name(at).filter(|_| statement.kind(at) != Some(Kind::Symbol))?);
+        columns.push(statement.name(at).filter(|_| statement.kind(at) != Some(TokenKind::Symbol))?);
         if statement.is(at + 1, ")") {
             return Some((table, columns));
         }
@@ -79,7 +79,7 @@ fn key(statement: &Statement) -> Option<(Table, Vec<String>)> {
 
 /// A row whose key an earlier row has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Duplicate {
+pub struct DuplicateRow {
     pub table: String,
     /// As PostgreSQL writes it: `(id)=(7)`.
     pub key: String,
@@ -90,7 +90,7 @@ pub struct Duplicate {
 
 /// The rows of one table, told apart by their keys.
 #[derive(Debug)]
-pub struct Sieve {
+pub struct KeySieve {
     keys: Vec<KeyIndex>,
     /// Two, so that no row is taken for another.
     hashers: [RandomState; 2],
@@ -106,7 +106,7 @@ struct KeyIndex {
     lines: HashMap<[u64; 2], u64>,
 }
 
-impl Sieve {
+impl KeySieve {
     /// Those of the whole lines `rows` that have keys of their own; the others go to `found`.
     /// `line` is that of the first.
     pub fn pass(
@@ -114,14 +114,14 @@ impl Sieve {
         rows: &[u8],
         line: u64,
         table: &str,
-        found: &mut Vec<Duplicate>,
+        found: &mut Vec<DuplicateRow>,
     ) -> Vec<u8> {
         let mut kept = Vec::with_capacity(rows.len());
         for (row, line) in rows.split_inclusive(|&byte| byte == b'\n').zip(line..) {
             match self.earlier(row.strip_suffix(b"\n").unwrap_or(row), line) {
                 None => kept.extend_from_slice(row),
                 Some((key, first)) if found.len() < MOST => {
-                    found.push(Duplicate { table: table.to_owned(), key, line, first });
+                    found.push(DuplicateRow { table: table.to_owned(), key, line, first });
                 }
                 Some(_) => {}
             }

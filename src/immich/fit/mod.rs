@@ -28,26 +28,26 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 
-use self::apart::Apart;
-use self::change::Changes;
+use self::apart::ObjectsApart;
+use self::change::FitChanges;
 use self::column::SplitRows;
-use self::keys::Sieve;
-use self::rule::{Fate, Rules};
+use self::keys::KeySieve;
+use self::rule::{FitRules, StatementFate};
 use self::statement::Statement;
 use self::token::Token;
-use super::copy::Header;
+use super::copy::CopyHeader;
 use super::database;
-use super::encoding::{self, Encoding};
-use super::input::Lines;
-use super::lexer::{Lexer, conforming};
+use super::encoding::{self, DumpEncoding};
+use super::input::LineCollector;
+use super::lexer::{DumpLexer, conforming};
 use super::scan::{is_message, message_reason};
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, ErrorKind, Result};
 
-pub use change::Change;
-pub use keys::{Duplicate, Keys};
+pub use change::FitChange;
+pub use keys::{DuplicateRow, UniqueKeys};
 pub use statement::quoted;
-pub use target::Target;
-pub use trial::Trial;
+pub use target::FitTarget;
+pub use trial::FitTrial;
 
 /// A longer statement is refused: Immich's longest has some kilobytes.
 const LONGEST: usize = 4 << 20;
@@ -57,7 +57,7 @@ const NUL: &str = "there is a NUL byte, which PostgreSQL knows in no text";
 
 /// Some of the fitted dump.
 #[derive(Debug, Clone, Copy)]
-pub struct Piece<'a> {
+pub struct FittedPiece<'a> {
     /// Whole lines.
     pub bytes: &'a [u8],
     /// The line of the dump that it comes from, from 1.
@@ -68,9 +68,9 @@ pub struct Piece<'a> {
 
 /// What a dump is, now that it is fitted.
 #[derive(Debug, Clone, Default)]
-pub struct Fitted {
+pub struct FittedDump {
     /// In the order of the dump.
-    pub changes: Vec<Change>,
+    pub changes: Vec<FitChange>,
     /// The dump's extensions, and the version that the server has of each.
     pub extensions: BTreeMap<String, Option<String>>,
     /// Extensions that the dump creates, and the schema of each.
@@ -81,9 +81,9 @@ pub struct Fitted {
     /// `table notes (3 rows)`.
     pub apart: Vec<String>,
     /// Keys of its tables.
-    pub keys: Keys,
+    pub keys: UniqueKeys,
     /// Rows that were left out since an earlier one has their key; the first thousand.
-    pub duplicates: Vec<Duplicate>,
+    pub duplicates: Vec<DuplicateRow>,
     /// What the dump needs and the server has not.
     pub missing: Vec<String>,
     /// Rows of each table, named as in a snapshot's record.
@@ -103,9 +103,9 @@ pub struct Fitted {
 pub fn fit(
     dump: &mut dyn Read,
     database: Option<&str>,
-    target: &Target,
-    each: &mut dyn FnMut(Piece) -> Result<()>,
-) -> Result<Fitted> {
+    target: &FitTarget,
+    each: &mut dyn FnMut(FittedPiece) -> Result<()>,
+) -> Result<FittedDump> {
     fit_apart(dump, database, target, each, &mut |_| Ok(()))
 }
 
@@ -117,12 +117,12 @@ pub fn fit(
 pub fn fit_apart(
     dump: &mut dyn Read,
     database: Option<&str>,
-    target: &Target,
-    each: &mut dyn FnMut(Piece) -> Result<()>,
+    target: &FitTarget,
+    each: &mut dyn FnMut(FittedPiece) -> Result<()>,
     beside: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<Fitted> {
-    let mut fitter = Fitter::new(database, target, beside);
-    let mut lines = Lines::new();
+) -> Result<FittedDump> {
+    let mut fitter = DumpFitter::new(database, target, beside);
+    let mut lines = LineCollector::new();
     loop {
         let got = match dump.read(lines.space()) {
             Ok(0) => break,
@@ -159,7 +159,7 @@ fn whole_statement(
 
 /// What part of the dump the next line belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum FitPlace {
     Head,
     /// Outside of all databases of a cluster dump.
     Cluster,
@@ -171,26 +171,26 @@ enum Place {
 }
 
 /// A COPY block that is being read.
-struct Block {
-    header: Header,
+struct FitBlock {
+    header: CopyHeader,
     /// As the record names it.
     table: String,
     wanted: bool,
     /// Not Immich's.
     apart: bool,
     /// Holds rows back whose key is there already.
-    sieve: Option<Sieve>,
+    sieve: Option<KeySieve>,
     /// Takes columns out that are not Immich's.
     split: Option<SplitRows>,
 }
 
-struct Fitter<'a> {
+struct DumpFitter<'a> {
     database: Option<&'a str>,
-    target: &'a Target,
-    rules: Rules<'a>,
-    changes: Changes,
+    target: &'a FitTarget,
+    rules: FitRules<'a>,
+    changes: FitChanges,
     cluster: bool,
-    place: Place,
+    place: FitPlace,
     /// The database that the last `\connect` named, while its dump is read.
     connected: Option<String>,
     /// No database has begun yet.
@@ -199,9 +199,9 @@ struct Fitter<'a> {
     whole: bool,
     key: Option<String>,
     /// What the database at hand is written in.
-    encoding: Encoding,
-    lexer: Lexer,
-    block: Option<Block>,
+    encoding: DumpEncoding,
+    lexer: DumpLexer,
+    block: Option<FitBlock>,
     /// The statement so far, and the line that it began on.
     text: String,
     began: u64,
@@ -211,31 +211,31 @@ struct Fitter<'a> {
     rows: BTreeMap<String, u64>,
     tables: BTreeMap<String, String>,
     left_out: BTreeSet<String>,
-    apart: Apart,
-    keys: Keys,
-    duplicates: Vec<Duplicate>,
+    apart: ObjectsApart,
+    keys: UniqueKeys,
+    duplicates: Vec<DuplicateRow>,
     beside: &'a mut dyn FnMut(&[u8]) -> Result<()>,
 }
 
-impl<'a> Fitter<'a> {
+impl<'a> DumpFitter<'a> {
     fn new(
         database: Option<&'a str>,
-        target: &'a Target,
+        target: &'a FitTarget,
         beside: &'a mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Self {
-        Fitter {
+        DumpFitter {
             database,
             target,
-            rules: Rules::new(target),
-            changes: Changes::default(),
+            rules: FitRules::new(target),
+            changes: FitChanges::default(),
             cluster: false,
-            place: Place::Head,
+            place: FitPlace::Head,
             connected: None,
             globals: true,
             whole: false,
             key: None,
-            encoding: Encoding::Utf8,
-            lexer: Lexer::default(),
+            encoding: DumpEncoding::Utf8,
+            lexer: DumpLexer::default(),
             block: None,
             text: String::new(),
             began: 0,
@@ -244,15 +244,15 @@ impl<'a> Fitter<'a> {
             rows: BTreeMap::new(),
             left_out: BTreeSet::new(),
             tables: BTreeMap::new(),
-            apart: Apart::default(),
-            keys: Keys::default(),
+            apart: ObjectsApart::default(),
+            keys: UniqueKeys::default(),
             duplicates: Vec::new(),
             beside,
         }
     }
 
     fn refused(&self, line: u64, reason: impl std::fmt::Display) -> Error {
-        Error::new(Kind::Refused, format_args!("line {line} of the dump is refused: {reason}"))
+        Error::new(ErrorKind::Refused, format_args!("line {line} of the dump is refused: {reason}"))
             .hint(
                 "nothing was restored; `shoebox dump` prints the dump, to be looked at and \
                 restored by hand",
@@ -260,12 +260,16 @@ impl<'a> Fitter<'a> {
     }
 
     fn damaged(&self, reason: &str) -> Error {
-        Error::new(Kind::Damaged, format_args!("line {} of the dump: {reason}", self.line))
+        Error::new(ErrorKind::Damaged, format_args!("line {} of the dump: {reason}", self.line))
             .hint("nothing was restored; another snapshot may be whole: --snapshot")
     }
 
     /// Goes over whole lines.
-    fn lines(&mut self, mut bytes: &[u8], each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+    fn lines(
+        &mut self,
+        mut bytes: &[u8],
+        each: &mut dyn FnMut(FittedPiece) -> Result<()>,
+    ) -> Result<()> {
         while !bytes.is_empty() {
             if self.block.is_some() {
                 let taken = self.rows(bytes, each)?;
@@ -293,7 +297,11 @@ impl<'a> Fitter<'a> {
     }
 
     /// Rows from the front of `bytes`, up to the end of their block; how many bytes they are.
-    fn rows(&mut self, bytes: &[u8], each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<usize> {
+    fn rows(
+        &mut self,
+        bytes: &[u8],
+        each: &mut dyn FnMut(FittedPiece) -> Result<()>,
+    ) -> Result<usize> {
         let (mut at, mut count, mut done) = (0, 0, false);
         while at < bytes.len() && !done {
             let Some(block) = &self.block else { break };
@@ -332,7 +340,7 @@ impl<'a> Fitter<'a> {
         }
         self.line += count;
         let rows = match self.encoding {
-            Encoding::Utf8 => Cow::Borrowed(&bytes[..at]),
+            DumpEncoding::Utf8 => Cow::Borrowed(&bytes[..at]),
             encoding => match encoding.decode(&bytes[..at]) {
                 Some(text) => Cow::Owned(text.into_owned().into_bytes()),
                 None => {
@@ -355,7 +363,7 @@ impl<'a> Fitter<'a> {
         rows: Cow<[u8]>,
         done: bool,
         first: u64,
-        each: &mut dyn FnMut(Piece) -> Result<()>,
+        each: &mut dyn FnMut(FittedPiece) -> Result<()>,
     ) -> Result<()> {
         let rows = match self
             .block
@@ -381,12 +389,12 @@ impl<'a> Fitter<'a> {
                 }
                 None => rows,
             };
-            each(Piece { bytes: &rows, line: first, table: Some(&block.table) })?;
+            each(FittedPiece { bytes: &rows, line: first, table: Some(&block.table) })?;
         }
         Ok(())
     }
 
-    fn close(&mut self, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+    fn close(&mut self, each: &mut dyn FnMut(FittedPiece) -> Result<()>) -> Result<()> {
         let Some(block) = self.block.take().filter(|block| block.wanted && !block.apart) else {
             return Ok(());
         };
@@ -394,9 +402,11 @@ impl<'a> Fitter<'a> {
             (self.beside)(split.after.as_bytes())?;
         }
         match self.rules.extensions.after_rows(&block.header.schema, &block.header.table) {
-            Some(sql) => {
-                each(Piece { bytes: sql.as_bytes(), line: self.line, table: Some(&block.table) })
-            }
+            Some(sql) => each(FittedPiece {
+                bytes: sql.as_bytes(),
+                line: self.line,
+                table: Some(&block.table),
+            }),
             None => Ok(()),
         }
     }
@@ -404,16 +414,16 @@ impl<'a> Fitter<'a> {
     /// True in the dump of another database, and between them: what lies there is nobody's
     /// business.
     fn is_passed_over(&self) -> bool {
-        matches!(self.place, Place::Database { wanted: false } | Place::Cluster)
+        matches!(self.place, FitPlace::Database { wanted: false } | FitPlace::Cluster)
             && !self.wants_globals()
     }
 
     fn is_wanted(&self) -> bool {
-        self.place == Place::Database { wanted: true }
+        self.place == FitPlace::Database { wanted: true }
     }
 
     /// One line outside of rows, without its line end.
-    fn next(&mut self, line: &str, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+    fn next(&mut self, line: &str, each: &mut dyn FnMut(FittedPiece) -> Result<()>) -> Result<()> {
         let fresh = self.text.is_empty() && self.lexer.at_start();
         let line = if fresh || !self.lexer.in_quotes() {
             line.strip_suffix('\r').unwrap_or(line)
@@ -431,7 +441,7 @@ impl<'a> Fitter<'a> {
             if let Some(command) = line.strip_prefix('\\') {
                 return self.command(command);
             }
-            if matches!(self.place, Place::Database { .. }) && is_message(line) {
+            if matches!(self.place, FitPlace::Database { .. }) && is_message(line) {
                 return if self.is_wanted() {
                     Err(self.refused(self.line, message_reason(line)))
                 } else {
@@ -439,8 +449,10 @@ impl<'a> Fitter<'a> {
                 };
             }
             match self.place {
-                Place::Head => return Err(self.damaged("this is not the beginning of a dump")),
-                Place::End => return Err(self.damaged("there is text after the end of the dump")),
+                FitPlace::Head => return Err(self.damaged("this is not the beginning of a dump")),
+                FitPlace::End => {
+                    return Err(self.damaged("there is text after the end of the dump"));
+                }
                 _ => {}
             }
             if line.trim_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case("COPY")) {
@@ -458,13 +470,14 @@ impl<'a> Fitter<'a> {
 
     /// What changes how the rest of a database's dump is to be read.
     fn settings(&mut self, line: &str) {
-        if !matches!(self.place, Place::Database { .. }) {
+        if !matches!(self.place, FitPlace::Database { .. }) {
             return;
         }
         if let Some(value) = encoding::setting(line, "standard_conforming_strings") {
             self.lexer.escapes = value == "off";
         }
-        if let Some(encoding) = encoding::setting(line, "client_encoding").and_then(Encoding::named)
+        if let Some(encoding) =
+            encoding::setting(line, "client_encoding").and_then(DumpEncoding::named)
         {
             self.encoding = encoding;
         }
@@ -472,16 +485,20 @@ impl<'a> Fitter<'a> {
 
     /// A database's dump begins, or goes on with a new connection.
     fn begin(&mut self, wanted: bool) {
-        self.place = Place::Database { wanted };
-        (self.encoding, self.lexer.escapes) = (Encoding::Utf8, false);
+        self.place = FitPlace::Database { wanted };
+        (self.encoding, self.lexer.escapes) = (DumpEncoding::Utf8, false);
     }
 
     fn wants_globals(&self) -> bool {
-        self.target.with_roles && self.globals && self.place == Place::Cluster
+        self.target.with_roles && self.globals && self.place == FitPlace::Cluster
     }
 
     /// Takes a line of a statement in, and judges the statement when it is whole.
-    fn gather(&mut self, line: &str, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+    fn gather(
+        &mut self,
+        line: &str,
+        each: &mut dyn FnMut(FittedPiece) -> Result<()>,
+    ) -> Result<()> {
         self.text.push_str(line);
         self.text.push('\n');
         if self.lexer.at_start() && self.lexer.escapes {
@@ -503,28 +520,28 @@ impl<'a> Fitter<'a> {
             role::global(&statement, self.target)
         };
         match fate {
-            Fate::Keep => self.put(&text, each),
-            Fate::Change(new, reason) => {
+            StatementFate::Keep => self.put(&text, each),
+            StatementFate::Change(new, reason) => {
                 self.changes.add(reason, self.began);
                 self.put(&new, each)
             }
-            Fate::Omit(reason) => {
+            StatementFate::Omit(reason) => {
                 self.changes.add(reason, self.began);
                 self.comments.clear();
                 Ok(())
             }
-            Fate::Apart(reason) => {
+            StatementFate::Apart(reason) => {
                 self.changes.add(reason, self.began);
                 self.apart.add(&statement);
                 self.put_beside(&text)
             }
-            Fate::Split(split, reason) => {
+            StatementFate::Split(split, reason) => {
                 self.changes.add(reason, self.began);
                 self.apart.extend(split.named);
                 (self.beside)(split.added.as_bytes())?;
                 self.put(&split.rest, each)
             }
-            Fate::Refuse(reason) => Err(self.refused(self.began, reason)),
+            StatementFate::Refuse(reason) => Err(self.refused(self.began, reason)),
         }
     }
 
@@ -536,12 +553,12 @@ impl<'a> Fitter<'a> {
     }
 
     /// Hands out a statement, after its comments.
-    fn put(&mut self, text: &str, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
+    fn put(&mut self, text: &str, each: &mut dyn FnMut(FittedPiece) -> Result<()>) -> Result<()> {
         let comments = std::mem::take(&mut self.comments);
         if !comments.is_empty() {
-            each(Piece { bytes: comments.as_bytes(), line: self.began, table: None })?;
+            each(FittedPiece { bytes: comments.as_bytes(), line: self.began, table: None })?;
         }
-        each(Piece { bytes: text.as_bytes(), line: self.began, table: None })
+        each(FittedPiece { bytes: text.as_bytes(), line: self.began, table: None })
     }
 
     fn comment(&mut self, line: &str) -> Result<()> {
@@ -549,31 +566,31 @@ impl<'a> Fitter<'a> {
             return Err(self.refused(self.line, "a carriage return stands in a comment"));
         }
         match (line, self.place) {
-            ("-- PostgreSQL database cluster dump", Place::Head) => {
+            ("-- PostgreSQL database cluster dump", FitPlace::Head) => {
                 self.cluster = true;
-                self.place = Place::Cluster;
+                self.place = FitPlace::Cluster;
             }
-            ("-- PostgreSQL database dump", Place::Head) => self.begin(true),
-            ("-- PostgreSQL database dump", Place::Cluster) => {
+            ("-- PostgreSQL database dump", FitPlace::Head) => self.begin(true),
+            ("-- PostgreSQL database dump", FitPlace::Cluster) => {
                 self.globals = false;
                 self.begin(self.names_wanted());
             }
             // That of the database before was cut short.
-            ("-- PostgreSQL database dump", Place::Database { wanted: false }) => {
+            ("-- PostgreSQL database dump", FitPlace::Database { wanted: false }) => {
                 self.connected = None
             }
-            ("-- PostgreSQL database dump complete", Place::Database { wanted }) => {
+            ("-- PostgreSQL database dump complete", FitPlace::Database { wanted }) => {
                 self.whole |= wanted;
                 self.connected = None;
-                self.place = if self.cluster { Place::Cluster } else { Place::End };
+                self.place = if self.cluster { FitPlace::Cluster } else { FitPlace::End };
             }
-            ("-- PostgreSQL database cluster dump complete", Place::Cluster) => {
-                self.place = Place::End
+            ("-- PostgreSQL database cluster dump complete", FitPlace::Cluster) => {
+                self.place = FitPlace::End
             }
             ("-- PostgreSQL database dump" | "-- PostgreSQL database cluster dump", _) => {
                 return Err(self.damaged("another dump begins before this one ended"));
             }
-            (line, Place::Database { wanted: true }) if !line.starts_with("-- Dumped ") => {
+            (line, FitPlace::Database { wanted: true }) if !line.starts_with("-- Dumped ") => {
                 if self.comments.len() < LONGEST {
                     self.comments.push_str(line);
                     self.comments.push('\n');
@@ -605,7 +622,7 @@ impl<'a> Fitter<'a> {
                         .refused(self.line, "the \\connect line is not one that pg_dump writes"));
                 };
                 self.connected = Some(name);
-                if let (Place::Database { .. }, true) = (self.place, self.cluster) {
+                if let (FitPlace::Database { .. }, true) = (self.place, self.cluster) {
                     self.begin(self.names_wanted());
                 }
             }
@@ -622,13 +639,13 @@ impl<'a> Fitter<'a> {
     }
 
     /// The header of a COPY block.
-    fn open(&mut self, line: &str, each: &mut dyn FnMut(Piece) -> Result<()>) -> Result<()> {
-        let Some(header) = Header::parse(line) else {
+    fn open(&mut self, line: &str, each: &mut dyn FnMut(FittedPiece) -> Result<()>) -> Result<()> {
+        let Some(header) = CopyHeader::parse(line) else {
             if self.is_passed_over() {
                 let header =
-                    Header { schema: String::new(), table: String::new(), columns: Vec::new() };
+                    CopyHeader { schema: String::new(), table: String::new(), columns: Vec::new() };
                 let rows = line.trim_end().ends_with("FROM stdin;");
-                self.block = rows.then(|| Block {
+                self.block = rows.then(|| FitBlock {
                     header,
                     table: String::new(),
                     wanted: false,
@@ -670,24 +687,24 @@ impl<'a> Fitter<'a> {
                 (self.beside)(split.before.as_bytes())?;
             }
             let text = split.as_ref().map_or(text, |split| split.header.clone());
-            each(Piece { bytes: text.as_bytes(), line: self.line, table: Some(&table) })?;
+            each(FittedPiece { bytes: text.as_bytes(), line: self.line, table: Some(&table) })?;
         }
-        self.block = Some(Block { header, table, wanted, apart, sieve, split });
+        self.block = Some(FitBlock { header, table, wanted, apart, sieve, split });
         Ok(())
     }
 
-    fn finish(self) -> Result<Fitted> {
+    fn finish(self) -> Result<FittedDump> {
         if let Some(block) = &self.block {
             return Err(self.damaged(&format!("it ends in the rows of table {}", block.table)));
         }
-        if !self.text.is_empty() || self.place != Place::End || self.key.is_some() {
+        if !self.text.is_empty() || self.place != FitPlace::End || self.key.is_some() {
             return Err(self.damaged("it ends before its last line"));
         }
         if !self.whole {
             let name = self.database.unwrap_or("(none named)");
             return Err(Error::invalid(format_args!("the dump has no database {name}")));
         }
-        Ok(Fitted {
+        Ok(FittedDump {
             changes: self.changes.into_list(),
             missing: self.rules.extensions.missing.into_iter().collect(),
             extensions: self.rules.extensions.found,

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::statement::Statement;
-use crate::immich::copy::Header;
-use crate::immich::tables::Table;
+use crate::immich::copy::CopyHeader;
+use crate::immich::tables::StagedTable;
 
 /// What Immich's tables, indexes and functions take from extensions: schema (where it says
 /// something), name, extension.
@@ -26,12 +26,12 @@ const MOST: usize = 100_000;
 
 /// What the dump has created so far.
 #[derive(Debug, Default)]
-pub struct Needs {
+pub struct CreatedObjects {
     /// Tables, types and functions, without their schema.
     created: BTreeSet<String>,
 }
 
-impl Needs {
+impl CreatedObjects {
     /// Takes note of what `statement`, a `CREATE`, makes; says what it uses that nothing makes,
     /// given the `extensions` so far.
     pub fn create(&mut self, statement: &Statement, has: impl Fn(&str) -> bool) -> Option<String> {
@@ -61,8 +61,8 @@ impl Needs {
     }
 
     /// Why rows have nowhere to go.
-    pub fn rows(&self, header: &Header) -> Option<String> {
-        let is_immichs = header.schema == "public" && Table::find(&header.table).is_some();
+    pub fn rows(&self, header: &CopyHeader) -> Option<String> {
+        let is_immichs = header.schema == "public" && StagedTable::find(&header.table).is_some();
         (is_immichs && !self.created.contains(&header.table)).then(|| {
             format!(
                 "there are rows for table {}, and nothing creates the table: the dump is a part of \

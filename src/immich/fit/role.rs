@@ -2,22 +2,25 @@
 
 use std::collections::BTreeSet;
 
-use super::change::Reason;
-use super::extension::Extensions;
-use super::rule::Fate;
+use super::change::FitReason;
+use super::extension::DumpExtensions;
+use super::rule::StatementFate;
 use super::statement::Statement;
-use super::target::Target;
+use super::target::FitTarget;
 
 /// What stands for whoever loads the dump.
 const LOADER: &str = "CURRENT_USER";
 
 /// Why owners are left out.
-pub fn owner_reason(target: &Target) -> Reason {
+pub fn owner_reason(target: &FitTarget) -> FitReason {
     let what = match &target.user {
         Some(user) => format!("owners left out: all will belong to {user}"),
         None => "owners left out: all will belong to whoever loads the file".to_owned(),
     };
-    Reason::new(what, "Immich's user is the one that connects here, whatever it was called before")
+    FitReason::new(
+        what,
+        "Immich's user is the one that connects here, whatever it was called before",
+    )
 }
 
 /// The role of `ALTER … OWNER TO role`.
@@ -31,18 +34,18 @@ pub fn owner(statement: &Statement) -> Option<String> {
 /// `owners` are those of what the dump holds: their rights become those of the target's user.
 pub fn privilege(
     statement: &Statement,
-    target: &Target,
-    extensions: &Extensions,
+    target: &FitTarget,
+    extensions: &DumpExtensions,
     owners: &BTreeSet<String>,
-) -> Fate {
+) -> StatementFate {
     if statement.find("ON DATABASE").is_some() {
-        return Fate::Omit(Reason::new(
+        return StatementFate::Omit(FitReason::new(
             "rights on the database left alone",
             "who may connect is the other server's own choice",
         ));
     }
     if statement.find("ON SCHEMA public").is_some() {
-        return Fate::Omit(Reason::new(
+        return StatementFate::Omit(FitReason::new(
             "rights on schema public left alone",
             "they are the database owner's to give, and Immich needs them",
         ));
@@ -64,18 +67,18 @@ pub fn privilege(
         if owners.contains(&role) || statement.has_at(at.saturating_sub(2), "FOR ROLE") {
             changes.push((at..at + 1, LOADER.to_owned()));
         } else if !target.roles.contains(&role) {
-            return Fate::Omit(Reason::new(
+            return StatementFate::Omit(FitReason::new(
                 format!("rights of {role} left out"),
                 "the other server has no such role; --roles creates those of a cluster dump",
             ));
         }
     }
     if changes.is_empty() {
-        Fate::Keep
+        StatementFate::Keep
     } else {
-        Fate::Change(
+        StatementFate::Change(
             statement.with(&changes),
-            Reason::new(
+            FitReason::new(
                 "rights of the owner given to the new one",
                 "Immich's user is the one that connects here",
             ),
@@ -84,16 +87,16 @@ pub fn privilege(
 }
 
 /// A statement outside of all databases of a cluster dump, where roles are asked for.
-pub fn global(statement: &Statement, target: &Target) -> Fate {
+pub fn global(statement: &Statement, target: &FitTarget) -> StatementFate {
     let name = statement.name(2).unwrap_or_default();
     let about_role = statement.begins("CREATE ROLE") || statement.begins("ALTER ROLE");
-    Fate::Omit(if !about_role || statement.find("IN DATABASE").is_some() {
+    StatementFate::Omit(if !about_role || statement.find("IN DATABASE").is_some() {
         let why = "roles are never dropped, nor made members of others";
-        Reason::new("the rest of the cluster left alone", why)
+        FitReason::new("the rest of the cluster left alone", why)
     } else if target.roles.contains(&name) {
         let why = "it is there already; its password is never changed";
-        Reason::new(format!("role {name} left as it is"), why)
+        FitReason::new(format!("role {name} left as it is"), why)
     } else {
-        return Fate::Keep;
+        return StatementFate::Keep;
     })
 }

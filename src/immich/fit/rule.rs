@@ -9,27 +9,27 @@
 
 use std::collections::BTreeSet;
 
-use super::change::Reason;
+use super::change::FitReason;
 use super::column::SplitTable;
-use super::extension::Extensions;
-use super::foreign::Foreign;
-use super::needs::Needs;
+use super::extension::DumpExtensions;
+use super::foreign::ForeignObjects;
+use super::needs::CreatedObjects;
 use super::role;
 use super::statement::Statement;
-use super::target::Target;
-use super::token::Kind;
-use crate::immich::encoding::Encoding;
+use super::target::FitTarget;
+use super::token::TokenKind;
+use crate::immich::encoding::DumpEncoding;
 
 /// What becomes of a statement.
 #[derive(Debug)]
-pub enum Fate {
+pub enum StatementFate {
     Keep,
-    Change(String, Reason),
-    Omit(Reason),
+    Change(String, FitReason),
+    Omit(FitReason),
     /// Left out since it is not Immich's.
-    Apart(Reason),
+    Apart(FitReason),
     /// A table of Immich's without columns that are not.
-    Split(SplitTable, Reason),
+    Split(SplitTable, FitReason),
     Refuse(String),
 }
 
@@ -87,33 +87,33 @@ const CALLED: [&str; 4] = ["setval", "lo_create", "lo_open", "lowrite"];
 const MAX_OWNERS: usize = 1000;
 
 /// The rules' view of the dump so far.
-pub struct Rules<'a> {
-    target: &'a Target,
-    pub extensions: Extensions<'a>,
-    pub needs: Needs,
-    pub foreign: Foreign,
+pub struct FitRules<'a> {
+    target: &'a FitTarget,
+    pub extensions: DumpExtensions<'a>,
+    pub needs: CreatedObjects,
+    pub foreign: ForeignObjects,
     /// Owners of what the dump holds.
     owners: BTreeSet<String>,
 }
 
-impl<'a> Rules<'a> {
-    pub fn new(target: &'a Target) -> Self {
-        Rules {
+impl<'a> FitRules<'a> {
+    pub fn new(target: &'a FitTarget) -> Self {
+        FitRules {
             target,
-            extensions: Extensions::new(target),
-            needs: Needs::default(),
-            foreign: Foreign::default(),
+            extensions: DumpExtensions::new(target),
+            needs: CreatedObjects::default(),
+            foreign: ForeignObjects::default(),
             owners: BTreeSet::new(),
         }
     }
 
     /// What becomes of `statement`, which belongs to the database that is restored.
-    pub fn judge(&mut self, statement: &Statement) -> Fate {
+    pub fn judge(&mut self, statement: &Statement) -> StatementFate {
         if statement.begins("DROP") || is_drop(statement) {
             return dropped();
         }
         if let Some(reason) = self.foreign.judge(statement).filter(|_| !self.target.foreign) {
-            return Fate::Apart(reason);
+            return StatementFate::Apart(reason);
         }
         match statement.word(0).to_ascii_uppercase().as_str() {
             "SET" => self.set(statement),
@@ -124,22 +124,22 @@ impl<'a> Rules<'a> {
             "GRANT" | "REVOKE" => {
                 role::privilege(statement, self.target, &self.extensions, &self.owners)
             }
-            "SECURITY" if statement.begins("SECURITY LABEL") => Fate::Omit(Reason::new(
-                "SECURITY LABEL left out",
-                "it belongs to another server's modules",
-            )),
-            "REFRESH" if statement.begins("REFRESH MATERIALIZED VIEW") => Fate::Keep,
+            "SECURITY" if statement.begins("SECURITY LABEL") => StatementFate::Omit(
+                FitReason::new("SECURITY LABEL left out", "it belongs to another server's modules"),
+            ),
+            "REFRESH" if statement.begins("REFRESH MATERIALIZED VIEW") => StatementFate::Keep,
             "UPDATE" if statement.begins("UPDATE pg_catalog . pg_database") => database(),
-            "BEGIN" | "COMMIT" if statement.len() == 1 => {
-                Fate::Omit(Reason::new("BEGIN and COMMIT left out", "all of it is one transaction"))
-            }
+            "BEGIN" | "COMMIT" if statement.len() == 1 => StatementFate::Omit(FitReason::new(
+                "BEGIN and COMMIT left out",
+                "all of it is one transaction",
+            )),
             _ => foreign(statement),
         }
     }
 
-    fn set(&self, statement: &Statement) -> Fate {
+    fn set(&self, statement: &Statement) -> StatementFate {
         if statement.begins("SET SESSION AUTHORIZATION") {
-            return Fate::Omit(role::owner_reason(self.target));
+            return StatementFate::Omit(role::owner_reason(self.target));
         }
         let (Some(name), true) = (statement.name(1), statement.is(2, "=") && statement.len() == 4)
         else {
@@ -147,37 +147,46 @@ impl<'a> Rules<'a> {
         };
         let value = statement.word(3);
         match (name.as_str(), value) {
-            ("standard_conforming_strings", "on") | ("client_encoding", "'UTF8'") => Fate::Keep,
-            ("standard_conforming_strings", "off") => Fate::Change(
+            ("standard_conforming_strings", "on") | ("client_encoding", "'UTF8'") => {
+                StatementFate::Keep
+            }
+            ("standard_conforming_strings", "off") => StatementFate::Change(
                 "SET standard_conforming_strings = on;\n".to_owned(),
-                Reason::new(
+                FitReason::new(
                     "strings with a backslash are written with an E",
                     "the database had standard_conforming_strings off",
                 ),
             ),
-            ("client_encoding", name) if Encoding::named(name).is_some() => Fate::Change(
-                "SET client_encoding = 'UTF8';\n".to_owned(),
-                Reason::new(
-                    "all text is brought into UTF-8",
-                    format!("the dump is written in {name}"),
-                ),
-            ),
-            ("standard_conforming_strings" | "client_encoding", _) => Fate::Refuse(format!(
-                "the dump sets {name} to {value}; only PostgreSQL's default can be read safely"
-            )),
-            ("default_tablespace", value) if value != "''" => Fate::Omit(Reason::new(
+            ("client_encoding", name) if DumpEncoding::named(name).is_some() => {
+                StatementFate::Change(
+                    "SET client_encoding = 'UTF8';\n".to_owned(),
+                    FitReason::new(
+                        "all text is brought into UTF-8",
+                        format!("the dump is written in {name}"),
+                    ),
+                )
+            }
+            ("standard_conforming_strings" | "client_encoding", _) => {
+                StatementFate::Refuse(format!(
+                    "the dump sets {name} to {value}; only PostgreSQL's default can be read safely"
+                ))
+            }
+            ("default_tablespace", value) if value != "''" => StatementFate::Omit(FitReason::new(
                 "tablespaces left out",
                 "the other server has its own disks",
             )),
-            ("default_with_oids", _) => Fate::Omit(Reason::new(
+            ("default_with_oids", _) => StatementFate::Omit(FitReason::new(
                 "SET default_with_oids left out",
                 "PostgreSQL knows it no more since version 12",
             )),
-            ("default_transaction_read_only", _) => Fate::Keep,
-            (name, _) if self.target.settings.contains(name) && is_dumps_own(name) => Fate::Keep,
-            (name, _) if is_dumps_own(name) => {
-                Fate::Omit(Reason::new(format!("SET {name} left out"), self.unknown_setting()))
+            ("default_transaction_read_only", _) => StatementFate::Keep,
+            (name, _) if self.target.settings.contains(name) && is_dumps_own(name) => {
+                StatementFate::Keep
             }
+            (name, _) if is_dumps_own(name) => StatementFate::Omit(FitReason::new(
+                format!("SET {name} left out"),
+                self.unknown_setting(),
+            )),
             _ => foreign(statement),
         }
     }
@@ -189,7 +198,7 @@ impl<'a> Rules<'a> {
         }
     }
 
-    fn create(&mut self, statement: &Statement) -> Fate {
+    fn create(&mut self, statement: &Statement) -> StatementFate {
         if statement.begins("CREATE DATABASE") {
             return database();
         }
@@ -198,21 +207,25 @@ impl<'a> Rules<'a> {
             let schema = statement.find("WITH SCHEMA").and_then(|at| statement.name(at + 2));
             let name = statement.name(if statement.has_at(2, "IF NOT EXISTS") { 5 } else { 2 });
             let schema = schema.unwrap_or_else(|| "public".to_owned());
-            self.foreign.extension(&name.unwrap_or_default(), schema, matches!(fate, Fate::Keep));
+            self.foreign.extension(
+                &name.unwrap_or_default(),
+                schema,
+                matches!(fate, StatementFate::Keep),
+            );
             return fate;
         }
         if statement.begins("CREATE SCHEMA public") && statement.len() == 3 {
             let why = "every database has that schema already";
-            return Fate::Change(
+            return StatementFate::Change(
                 "CREATE SCHEMA IF NOT EXISTS public;\n".to_owned(),
-                Reason::new("CREATE SCHEMA public made harmless", why),
+                FitReason::new("CREATE SCHEMA public made harmless", why),
             );
         }
         if statement.begins("CREATE SCHEMA") && statement.len() == 3 {
             let why = "it is there already where an extension lies in it";
-            return Fate::Change(
+            return StatementFate::Change(
                 format!("CREATE SCHEMA IF NOT EXISTS {};\n", statement.word(2)),
-                Reason::new("schemas are made unless they are there", why),
+                FitReason::new("schemas are made unless they are there", why),
             );
         }
         if !self.target.foreign
@@ -221,23 +234,23 @@ impl<'a> Rules<'a> {
             return foreign(statement);
         }
         if let Some(reason) = function_reason(statement).filter(|_| !self.target.foreign) {
-            return Fate::Refuse(reason);
+            return StatementFate::Refuse(reason);
         }
         if let Some(reason) =
             self.needs.create(statement, |name| self.extensions.found.contains_key(name))
         {
-            return Fate::Refuse(reason);
+            return StatementFate::Refuse(reason);
         }
         match self.extensions.create_other(statement) {
-            Fate::Keep if !self.target.foreign => self
+            StatementFate::Keep if !self.target.foreign => self
                 .foreign
                 .split(statement)
-                .map_or(Fate::Keep, |(split, reason)| Fate::Split(split, reason)),
+                .map_or(StatementFate::Keep, |(split, reason)| StatementFate::Split(split, reason)),
             fate => fate,
         }
     }
 
-    fn alter(&mut self, statement: &Statement) -> Fate {
+    fn alter(&mut self, statement: &Statement) -> StatementFate {
         let is_of_role = statement.begins("ALTER ROLE") && statement.find("IN DATABASE").is_some();
         if statement.begins("ALTER DATABASE") || is_of_role {
             return database();
@@ -250,7 +263,10 @@ impl<'a> Rules<'a> {
         }
         if statement.begins("ALTER SCHEMA public OWNER TO") {
             let why = "it belongs to whoever owns the database";
-            return Fate::Omit(Reason::new("the owner of schema public left alone", why));
+            return StatementFate::Omit(FitReason::new(
+                "the owner of schema public left alone",
+                why,
+            ));
         }
         if let Some(fate) = self.extensions.alter(statement) {
             return fate;
@@ -261,24 +277,27 @@ impl<'a> Rules<'a> {
                     self.owners.insert(owner);
                 }
                 if self.target.with_roles {
-                    Fate::Keep
+                    StatementFate::Keep
                 } else {
-                    Fate::Omit(role::owner_reason(self.target))
+                    StatementFate::Omit(role::owner_reason(self.target))
                 }
             }
-            None => Fate::Keep,
+            None => StatementFate::Keep,
         }
     }
 }
 
 /// True for the settings that pg_dump writes.
 fn is_dumps_own(name: &str) -> bool {
-    Target::file().settings.contains(name)
+    FitTarget::file().settings.contains(name)
         || matches!(name, "transaction_timeout" | "default_transaction_read_only")
 }
 
-fn dropped() -> Fate {
-    Fate::Omit(Reason::new("DROP left out", "nothing of Immich is there before the restore begins"))
+fn dropped() -> StatementFate {
+    StatementFate::Omit(FitReason::new(
+        "DROP left out",
+        "nothing of Immich is there before the restore begins",
+    ))
 }
 
 /// True for what `pg_dump --clean` writes before its DROP statements.
@@ -289,30 +308,33 @@ fn is_drop(statement: &Statement) -> bool {
         && taken.iter().any(|phrase| statement.find(phrase).is_some())
 }
 
-fn database() -> Fate {
-    Fate::Omit(Reason::new(
+fn database() -> StatementFate {
+    StatementFate::Omit(FitReason::new(
         "the database's own settings left alone",
         "it is there, or made with the server's own defaults; Immich sets what it needs",
     ))
 }
 
-fn foreign(statement: &Statement) -> Fate {
+fn foreign(statement: &Statement) -> StatementFate {
     let words: Vec<_> = (0..3)
-        .take_while(|&at| statement.kind(at) == Some(Kind::Word))
+        .take_while(|&at| statement.kind(at) == Some(TokenKind::Word))
         .map(|at| statement.word(at))
         .collect();
-    Fate::Refuse(format!("a statement that is not for a database of Immich: {}", words.join(" ")))
+    StatementFate::Refuse(format!(
+        "a statement that is not for a database of Immich: {}",
+        words.join(" ")
+    ))
 }
 
-fn select(statement: &Statement) -> Fate {
+fn select(statement: &Statement) -> StatementFate {
     if statement.begins("SELECT pg_catalog . set_config (") {
         return match (statement.word(5), statement.word(7), statement.word(9), statement.len()) {
             // As the dump was made, as Immich's manual has it changed, and as `emit` writes it.
             ("'search_path'", "''", "false", 11)
-            | ("'search_path'", "'public, pg_catalog'", "true", 11) => Fate::Change(
+            | ("'search_path'", "'public, pg_catalog'", "true", 11) => StatementFate::Change(
                 "SELECT pg_catalog.set_config('search_path', 'public, pg_catalog', true);\n"
                     .to_owned(),
-                Reason::new(
+                FitReason::new(
                     "search_path set to public, pg_catalog",
                     "functions of earthdistance find their types no other way (as Immich's manual \
                         has it)",
@@ -326,41 +348,44 @@ fn select(statement: &Statement) -> Fate {
         .iter()
         .any(|name| statement.begins(&format!("SELECT * FROM pg_catalog . {name} (")))
     {
-        return Fate::Omit(Reason::new("statistics left out", "the server gathers its own"));
+        return StatementFate::Omit(FitReason::new(
+            "statistics left out",
+            "the server gathers its own",
+        ));
     }
     let called =
         CALLED.iter().any(|name| statement.begins(&format!("SELECT pg_catalog . {name} (")));
     let close = called || statement.begins("SELECT pg_catalog . lo_close (");
     let literal = |at: usize| match statement.kind(at) {
-        Some(Kind::Text | Kind::Number) => true,
-        Some(Kind::Symbol) => matches!(statement.word(at), "," | "-"),
+        Some(TokenKind::Text | TokenKind::Number) => true,
+        Some(TokenKind::Symbol) => matches!(statement.word(at), "," | "-"),
         _ => statement.is(at, "true") || statement.is(at, "false"),
     };
     let last = statement.len() - 1;
     if close && statement.is(last, ")") && (5..last).all(literal) {
-        Fate::Keep
+        StatementFate::Keep
     } else {
         foreign(statement)
     }
 }
 
-fn comment(statement: &Statement) -> Fate {
+fn comment(statement: &Statement) -> StatementFate {
     if statement.begins("COMMENT ON DATABASE") {
         return database();
     }
     if statement.begins("COMMENT ON EXTENSION") {
-        return Fate::Omit(Reason::new(
+        return StatementFate::Omit(FitReason::new(
             "comments on extensions left out",
             "each extension brings its own",
         ));
     }
     if statement.begins("COMMENT ON SCHEMA public") {
-        return Fate::Omit(Reason::new(
+        return StatementFate::Omit(FitReason::new(
             "the comment on schema public left out",
             "only its owner may set it",
         ));
     }
-    if statement.begins("COMMENT ON") { Fate::Keep } else { foreign(statement) }
+    if statement.begins("COMMENT ON") { StatementFate::Keep } else { foreign(statement) }
 }
 
 /// Why a function of the dump is refused.
@@ -375,7 +400,7 @@ fn function_reason(statement: &Statement) -> Option<String> {
         ));
     }
     let body = (0..statement.len())
-        .filter(|&at| matches!(statement.kind(at), Some(Kind::Text | Kind::Dollar)));
+        .filter(|&at| matches!(statement.kind(at), Some(TokenKind::Text | TokenKind::Dollar)));
     let runs = |text: &str| {
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let words: Vec<_> =

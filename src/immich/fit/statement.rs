@@ -1,6 +1,6 @@
 //! One statement of a dump, asked by its words.
 
-use super::token::{Kind, Token};
+use super::token::{Token, TokenKind};
 use crate::immich::copy;
 
 /// A whole statement and its tokens.
@@ -23,7 +23,7 @@ impl<'a> Statement<'a> {
         self.tokens.get(index).map_or("", |token| &self.text[token.start..token.end])
     }
 
-    pub fn kind(&self, index: usize) -> Option<Kind> {
+    pub fn kind(&self, index: usize) -> Option<TokenKind> {
         self.tokens.get(index).map(|token| token.kind)
     }
 
@@ -31,8 +31,12 @@ impl<'a> Statement<'a> {
     /// in small letters, also where it is quoted (`pg_dump --quote-all-identifiers`).
     pub fn is(&self, index: usize, expected: &str) -> bool {
         match self.kind(index) {
-            Some(Kind::Word | Kind::Symbol) => self.word(index).eq_ignore_ascii_case(expected),
-            Some(Kind::Name) => self.name(index).as_deref() == Some(expected) && is_name(expected),
+            Some(TokenKind::Word | TokenKind::Symbol) => {
+                self.word(index).eq_ignore_ascii_case(expected)
+            }
+            Some(TokenKind::Name) => {
+                self.name(index).as_deref() == Some(expected) && is_name(expected)
+            }
             _ => false,
         }
     }
@@ -60,8 +64,8 @@ impl<'a> Statement<'a> {
     /// The identifier that token `index` is.
     pub fn name(&self, index: usize) -> Option<String> {
         match self.kind(index)? {
-            Kind::Word => Some(self.word(index).to_ascii_lowercase()),
-            Kind::Name => copy::name(self.word(index)).map(|(name, _)| name),
+            TokenKind::Word => Some(self.word(index).to_ascii_lowercase()),
+            TokenKind::Name => copy::name(self.word(index)).map(|(name, _)| name),
             _ => None,
         }
     }

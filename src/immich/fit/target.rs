@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::keys::Keys;
+use super::keys::UniqueKeys;
 
 /// Where the dump goes.
 #[derive(Debug, Clone, Default)]
-pub struct Target {
+pub struct FitTarget {
     /// Major version; `None` for a file.
     pub major: Option<u32>,
     /// Who owns what is made; `None` for a file: whoever loads it.
@@ -23,7 +23,7 @@ pub struct Target {
     /// Keep what is not Immich's.
     pub foreign: bool,
     /// Hold back rows that have one of these keys a second time.
-    pub keys: Option<Keys>,
+    pub keys: Option<UniqueKeys>,
 }
 
 /// What pg_dump sets and PostgreSQL 14, the oldest server that Immich runs on, knows.
@@ -44,10 +44,10 @@ const KNOWN_EVERYWHERE: [&str; 14] = [
     "escape_string_warning",
 ];
 
-impl Target {
+impl FitTarget {
     /// A file for a server that is not known.
-    pub fn file() -> Target {
-        Target { settings: KNOWN_EVERYWHERE.map(str::to_owned).into(), ..Target::default() }
+    pub fn file() -> FitTarget {
+        FitTarget { settings: KNOWN_EVERYWHERE.map(str::to_owned).into(), ..FitTarget::default() }
     }
 
     /// True unless the server has no extension `name`.

@@ -11,7 +11,7 @@
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum TokenKind {
     /// A bare name or key word.
     Word,
     /// `"…"`.
@@ -28,20 +28,20 @@ pub enum Kind {
 /// Part of a statement: bytes `start..end` of its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token {
-    pub kind: Kind,
+    pub kind: TokenKind,
     pub start: usize,
     pub end: usize,
 }
 
-type Outcome<T> = Result<T, &'static str>;
+type CutOutcome<T> = Result<T, &'static str>;
 
 const NOT_PG_DUMP: &str = "a statement is written as pg_dump never writes it";
 const COMMAND: &str = "there is a psql command where pg_dump writes none";
 
 /// The tokens of `text`, without the closing semicolon; `None` while the statement is not at its
 /// end.
-pub fn cut(text: &str) -> Outcome<Option<Vec<Token>>> {
-    let mut cutter = Cutter {
+pub fn cut(text: &str) -> CutOutcome<Option<Vec<Token>>> {
+    let mut cutter = StatementCutter {
         text: text.as_bytes(),
         at: 0,
         tokens: Vec::new(),
@@ -52,9 +52,9 @@ pub fn cut(text: &str) -> Outcome<Option<Vec<Token>>> {
     };
     loop {
         match cutter.next()? {
-            Step::Go => {}
-            Step::Open => return Ok(None),
-            Step::End => break,
+            CutStep::Go => {}
+            CutStep::Open => return Ok(None),
+            CutStep::End => break,
         }
     }
     let (tokens, rest) = (cutter.tokens, &text[cutter.at..]);
@@ -64,13 +64,13 @@ pub fn cut(text: &str) -> Outcome<Option<Vec<Token>>> {
     block(text, &tokens).map(|()| Some(tokens))
 }
 
-enum Step {
+enum CutStep {
     Go,
     Open,
     End,
 }
 
-struct Cutter<'a> {
+struct StatementCutter<'a> {
     text: &'a [u8],
     at: usize,
     tokens: Vec<Token>,
@@ -83,9 +83,9 @@ struct Cutter<'a> {
     first: [u8; 4],
 }
 
-impl Cutter<'_> {
-    fn next(&mut self) -> Outcome<Step> {
-        let Some(&byte) = self.text.get(self.at) else { return Ok(Step::Open) };
+impl StatementCutter<'_> {
+    fn next(&mut self) -> CutOutcome<CutStep> {
+        let Some(&byte) = self.text.get(self.at) else { return Ok(CutStep::Open) };
         let two = (byte, self.text.get(self.at + 1).copied());
         match two {
             (b' ' | b'\t' | b'\n', _) => self.at += 1,
@@ -98,7 +98,7 @@ impl Cutter<'_> {
             (b'0'..=b'9', _) | (b'.', Some(b'0'..=b'9')) => return self.number(),
             (b';', _) if self.depth == 0 && self.begins == 0 => {
                 self.at += 1;
-                return Ok(Step::End);
+                return Ok(CutStep::End);
             }
             (byte, _) if begins_name(byte) => return self.word(),
             (byte, _) if byte < b' ' || byte == 0x7f => {
@@ -110,13 +110,13 @@ impl Cutter<'_> {
                     b')' => self.depth = self.depth.saturating_sub(1),
                     _ => {}
                 }
-                self.push(Kind::Symbol, self.at + 1);
+                self.push(TokenKind::Symbol, self.at + 1);
             }
         }
-        Ok(Step::Go)
+        Ok(CutStep::Go)
     }
 
-    fn push(&mut self, kind: Kind, end: usize) {
+    fn push(&mut self, kind: TokenKind, end: usize) {
         self.tokens.push(Token { kind, start: self.at, end });
         self.at = end;
     }
@@ -126,54 +126,54 @@ impl Cutter<'_> {
         self.tokens
             .last()
             .copied()
-            .filter(|token| token.end == self.at && token.kind != Kind::Symbol)
+            .filter(|token| token.end == self.at && token.kind != TokenKind::Symbol)
     }
 
-    fn comment(&mut self) -> Outcome<Step> {
+    fn comment(&mut self) -> CutOutcome<CutStep> {
         let rest = &self.text[self.at..];
         let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
         if rest[..end].contains(&b'\r') {
             return Err("a carriage return stands in a comment");
         }
         self.at += end;
-        Ok(Step::Go)
+        Ok(CutStep::Go)
     }
 
-    fn string(&mut self) -> Outcome<Step> {
+    fn string(&mut self) -> CutOutcome<CutStep> {
         let escapes = match self.glued() {
             None => false,
             Some(token) => match (token.kind, &self.text[token.start..token.end]) {
-                (Kind::Word, b"E" | b"e") => true,
-                (Kind::Word, b"B" | b"b" | b"X" | b"x" | b"N" | b"n") => false,
+                (TokenKind::Word, b"E" | b"e") => true,
+                (TokenKind::Word, b"B" | b"b" | b"X" | b"x" | b"N" | b"n") => false,
                 _ => return Err(NOT_PG_DUMP),
             },
         };
         // Across a line end two strings are one, and the second is read as the first was.
-        if self.tokens.last().is_some_and(|token| token.kind == Kind::Text) {
+        if self.tokens.last().is_some_and(|token| token.kind == TokenKind::Text) {
             return Err(NOT_PG_DUMP);
         }
         let mut at = self.at + 1;
         loop {
             match (self.text.get(at), self.text.get(at + 1)) {
-                (None, _) => return Ok(Step::Open),
+                (None, _) => return Ok(CutStep::Open),
                 (Some(b'\\'), _) if escapes => at += 2,
                 (Some(b'\''), Some(b'\'')) => at += 2,
                 (Some(b'\''), _) => break,
                 _ => at += 1,
             }
         }
-        self.push(Kind::Text, at + 1);
-        Ok(Step::Go)
+        self.push(TokenKind::Text, at + 1);
+        Ok(CutStep::Go)
     }
 
-    fn name(&mut self) -> Outcome<Step> {
+    fn name(&mut self) -> CutOutcome<CutStep> {
         if self.glued().is_some() {
             return Err(NOT_PG_DUMP);
         }
         let mut at = self.at + 1;
         loop {
             match memchr::memchr(b'"', self.text.get(at..).unwrap_or_default()) {
-                None => return Ok(Step::Open),
+                None => return Ok(CutStep::Open),
                 Some(quote) => at += quote + 1,
             }
             match self.text.get(at) {
@@ -181,11 +181,11 @@ impl Cutter<'_> {
                 _ => break,
             }
         }
-        self.push(Kind::Name, at);
-        Ok(Step::Go)
+        self.push(TokenKind::Name, at);
+        Ok(CutStep::Go)
     }
 
-    fn dollar(&mut self) -> Outcome<Step> {
+    fn dollar(&mut self) -> CutOutcome<CutStep> {
         if self.glued().is_some() {
             return Err(NOT_PG_DUMP);
         }
@@ -200,16 +200,16 @@ impl Cutter<'_> {
         }
         let tag = &self.text[self.at..self.at + length + 2];
         match memchr::memmem::find(&self.text[self.at + tag.len()..], tag) {
-            None => Ok(Step::Open),
+            None => Ok(CutStep::Open),
             Some(end) => {
                 let end = self.at + tag.len() + end + tag.len();
-                self.push(Kind::Dollar, end);
-                Ok(Step::Go)
+                self.push(TokenKind::Dollar, end);
+                Ok(CutStep::Go)
             }
         }
     }
 
-    fn number(&mut self) -> Outcome<Step> {
+    fn number(&mut self) -> CutOutcome<CutStep> {
         let digits = |at: usize| {
             self.text[at.min(self.text.len())..].iter().take_while(|b| b.is_ascii_digit()).count()
         };
@@ -227,23 +227,23 @@ impl Cutter<'_> {
         self.end_number(at)
     }
 
-    fn end_number(&mut self, end: usize) -> Outcome<Step> {
+    fn end_number(&mut self, end: usize) -> CutOutcome<CutStep> {
         if self.glued().is_some() || self.text.get(end).is_some_and(|&byte| in_name(byte)) {
             return Err(NOT_PG_DUMP);
         }
-        self.push(Kind::Number, end);
-        Ok(Step::Go)
+        self.push(TokenKind::Number, end);
+        Ok(CutStep::Go)
     }
 
-    fn word(&mut self) -> Outcome<Step> {
+    fn word(&mut self) -> CutOutcome<CutStep> {
         if self.glued().is_some() {
             return Err(NOT_PG_DUMP);
         }
         let length = self.text[self.at..].iter().take_while(|&&byte| in_name(byte)).count();
         let word = self.text[self.at..self.at + length].to_ascii_lowercase();
-        self.push(Kind::Word, self.at + length);
+        self.push(TokenKind::Word, self.at + length);
         self.count(&word);
-        Ok(Step::Go)
+        Ok(CutStep::Go)
     }
 
     /// Follows BEGIN … END in a function's body as psql does.
@@ -278,10 +278,10 @@ fn in_name(byte: u8) -> bool {
 
 /// Refuses semicolons inside a statement that could make it several for the server: they may stand
 /// in the body of a function (`BEGIN ATOMIC … END`) and in the actions of a rule.
-fn block(text: &str, tokens: &[Token]) -> Outcome<()> {
+fn block(text: &str, tokens: &[Token]) -> CutOutcome<()> {
     let word = |index: usize| tokens.get(index).map_or("", |token| &text[token.start..token.end]);
     let is = |index: usize, expected: &str| word(index).eq_ignore_ascii_case(expected);
-    let semicolon = |index: &usize| tokens[*index].kind == Kind::Symbol && word(*index) == ";";
+    let semicolon = |index: &usize| tokens[*index].kind == TokenKind::Symbol && word(*index) == ";";
     let mut inside = (0..tokens.len()).filter(semicolon).peekable();
     if inside.peek().is_none() || (is(0, "CREATE") && is(1, "RULE")) {
         return Ok(());

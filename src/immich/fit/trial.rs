@@ -3,44 +3,44 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use super::apart::Apart;
-use super::rule::{Fate, Rules};
+use super::apart::ObjectsApart;
+use super::rule::{FitRules, StatementFate};
 use super::statement::Statement;
-use super::{Target, whole_statement};
-use crate::immich::copy::Header;
-use crate::immich::lexer::{Lexer, conforming};
+use super::{FitTarget, whole_statement};
+use crate::immich::copy::CopyHeader;
+use crate::immich::lexer::{DumpLexer, conforming};
 
 /// What is refused whatever the server.
-static ANY: LazyLock<Target> = LazyLock::new(Target::file);
+static ANY: LazyLock<FitTarget> = LazyLock::new(FitTarget::file);
 
 /// The statements of one database, tried one after the other; nothing is kept of them.
-pub struct Trial {
-    rules: Rules<'static>,
+pub struct FitTrial {
+    rules: FitRules<'static>,
     /// The statement so far, and the line that it began on.
     text: String,
     began: u64,
     refused: Option<(u64, String)>,
     /// Tables of the schema `public` whose key is their column `id`.
     keyed: BTreeSet<String>,
-    apart: Apart,
+    apart: ObjectsApart,
 }
 
-impl Default for Trial {
+impl Default for FitTrial {
     fn default() -> Self {
-        Trial {
-            rules: Rules::new(&ANY),
+        FitTrial {
+            rules: FitRules::new(&ANY),
             text: String::new(),
             began: 0,
             refused: None,
             keyed: BTreeSet::new(),
-            apart: Apart::default(),
+            apart: ObjectsApart::default(),
         }
     }
 }
 
-impl Trial {
+impl FitTrial {
     /// Takes line `number`, which is part of a statement; `lexer` went over it.
-    pub fn line(&mut self, line: &str, number: u64, lexer: &Lexer) {
+    pub fn line(&mut self, line: &str, number: u64, lexer: &DumpLexer) {
         if self.refused.is_some() {
             return;
         }
@@ -62,10 +62,10 @@ impl Trial {
                     self.keyed.extend(statement.name(5));
                 }
                 match self.rules.judge(&statement) {
-                    Fate::Refuse(reason) => self.refuse(self.began, reason),
-                    Fate::Apart(_) => self.apart.add(&statement),
-                    Fate::Split(split, _) => self.apart.extend(split.named),
-                    Fate::Keep | Fate::Change(..) | Fate::Omit(_) => {}
+                    StatementFate::Refuse(reason) => self.refuse(self.began, reason),
+                    StatementFate::Apart(_) => self.apart.add(&statement),
+                    StatementFate::Split(split, _) => self.apart.extend(split.named),
+                    StatementFate::Keep | StatementFate::Change(..) | StatementFate::Omit(_) => {}
                 }
             }
             Err(reason) => self.refuse(self.began, reason.to_owned()),
@@ -74,7 +74,7 @@ impl Trial {
     }
 
     /// Takes the header of a COPY block, which stands on line `number`.
-    pub fn rows(&mut self, header: &Header, number: u64) {
+    pub fn rows(&mut self, header: &CopyHeader, number: u64) {
         if let Some(reason) = self.rules.needs.rows(header) {
             self.refuse(number, reason);
         }

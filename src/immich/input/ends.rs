@@ -7,21 +7,21 @@
 
 use std::io::{self, Read};
 
-use super::{Layer, refuse};
+use super::{InputLayer, refuse};
 
 /// `layer`, which begins with `head`, with the ends of lines that pg_dump wrote.
-pub(super) fn unify<'a>(layer: Layer<'a>, head: &[u8]) -> Layer<'a> {
+pub(super) fn unify<'a>(layer: InputLayer<'a>, head: &[u8]) -> InputLayer<'a> {
     let first = memchr::memchr(b'\n', head).unwrap_or(0);
     match returns(&head[..first]) {
         0 => layer,
-        each => Box::new(Unify {
+        each => Box::new(LineEndUnifier {
             inner: layer,
             each,
             raw: vec![0; 64 << 10],
             held: 0,
             out: Vec::new(),
             at: 0,
-            state: State::Reading,
+            state: LineEnds::Reading,
         }),
     }
 }
@@ -32,14 +32,14 @@ fn returns(line: &[u8]) -> usize {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum LineEnds {
     Reading,
     Done,
     /// A line ends otherwise than the first.
     Mixed,
 }
 
-struct Unify<R> {
+struct LineEndUnifier<R> {
     inner: R,
     /// CRs before each LF.
     each: usize,
@@ -49,10 +49,10 @@ struct Unify<R> {
     out: Vec<u8>,
     /// What was handed out of `out`.
     at: usize,
-    state: State,
+    state: LineEnds,
 }
 
-impl<R: Read> Unify<R> {
+impl<R: Read> LineEndUnifier<R> {
     fn fill(&mut self) -> io::Result<()> {
         self.raw.resize(self.held + (64 << 10), b'\r');
         self.raw[..self.held].fill(b'\r');
@@ -61,7 +61,7 @@ impl<R: Read> Unify<R> {
         (self.at, self.held) = (0, 0);
         self.out.clear();
         if got == 0 {
-            self.state = State::Done;
+            self.state = LineEnds::Done;
             self.out.extend_from_slice(whole);
             return Ok(());
         }
@@ -70,7 +70,7 @@ impl<R: Read> Unify<R> {
         let mut rest = whole;
         while let Some(end) = memchr::memchr(b'\n', rest) {
             if returns(&rest[..end]) < self.each {
-                self.state = State::Mixed;
+                self.state = LineEnds::Mixed;
                 return Ok(());
             }
             self.out.extend_from_slice(&rest[..end - self.each]);
@@ -82,13 +82,13 @@ impl<R: Read> Unify<R> {
     }
 }
 
-impl<R: Read> Read for Unify<R> {
+impl<R: Read> Read for LineEndUnifier<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.out.len() && self.state == State::Reading {
+        while self.at == self.out.len() && self.state == LineEnds::Reading {
             self.fill()?;
         }
         let count = buffer.len().min(self.out.len() - self.at);
-        if count == 0 && self.state == State::Mixed {
+        if count == 0 && self.state == LineEnds::Mixed {
             return refuse(MIXED);
         }
         buffer[..count].copy_from_slice(&self.out[self.at..self.at + count]);

@@ -14,34 +14,34 @@ const RATIO: u64 = 1000;
 /// Counts what is read from outside, and remembers whether that failed: a failure of the reader
 /// underneath is no damage.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Meter(Rc<Counts>);
+pub(super) struct InputMeter(Rc<InputCounts>);
 
 #[derive(Debug, Default)]
-struct Counts {
+struct InputCounts {
     bytes: Cell<u64>,
     failed: Cell<bool>,
 }
 
-impl Meter {
+impl InputMeter {
     /// True when reading from outside failed.
     pub fn failed(&self) -> bool {
         self.0.failed.get()
     }
 
     pub fn watch<'a>(&self, input: &'a mut dyn Read) -> impl Read + use<'a> {
-        Watched { input, meter: self.clone() }
+        MeteredReader { input, meter: self.clone() }
     }
 }
 
-struct Watched<'a> {
+struct MeteredReader<'a> {
     input: &'a mut dyn Read,
-    meter: Meter,
+    meter: InputMeter,
 }
 
-impl Read for Watched<'_> {
+impl Read for MeteredReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.input.read(buffer);
-        let Counts { bytes, failed } = &*self.meter.0;
+        let InputCounts { bytes, failed } = &*self.meter.0;
         match &got {
             Ok(got) => bytes.set(bytes.get() + *got as u64),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -52,19 +52,19 @@ impl Read for Watched<'_> {
 }
 
 /// Ends what unpacks to more than any dump.
-pub(super) struct Guard<R> {
+pub(super) struct SizeGuard<R> {
     inner: R,
-    meter: Meter,
+    meter: InputMeter,
     out: u64,
 }
 
-impl<R: Read> Guard<R> {
-    pub fn new(inner: R, meter: Meter) -> Self {
-        Guard { inner, meter, out: 0 }
+impl<R: Read> SizeGuard<R> {
+    pub fn new(inner: R, meter: InputMeter) -> Self {
+        SizeGuard { inner, meter, out: 0 }
     }
 }
 
-impl<R: Read> Read for Guard<R> {
+impl<R: Read> Read for SizeGuard<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.inner.read(buffer)?;
         self.out += got as u64;

@@ -1,7 +1,7 @@
 //! Whole lines out of bytes that come as they like, in bounded memory.
 
 /// Collects bytes until they are whole lines.
-pub struct Lines {
+pub struct LineCollector {
     buffer: Vec<u8>,
     filled: usize,
 }
@@ -11,9 +11,9 @@ pub struct Lines {
 const LONGEST: usize = 256 << 20;
 const FIRST: usize = 256 << 10;
 
-impl Lines {
+impl LineCollector {
     pub fn new() -> Self {
-        Lines { buffer: vec![0; FIRST], filled: 0 }
+        LineCollector { buffer: vec![0; FIRST], filled: 0 }
     }
 
     /// Where the next bytes go; never empty.

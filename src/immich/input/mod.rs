@@ -14,12 +14,12 @@ mod wide;
 
 use std::io::{self, Cursor, Read};
 
-use self::guard::{Guard, Meter};
-use self::pack::Pack;
+use self::guard::{InputMeter, SizeGuard};
+use self::pack::PackFormat;
 use crate::base::{Error, Result};
 
 pub use self::ends::MIXED;
-pub use self::lines::Lines;
+pub use self::lines::LineCollector;
 
 /// What tells the kinds of file apart lies before this; a tar's magic is the farthest.
 const HEAD: usize = 512;
@@ -27,43 +27,43 @@ const HEAD: usize = 512;
 const MOST_LAYERS: usize = 4;
 
 /// A reader on its way to plain text.
-type Layer<'a> = Box<dyn Read + 'a>;
+type InputLayer<'a> = Box<dyn Read + 'a>;
 
 /// A dump's plain bytes.
-pub struct Input<'a> {
-    layer: Layer<'a>,
-    meter: Meter,
+pub struct DumpInput<'a> {
+    layer: InputLayer<'a>,
+    meter: InputMeter,
     /// How the file is packed, from outside in.
-    packs: Vec<Pack>,
+    packs: Vec<PackFormat>,
     /// Why it is no plain dump, if it is none.
     pub foreign: Option<String>,
-    wide: wide::Mark,
+    wide: wide::SpoiltMark,
 }
 
 /// Why no more bytes come.
-pub enum Stop {
+pub enum InputStop {
     /// The file is damaged, ends early, or is not what can be taken.
     Damaged(String),
     /// Reading failed on our side.
     Failed(Error),
 }
 
-impl<'a> Input<'a> {
+impl<'a> DumpInput<'a> {
     /// Looks at the first bytes of `input`, and of what is in it.
-    pub fn open(input: &'a mut dyn Read) -> Result<Input<'a>> {
-        let meter = Meter::default();
-        let mut opened = Input {
+    pub fn open(input: &'a mut dyn Read) -> Result<DumpInput<'a>> {
+        let meter = InputMeter::default();
+        let mut opened = DumpInput {
             layer: Box::new(meter.watch(input)),
             meter,
             packs: Vec::new(),
             foreign: None,
-            wide: wide::Mark::default(),
+            wide: wide::SpoiltMark::default(),
         };
         match opened.unpack() {
             Ok(foreign) => opened.foreign = foreign.map(str::to_owned),
             Err(error) => match opened.stop(error) {
-                Stop::Failed(error) => return Err(error),
-                Stop::Damaged(reason) => {
+                InputStop::Failed(error) => return Err(error),
+                InputStop::Damaged(reason) => {
                     opened.foreign = Some(reason);
                     opened.layer = Box::new(io::empty());
                 }
@@ -76,7 +76,7 @@ impl<'a> Input<'a> {
     fn unpack(&mut self) -> io::Result<Option<&'static str>> {
         loop {
             let head = self.peek()?;
-            match Pack::of(&head) {
+            match PackFormat::of(&head) {
                 Some(_) if self.packs.len() == MOST_LAYERS => {
                     return Ok(Some("it is packed too many times over"));
                 }
@@ -89,7 +89,7 @@ impl<'a> Input<'a> {
         }
         if !self.packs.is_empty() {
             let meter = self.meter.clone();
-            self.wrap(|layer| Ok(Box::new(Guard::new(layer, meter))))?;
+            self.wrap(|layer| Ok(Box::new(SizeGuard::new(layer, meter))))?;
         }
         let head = self.peek()?;
         if let Some(reason) = foreign::kind(&head) {
@@ -111,14 +111,17 @@ impl<'a> Input<'a> {
         Ok(head)
     }
 
-    fn wrap(&mut self, with: impl FnOnce(Layer<'a>) -> io::Result<Layer<'a>>) -> io::Result<()> {
+    fn wrap(
+        &mut self,
+        with: impl FnOnce(InputLayer<'a>) -> io::Result<InputLayer<'a>>,
+    ) -> io::Result<()> {
         let inner = std::mem::replace(&mut self.layer, Box::new(io::empty()));
         self.layer = with(inner)?;
         Ok(())
     }
 
     /// Reads some bytes into `buffer`; 0 at the end.
-    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Stop> {
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, InputStop> {
         loop {
             match self.layer.read(buffer) {
                 Ok(got) => return Ok(got),
@@ -128,16 +131,16 @@ impl<'a> Input<'a> {
         }
     }
 
-    fn stop(&self, error: io::Error) -> Stop {
+    fn stop(&self, error: io::Error) -> InputStop {
         if self.meter.failed() {
-            return Stop::Failed(Error::io("reading the dump", error));
+            return InputStop::Failed(Error::io("reading the dump", error));
         }
-        Stop::Damaged(
+        InputStop::Damaged(
             match (
-                error.get_ref().and_then(|inner| inner.downcast_ref::<Refusal>()),
+                error.get_ref().and_then(|inner| inner.downcast_ref::<InputRefusal>()),
                 self.packs.last(),
             ) {
-                (Some(Refusal(reason)), _) => reason.clone(),
+                (Some(InputRefusal(reason)), _) => reason.clone(),
                 (None, Some(pack)) => pack.complaint(&error),
                 (None, None) => error.to_string(),
             },
@@ -156,8 +159,8 @@ impl<'a> Input<'a> {
 /// What a layer of ours says of its input.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Refusal(String);
+struct InputRefusal(String);
 
 fn refuse<T>(reason: impl Into<String>) -> io::Result<T> {
-    Err(io::Error::new(io::ErrorKind::InvalidData, Refusal(reason.into())))
+    Err(io::Error::new(io::ErrorKind::InvalidData, InputRefusal(reason.into())))
 }

@@ -6,28 +6,28 @@ use std::rc::Rc;
 
 use encoding_rs::{Decoder, DecoderResult, UTF_16BE, UTF_16LE};
 
-use super::{Layer, refuse};
+use super::{InputLayer, refuse};
 
 /// Set where letters may have been spoiled before they became UTF-16.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Mark(Rc<Cell<bool>>);
+pub(super) struct SpoiltMark(Rc<Cell<bool>>);
 
-impl Mark {
+impl SpoiltMark {
     pub fn is_doubtful(&self) -> bool {
         self.0.get()
     }
 }
 
 /// `layer`, which begins with `head`, as UTF-8 and without a byte order mark.
-pub(super) fn narrow<'a>(layer: Layer<'a>, head: &[u8], mark: Mark) -> Layer<'a> {
+pub(super) fn narrow<'a>(layer: InputLayer<'a>, head: &[u8], mark: SpoiltMark) -> InputLayer<'a> {
     let encoding = match head {
-        [0xef, 0xbb, 0xbf, ..] => return Box::new(Skip { inner: layer, left: 3 }),
+        [0xef, 0xbb, 0xbf, ..] => return Box::new(SkipBytes { inner: layer, left: 3 }),
         [0xff, 0xfe, ..] | [b'-' | b'\r' | b'\n' | b'\\', 0, ..] => UTF_16LE,
         [0xfe, 0xff, ..] | [0, b'-' | b'\r' | b'\n' | b'\\', ..] => UTF_16BE,
         _ => return layer,
     };
     let decoder = encoding.new_decoder_with_bom_removal();
-    Box::new(Narrow {
+    Box::new(Utf16Reader {
         inner: layer,
         decoder,
         raw: vec![0; 64 << 10],
@@ -39,12 +39,12 @@ pub(super) fn narrow<'a>(layer: Layer<'a>, head: &[u8], mark: Mark) -> Layer<'a>
 }
 
 /// Leaves out the first bytes.
-struct Skip<R> {
+struct SkipBytes<R> {
     inner: R,
     left: u64,
 }
 
-impl<R: Read> Read for Skip<R> {
+impl<R: Read> Read for SkipBytes<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.left > 0 {
             io::copy(&mut (&mut self.inner).take(std::mem::take(&mut self.left)), &mut io::sink())?;
@@ -53,7 +53,7 @@ impl<R: Read> Read for Skip<R> {
     }
 }
 
-struct Narrow<R> {
+struct Utf16Reader<R> {
     inner: R,
     decoder: Decoder,
     raw: Vec<u8>,
@@ -61,10 +61,10 @@ struct Narrow<R> {
     /// What was handed out of `text`.
     at: usize,
     is_done: bool,
-    mark: Mark,
+    mark: SpoiltMark,
 }
 
-impl<R: Read> Narrow<R> {
+impl<R: Read> Utf16Reader<R> {
     fn fill(&mut self) -> io::Result<()> {
         let got = self.inner.read(&mut self.raw)?;
         self.is_done = got == 0;
@@ -90,7 +90,7 @@ impl<R: Read> Narrow<R> {
     }
 }
 
-impl<R: Read> Read for Narrow<R> {
+impl<R: Read> Read for Utf16Reader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.at == self.text.len() && !self.is_done {
             self.fill()?;

@@ -4,8 +4,8 @@
 
 use serde_json::json;
 
-use super::http::Address;
-use super::{Event, Message, Target, cut};
+use super::http::TargetAddress;
+use super::{Message, NotifyEvent, NotifyTarget, cut};
 use crate::base::{Error, Result};
 use crate::source::Secret;
 
@@ -18,16 +18,16 @@ const DISCORD_LIMIT: usize = 1800;
 /// A topic of ntfy.
 #[derive(Debug)]
 pub struct Ntfy {
-    server: Address,
+    server: TargetAddress,
     topic: String,
     token: Option<Secret>,
-    on: Vec<Event>,
+    on: Vec<NotifyEvent>,
 }
 
 impl Ntfy {
     /// The topic at `url`, such as `https://ntfy.sh/our-photos`, which is told of the events `on`.
-    pub fn new(url: &str, token: Option<Secret>, on: &[Event]) -> Result<Ntfy> {
-        let address = Address::new("ntfy-url", url)?;
+    pub fn new(url: &str, token: Option<Secret>, on: &[NotifyEvent]) -> Result<Ntfy> {
+        let address = TargetAddress::new("ntfy-url", url)?;
         let (server, topic) = address.split().ok_or_else(|| {
             Error::invalid("ntfy-url names no topic, as https://ntfy.sh/our-photos does")
         })?;
@@ -35,21 +35,21 @@ impl Ntfy {
     }
 }
 
-impl Target for Ntfy {
+impl NotifyTarget for Ntfy {
     fn name(&self) -> String {
         format!("ntfy at {}", self.server.host())
     }
 
-    fn wants(&self, event: Event) -> bool {
+    fn wants(&self, event: NotifyEvent) -> bool {
         self.on.contains(&event)
     }
 
     fn send(&self, message: &Message) -> Result<()> {
         let (priority, tag) = match message.event {
-            Event::Start => (2, "hourglass"),
-            Event::Success => (2, "white_check_mark"),
-            Event::Warning => (4, "warning"),
-            Event::Failure => (4, "rotating_light"),
+            NotifyEvent::Start => (2, "hourglass"),
+            NotifyEvent::Success => (2, "white_check_mark"),
+            NotifyEvent::Warning => (4, "warning"),
+            NotifyEvent::Failure => (4, "rotating_light"),
         };
         let token =
             |token: &Secret| ("Authorization".to_owned(), format!("Bearer {}", token.expose()));
@@ -65,36 +65,36 @@ impl Target for Ntfy {
 /// An application of Gotify.
 #[derive(Debug)]
 pub struct Gotify {
-    server: Address,
+    server: TargetAddress,
     token: Secret,
-    on: Vec<Event>,
+    on: Vec<NotifyEvent>,
 }
 
 impl Gotify {
     /// The application of the server at `url` that `token` belongs to.
-    pub fn new(url: &str, token: Option<Secret>, on: &[Event]) -> Result<Gotify> {
+    pub fn new(url: &str, token: Option<Secret>, on: &[NotifyEvent]) -> Result<Gotify> {
         let token = token.ok_or_else(|| {
             Error::invalid("Gotify needs the token of its application")
                 .hint("SHOEBOX_GOTIFY_TOKEN, or its …_FILE, holds it")
         })?;
-        Ok(Gotify { server: Address::new("gotify-url", url)?, token, on: on.to_vec() })
+        Ok(Gotify { server: TargetAddress::new("gotify-url", url)?, token, on: on.to_vec() })
     }
 }
 
-impl Target for Gotify {
+impl NotifyTarget for Gotify {
     fn name(&self) -> String {
         format!("Gotify at {}", self.server.host())
     }
 
-    fn wants(&self, event: Event) -> bool {
+    fn wants(&self, event: NotifyEvent) -> bool {
         self.on.contains(&event)
     }
 
     fn send(&self, message: &Message) -> Result<()> {
         let priority = match message.event {
-            Event::Start | Event::Success => 2,
-            Event::Warning => 6,
-            Event::Failure => 8,
+            NotifyEvent::Start | NotifyEvent::Success => 2,
+            NotifyEvent::Warning => 6,
+            NotifyEvent::Failure => 8,
         };
         self.server.below("message").post_json(
             &[("X-Gotify-Key".to_owned(), self.token.expose().to_owned())],
@@ -106,23 +106,23 @@ impl Target for Gotify {
 /// A webhook of a Discord channel.
 #[derive(Debug)]
 pub struct Discord {
-    hook: Address,
-    on: Vec<Event>,
+    hook: TargetAddress,
+    on: Vec<NotifyEvent>,
 }
 
 impl Discord {
     /// The webhook at `url`.
-    pub fn new(url: &str, on: &[Event]) -> Result<Discord> {
-        Ok(Discord { hook: Address::new("discord-url", url)?, on: on.to_vec() })
+    pub fn new(url: &str, on: &[NotifyEvent]) -> Result<Discord> {
+        Ok(Discord { hook: TargetAddress::new("discord-url", url)?, on: on.to_vec() })
     }
 }
 
-impl Target for Discord {
+impl NotifyTarget for Discord {
     fn name(&self) -> String {
         format!("Discord at {}", self.hook.host())
     }
 
-    fn wants(&self, event: Event) -> bool {
+    fn wants(&self, event: NotifyEvent) -> bool {
         self.on.contains(&event)
     }
 

@@ -7,8 +7,8 @@ use lettre::message::{Mailbox, Mailboxes};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::{SmtpTransport, Transport};
 
-use super::{Event, Message, Target};
-use crate::base::{Error, Kind, Result};
+use super::{Message, NotifyEvent, NotifyTarget};
+use crate::base::{Error, ErrorKind, Result};
 use crate::source::Secret;
 
 const LIMIT: usize = 100_000;
@@ -21,7 +21,7 @@ pub struct Email {
     host: String,
     from: Mailbox,
     to: Mailboxes,
-    on: Vec<Event>,
+    on: Vec<NotifyEvent>,
 }
 
 impl Email {
@@ -32,7 +32,7 @@ impl Email {
         password: Option<&Secret>,
         from: &str,
         to: &str,
-        on: &[Event],
+        on: &[NotifyEvent],
     ) -> Result<Email> {
         let wrong = |what: &str| {
             Error::invalid(format_args!("{what}: such as smtps://ann@mail.example.org"))
@@ -70,12 +70,12 @@ fn without_user(url: &str) -> (String, Option<String>) {
     }
 }
 
-impl Target for Email {
+impl NotifyTarget for Email {
     fn name(&self) -> String {
         format!("e-mail by {}", self.host)
     }
 
-    fn wants(&self, event: Event) -> bool {
+    fn wants(&self, event: NotifyEvent) -> bool {
         self.on.contains(&event)
     }
 
@@ -93,8 +93,11 @@ impl Target for Email {
             .body(message.body(LIMIT) + "\n")
             .map_err(|error: lettre::error::Error| unwritten(error))?;
         self.transport.send(&mail).map(drop).map_err(|error| {
-            let kind =
-                if error.is_permanent() || error.is_client() { Kind::Invalid } else { Kind::Io };
+            let kind = if error.is_permanent() || error.is_client() {
+                ErrorKind::Invalid
+            } else {
+                ErrorKind::Io
+            };
             Error::new(kind, format_args!("{} did not take the e-mail", self.host)).caused_by(error)
         })
     }
@@ -111,7 +114,7 @@ mod tests {
             ("smtps://mail.example.org:465".to_owned(), Some("ann@example.org".to_owned()))
         );
         assert_eq!(without_user("smtp://mail.example.org").1, None);
-        let on = [Event::Failure];
+        let on = [NotifyEvent::Failure];
         assert!(
             Email::new(
                 "smtps://mail.example.org",

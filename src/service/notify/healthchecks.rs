@@ -3,8 +3,8 @@
 //!
 //! Source: healthchecks.io, "Pinging API".
 
-use super::http::Address;
-use super::{Event, Message, Target};
+use super::http::TargetAddress;
+use super::{Message, NotifyEvent, NotifyTarget};
 use crate::base::Result;
 
 /// Longer bodies are cut there, at their end, where the reason stands.
@@ -12,30 +12,30 @@ const LIMIT: usize = 10_000;
 
 /// A check of healthchecks.io.
 #[derive(Debug)]
-pub struct Healthchecks(Address);
+pub struct Healthchecks(TargetAddress);
 
 impl Healthchecks {
     /// The check whose ping URL is `url`.
     pub fn new(url: &str) -> Result<Healthchecks> {
-        Address::new("healthchecks-url", url).map(Healthchecks)
+        TargetAddress::new("healthchecks-url", url).map(Healthchecks)
     }
 }
 
-impl Target for Healthchecks {
+impl NotifyTarget for Healthchecks {
     fn name(&self) -> String {
         format!("healthchecks at {}", self.0.host())
     }
 
     /// It waits for all of them: that one is missing is what it is for.
-    fn wants(&self, _: Event) -> bool {
+    fn wants(&self, _: NotifyEvent) -> bool {
         true
     }
 
     fn send(&self, message: &Message) -> Result<()> {
         let address = match message.event {
-            Event::Start => self.0.below("start"),
-            Event::Success => self.0.clone(),
-            Event::Warning | Event::Failure => self.0.below("fail"),
+            NotifyEvent::Start => self.0.below("start"),
+            NotifyEvent::Success => self.0.clone(),
+            NotifyEvent::Warning | NotifyEvent::Failure => self.0.below("fail"),
         };
         address.post(&[], message.body(LIMIT).as_bytes())
     }

@@ -5,22 +5,24 @@ use std::time::Duration;
 use serde_json::Value;
 use ureq::Agent;
 
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, ErrorKind, Result};
 
 /// Nobody waits longer for a message to be taken.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// An address that may hold a password.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Address(String);
+pub(super) struct TargetAddress(String);
 
-impl Address {
+impl TargetAddress {
     /// Takes `url`, which is of a web server.
-    pub fn new(what: &str, url: &str) -> Result<Address> {
+    pub fn new(what: &str, url: &str) -> Result<TargetAddress> {
         let uri: ureq::http::Uri =
             url.parse().map_err(|error| wrong(what).caused_by(Box::new(error)))?;
         match (uri.scheme_str(), uri.host()) {
-            (Some("http" | "https"), Some(_)) => Ok(Address(url.trim_end_matches('/').to_owned())),
+            (Some("http" | "https"), Some(_)) => {
+                Ok(TargetAddress(url.trim_end_matches('/').to_owned()))
+            }
             _ => Err(wrong(what)),
         }
     }
@@ -32,20 +34,20 @@ impl Address {
     }
 
     /// The address of `path` below it.
-    pub fn below(&self, path: &str) -> Address {
+    pub fn below(&self, path: &str) -> TargetAddress {
         match self.0.split_once('?') {
             Some((address, query)) => {
-                Address(format!("{}/{path}?{query}", address.trim_end_matches('/')))
+                TargetAddress(format!("{}/{path}?{query}", address.trim_end_matches('/')))
             }
-            None => Address(format!("{}/{path}", self.0)),
+            None => TargetAddress(format!("{}/{path}", self.0)),
         }
     }
 
     /// The address of the server, and the last part of the path.
-    pub fn split(&self) -> Option<(Address, &str)> {
+    pub fn split(&self) -> Option<(TargetAddress, &str)> {
         let (server, last) = self.0.rsplit_once('/')?;
         (!last.is_empty() && server.contains("://") && !server.ends_with('/'))
-            .then(|| (Address(server.to_owned()), last))
+            .then(|| (TargetAddress(server.to_owned()), last))
     }
 
     /// Sends `json`.
@@ -71,7 +73,7 @@ impl Address {
             .fold(agent.post(&self.0), |request, (name, value)| request.header(name, value));
         match request.send(body) {
             Ok(response) if response.status().is_redirection() => Err(Error::new(
-                Kind::Invalid,
+                ErrorKind::Invalid,
                 format_args!("{} says that it has moved", self.host()),
             )
             .hint("use the address that it moved to: https:// in place of http://?")),
@@ -84,15 +86,15 @@ impl Address {
     fn failed(&self, error: ureq::Error) -> Error {
         let kind = match &error {
             ureq::Error::StatusCode(429 | 500..) | ureq::Error::Io(_) | ureq::Error::Timeout(_) => {
-                Kind::Io
+                ErrorKind::Io
             }
-            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => Kind::Io,
-            _ => Kind::Invalid,
+            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => ErrorKind::Io,
+            _ => ErrorKind::Invalid,
         };
         let error =
             Error::new(kind, format_args!("{} did not take the message: {error}", self.host()));
         match kind {
-            Kind::Invalid => {
+            ErrorKind::Invalid => {
                 error.hint("look at its address and token: `shoebox notify` sends a message to try")
             }
             _ => error,
@@ -100,7 +102,7 @@ impl Address {
     }
 }
 
-impl std::fmt::Debug for Address {
+impl std::fmt::Debug for TargetAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/…", self.host())
     }
@@ -117,16 +119,16 @@ mod tests {
     #[test]
     fn an_address_shows_its_host_alone() {
         let address =
-            Address::new("webhook-url", "https://ann:secret@example.org:8443/hook/secret/")
+            TargetAddress::new("webhook-url", "https://ann:secret@example.org:8443/hook/secret/")
                 .unwrap();
         assert_eq!(format!("{address:?}"), "example.org/…");
         assert_eq!(address.host(), "example.org");
         assert_eq!(address.split().unwrap().1, "secret");
         for bad in ["", "example.org", "ftp://example.org", "https://", "/etc/passwd"] {
-            assert!(Address::new("webhook-url", bad).is_err(), "{bad}");
+            assert!(TargetAddress::new("webhook-url", bad).is_err(), "{bad}");
         }
-        assert!(Address::new("ntfy-url", "https://ntfy.sh").unwrap().split().is_none());
-        let ping = Address::new("ping", "https://hc-ping.com/key/slug?create=1").unwrap();
+        assert!(TargetAddress::new("ntfy-url", "https://ntfy.sh").unwrap().split().is_none());
+        let ping = TargetAddress::new("ping", "https://hc-ping.com/key/slug?create=1").unwrap();
         assert_eq!(ping.below("fail").0, "https://hc-ping.com/key/slug/fail?create=1");
     }
 }

@@ -20,13 +20,13 @@ use serde::{Serialize, Serializer};
 pub use self::chat::{Discord, Gotify, Ntfy};
 pub use self::email::Email;
 pub use self::healthchecks::Healthchecks;
-pub use self::webhook::{Webhook, When as WebhookWhen};
-use crate::base::{Error, Kind, Result};
+pub use self::webhook::{Webhook, WebhookTime};
+use crate::base::{Error, ErrorKind, Result};
 
 /// What is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Event {
+pub enum NotifyEvent {
     /// A run begins.
     Start,
     /// It is done, and all is well.
@@ -37,22 +37,22 @@ pub enum Event {
     Failure,
 }
 
-impl Event {
+impl NotifyEvent {
     /// As settings call it.
     pub fn name(self) -> &'static str {
         match self {
-            Event::Start => "start",
-            Event::Success => "success",
-            Event::Warning => "warning",
-            Event::Failure => "failure",
+            NotifyEvent::Start => "start",
+            NotifyEvent::Success => "success",
+            NotifyEvent::Warning => "warning",
+            NotifyEvent::Failure => "failure",
         }
     }
 }
 
-impl std::str::FromStr for Event {
+impl std::str::FromStr for NotifyEvent {
     type Err = Error;
-    fn from_str(text: &str) -> Result<Event> {
-        [Event::Start, Event::Success, Event::Warning, Event::Failure]
+    fn from_str(text: &str) -> Result<NotifyEvent> {
+        [NotifyEvent::Start, NotifyEvent::Success, NotifyEvent::Warning, NotifyEvent::Failure]
             .into_iter()
             .find(|it| it.name() == text)
             .ok_or_else(|| {
@@ -64,7 +64,7 @@ impl std::str::FromStr for Event {
 /// One message.
 #[derive(Debug, Clone, Serialize)]
 pub struct Message {
-    pub event: Event,
+    pub event: NotifyEvent,
     /// One line: what happened.
     pub title: String,
     /// What it came to, or why it failed.
@@ -110,16 +110,16 @@ fn cut(text: &str, limit: usize) -> &str {
 }
 
 /// Where messages go.
-pub trait Target: Send + Sync {
+pub trait NotifyTarget: Send + Sync {
     /// The kind and the host, such as `ntfy at ntfy.sh`.
     fn name(&self) -> String;
     /// True when it wants to know of `event`.
-    fn wants(&self, event: Event) -> bool;
+    fn wants(&self, event: NotifyEvent) -> bool;
     /// Sends `message`, once.
     fn send(&self, message: &Message) -> Result<()>;
 }
 
-impl fmt::Debug for dyn Target {
+impl fmt::Debug for dyn NotifyTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name())
     }
@@ -127,18 +127,18 @@ impl fmt::Debug for dyn Target {
 
 /// Sends `message` to those of `targets` that want it: three times each, if need be. Who could not
 /// be told, and why.
-pub fn tell(targets: &[Box<dyn Target>], message: &Message) -> Vec<(String, Error)> {
+pub fn tell(targets: &[Box<dyn NotifyTarget>], message: &Message) -> Vec<(String, Error)> {
     let wanting = targets.iter().filter(|target| target.wants(message.event));
     wanting.filter_map(|target| Some((target.name(), send(&**target, message).err()?))).collect()
 }
 
 /// Sends `message` to `target`; what may pass by itself is tried three times.
-pub fn send(target: &dyn Target, message: &Message) -> Result<()> {
+pub fn send(target: &dyn NotifyTarget, message: &Message) -> Result<()> {
     let waits = ExponentialBuilder::default()
         .with_min_delay(Duration::from_secs(2))
         .with_max_times(2)
         .with_jitter();
-    let may_pass = |error: &Error| error.kind() == Kind::Io;
+    let may_pass = |error: &Error| error.kind() == ErrorKind::Io;
     (|| target.send(message)).retry(waits).when(may_pass).call()
 }
 
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_body_has_the_message_and_as_much_of_the_end_of_the_log_as_fits() {
         let message = Message {
-            event: Event::Failure,
+            event: NotifyEvent::Failure,
             title: String::new(),
             message: "why".to_owned(),
             log: (0..1000).map(|number| format!("line {number} é")).collect(),

@@ -7,13 +7,13 @@
 use minijinja::Environment;
 use serde_json::{Value, json};
 
-use super::http::Address;
-use super::{Event, Message, Target};
+use super::http::TargetAddress;
+use super::{Message, NotifyEvent, NotifyTarget};
 use crate::base::{Error, Result};
 
 /// Which events an address is called for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
+pub enum WebhookTime {
     /// A run that ended, however.
     Ended,
     /// One that did not end well.
@@ -27,8 +27,8 @@ pub enum When {
 /// An address that is called.
 #[derive(Debug)]
 pub struct Webhook {
-    address: Address,
-    when: When,
+    address: TargetAddress,
+    when: WebhookTime,
     headers: Vec<(String, String)>,
     /// Jinja; without one the whole message is sent, as JSON.
     template: Option<String>,
@@ -38,13 +38,13 @@ impl Webhook {
     /// Calls `url` at `when`. `headers` are as curl takes them, `Name: value`.
     pub fn new(
         url: &str,
-        when: When,
+        when: WebhookTime,
         headers: &[String],
         template: Option<&str>,
     ) -> Result<Webhook> {
         let headers = headers.iter().map(|header| split(header)).collect::<Result<_>>()?;
         let hook = Webhook {
-            address: Address::new("a webhook's URL", url)?,
+            address: TargetAddress::new("a webhook's URL", url)?,
             when,
             headers,
             template: template.map(str::to_owned),
@@ -75,18 +75,18 @@ impl Webhook {
     }
 }
 
-impl Target for Webhook {
+impl NotifyTarget for Webhook {
     fn name(&self) -> String {
         format!("webhook at {}", self.address.host())
     }
 
-    fn wants(&self, event: Event) -> bool {
-        let is_bad = matches!(event, Event::Warning | Event::Failure);
+    fn wants(&self, event: NotifyEvent) -> bool {
+        let is_bad = matches!(event, NotifyEvent::Warning | NotifyEvent::Failure);
         match self.when {
-            When::Ended => event != Event::Start,
-            When::Error => is_bad,
-            When::Before => event == Event::Start,
-            When::After => event == Event::Success,
+            WebhookTime::Ended => event != NotifyEvent::Start,
+            WebhookTime::Error => is_bad,
+            WebhookTime::Before => event == NotifyEvent::Start,
+            WebhookTime::After => event == NotifyEvent::Success,
         }
     }
 
@@ -103,9 +103,9 @@ impl Target for Webhook {
 fn values(message: &Message) -> Value {
     let mut values = json!(message);
     values["status"] = match message.event {
-        Event::Start => "pre-backup",
-        Event::Success => "post-backup",
-        Event::Warning | Event::Failure => "error",
+        NotifyEvent::Start => "pre-backup",
+        NotifyEvent::Success => "post-backup",
+        NotifyEvent::Warning | NotifyEvent::Failure => "error",
     }
     .into();
     values
@@ -113,7 +113,7 @@ fn values(message: &Message) -> Value {
 
 fn example() -> Message {
     Message {
-        event: Event::Success,
+        event: NotifyEvent::Success,
         title: "a \"title\"".to_owned(),
         message: "a message".to_owned(),
         log: vec!["a line".to_owned()],
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     fn hook(template: Option<&str>) -> Result<Webhook> {
-        Webhook::new("http://localhost/", When::Ended, &["X-Key: a:b".to_owned()], template)
+        Webhook::new("http://localhost/", WebhookTime::Ended, &["X-Key: a:b".to_owned()], template)
     }
 
     #[test]

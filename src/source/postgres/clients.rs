@@ -13,17 +13,17 @@ const VERSIONS: &str = "/usr/lib/postgresql";
 
 /// The places where clients are looked for.
 #[derive(Debug, Clone)]
-pub struct Clients {
+pub struct ClientPrograms {
     /// Folders joined by `:`, as in the PATH variable.
     pub path: OsString,
     /// A folder of folders `MAJOR/bin`.
     pub versions: PathBuf,
 }
 
-impl Clients {
+impl ClientPrograms {
     /// PATH, and Debian's folder of versions.
     pub fn of_this_machine() -> Self {
-        Clients { path: env::var_os("PATH").unwrap_or_default(), versions: VERSIONS.into() }
+        ClientPrograms { path: env::var_os("PATH").unwrap_or_default(), versions: VERSIONS.into() }
     }
 
     /// The client called `name` on PATH, else the newest one.
@@ -51,7 +51,7 @@ impl Clients {
 
 /// The major version of the client called `name` that would be run: of the newest one, since that
 /// is taken where the first is too old.
-pub fn client_version(name: &str, clients: &Clients) -> Option<u32> {
+pub fn client_version(name: &str, clients: &ClientPrograms) -> Option<u32> {
     let major = |program: PathBuf| {
         let output = Command::new(program).arg("--version").env("LC_ALL", "C").output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -74,17 +74,17 @@ pub(super) fn is_repaired(number: u32) -> bool {
 
 /// What is known against a psql that reads dumps, and its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weakness {
+pub enum ClientWeakness {
     /// It does not know `\restrict`: commands in what it reads are obeyed.
     Obedient(Option<u32>),
     /// Its guard against them has a flaw.
     Flawed(Option<u32>),
 }
 
-impl Weakness {
+impl ClientWeakness {
     fn number(self) -> Option<u32> {
         match self {
-            Weakness::Obedient(number) | Weakness::Flawed(number) => number,
+            ClientWeakness::Obedient(number) | ClientWeakness::Flawed(number) => number,
         }
     }
 
@@ -96,17 +96,17 @@ impl Weakness {
     }
 }
 
-impl fmt::Display for Weakness {
+impl fmt::Display for ClientWeakness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.number() {
             Some(number) => write!(f, "psql {}.{}", number / 10_000, number % 10_000)?,
             None => f.write_str("psql")?,
         }
         f.write_str(match self {
-            Weakness::Obedient(_) => {
+            ClientWeakness::Obedient(_) => {
                 " is too old to keep commands in a dump from being run (CVE-2025-8714)"
             }
-            Weakness::Flawed(_) => {
+            ClientWeakness::Flawed(_) => {
                 " has a flaw in what keeps commands in a dump from being run (CVE-2026-18408)"
             }
         })
@@ -138,10 +138,10 @@ mod tests {
         for number in [90624, 130023, 140023, 150018, 160014, 170010, 180005, 180000] {
             assert!(!is_repaired(number), "{number}");
         }
-        let old = Weakness::Flawed(Some(150018));
+        let old = ClientWeakness::Flawed(Some(150018));
         assert!(old.to_string().starts_with("psql 15.18 has a flaw"), "{old}");
         assert!(old.cure().ends_with(" postgresql-client-15"), "{}", old.cure());
-        assert!(Weakness::Obedient(None).cure().ends_with(" postgresql-client"));
+        assert!(ClientWeakness::Obedient(None).cure().ends_with(" postgresql-client"));
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
         program(&versions.join("9/bin"));
         let newest = program(&versions.join("16/bin"));
         fs::create_dir_all(versions.join("18/bin")).unwrap();
-        let mut clients = Clients { path: folder.path().join("none").into(), versions };
+        let mut clients = ClientPrograms { path: folder.path().join("none").into(), versions };
         assert_eq!(clients.first("pg_dump"), Some(newest.clone()));
         let on_path = program(&folder.path().join("on path"));
         clients.path = folder.path().join("on path").into();

@@ -9,7 +9,7 @@ use crate::base::{Error, Result};
 
 use super::failure;
 use super::url::{ConnectionUrl, KEEPALIVES};
-use super::{Access, Clients, Server};
+use super::{ClientPrograms, DatabaseAccess, ServerPlace};
 
 /// What Immich's compose file calls its database (DB_DATABASE_NAME).
 const IMMICH_DATABASE: &str = "immich";
@@ -31,27 +31,27 @@ exec "$@"
 const BY_TCP: &str = r#"export PGHOST="${PGHOST:-127.0.0.1}""#;
 
 /// A client program with its flags, before it is known where the server is.
-pub(super) struct Client<'a> {
+pub(super) struct ClientCommand<'a> {
     pub(super) program: &'a Path,
     pub(super) flags: &'a [&'a str],
 }
 
 /// `client` for a server that this machine reaches.
-pub(super) fn on_this_machine(access: &Access, client: Client) -> Result<Command> {
+pub(super) fn on_this_machine(access: &DatabaseAccess, client: ClientCommand) -> Result<Command> {
     let mut command = Command::new(client.program);
     command.args(client.flags).env("LC_ALL", "C").env_remove("PGCLIENTENCODING");
     if env::var_os("PGCONNECT_TIMEOUT").is_none() {
         command.env("PGCONNECT_TIMEOUT", "30");
     }
     let password = match &access.server {
-        Server::Url(text) => {
+        ServerPlace::Url(text) => {
             let (mut url, password) = ConnectionUrl::parse(text)?;
             fit(&mut url, access);
             url.keep_alive();
             command.arg(format!("--dbname={}", url.without_password()));
             password
         }
-        Server::Environment | Server::Docker { .. } | Server::Private(_) => {
+        ServerPlace::Environment | ServerPlace::Docker { .. } | ServerPlace::Private(_) => {
             command.arg(format!("--dbname={}", KEEPALIVES.join(" ")));
             command.envs(access.user.as_ref().map(|user| ("PGUSER", user)));
             command.envs(database_variable(access).map(|name| ("PGDATABASE", name)));
@@ -70,43 +70,43 @@ pub(super) fn on_this_machine(access: &Access, client: Client) -> Result<Command
 
 /// The client `program`, wherever `access` has it; `fed` when it reads what is written to it.
 pub(super) fn of(
-    access: &Access,
+    access: &DatabaseAccess,
     program: &'static str,
     flags: &[&str],
     fed: bool,
 ) -> Result<Command> {
-    let client = Client { program: Path::new(program), flags };
+    let client = ClientCommand { program: Path::new(program), flags };
     match &access.server {
-        Server::Docker { container, docker } => {
+        ServerPlace::Docker { container, docker } => {
             in_container(access, container, docker, client, fed)
         }
-        Server::Private(private) => Ok(private.client(access, &client)),
-        Server::Url(_) | Server::Environment => {
-            let found = Clients::of_this_machine()
+        ServerPlace::Private(private) => Ok(private.client(access, &client)),
+        ServerPlace::Url(_) | ServerPlace::Environment => {
+            let found = ClientPrograms::of_this_machine()
                 .first(program)
                 .ok_or_else(|| failure::client_missing(program))?;
-            on_this_machine(access, Client { program: &found, flags })
+            on_this_machine(access, ClientCommand { program: &found, flags })
         }
     }
 }
 
 /// The database that a client on this machine asks for, unless it stands in a service file.
-pub(super) fn database(access: &Access) -> Option<String> {
+pub(super) fn database(access: &DatabaseAccess) -> Option<String> {
     let variable = || env::var("PGDATABASE").ok().filter(|name| !name.is_empty());
     match &access.server {
-        Server::Url(text) => {
+        ServerPlace::Url(text) => {
             let (mut url, _) = ConnectionUrl::parse(text).ok()?;
             fit(&mut url, access);
             url.database().map(str::to_owned).or_else(variable)
         }
-        Server::Environment | Server::Docker { .. } | Server::Private(_) => {
+        ServerPlace::Environment | ServerPlace::Docker { .. } | ServerPlace::Private(_) => {
             database_variable(access).map(str::to_owned).or_else(variable)
         }
     }
 }
 
 /// Puts what is named apart from it into the URL.
-fn fit(url: &mut ConnectionUrl, access: &Access) {
+fn fit(url: &mut ConnectionUrl, access: &DatabaseAccess) {
     if let Some(user) = &access.user {
         url.set_user(user);
     }
@@ -120,7 +120,7 @@ fn fit(url: &mut ConnectionUrl, access: &Access) {
 }
 
 /// The database by its variable: unlike the flag, libpq never takes that for a connection string.
-fn database_variable(access: &Access) -> Option<&str> {
+fn database_variable(access: &DatabaseAccess) -> Option<&str> {
     match &access.database {
         Some(database) => Some(database),
         None if environment_names_database() => None,
@@ -137,10 +137,10 @@ fn environment_names_database() -> bool {
 /// The client inside `container`; `fed` when it reads what is written to it. Only the *name* of the
 /// password's variable is on the command line.
 pub(super) fn in_container(
-    access: &Access,
+    access: &DatabaseAccess,
     container: &str,
     docker: &OsStr,
-    client: Client,
+    client: ClientCommand,
     fed: bool,
 ) -> Result<Command> {
     if container.is_empty() || container.starts_with('-') {
@@ -177,8 +177,8 @@ mod tests {
     #[test]
     fn a_password_is_never_on_the_command_line() {
         let url = "postgresql://ann:hunter2@db/immich".to_owned();
-        let mut request = Access::new(Server::Url(url));
-        let client = || Client { program: Path::new("pg_dump"), flags: &["--clean"] };
+        let mut request = DatabaseAccess::new(ServerPlace::Url(url));
+        let client = || ClientCommand { program: Path::new("pg_dump"), flags: &["--clean"] };
         let command = on_this_machine(&request, client()).unwrap();
         let database = "--dbname=postgresql://ann@db/immich?keepalives_idle=60&keepalives_interval=10&keepalives_count=6";
         assert_eq!(words(&command), ["--clean", database]);
@@ -196,8 +196,8 @@ mod tests {
 
     #[test]
     fn a_containers_name_is_not_taken_for_a_flag() {
-        let request = Access::new(Server::docker("--privileged"));
-        let client = Client { program: Path::new("psql"), flags: &[] };
+        let request = DatabaseAccess::new(ServerPlace::docker("--privileged"));
+        let client = ClientCommand { program: Path::new("psql"), flags: &[] };
         assert!(
             in_container(&request, "--privileged", OsStr::new("docker"), client, false).is_err()
         );

@@ -11,9 +11,9 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use super::command::{self, Client};
-use super::failure::Failure;
-use super::{Access, Server, psql};
+use super::command::{self, ClientCommand};
+use super::failure::ClientFailure;
+use super::{DatabaseAccess, ServerPlace, psql};
 use crate::base::{Error, Result};
 
 /// Databases that every server has.
@@ -48,11 +48,11 @@ ORDER BY length(relname) DESC LIMIT 10000;\n";
 
 /// What a server has against a client.
 #[derive(Debug)]
-pub(super) enum Refusal {
+pub(super) enum ServerRefusal {
     /// It starts or stops: SQLSTATE 57P03.
     NotNow,
     /// It has no database `name`; `other` is one that it has.
-    NoDatabase { name: String, other: Access },
+    NoDatabase { name: String, other: DatabaseAccess },
     /// Another session holds a lock on `table`.
     Blocked { table: String, pid: String, who: String },
     /// The user may not read this.
@@ -60,25 +60,25 @@ pub(super) enum Refusal {
 }
 
 /// Asks for the reason of `failure`; `None` where it is another, or nobody answers.
-pub(super) fn diagnose(access: &Access, failure: &Failure) -> Option<Refusal> {
+pub(super) fn diagnose(access: &DatabaseAccess, failure: &ClientFailure) -> Option<ServerRefusal> {
     if let Some(query) = failure.query() {
         return blocked(access, query)
-            .or_else(|| unreadable(access, query).map(Refusal::Unreadable));
+            .or_else(|| unreadable(access, query).map(ServerRefusal::Unreadable));
     }
     if !failure.was_turned_away() {
         return None;
     }
-    if rejects(access) { Some(Refusal::NotNow) } else { missing(access) }
+    if rejects(access) { Some(ServerRefusal::NotNow) } else { missing(access) }
 }
 
 /// The error of `failure`, with its reason if that can be found out.
-pub(super) fn explain(access: &Access, failure: Failure) -> Error {
+pub(super) fn explain(access: &DatabaseAccess, failure: ClientFailure) -> Error {
     let (message, hint) = match diagnose(access, &failure) {
         None => return failure.into_error(),
-        Some(Refusal::NotNow) => {
+        Some(ServerRefusal::NotNow) => {
             ("the database server is just starting or stopping".to_owned(), "try again in a minute")
         }
-        Some(Refusal::Blocked { table, pid, who }) => {
+        Some(ServerRefusal::Blocked { table, pid, who }) => {
             let message = format!("another session holds a lock on table {table}");
             let hint = format!(
                 "it is process {pid} of the database server ({who}); try again when it is done, or \
@@ -86,16 +86,16 @@ pub(super) fn explain(access: &Access, failure: Failure) -> Error {
             );
             return failure.told(message, hint);
         }
-        Some(Refusal::NoDatabase { name, .. }) => (
+        Some(ServerRefusal::NoDatabase { name, .. }) => (
             format!("there is no database {name} on the server"),
             "name it with `--database-name` (DB_DATABASE_NAME in Immich's .env file, usually \
                 immich)",
         ),
-        Some(Refusal::Unreadable(what)) if what.ends_with("pg_authid") => (
+        Some(ServerRefusal::Unreadable(what)) if what.ends_with("pg_authid") => (
             format!("the database user may not read {what}"),
             "`pg_dumpall` needs a superuser; `pg_dump` of the one database does not",
         ),
-        Some(Refusal::Unreadable(what)) => (
+        Some(ServerRefusal::Unreadable(what)) => (
             format!("the database user may not read {what}"),
             "dump as the user that Immich itself uses (DB_USERNAME in its .env file)",
         ),
@@ -103,7 +103,7 @@ pub(super) fn explain(access: &Access, failure: Failure) -> Error {
     failure.told(message, hint)
 }
 
-fn rejects(access: &Access) -> bool {
+fn rejects(access: &DatabaseAccess) -> bool {
     let ready = command::of(access, "pg_isready", &["--quiet"], true);
     let ended = ready.and_then(|mut command| run(&mut command));
     ended.is_ok_and(|output| output.status.code() == Some(REJECTS))
@@ -117,7 +117,7 @@ fn run(command: &mut std::process::Command) -> Result<std::process::Output> {
 }
 
 /// The database that is meant, if the server says that it has none of that name.
-fn missing(access: &Access) -> Option<Refusal> {
+fn missing(access: &DatabaseAccess) -> Option<ServerRefusal> {
     let name = meant(access)?;
     let sql = format!(
         "SELECT count(*) FROM pg_catalog.pg_database WHERE datname = '{}';\n",
@@ -125,29 +125,31 @@ fn missing(access: &Access) -> Option<Refusal> {
     );
     ALWAYS_THERE.iter().map(|other| access.at(other)).find_map(|other| {
         let answer = psql::ask_leniently(&other, &sql).ok()?.ok()?;
-        (answer.text.trim() == "0").then(|| Refusal::NoDatabase { name: name.clone(), other })
+        (answer.text.trim() == "0").then(|| ServerRefusal::NoDatabase { name: name.clone(), other })
     })
 }
 
 /// The database that clients ask for; `None` where only libpq or the container knows, and does not
 /// say.
-fn meant(access: &Access) -> Option<String> {
+fn meant(access: &DatabaseAccess) -> Option<String> {
     match &access.server {
-        Server::Docker { container, docker } => {
-            let client =
-                Client { program: Path::new("sh"), flags: &["-c", "printf %s \"$PGDATABASE\""] };
+        ServerPlace::Docker { container, docker } => {
+            let client = ClientCommand {
+                program: Path::new("sh"),
+                flags: &["-c", "printf %s \"$PGDATABASE\""],
+            };
             let output =
                 run(&mut command::in_container(access, container, docker, client, false).ok()?)
                     .ok()?;
             Some(String::from_utf8_lossy(&output.stdout).into_owned())
                 .filter(|name| !name.is_empty())
         }
-        Server::Url(_) | Server::Environment => command::database(access),
-        Server::Private(_) => access.database.clone(),
+        ServerPlace::Url(_) | ServerPlace::Environment => command::database(access),
+        ServerPlace::Private(_) => access.database.clone(),
     }
 }
 
-fn blocked(access: &Access, query: &str) -> Option<Refusal> {
+fn blocked(access: &DatabaseAccess, query: &str) -> Option<ServerRefusal> {
     if !query.trim_start().starts_with("LOCK TABLE ") {
         return None;
     }
@@ -157,10 +159,14 @@ fn blocked(access: &Access, query: &str) -> Option<Refusal> {
         Some((fields.next()?, fields.next()?, fields.next()?, fields.next()?))
     });
     let (_, table, pid, who) = rows.find(|(name, ..)| query.contains(name))?;
-    Some(Refusal::Blocked { table: table.to_owned(), pid: pid.to_owned(), who: who.to_owned() })
+    Some(ServerRefusal::Blocked {
+        table: table.to_owned(),
+        pid: pid.to_owned(),
+        who: who.to_owned(),
+    })
 }
 
-fn unreadable(access: &Access, query: &str) -> Option<String> {
+fn unreadable(access: &DatabaseAccess, query: &str) -> Option<String> {
     let answer = psql::ask_leniently(access, UNREADABLE).ok()?.ok()?;
     let rows = answer.text.lines().filter_map(|row| row.rsplit_once('|'));
     rows.into_iter().find(|(name, _)| query.contains(name)).map(|(_, what)| what.to_owned())

@@ -10,39 +10,39 @@ use std::fmt;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 
-use crate::base::{Error, Kind};
+use crate::base::{Error, ErrorKind};
 
-use super::Server;
-use super::process::Ended;
+use super::ServerPlace;
+use super::process::ProcessEnd;
 
 /// What ran, as the person knows it.
 #[derive(Debug, Clone)]
-pub(super) struct Subject {
+pub(super) struct FailedProgram {
     program: &'static str,
     docker: Option<(String, String)>,
 }
 
-impl Subject {
-    pub(super) fn new(program: &'static str, server: &Server) -> Self {
+impl FailedProgram {
+    pub(super) fn new(program: &'static str, server: &ServerPlace) -> Self {
         let docker = match server {
-            Server::Docker { container, docker } => {
+            ServerPlace::Docker { container, docker } => {
                 Some((container.clone(), docker.to_string_lossy().into_owned()))
             }
-            Server::Url(_) | Server::Environment | Server::Private(_) => None,
+            ServerPlace::Url(_) | ServerPlace::Environment | ServerPlace::Private(_) => None,
         };
-        Subject { program, docker }
+        FailedProgram { program, docker }
     }
 
     /// A server in a new container of `image`.
     pub(super) fn in_container(image: &str, docker: &OsStr) -> Self {
-        Subject {
+        FailedProgram {
             program: "postgres",
             docker: Some((image.to_owned(), docker.to_string_lossy().into_owned())),
         }
     }
 }
 
-impl fmt::Display for Subject {
+impl fmt::Display for FailedProgram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.docker {
             None => f.write_str(self.program),
@@ -53,20 +53,20 @@ impl fmt::Display for Subject {
 
 /// A client that did not succeed.
 #[derive(Debug)]
-pub(super) struct Failure {
-    subject: Subject,
-    ended: Ended,
+pub(super) struct ClientFailure {
+    subject: FailedProgram,
+    ended: ProcessEnd,
 }
 
 /// How psql ends when a statement of its input fails (PostgreSQL manual, psql, "Exit Status").
 const SCRIPT_FAILED: i32 = 3;
 
 /// A one-line message and the next step.
-type Told = (String, String);
+type FailureText = (String, String);
 
-impl Failure {
-    pub(super) fn new(subject: Subject, ended: Ended) -> Self {
-        Failure { subject, ended }
+impl ClientFailure {
+    pub(super) fn new(subject: FailedProgram, ended: ProcessEnd) -> Self {
+        ClientFailure { subject, ended }
     }
 
     /// True if another, newer client could succeed.
@@ -119,7 +119,7 @@ impl Failure {
 
     /// The error `message`, with the client's last words underneath.
     pub(super) fn told(&self, message: String, hint: impl fmt::Display) -> Error {
-        self.over_its_words(Error::new(Kind::Program, message).hint(hint))
+        self.over_its_words(Error::new(ErrorKind::Program, message).hint(hint))
     }
 
     fn over_its_words(&self, error: Error) -> Error {
@@ -130,14 +130,17 @@ impl Failure {
     fn unrecognised(&self) -> Error {
         let subject = &self.subject;
         match (self.ended.status.signal(), self.ended.status.code()) {
-            (Some(9), _) => Error::new(Kind::Program, format_args!("{subject} was killed"))
+            (Some(9), _) => Error::new(ErrorKind::Program, format_args!("{subject} was killed"))
                 .hint("the system may have run out of memory; `dmesg` tells"),
-            (Some(signal), _) => {
-                Error::new(Kind::Program, format_args!("{subject} was ended by signal {signal}"))
+            (Some(signal), _) => Error::new(
+                ErrorKind::Program,
+                format_args!("{subject} was ended by signal {signal}"),
+            ),
+            (None, Some(0)) => {
+                Error::new(ErrorKind::Program, format_args!("{subject} wrote nothing"))
             }
-            (None, Some(0)) => Error::new(Kind::Program, format_args!("{subject} wrote nothing")),
             (None, code) => Error::new(
-                Kind::Program,
+                ErrorKind::Program,
                 format_args!("{subject} failed with exit code {}", code.unwrap_or(-1)),
             ),
         }
@@ -146,17 +149,17 @@ impl Failure {
 
 /// A client that is not on this machine.
 pub(super) fn client_missing(program: &str) -> Error {
-    Error::new(Kind::NotFound, format_args!("{program} is not installed")).hint(
+    Error::new(ErrorKind::NotFound, format_args!("{program} is not installed")).hint(
         "install it (Debian, Ubuntu: `apt install postgresql-client`), or use the one in Immich's \
             container: `--docker immich_postgres`",
     )
 }
 
 /// A program that could not be started.
-pub(super) fn not_started(subject: &Subject, error: io::Error) -> Error {
+pub(super) fn not_started(subject: &FailedProgram, error: io::Error) -> Error {
     match &subject.docker {
         Some((_, docker)) if error.kind() == io::ErrorKind::NotFound => {
-            Error::new(Kind::NotFound, format_args!("{docker} is not installed")).hint(
+            Error::new(ErrorKind::NotFound, format_args!("{docker} is not installed")).hint(
                 "install Docker's client, or give the database's address in place of the container",
             )
         }
@@ -165,7 +168,7 @@ pub(super) fn not_started(subject: &Subject, error: io::Error) -> Error {
     }
 }
 
-fn told(message: impl fmt::Display, hint: impl fmt::Display) -> Option<Told> {
+fn told(message: impl fmt::Display, hint: impl fmt::Display) -> Option<FailureText> {
     Some((message.to_string(), hint.to_string()))
 }
 
@@ -173,7 +176,7 @@ fn any(text: &str, needles: &[&str]) -> bool {
     needles.iter().any(|needle| text.contains(needle))
 }
 
-fn docker(text: &str, subject: &Subject) -> Option<Told> {
+fn docker(text: &str, subject: &FailedProgram) -> Option<FailureText> {
     let (container, docker) = subject.docker.as_ref()?;
     if any(text, &["No such container", "no container with name or ID"]) {
         let hint = format!(
@@ -221,7 +224,7 @@ fn docker(text: &str, subject: &Subject) -> Option<Told> {
     }
 }
 
-fn version(text: &str) -> Option<Told> {
+fn version(text: &str) -> Option<FailureText> {
     if !text.contains("server version mismatch") {
         return None;
     }
@@ -241,7 +244,7 @@ fn version(text: &str) -> Option<Told> {
     )
 }
 
-fn login(text: &str) -> Option<Told> {
+fn login(text: &str) -> Option<FailureText> {
     let user =
         between(text, "user \"", "\"").map_or(String::new(), |user| format!(" for user {user}"));
     if any(text, &["password authentication failed"]) {
@@ -268,7 +271,7 @@ fn login(text: &str) -> Option<Told> {
 }
 
 /// pg_dump tells the statement in whatever language the server speaks.
-fn locked(text: &str) -> Option<Told> {
+fn locked(text: &str) -> Option<FailureText> {
     let table =
         text.split_once("Query was: LOCK TABLE ")?.1.split(" IN ACCESS SHARE MODE").next()?;
     let table: String = table.chars().take(60).collect();
@@ -277,7 +280,7 @@ fn locked(text: &str) -> Option<Told> {
     told(format_args!("another session holds a lock on {table}"), hint)
 }
 
-fn busy(text: &str) -> Option<Told> {
+fn busy(text: &str) -> Option<FailureText> {
     if any(text, &["too many clients", "remaining connection slots"]) {
         told(
             "the database server has no connection left",
@@ -294,7 +297,7 @@ fn turned_away(text: &str) -> bool {
     text.lines().any(|line| line.contains("error: ") && line.contains(":  "))
 }
 
-fn refused() -> Option<Told> {
+fn refused() -> Option<FailureText> {
     let hint = "user and password are DB_USERNAME and DB_PASSWORD in Immich's .env file \
         (--env-file reads them); \
                 the server's own words say which it refused";
@@ -311,14 +314,14 @@ const GONE: &[&str] = &[
     "Broken pipe",
 ];
 
-fn gone(text: &str) -> Option<Told> {
+fn gone(text: &str) -> Option<FailureText> {
     let hint = "is it being restarted, or out of memory? its log tells (`docker logs \
         immich_postgres`); try again when it is back";
     any(text, GONE)
         .then(|| ("the database server went away in the middle".to_owned(), hint.to_owned()))
 }
 
-fn reach(text: &str) -> Option<Told> {
+fn reach(text: &str) -> Option<FailureText> {
     if let Some(host) = between(text, "could not translate host name \"", "\"") {
         let hint = "`database` is a name inside Docker's network; from outside use `--docker \
             immich_postgres`, or publish the port and use localhost";

@@ -27,20 +27,20 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::base::amount::plural;
-use crate::base::{Error, Kind, Monitor, Result};
+use crate::base::{Error, ErrorKind, Monitor, Result};
 use crate::source::Secret;
 
-pub use clients::{Clients, Weakness, client_version};
-use command::Client;
-use failure::Failure;
+pub use clients::{ClientPrograms, ClientWeakness, client_version};
+use command::ClientCommand;
+use failure::ClientFailure;
 use process::Process;
 
-pub use probe::{Probe, Reached, probe};
-pub use psql::{Feed, Rejection, ask, ask_soon};
+pub use probe::{ServerProbe, ServerReached, probe};
+pub use psql::{FeedRejection, SqlFeed, ask, ask_soon};
 
 /// Where the database is.
 #[derive(Debug, Clone)]
-pub enum Server {
+pub enum ServerPlace {
     /// `postgresql://USER@HOST:PORT/DATABASE`; it may hold the password.
     Url(String),
     /// Where libpq's `PG*` environment variables say, else the local socket.
@@ -49,13 +49,13 @@ pub enum Server {
     /// such as podman).
     Docker { container: String, docker: OsString },
     /// Made by ourselves, behind walls.
-    Private(throwaway::Private),
+    Private(throwaway::PrivateServer),
 }
 
-impl Server {
+impl ServerPlace {
     /// The database in the container `container`, asked through `docker`.
     pub fn docker(container: impl Into<String>) -> Self {
-        Server::Docker { container: container.into(), docker: "docker".into() }
+        ServerPlace::Docker { container: container.into(), docker: "docker".into() }
     }
 }
 
@@ -126,12 +126,12 @@ impl DumpPatience {
         format!("--lock-wait-timeout={}", self.lock.as_millis().clamp(1, i32::MAX as u128))
     }
 
-    fn too_silent(self, subject: &failure::Subject) -> Error {
+    fn too_silent(self, subject: &failure::FailedProgram) -> Error {
         let text = format!(
             "{subject} sent nothing for {} and was ended",
             plural(self.idle.as_secs(), "second", "seconds")
         );
-        Error::new(Kind::Program, text).hint(
+        Error::new(ErrorKind::Program, text).hint(
             "is the database server, or the way to it, busy or gone? its log tells (`docker logs \
                 immich_postgres`); --dump-idle-timeout sets the limit",
         )
@@ -141,22 +141,22 @@ impl DumpPatience {
 /// Who asks which database, and where. What is `None` is taken from the server's description, else
 /// Immich's defaults.
 #[derive(Debug, Clone)]
-pub struct Access {
-    pub server: Server,
+pub struct DatabaseAccess {
+    pub server: ServerPlace,
     pub database: Option<String>,
     pub user: Option<String>,
     pub password: Option<Secret>,
 }
 
-impl Access {
+impl DatabaseAccess {
     /// Immich's database on `server`.
-    pub fn new(server: Server) -> Self {
-        Access { server, database: None, user: None, password: None }
+    pub fn new(server: ServerPlace) -> Self {
+        DatabaseAccess { server, database: None, user: None, password: None }
     }
 
     /// The same server, asked in another database.
     pub fn at(&self, database: &str) -> Self {
-        Access { database: Some(database.to_owned()), ..self.clone() }
+        DatabaseAccess { database: Some(database.to_owned()), ..self.clone() }
     }
 }
 
@@ -164,7 +164,7 @@ impl Access {
 /// defaults.
 #[derive(Debug, Clone)]
 pub struct DumpRequest {
-    pub server: Server,
+    pub server: ServerPlace,
     pub tool: DumpTool,
     /// Not used by `pg_dumpall`, which dumps every database.
     pub database: Option<String>,
@@ -175,7 +175,7 @@ pub struct DumpRequest {
 
 impl DumpRequest {
     /// A `pg_dump` of Immich's database on `server`.
-    pub fn new(server: Server) -> Self {
+    pub fn new(server: ServerPlace) -> Self {
         let patience = DumpPatience::default();
         DumpRequest {
             server,
@@ -190,11 +190,11 @@ impl DumpRequest {
 
 impl DumpRequest {
     /// Where the dump comes from; `pg_dumpall` takes every database, and connects as it is used to.
-    fn access(&self) -> Access {
+    fn access(&self) -> DatabaseAccess {
         let DumpRequest { server, tool, database, user, password, patience: _ } = self.clone();
-        let in_container = matches!(server, Server::Docker { .. });
+        let in_container = matches!(server, ServerPlace::Docker { .. });
         let database = database.filter(|_| tool == DumpTool::PgDump || !in_container);
-        Access { server, database, user, password }
+        DatabaseAccess { server, database, user, password }
     }
 }
 
@@ -205,27 +205,28 @@ impl DumpRequest {
 /// A client that is older than the server is replaced by the newest one under
 /// `/usr/lib/postgresql`.
 pub fn start<'m>(request: &DumpRequest, monitor: &'m dyn Monitor) -> Result<RunningDump<'m>> {
-    start_among(request, &Clients::of_this_machine(), monitor)
+    start_among(request, &ClientPrograms::of_this_machine(), monitor)
 }
 
 /// The same with other places for the clients.
 pub fn start_among<'m>(
     request: &DumpRequest,
-    clients: &Clients,
+    clients: &ClientPrograms,
     monitor: &'m dyn Monitor,
 ) -> Result<RunningDump<'m>> {
     let lock_wait = request.patience.flag();
     let flags = &*flags(request, &lock_wait);
     let explained = |failure| diagnosis::explain(&request.access(), failure);
-    if let Server::Docker { container, docker } = &request.server {
-        let client = Client { program: Path::new(request.tool.program()), flags };
+    if let ServerPlace::Docker { container, docker } = &request.server {
+        let client = ClientCommand { program: Path::new(request.tool.program()), flags };
         let command = command::in_container(&request.access(), container, docker, client, false)?;
         return open(command, request, monitor)?.map_err(explained);
     }
     let program = clients
         .first(request.tool.program())
         .ok_or_else(|| failure::client_missing(request.tool.program()))?;
-    let command = command::on_this_machine(&request.access(), Client { program: &program, flags })?;
+    let command =
+        command::on_this_machine(&request.access(), ClientCommand { program: &program, flags })?;
     match open(command, request, monitor)? {
         Err(failure) if failure.client_is_too_old() => {
             let newest = clients.newest(request.tool.program()).filter(|newest| *newest != program);
@@ -240,13 +241,14 @@ fn retry<'m>(
     request: &DumpRequest,
     newest: Option<&Path>,
     flags: &[&str],
-    failure: Failure,
+    failure: ClientFailure,
     monitor: &'m dyn Monitor,
 ) -> Result<RunningDump<'m>> {
     let explained = |failure| diagnosis::explain(&request.access(), failure);
     match newest {
         Some(program) => {
-            let command = command::on_this_machine(&request.access(), Client { program, flags })?;
+            let command =
+                command::on_this_machine(&request.access(), ClientCommand { program, flags })?;
             open(command, request, monitor)?.map_err(explained)
         }
         None => Err(failure.into_error()),
@@ -258,8 +260,8 @@ fn open<'m>(
     command: Command,
     request: &DumpRequest,
     monitor: &'m dyn Monitor,
-) -> Result<Result<RunningDump<'m>, Failure>> {
-    let subject = failure::Subject::new(request.tool.program(), &request.server);
+) -> Result<Result<RunningDump<'m>, ClientFailure>> {
+    let subject = failure::FailedProgram::new(request.tool.program(), &request.server);
     let mut process =
         Process::start(command).map_err(|error| failure::not_started(&subject, error))?;
     let mut head = vec![0; 64 * 1024];
@@ -283,7 +285,7 @@ fn open<'m>(
     }
     let ended =
         process.end().map_err(|error| Error::io(format_args!("waiting for {subject}"), error))?;
-    Ok(Err(Failure::new(subject, ended)))
+    Ok(Err(ClientFailure::new(subject, ended)))
 }
 
 /// A dump that is being made: read it to its end, then [`finish`](RunningDump::finish). Dropping it
@@ -291,8 +293,8 @@ fn open<'m>(
 pub struct RunningDump<'m> {
     process: Process,
     head: io::Cursor<Vec<u8>>,
-    subject: failure::Subject,
-    access: Access,
+    subject: failure::FailedProgram,
+    access: DatabaseAccess,
     patience: DumpPatience,
     is_silent: bool,
     monitor: &'m dyn Monitor,
@@ -314,7 +316,7 @@ impl RunningDump<'_> {
         if ended.status.success() {
             Ok(())
         } else {
-            Err(diagnosis::explain(&access, Failure::new(subject, ended)))
+            Err(diagnosis::explain(&access, ClientFailure::new(subject, ended)))
         }
     }
 }

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::Access;
-use super::clients::{Weakness, is_repaired};
-use super::diagnosis::{self, Refusal};
-use super::failure::Failure;
-use super::psql::{self, Answer};
-use crate::base::{Error, Kind, Result};
+use super::DatabaseAccess;
+use super::clients::{ClientWeakness, is_repaired};
+use super::diagnosis::{self, ServerRefusal};
+use super::failure::ClientFailure;
+use super::psql::{self, PsqlAnswer};
+use crate::base::{Error, ErrorKind, Result};
 
 /// How long to wait before asking again.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -46,7 +46,7 @@ const QUESTION: &str = "SELECT json_build_object(
 
 /// What a server and its database are like.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Probe {
+pub struct ServerProbe {
     /// As the server says it, such as `15.20 (Debian 15.20-0+deb12u1)`.
     pub version: String,
     number: u32,
@@ -61,7 +61,7 @@ pub struct Probe {
     /// The user has the rights of the database's owner.
     pub owns: bool,
     /// Other clients that are connected to the database.
-    pub sessions: Vec<Sessions>,
+    pub sessions: Vec<ClientSessions>,
     /// `shared_preload_libraries`, where the user may see it.
     pub preloaded: Option<String>,
     /// Extensions that can be created, and their version.
@@ -80,7 +80,7 @@ pub struct Probe {
 
 /// Clients of one kind.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Sessions {
+pub struct ClientSessions {
     /// As it calls itself, else its user.
     pub application: String,
     /// Its address.
@@ -88,77 +88,84 @@ pub struct Sessions {
     pub count: u64,
 }
 
-impl fmt::Display for Sessions {
+impl fmt::Display for ClientSessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {}", self.application, self.client)?;
         if self.count > 1 { write!(f, " ({} times)", self.count) } else { Ok(()) }
     }
 }
 
-impl Probe {
+impl ServerProbe {
     /// The server's major version.
     pub fn major(&self) -> u32 {
         self.number / 10_000
     }
 
     /// What is known against the psql that would read a dump.
-    pub fn weakness(&self) -> Option<Weakness> {
+    pub fn weakness(&self) -> Option<ClientWeakness> {
         if !self.restricts {
-            return Some(Weakness::Obedient(self.client));
+            return Some(ClientWeakness::Obedient(self.client));
         }
-        Some(Weakness::Flawed(self.client)).filter(|_| !self.client.is_some_and(is_repaired))
+        Some(ClientWeakness::Flawed(self.client)).filter(|_| !self.client.is_some_and(is_repaired))
     }
 }
 
 /// What came of knocking at a server.
 #[derive(Debug, Clone)]
-pub enum Reached {
-    Database(Probe),
+pub enum ServerReached {
+    Database(ServerProbe),
     /// The server is there and the database `name` is not; the probe is of another database.
     NoDatabase {
         name: String,
-        probe: Probe,
+        probe: ServerProbe,
     },
 }
 
 /// Asks the server, for as long as `wait` until it answers; `stopped` ends the waiting.
 ///
 /// What waiting cannot mend, such as a wrong password, is told at once.
-pub fn probe(access: &Access, wait: Duration, stopped: &dyn Fn() -> bool) -> Result<Reached> {
+pub fn probe(
+    access: &DatabaseAccess,
+    wait: Duration,
+    stopped: &dyn Fn() -> bool,
+) -> Result<ServerReached> {
     let started = Instant::now();
     loop {
         let failure = match question(access)? {
-            Ok(probe) => return Ok(Reached::Database(probe)),
+            Ok(probe) => return Ok(ServerReached::Database(probe)),
             Err(failure) => failure,
         };
         let refusal = diagnosis::diagnose(access, &failure);
-        if let Some(Refusal::NoDatabase { name, other }) = refusal {
+        if let Some(ServerRefusal::NoDatabase { name, other }) = refusal {
             return match question(&other)? {
-                Ok(probe) => Ok(Reached::NoDatabase { name, probe }),
+                Ok(probe) => Ok(ServerReached::NoDatabase { name, probe }),
                 Err(failure) => Err(failure.into_error()),
             };
         }
-        let may_pass = failure.may_pass() || matches!(refusal, Some(Refusal::NotNow));
+        let may_pass = failure.may_pass() || matches!(refusal, Some(ServerRefusal::NotNow));
         if !may_pass || started.elapsed() >= wait {
             return Err(diagnosis::explain(access, failure));
         }
         if stopped() {
-            return Err(Error::new(Kind::Interrupted, "stopped while waiting for the database"));
+            return Err(Error::new(
+                ErrorKind::Interrupted,
+                "stopped while waiting for the database",
+            ));
         }
         thread::sleep(PAUSE);
     }
 }
 
-fn question(access: &Access) -> Result<Result<Probe, Failure>> {
+fn question(access: &DatabaseAccess) -> Result<Result<ServerProbe, ClientFailure>> {
     let key = Uuid::new_v4().simple();
     let sql = format!("\\echo :VERSION_NUM\n\\restrict {key}\n{QUESTION}");
-    let Answer { text, complaint } = match psql::ask_leniently(access, &sql)? {
+    let PsqlAnswer { text, complaint } = match psql::ask_leniently(access, &sql)? {
         Ok(answer) => answer,
         Err(failure) => return Ok(Err(failure)),
     };
     let (client, text) = text.split_once('\n').unwrap_or_default();
-    let mut probe: Probe = serde_json::from_str(text.trim()).map_err(|error| {
-        Error::new(Kind::Program, "the database does not say what it is like").caused_by(
+    let mut probe: ServerProbe = serde_json::from_str(text.trim()).map_err(|error| {
+        Error::new(ErrorKind::Program, "the database does not say what it is like").caused_by(
             if complaint.is_empty() { error.to_string() } else { complaint.trim().to_owned() },
         )
     })?;

@@ -16,7 +16,7 @@ const KEPT: usize = 8 * 1024;
 
 /// How a child ended.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct ProcessEnd {
     pub(super) status: ExitStatus,
     /// The end of what it wrote to stderr.
     pub(super) complaint: String,
@@ -49,13 +49,13 @@ impl Process {
     }
 
     /// Waits for the child, which gets SIGPIPE if it still has something to print.
-    pub(super) fn end(mut self) -> io::Result<Ended> {
+    pub(super) fn end(mut self) -> io::Result<ProcessEnd> {
         self.stdout = None;
         let status = self.child.wait()?;
         self.running = false;
         let complaint =
             self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
-        Ok(Ended { status, complaint })
+        Ok(ProcessEnd { status, complaint })
     }
 }
 

@@ -1,7 +1,7 @@
 //! psql: asks a database, and feeds it.
 //!
 //! What always holds: what is fed reaches psql by its standard input only; psql stops at the first
-//! error; where psql knows `\restrict`, no command of psql in it is obeyed. A [`Feed`] that is
+//! error; where psql knows `\restrict`, no command of psql in it is obeyed. A [`SqlFeed`] that is
 //! dropped closes the connection without a COMMIT.
 
 use std::fmt;
@@ -12,10 +12,10 @@ use std::process::Stdio;
 
 use rustix::net::{SendFlags, send};
 
-use super::failure::{self, Failure, Subject};
+use super::failure::{self, ClientFailure, FailedProgram};
 use super::process::Process;
-use super::{Access, command, diagnosis};
-use crate::base::{Error, Kind, Result};
+use super::{DatabaseAccess, command, diagnosis};
+use crate::base::{Error, ErrorKind, Result};
 
 const PSQL: &str = "psql";
 /// No start-up file, no ornament, no question at a terminal; `-f -` makes psql say on which line an
@@ -40,30 +40,37 @@ const FEED: [&str; 11] = [
 const LENIENT: [&str; 6] = ["-X", "-q", "-A", "-t", "--no-password", "--file=-"];
 
 /// Runs `sql` and hands back what psql printed: a line a row, fields joined by `|`.
-pub fn ask(access: &Access, sql: &str) -> Result<String> {
+pub fn ask(access: &DatabaseAccess, sql: &str) -> Result<String> {
     let answer = converse(access, sql, &FLAGS)?;
     answer.map(|answer| answer.text).map_err(|failure| diagnosis::explain(access, failure))
 }
 
 /// The same, of a living database: gives up where another session holds a lock on what is asked, or
 /// the answer takes long.
-pub fn ask_soon(access: &Access, sql: &str) -> Result<String> {
+pub fn ask_soon(access: &DatabaseAccess, sql: &str) -> Result<String> {
     ask(access, &format!("SET lock_timeout = '30s'; SET statement_timeout = '5min'; {sql}"))
 }
 
 /// What psql printed, and what it complained of while it succeeded.
-pub(super) struct Answer {
+pub(super) struct PsqlAnswer {
     pub(super) text: String,
     pub(super) complaint: String,
 }
 
 /// Runs `sql`, going on after an error.
-pub(super) fn ask_leniently(access: &Access, sql: &str) -> Result<Result<Answer, Failure>> {
+pub(super) fn ask_leniently(
+    access: &DatabaseAccess,
+    sql: &str,
+) -> Result<Result<PsqlAnswer, ClientFailure>> {
     converse(access, sql, &LENIENT)
 }
 
-fn converse(access: &Access, sql: &str, flags: &[&str]) -> Result<Result<Answer, Failure>> {
-    let mut child = Child::start(access, flags)?;
+fn converse(
+    access: &DatabaseAccess,
+    sql: &str,
+    flags: &[&str],
+) -> Result<Result<PsqlAnswer, ClientFailure>> {
+    let mut child = PsqlChild::start(access, flags)?;
     // A psql that could not connect does not listen; why it did not is told below.
     let _ = child.write(sql.as_bytes());
     child.input = None;
@@ -76,30 +83,30 @@ fn converse(access: &Access, sql: &str, flags: &[&str]) -> Result<Result<Answer,
         .map_err(|error| Error::io(format_args!("waiting for {subject}"), error))?;
     read.map_err(|error| Error::io(format_args!("reading from {subject}"), error))?;
     if ended.status.success() {
-        Ok(Ok(Answer { text, complaint: ended.complaint }))
+        Ok(Ok(PsqlAnswer { text, complaint: ended.complaint }))
     } else {
-        Ok(Err(Failure::new(subject, ended)))
+        Ok(Err(ClientFailure::new(subject, ended)))
     }
 }
 
 /// A running psql.
-struct Child {
+struct PsqlChild {
     process: Process,
     /// A socket and not a pipe: writing to a psql that has ended is an error then, and never a
     /// signal.
     input: Option<UnixStream>,
-    subject: Subject,
+    subject: FailedProgram,
 }
 
-impl Child {
-    fn start(access: &Access, flags: &[&str]) -> Result<Child> {
-        let subject = Subject::new(PSQL, &access.server);
+impl PsqlChild {
+    fn start(access: &DatabaseAccess, flags: &[&str]) -> Result<PsqlChild> {
+        let subject = FailedProgram::new(PSQL, &access.server);
         let (input, theirs) = UnixStream::pair()
             .map_err(|error| Error::io(format_args!("starting {subject}"), error))?;
         let command = command::of(access, PSQL, flags, true)?;
         let process = Process::start_reading(command, Stdio::from(OwnedFd::from(theirs)));
         let process = process.map_err(|error| failure::not_started(&subject, error))?;
-        Ok(Child { process, input: Some(input), subject })
+        Ok(PsqlChild { process, input: Some(input), subject })
     }
 
     fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
@@ -117,13 +124,13 @@ impl Child {
 
 /// Where something that is fed comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
+pub struct FeedOrigin {
     /// Line of the dump, from 1.
     pub line: u64,
     pub table: Option<String>,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for FeedOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.table {
             None => write!(f, "line {} of the dump", self.line),
@@ -134,32 +141,37 @@ impl fmt::Display for Origin {
 
 /// What became of SQL that was not taken.
 #[derive(Debug)]
-pub struct Rejection {
+pub struct FeedRejection {
     pub error: Error,
     /// Two rows have one key (SQLSTATE 23505).
     pub is_duplicate: bool,
 }
 
-impl From<Error> for Rejection {
+impl From<Error> for FeedRejection {
     fn from(error: Error) -> Self {
-        Rejection { error, is_duplicate: false }
+        FeedRejection { error, is_duplicate: false }
     }
 }
 
 /// SQL on its way into a database.
-pub struct Feed {
-    child: Child,
+pub struct SqlFeed {
+    child: PsqlChild,
     /// Lines written so far.
     lines: u64,
     /// Where the lines from the given one on come from.
-    origins: Vec<(u64, Origin)>,
+    origins: Vec<(u64, FeedOrigin)>,
     deaf: bool,
 }
 
-impl Feed {
+impl SqlFeed {
     /// Starts psql; nothing is sent yet.
-    pub fn start(access: &Access) -> Result<Feed> {
-        Ok(Feed { child: Child::start(access, &FEED)?, lines: 0, origins: Vec::new(), deaf: false })
+    pub fn start(access: &DatabaseAccess) -> Result<SqlFeed> {
+        Ok(SqlFeed {
+            child: PsqlChild::start(access, &FEED)?,
+            lines: 0,
+            origins: Vec::new(),
+            deaf: false,
+        })
     }
 
     /// Sends whole lines of our own.
@@ -172,7 +184,8 @@ impl Feed {
         let goes_on = table.is_some()
             && self.origins.last().is_some_and(|(_, last)| last.table.as_deref() == table);
         if !goes_on {
-            self.origins.push((self.lines + 1, Origin { line, table: table.map(str::to_owned) }));
+            self.origins
+                .push((self.lines + 1, FeedOrigin { line, table: table.map(str::to_owned) }));
         }
         self.send(bytes)
     }
@@ -181,18 +194,18 @@ impl Feed {
         self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
         self.child.write(bytes).map_err(|error| {
             self.deaf = true;
-            Error::new(Kind::Program, "psql stopped listening").caused_by(error)
+            Error::new(ErrorKind::Program, "psql stopped listening").caused_by(error)
         })
     }
 
-    /// True when psql stopped listening; [`finish`](Feed::finish) tells why.
+    /// True when psql stopped listening; [`finish`](SqlFeed::finish) tells why.
     pub fn is_deaf(&self) -> bool {
         self.deaf
     }
 
     /// Waits for psql: `Ok` if everything that was sent is done.
-    pub fn finish(self) -> std::result::Result<(), Rejection> {
-        let Feed { mut child, origins, .. } = self;
+    pub fn finish(self) -> std::result::Result<(), FeedRejection> {
+        let SqlFeed { mut child, origins, .. } = self;
         child.input = None;
         let subject = child.subject;
         let ended = child
@@ -202,32 +215,32 @@ impl Feed {
         if ended.status.success() {
             Ok(())
         } else {
-            Err(refusal(Failure::new(subject, ended), &origins))
+            Err(refusal(ClientFailure::new(subject, ended), &origins))
         }
     }
 }
 
 /// What the server refused, and where in the dump that stands.
-fn refusal(failure: Failure, origins: &[(u64, Origin)]) -> Rejection {
+fn refusal(failure: ClientFailure, origins: &[(u64, FeedOrigin)]) -> FeedRejection {
     let Some(told) = complaint(failure.complaint()) else { return failure.into_error().into() };
     let place = origins.iter().rev().find(|(first, _)| *first <= told.line);
     let error = match place {
         None => Error::new(
-            Kind::Program,
+            ErrorKind::Program,
             format_args!("the database refused to begin: {}", told.message),
         ),
         Some((_, origin)) => {
             let row = origin.table.as_ref().and_then(|table| told.row(table)).unwrap_or(0);
-            let origin = Origin { line: origin.line + row, ..origin.clone() };
+            let origin = FeedOrigin { line: origin.line + row, ..origin.clone() };
             Error::new(
-                Kind::Program,
+                ErrorKind::Program,
                 format_args!("the database refused {origin}: {}", told.message),
             )
         }
     };
     let error = error.hint(hint(&told.code, &told.message));
     let error = if told.detail.is_empty() { error } else { error.caused_by(told.detail) };
-    Rejection { error, is_duplicate: told.code == DUPLICATE }
+    FeedRejection { error, is_duplicate: told.code == DUPLICATE }
 }
 
 /// SQLSTATE unique_violation.
@@ -236,7 +249,7 @@ const DUPLICATE: &str = "23505";
 /// psql's words about an error; only its labels are English, the texts are in the server's
 /// language.
 #[derive(Debug, PartialEq, Eq)]
-struct Complaint {
+struct PsqlComplaint {
     /// Line of what was fed, from 1.
     line: u64,
     /// SQLSTATE.
@@ -250,12 +263,12 @@ struct Complaint {
 
 /// Reads `psql:<stdin>:12: ERROR:  42P07: …`, and the `DETAIL:  …` and `CONTEXT:  …` after it
 /// (psql's VERBOSITY verbose).
-fn complaint(text: &str) -> Option<Complaint> {
+fn complaint(text: &str) -> Option<PsqlComplaint> {
     let starts = text.match_indices("psql:<stdin>:").map(|(at, _)| &text[at..]);
     starts.filter_map(one_complaint).last()
 }
 
-fn one_complaint(text: &str) -> Option<Complaint> {
+fn one_complaint(text: &str) -> Option<PsqlComplaint> {
     let (line, rest) = text.strip_prefix("psql:<stdin>:")?.split_once(": ")?;
     let (_severity, rest) = rest.split_once(":  ")?;
     let (code, rest) = rest.split_once(": ")?;
@@ -266,7 +279,7 @@ fn one_complaint(text: &str) -> Option<Complaint> {
     }
     let labelled =
         |label: &str| rest.lines().find_map(|line| line.strip_prefix(label)).unwrap_or_default();
-    Some(Complaint {
+    Some(PsqlComplaint {
         line: line.parse().ok()?,
         code: code.to_owned(),
         message: rest.lines().next().unwrap_or_default().trim().to_owned(),
@@ -275,7 +288,7 @@ fn one_complaint(text: &str) -> Option<Complaint> {
     })
 }
 
-impl Complaint {
+impl PsqlComplaint {
     /// The row of the COPY block of `table`, from 1: the first number after its name, in whatever
     /// language.
     fn row(&self, table: &str) -> Option<u64> {
@@ -335,7 +348,8 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_line_of_the_dump() {
-        let origin = |line, table: Option<&str>| Origin { line, table: table.map(str::to_owned) };
+        let origin =
+            |line, table: Option<&str>| FeedOrigin { line, table: table.map(str::to_owned) };
         assert_eq!(origin(7, None).to_string(), "line 7 of the dump");
         assert_eq!(origin(7, Some("asset")).to_string(), "line 7 of the dump (table asset)");
     }

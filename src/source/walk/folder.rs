@@ -14,8 +14,8 @@ use rustix::io::Errno;
 
 use crate::base::FilePath;
 
-use super::{ABSENT, Exclude, Found, Item, Obstacle, VANISHED, obstacle};
-use crate::source::places::Places;
+use super::{ABSENT, ExcludePatterns, FoundEntry, Item, VANISHED, WalkObstacle, obstacle};
+use crate::source::places::LibraryPlaces;
 
 /// So many folders are held open at a time; those further up are opened again when the walk comes
 /// back.
@@ -23,34 +23,34 @@ const OPEN: usize = 64;
 
 /// The walk below one root. Calls go by name relative to the open folder, as `find` does it.
 pub(super) struct FolderWalk {
-    places: Arc<Places>,
+    places: Arc<LibraryPlaces>,
     root: FilePath,
-    exclude: Exclude,
+    exclude: ExcludePatterns,
     /// The folders from the root to where the walk is.
-    stack: Vec<Level>,
+    stack: Vec<WalkLevel>,
     /// What was met besides the entry that is handed out.
     waiting: VecDeque<Item>,
     begun: bool,
     buffer: Vec<MaybeUninit<u8>>,
-    spare: Vec<Names>,
+    spare: Vec<FolderNames>,
 }
 
 /// A folder whose entries are being handed out.
-struct Level {
+struct WalkLevel {
     path: FilePath,
     folder: Option<OwnedFd>,
-    names: Names,
+    names: FolderNames,
     next: usize,
 }
 
 /// The names of one folder, in one piece of memory, each with its closing NUL.
 #[derive(Default)]
-struct Names {
+struct FolderNames {
     bytes: Vec<u8>,
     sorted: Vec<Range<usize>>,
 }
 
-impl Names {
+impl FolderNames {
     fn push(&mut self, name: &CStr) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(name.to_bytes_with_nul());
@@ -75,7 +75,11 @@ impl Names {
 }
 
 impl FolderWalk {
-    pub(super) fn new(places: Arc<Places>, root: FilePath, exclude: Exclude) -> Self {
+    pub(super) fn new(
+        places: Arc<LibraryPlaces>,
+        root: FilePath,
+        exclude: ExcludePatterns,
+    ) -> Self {
         FolderWalk {
             places,
             root,
@@ -100,7 +104,7 @@ impl FolderWalk {
         match (opened, stat) {
             (Ok(folder), Ok(stat)) => {
                 self.list(folder, shown.clone());
-                Some(Ok(Found::from_stat(shown, &stat)))
+                Some(Ok(FoundEntry::from_stat(shown, &stat)))
             }
             (Err(errno), _) | (_, Err(errno)) => {
                 Some(Err(self.obstacle(&shown, ABSENT, "read", errno)))
@@ -118,7 +122,7 @@ impl FolderWalk {
         if let Some(distant) = self.stack.len().checked_sub(OPEN) {
             self.stack[distant].folder = None;
         }
-        self.stack.push(Level { path, folder: Some(folder), names, next: 0 });
+        self.stack.push(WalkLevel { path, folder: Some(folder), names, next: 0 });
     }
 
     /// The next entry of the innermost folder; `None` when there is none that can be told.
@@ -141,8 +145,8 @@ impl FolderWalk {
                 .and_then(|folder| look(level.folder.insert(folder).as_fd(), name)),
         };
         match looked {
-            Ok(Looked { stat, inner, target }) => {
-                let found = Found { target, ..Found::from_stat(path, &stat) };
+            Ok(EntryLook { stat, inner, target }) => {
+                let found = FoundEntry { target, ..FoundEntry::from_stat(path, &stat) };
                 self.enter(inner, &found.path);
                 Some(Ok(found))
             }
@@ -161,12 +165,12 @@ impl FolderWalk {
         }
     }
 
-    fn obstacle(&self, path: &FilePath, absent: &str, doing: &str, errno: Errno) -> Obstacle {
+    fn obstacle(&self, path: &FilePath, absent: &str, doing: &str, errno: Errno) -> WalkObstacle {
         obstacle(&self.places, path, absent, doing, errno)
     }
 
     fn leave(&mut self) {
-        if let Some(Level { mut names, .. }) = self.stack.pop() {
+        if let Some(WalkLevel { mut names, .. }) = self.stack.pop() {
             names.clear();
             self.spare.push(names);
         }
@@ -195,27 +199,27 @@ impl Iterator for FolderWalk {
 }
 
 /// What an entry is, the open folder if it is one, and where it points if it is a symlink.
-struct Looked {
+struct EntryLook {
     stat: Stat,
     inner: Option<Result<OwnedFd, Errno>>,
     target: Option<Vec<u8>>,
 }
 
-fn look(parent: BorrowedFd<'_>, name: &CStr) -> Result<Looked, Errno> {
+fn look(parent: BorrowedFd<'_>, name: &CStr) -> Result<EntryLook, Errno> {
     let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let kind = FileType::from_raw_mode(stat.st_mode);
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let inner = (kind == FileType::Directory).then(|| openat(parent, name, flags, Mode::empty()));
     let target =
         (kind == FileType::Symlink).then(|| readlinkat(parent, name, Vec::new())).transpose()?;
-    Ok(Looked { stat, inner, target: target.map(CString::into_bytes) })
+    Ok(EntryLook { stat, inner, target: target.map(CString::into_bytes) })
 }
 
 /// Reads the names in `folder` in sorted order. After a failure those that were read stay.
 fn read_names(
     folder: BorrowedFd<'_>,
     buffer: &mut [MaybeUninit<u8>],
-    names: &mut Names,
+    names: &mut FolderNames,
 ) -> Result<(), Errno> {
     let mut entries = RawDir::new(folder, buffer);
     let mut outcome = Ok(());

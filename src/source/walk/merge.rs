@@ -2,16 +2,16 @@
 
 use std::iter::Peekable;
 
-use super::{Found, Item};
+use super::{FoundEntry, Item};
 
 /// Sorted streams whose entries come out in order; of equal paths the one of the stream that was
 /// added first. Problems come out as soon as they are met.
 #[derive(Default)]
-pub(super) struct Merge {
+pub(super) struct MergedWalk {
     streams: Vec<Peekable<Box<dyn Iterator<Item = Item> + Send>>>,
 }
 
-impl Merge {
+impl MergedWalk {
     pub(super) fn add(&mut self, stream: impl Iterator<Item = Item> + Send + 'static) {
         let stream: Box<dyn Iterator<Item = Item> + Send> = Box::new(stream);
         self.streams.push(stream.peekable());
@@ -20,7 +20,7 @@ impl Merge {
     /// The next problem if one stands at the head of a stream, else the stream with the smallest
     /// path.
     fn first(&mut self) -> Option<usize> {
-        let mut best: Option<(usize, &Found)> = None;
+        let mut best: Option<(usize, &FoundEntry)> = None;
         for (index, stream) in self.streams.iter_mut().enumerate() {
             match stream.peek() {
                 None => {}
@@ -35,7 +35,7 @@ impl Merge {
     }
 }
 
-impl Iterator for Merge {
+impl Iterator for MergedWalk {
     type Item = Item;
 
     fn next(&mut self) -> Option<Item> {

@@ -4,7 +4,7 @@
 //! with the folders above them. What always holds: paths ascend (see [`FilePath`]) and none comes
 //! twice; a folder comes right before its content; symlinks are told and not followed, except where
 //! a root itself is one; only one folder's names at each level are in memory. What cannot be read
-//! is an [`Obstacle`] that stands among the entries; the walk goes on, unless it is of no use to.
+//! is an [`WalkObstacle`] that stands among the entries; the walk goes on, unless it is of no use to.
 //!
 //! Limit: a path longer than the system's PATH_MAX below a root cannot be reached, as with every
 //! other tool.
@@ -20,11 +20,11 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
-use super::places::Places;
+use super::places::LibraryPlaces;
 use crate::base::{Error, FilePath, Problem, Result};
 
 use folder::FolderWalk;
-use merge::Merge;
+use merge::MergedWalk;
 
 /// What the walk found at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum FoundKind {
 
 /// An entry of the library as it is on disk now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundEntry {
     pub path: FilePath,
     pub kind: FoundKind,
     /// Bytes; for files only what a backup stores.
@@ -61,7 +61,7 @@ pub struct Found {
 
 /// Why the walk does not tell an entry.
 #[derive(Debug)]
-pub enum Obstacle {
+pub enum WalkObstacle {
     /// This one is left out.
     Problem(Problem),
     /// Nothing more can be read: the end of the run.
@@ -70,17 +70,17 @@ pub enum Obstacle {
 
 /// Patterns of shown paths that are left out; a folder that matches is not entered.
 #[derive(Debug, Clone, Default)]
-pub struct Exclude(GlobSet);
+pub struct ExcludePatterns(GlobSet);
 
-impl Exclude {
+impl ExcludePatterns {
     /// Reads glob patterns such as `**/@eaDir` (`*` stays within a name, `**` crosses folders).
-    pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<Exclude> {
+    pub fn new<S: AsRef<str>>(patterns: &[S]) -> Result<ExcludePatterns> {
         let mut set = GlobSetBuilder::new();
         for pattern in patterns.iter().map(AsRef::as_ref) {
             let glob = GlobBuilder::new(pattern).literal_separator(true).build();
             set.add(glob.map_err(|error| not_a_pattern(pattern, error))?);
         }
-        set.build().map(Exclude).map_err(|error| not_a_pattern("", error))
+        set.build().map(ExcludePatterns).map_err(|error| not_a_pattern("", error))
     }
 
     fn covers(&self, path: &FilePath) -> bool {
@@ -94,19 +94,23 @@ fn not_a_pattern(pattern: &str, error: globset::Error) -> Error {
 
 /// Walks the roots of `places` that are to be walked, and single files of the others, in the order
 /// of their shown paths.
-pub fn walk(places: &Arc<Places>, extra: Vec<FilePath>, exclude: Exclude) -> Walk {
-    let mut merge = Merge::default();
+pub fn walk(
+    places: &Arc<LibraryPlaces>,
+    extra: Vec<FilePath>,
+    exclude: ExcludePatterns,
+) -> LibraryWalk {
+    let mut merge = MergedWalk::default();
     for place in places.walked() {
         merge.add(FolderWalk::new(Arc::clone(places), place.root.shown.clone(), exclude.clone()));
     }
     merge.add(single::entries(extra, places, &exclude));
-    Walk(merge)
+    LibraryWalk(merge)
 }
 
 /// The stream that [`walk`] makes. It can be sent to a thread that reads ahead.
-pub struct Walk(Merge);
+pub struct LibraryWalk(MergedWalk);
 
-impl Iterator for Walk {
+impl Iterator for LibraryWalk {
     type Item = Item;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -120,22 +124,22 @@ const VANISHED: &str = "vanished while the folder was read";
 const ABSENT: &str = "is not there";
 
 /// An entry, or why there is none.
-type Item = std::result::Result<Found, Obstacle>;
+type Item = std::result::Result<FoundEntry, WalkObstacle>;
 
-impl Found {
+impl FoundEntry {
     #[allow(
         clippy::useless_conversion,
         clippy::unnecessary_cast,
         reason = "the fields are narrower on other machines"
     )]
-    fn from_stat(path: FilePath, stat: &Stat) -> Found {
+    fn from_stat(path: FilePath, stat: &Stat) -> FoundEntry {
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => FoundKind::File,
             FileType::Directory => FoundKind::Folder,
             FileType::Symlink => FoundKind::Symlink,
             _ => FoundKind::Special,
         };
-        Found {
+        FoundEntry {
             path,
             kind,
             size: u64::try_from(stat.st_size).unwrap_or(0),
@@ -157,15 +161,21 @@ fn nanoseconds(seconds: i64, rest: i64) -> i64 {
 }
 
 /// What keeps `path` from being told; `absent` says what it means if nothing is there.
-fn obstacle(places: &Places, path: &FilePath, absent: &str, doing: &str, errno: Errno) -> Obstacle {
+fn obstacle(
+    places: &LibraryPlaces,
+    path: &FilePath,
+    absent: &str,
+    doing: &str,
+    errno: Errno,
+) -> WalkObstacle {
     let error = io::Error::from(errno);
     if let Some(error) = places.ending(path, &error) {
-        return Obstacle::End(error);
+        return WalkObstacle::End(error);
     }
     let message = match error.kind() {
         io::ErrorKind::NotFound => absent.to_owned(),
         io::ErrorKind::PermissionDenied => format!("may not be {doing}: permission denied"),
         _ => format!("could not be {doing}: {error}"),
     };
-    Obstacle::Problem(Problem { subject: path.to_string(), message })
+    WalkObstacle::Problem(Problem { subject: path.to_string(), message })
 }

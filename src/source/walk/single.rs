@@ -8,15 +8,15 @@ use std::path::Path;
 use rustix::fs::stat;
 use rustix::io::Errno;
 
-use super::{ABSENT, Exclude, Found, FoundKind, Item, obstacle};
+use super::{ABSENT, ExcludePatterns, FoundEntry, FoundKind, Item, obstacle};
 use crate::base::FilePath;
-use crate::source::places::{Places, Root};
+use crate::source::places::{LibraryPlaces, LibraryRoot};
 
 /// The entries for `files` and for every folder above them and above the roots of `places`, sorted.
 pub(super) fn entries(
     files: Vec<FilePath>,
-    places: &Places,
-    exclude: &Exclude,
+    places: &LibraryPlaces,
+    exclude: &ExcludePatterns,
 ) -> impl Iterator<Item = Item> + Send + use<> {
     let mut items = BTreeMap::new();
     for place in places.walked() {
@@ -31,21 +31,25 @@ pub(super) fn entries(
 
 /// What is at `path`. One that is not there is no problem of the walk: whoever named it knows what
 /// it lacks.
-fn look(path: &FilePath, places: &Places) -> Option<Item> {
+fn look(path: &FilePath, places: &LibraryPlaces) -> Option<Item> {
     match places.look(path) {
-        Ok(stat) => Some(Ok(Found::from_stat(path.clone(), &stat))),
+        Ok(stat) => Some(Ok(FoundEntry::from_stat(path.clone(), &stat))),
         Err(Errno::NOENT) => None,
         Err(errno) => Some(Err(obstacle(places, path, ABSENT, "read", errno))),
     }
 }
 
 /// Adds the folders above the file at `path`, as they are on disk.
-fn add_folders_above(items: &mut BTreeMap<FilePath, Item>, path: &FilePath, places: &Places) {
+fn add_folders_above(
+    items: &mut BTreeMap<FilePath, Item>,
+    path: &FilePath,
+    places: &LibraryPlaces,
+) {
     let mut above = path.parent();
     while let Some(folder) = above {
         above = folder.parent();
         let stat = places.look(&folder).ok();
-        let found = stat.map(|stat| Found::from_stat(folder.clone(), &stat)).filter(is_folder);
+        let found = stat.map(|stat| FoundEntry::from_stat(folder.clone(), &stat)).filter(is_folder);
         items
             .entry(folder.clone())
             .or_insert_with(|| Ok(found.unwrap_or_else(|| stand_in(&folder))));
@@ -54,7 +58,7 @@ fn add_folders_above(items: &mut BTreeMap<FilePath, Item>, path: &FilePath, plac
 
 /// Adds the folders above a root. They are those on disk as long as the names agree; further up
 /// only the file list has such a folder (`external`), and a stand-in is told.
-fn add_folders_above_root(items: &mut BTreeMap<FilePath, Item>, root: &Root) {
+fn add_folders_above_root(items: &mut BTreeMap<FilePath, Item>, root: &LibraryRoot) {
     let mut above = root.shown.parent();
     let mut place = root.folder.parent();
     while let Some(folder) = above {
@@ -67,17 +71,17 @@ fn add_folders_above_root(items: &mut BTreeMap<FilePath, Item>, root: &Root) {
     }
 }
 
-fn describe(shown: &FilePath, place: &Path) -> Option<Found> {
+fn describe(shown: &FilePath, place: &Path) -> Option<FoundEntry> {
     let stat = stat(place).ok()?;
-    Some(Found::from_stat(shown.clone(), &stat)).filter(is_folder)
+    Some(FoundEntry::from_stat(shown.clone(), &stat)).filter(is_folder)
 }
 
-fn is_folder(found: &Found) -> bool {
+fn is_folder(found: &FoundEntry) -> bool {
     found.kind == FoundKind::Folder
 }
 
-fn stand_in(shown: &FilePath) -> Found {
-    Found {
+fn stand_in(shown: &FilePath) -> FoundEntry {
+    FoundEntry {
         path: shown.clone(),
         kind: FoundKind::Folder,
         size: 0,

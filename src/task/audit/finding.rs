@@ -11,7 +11,7 @@ use crate::base::SnapshotId;
 /// What does not agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Class {
+pub enum AuditClass {
     /// The database has the photo, and its bytes are nowhere in the library.
     NoFile,
     /// The moving half of a live photo is not there.
@@ -32,34 +32,34 @@ pub enum Class {
     NotCovered,
 }
 
-impl Class {
+impl AuditClass {
     /// Each of them, the worst first.
-    pub const ALL: [Class; 9] = [
-        Class::NoFile,
-        Class::NoLiveVideo,
-        Class::Rotten,
-        Class::Edited,
-        Class::Differs,
-        Class::NoSidecar,
-        Class::Elsewhere,
-        Class::NoRow,
-        Class::NotCovered,
+    pub const ALL: [AuditClass; 9] = [
+        AuditClass::NoFile,
+        AuditClass::NoLiveVideo,
+        AuditClass::Rotten,
+        AuditClass::Edited,
+        AuditClass::Differs,
+        AuditClass::NoSidecar,
+        AuditClass::Elsewhere,
+        AuditClass::NoRow,
+        AuditClass::NotCovered,
     ];
 }
 
 /// How many, and how many bytes where it is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
+pub struct AuditTally {
     pub count: u64,
     pub bytes: u64,
 }
 
 /// Totals by class; those that are not there are none.
-pub type Tallies = BTreeMap<Class, Tally>;
+pub type AuditTallies = BTreeMap<AuditClass, AuditTally>;
 
 /// What looks wrong to a simple comparison and is not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Aside {
+pub struct AuditAside {
     /// Files that are new in this snapshot and have no row: an upload while the backup ran. The
     /// next snapshot tells.
     pub new_files: u64,
@@ -78,9 +78,9 @@ pub struct Aside {
 
 /// One thing that does not agree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct AuditFinding {
     #[serde(rename = "finding")]
-    pub class: Class,
+    pub class: AuditClass,
     /// Whose: `None` when no account fits.
     pub owner: Option<Uuid>,
     /// The owner's name; where no account fits, the folder's.

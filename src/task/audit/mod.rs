@@ -16,10 +16,10 @@ mod survey;
 
 use rusqlite::Connection;
 
-pub use self::finding::{Aside, Class, Finding, Tallies, Tally};
+pub use self::finding::{AuditAside, AuditClass, AuditFinding, AuditTallies, AuditTally};
 use self::survey::survey;
 use super::open::{find_snapshot, open_view};
-use crate::base::{Error, Kind, Result, SnapshotId};
+use crate::base::{Error, ErrorKind, Result, SnapshotId};
 use crate::catalog::query;
 use crate::repo::Repository;
 use crate::view::{self, find_user};
@@ -40,10 +40,10 @@ pub struct Options {
 pub struct Report {
     pub snapshot: SnapshotId,
     /// By owner (files of nobody last), class, name and path.
-    pub findings: Vec<Finding>,
-    pub tallies: Tallies,
+    pub findings: Vec<AuditFinding>,
+    pub tallies: AuditTallies,
     /// Of the whole library.
-    pub aside: Aside,
+    pub aside: AuditAside,
 }
 
 /// Audits a snapshot of `repository`.
@@ -56,7 +56,7 @@ pub fn audit(repository: &Repository, options: &Options) -> Result<Report> {
         .any(|it| it.good);
     if !is_good {
         return Err(Error::new(
-            Kind::Refused,
+            ErrorKind::Refused,
             format_args!(
                 "the dump of snapshot {snapshot} is bad: what its library holds is not known"
             ),
@@ -66,7 +66,7 @@ pub fn audit(repository: &Repository, options: &Options) -> Result<Report> {
     let user = options.user.as_deref().map(|user| find_user(&db, user)).transpose()?;
     let mut survey = survey(&db, snapshot.seconds())?;
     let findings = name::name(&mut survey, user, options.locked)?;
-    let mut tallies = Tallies::new();
+    let mut tallies = AuditTallies::new();
     for finding in &findings {
         let tally = tallies.entry(finding.class).or_default();
         tally.count += finding.count;
@@ -77,8 +77,8 @@ pub fn audit(repository: &Repository, options: &Options) -> Result<Report> {
 
 /// How much of each class the snapshot at `at` has, without names and bytes: the cheap form, for
 /// each backup.
-pub(super) fn count(db: &Connection, at: i64) -> Result<Tallies> {
-    let mut tallies = Tallies::new();
+pub(super) fn count(db: &Connection, at: i64) -> Result<AuditTallies> {
+    let mut tallies = AuditTallies::new();
     for raw in &survey(db, at)?.found {
         tallies.entry(raw.class()).or_default().count += raw.count();
     }

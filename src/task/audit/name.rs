@@ -5,32 +5,32 @@ use std::collections::HashMap;
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use super::finding::{Class, Finding};
-use super::survey::{Raw, Survey, asset, right_version};
+use super::finding::{AuditClass, AuditFinding};
+use super::survey::{AuditSurvey, UnnamedFinding, asset, right_version};
 use crate::base::library::{Asset, User, Visibility};
 use crate::base::{Result, SnapshotId};
-use crate::catalog::query::audit::{self as ask, Lying, Suspect};
+use crate::catalog::query::audit::{self as ask, AuditFile, SuspectAsset};
 use crate::catalog::query::kept;
-use crate::catalog::query::view::Id;
+use crate::catalog::query::view::ImmichId;
 
 /// Everything that `survey` found, of `user` alone if given.
 pub(super) fn name(
-    survey: &mut Survey<'_>,
-    user: Option<Id>,
+    survey: &mut AuditSurvey<'_>,
+    user: Option<ImmichId>,
     locked: bool,
-) -> Result<Vec<Finding>> {
+) -> Result<Vec<AuditFinding>> {
     let mut findings = Vec::new();
-    let owners = Owners::new(&survey.users);
+    let owners = AccountNames::new(&survey.users);
     for raw in std::mem::take(&mut survey.found) {
         let mut finding = match raw {
-            Raw::Asset(class, suspect) => of_asset(survey, &owners, class, &suspect)?,
-            Raw::Row(class, row) => of_row(survey, &owners, class, row)?,
-            Raw::File(file, path) => of_file(survey, &owners, &file, &path)?,
-            Raw::Library(library, count) => Finding {
+            UnnamedFinding::Asset(class, suspect) => of_asset(survey, &owners, class, &suspect)?,
+            UnnamedFinding::Row(class, row) => of_row(survey, &owners, class, row)?,
+            UnnamedFinding::File(file, path) => of_file(survey, &owners, &file, &path)?,
+            UnnamedFinding::Library(library, count) => AuditFinding {
                 name: Some(library.name).filter(|name| !name.is_empty()),
                 path: Some(library.roots.join(", ")).filter(|path| !path.is_empty()),
                 count,
-                ..blank(Class::NotCovered, &owners, Some(library.owner))
+                ..blank(AuditClass::NotCovered, &owners, Some(library.owner))
             },
         };
         if user.is_some_and(|user| finding.owner != Some(Uuid::from_bytes(user))) {
@@ -45,18 +45,28 @@ pub(super) fn name(
     Ok(findings)
 }
 
-fn order(finding: &Finding) -> (bool, String, Option<Uuid>, Class, Option<String>, Option<String>) {
+fn order(
+    finding: &AuditFinding,
+) -> (bool, String, Option<Uuid>, AuditClass, Option<String>, Option<String>) {
     let (name, path) = (finding.name.clone(), finding.path.clone());
     (finding.owner.is_none(), finding.owner_name.clone(), finding.owner, finding.class, name, path)
 }
 
 /// What may be told of a locked photo to who did not ask for them.
-fn hidden(finding: Finding) -> Finding {
-    Finding { asset: None, name: None, taken: None, path: None, found: None, of: None, ..finding }
+fn hidden(finding: AuditFinding) -> AuditFinding {
+    AuditFinding {
+        asset: None,
+        name: None,
+        taken: None,
+        path: None,
+        found: None,
+        of: None,
+        ..finding
+    }
 }
 
-fn blank(class: Class, owners: &Owners, owner: Option<Uuid>) -> Finding {
-    Finding {
+fn blank(class: AuditClass, owners: &AccountNames, owner: Option<Uuid>) -> AuditFinding {
+    AuditFinding {
         class,
         owner,
         owner_name: owner.map(|owner| owners.name(owner)).unwrap_or_default(),
@@ -75,8 +85,13 @@ fn blank(class: Class, owners: &Owners, owner: Option<Uuid>) -> Finding {
     }
 }
 
-fn of_record(class: Class, owners: &Owners, asset: &Asset, is_locked: bool) -> Finding {
-    Finding {
+fn of_record(
+    class: AuditClass,
+    owners: &AccountNames,
+    asset: &Asset,
+    is_locked: bool,
+) -> AuditFinding {
+    AuditFinding {
         asset: Some(asset.id),
         name: Some(asset.name.clone()),
         taken: Some(asset.taken),
@@ -89,18 +104,18 @@ fn of_record(class: Class, owners: &Owners, asset: &Asset, is_locked: bool) -> F
 }
 
 fn of_asset(
-    survey: &mut Survey<'_>,
-    owners: &Owners,
-    class: Class,
-    suspect: &Suspect,
-) -> Result<Finding> {
+    survey: &mut AuditSurvey<'_>,
+    owners: &AccountNames,
+    class: AuditClass,
+    suspect: &SuspectAsset,
+) -> Result<AuditFinding> {
     let (db, at) = (survey.db, survey.at);
     let record = asset(db, suspect.row)?;
     let still = ask::still_of(db, &suspect.id, at)?;
     let mut finding = of_record(class, owners, &record, still.is_some_and(|(_, locked)| locked));
     finding.of = still.map(|(row, _)| asset(db, row)).transpose()?.map(|still| still.name);
     match (class, suspect.file) {
-        (Class::Elsewhere, Some((file, _))) => {
+        (AuditClass::Elsewhere, Some((file, _))) => {
             finding.found = Some(text(&survey.path_of(file)?));
             finding.of = home_of(db, file, at)?.or(finding.of);
         }
@@ -133,13 +148,13 @@ fn home_of(db: &Connection, file: u64, at: i64) -> Result<Option<String>> {
 }
 
 /// The newest snapshot with the bytes that Immich recorded: at this path, else anywhere.
-fn right_snapshot(db: &Connection, suspect: &Suspect, at: i64) -> Result<Option<SnapshotId>> {
+fn right_snapshot(db: &Connection, suspect: &SuspectAsset, at: i64) -> Result<Option<SnapshotId>> {
     let Some(sha1) = suspect.sha1 else { return Ok(None) };
     let right = right_version(db, &suspect.id, at, &sha1)?.map(|right| (right.since, right.until));
     newest(db, right.into_iter().chain(ask::ranges_of(db, &sha1)?))
 }
 
-fn earlier_snapshot(db: &Connection, suspect: &Suspect) -> Result<Option<SnapshotId>> {
+fn earlier_snapshot(db: &Connection, suspect: &SuspectAsset) -> Result<Option<SnapshotId>> {
     let by_bytes =
         suspect.sha1.map(|sha1| ask::ranges_of(db, &sha1)).transpose()?.unwrap_or_default();
     newest(db, ask::ranges_of_part(db, &suspect.id, 0)?.into_iter().chain(by_bytes))
@@ -158,12 +173,17 @@ fn newest(
     Ok(None)
 }
 
-fn of_row(survey: &Survey<'_>, owners: &Owners, class: Class, row: i64) -> Result<Finding> {
+fn of_row(
+    survey: &AuditSurvey<'_>,
+    owners: &AccountNames,
+    class: AuditClass,
+    row: i64,
+) -> Result<AuditFinding> {
     let record = asset(survey.db, row)?;
     let mut finding = of_record(class, owners, &record, false);
     finding.size = None;
     match class {
-        Class::NoSidecar => {
+        AuditClass::NoSidecar => {
             finding.path = record.sidecar.as_ref().map(ToString::to_string);
             finding.snapshot =
                 newest(survey.db, ask::ranges_of_part(survey.db, record.id.as_bytes(), 1)?)?;
@@ -180,13 +200,18 @@ fn of_row(survey: &Survey<'_>, owners: &Owners, class: Class, row: i64) -> Resul
     Ok(finding)
 }
 
-fn of_file(survey: &Survey<'_>, owners: &Owners, file: &Lying, path: &[u8]) -> Result<Finding> {
+fn of_file(
+    survey: &AuditSurvey<'_>,
+    owners: &AccountNames,
+    file: &AuditFile,
+    path: &[u8],
+) -> Result<AuditFinding> {
     // Sidecars are often alike: another photo's is no reason to do without this one.
     let content = file.content.filter(|_| !file.name.to_ascii_lowercase().ends_with(b".xmp"));
     let same =
         content.map(|content| ask::shown_by(survey.db, content, survey.at)).transpose()?.flatten();
     let (owner, folder) = owners.of_path(path);
-    let mut finding = blank(Class::NoRow, owners, owner);
+    let mut finding = blank(AuditClass::NoRow, owners, owner);
     if owner.is_none() {
         finding.owner_name = folder;
     }
@@ -203,19 +228,19 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// The accounts, by id and by the names of their folders.
-struct Owners {
+struct AccountNames {
     names: HashMap<Uuid, String>,
     folders: HashMap<String, Uuid>,
 }
 
-impl Owners {
-    fn new(users: &[User]) -> Owners {
+impl AccountNames {
+    fn new(users: &[User]) -> AccountNames {
         let name = |user: &User| {
             if user.name.trim().is_empty() { user.email.clone() } else { user.name.clone() }
         };
         let ids = users.iter().map(|user| (user.id.to_string(), user.id));
         let labels = users.iter().filter_map(|user| Some((user.label.clone()?, user.id)));
-        Owners {
+        AccountNames {
             names: users.iter().map(|user| (user.id, name(user))).collect(),
             folders: labels.chain(ids).collect(),
         }

@@ -10,34 +10,34 @@ use rusqlite::Connection;
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
-use super::finding::{Aside, Class};
-use crate::base::library::{Asset, ExternalLibrary, Record, User};
+use super::finding::{AuditAside, AuditClass};
+use crate::base::library::{Asset, ExternalLibrary, LibraryRecord, User};
 use crate::base::{Error, Result, Sha1};
-use crate::catalog::query::audit::{self as ask, Lying, Suspect, Version};
+use crate::catalog::query::audit::{self as ask, AuditFile, ShownVersion, SuspectAsset};
 use crate::catalog::query::{kept, view};
 
 /// A thing that was found, not named yet.
 #[derive(Debug)]
-pub(super) enum Raw {
-    Asset(Class, Suspect),
+pub(super) enum UnnamedFinding {
+    Asset(AuditClass, SuspectAsset),
     /// The row of an asset, for what is told of the asset and not of its file.
-    Row(Class, i64),
-    File(Lying, Vec<u8>),
+    Row(AuditClass, i64),
+    File(AuditFile, Vec<u8>),
     Library(ExternalLibrary, u64),
 }
 
-impl Raw {
-    pub fn class(&self) -> Class {
+impl UnnamedFinding {
+    pub fn class(&self) -> AuditClass {
         match self {
-            Raw::Asset(class, _) | Raw::Row(class, _) => *class,
-            Raw::File(..) => Class::NoRow,
-            Raw::Library(..) => Class::NotCovered,
+            UnnamedFinding::Asset(class, _) | UnnamedFinding::Row(class, _) => *class,
+            UnnamedFinding::File(..) => AuditClass::NoRow,
+            UnnamedFinding::Library(..) => AuditClass::NotCovered,
         }
     }
 
     pub fn count(&self) -> u64 {
         match self {
-            Raw::Library(_, count) => *count,
+            UnnamedFinding::Library(_, count) => *count,
             _ => 1,
         }
     }
@@ -45,7 +45,7 @@ impl Raw {
 
 /// All that is found in one snapshot.
 #[derive(Debug)]
-pub(super) struct Survey<'a> {
+pub(super) struct AuditSurvey<'a> {
     pub db: &'a Connection,
     pub at: i64,
     pub users: Vec<User>,
@@ -55,13 +55,13 @@ pub(super) struct Survey<'a> {
     /// The oldest snapshot has all its files new.
     is_first: bool,
     folders: HashMap<i64, Vec<u8>>,
-    pub found: Vec<Raw>,
-    pub aside: Aside,
+    pub found: Vec<UnnamedFinding>,
+    pub aside: AuditAside,
 }
 
 /// Compares what the snapshot at `at` has.
-pub(super) fn survey(db: &Connection, at: i64) -> Result<Survey<'_>> {
-    let mut survey = Survey {
+pub(super) fn survey(db: &Connection, at: i64) -> Result<AuditSurvey<'_>> {
+    let mut survey = AuditSurvey {
         db,
         at,
         users: ask::users(db, at)?.iter().map(|line| user(line)).collect::<Result<_>>()?,
@@ -73,7 +73,7 @@ pub(super) fn survey(db: &Connection, at: i64) -> Result<Survey<'_>> {
         is_first: ask::oldest(db)? == Some(at),
         folders: HashMap::new(),
         found: Vec::new(),
-        aside: Aside::default(),
+        aside: AuditAside::default(),
     };
     survey.covered = survey.covered_roots()?;
     survey.assets()?;
@@ -81,31 +81,33 @@ pub(super) fn survey(db: &Connection, at: i64) -> Result<Survey<'_>> {
     survey.files()?;
     let left_out =
         std::mem::take(&mut survey.libraries).into_iter().filter(|(_, count)| *count > 0);
-    survey.found.extend(left_out.map(|(library, count)| Raw::Library(library, count)));
+    survey.found.extend(left_out.map(|(library, count)| UnnamedFinding::Library(library, count)));
     Ok(survey)
 }
 
-impl Survey<'_> {
+impl AuditSurvey<'_> {
     fn assets(&mut self) -> Result<()> {
         let (db, at) = (self.db, self.at);
         ask::suspects(db, at, |suspect| self.asset(suspect))?;
         self.found.extend(
-            ask::without_live_row(db, at)?.into_iter().map(|row| Raw::Row(Class::NoLiveVideo, row)),
+            ask::without_live_row(db, at)?
+                .into_iter()
+                .map(|row| UnnamedFinding::Row(AuditClass::NoLiveVideo, row)),
         );
         Ok(())
     }
 
-    fn asset(&mut self, suspect: Suspect) -> Result<()> {
+    fn asset(&mut self, suspect: SuspectAsset) -> Result<()> {
         let class = match suspect.file {
             None => self.absent(&suspect)?,
             Some((file, true)) => self.elsewhere(&suspect, file)?,
             Some((file, false)) => self.differs(&suspect, file)?,
         };
-        self.found.extend(class.map(|class| Raw::Asset(class, suspect)));
+        self.found.extend(class.map(|class| UnnamedFinding::Asset(class, suspect)));
         Ok(())
     }
 
-    fn absent(&mut self, suspect: &Suspect) -> Result<Option<Class>> {
+    fn absent(&mut self, suspect: &SuspectAsset) -> Result<Option<AuditClass>> {
         if let Some(path) = suspect.path.as_deref().filter(|path| path.starts_with(b"external/")) {
             if !self.covered.iter().any(|root| lies_in(path, root)) {
                 self.not_covered(path, &suspect.owner);
@@ -122,7 +124,7 @@ impl Survey<'_> {
         }
         let is_half =
             suspect.visibility == 2 && ask::still_of(self.db, &suspect.id, self.at)?.is_some();
-        Ok(Some(if is_half { Class::NoLiveVideo } else { Class::NoFile }))
+        Ok(Some(if is_half { AuditClass::NoLiveVideo } else { AuditClass::NoFile }))
     }
 
     /// Counts a photo to the library that it belongs to: by its folder, which says it without
@@ -149,7 +151,7 @@ impl Survey<'_> {
         self.libraries[at].1 += 1;
     }
 
-    fn elsewhere(&mut self, suspect: &Suspect, file: u64) -> Result<Option<Class>> {
+    fn elsewhere(&mut self, suspect: &SuspectAsset, file: u64) -> Result<Option<AuditClass>> {
         let Some(path) = &suspect.path else {
             self.aside.unmapped += 1;
             return Ok(None);
@@ -158,10 +160,10 @@ impl Survey<'_> {
         if is_same_name(path, &found) {
             return Ok(None);
         }
-        Ok(Some(Class::Elsewhere))
+        Ok(Some(AuditClass::Elsewhere))
     }
 
-    fn differs(&self, suspect: &Suspect, file: u64) -> Result<Option<Class>> {
+    fn differs(&self, suspect: &SuspectAsset, file: u64) -> Result<Option<AuditClass>> {
         let (Some(sha1), Some((size, mtime, _))) =
             (suspect.sha1, ask::size_and_time(self.db, file)?)
         else {
@@ -169,10 +171,10 @@ impl Survey<'_> {
         };
         let right = right_version(self.db, &suspect.id, self.at, &sha1)?;
         Ok(Some(match right {
-            Some(right) if (right.size, right.mtime) == (size, mtime) => Class::Rotten,
-            Some(_) => Class::Edited,
-            None if kept::content(self.db, &suspect.id, self.at)?.is_some() => Class::Edited,
-            None => Class::Differs,
+            Some(right) if (right.size, right.mtime) == (size, mtime) => AuditClass::Rotten,
+            Some(_) => AuditClass::Edited,
+            None if kept::content(self.db, &suspect.id, self.at)?.is_some() => AuditClass::Edited,
+            None => AuditClass::Differs,
         }))
     }
 
@@ -183,7 +185,7 @@ impl Survey<'_> {
             if !path.starts_with(b"external/")
                 || self.covered.iter().any(|root| lies_in(path, root))
             {
-                self.found.push(Raw::Row(Class::NoSidecar, row));
+                self.found.push(UnnamedFinding::Row(AuditClass::NoSidecar, row));
             }
         }
         Ok(())
@@ -213,7 +215,7 @@ impl Survey<'_> {
         })
     }
 
-    fn file(&mut self, file: Lying, path: Vec<u8>, pictures: &HashSet<Vec<u8>>) {
+    fn file(&mut self, file: AuditFile, path: Vec<u8>, pictures: &HashSet<Vec<u8>>) {
         let is_new = file.since == self.at && !self.is_first
             || file.mtime >= self.at.saturating_mul(1_000_000_000);
         match path.split(|&byte| byte == b'/').next() {
@@ -223,7 +225,7 @@ impl Survey<'_> {
             Some(b"external") => self.aside.external += 1,
             Some(b"profile") if pictures.contains(&path) => {}
             _ if is_new => self.aside.new_files += 1,
-            _ => self.found.push(Raw::File(file, path)),
+            _ => self.found.push(UnnamedFinding::File(file, path)),
         }
     }
 
@@ -277,17 +279,17 @@ impl Survey<'_> {
 /// The newest version of an asset at its path that has the bytes which Immich recorded.
 pub(super) fn right_version(
     db: &Connection,
-    asset: &view::Id,
+    asset: &view::ImmichId,
     at: i64,
     sha1: &Sha1,
-) -> Result<Option<Version>> {
+) -> Result<Option<ShownVersion>> {
     Ok(ask::versions(db, asset, at)?.into_iter().find(|version| version.sha1 == *sha1))
 }
 
 /// The record of the asset in `row`.
 pub(super) fn asset(db: &Connection, row: i64) -> Result<Asset> {
     match ask::asset_line(db, row)?.map(|line| serde_json::from_str(&line)) {
-        Some(Ok(Record::Asset(asset))) => Ok(*asset),
+        Some(Ok(LibraryRecord::Asset(asset))) => Ok(*asset),
         _ => Err(Error::damaged("an asset of the catalog")),
     }
 }

@@ -10,10 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::worse_since;
 
 use crate::base::amount::{count, plural, size};
-use crate::base::library::Account;
+use crate::base::library::AccountCensus;
 use crate::base::{Error, Result, SnapshotId};
-use crate::catalog::query::kept::Worse;
-use crate::repo::{Repository, SnapshotRecord, Staged};
+use crate::catalog::query::kept::WorseOriginal;
+use crate::repo::{Repository, SnapshotRecord, StagedSnapshot};
 
 /// How long a snapshot is compared with.
 const WINDOW: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -55,7 +55,8 @@ pub(super) fn alarm(before: &[SnapshotRecord], now: &SnapshotRecord, share: u8) 
     let alike: Vec<&SnapshotRecord> =
         before.iter().filter(|record| record.files.generated == now.files.generated).collect();
     let all: Vec<&SnapshotRecord> = before.iter().collect();
-    let fallen = |before: &[&SnapshotRecord], figure: &Figure| fallen(before, now, share, figure);
+    let fallen =
+        |before: &[&SnapshotRecord], figure: &AlarmFigure| fallen(before, now, share, figure);
     let mut alarm = Vec::new();
     alarm.extend(fallen(&all, &ASSETS));
     alarm.extend(fallen(&alike, &FILES));
@@ -66,22 +67,24 @@ pub(super) fn alarm(before: &[SnapshotRecord], now: &SnapshotRecord, share: u8) 
 }
 
 /// One figure of a snapshot.
-struct Figure {
+struct AlarmFigure {
     of: fn(&SnapshotRecord) -> u64,
     text: fn(u64) -> String,
 }
 
-const ASSETS: Figure =
-    Figure { of: |record| record.census.assets, text: |number| plural(number, "asset", "assets") };
-const FILES: Figure =
-    Figure { of: |record| record.files.files, text: |number| plural(number, "file", "files") };
-const BYTES: Figure = Figure { of: |record| record.files.bytes, text: size };
+const ASSETS: AlarmFigure = AlarmFigure {
+    of: |record| record.census.assets,
+    text: |number| plural(number, "asset", "assets"),
+};
+const FILES: AlarmFigure =
+    AlarmFigure { of: |record| record.files.files, text: |number| plural(number, "file", "files") };
+const BYTES: AlarmFigure = AlarmFigure { of: |record| record.files.bytes, text: size };
 
 fn fallen(
     before: &[&SnapshotRecord],
     now: &SnapshotRecord,
     share: u8,
-    figure: &Figure,
+    figure: &AlarmFigure,
 ) -> Option<String> {
     let most = before.iter().rev().max_by_key(|record| (figure.of)(record))?;
     let (was, is) = ((figure.of)(most), (figure.of)(now));
@@ -120,7 +123,7 @@ fn newest(before: &[&SnapshotRecord], now: &SnapshotRecord) -> Option<String> {
 
 /// Accounts that had assets and now are gone or have none.
 fn accounts(before: &[SnapshotRecord], now: &SnapshotRecord) -> Vec<String> {
-    let mut lost: Vec<(&Account, SnapshotId)> = Vec::new();
+    let mut lost: Vec<(&AccountCensus, SnapshotId)> = Vec::new();
     for record in before.iter().rev() {
         for account in record.census.accounts.iter().filter(|account| account.assets > 0) {
             let is_known = lost.iter().any(|(other, _)| other.id == account.id);
@@ -129,7 +132,7 @@ fn accounts(before: &[SnapshotRecord], now: &SnapshotRecord) -> Vec<String> {
             }
         }
     }
-    let told = |(account, id): (&Account, SnapshotId)| {
+    let told = |(account, id): (&AccountCensus, SnapshotId)| {
         let is_there = now.census.accounts.iter().any(|other| other.id == account.id);
         let state = if is_there { "has no asset" } else { "is gone" };
         let had = count(account.assets);
@@ -147,7 +150,7 @@ const FEW: u64 = 3;
 /// Why a snapshot is alarming for what the disk made of its originals: how many are gone, or
 /// changed, that were right in the newest or in the oldest of `before`; of a library that was never
 /// backed up, how many have no file. Any that rotted.
-pub(super) fn lost(staged: &Staged, before: &[SnapshotRecord]) -> Result<Option<String>> {
+pub(super) fn lost(staged: &StagedSnapshot, before: &[SnapshotRecord]) -> Result<Option<String>> {
     let since = |record: Option<&SnapshotRecord>| {
         let worse = worse_since(staged, record.map(|record| record.id.seconds()))?;
         Ok::<_, Error>((worse, record.map(|record| record.id)))
@@ -165,14 +168,15 @@ pub(super) fn lost(staged: &Staged, before: &[SnapshotRecord]) -> Result<Option<
         .map(|(worse, since)| told(&worse, since, originals)))
 }
 
-fn is_alarming(worse: &[Worse], originals: u64) -> bool {
+fn is_alarming(worse: &[WorseOriginal], originals: u64) -> bool {
     let lost = worse.len() as u64;
     let is_many = lost >= FEW && (lost > MANY || lost * 100 > originals * SHARE);
     is_many || worse.iter().any(|it| it.rotten)
 }
 
-fn told(worse: &[Worse], since: Option<SnapshotId>, originals: u64) -> String {
-    let many = |wanted: fn(&Worse) -> bool| worse.iter().filter(|it| wanted(it)).count() as u64;
+fn told(worse: &[WorseOriginal], since: Option<SnapshotId>, originals: u64) -> String {
+    let many =
+        |wanted: fn(&WorseOriginal) -> bool| worse.iter().filter(|it| wanted(it)).count() as u64;
     let kinds = [
         (many(|it| it.missing), "missing"),
         (many(|it| it.rotten), "rotten"),
@@ -194,6 +198,6 @@ fn told(worse: &[Worse], since: Option<SnapshotId>, originals: u64) -> String {
     )
 }
 
-fn has_assets(record: &SnapshotRecord, account: &Account) -> bool {
+fn has_assets(record: &SnapshotRecord, account: &AccountCensus) -> bool {
     record.census.accounts.iter().any(|other| other.id == account.id && other.assets > 0)
 }

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::base::SnapshotId;
 use crate::repo::SnapshotRecord;
-use crate::source::Found;
+use crate::source::FoundEntry;
 
 /// The longest tick of a file system's clock, and some more: FAT has two seconds.
 const TICK: i64 = 3_000_000_000;
@@ -49,7 +49,7 @@ impl ReadTime {
     }
 
     /// True when `found`, of which size and mtime are the same, is the same.
-    pub fn holds_for(&self, found: &Found) -> bool {
+    pub fn holds_for(&self, found: &FoundEntry) -> bool {
         let is_young = (self.begun.saturating_sub(TICK)..=self.future).contains(&found.mtime);
         let tick = if found.ctime % 1_000_000_000 == 0 { TICK } else { FINE_TICK };
         let is_touched = self.is_exact && found.ctime >= self.begun.saturating_sub(tick);

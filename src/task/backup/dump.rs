@@ -8,11 +8,11 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::base::patient::Patient;
-use crate::base::{Context, Error, Kind, Monitor, Result};
-use crate::immich::{self, Dump, DumpName, Options};
+use crate::base::patient::StoppableReader;
+use crate::base::{Context, Error, ErrorKind, Monitor, Result};
+use crate::immich::{self, DumpName, Options, ReadDump};
 use crate::source::{DumpRequest, postgres};
-use crate::task::import::date::Stamp;
+use crate::task::import::date::DateStamp;
 
 /// A source of a dump.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub enum DumpSource {
 
 /// What is known of a dump before it is read.
 #[derive(Debug, Default)]
-pub struct Origin {
+pub struct DumpOrigin {
     /// The file that is read, of a folder the newest.
     pub file: Option<PathBuf>,
     /// When it was made: now, or what the file's name and time say.
@@ -35,23 +35,23 @@ pub struct Origin {
 }
 
 /// Looks which dump `source` has now.
-pub fn origin(source: &DumpSource) -> Result<Origin> {
+pub fn origin(source: &DumpSource) -> Result<DumpOrigin> {
     match source {
-        DumpSource::Server(_) => Ok(Origin { file: None, made: Some(Timestamp::now()) }),
-        DumpSource::Input => Ok(Origin::default()),
+        DumpSource::Server(_) => Ok(DumpOrigin { file: None, made: Some(Timestamp::now()) }),
+        DumpSource::Input => Ok(DumpOrigin::default()),
         DumpSource::File(path) => {
             let path = newest(path)?;
             let modified = fs::metadata(&path).and_then(|meta| meta.modified());
             let modified = modified.context(|| format!("reading {}", path.display()))?;
             let modified = Timestamp::try_from(modified).unwrap_or(Timestamp::UNIX_EPOCH);
-            let made = Stamp::of(&path).dated(modified, &TimeZone::system()).time;
-            Ok(Origin { file: Some(path), made: Some(made) })
+            let made = DateStamp::of(&path).dated(modified, &TimeZone::system()).time;
+            Ok(DumpOrigin { file: Some(path), made: Some(made) })
         }
     }
 }
 
 /// When `dump` was made: what it says itself comes first; no earlier than its newest row.
-pub fn made(origin: &Origin, dump: &Dump) -> Option<Timestamp> {
+pub fn made(origin: &DumpOrigin, dump: &ReadDump) -> Option<Timestamp> {
     let made =
         dump.started.filter(|_| origin.file.is_some() || origin.made.is_none()).or(origin.made)?;
     let newest = dump.census.newest.filter(|newest| *newest <= Timestamp::now());
@@ -62,21 +62,21 @@ pub fn made(origin: &Origin, dump: &Dump) -> Option<Timestamp> {
 /// when the monitor is asked to stop, though nothing comes.
 pub fn read(
     source: &DumpSource,
-    origin: &Origin,
+    origin: &DumpOrigin,
     options: &Options<'_>,
     tee: &mut dyn FnMut(&[u8]) -> Result<()>,
     monitor: &dyn Monitor,
-) -> Result<Dump> {
+) -> Result<ReadDump> {
     let read = match source {
         DumpSource::Server(request) => read_server(request, options, tee, monitor),
         DumpSource::Input => {
-            immich::read(&mut Patient::new(io::stdin().lock(), monitor), options, tee)
+            immich::read(&mut StoppableReader::new(io::stdin().lock(), monitor), options, tee)
         }
         DumpSource::File(path) => {
             let path = origin.file.as_ref().unwrap_or(path);
             let file =
                 File::open(path).context(|| format!("opening the dump {}", path.display()))?;
-            immich::read(&mut Patient::new(file, monitor), options, tee)
+            immich::read(&mut StoppableReader::new(file, monitor), options, tee)
         }
     };
     // What the client says when it is ended is not why the backup ends.
@@ -89,7 +89,7 @@ fn read_server(
     options: &Options<'_>,
     tee: &mut dyn FnMut(&[u8]) -> Result<()>,
     monitor: &dyn Monitor,
-) -> Result<Dump> {
+) -> Result<ReadDump> {
     let mut running = postgres::start(request, monitor)?;
     let dump = immich::read(&mut running, options, tee);
     // A client that failed says more than what is wrong with the half dump that it left. But when
@@ -116,7 +116,7 @@ fn newest(path: &Path) -> Result<PathBuf> {
     }
     if path.join("toc.dat").is_file() {
         return Err(Error::new(
-            Kind::Refused,
+            ErrorKind::Refused,
             format_args!("{} is {DIRECTORY_FORMAT}", path.display()),
         )
         .hint("make a plain one, without -Fd, or convert it: pg_restore -f dump.sql"));
@@ -134,7 +134,7 @@ fn newest(path: &Path) -> Result<PathBuf> {
     });
     dated.max().map(|(.., path)| path).ok_or_else(|| {
         Error::new(
-            Kind::NotFound,
+            ErrorKind::NotFound,
             format_args!("no dump (*.sql, *.sql.gz, …) in {}", path.display()),
         )
         .hint("Immich writes its own into UPLOAD_LOCATION/backups at 02:00 if that is switched on")
@@ -145,7 +145,7 @@ fn newest(path: &Path) -> Result<PathBuf> {
 /// never newer than its own time.
 fn age(path: &Path, modified: SystemTime) -> Timestamp {
     let modified = Timestamp::try_from(modified).unwrap_or(Timestamp::UNIX_EPOCH);
-    Stamp::of(path).dated(modified, &TimeZone::system()).time.min(modified)
+    DateStamp::of(path).dated(modified, &TimeZone::system()).time.min(modified)
 }
 
 #[cfg(test)]
@@ -170,7 +170,7 @@ mod tests {
         let future = File::create(dir.path().join("immich-20990101T020000.sql.gz")).unwrap();
         future.set_modified(SystemTime::now() - std::time::Duration::from_secs(40)).unwrap();
         assert_eq!(newest(dir.path()).unwrap(), dir.path().join("daily/b.sql.gz"));
-        assert_eq!(newest(&dir.path().join("none")).unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(newest(&dir.path().join("none")).unwrap_err().kind(), ErrorKind::NotFound);
         assert!(
             newest(tempfile::tempdir().unwrap().path())
                 .unwrap_err()

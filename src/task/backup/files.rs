@@ -18,14 +18,14 @@ use jiff::Timestamp;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::certain::ReadTime;
-use super::read::{Outcome, Reader};
+use super::read::{FileReader, ReadOutcome};
 use super::share::ReadShare;
 use super::{line, stop_if_asked};
 use crate::base::file::{FileEntry, FileKind};
-use crate::base::{Context, Error, FilePath, Hash, Kind, Monitor, Phase, Problem, Result};
+use crate::base::{Context, Error, ErrorKind, FilePath, Hash, Monitor, Phase, Problem, Result};
 use crate::catalog::{Generation, query};
-use crate::repo::{self, ContentSink, Contents, SnapshotRecord, StreamReader, StreamWriter};
-use crate::source::{Found, FoundKind, Obstacle, Places};
+use crate::repo::{self, ContentReader, ContentSink, SnapshotRecord, StreamReader, StreamWriter};
+use crate::source::{FoundEntry, FoundKind, LibraryPlaces, WalkObstacle};
 
 /// Entries that go to the list writer at once: one by one, waking it costs more than its work.
 const BATCH: usize = 64;
@@ -36,11 +36,11 @@ const BATCHES: usize = 64;
 const LOOK_UP: Duration = Duration::from_millis(500);
 
 /// One pass over the files.
-pub(super) struct Files<'a> {
+pub(super) struct FilePass<'a> {
     pub sink: &'a ContentSink,
     pub generation: &'a Generation,
-    pub contents: &'a Contents,
-    pub places: &'a Places,
+    pub contents: &'a ContentReader,
+    pub places: &'a LibraryPlaces,
     pub last: Option<&'a SnapshotRecord>,
     /// Folder for the list while it is made.
     pub scratch: PathBuf,
@@ -52,7 +52,7 @@ pub(super) struct Files<'a> {
 
 /// What a pass found.
 #[derive(Debug)]
-pub(super) struct Pass {
+pub(super) struct PassResult {
     list: File,
     /// Files (folders and symlinks aside), and their bytes.
     pub files: u64,
@@ -67,7 +67,7 @@ pub(super) struct Pass {
     unsettled: bool,
 }
 
-impl Pass {
+impl PassResult {
     /// True when something changed or vanished under the reader's hands: a second look is due.
     pub fn is_unsettled(&self) -> bool {
         self.unsettled
@@ -100,13 +100,13 @@ impl Pass {
 }
 
 /// An entry of the list, or the promise of one.
-struct Slot {
-    content: Promise,
+struct ListSlot {
+    content: EntryPromise,
     /// Other names of the same file will follow.
     has_links: bool,
 }
 
-enum Promise {
+enum EntryPromise {
     Ready(FileEntry),
     /// A file that is being read; nothing when it could not be stored.
     Reading(Receiver<Option<FileEntry>>),
@@ -114,30 +114,30 @@ enum Promise {
     Link(FileEntry),
 }
 
-struct Job {
-    found: Found,
+struct ReadJob {
+    found: FoundEntry,
     reply: Sender<Option<FileEntry>>,
 }
 
 /// What the threads of a pass share.
-struct Shared<'a> {
+struct PassShared<'a> {
     problems: Mutex<Vec<Problem>>,
     unsettled: AtomicBool,
     failed: AtomicBool,
     monitor: &'a dyn Monitor,
 }
 
-impl<'a> Files<'a> {
+impl<'a> FilePass<'a> {
     /// Walks, reads what is new, writes the list. `before` is the pass before this one, if there
     /// was one.
     pub fn run(
         &self,
-        walk: impl Iterator<Item = std::result::Result<Found, Obstacle>> + Send,
-        before: Option<Pass>,
-    ) -> Result<Pass> {
+        walk: impl Iterator<Item = std::result::Result<FoundEntry, WalkObstacle>> + Send,
+        before: Option<PassResult>,
+    ) -> Result<PassResult> {
         self.monitor.begin(Phase::Store, None, None);
         let begun = Timestamp::now();
-        let shared = Shared {
+        let shared = PassShared {
             problems: Mutex::default(),
             unsettled: false.into(),
             failed: false.into(),
@@ -145,8 +145,8 @@ impl<'a> Files<'a> {
         };
         let list = tempfile::tempfile_in(&self.scratch).context(|| "making the list of files")?;
         let mut pass = thread::scope(|scope| {
-            let (jobs, queue) = bounded::<Job>(self.readers * 2);
-            let (slots, listed) = bounded::<Vec<Slot>>(BATCHES);
+            let (jobs, queue) = bounded::<ReadJob>(self.readers * 2);
+            let (slots, listed) = bounded::<Vec<ListSlot>>(BATCHES);
             let readers: Vec<_> = (0..self.readers)
                 .map(|_| {
                     let (queue, shared) = (queue.clone(), &shared);
@@ -164,7 +164,7 @@ impl<'a> Files<'a> {
                 reader.join().map_err(|_| ended("reads files"))??;
             }
             let pass = lister.join().map_err(|_| ended("lists files"))??;
-            walked.map(|unchanged| Pass { unchanged, begun, ..pass })
+            walked.map(|unchanged| PassResult { unchanged, begun, ..pass })
         })?;
         pass.problems = shared.problems.into_inner().unwrap_or_default();
         pass.unsettled = shared.unsettled.into_inner();
@@ -173,16 +173,16 @@ impl<'a> Files<'a> {
 
     fn merge<'b>(
         &'b self,
-        before: Option<&Pass>,
-        shared: &'b Shared<'b>,
-        jobs: &'b Sender<Job>,
-    ) -> Result<Merge<'b>> {
+        before: Option<&PassResult>,
+        shared: &'b PassShared<'b>,
+        jobs: &'b Sender<ReadJob>,
+    ) -> Result<ListMerge<'b>> {
         let db = self.generation.connect()?;
         let lost = query::lost_contents(&db)?;
         let known = self.known(before)?.peekable();
         let reading =
             before.map(|pass| ReadTime::at(pass.begun)).or_else(|| self.last.map(ReadTime::of));
-        Ok(Merge {
+        Ok(ListMerge {
             files: self,
             db,
             known,
@@ -198,7 +198,7 @@ impl<'a> Files<'a> {
     /// The entries of the pass before, else of the last snapshot.
     fn known(
         &self,
-        before: Option<&Pass>,
+        before: Option<&PassResult>,
     ) -> Result<Box<dyn Iterator<Item = Result<FileEntry>> + '_>> {
         let list: Box<dyn Read + '_> = match (before, self.last) {
             (Some(pass), _) => Box::new(pass.reader()?),
@@ -216,11 +216,16 @@ impl<'a> Files<'a> {
         Ok(Box::new(repo::lines(list).map(entry)))
     }
 
-    fn read(&self, shared: &Shared<'_>, queue: Receiver<Job>) -> Result<()> {
-        let alarm = Alarm { failed: &shared.failed, armed: true };
+    fn read(&self, shared: &PassShared<'_>, queue: Receiver<ReadJob>) -> Result<()> {
+        let alarm = EndAlarm { failed: &shared.failed, armed: true };
         let verify = (self.reread == ReadShare::Everything).then_some(self.contents);
-        let mut reader =
-            Reader::new(self.sink, self.places, self.generation.connect()?, verify, self.monitor);
+        let mut reader = FileReader::new(
+            self.sink,
+            self.places,
+            self.generation.connect()?,
+            verify,
+            self.monitor,
+        );
         for job in queue {
             let outcome = reader.store(&job.found)?;
             // The lister is gone only when the pass has failed.
@@ -232,18 +237,18 @@ impl<'a> Files<'a> {
 }
 
 /// Tells the other threads when its own ends early, by an error or a panic.
-struct Alarm<'a> {
+struct EndAlarm<'a> {
     failed: &'a AtomicBool,
     armed: bool,
 }
 
-impl Alarm<'_> {
+impl EndAlarm<'_> {
     fn disarm(mut self) {
         self.armed = false;
     }
 }
 
-impl Drop for Alarm<'_> {
+impl Drop for EndAlarm<'_> {
     fn drop(&mut self) {
         if self.armed {
             self.failed.store(true, Ordering::Relaxed);
@@ -251,7 +256,7 @@ impl Drop for Alarm<'_> {
     }
 }
 
-impl Shared<'_> {
+impl PassShared<'_> {
     fn problem(&self, problem: Problem) {
         self.problems.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(problem);
     }
@@ -268,15 +273,15 @@ impl Shared<'_> {
         }
     }
 
-    fn settle(&self, path: FilePath, outcome: Outcome) -> Option<FileEntry> {
+    fn settle(&self, path: FilePath, outcome: ReadOutcome) -> Option<FileEntry> {
         let message = match outcome {
-            Outcome::Stored(entry) => {
+            ReadOutcome::Stored(entry) => {
                 self.monitor.advance(1, entry.size);
                 return Some(entry);
             }
-            Outcome::Changing => "it kept changing while it was read".to_owned(),
-            Outcome::Vanished => "it vanished before it could be read".to_owned(),
-            Outcome::Unreadable(message) => message,
+            ReadOutcome::Changing => "it kept changing while it was read".to_owned(),
+            ReadOutcome::Vanished => "it vanished before it could be read".to_owned(),
+            ReadOutcome::Unreadable(message) => message,
         };
         self.unsettled.store(true, Ordering::Relaxed);
         self.problem(Problem { subject: path.to_string(), message });
@@ -285,8 +290,8 @@ impl Shared<'_> {
 }
 
 /// The walk beside the last list.
-struct Merge<'a> {
-    files: &'a Files<'a>,
+struct ListMerge<'a> {
+    files: &'a FilePass<'a>,
     db: rusqlite::Connection,
     known: Peekable<Box<dyn Iterator<Item = Result<FileEntry>> + 'a>>,
     /// When those that are known were read.
@@ -297,25 +302,25 @@ struct Merge<'a> {
     /// systems) size and time.
     links: HashMap<(u64, u64, u64, i64), FilePath>,
     unchanged: u64,
-    shared: &'a Shared<'a>,
-    jobs: &'a Sender<Job>,
+    shared: &'a PassShared<'a>,
+    jobs: &'a Sender<ReadJob>,
 }
 
-impl Merge<'_> {
+impl ListMerge<'_> {
     /// Fills `slots` from the walk; the number of files that need not be read. Ends early when
     /// another thread failed.
     fn run(
         mut self,
-        walk: impl Iterator<Item = std::result::Result<Found, Obstacle>>,
-        slots: Sender<Vec<Slot>>,
+        walk: impl Iterator<Item = std::result::Result<FoundEntry, WalkObstacle>>,
+        slots: Sender<Vec<ListSlot>>,
     ) -> Result<u64> {
         let mut batch = Vec::with_capacity(BATCH);
         for found in walk {
             stop_if_asked(self.files.monitor)?;
             match found {
                 Ok(found) => batch.extend(self.slot(found)?),
-                Err(Obstacle::Problem(problem)) => self.shared.problem(problem),
-                Err(Obstacle::End(error)) => return Err(error),
+                Err(WalkObstacle::Problem(problem)) => self.shared.problem(problem),
+                Err(WalkObstacle::End(error)) => return Err(error),
             }
             let full = batch.len() >= BATCH;
             let sent = !full
@@ -329,14 +334,16 @@ impl Merge<'_> {
         Ok(self.unchanged)
     }
 
-    fn slot(&mut self, found: Found) -> Result<Option<Slot>> {
+    fn slot(&mut self, found: FoundEntry) -> Result<Option<ListSlot>> {
         if found.kind == FoundKind::File {
             let link = self.first_name(&found);
             let has_links = found.links > 1 && link.is_none();
-            return Ok(Some(Slot { content: self.file(found, link)?, has_links }));
+            return Ok(Some(ListSlot { content: self.file(found, link)?, has_links }));
         }
         match other_entry(found) {
-            Ok(entry) => Ok(Some(Slot { content: Promise::Ready(entry), has_links: false })),
+            Ok(entry) => {
+                Ok(Some(ListSlot { content: EntryPromise::Ready(entry), has_links: false }))
+            }
             Err(problem) => {
                 self.shared.problem(problem);
                 Ok(None)
@@ -345,7 +352,7 @@ impl Merge<'_> {
     }
 
     /// The first path of the file, when this is another one.
-    fn first_name(&mut self, found: &Found) -> Option<FilePath> {
+    fn first_name(&mut self, found: &FoundEntry) -> Option<FilePath> {
         if found.links < 2 {
             return None;
         }
@@ -356,31 +363,31 @@ impl Merge<'_> {
         (*first != found.path).then(|| first.clone())
     }
 
-    fn file(&mut self, found: Found, link: Option<FilePath>) -> Result<Promise> {
+    fn file(&mut self, found: FoundEntry, link: Option<FilePath>) -> Result<EntryPromise> {
         if let Some(hash) = self.unchanged(&found)? {
             self.unchanged += 1;
             self.files.monitor.advance(1, found.size);
-            return Ok(Promise::Ready(FileEntry {
+            return Ok(EntryPromise::Ready(FileEntry {
                 hash: Some(hash),
                 link,
                 ..entry(&found, FileKind::File)
             }));
         }
         if link.is_some() {
-            return Ok(Promise::Link(FileEntry { link, ..entry(&found, FileKind::File) }));
+            return Ok(EntryPromise::Link(FileEntry { link, ..entry(&found, FileKind::File) }));
         }
         let (reply, reading) = bounded(1);
         // When nobody takes jobs any more, the readers have failed; `reading` then says so by its
         // silence.
-        let _ = self.jobs.send(Job { found, reply });
-        Ok(Promise::Reading(reading))
+        let _ = self.jobs.send(ReadJob { found, reply });
+        Ok(EntryPromise::Reading(reading))
     }
 
     /// What the last list has at `path`. A list that is damaged ends here: what it would have said
     /// is read again.
     fn last(&mut self, path: &FilePath) -> Result<Option<FileEntry>> {
         match same_path(&mut self.known, path) {
-            Err(error) if error.kind() == Kind::Damaged => {
+            Err(error) if error.kind() == ErrorKind::Damaged => {
                 let message = "it is damaged; what it names is read again".to_owned();
                 self.files.monitor.problem(Problem {
                     subject: "the last snapshot's list of files".to_owned(),
@@ -396,7 +403,7 @@ impl Merge<'_> {
 
     /// The content of a file that need not be read: as the last snapshot had it, or an interrupted
     /// backup.
-    fn unchanged(&mut self, found: &Found) -> Result<Option<Hash>> {
+    fn unchanged(&mut self, found: &FoundEntry) -> Result<Option<Hash>> {
         let last = self.last(&found.path)?;
         if self.files.reread.includes(&found.path) {
             return Ok(None);
@@ -433,7 +440,7 @@ fn same_path(
     known.next_if(|entry| entry.as_ref().map_or(true, |entry| entry.path == *path)).transpose()
 }
 
-fn entry(found: &Found, kind: FileKind) -> FileEntry {
+fn entry(found: &FoundEntry, kind: FileKind) -> FileEntry {
     FileEntry {
         path: found.path.clone(),
         kind,
@@ -449,7 +456,7 @@ fn entry(found: &Found, kind: FileKind) -> FileEntry {
 }
 
 /// A folder or a symlink. Pipes, sockets and devices are not stored.
-fn other_entry(found: Found) -> std::result::Result<FileEntry, Problem> {
+fn other_entry(found: FoundEntry) -> std::result::Result<FileEntry, Problem> {
     match found.kind {
         FoundKind::Symlink => Ok(FileEntry {
             target: Some(found.target.clone().unwrap_or_default()),
@@ -470,19 +477,19 @@ fn other_entry(found: Found) -> std::result::Result<FileEntry, Problem> {
 
 fn write_list(
     list: File,
-    slots: Receiver<Vec<Slot>>,
-    places: &Places,
-    shared: &Shared<'_>,
-) -> Result<Pass> {
+    slots: Receiver<Vec<ListSlot>>,
+    places: &LibraryPlaces,
+    shared: &PassShared<'_>,
+) -> Result<PassResult> {
     let mut out = BufWriter::with_capacity(1 << 18, list);
     let mut pass = (0, 0);
     let mut roots = HashMap::new();
     let mut linked: HashMap<FilePath, FileEntry> = HashMap::new();
-    for Slot { content, has_links } in slots.into_iter().flatten() {
+    for ListSlot { content, has_links } in slots.into_iter().flatten() {
         let entry = match content {
-            Promise::Ready(entry) => Some(entry),
-            Promise::Reading(reading) => shared.wait(&reading),
-            Promise::Link(entry) => link(entry, &linked, shared),
+            EntryPromise::Ready(entry) => Some(entry),
+            EntryPromise::Reading(reading) => shared.wait(&reading),
+            EntryPromise::Link(entry) => link(entry, &linked, shared),
         };
         let Some(entry) = entry else { continue };
         if entry.kind == FileKind::File {
@@ -497,7 +504,7 @@ fn write_list(
     let list = out
         .into_inner()
         .map_err(|error| Error::io("writing the list of files", error.into_error()))?;
-    Ok(Pass {
+    Ok(PassResult {
         list,
         files: pass.0,
         bytes: pass.1,
@@ -521,7 +528,7 @@ fn count_in(roots: &mut HashMap<FilePath, u64>, root: Option<&FilePath>) {
 fn link(
     entry: FileEntry,
     linked: &HashMap<FilePath, FileEntry>,
-    shared: &Shared<'_>,
+    shared: &PassShared<'_>,
 ) -> Option<FileEntry> {
     let first = entry.link.as_ref().and_then(|first| linked.get(first));
     if first.is_none() {
@@ -532,5 +539,5 @@ fn link(
 }
 
 fn ended(what: &str) -> Error {
-    Error::new(Kind::Io, format_args!("a thread that {what} ended early"))
+    Error::new(ErrorKind::Io, format_args!("a thread that {what} ended early"))
 }

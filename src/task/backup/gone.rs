@@ -6,28 +6,28 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::files::Pass;
+use super::files::PassResult;
 use crate::base::amount::plural;
 use crate::base::library::{Asset, ExternalLibrary, User};
 use crate::base::{FilePath, Problem, Result};
 use crate::catalog::query;
 use crate::repo::SnapshotRecord;
-use crate::source::{Places, UploadLocation};
+use crate::source::{LibraryPlaces, UploadLocation};
 
 /// How many rows point into each folder, as it is shown.
 #[derive(Debug, Default)]
-pub(super) struct Pointed {
+pub(super) struct RowCounts {
     rows: BTreeMap<FilePath, u64>,
     /// External libraries by their folders.
     names: HashMap<FilePath, String>,
 }
 
-impl Pointed {
-    pub fn add_asset(&mut self, asset: &Asset, places: &Places) {
+impl RowCounts {
+    pub fn add_asset(&mut self, asset: &Asset, places: &LibraryPlaces) {
         asset.file.iter().filter(|_| !asset.offline).for_each(|file| self.add(file, places));
     }
 
-    pub fn add_user(&mut self, user: &User, places: &Places) {
+    pub fn add_user(&mut self, user: &User, places: &LibraryPlaces) {
         user.picture.iter().for_each(|picture| self.add(picture, places));
     }
 
@@ -36,7 +36,7 @@ impl Pointed {
         self.names.extend(shown.map(|root| (root, library.name.clone())));
     }
 
-    fn add(&mut self, file: &FilePath, places: &Places) {
+    fn add(&mut self, file: &FilePath, places: &LibraryPlaces) {
         let top = || FilePath::new(file.parts().next()?).ok().filter(|_| !super::is_external(file));
         if let Some(folder) = places.root_of(file).cloned().or_else(top) {
             *self.rows.entry(folder).or_default() += 1;
@@ -46,8 +46,8 @@ impl Pointed {
     /// The folders that are gone, with the rows that point into each.
     pub fn gone<'a>(
         &'a self,
-        places: &'a Places,
-        pass: &'a Pass,
+        places: &'a LibraryPlaces,
+        pass: &'a PassResult,
     ) -> impl Iterator<Item = (&'a FilePath, u64)> {
         let is_gone = |folder: &FilePath| pass.files_in(folder) == 0 && places.is_bare(folder);
         self.rows
@@ -68,8 +68,8 @@ impl Pointed {
     /// What is alarming: folders of which one of `before` had files.
     pub fn alarm(
         &self,
-        places: &Places,
-        pass: &Pass,
+        places: &LibraryPlaces,
+        pass: &PassResult,
         before: &[SnapshotRecord],
         db: &Connection,
     ) -> Result<Vec<String>> {
@@ -100,8 +100,8 @@ impl Pointed {
     /// What is told of each folder, with the way out.
     pub fn problems(
         &self,
-        places: &Places,
-        pass: &Pass,
+        places: &LibraryPlaces,
+        pass: &PassResult,
         location: &UploadLocation,
     ) -> Vec<Problem> {
         let told = |(folder, rows): (&FilePath, u64)| {

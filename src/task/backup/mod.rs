@@ -25,24 +25,25 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 pub use self::dump::DumpSource;
-use self::files::{Files, Pass};
-use self::gone::Pointed;
+use self::files::{FilePass, PassResult};
+use self::gone::RowCounts;
 use self::share::ReadShare;
 use crate::base::amount::plural;
-use crate::base::dump::{DumpInfo, Verdict};
-use crate::base::library::{Asset, Record};
-use crate::base::{Error, FilePath, Kind, Monitor, Phase, Problem, Result, SnapshotId};
+use crate::base::dump::{DumpInfo, DumpVerdict};
+use crate::base::library::{Asset, LibraryRecord};
+use crate::base::{Error, ErrorKind, FilePath, Monitor, Phase, Problem, Result, SnapshotId};
 use crate::catalog::query;
-use crate::catalog::query::kept::{Worse, worsened};
-use crate::catalog::query::layout::Apart;
+use crate::catalog::query::kept::{WorseOriginal, worsened};
+use crate::catalog::query::layout::FoundElsewhere;
 use crate::immich;
-use crate::repo::notes::What;
+use crate::repo::notes::NoteKind;
 use crate::repo::{
-    self, Completeness, ContentSink, Contents, FORMAT_VERSION, FileCount, Reference, Repository,
-    Session, SnapshotRecord, Staged, Stream, StreamWriter, Streams, Written,
+    self, Completeness, ContentReader, ContentSink, FORMAT_VERSION, FileCount, ReferenceStream,
+    Repository, SnapshotRecord, SnapshotStreams, StagedSnapshot, StreamInfo, StreamWriter,
+    WriteSession, WrittenArchives,
 };
-use crate::source::{Exclude, Places, Root, UploadLocation};
-use crate::task::audit::{self, Class, Tallies};
+use crate::source::{ExcludePatterns, LibraryPlaces, LibraryRoot, UploadLocation};
+use crate::task::audit::{self, AuditClass, AuditTallies};
 use crate::task::reread::reread;
 use crate::task::space::{self, DiskSpace, SpaceVerdict};
 use crate::task::status::{MANY, ago};
@@ -54,7 +55,7 @@ const OLD: SignedDuration = SignedDuration::from_hours(48);
 
 /// A folder of an external library.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct External {
+pub struct ExternalFolder {
     /// The path as the Immich server sees it, such as `/mnt/external/family`.
     pub server: PathBuf,
     /// The same folder on this machine.
@@ -74,9 +75,9 @@ pub struct Options {
     pub paranoid: bool,
     /// Read every file again within so many days, a share of them at a time.
     pub reread_days: Option<u32>,
-    pub external: Vec<External>,
+    pub external: Vec<ExternalFolder>,
     /// Folders of UPLOAD_LOCATION, or below it, that lie in other places.
-    pub folders: Vec<Root>,
+    pub folders: Vec<LibraryRoot>,
     /// Patterns of paths that are left out.
     pub exclude: Vec<String>,
     /// Make a snapshot even when the dump is bad; it is marked, and never `latest`.
@@ -104,7 +105,7 @@ pub struct Report {
     /// Bytes that the repository grew by, in archives.
     pub grown: u64,
     /// Where database, files and checksums do not agree: how much of each class.
-    pub audit: Tallies,
+    pub audit: AuditTallies,
     /// The alarm in the record was accepted beforehand.
     pub is_acknowledged: bool,
     /// Earlier snapshots whose dumps were read again, as an older shoebox missed something of them.
@@ -120,7 +121,7 @@ pub struct Report {
 pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) -> Result<Report> {
     let location = UploadLocation::open(&options.upload_location, &options.folders)?;
     refuse_nesting(repository, &roots(&location, &options)?)?;
-    let mut session = Session::begin(repository, "backup", monitor)?;
+    let mut session = WriteSession::begin(repository, "backup", monitor)?;
     let reread = reread(repository, &mut session, monitor)?;
     let (newest, last) = last_records(&session)?;
     // The catalog lacks a snapshot whose lists are lost; its record is there all the same.
@@ -131,7 +132,7 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     let before = alarm::before(repository, id)?;
     let max_age = options.max_age;
     let is_accepted = options.accept_shrink || options.accept_other_library;
-    let work = Work {
+    let work = BackupWork {
         repository,
         session: &session,
         sink: &sink,
@@ -153,15 +154,17 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     let tallies = if staged.record().is_good() {
         audit::count(staged.catalog(), id.seconds())?
     } else {
-        Tallies::new()
+        AuditTallies::new()
     };
     let views = views(&session, &staged)?;
-    let sidecars =
-        worse::sidecars(&staged, last_good.filter(|_| tallies.contains_key(&Class::NoSidecar)))?;
+    let sidecars = worse::sidecars(
+        &staged,
+        last_good.filter(|_| tallies.contains_key(&AuditClass::NoSidecar)),
+    )?;
     let written = sink.finish()?;
     let record = session.commit(staged)?;
     if is_accepted && !record.alarm.is_empty() {
-        repository.add_note(What::Acknowledgement { snapshot: record.id })?;
+        repository.add_note(NoteKind::Acknowledgement { snapshot: record.id })?;
     }
     let standing =
         repository.alarming(&repository.notes()?)?.filter(|alarming| alarming.id != record.id);
@@ -173,7 +176,7 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
 
 /// The originals that are worse on the disk than in the snapshot at `before`. Most nights have
 /// none, and cost no look.
-fn worse_since(staged: &Staged, before: Option<i64>) -> Result<Vec<Worse>> {
+fn worse_since(staged: &StagedSnapshot, before: Option<i64>) -> Result<Vec<WorseOriginal>> {
     if staged.record().lacks_originals() {
         worsened(staged.catalog(), before, staged.record().id.seconds())
     } else {
@@ -183,7 +186,7 @@ fn worse_since(staged: &Staged, before: Option<i64>) -> Result<Vec<Worse>> {
 
 /// Who is asked to stop finishes the archive at hand, so that the next run goes on from there.
 fn keep_what_is_done(error: &Error, sink: &ContentSink) {
-    if error.kind() == Kind::Interrupted
+    if error.kind() == ErrorKind::Interrupted
         && let Err(error) = sink.flush()
     {
         tracing::warn!(%error, "finishing the last archive");
@@ -192,9 +195,9 @@ fn keep_what_is_done(error: &Error, sink: &ContentSink) {
 
 fn report(
     record: SnapshotRecord,
-    pass: Pass,
-    written: Written,
-    worse: &[Worse],
+    pass: PassResult,
+    written: WrittenArchives,
+    worse: &[WorseOriginal],
     max_age: SignedDuration,
 ) -> Report {
     let mut problems: Vec<Problem> =
@@ -208,7 +211,7 @@ fn report(
         record,
         unchanged: pass.unchanged,
         grown,
-        audit: Tallies::new(),
+        audit: AuditTallies::new(),
         is_acknowledged: false,
         reread: 0,
         standing: None,
@@ -219,7 +222,7 @@ fn report(
 /// What keeps a dump that is whole from being restored. The photos are stored all the same.
 fn unfit(record: &SnapshotRecord) -> Option<Problem> {
     match &record.dump.verdict {
-        Verdict::Bad { line, reason } if record.dump.unfit => Some(Problem {
+        DumpVerdict::Bad { line, reason } if record.dump.unfit => Some(Problem {
             subject: "the database dump".to_owned(),
             message: format!(
                 "a restore would refuse it, so this snapshot is not `latest`: line {line}: {reason}"
@@ -243,7 +246,7 @@ fn old_dump(record: &SnapshotRecord, limit: SignedDuration) -> Option<String> {
 
 /// What the views of the new snapshot lack: what the reader of the dump missed, and what is gone
 /// overnight while the photos are there.
-fn views(session: &Session, staged: &Staged) -> Result<Vec<Problem>> {
+fn views(session: &WriteSession, staged: &StagedSnapshot) -> Result<Vec<Problem>> {
     let record = staged.record();
     let problem = |message: String| Problem { subject: "views".to_owned(), message };
     let safe = "photos and database are safe, and the views lack it until shoebox is updated";
@@ -291,11 +294,11 @@ fn nothing_in_it(record: &SnapshotRecord) -> Problem {
 }
 
 /// A backup at work.
-struct Work<'a> {
+struct BackupWork<'a> {
     repository: &'a Repository,
-    session: &'a Session,
+    session: &'a WriteSession,
     sink: &'a ContentSink,
-    contents: &'a Contents,
+    contents: &'a ContentReader,
     /// The newest snapshot: what streams are patches on.
     newest: Option<SnapshotRecord>,
     /// The newest that was not imported: what lay on disk.
@@ -308,26 +311,26 @@ struct Work<'a> {
 }
 
 /// A dump that was taken, and stored.
-struct Taken {
-    origin: dump::Origin,
-    dump: immich::Dump,
-    stream: Stream,
-    library: Stream,
-    plan: Plan,
+struct TakenDump {
+    origin: dump::DumpOrigin,
+    dump: immich::ReadDump,
+    stream: StreamInfo,
+    library: StreamInfo,
+    plan: WalkPlan,
     /// What is to be said of it.
     warning: Option<String>,
 }
 
 /// Where to look for files.
-struct Plan {
-    places: Arc<Places>,
+struct WalkPlan {
+    places: Arc<LibraryPlaces>,
     /// Folders that the database's rows point into.
-    pointed: Pointed,
+    pointed: RowCounts,
     /// Files of assets outside the folders that are walked.
     extra: Vec<FilePath>,
 }
 
-impl Plan {
+impl WalkPlan {
     /// Adds the files of `asset` that no walk meets.
     fn add_unwalked(&mut self, asset: &Asset) {
         let files = asset.file.iter().chain(&asset.sidecar);
@@ -337,10 +340,10 @@ impl Plan {
     }
 }
 
-impl Work<'_> {
+impl BackupWork<'_> {
     /// Stores all that the snapshot `id` needs, and tries it: until database and files are one
     /// state, at most [`LOOKS`] times.
-    fn run(&self, id: SnapshotId, last_good: Option<i64>) -> Result<(Staged, Pass)> {
+    fn run(&self, id: SnapshotId, last_good: Option<i64>) -> Result<(StagedSnapshot, PassResult)> {
         let mut taken = self.take()?;
         let mut pass = self.files(&taken.plan, None)?;
         let mut staged = self.stage(id, &taken, &pass)?;
@@ -372,7 +375,7 @@ impl Work<'_> {
 
     /// Assets whose files are not where the dump says, and were so, or were not known, in the last
     /// good snapshot.
-    fn apart(&self, staged: &Staged) -> Result<HashMap<Uuid, Apart>> {
+    fn apart(&self, staged: &StagedSnapshot) -> Result<HashMap<Uuid, FoundElsewhere>> {
         let db = staged.catalog();
         let mut apart = query::layout::apart(db, staged.record().id.seconds())?;
         if let (false, Some(before)) = (apart.is_empty(), self.last_good()) {
@@ -387,16 +390,16 @@ impl Work<'_> {
     }
 
     /// Takes the dump, and what it says.
-    fn take(&self) -> Result<Taken> {
+    fn take(&self) -> Result<TakenDump> {
         let origin = dump::origin(&self.options.dump)?;
         let (dump, stream) = self.dump(&origin)?;
         let (library, plan) = self.library(&dump)?;
-        Ok(Taken { origin, dump, stream, library, plan, warning: None })
+        Ok(TakenDump { origin, dump, stream, library, plan, warning: None })
     }
 
     /// Takes the dump again where there may be a later one: of a server, or where a folder has
     /// another file now. Where it cannot be had, that is no reason to lose the one that is there.
-    fn take_again(&self, taken: Taken) -> Result<Taken> {
+    fn take_again(&self, taken: TakenDump) -> Result<TakenDump> {
         let is_newer = match &self.options.dump {
             DumpSource::Server(_) => true,
             DumpSource::File(_) => dump::origin(&self.options.dump)?.file != taken.origin.file,
@@ -409,7 +412,10 @@ impl Work<'_> {
             Ok(later) if later.dump.is_good() || !taken.dump.is_good() => Ok(later),
             Ok(_) => Ok(taken),
             Err(error)
-                if matches!(error.kind(), Kind::Interrupted | Kind::NoSpace | Kind::Exhausted) =>
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Interrupted | ErrorKind::NoSpace | ErrorKind::Exhausted
+                ) =>
             {
                 Err(error)
             }
@@ -418,12 +424,12 @@ impl Work<'_> {
                     "files moved while the backup ran, and the dump could not be taken again: \
                         {error}"
                 );
-                Ok(Taken { warning: Some(warning), ..taken })
+                Ok(TakenDump { warning: Some(warning), ..taken })
             }
         }
     }
 
-    fn dump(&self, origin: &dump::Origin) -> Result<(immich::Dump, Stream)> {
+    fn dump(&self, origin: &dump::DumpOrigin) -> Result<(immich::ReadDump, StreamInfo)> {
         self.monitor.begin(Phase::Dump, None, None);
         let staging = self.repository.store().work_folder()?;
         let options =
@@ -449,11 +455,11 @@ impl Work<'_> {
         Ok(taken)
     }
 
-    fn refuse_bad(&self, dump: &immich::Dump) -> Result<()> {
+    fn refuse_bad(&self, dump: &immich::ReadDump) -> Result<()> {
         match &dump.verdict {
-            Verdict::Bad { line, reason } if !self.options.keep_bad_dump && !dump.is_unfit => {
+            DumpVerdict::Bad { line, reason } if !self.options.keep_bad_dump && !dump.is_unfit => {
                 Err(Error::new(
-                    Kind::Refused,
+                    ErrorKind::Refused,
                     format_args!(
                         "the database dump is bad: line {line}: \
                     {reason}"
@@ -470,12 +476,13 @@ impl Work<'_> {
 
     /// Stores what the dump says, in our own words; and where to look for files. The records are
     /// worked out once: of a large library that takes longer than to walk its files.
-    fn library(&self, dump: &immich::Dump) -> Result<(Stream, Plan)> {
+    fn library(&self, dump: &immich::ReadDump) -> Result<(StreamInfo, WalkPlan)> {
         let walked = roots(&self.location, &self.options)?;
-        let places = Arc::new(Places::open(walked, self.location.beside(self.options.generated))?);
-        let mut plan = Plan { places, pointed: Pointed::default(), extra: Vec::new() };
+        let places =
+            Arc::new(LibraryPlaces::open(walked, self.location.beside(self.options.generated))?);
+        let mut plan = WalkPlan { places, pointed: RowCounts::default(), extra: Vec::new() };
         if !dump.is_good() {
-            return Ok((Stream::default(), plan));
+            return Ok((StreamInfo::default(), plan));
         }
         let known = self.known_users()?;
         let mut shared = known.is_empty();
@@ -488,15 +495,17 @@ impl Work<'_> {
             |writer| {
                 dump.records(&mut |record| {
                     match &record {
-                        Record::User(user) => {
+                        LibraryRecord::User(user) => {
                             shared |= known.contains(&user.id);
                             plan.pointed.add_user(user, &plan.places);
                         }
-                        Record::Asset(asset) => {
+                        LibraryRecord::Asset(asset) => {
                             plan.pointed.add_asset(asset, &plan.places);
                             plan.add_unwalked(asset);
                         }
-                        Record::ExternalLibrary(library) => plan.pointed.add_library(library),
+                        LibraryRecord::ExternalLibrary(library) => {
+                            plan.pointed.add_library(library)
+                        }
                         _ => {}
                     }
                     writer.push(&line(&record)?)
@@ -526,8 +535,8 @@ impl Work<'_> {
         }
     }
 
-    fn files(&self, plan: &Plan, before: Option<Pass>) -> Result<Pass> {
-        let files = Files {
+    fn files(&self, plan: &WalkPlan, before: Option<PassResult>) -> Result<PassResult> {
+        let files = FilePass {
             sink: self.sink,
             generation: self.session.generation(),
             contents: self.contents,
@@ -541,7 +550,7 @@ impl Work<'_> {
         let walk = crate::source::walk(
             &plan.places,
             plan.extra.clone(),
-            Exclude::new(&self.options.exclude)?,
+            ExcludePatterns::new(&self.options.exclude)?,
         );
         let pass = files.run(walk, before)?;
         self.refuse_shrunk(&pass)?;
@@ -550,7 +559,12 @@ impl Work<'_> {
 
     /// What keeps photos from the snapshot that lie somewhere: whole folders that are gone, and
     /// links.
-    fn in_the_way(&self, plan: &Plan, pass: &Pass, staged: &Staged) -> Result<Vec<Problem>> {
+    fn in_the_way(
+        &self,
+        plan: &WalkPlan,
+        pass: &PassResult,
+        staged: &StagedSnapshot,
+    ) -> Result<Vec<Problem>> {
         let mut problems = plan.pointed.problems(&plan.places, pass, &self.location);
         if staged.record().completeness.missing > 0 {
             let links = query::links_in_the_way(staged.catalog(), staged.record().id.seconds())?;
@@ -565,11 +579,12 @@ impl Work<'_> {
         if self.last.is_some() || self.options.accept_little_space {
             return Ok(());
         }
-        let places = Arc::new(Places::open(roots(&self.location, &self.options)?, Vec::new())?);
+        let places =
+            Arc::new(LibraryPlaces::open(roots(&self.location, &self.options)?, Vec::new())?);
         let library = space::bytes_of(crate::source::walk(
             &places,
             Vec::new(),
-            Exclude::new(&self.options.exclude)?,
+            ExcludePatterns::new(&self.options.exclude)?,
         ));
         let stored = query::stored_bytes(&self.session.generation().connect()?)?;
         let space =
@@ -577,7 +592,7 @@ impl Work<'_> {
         if space.verdict() != SpaceVerdict::Lacking {
             return Ok(());
         }
-        Err(Error::new(Kind::NoSpace, space).hint(
+        Err(Error::new(ErrorKind::NoSpace, space).hint(
             "use a larger disk; --accept-little-space begins all the same, for photos that \
                 compress well",
         ))
@@ -585,7 +600,7 @@ impl Work<'_> {
 
     /// An unmounted disk must never look like a library that lost everything. That of an external
     /// library alone costs an alarm and not the night.
-    fn refuse_shrunk(&self, pass: &Pass) -> Result<()> {
+    fn refuse_shrunk(&self, pass: &PassResult) -> Result<()> {
         let Some(last) = &self.last else { return Ok(()) };
         let all = |files: u64, before: u64| {
             before >= 20 && files < before / 10 || before > 0 && files == 0
@@ -609,12 +624,17 @@ impl Work<'_> {
         let folder = self.location.folder().display();
         let message =
             format!("{folder} holds {} files, the last snapshot had {before}", pass.files);
-        Err(Error::new(Kind::Refused, message).hint(
+        Err(Error::new(ErrorKind::Refused, message).hint(
             "is a disk not mounted? if most photos were deleted on purpose, use --accept-shrink",
         ))
     }
 
-    fn stage(&self, id: SnapshotId, taken: &Taken, pass: &Pass) -> Result<Staged> {
+    fn stage(
+        &self,
+        id: SnapshotId,
+        taken: &TakenDump,
+        pass: &PassResult,
+    ) -> Result<StagedSnapshot> {
         let dump = &taken.dump;
         let plan = &taken.plan;
         let reference = self.reference(|streams| &streams.files)?;
@@ -628,8 +648,11 @@ impl Work<'_> {
         self.sink.flush()?;
         self.monitor.begin(Phase::Catalog, None, None);
         let written = self.sink.written();
-        let streams =
-            Streams { dump: taken.stream.clone(), files: list, library: taken.library.clone() };
+        let streams = SnapshotStreams {
+            dump: taken.stream.clone(),
+            files: list,
+            library: taken.library.clone(),
+        };
         let mut record = SnapshotRecord {
             format: FORMAT_VERSION,
             id,
@@ -675,11 +698,11 @@ impl Work<'_> {
         self.session.stage(record, &written)
     }
 
-    fn reference(&self, pick: impl Fn(&Streams) -> &Stream) -> Result<Reference> {
+    fn reference(&self, pick: impl Fn(&SnapshotStreams) -> &StreamInfo) -> Result<ReferenceStream> {
         match &self.newest {
-            None => Ok(Reference::default()),
+            None => Ok(ReferenceStream::default()),
             Some(newest) => {
-                Reference::of(pick(&newest.streams), &self.session.generation().connect()?)
+                ReferenceStream::of(pick(&newest.streams), &self.session.generation().connect()?)
             }
         }
     }
@@ -688,7 +711,7 @@ impl Work<'_> {
 /// A repository holds one library: some account of the last snapshot must be in this one.
 fn another_library() -> Error {
     Error::new(
-        Kind::Refused,
+        ErrorKind::Refused,
         "this is another library: no account of the last snapshot is in its \
         database",
     )
@@ -698,7 +721,7 @@ fn another_library() -> Error {
     )
 }
 
-pub(in crate::task) fn info(dump: &immich::Dump) -> DumpInfo {
+pub(in crate::task) fn info(dump: &immich::ReadDump) -> DumpInfo {
     DumpInfo {
         kind: dump.kind,
         verdict: dump.verdict.clone(),
@@ -719,7 +742,7 @@ pub(in crate::task) fn info(dump: &immich::Dump) -> DumpInfo {
 }
 
 /// The last night that says what the disk had. An imported snapshot lacks files for other reasons.
-fn last_good(session: &Session) -> Result<Option<i64>> {
+fn last_good(session: &WriteSession) -> Result<Option<i64>> {
     let db = session.generation().connect()?;
     let record = newest(&db, |record| record.is_good() && !record.is_imported())?;
     Ok(record.map(|record| record.id.seconds()))
@@ -727,7 +750,9 @@ fn last_good(session: &Session) -> Result<Option<i64>> {
 
 /// The newest snapshot, and the newest that was not imported: what an imported one lists was not
 /// seen on disk, and a file that is like it may have changed since.
-fn last_records(session: &Session) -> Result<(Option<SnapshotRecord>, Option<SnapshotRecord>)> {
+fn last_records(
+    session: &WriteSession,
+) -> Result<(Option<SnapshotRecord>, Option<SnapshotRecord>)> {
     let db = session.generation().connect()?;
     Ok((newest(&db, |_| true)?, newest(&db, |record| !record.is_imported())?))
 }
@@ -781,7 +806,7 @@ fn warn_of_the_last(snapshots: usize) {
 }
 
 /// A link that stands where photos are looked for.
-fn link(found: &query::LinkInTheWay, places: &Places) -> Option<Problem> {
+fn link(found: &query::LinkInTheWay, places: &LibraryPlaces) -> Option<Problem> {
     let path = FilePath::new(&*found.path).ok()?;
     let above = places.folder_of(places.root_of(&path)?)?;
     let rest = path.as_bytes().strip_prefix(places.root_of(&path)?.as_bytes())?;
@@ -808,27 +833,27 @@ fn shown(server: &Path) -> Result<FilePath> {
 }
 
 /// The folders to walk.
-fn roots(location: &UploadLocation, options: &Options) -> Result<Vec<Root>> {
+fn roots(location: &UploadLocation, options: &Options) -> Result<Vec<LibraryRoot>> {
     let external = options.external.iter().map(external_root);
     location.roots(options.generated).into_iter().map(Ok).chain(external).collect()
 }
 
 /// A repository in a folder that is backed up would take itself in, every night anew.
-fn refuse_nesting(repository: &Repository, roots: &[Root]) -> Result<()> {
+fn refuse_nesting(repository: &Repository, roots: &[LibraryRoot]) -> Result<()> {
     let repository = repository.root();
     for folder in roots.iter().filter_map(|root| root.folder.canonicalize().ok()) {
         if repository.starts_with(&folder) || folder.starts_with(repository) {
             let message =
                 format!("{} and {} lie in one another", repository.display(), folder.display());
-            return Err(Error::new(Kind::Refused, message)
+            return Err(Error::new(ErrorKind::Refused, message)
                 .hint("keep the repository outside of what it backs up, best on another disk"));
         }
     }
     Ok(())
 }
 
-fn external_root(external: &External) -> Result<Root> {
-    Ok(Root { folder: external.folder.clone(), shown: shown(&external.server)? })
+fn external_root(external: &ExternalFolder) -> Result<LibraryRoot> {
+    Ok(LibraryRoot { folder: external.folder.clone(), shown: shown(&external.server)? })
 }
 
 fn is_external(file: &FilePath) -> bool {
@@ -838,7 +863,7 @@ fn is_external(file: &FilePath) -> bool {
 /// A line of a list.
 pub(in crate::task) fn line<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
     let mut line = serde_json::to_vec(value)
-        .map_err(|error| Error::new(Kind::Io, "writing a list").caused_by(error))?;
+        .map_err(|error| Error::new(ErrorKind::Io, "writing a list").caused_by(error))?;
     line.push(b'\n');
     Ok(line)
 }
@@ -847,6 +872,7 @@ fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
     if !monitor.stopped() {
         Ok(())
     } else {
-        Err(Error::new(Kind::Interrupted, "stopped").hint("run it again: it goes on where it was"))
+        Err(Error::new(ErrorKind::Interrupted, "stopped")
+            .hint("run it again: it goes on where it was"))
     }
 }

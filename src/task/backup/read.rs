@@ -12,12 +12,12 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::stop_if_asked;
-use crate::archive::{Digests, Hasher, LargeContent, NewContent, SEGMENT, Stored, hasher};
+use crate::archive::{Digests, Hasher, LargeContent, NewContent, SEGMENT, StoredContent, hasher};
 use crate::base::file::{FileEntry, FileKind};
-use crate::base::{Error, Kind, Monitor, Result};
+use crate::base::{Error, ErrorKind, Monitor, Result};
 use crate::catalog::query;
-use crate::repo::{ContentSink, Contents};
-use crate::source::{Found, Places};
+use crate::repo::{ContentReader, ContentSink};
+use crate::source::{FoundEntry, LibraryPlaces};
 
 /// A file up to this size is read into memory whole.
 const SMALL: u64 = 16 << 20;
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// How reading a file ended.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(super) enum ReadOutcome {
     Stored(FileEntry),
     /// It changed while it was read, each time.
     Changing,
@@ -36,7 +36,7 @@ pub(super) enum Outcome {
 }
 
 /// Why one try did not succeed.
-enum Failure {
+enum ReadFailure {
     /// The file was not the same before and after.
     Changed,
     /// The file could not be read.
@@ -45,52 +45,52 @@ enum Failure {
     Fatal(Error),
 }
 
-impl From<Error> for Failure {
+impl From<Error> for ReadFailure {
     fn from(error: Error) -> Self {
-        Failure::Fatal(error)
+        ReadFailure::Fatal(error)
     }
 }
 
 /// Reads files, on a thread of its own.
-pub(super) struct Reader<'a> {
+pub(super) struct FileReader<'a> {
     sink: &'a ContentSink,
-    places: &'a Places,
+    places: &'a LibraryPlaces,
     catalog: Connection,
     monitor: &'a dyn Monitor,
     /// Where stored contents are read to see whether they are whole; `None` to believe it.
-    verify: Option<&'a Contents>,
+    verify: Option<&'a ContentReader>,
     segment: Vec<u8>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> FileReader<'a> {
     pub fn new(
         sink: &'a ContentSink,
-        places: &'a Places,
+        places: &'a LibraryPlaces,
         catalog: Connection,
-        verify: Option<&'a Contents>,
+        verify: Option<&'a ContentReader>,
         monitor: &'a dyn Monitor,
     ) -> Self {
-        Reader { sink, places, catalog, monitor, verify, segment: vec![0; SEGMENT] }
+        FileReader { sink, places, catalog, monitor, verify, segment: vec![0; SEGMENT] }
     }
 
     /// Stores the file `found`. An error is the end of the backup.
-    pub fn store(&mut self, found: &Found) -> Result<Outcome> {
-        let mut identity = Identity::found(found);
+    pub fn store(&mut self, found: &FoundEntry) -> Result<ReadOutcome> {
+        let mut identity = OpenIdentity::found(found);
         for attempt in 0..TRIES {
             if attempt > 0 {
                 std::thread::sleep(PAUSE);
             }
             match self.attempt(found, &mut identity) {
-                Ok(entry) => return Ok(Outcome::Stored(entry)),
-                Err(Failure::Changed) => {}
-                Err(Failure::Fatal(error)) => return Err(error),
-                Err(Failure::Source(error)) => return self.unread(found, &error),
+                Ok(entry) => return Ok(ReadOutcome::Stored(entry)),
+                Err(ReadFailure::Changed) => {}
+                Err(ReadFailure::Fatal(error)) => return Err(error),
+                Err(ReadFailure::Source(error)) => return self.unread(found, &error),
             }
         }
-        Ok(Outcome::Changing)
+        Ok(ReadOutcome::Changing)
     }
 
-    fn unread(&self, found: &Found, error: &io::Error) -> Result<Outcome> {
+    fn unread(&self, found: &FoundEntry, error: &io::Error) -> Result<ReadOutcome> {
         if let Some(error) = self.places.ending(&found.path, error) {
             return Err(error);
         }
@@ -98,23 +98,27 @@ impl<'a> Reader<'a> {
         let is_swapped =
             matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR | libc::EXDEV));
         Ok(if is_swapped || error.kind() == io::ErrorKind::NotFound {
-            Outcome::Vanished
+            ReadOutcome::Vanished
         } else {
-            Outcome::Unreadable(format!("it cannot be read: {error}"))
+            ReadOutcome::Unreadable(format!("it cannot be read: {error}"))
         })
     }
 
-    fn attempt(&mut self, found: &Found, identity: &mut Identity) -> Result<FileEntry, Failure> {
-        let mut file = self.places.file(&found.path).map_err(Failure::Source)?;
+    fn attempt(
+        &mut self,
+        found: &FoundEntry,
+        identity: &mut OpenIdentity,
+    ) -> Result<FileEntry, ReadFailure> {
+        let mut file = self.places.file(&found.path).map_err(ReadFailure::Source)?;
         if is_young(found) {
             // What a program writes through a mapping moves the times again only after its pages
             // were written out.
             let _ = rustix::fs::fdatasync(&file);
         }
-        let before = file.metadata().map_err(Failure::Source)?;
-        let walked = std::mem::replace(identity, Identity::opened(&before));
+        let before = file.metadata().map_err(ReadFailure::Source)?;
+        let walked = std::mem::replace(identity, OpenIdentity::opened(&before));
         if !before.is_file() || !walked.is_same(identity) {
-            return Err(Failure::Changed);
+            return Err(ReadFailure::Changed);
         }
         let seen = entry(found, &before);
         let digests = if seen.size <= SMALL {
@@ -142,7 +146,7 @@ impl<'a> Reader<'a> {
         for index in 0..segments {
             match contents.segment(&self.catalog, id, index) {
                 Ok(_) => {}
-                Err(error) if error.kind() == Kind::Damaged => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Damaged => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
@@ -154,17 +158,17 @@ impl<'a> Reader<'a> {
         file: &mut File,
         before: &Metadata,
         seen: &FileEntry,
-    ) -> Result<Digests, Failure> {
+    ) -> Result<Digests, ReadFailure> {
         let mut plain = Vec::with_capacity(seen.size as usize + 1);
         // One byte more than it had: a file that grows is not read for ever.
-        file.take(seen.size + 1).read_to_end(&mut plain).map_err(Failure::Source)?;
+        file.take(seen.size + 1).read_to_end(&mut plain).map_err(ReadFailure::Source)?;
         check_same(file, before, plain.len() as u64)?;
         let digests = hasher::digest(&plain);
         if !self.is_stored(&digests)? {
             self.sink.add_content(
                 &new_content(seen),
                 &digests,
-                Stored::choose(&seen.path, plain)?,
+                StoredContent::choose(&seen.path, plain)?,
             )?;
         }
         Ok(digests)
@@ -175,17 +179,17 @@ impl<'a> Reader<'a> {
         file: &mut File,
         before: &Metadata,
         seen: &FileEntry,
-    ) -> Result<Digests, Failure> {
+    ) -> Result<Digests, ReadFailure> {
         let (monitor, size) = (self.monitor, seen.size);
         if self.sink.may_have(&self.catalog, size)? {
             let digests = read_segments(file, before, &mut self.segment, monitor, |_| Ok(()))?;
             if self.is_stored(&digests)? {
                 return Ok(digests);
             }
-            file.rewind().map_err(Failure::Source)?;
+            file.rewind().map_err(ReadFailure::Source)?;
         }
-        let first = fill(file, &mut self.segment).map_err(Failure::Source)?;
-        file.rewind().map_err(Failure::Source)?;
+        let first = fill(file, &mut self.segment).map_err(ReadFailure::Source)?;
+        file.rewind().map_err(ReadFailure::Source)?;
         let trial = self.segment[..first].to_vec();
         let segment = &mut self.segment;
         self.sink.add_large(new_content(seen), size, &trial, |large: &mut LargeContent<'_>| {
@@ -195,30 +199,30 @@ impl<'a> Reader<'a> {
 }
 
 /// Which file it is.
-struct Identity {
+struct OpenIdentity {
     inode: (u64, u64),
     size: u64,
     mtime: i64,
 }
 
-impl Identity {
-    fn found(found: &Found) -> Self {
-        Identity { inode: (found.dev, found.ino), size: found.size, mtime: found.mtime }
+impl OpenIdentity {
+    fn found(found: &FoundEntry) -> Self {
+        OpenIdentity { inode: (found.dev, found.ino), size: found.size, mtime: found.mtime }
     }
 
     fn opened(meta: &Metadata) -> Self {
-        Identity { inode: (meta.dev(), meta.ino()), size: meta.size(), mtime: mtime(meta) }
+        OpenIdentity { inode: (meta.dev(), meta.ino()), size: meta.size(), mtime: mtime(meta) }
     }
 
     /// Inodes alone wobble on some network and union file systems.
-    fn is_same(&self, other: &Identity) -> bool {
+    fn is_same(&self, other: &OpenIdentity) -> bool {
         self.inode == other.inode || (self.size, self.mtime) == (other.size, other.mtime)
     }
 }
 
 /// True when it changed within the time that the kernel keeps written pages for itself (30
 /// seconds), and some more.
-fn is_young(found: &Found) -> bool {
+fn is_young(found: &FoundEntry) -> bool {
     Timestamp::from_nanosecond(found.mtime.into())
         .is_ok_and(|time| time.duration_until(Timestamp::now()).as_secs() < 90)
 }
@@ -234,15 +238,15 @@ fn read_segments(
     segment: &mut [u8],
     monitor: &dyn Monitor,
     mut each: impl FnMut(&[u8]) -> Result<()>,
-) -> Result<Digests, Failure> {
+) -> Result<Digests, ReadFailure> {
     let mut hasher = Hasher::default();
     let mut read = 0;
     while read < before.size() {
         stop_if_asked(monitor)?;
-        let len = fill(file, segment).map_err(Failure::Source)?;
+        let len = fill(file, segment).map_err(ReadFailure::Source)?;
         read += len as u64;
         if len == 0 || read > before.size() {
-            return Err(Failure::Changed);
+            return Err(ReadFailure::Changed);
         }
         hasher.update(&segment[..len]);
         each(&segment[..len])?;
@@ -265,17 +269,17 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(len)
 }
 
-fn check_same(file: &File, before: &Metadata, read: u64) -> Result<(), Failure> {
-    let after = file.metadata().map_err(Failure::Source)?;
+fn check_same(file: &File, before: &Metadata, read: u64) -> Result<(), ReadFailure> {
+    let after = file.metadata().map_err(ReadFailure::Source)?;
     let times = |meta: &Metadata| (meta.mtime(), meta.mtime_nsec(), meta.size());
     if times(before) == times(&after) && read == before.size() {
         Ok(())
     } else {
-        Err(Failure::Changed)
+        Err(ReadFailure::Changed)
     }
 }
 
-fn entry(found: &Found, meta: &Metadata) -> FileEntry {
+fn entry(found: &FoundEntry, meta: &Metadata) -> FileEntry {
     FileEntry {
         path: found.path.clone(),
         kind: FileKind::File,

@@ -3,17 +3,17 @@
 
 use crate::base::amount::plural;
 use crate::base::{Problem, Result};
-use crate::catalog::query::kept::{Worse, sidecars_gone};
-use crate::repo::Staged;
+use crate::catalog::query::kept::{WorseOriginal, sidecars_gone};
+use crate::repo::StagedSnapshot;
 
 /// So many of a kind are named.
 const NAMED: usize = 10;
 
 /// True of one kind.
-type IsKind = fn(&Worse) -> bool;
+type IsKind = fn(&WorseOriginal) -> bool;
 
 /// Problems by name: the first few of each kind, and how many more.
-pub(super) fn problems(worse: &[Worse]) -> Vec<Problem> {
+pub(super) fn problems(worse: &[WorseOriginal]) -> Vec<Problem> {
     let kinds: [(IsKind, &str); 3] = [
         (|it| it.missing, "the database names this photo, but its file is not there"),
         (
@@ -29,7 +29,7 @@ pub(super) fn problems(worse: &[Worse]) -> Vec<Problem> {
 }
 
 /// The problem that sidecars are gone that were there at `before`.
-pub(super) fn sidecars(staged: &Staged, before: Option<i64>) -> Result<Option<Problem>> {
+pub(super) fn sidecars(staged: &StagedSnapshot, before: Option<i64>) -> Result<Option<Problem>> {
     let Some(before) = before else { return Ok(None) };
     let gone = sidecars_gone(staged.catalog(), before, staged.record().id.seconds())?;
     let message = "the database names them, and they were there the night before; `shoebox audit` \
@@ -39,8 +39,8 @@ pub(super) fn sidecars(staged: &Staged, before: Option<i64>) -> Result<Option<Pr
         .then(|| Problem { subject: format!("{subject} gone"), message: message.to_owned() }))
 }
 
-fn of_kind<'a>(worse: impl Iterator<Item = &'a Worse>, message: &str) -> Vec<Problem> {
-    let all: Vec<&Worse> = worse.collect();
+fn of_kind<'a>(worse: impl Iterator<Item = &'a WorseOriginal>, message: &str) -> Vec<Problem> {
+    let all: Vec<&WorseOriginal> = worse.collect();
     let mut problems: Vec<Problem> =
         all.iter().take(NAMED).map(|it| problem(it, message)).collect();
     let more = all.len().saturating_sub(NAMED);
@@ -52,7 +52,7 @@ fn of_kind<'a>(worse: impl Iterator<Item = &'a Worse>, message: &str) -> Vec<Pro
     problems
 }
 
-fn problem(worse: &Worse, message: &str) -> Problem {
+fn problem(worse: &WorseOriginal, message: &str) -> Problem {
     let kept = if worse.kept {
         "the bytes that were uploaded are kept"
     } else {

@@ -9,13 +9,13 @@ use crate::base::{FilePath, Hash, SnapshotId};
 /// One thing that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "finding", rename_all = "snake_case")]
-pub enum Finding {
+pub enum CheckFinding {
     /// The bytes of a photo or video, or of its sidecar.
-    Photo(Photo),
+    Photo(DamagedPhoto),
     /// The bytes of a file that is no asset.
     File(LostFile),
     /// A part of a snapshot.
-    Snapshot { snapshot: SnapshotId, part: Part, message: String },
+    Snapshot { snapshot: SnapshotId, part: SnapshotPart, message: String },
     /// An archive, whatever photos are in it.
     Archive { archive: String, message: String },
     /// The catalog.
@@ -26,7 +26,7 @@ pub enum Finding {
 
 /// A photo whose bytes are damaged or lost.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Photo {
+pub struct DamagedPhoto {
     pub asset: Uuid,
     /// It is its sidecar that is damaged.
     pub sidecar: bool,
@@ -38,7 +38,7 @@ pub struct Photo {
     /// The snapshots that show it with these bytes.
     pub snapshots: Vec<SnapshotId>,
     #[serde(flatten)]
-    pub bytes: Bytes,
+    pub bytes: DamagedBytes,
     /// The newest snapshot that has the same photo with other bytes, which are in some archive.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub other_version: Option<SnapshotId>,
@@ -51,12 +51,12 @@ pub struct LostFile {
     /// The snapshots that show it with these bytes.
     pub snapshots: Vec<SnapshotId>,
     #[serde(flatten)]
-    pub bytes: Bytes,
+    pub bytes: DamagedBytes,
 }
 
 /// Bytes that are damaged or lost.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Bytes {
+pub struct DamagedBytes {
     pub blake3: Hash,
     pub size: u64,
     /// The archive that holds them damaged; `None` when no archive holds them.
@@ -68,24 +68,26 @@ pub struct Bytes {
 /// A part of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Part {
+pub enum SnapshotPart {
     Record,
     Dump,
     Files,
     Library,
 }
 
-impl Part {
+impl SnapshotPart {
     /// What it means that it is damaged.
     pub fn meaning(self) -> &'static str {
         match self {
-            Part::Record => "nothing of this snapshot can be shown until it is mended",
-            Part::Dump => "the database of this snapshot cannot be restored whole; its photos can",
-            Part::Files => {
+            SnapshotPart::Record => "nothing of this snapshot can be shown until it is mended",
+            SnapshotPart::Dump => {
+                "the database of this snapshot cannot be restored whole; its photos can"
+            }
+            SnapshotPart::Files => {
                 "which files this snapshot had cannot be told from the archives alone; the photos \
                     are there"
             }
-            Part::Library => {
+            SnapshotPart::Library => {
                 "names, albums and dates of this snapshot cannot be told from the archives alone; \
                     the files and the dump are there"
             }

@@ -23,15 +23,15 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-pub use self::finding::{Bytes, Finding, LostFile, Part, Photo};
+pub use self::finding::{CheckFinding, DamagedBytes, DamagedPhoto, LostFile, SnapshotPart};
 pub(in crate::task) use self::name::name;
-pub use self::read::Extent;
-pub(in crate::task) use self::read::{Damaged, Reading, read};
-pub(in crate::task) use self::survey::Survey;
+pub use self::read::CheckExtent;
+pub(in crate::task) use self::read::{CheckReading, DamagedMember, read};
+pub(in crate::task) use self::survey::RepositorySurvey;
 use crate::base::amount::plural;
-use crate::base::{Kind, Monitor, Phase, Result, SnapshotId};
+use crate::base::{ErrorKind, Monitor, Phase, Result, SnapshotId};
 use crate::repo::Repository;
-use crate::repo::notes::{Checked, What};
+use crate::repo::notes::{CheckNote, NoteKind};
 
 /// How often a repository that changes is looked at again.
 const LOOKS: u32 = 5;
@@ -44,7 +44,7 @@ const RECENT: SignedDuration = SignedDuration::from_hours(30 * 24);
 #[derive(Debug)]
 pub struct Report {
     /// Photos first. Empty: everything that was looked at is right.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<CheckFinding>,
     pub snapshots: u64,
     pub archives: u64,
     /// Bytes of the archives that were read.
@@ -58,14 +58,14 @@ pub struct Report {
     /// Snapshots that passed: whole, and every archive that holds something of them was verified,
     /// now or before.
     pub passed: Vec<SnapshotId>,
-    pub coverage: Coverage,
+    pub coverage: CheckCoverage,
     /// False when the repository is read-only: the next check does not know of this one.
     pub remembered: bool,
 }
 
 /// How much of a repository was verified of late.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Coverage {
+pub struct CheckCoverage {
     /// Bytes of all archives.
     pub bytes: u64,
     /// Bytes of those that were verified within the last 30 days.
@@ -79,7 +79,11 @@ pub struct Coverage {
 }
 
 /// Checks `repository`, reading photos as far as `extent` says.
-pub fn check(repository: &Repository, extent: Extent, monitor: &dyn Monitor) -> Result<Report> {
+pub fn check(
+    repository: &Repository,
+    extent: CheckExtent,
+    monitor: &dyn Monitor,
+) -> Result<Report> {
     monitor.begin(Phase::Check, None, None);
     let notes = repository.notes()?;
     let known: HashMap<String, Timestamp> =
@@ -93,7 +97,7 @@ pub fn check(repository: &Repository, extent: Extent, monitor: &dyn Monitor) -> 
     verified.retain(|name, _| !reading.flawed.contains(name));
     let passed = survey.passed(&|name| verified.contains_key(name));
     let now = Timestamp::now();
-    let found = Checked {
+    let found = CheckNote {
         verified: reading.verified.clone(),
         passed: passed.iter().map(|id| (*id, now)).collect(),
         flawed: reading.flawed.clone(),
@@ -118,7 +122,7 @@ pub fn check(repository: &Repository, extent: Extent, monitor: &dyn Monitor) -> 
         stopped: reading.stopped,
         interrupted: reading.stopped && monitor.stopped(),
         passed,
-        coverage: Coverage::of(&survey, &verified, now),
+        coverage: CheckCoverage::of(&survey, &verified, now),
         remembered,
     })
 }
@@ -133,10 +137,10 @@ pub fn so_far(findings: usize) -> String {
 
 /// A survey of a state that holds: what looks wrong while something is published is looked at
 /// again.
-fn settled(repository: &Repository, monitor: &dyn Monitor) -> Result<Survey> {
+fn settled(repository: &Repository, monitor: &dyn Monitor) -> Result<RepositorySurvey> {
     for _ in 1..LOOKS {
         let before = state(repository)?;
-        let survey = Survey::of(repository, monitor)?;
+        let survey = RepositorySurvey::of(repository, monitor)?;
         let may_pass = survey.is_catalog_bad || state(repository)? != before;
         if survey.findings.is_empty() || monitor.stopped() || !may_pass {
             return Ok(survey);
@@ -144,7 +148,7 @@ fn settled(repository: &Repository, monitor: &dyn Monitor) -> Result<Survey> {
         // A writer publishes the record first and then the catalog.
         std::thread::sleep(PAUSE);
     }
-    Survey::of(repository, monitor)
+    RepositorySurvey::of(repository, monitor)
 }
 
 /// What changes when something is published.
@@ -157,26 +161,32 @@ fn state(repository: &Repository) -> Result<impl PartialEq> {
 }
 
 /// Writes down what is known now, in place of what was. False when the repository is read-only.
-fn remember(repository: &Repository, checked: Checked) -> Result<bool> {
+fn remember(repository: &Repository, checked: CheckNote) -> Result<bool> {
     let old: Vec<String> =
         repository.notes()?.names_of_checks().into_iter().map(str::to_owned).collect();
-    if old.is_empty() && checked == Checked::default() {
+    if old.is_empty() && checked == CheckNote::default() {
         return Ok(true);
     }
-    match repository.add_note(What::Check(checked)) {
+    match repository.add_note(NoteKind::Check(checked)) {
         Ok(new) => {
             old.iter()
                 .filter(|name| **name != new)
                 .try_for_each(|name| repository.remove_note(name))?;
             Ok(true)
         }
-        Err(error) if matches!(error.kind(), Kind::Permission | Kind::NoSpace) => Ok(false),
+        Err(error) if matches!(error.kind(), ErrorKind::Permission | ErrorKind::NoSpace) => {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }
 
-impl Coverage {
-    fn of(survey: &Survey, verified: &HashMap<String, Timestamp>, now: Timestamp) -> Coverage {
+impl CheckCoverage {
+    fn of(
+        survey: &RepositorySurvey,
+        verified: &HashMap<String, Timestamp>,
+        now: Timestamp,
+    ) -> CheckCoverage {
         let archives = survey.shelf.archives().iter().filter(|archive| !archive.retired);
         let times: Vec<(u64, Option<Timestamp>)> =
             archives.map(|archive| (archive.size, verified.get(&archive.name).copied())).collect();
@@ -190,7 +200,13 @@ impl Coverage {
         let first = of_late.iter().map(|(_, time)| *time).min();
         let never = times.iter().filter(|(_, time)| time.is_none()).count() as u64;
         let oldest = times.iter().filter_map(|(_, time)| *time).min().filter(|_| never == 0);
-        Coverage { bytes, recent, never, oldest, days_left: days_left(bytes, recent, first, now) }
+        CheckCoverage {
+            bytes,
+            recent,
+            never,
+            oldest,
+            days_left: days_left(bytes, recent, first, now),
+        }
     }
 }
 

@@ -6,23 +6,26 @@ use jiff::civil::DateTime;
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use super::finding::{Bytes, Finding, LostFile, Part, Photo};
-use super::read::{Damaged, Reading};
-use super::survey::Survey;
+use super::finding::{CheckFinding, DamagedBytes, DamagedPhoto, LostFile, SnapshotPart};
+use super::read::{CheckReading, DamagedMember};
+use super::survey::RepositorySurvey;
 use crate::base::{FilePath, Hash, Result, SnapshotId};
 use crate::catalog::query;
-use crate::catalog::query::check::{self as ask, Showing};
+use crate::catalog::query::check::{self as ask, ContentShowing};
 use crate::catalog::query::{history, search, view};
-use crate::repo::shelf::Spot;
+use crate::repo::shelf::ArchiveSpot;
 
 /// Everything that `survey` and `reading` found, named.
-pub(in crate::task) fn name(survey: &mut Survey, reading: &Reading) -> Result<Vec<Finding>> {
+pub(in crate::task) fn name(
+    survey: &mut RepositorySurvey,
+    reading: &CheckReading,
+) -> Result<Vec<CheckFinding>> {
     let mut findings = survey.findings.clone();
     findings.extend(archives(survey, reading));
     findings.extend(chunks(survey, reading));
     let mut damaged = BTreeMap::new();
     for (spot, what) in &reading.bad {
-        if let Damaged::Content(line) = what
+        if let DamagedMember::Content(line) = what
             && survey.contents.contains_key(&line.content)
         {
             damaged.insert(line.content, Some(spot.archive));
@@ -36,23 +39,25 @@ pub(in crate::task) fn name(survey: &mut Survey, reading: &Reading) -> Result<Ve
 }
 
 /// Photos first, by owner, name and date; then files by path; then the rest.
-fn order(finding: &Finding) -> (u8, String, String) {
+fn order(finding: &CheckFinding) -> (u8, String, String) {
     match finding {
-        Finding::Photo(photo) => {
+        CheckFinding::Photo(photo) => {
             (0, photo.owner.clone(), format!("{} {}", photo.name, photo.taken))
         }
-        Finding::File(file) => (1, file.path.to_string(), String::new()),
-        Finding::Snapshot { snapshot, part, .. } => (2, snapshot.to_string(), format!("{part:?}")),
-        Finding::Archive { archive, message } => (3, archive.clone(), message.clone()),
-        Finding::Catalog { message } => (4, message.clone(), String::new()),
-        Finding::Other { file, .. } => (5, file.clone(), String::new()),
+        CheckFinding::File(file) => (1, file.path.to_string(), String::new()),
+        CheckFinding::Snapshot { snapshot, part, .. } => {
+            (2, snapshot.to_string(), format!("{part:?}"))
+        }
+        CheckFinding::Archive { archive, message } => (3, archive.clone(), message.clone()),
+        CheckFinding::Catalog { message } => (4, message.clone(), String::new()),
+        CheckFinding::Other { file, .. } => (5, file.clone(), String::new()),
     }
 }
 
 /// Flaws of archives that are not flaws of what a snapshot shows.
-fn archives(survey: &Survey, reading: &Reading) -> Vec<Finding> {
+fn archives(survey: &RepositorySurvey, reading: &CheckReading) -> Vec<CheckFinding> {
     let name = |number: usize| survey.shelf.archives()[number].name.clone();
-    let headers = reading.headers.iter().map(|(number, members)| Finding::Archive {
+    let headers = reading.headers.iter().map(|(number, members)| CheckFinding::Archive {
         archive: name(*number),
         message: format!(
             "what tells `tar` of {members} of its members is damaged; shoebox reads \
@@ -60,32 +65,34 @@ fn archives(survey: &Survey, reading: &Reading) -> Vec<Finding> {
         ),
     });
     let unused = reading.bad.iter().filter_map(|(spot, damaged)| match damaged {
-        Damaged::Content(line) if !survey.contents.contains_key(&line.content) => {
-            Some(Finding::Archive {
+        DamagedMember::Content(line) if !survey.contents.contains_key(&line.content) => {
+            Some(CheckFinding::Archive {
                 archive: name(spot.archive),
                 message: format!("`{}` is damaged; no snapshot shows it", line.path),
             })
         }
-        Damaged::Chunk(line) if survey.users_of(line.chunk).is_empty() => Some(Finding::Archive {
-            archive: name(spot.archive),
-            message: format!("a piece ({}) is damaged that no snapshot needs", line.chunk),
-        }),
+        DamagedMember::Chunk(line) if survey.users_of(line.chunk).is_empty() => {
+            Some(CheckFinding::Archive {
+                archive: name(spot.archive),
+                message: format!("a piece ({}) is damaged that no snapshot needs", line.chunk),
+            })
+        }
         _ => None,
     });
     headers.chain(unused).collect()
 }
 
 /// Parts of snapshots whose chunks are damaged.
-fn chunks(survey: &Survey, reading: &Reading) -> Vec<Finding> {
-    let mut parts: BTreeMap<(SnapshotId, Part), BTreeSet<Hash>> = BTreeMap::new();
+fn chunks(survey: &RepositorySurvey, reading: &CheckReading) -> Vec<CheckFinding> {
+    let mut parts: BTreeMap<(SnapshotId, SnapshotPart), BTreeSet<Hash>> = BTreeMap::new();
     for damaged in reading.bad.values() {
-        let Damaged::Chunk(line) = damaged else { continue };
+        let DamagedMember::Chunk(line) = damaged else { continue };
         for user in survey.users_of(line.chunk) {
             parts.entry(user).or_default().insert(line.chunk);
         }
     }
-    let told = |id: SnapshotId, part: Part| {
-        survey.findings.iter().any(|finding| matches!(finding, Finding::Snapshot { snapshot, part: other, .. } if (*snapshot, *other) == (id, part)))
+    let told = |id: SnapshotId, part: SnapshotPart| {
+        survey.findings.iter().any(|finding| matches!(finding, CheckFinding::Snapshot { snapshot, part: other, .. } if (*snapshot, *other) == (id, part)))
     };
     let new = parts.into_iter().filter(|((id, part), _)| !told(*id, *part));
     new.map(|((snapshot, part), pieces)| {
@@ -93,17 +100,17 @@ fn chunks(survey: &Survey, reading: &Reading) -> Vec<Finding> {
             1 => "a piece of it is damaged".to_owned(),
             many => format!("{many} pieces of it are damaged"),
         };
-        Finding::Snapshot { snapshot, part, message: pieces }
+        CheckFinding::Snapshot { snapshot, part, message: pieces }
     })
     .collect()
 }
 
 /// Photos and files whose bytes are damaged (in that archive) or lost.
 fn contents(
-    survey: &mut Survey,
-    reading: &Reading,
+    survey: &mut RepositorySurvey,
+    reading: &CheckReading,
     damaged: &BTreeMap<Hash, Option<usize>>,
-) -> Result<Vec<Finding>> {
+) -> Result<Vec<CheckFinding>> {
     let (mut findings, mut unnamed) = (Vec::new(), BTreeMap::new());
     for (hash, archive) in damaged {
         let bytes = bytes(survey, reading, *hash, *archive)?;
@@ -119,7 +126,7 @@ fn contents(
         if let Some(bytes) = entry.hash.and_then(|hash| unnamed.get(&hash)) {
             nameless.remove(&bytes.blake3);
             let snapshots = snapshots.into_iter().collect();
-            findings.push(Finding::File(LostFile {
+            findings.push(CheckFinding::File(LostFile {
                 path: entry.path,
                 snapshots,
                 bytes: bytes.clone(),
@@ -130,20 +137,20 @@ fn contents(
     findings.extend(nameless.into_values().filter_map(|bytes| {
         let message =
             format!("a photo's bytes ({}) are damaged that are kept for it", bytes.blake3);
-        Some(Finding::Archive { archive: bytes.archive?, message })
+        Some(CheckFinding::Archive { archive: bytes.archive?, message })
     }));
     Ok(findings)
 }
 
 fn bytes(
-    survey: &mut Survey,
-    reading: &Reading,
+    survey: &mut RepositorySurvey,
+    reading: &CheckReading,
     hash: Hash,
     archive: Option<usize>,
-) -> Result<Bytes> {
+) -> Result<DamagedBytes> {
     let copy = survey.shelf.sound_content(hash, &|spot| reading.bad.contains_key(&spot))?;
     let name = |number: usize| survey.shelf.archives()[number].name.clone();
-    Ok(Bytes {
+    Ok(DamagedBytes {
         blake3: hash,
         size: survey.contents.get(&hash).copied().unwrap_or(0),
         archive: archive.map(name),
@@ -154,15 +161,16 @@ fn bytes(
 /// The photos that show a content, and the files that show it and are no photos.
 fn by_catalog(
     db: &Connection,
-    survey: &Survey,
-    reading: &Reading,
-    bytes: &Bytes,
-) -> Result<Vec<Finding>> {
+    survey: &RepositorySurvey,
+    reading: &CheckReading,
+    bytes: &DamagedBytes,
+) -> Result<Vec<CheckFinding>> {
     let Some(content) = query::content_id(db, bytes.blake3)? else { return Ok(Vec::new()) };
     let (times, mut findings) = (ask::times(db)?, Vec::new());
     let showings = ask::showings(db, content)?;
     for of_one in showings.chunk_by(|a, b| (a.asset, a.part) == (b.asset, b.part)) {
-        findings.extend(photo(db, survey, reading, bytes, of_one, &times)?.map(Finding::Photo));
+        findings
+            .extend(photo(db, survey, reading, bytes, of_one, &times)?.map(CheckFinding::Photo));
     }
     // A file is told of by itself in the snapshots in which no photo shows these bytes.
     let shown =
@@ -179,19 +187,19 @@ fn by_catalog(
     }
     for (path, snapshots) in files {
         let (path, snapshots) = (FilePath::new(path)?, snapshots.into_iter().collect());
-        findings.push(Finding::File(LostFile { path, snapshots, bytes: bytes.clone() }));
+        findings.push(CheckFinding::File(LostFile { path, snapshots, bytes: bytes.clone() }));
     }
     Ok(findings)
 }
 
 fn photo(
     db: &Connection,
-    survey: &Survey,
-    reading: &Reading,
-    bytes: &Bytes,
-    showings: &[Showing],
+    survey: &RepositorySurvey,
+    reading: &CheckReading,
+    bytes: &DamagedBytes,
+    showings: &[ContentShowing],
     times: &[i64],
-) -> Result<Option<Photo>> {
+) -> Result<Option<DamagedPhoto>> {
     let holds =
         |time: &&i64| showings.iter().any(|showing| (showing.since..showing.until).contains(*time));
     let shown: Vec<i64> = times.iter().filter(holds).copied().collect();
@@ -199,7 +207,7 @@ fn photo(
         return Ok(None);
     };
     let Some(asset) = search::asset(db, &first.asset, at)? else { return Ok(None) };
-    Ok(Some(Photo {
+    Ok(Some(DamagedPhoto {
         asset: Uuid::from_bytes(asset.id),
         sidecar: first.part == 1,
         owner: search::user_name(db, &asset.owner, at)?.unwrap_or_default(),
@@ -218,9 +226,9 @@ fn photo(
 /// The newest snapshot in which the asset has other bytes, that some archive holds undamaged.
 fn other_version(
     db: &Connection,
-    survey: &Survey,
-    reading: &Reading,
-    asset: &view::Id,
+    survey: &RepositorySurvey,
+    reading: &CheckReading,
+    asset: &view::ImmichId,
     damaged: Hash,
     times: &[i64],
 ) -> Result<Option<SnapshotId>> {
@@ -229,8 +237,10 @@ fn other_version(
         else {
             continue;
         };
-        let is_there =
-            survey.shelf.live_copies(hash).any(|spot: Spot| !reading.bad.contains_key(&spot));
+        let is_there = survey
+            .shelf
+            .live_copies(hash)
+            .any(|spot: ArchiveSpot| !reading.bad.contains_key(&spot));
         let newest = times.iter().rev().find(|time| (held.since..held.until).contains(*time));
         if let (true, Some(newest)) = (is_there, newest) {
             return SnapshotId::from_seconds(*newest).map(Some);

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::survey::Survey;
-use crate::archive::verify::{Flaw, Helper, verify};
+use super::survey::RepositorySurvey;
+use crate::archive::verify::{ArchiveFlaw, VerifyHelper, verify};
 use crate::base::stored::{ChunkLine, ContentLine, IndexLine};
-use crate::base::{Error, Hash, Kind, Monitor, Phase, Result};
-use crate::repo::Shelf;
-use crate::repo::shelf::{Spot, hash_of};
+use crate::base::{Error, ErrorKind, Hash, Monitor, Phase, Result};
+use crate::repo::ArchiveInventory;
+use crate::repo::shelf::{ArchiveSpot, hash_of};
 
 /// How much is to be read.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Extent {
+pub enum CheckExtent {
     /// No photos: the structure alone.
     Structure,
     /// All archives.
@@ -27,13 +27,13 @@ pub enum Extent {
 
 /// What reading found.
 #[derive(Debug, Default)]
-pub(in crate::task) struct Reading {
+pub(in crate::task) struct CheckReading {
     /// Archives that were read whole and are right, and when that began.
     pub verified: BTreeMap<String, Timestamp>,
     /// Archives that have flaws.
     pub flawed: BTreeSet<String>,
     /// Contents and chunks that are not what was written, by where they are.
-    pub bad: HashMap<Spot, Damaged>,
+    pub bad: HashMap<ArchiveSpot, DamagedMember>,
     /// Archives of which `tar` is told wrong things, though all bytes may be right: how many
     /// members.
     pub headers: BTreeMap<usize, u64>,
@@ -47,7 +47,7 @@ pub(in crate::task) struct Reading {
 
 /// A content or chunk that is not what was written.
 #[derive(Debug)]
-pub(in crate::task) enum Damaged {
+pub(in crate::task) enum DamagedMember {
     Content(ContentLine),
     Chunk(ChunkLine),
 }
@@ -55,20 +55,20 @@ pub(in crate::task) enum Damaged {
 /// Reads as many archives as `extent` says: never verified ones first, then those that were
 /// verified longest ago.
 pub(in crate::task) fn read(
-    survey: &mut Survey,
-    extent: Extent,
+    survey: &mut RepositorySurvey,
+    extent: CheckExtent,
     verified: &HashMap<String, Timestamp>,
     monitor: &dyn Monitor,
-) -> Result<Reading> {
+) -> Result<CheckReading> {
     let (chosen, begun) = (choose(&survey.shelf, extent, verified), Instant::now());
     let bytes = chosen.iter().map(|number| survey.shelf.archives()[*number].size).sum();
-    let mut reading = Reading { chosen: bytes, ..Reading::default() };
-    if extent == Extent::Structure {
+    let mut reading = CheckReading { chosen: bytes, ..CheckReading::default() };
+    if extent == CheckExtent::Structure {
         return Ok(reading);
     }
     monitor.begin(Phase::Check, Some(chosen.len() as u64), Some(bytes));
     for number in chosen {
-        let is_over = matches!(extent, Extent::Time(limit) if begun.elapsed() >= limit);
+        let is_over = matches!(extent, CheckExtent::Time(limit) if begun.elapsed() >= limit);
         if is_over || !read_archive(&mut survey.shelf, number, &mut reading, monitor)? {
             reading.stopped = true;
             break;
@@ -78,13 +78,17 @@ pub(in crate::task) fn read(
 }
 
 /// The archives to read, in order.
-fn choose(shelf: &Shelf, extent: Extent, verified: &HashMap<String, Timestamp>) -> Vec<usize> {
+fn choose(
+    shelf: &ArchiveInventory,
+    extent: CheckExtent,
+    verified: &HashMap<String, Timestamp>,
+) -> Vec<usize> {
     let archives = shelf.archives();
     let mut chosen: Vec<usize> = (0..archives.len())
         .filter(|at| !archives[*at].retired && archives[*at].index.is_ok())
         .collect();
     chosen.sort_by_key(|at| (verified.get(&archives[*at].name), *at));
-    if let Extent::Percent(percent) = extent {
+    if let CheckExtent::Percent(percent) = extent {
         let all: u64 = chosen.iter().map(|at| archives[*at].size).sum();
         let (mut sum, wanted) = (0, (all as f64 * percent / 100.0) as u64);
         chosen.retain(|at| {
@@ -98,19 +102,19 @@ fn choose(shelf: &Shelf, extent: Extent, verified: &HashMap<String, Timestamp>) 
 
 /// False when the person stopped it.
 fn read_archive(
-    shelf: &mut Shelf,
+    shelf: &mut ArchiveInventory,
     number: usize,
-    reading: &mut Reading,
+    reading: &mut CheckReading,
     monitor: &dyn Monitor,
 ) -> Result<bool> {
     let (begun, name) = (Timestamp::now(), shelf.archives()[number].name.clone());
     let opened = shelf.reader(number).and_then(|reader| Ok((reader, shelf.lines(number)?)));
     let (reader, lines) = match opened {
         // A prune deleted it just now.
-        Err(error) if error.kind() == Kind::NotFound => return Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
         other => other?,
     };
-    let Some(flaws) = verify(&reader, &lines, &mut Reads { shelf, monitor })? else {
+    let Some(flaws) = verify(&reader, &lines, &mut ReadHelper { shelf, monitor })? else {
         return Ok(false);
     };
     let size = shelf.archives()[number].size;
@@ -127,14 +131,16 @@ fn read_archive(
     let mut headers = HashSet::new();
     for flaw in flaws {
         match flaw {
-            Flaw::Header(line) => drop(headers.insert(line.place().0)),
-            Flaw::Frame => drop(headers.insert(u64::MAX)),
-            Flaw::Member(line, _) => {
-                let spot =
-                    Spot { archive: number, line: places[&(hash_of(&line), line.place().0)] };
+            ArchiveFlaw::Header(line) => drop(headers.insert(line.place().0)),
+            ArchiveFlaw::Frame => drop(headers.insert(u64::MAX)),
+            ArchiveFlaw::Member(line, _) => {
+                let spot = ArchiveSpot {
+                    archive: number,
+                    line: places[&(hash_of(&line), line.place().0)],
+                };
                 let damaged = match line {
-                    IndexLine::Content(line) => Damaged::Content(line),
-                    IndexLine::Chunk(line) => Damaged::Chunk(line),
+                    IndexLine::Content(line) => DamagedMember::Content(line),
+                    IndexLine::Chunk(line) => DamagedMember::Chunk(line),
                 };
                 reading.bad.insert(spot, damaged);
             }
@@ -146,12 +152,12 @@ fn read_archive(
     Ok(true)
 }
 
-struct Reads<'a> {
-    shelf: &'a mut Shelf,
+struct ReadHelper<'a> {
+    shelf: &'a mut ArchiveInventory,
     monitor: &'a dyn Monitor,
 }
 
-impl Helper for Reads<'_> {
+impl VerifyHelper for ReadHelper<'_> {
     fn prefix(&mut self, patch: &ChunkLine) -> Result<Vec<u8>> {
         match self.shelf.prefix(&patch.keys) {
             Err(error) if error.is_damage() => {

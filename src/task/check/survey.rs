@@ -5,35 +5,35 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rusqlite::Connection;
 
-use super::finding::{Finding, Part};
+use super::finding::{CheckFinding, SnapshotPart};
 use crate::base::file::FileEntry;
-use crate::base::library::Record;
+use crate::base::library::LibraryRecord;
 use crate::base::stored::IndexLine;
-use crate::base::{Error, Hash, Kind, Monitor, Result, Sha1, SnapshotId};
+use crate::base::{Error, ErrorKind, Hash, Monitor, Result, Sha1, SnapshotId};
 use crate::catalog::query;
 use crate::catalog::query::check as ask;
-use crate::catalog::query::list::{self, Amount};
-use crate::repo::shelf::Spot;
-use crate::repo::{Repository, Shelf, SnapshotRecord, Stream};
+use crate::catalog::query::list::{self, ListSum};
+use crate::repo::shelf::ArchiveSpot;
+use crate::repo::{ArchiveInventory, Repository, SnapshotRecord, StreamInfo};
 
 /// Complaints of one kind that are told one by one.
 const TOLD: usize = 3;
 
 /// The archives that hold a content or chunk: one of them must be whole.
-type Holders = Vec<usize>;
+type HolderArchives = Vec<usize>;
 
 /// What a line of the library list says of bytes.
 #[derive(serde::Deserialize)]
-struct Named {
+struct NamedBytes {
     #[serde(default)]
     sha1: Option<Sha1>,
 }
 
 /// What a repository is made of, and what is wrong with that.
 #[derive(Debug)]
-pub(in crate::task) struct Survey {
+pub(in crate::task) struct RepositorySurvey {
     pub repository: Repository,
-    pub shelf: Shelf,
+    pub shelf: ArchiveInventory,
     /// Those that can be read, oldest first.
     pub records: Vec<SnapshotRecord>,
     /// Snapshots whose record cannot be read.
@@ -51,34 +51,39 @@ pub(in crate::task) struct Survey {
     /// Chunks that no archive holds, or whose keys no archive holds, or that cannot be read.
     pub lost_chunks: BTreeSet<Hash>,
     /// What each snapshot that is whole so far needs.
-    needs: BTreeMap<SnapshotId, HashSet<Holders>>,
-    pub findings: Vec<Finding>,
+    needs: BTreeMap<SnapshotId, HashSet<HolderArchives>>,
+    pub findings: Vec<CheckFinding>,
 }
 
 /// What a chunk of a list says.
 #[derive(Debug, Default)]
-struct Listed {
+struct ListedChunk {
     /// Who holds the contents that it names.
-    holders: HashSet<Holders>,
+    holders: HashSet<HolderArchives>,
     /// What its lines amount to; `None` when not all of them are understood.
-    amount: Option<Amount>,
+    amount: Option<ListSum>,
 }
 
-impl Survey {
+impl RepositorySurvey {
     /// Looks at everything but photos.
-    pub fn of(repository: &Repository, monitor: &dyn Monitor) -> Result<Survey> {
-        Survey::with(repository, Shelf::open(repository)?, &BTreeMap::new(), monitor)
+    pub fn of(repository: &Repository, monitor: &dyn Monitor) -> Result<RepositorySurvey> {
+        RepositorySurvey::with(
+            repository,
+            ArchiveInventory::open(repository)?,
+            &BTreeMap::new(),
+            monitor,
+        )
     }
 
     /// Looks at everything but photos; `records` holds those that are right where the repository's
     /// own are not.
     pub fn with(
         repository: &Repository,
-        shelf: Shelf,
+        shelf: ArchiveInventory,
         records: &BTreeMap<SnapshotId, SnapshotRecord>,
         monitor: &dyn Monitor,
-    ) -> Result<Survey> {
-        let mut survey = Survey {
+    ) -> Result<RepositorySurvey> {
+        let mut survey = RepositorySurvey {
             repository: repository.clone(),
             shelf,
             records: Vec::new(),
@@ -113,7 +118,7 @@ impl Survey {
         let found = super::so_far(self.findings.len());
         let all = self.records.len();
         Error::new(
-            Kind::Interrupted,
+            ErrorKind::Interrupted,
             format_args!("stopped: {looked_at} of {all} snapshots looked at, {found}"),
         )
         .hint("run it again: it begins anew")
@@ -121,7 +126,7 @@ impl Survey {
 
     /// The rows of a sound catalog against the lists: what a reader is shown against what was
     /// stored.
-    fn compare_lists(&mut self, lists: &HashMap<Hash, Option<Listed>>) -> Result<()> {
+    fn compare_lists(&mut self, lists: &HashMap<Hash, Option<ListedChunk>>) -> Result<()> {
         let Some(db) = self.catalog.as_ref().filter(|_| !self.is_catalog_bad) else {
             return Ok(());
         };
@@ -135,7 +140,7 @@ impl Survey {
             for (record, shown) in records.iter().zip(shown) {
                 let stream =
                     if is_library { &record.streams.library } else { &record.streams.files };
-                let stored = stream.chunks.iter().try_fold(Amount::default(), |sum, chunk| {
+                let stored = stream.chunks.iter().try_fold(ListSum::default(), |sum, chunk| {
                     Some(sum.with(lists.get(&chunk.hash)?.as_ref()?.amount?))
                 });
                 if stored.is_some_and(|stored| stored != shown) {
@@ -154,9 +159,9 @@ impl Survey {
     }
 
     /// Takes back that the snapshot `id` is whole.
-    fn complain(&mut self, snapshot: SnapshotId, part: Part, message: String) {
+    fn complain(&mut self, snapshot: SnapshotId, part: SnapshotPart, message: String) {
         self.needs.remove(&snapshot);
-        self.findings.push(Finding::Snapshot { snapshot, part, message });
+        self.findings.push(CheckFinding::Snapshot { snapshot, part, message });
     }
 
     fn read_records(&mut self, known: &BTreeMap<SnapshotId, SnapshotRecord>) -> Result<()> {
@@ -168,7 +173,7 @@ impl Survey {
                 Ok(_) if known.contains_key(&id) => {
                     self.complain(
                         id,
-                        Part::Record,
+                        SnapshotPart::Record,
                         "it names pieces that are in no archive".to_owned(),
                     );
                     self.records.push(known[&id].clone());
@@ -176,12 +181,12 @@ impl Survey {
                 }
                 Ok(record) => record,
                 // Forgotten just now.
-                Err(error) if error.kind() == Kind::NotFound && !known.contains_key(&id) => {
+                Err(error) if error.kind() == ErrorKind::NotFound && !known.contains_key(&id) => {
                     continue;
                 }
-                Err(error) if error.kind() == Kind::Unsupported => return Err(error),
+                Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
                 Err(error) => {
-                    self.complain(id, Part::Record, error.chain());
+                    self.complain(id, SnapshotPart::Record, error.chain());
                     match known.get(&id) {
                         Some(record) => self.records.push(record.clone()),
                         None => self.unreadable.push(id),
@@ -191,12 +196,12 @@ impl Survey {
             };
             self.needs.insert(id, HashSet::new());
             if record.repository != self.repository.id().to_string() {
-                self.complain(id, Part::Record, "it is of another repository".to_owned());
+                self.complain(id, SnapshotPart::Record, "it is of another repository".to_owned());
             }
             if let Some(other) = numbers.insert(record.number, id) {
                 self.complain(
                     id,
-                    Part::Record,
+                    SnapshotPart::Record,
                     format!("it has the number {} of {other}", record.number),
                 );
             }
@@ -226,19 +231,19 @@ impl Survey {
                 }
                 _ => continue,
             };
-            self.findings.push(Finding::Archive { archive: archive.name.clone(), message });
+            self.findings.push(CheckFinding::Archive { archive: archive.name.clone(), message });
         }
     }
 
     fn look_at_notes(&mut self) -> Result<()> {
         for problem in self.repository.notes()?.problems {
             let message = format!("{}; what it remembered is lost, no photo is", problem.message);
-            self.findings.push(Finding::Other { file: problem.subject, message });
+            self.findings.push(CheckFinding::Other { file: problem.subject, message });
         }
         if !self.repository.has_readme() {
             let message =
                 "it is missing: it tells how to get everything back without shoebox".to_owned();
-            self.findings.push(Finding::Other { file: "README.txt".to_owned(), message });
+            self.findings.push(CheckFinding::Other { file: "README.txt".to_owned(), message });
         }
         Ok(())
     }
@@ -252,7 +257,7 @@ impl Survey {
             generation.connect()
         });
         let complaints = match opened {
-            Err(error) if error.kind() == Kind::Permission => return Err(error),
+            Err(error) if error.kind() == ErrorKind::Permission => return Err(error),
             Err(error) => vec![error.chain()],
             Ok(db) => match ask::integrity(&db) {
                 Err(error) => vec![error.chain()],
@@ -272,18 +277,19 @@ impl Survey {
     fn tell_of_catalog(&mut self, complaints: Vec<String>) {
         self.is_catalog_bad |= !complaints.is_empty();
         let more = complaints.len().saturating_sub(TOLD);
-        self.findings
-            .extend(complaints.into_iter().take(TOLD).map(|message| Finding::Catalog { message }));
+        self.findings.extend(
+            complaints.into_iter().take(TOLD).map(|message| CheckFinding::Catalog { message }),
+        );
         if more > 0 {
             self.findings
-                .push(Finding::Catalog { message: format!("and {more} more of this kind") });
+                .push(CheckFinding::Catalog { message: format!("and {more} more of this kind") });
         }
     }
 
     /// What the catalog says against what archives and records say.
     fn compare(&mut self, db: &Connection) -> Result<Vec<String>> {
         let mut complaints = self.compare_snapshots(db)?;
-        let mut rows: BTreeMap<String, ask::ArchiveRow> =
+        let mut rows: BTreeMap<String, ask::CheckedArchive> =
             ask::archives(db)?.into_iter().map(|row| (row.name.clone(), row)).collect();
         let ids: HashSet<i64> = rows.values().map(|row| row.id).collect();
         let claimed: HashSet<String> = self
@@ -385,17 +391,17 @@ impl Survey {
     fn look_at_streams(
         &mut self,
         at: usize,
-        lists: &mut HashMap<Hash, Option<Listed>>,
+        lists: &mut HashMap<Hash, Option<ListedChunk>>,
     ) -> Result<()> {
         let record = self.records[at].clone();
         let streams = &record.streams;
         for (part, stream) in [
-            (Part::Dump, &streams.dump),
-            (Part::Files, &streams.files),
-            (Part::Library, &streams.library),
+            (SnapshotPart::Dump, &streams.dump),
+            (SnapshotPart::Files, &streams.files),
+            (SnapshotPart::Library, &streams.library),
         ]
         .into_iter()
-        .chain(record.written.iter().map(|written| (Part::Library, &written.library)))
+        .chain(record.written.iter().map(|written| (SnapshotPart::Library, &written.library)))
         {
             let sum = stream.chunks.iter().try_fold(0u64, |sum, chunk| sum.checked_add(chunk.size));
             if sum != Some(stream.size) {
@@ -407,8 +413,8 @@ impl Survey {
             }
             self.need_chunks(record.id, part, stream);
         }
-        self.read_list(record.id, Part::Library, &streams.library, lists)?;
-        if !self.read_list(record.id, Part::Files, &streams.files, lists)? {
+        self.read_list(record.id, SnapshotPart::Library, &streams.library, lists)?;
+        if !self.read_list(record.id, SnapshotPart::Files, &streams.files, lists)? {
             self.ask_for_contents(record.id);
         }
         Ok(())
@@ -416,7 +422,7 @@ impl Survey {
 
     /// Notes which archives hold the chunks of `stream` and their keys; complains of those that
     /// none holds.
-    fn need_chunks(&mut self, id: SnapshotId, part: Part, stream: &Stream) {
+    fn need_chunks(&mut self, id: SnapshotId, part: SnapshotPart, stream: &StreamInfo) {
         let lost: BTreeSet<Hash> = stream
             .chunks
             .iter()
@@ -424,7 +430,7 @@ impl Survey {
             .filter(|hash| !self.shelf.has_chunk(*hash))
             .collect();
         for hash in stream.chunks.iter().map(|chunk| chunk.hash) {
-            let spots: Vec<Spot> = self.shelf.live_copies(hash).collect();
+            let spots: Vec<ArchiveSpot> = self.shelf.live_copies(hash).collect();
             let keys = spots.iter().flat_map(|spot| self.shelf.keys(*spot).to_vec());
             let holders =
                 keys.map(|key| self.holders(key)).chain([self.holders(hash)]).collect::<Vec<_>>();
@@ -440,7 +446,7 @@ impl Survey {
         self.lost_chunks.extend(lost);
     }
 
-    fn holders(&self, hash: Hash) -> Holders {
+    fn holders(&self, hash: Hash) -> HolderArchives {
         let mut holders: Vec<usize> =
             self.shelf.live_copies(hash).map(|spot| spot.archive).collect();
         holders.sort_unstable();
@@ -452,9 +458,9 @@ impl Survey {
     fn read_list(
         &mut self,
         id: SnapshotId,
-        part: Part,
-        stream: &Stream,
-        lists: &mut HashMap<Hash, Option<Listed>>,
+        part: SnapshotPart,
+        stream: &StreamInfo,
+        lists: &mut HashMap<Hash, Option<ListedChunk>>,
     ) -> Result<bool> {
         let mut bad = BTreeSet::new();
         for chunk in &stream.chunks {
@@ -482,15 +488,15 @@ impl Survey {
     }
 
     /// What a chunk of a list says; `None` when it cannot be read.
-    fn read_chunk(&mut self, hash: Hash, part: Part) -> Result<Option<Listed>> {
+    fn read_chunk(&mut self, hash: Hash, part: SnapshotPart) -> Result<Option<ListedChunk>> {
         let plain = match self.shelf.chunk(hash) {
             Ok(plain) => plain,
             Err(error) if error.is_damage() => return Ok(None),
             Err(error) => return Err(error),
         };
-        let (mut listed, mut amount) = (Listed::default(), Amount::default());
+        let (mut listed, mut amount) = (ListedChunk::default(), ListSum::default());
         match part {
-            Part::Files => {
+            SnapshotPart::Files => {
                 for entry in serde_json::Deserializer::from_slice(&plain).into_iter::<FileEntry>() {
                     let Ok(entry) = entry else { return Ok(None) };
                     amount.add(&entry)?;
@@ -499,10 +505,10 @@ impl Survey {
                     }
                 }
             }
-            Part::Library => {
+            SnapshotPart::Library => {
                 // What a dump names by its SHA-1 is needed, whatever lies at the path by now.
                 for named in
-                    serde_json::Deserializer::from_slice(&plain).into_iter::<Named>().flatten()
+                    serde_json::Deserializer::from_slice(&plain).into_iter::<NamedBytes>().flatten()
                 {
                     for (hash, size) in
                         named.sha1.map(|sha1| self.shelf.with_sha1(sha1)).unwrap_or_default()
@@ -510,19 +516,21 @@ impl Survey {
                         listed.holders.insert(self.need_content(hash, size));
                     }
                 }
-                for record in serde_json::Deserializer::from_slice(&plain).into_iter::<Record>() {
+                for record in
+                    serde_json::Deserializer::from_slice(&plain).into_iter::<LibraryRecord>()
+                {
                     // A kind that this shoebox does not know is not damage.
                     let Ok(record) = record else { return Ok(Some(listed)) };
                     amount.add(&record)?;
                 }
             }
-            Part::Dump | Part::Record => {}
+            SnapshotPart::Dump | SnapshotPart::Record => {}
         }
         listed.amount = Some(amount);
         Ok(Some(listed))
     }
 
-    fn need_content(&mut self, hash: Hash, size: u64) -> Holders {
+    fn need_content(&mut self, hash: Hash, size: u64) -> HolderArchives {
         self.contents.insert(hash, size);
         let holders = self.holders(hash);
         if holders.is_empty() {
@@ -547,15 +555,15 @@ impl Survey {
     pub fn passed(&self, whole: &dyn Fn(&str) -> bool) -> Vec<SnapshotId> {
         let is_whole: Vec<bool> =
             self.shelf.archives().iter().map(|archive| whole(&archive.name)).collect();
-        let passes = |needs: &HashSet<Holders>| {
+        let passes = |needs: &HashSet<HolderArchives>| {
             needs.iter().all(|holders| holders.iter().any(|at| is_whole[*at]))
         };
         self.needs.iter().filter(|(_, needs)| passes(needs)).map(|(id, _)| *id).collect()
     }
 
     /// The snapshots, and the parts of them, that need the chunk called `hash` itself or as a key.
-    pub fn users_of(&self, hash: Hash) -> Vec<(SnapshotId, Part)> {
-        let uses = |stream: &Stream| {
+    pub fn users_of(&self, hash: Hash) -> Vec<(SnapshotId, SnapshotPart)> {
+        let uses = |stream: &StreamInfo| {
             let keys = |of: Hash| {
                 self.shelf.live_copies(of).any(|spot| self.shelf.keys(spot).contains(&hash))
             };
@@ -564,9 +572,9 @@ impl Survey {
         let mut users = Vec::new();
         for SnapshotRecord { id, streams, .. } in &self.records {
             let parts = [
-                (Part::Dump, &streams.dump),
-                (Part::Files, &streams.files),
-                (Part::Library, &streams.library),
+                (SnapshotPart::Dump, &streams.dump),
+                (SnapshotPart::Files, &streams.files),
+                (SnapshotPart::Library, &streams.library),
             ];
             users.extend(
                 parts.into_iter().filter(|(_, stream)| uses(stream)).map(|(part, _)| (*id, part)),

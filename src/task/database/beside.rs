@@ -31,16 +31,16 @@ pub(super) fn place(wanted: &Path, snapshot: SnapshotId) -> PathBuf {
 }
 
 /// The file while it is written; it begins with the first bytes.
-pub(super) struct Draft {
+pub(super) struct BesideDraft {
     out: Option<BufWriter<NamedTempFile>>,
     file: PathBuf,
     snapshot: SnapshotId,
 }
 
-impl Draft {
+impl BesideDraft {
     /// What will be `file`; nothing is written yet.
-    pub fn new(file: &Path, snapshot: SnapshotId) -> Draft {
-        Draft { out: None, file: file.to_owned(), snapshot }
+    pub fn new(file: &Path, snapshot: SnapshotId) -> BesideDraft {
+        BesideDraft { out: None, file: file.to_owned(), snapshot }
     }
 
     /// Adds statements or rows.
@@ -70,7 +70,7 @@ impl Draft {
 
     /// Gives it its name, if anything was written.
     pub fn finish(self) -> Result<()> {
-        let Draft { out: Some(out), file, .. } = self else { return Ok(()) };
+        let BesideDraft { out: Some(out), file, .. } = self else { return Ok(()) };
         let what = || format!("writing {}", file.display());
         let draft = out.into_inner().map_err(|error| Error::io(what(), error.into_error()))?;
         sync(draft.as_file()).context(what)?;

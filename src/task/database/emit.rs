@@ -16,22 +16,22 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::beside::{self, Draft};
-use super::plan::{self, Sinks};
+use super::beside::{self, BesideDraft};
+use super::plan::{self, DumpSinks};
 use crate::base::durable::{give_name, sync, sync_folder};
-use crate::base::{Context, Error, Kind, Monitor, Phase, Result, SnapshotId};
-use crate::immich::fit::{Change, Target};
+use crate::base::{Context, Error, ErrorKind, Monitor, Phase, Result, SnapshotId};
+use crate::immich::fit::{FitChange, FitTarget};
 use crate::repo::{Repository, SnapshotRecord};
 use crate::task::dump::SnapshotDump;
 
 /// What was written.
 #[derive(Debug, Clone, Serialize)]
-pub struct Emitted {
+pub struct EmittedFile {
     pub snapshot: SnapshotId,
     pub file: PathBuf,
     /// Bytes on disk.
     pub size: u64,
-    pub changes: Vec<Change>,
+    pub changes: Vec<FitChange>,
     pub tables: u64,
     pub rows: u64,
     /// What is not Immich's and was left out, and the file that keeps it.
@@ -53,7 +53,7 @@ pub fn emit(
     to: &Path,
     left_out: Option<&Path>,
     monitor: &dyn Monitor,
-) -> Result<Emitted> {
+) -> Result<EmittedFile> {
     let dump = super::open(repository, snapshot)?;
     let file = if to.is_dir() { to.join(name(&dump.record)) } else { to.to_owned() };
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -63,7 +63,7 @@ pub fn emit(
     let draft = draft.context(|| format!("writing into {}", folder.display()))?;
     let gzip = !name.ends_with(".sql");
     let left_out_file = left_out.map(|to| beside::place(to, dump.id));
-    let mut beside = left_out_file.as_deref().map(|file| Draft::new(file, dump.id));
+    let mut beside = left_out_file.as_deref().map(|file| BesideDraft::new(file, dump.id));
     let (fitted, size) =
         write(&dump, source_database, draft.as_file(), gzip, beside.as_mut(), monitor)?;
     // A copy of an older state is no newer dump than the one that was made after it.
@@ -75,7 +75,7 @@ pub fn emit(
     let draft = draft.into_temp_path();
     give_name(&draft, &file).map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => {
-            Error::new(Kind::Exists, format_args!("{} is there already", file.display()))
+            Error::new(ErrorKind::Exists, format_args!("{} is there already", file.display()))
                 .hint("give another name, or a folder: the file is then named as Immich wants it")
         }
         _ => Error::io(format_args!("writing {}", file.display()), error),
@@ -83,11 +83,11 @@ pub fn emit(
     // It lies under its name now: there is nothing to clear away.
     let _ = draft.keep();
     sync_folder(folder).context(|| format!("writing {}", file.display()))?;
-    beside.map_or(Ok(()), Draft::finish)?;
+    beside.map_or(Ok(()), BesideDraft::finish)?;
     let left_out_file = left_out_file.filter(|_| !fitted.apart.is_empty());
     let (left_out, rows) = (fitted.apart, fitted.rows.values().sum());
     let (changes, tables, listed) = (fitted.changes, fitted.rows.len() as u64, is_listed(&name));
-    Ok(Emitted {
+    Ok(EmittedFile {
         snapshot: dump.id,
         file,
         size,
@@ -118,38 +118,38 @@ fn write(
     database: Option<&str>,
     file: &File,
     gzip: bool,
-    mut beside: Option<&mut Draft>,
+    mut beside: Option<&mut BesideDraft>,
     monitor: &dyn Monitor,
-) -> Result<(crate::immich::fit::Fitted, u64)> {
+) -> Result<(crate::immich::fit::FittedDump, u64)> {
     let failed = |error| Error::io("writing the dump", error);
-    let mut out: Box<dyn Finish> = if gzip {
+    let mut out: Box<dyn FinishWrite> = if gzip {
         Box::new(GzEncoder::new(BufWriter::new(file), Compression::default()))
     } else {
         Box::new(BufWriter::new(file))
     };
     out.write_all(head(&dump.record).as_bytes()).map_err(failed)?;
-    let sinks = Sinks {
+    let sinks = DumpSinks {
         each: &mut |piece| out.write_all(piece.bytes).map_err(failed),
         beside: &mut |bytes| beside.as_mut().map_or(Ok(()), |draft| draft.write(bytes)),
     };
-    let fitted = plan::read(dump, database, &Target::file(), monitor, Phase::Restore, sinks)?;
+    let fitted = plan::read(dump, database, &FitTarget::file(), monitor, Phase::Restore, sinks)?;
     out.write_all(TAIL.as_bytes()).map_err(failed)?;
     out.finish().and_then(|()| sync(file)).map_err(failed)?;
     Ok((fitted, file.metadata().map_err(failed)?.len()))
 }
 
 /// Writes what it still holds.
-trait Finish: Write {
+trait FinishWrite: Write {
     fn finish(self: Box<Self>) -> std::io::Result<()>;
 }
 
-impl<W: Write> Finish for BufWriter<W> {
+impl<W: Write> FinishWrite for BufWriter<W> {
     fn finish(mut self: Box<Self>) -> std::io::Result<()> {
         self.flush()
     }
 }
 
-impl<W: Write> Finish for GzEncoder<BufWriter<W>> {
+impl<W: Write> FinishWrite for GzEncoder<BufWriter<W>> {
     fn finish(self: Box<Self>) -> std::io::Result<()> {
         GzEncoder::finish(*self)?.flush()
     }

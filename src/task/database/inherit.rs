@@ -3,7 +3,7 @@
 
 use crate::base::{Error, Result};
 use crate::immich::fit::quoted;
-use crate::source::Access;
+use crate::source::DatabaseAccess;
 use crate::source::postgres;
 
 /// Asks for statements that give what the database `:OLD` is to the database `:NEW`, one a row.
@@ -40,7 +40,7 @@ SELECT format('ALTER %s SET %s TO %s;',
 "#;
 
 /// Statements that give all that the database `old` is to the database `new`.
-pub(super) fn statements(access: &Access, old: &str, new: &str) -> Result<String> {
+pub(super) fn statements(access: &DatabaseAccess, old: &str, new: &str) -> Result<String> {
     let question = QUESTION.replace(":OLD", &literal(old)).replace(":NEW", &literal(new));
     postgres::ask(access, &format!("SET search_path = pg_catalog;\n{question}"))
 }
@@ -49,7 +49,7 @@ pub(super) fn statements(access: &Access, old: &str, new: &str) -> Result<String
 ///
 /// # Errors
 /// What the user may not give to the new database.
-pub(super) fn attempt(access: &Access, old: &str, statements: &str) -> Result<()> {
+pub(super) fn attempt(access: &DatabaseAccess, old: &str, statements: &str) -> Result<()> {
     postgres::ask(access, &format!("BEGIN;\n{statements}ROLLBACK;\n")).map(drop).map_err(|error| {
         let what = format!(
             "what the database {} is set up with cannot be given to a new one",

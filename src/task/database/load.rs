@@ -4,27 +4,27 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::beside::Draft;
-use super::loader::Loader;
-use super::place::Place;
-use super::plan::{self, Made, Sinks};
-use super::{Difference, Options, Report, twice};
-use crate::base::{Error, Kind, Monitor, Phase, Problem, Result};
+use super::beside::BesideDraft;
+use super::loader::LoadConnection;
+use super::place::DatabasePlace;
+use super::plan::{self, DumpSinks, MadePlan};
+use super::{Options, Report, RowDifference, twice};
+use crate::base::{Error, ErrorKind, Monitor, Phase, Problem, Result};
 use crate::immich::{self, PlantedCode};
-use crate::source::Access;
-use crate::source::postgres::{self, Feed};
+use crate::source::DatabaseAccess;
+use crate::source::postgres::{self, SqlFeed};
 use crate::task::dump::SnapshotDump;
 
 /// Loads the dump and compares the counts.
 pub(super) fn load(
     dump: &SnapshotDump,
-    made: Made,
+    made: MadePlan,
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Report> {
-    let place = Place::prepare(&made, options)?;
-    let loader = Loader::prepare(&place.database, &made, options)?;
-    let mut beside = made.plan.left_out_file.as_deref().map(|file| Draft::new(file, dump.id));
+    let place = DatabasePlace::prepare(&made, options)?;
+    let loader = LoadConnection::prepare(&place.database, &made, options)?;
+    let mut beside = made.plan.left_out_file.as_deref().map(|file| BesideDraft::new(file, dump.id));
     feed(dump, &made, &loader.access, options, beside.as_mut(), monitor)?;
     let expected = match options.source_database {
         None if made.plan.duplicates.is_empty() => &dump.record.dump.rows,
@@ -35,10 +35,10 @@ pub(super) fn load(
     code.retain(|found| !options.accepted.contains(&found.to_string()));
     loader.hand_over()?;
     let kept = place.finish()?;
-    beside.map_or(Ok(()), Draft::finish)?;
+    beside.map_or(Ok(()), BesideDraft::finish)?;
     let mut differences = compare(expected, &found);
     differences.retain(|difference| !made.fitted.left_out.contains(&difference.table));
-    for Difference { table, expected, found } in &differences {
+    for RowDifference { table, expected, found } in &differences {
         let message = format!("{found} rows are in the database, {expected} were in the dump");
         monitor.problem(Problem { subject: format!("table {table}"), message });
     }
@@ -48,7 +48,7 @@ pub(super) fn load(
 }
 
 /// What runs by itself in the database, and is not Immich's. Asked as the role that loaded it.
-fn planted(dump: &SnapshotDump, access: &Access) -> Result<Vec<PlantedCode>> {
+fn planted(dump: &SnapshotDump, access: &DatabaseAccess) -> Result<Vec<PlantedCode>> {
     let answer =
         postgres::ask(access, &format!("SET search_path = pg_catalog;\n{}", immich::QUESTION))?;
     let newer = immich::newer_than_known(dump.record.dump.schema.as_deref()).is_some();
@@ -65,13 +65,13 @@ fn tell(code: &[PlantedCode], monitor: &dyn Monitor) {
 /// The transaction, as psql is told it.
 fn feed(
     dump: &SnapshotDump,
-    made: &Made,
-    access: &Access,
+    made: &MadePlan,
+    access: &DatabaseAccess,
     options: &Options,
-    beside: Option<&mut Draft>,
+    beside: Option<&mut BesideDraft>,
     monitor: &dyn Monitor,
 ) -> Result<()> {
-    let mut feed = Feed::start(access)?;
+    let mut feed = SqlFeed::start(access)?;
     match send(dump, made, &mut feed, options, beside, monitor) {
         Ok(()) => feed.finish(),
         // When psql stopped listening it says why; else the reason is ours, and without a COMMIT
@@ -90,10 +90,10 @@ fn feed(
 
 fn send(
     dump: &SnapshotDump,
-    made: &Made,
-    feed: &mut Feed,
+    made: &MadePlan,
+    feed: &mut SqlFeed,
     options: &Options,
-    mut beside: Option<&mut Draft>,
+    mut beside: Option<&mut BesideDraft>,
     monitor: &dyn Monitor,
 ) -> Result<()> {
     if made.probe.restricts {
@@ -101,7 +101,7 @@ fn send(
     }
     feed.say("BEGIN;\n")?;
     let database = options.source_database.as_deref();
-    let sinks = Sinks {
+    let sinks = DumpSinks {
         each: &mut |piece| feed.write(piece.bytes, piece.line, piece.table),
         beside: &mut |bytes| beside.as_mut().map_or(Ok(()), |draft| draft.write(bytes)),
     };
@@ -112,7 +112,10 @@ fn send(
 
 /// How many rows the server has of each table; `tables` are their names, with those that SQL has
 /// for them.
-fn count(access: &Access, tables: &BTreeMap<String, String>) -> Result<BTreeMap<String, u64>> {
+fn count(
+    access: &DatabaseAccess,
+    tables: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, u64>> {
     let selects: Vec<_> = tables
         .values()
         .enumerate()
@@ -128,7 +131,8 @@ fn count(access: &Access, tables: &BTreeMap<String, String>) -> Result<BTreeMap<
         Some(((*names.get(at.parse::<usize>().ok()?)?).clone(), count.parse().ok()?))
     };
     let counts: Option<BTreeMap<_, _>> = answer.lines().map(row).collect();
-    let unreadable = || Error::new(Kind::Program, "the database does not say how many rows it has");
+    let unreadable =
+        || Error::new(ErrorKind::Program, "the database does not say how many rows it has");
     counts.filter(|counts| counts.len() == tables.len()).ok_or_else(unreadable)
 }
 
@@ -136,10 +140,10 @@ fn count(access: &Access, tables: &BTreeMap<String, String>) -> Result<BTreeMap<
 pub(in crate::task) fn compare(
     expected: &BTreeMap<String, u64>,
     found: &BTreeMap<String, u64>,
-) -> Vec<Difference> {
+) -> Vec<RowDifference> {
     let tables: std::collections::BTreeSet<_> = expected.keys().chain(found.keys()).collect();
     let rows = |of: &BTreeMap<String, u64>, table: &String| of.get(table).copied().unwrap_or(0);
-    let each = tables.into_iter().map(|table| Difference {
+    let each = tables.into_iter().map(|table| RowDifference {
         table: table.clone(),
         expected: rows(expected, table),
         found: rows(found, table),

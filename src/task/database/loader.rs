@@ -8,26 +8,26 @@
 
 use uuid::Uuid;
 
-use super::plan::Made;
-use super::{Options, Rights};
-use crate::base::{Error, Kind, Result};
+use super::plan::MadePlan;
+use super::{LoadRights, Options};
+use crate::base::{Error, ErrorKind, Result};
 use crate::immich::fit::quoted;
 use crate::source::postgres::{self};
-use crate::source::{Access, Secret};
+use crate::source::{DatabaseAccess, Secret};
 
 /// Of a superuser's statements no name may be taken for one of the dump's.
 const SAFELY: &str = "SET search_path = pg_catalog;\n";
 
 /// The connection that loads.
-pub(super) struct Loader {
+pub(super) struct LoadConnection {
     /// Whose statements are those of the dump.
-    pub access: Access,
-    role: Option<Role>,
+    pub access: DatabaseAccess,
+    role: Option<LoadRole>,
 }
 
 /// A role that was made for this.
-struct Role {
-    admin: Access,
+struct LoadRole {
+    admin: DatabaseAccess,
     name: String,
     database: String,
     heir: Option<String>,
@@ -35,27 +35,30 @@ struct Role {
     extensions: Vec<String>,
 }
 
-impl Loader {
+impl LoadConnection {
     /// Prepares `database` for the dump, and connects as the one who loads it.
     ///
     /// # Errors
     /// `Refused` when the role that was made for it is not let in.
-    pub fn prepare(database: &str, made: &Made, options: &Options) -> Result<Loader> {
-        let admin = Access { database: Some(database.to_owned()), ..options.target.clone() };
+    pub fn prepare(database: &str, made: &MadePlan, options: &Options) -> Result<LoadConnection> {
+        let admin =
+            DatabaseAccess { database: Some(database.to_owned()), ..options.target.clone() };
         let heir = match &options.rights {
-            Rights::Borrowed if made.probe.superuser => Some(made.probe.user.clone()),
-            Rights::Kept(_) => None,
-            Rights::Borrowed | Rights::Own => return Ok(Loader { access: admin, role: None }),
+            LoadRights::Borrowed if made.probe.superuser => Some(made.probe.user.clone()),
+            LoadRights::Kept(_) => None,
+            LoadRights::Borrowed | LoadRights::Own => {
+                return Ok(LoadConnection { access: admin, role: None });
+            }
         };
         let name = match &options.rights {
-            Rights::Kept(name) => name.clone(),
+            LoadRights::Kept(name) => name.clone(),
             _ => format!("shoebox_{}", Uuid::new_v4().simple()),
         };
         let password = Uuid::new_v4().simple().to_string();
         let installed =
             |name: &&String| made.plan.makes_database() || !made.probe.installed.contains(*name);
         let extensions = made.fitted.created.keys().filter(installed).cloned().collect();
-        let role = Role {
+        let role = LoadRole {
             admin: admin.clone(),
             name: name.clone(),
             database: database.to_owned(),
@@ -63,8 +66,9 @@ impl Loader {
             extensions,
         };
         postgres::ask(&admin, &role.begin(&password, made))?;
-        let access = Access { user: Some(name), password: Some(Secret::new(password)), ..admin };
-        let loader = Loader { access, role: Some(role) };
+        let access =
+            DatabaseAccess { user: Some(name), password: Some(Secret::new(password)), ..admin };
+        let loader = LoadConnection { access, role: Some(role) };
         loader.prove()?;
         Ok(loader)
     }
@@ -74,7 +78,7 @@ impl Loader {
         let Some(role) = &self.role else { return Ok(()) };
         let refused = || {
             Error::new(
-                Kind::Refused,
+                ErrorKind::Refused,
                 "the server does not let in the role without power that was \
                 made to load the dump",
             )
@@ -108,7 +112,7 @@ impl Loader {
     }
 }
 
-impl Drop for Loader {
+impl Drop for LoadConnection {
     /// What was made for a dump that was not loaded goes.
     fn drop(&mut self) {
         if let Some(role) = self.role.take()
@@ -123,8 +127,8 @@ impl Drop for Loader {
     }
 }
 
-impl Role {
-    fn begin(&self, password: &str, made: &Made) -> String {
+impl LoadRole {
+    fn begin(&self, password: &str, made: &MadePlan) -> String {
         let (name, database) = (quoted(&self.name), quoted(&self.database));
         let mut sql = format!(
             "{SAFELY}BEGIN;

@@ -28,14 +28,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::dump::SnapshotDump;
-use crate::base::{Error, Kind, Monitor, Result};
+use crate::base::{Error, ErrorKind, Monitor, Result};
 use crate::immich::PlantedCode;
 use crate::repo::Repository;
-use crate::source::Access;
+use crate::source::DatabaseAccess;
 
-pub use emit::{Emitted, emit};
+pub use emit::{EmittedFile, emit};
 pub(super) use load::compare;
-pub use plan::{Extension, Obstacle, Plan};
+pub use plan::{DatabasePlan, NeededExtension, RestoreObstacle};
 
 /// What to restore, and where to.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub struct Options {
     /// An id, a name in the tree, or `latest`.
     pub snapshot: String,
     /// The server and the database to restore into; a database that is not there is made.
-    pub target: Access,
+    pub target: DatabaseAccess,
     /// Which database of a cluster dump; else the one that the backup took for Immich's.
     pub source_database: Option<String>,
     /// Load beside the database that is there and put it in its place, which keeps the old one
@@ -56,7 +56,7 @@ pub struct Options {
     /// How long to wait until the server answers.
     pub wait: Duration,
     /// With whose rights the dump is loaded.
-    pub rights: Rights,
+    pub rights: LoadRights,
     /// Code that is not Immich's and is known, as it is displayed.
     pub accepted: Vec<String>,
     /// Go on without a row whose key an earlier one has.
@@ -68,7 +68,7 @@ pub struct Options {
 
 /// Whose rights the statements of a dump have while it is loaded, and who owns what they make.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rights {
+pub enum LoadRights {
     /// A superuser has a role without power load it, and owns it afterwards; anybody else loads it.
     Borrowed,
     /// A role of this name without power loads it, and goes on to own it.
@@ -79,9 +79,9 @@ pub enum Rights {
 
 impl Options {
     /// The newest snapshot into an empty database.
-    pub fn new(target: Access) -> Self {
+    pub fn new(target: DatabaseAccess) -> Self {
         let wait = Duration::from_secs(60);
-        let rights = Rights::Borrowed;
+        let rights = LoadRights::Borrowed;
         Options {
             snapshot: "latest".to_owned(),
             target,
@@ -101,7 +101,7 @@ impl Options {
 /// How a restore went.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    pub plan: Plan,
+    pub plan: DatabasePlan,
     /// Tables that were compared.
     pub tables: u64,
     /// Rows that the server has in them.
@@ -109,7 +109,7 @@ pub struct Report {
     /// What the database that was replaced is called now.
     pub kept: Option<String>,
     /// Tables with another number of rows than the dump.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<RowDifference>,
     /// What runs by itself in the database, and Immich's schema does not have.
     pub code: Vec<PlantedCode>,
 }
@@ -123,14 +123,18 @@ impl Report {
 
 /// A table that has not as many rows as the dump.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Difference {
+pub struct RowDifference {
     pub table: String,
     pub expected: u64,
     pub found: u64,
 }
 
 /// Says what a restore would do; changes nothing.
-pub fn plan(repository: &Repository, options: &Options, monitor: &dyn Monitor) -> Result<Plan> {
+pub fn plan(
+    repository: &Repository,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<DatabasePlan> {
     let dump = open(repository, &options.snapshot)?;
     Ok(plan::make(&dump, options, monitor)?.plan)
 }
@@ -145,7 +149,8 @@ pub fn restore(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Report> {
-    let refused = |Obstacle { what, next }| Err(Error::new(Kind::Refused, what).hint(next));
+    let refused =
+        |RestoreObstacle { what, next }| Err(Error::new(ErrorKind::Refused, what).hint(next));
     attempt(repository, options, monitor)?.or_else(refused)
 }
 
@@ -154,7 +159,7 @@ pub(super) fn attempt(
     repository: &Repository,
     options: &Options,
     monitor: &dyn Monitor,
-) -> Result<std::result::Result<Report, Obstacle>> {
+) -> Result<std::result::Result<Report, RestoreObstacle>> {
     let dump = open(repository, &options.snapshot)?;
     let mut made = plan::make(&dump, options, monitor)?;
     if made.plan.obstacles.is_empty() {
@@ -170,7 +175,7 @@ fn open(repository: &Repository, snapshot: &str) -> Result<SnapshotDump> {
     if dump.record.is_good() {
         Ok(dump)
     } else {
-        Err(Error::new(Kind::Refused, format_args!("the dump of snapshot {} is bad", dump.id))
+        Err(Error::new(ErrorKind::Refused, format_args!("the dump of snapshot {} is bad", dump.id))
             .hint(
                 "it was kept for inspection (`shoebox dump`); choose another snapshot: --snapshot",
             ))

@@ -4,26 +4,26 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::plan::Made;
+use super::plan::MadePlan;
 use super::{Options, inherit};
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, ErrorKind, Result};
 use crate::immich::fit::quoted;
-use crate::source::Access;
+use crate::source::DatabaseAccess;
 use crate::source::postgres;
 
 /// PostgreSQL cuts longer names.
 const LONGEST_NAME: usize = 63;
 
 /// Where the dump goes.
-pub(super) struct Place {
+pub(super) struct DatabasePlace {
     pub database: String,
-    swap: Option<Swap>,
+    swap: Option<DatabaseSwap>,
 }
 
 /// A new database beside the one that it will replace.
-struct Swap {
+struct DatabaseSwap {
     /// Another database of the server: what one is connected to cannot be renamed.
-    beside: Access,
+    beside: DatabaseAccess,
     draft: String,
     name: String,
     kept: String,
@@ -31,27 +31,27 @@ struct Swap {
     inheritance: String,
 }
 
-impl Place {
+impl DatabasePlace {
     /// Makes a database where one is to be made.
-    pub fn prepare(made: &Made, options: &Options) -> Result<Place> {
+    pub fn prepare(made: &MadePlan, options: &Options) -> Result<DatabasePlace> {
         let name = made.plan.database.clone();
-        let at = |database: &str| Access {
+        let at = |database: &str| DatabaseAccess {
             database: Some(database.to_owned()),
             ..options.target.clone()
         };
         if made.plan.create {
             create(&at(&made.probe.database), &name)?;
-            return Ok(Place { database: name, swap: None });
+            return Ok(DatabasePlace { database: name, swap: None });
         }
         if !options.replace {
-            return Ok(Place { database: name, swap: None });
+            return Ok(DatabasePlace { database: name, swap: None });
         }
         let beside = ["postgres", "template1"].map(at).into_iter().find(|other| {
             other.database.as_ref() != Some(&name) && postgres::ask(other, "SELECT 1;\n").is_ok()
         });
         let beside = beside.ok_or_else(|| {
             Error::new(
-                Kind::Refused,
+                ErrorKind::Refused,
                 "there is no other database to connect to while this one is replaced",
             )
             .hint("let this user connect to the database postgres")
@@ -61,9 +61,9 @@ impl Place {
         let kept =
             beside_name(&name, &Timestamp::now().strftime("_before_%Y%m%dT%H%M%SZ").to_string());
         create(&beside, &draft)?;
-        let swap = Swap { beside, draft, name, kept, inheritance: String::new() };
-        let mut place = Place { database: swap.draft.clone(), swap: Some(swap) };
-        place.swap.as_mut().map_or(Ok(()), Swap::inherit)?;
+        let swap = DatabaseSwap { beside, draft, name, kept, inheritance: String::new() };
+        let mut place = DatabasePlace { database: swap.draft.clone(), swap: Some(swap) };
+        place.swap.as_mut().map_or(Ok(()), DatabaseSwap::inherit)?;
         Ok(place)
     }
 
@@ -79,7 +79,7 @@ impl Place {
         );
         postgres::ask(&swap.beside, &sql).map_err(|error| {
             Error::new(
-                Kind::Refused,
+                ErrorKind::Refused,
                 format_args!(
                     "the database {} was not replaced, and is as it \
                 was",
@@ -96,7 +96,7 @@ impl Place {
     }
 }
 
-impl Swap {
+impl DatabaseSwap {
     /// Reads what is to be taken over, before anything is loaded. It takes effect at the end: what
     /// is set for Immich is not for a restore.
     fn inherit(&mut self) -> Result<()> {
@@ -105,7 +105,7 @@ impl Swap {
     }
 }
 
-impl Drop for Place {
+impl Drop for DatabasePlace {
     /// A database that took nobody's place goes.
     fn drop(&mut self) {
         if let Some(swap) = &self.swap
@@ -119,7 +119,7 @@ impl Drop for Place {
     }
 }
 
-fn create(access: &Access, name: &str) -> Result<()> {
+fn create(access: &DatabaseAccess, name: &str) -> Result<()> {
     let sql = format!("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8';\n", quoted(name));
     postgres::ask(access, &sql).map(drop)
 }

@@ -5,19 +5,19 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Options, Rights, beside};
+use super::{LoadRights, Options, beside};
 use crate::base::amount::plural;
 use crate::base::dump::DumpKind;
-use crate::base::{Error, Kind, Monitor, Phase, Result, SnapshotId};
-use crate::immich::fit::{self, Change, Duplicate, Fitted, Target};
+use crate::base::{Error, ErrorKind, Monitor, Phase, Result, SnapshotId};
+use crate::immich::fit::{self, DuplicateRow, FitChange, FitTarget, FittedDump};
 use crate::repo::SnapshotRecord;
-use crate::source::Server;
-use crate::source::postgres::{self, Probe, Reached, Weakness};
+use crate::source::ServerPlace;
+use crate::source::postgres::{self, ClientWeakness, ServerProbe, ServerReached};
 use crate::task::dump::SnapshotDump;
 
 /// What a restore would do.
 #[derive(Debug, Clone, Serialize)]
-pub struct Plan {
+pub struct DatabasePlan {
     pub snapshot: SnapshotId,
     pub kind: DumpKind,
     /// The database's name in the dump, where it has one.
@@ -38,15 +38,15 @@ pub struct Plan {
     /// A new database takes the place of this one.
     #[serde(skip)]
     pub(super) replaces: bool,
-    pub extensions: Vec<Extension>,
-    pub changes: Vec<Change>,
+    pub extensions: Vec<NeededExtension>,
+    pub changes: Vec<FitChange>,
     /// What is not Immich's and is left out, such as `event trigger note` or
     /// `table notes (3 rows)`.
     pub left_out: Vec<String>,
     /// The file that keeps it.
     pub left_out_file: Option<PathBuf>,
     /// Rows that are left out since an earlier one has their key.
-    pub duplicates: Vec<Duplicate>,
+    pub duplicates: Vec<DuplicateRow>,
     pub tables: u64,
     pub rows: u64,
     /// Plain bytes of the dump.
@@ -55,12 +55,12 @@ pub struct Plan {
     /// What is known against the psql that loads it; one of the warnings.
     pub client: Option<String>,
     /// What stands in the way.
-    pub obstacles: Vec<Obstacle>,
+    pub obstacles: Vec<RestoreObstacle>,
 }
 
 /// An extension that the dump needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Extension {
+pub struct NeededExtension {
     pub name: String,
     /// The version that the server has.
     pub version: Option<String>,
@@ -68,18 +68,18 @@ pub struct Extension {
 
 /// Something that a restore will not do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Obstacle {
+pub struct RestoreObstacle {
     pub what: String,
     /// What to do about it.
     pub next: String,
 }
 
 /// A plan, and what is needed to carry it out.
-pub(super) struct Made {
-    pub plan: Plan,
-    pub target: Target,
-    pub probe: Probe,
-    pub fitted: Fitted,
+pub(super) struct MadePlan {
+    pub plan: DatabasePlan,
+    pub target: FitTarget,
+    pub probe: ServerProbe,
+    pub fitted: FittedDump,
 }
 
 /// Tables by which a database is known to be Immich's, of both eras.
@@ -87,15 +87,19 @@ const IMMICH: [&str; 6] =
     ["asset", "assets", "system_metadata", "kysely_migrations", "migrations", "geodata_places"];
 
 /// Asks the server, reads the dump to its end, and says what would be done.
-pub(super) fn make(dump: &SnapshotDump, options: &Options, monitor: &dyn Monitor) -> Result<Made> {
+pub(super) fn make(
+    dump: &SnapshotDump,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<MadePlan> {
     let (probe, missing) =
         match postgres::probe(&options.target, options.wait, &|| monitor.stopped())? {
-            Reached::Database(probe) => (probe, None),
-            Reached::NoDatabase { name, probe } => (probe, Some(name)),
+            ServerReached::Database(probe) => (probe, None),
+            ServerReached::NoDatabase { name, probe } => (probe, Some(name)),
         };
     let mut target = target(&probe, options);
-    let pass = |target: &Target| {
-        let sinks = Sinks { each: &mut |_| Ok(()), beside: &mut |_| Ok(()) };
+    let pass = |target: &FitTarget| {
+        let sinks = DumpSinks { each: &mut |_| Ok(()), beside: &mut |_| Ok(()) };
         read(dump, options.source_database.as_deref(), target, monitor, Phase::Dump, sinks)
     };
     let mut fitted = pass(&target)?;
@@ -105,7 +109,7 @@ pub(super) fn make(dump: &SnapshotDump, options: &Options, monitor: &dyn Monitor
     }
     let info = &dump.record.dump;
     let tables = if missing.is_some() { 0 } else { probe.tables.len() as u64 };
-    let mut plan = Plan {
+    let mut plan = DatabasePlan {
         snapshot: dump.id,
         kind: info.kind,
         source_database: source_database(dump, options.source_database.as_deref())
@@ -140,19 +144,19 @@ pub(super) fn make(dump: &SnapshotDump, options: &Options, monitor: &dyn Monitor
     };
     plan.warnings.extend(apart(&dump.record));
     judge(&mut plan, &probe, &fitted, options);
-    Ok(Made { plan, target, probe, fitted })
+    Ok(MadePlan { plan, target, probe, fitted })
 }
 
-fn extension(name: &str, version: &Option<String>) -> Extension {
-    Extension { name: name.to_owned(), version: version.clone() }
+fn extension(name: &str, version: &Option<String>) -> NeededExtension {
+    NeededExtension { name: name.to_owned(), version: version.clone() }
 }
 
 /// The server as the rules want to know it.
-fn target(probe: &Probe, options: &Options) -> Target {
+fn target(probe: &ServerProbe, options: &Options) -> FitTarget {
     let version = |(name, version): (&String, &Option<String>)| {
         (name.clone(), version.clone().unwrap_or_default())
     };
-    Target {
+    FitTarget {
         major: Some(probe.major()),
         user: Some(probe.user.clone()),
         settings: probe.settings.clone(),
@@ -177,18 +181,18 @@ pub(super) fn source_database<'a>(
 pub(super) fn read(
     dump: &SnapshotDump,
     database: Option<&str>,
-    target: &Target,
+    target: &FitTarget,
     monitor: &dyn Monitor,
     phase: Phase,
-    sinks: Sinks,
-) -> Result<Fitted> {
+    sinks: DumpSinks,
+) -> Result<FittedDump> {
     let stream = &dump.record.streams.dump;
     monitor.begin(phase, None, Some(stream.size));
-    let mut reader = Counted { inner: dump.reader(), monitor, bytes: 0 };
-    let Sinks { each, beside } = sinks;
-    let mut each = |piece: fit::Piece| {
+    let mut reader = CountedReader { inner: dump.reader(), monitor, bytes: 0 };
+    let DumpSinks { each, beside } = sinks;
+    let mut each = |piece: fit::FittedPiece| {
         if monitor.stopped() {
-            Err(Error::new(Kind::Interrupted, "stopped; the database is as it was"))
+            Err(Error::new(ErrorKind::Interrupted, "stopped; the database is as it was"))
         } else {
             each(piece)
         }
@@ -203,21 +207,21 @@ pub(super) fn read(
 }
 
 /// Where a dump goes while it is read.
-pub(super) struct Sinks<'a> {
+pub(super) struct DumpSinks<'a> {
     /// Takes what is run.
-    pub each: &'a mut dyn FnMut(fit::Piece) -> Result<()>,
+    pub each: &'a mut dyn FnMut(fit::FittedPiece) -> Result<()>,
     /// Takes what is not Immich's.
     pub beside: &'a mut dyn FnMut(&[u8]) -> Result<()>,
 }
 
 /// Tells the monitor how much was read.
-struct Counted<'a, R> {
+struct CountedReader<'a, R> {
     inner: R,
     monitor: &'a dyn Monitor,
     bytes: u64,
 }
 
-impl<R: Read> Read for Counted<'_, R> {
+impl<R: Read> Read for CountedReader<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let got = self.inner.read(buffer)?;
         self.bytes += got as u64;
@@ -239,7 +243,7 @@ fn apart(record: &SnapshotRecord) -> Option<String> {
 }
 
 /// Adds what is to be said, and what stands in the way.
-fn judge(plan: &mut Plan, probe: &Probe, fitted: &Fitted, options: &Options) {
+fn judge(plan: &mut DatabasePlan, probe: &ServerProbe, fitted: &FittedDump, options: &Options) {
     let dumps = plan.dump_postgres.as_deref().and_then(major);
     if let Some(newer) = dumps.filter(|&major| major > probe.major()) {
         plan.warnings.push(format!(
@@ -284,13 +288,13 @@ fn judge(plan: &mut Plan, probe: &Probe, fitted: &Fitted, options: &Options) {
 }
 
 /// What is to be said of a psql that is too old; what it runs, it runs where it is.
-fn client(plan: &mut Plan, weakness: Weakness, options: &Options) {
+fn client(plan: &mut DatabasePlan, weakness: ClientWeakness, options: &Options) {
     let here = match &options.target.server {
-        Server::Url(_) | Server::Environment => true,
-        Server::Docker { .. } | Server::Private(_) => false,
+        ServerPlace::Url(_) | ServerPlace::Environment => true,
+        ServerPlace::Docker { .. } | ServerPlace::Private(_) => false,
     };
-    let is_trusted = options.rights == Rights::Own;
-    if here && !is_trusted && matches!(weakness, Weakness::Obedient(_)) {
+    let is_trusted = options.rights == LoadRights::Own;
+    if here && !is_trusted && matches!(weakness, ClientWeakness::Obedient(_)) {
         let next = format!(
             "{}; or let the one in the database's container load it: --docker; --trust-dump takes \
                 it as it is, for a dump whose \
@@ -304,7 +308,7 @@ fn client(plan: &mut Plan, weakness: Weakness, options: &Options) {
     plan.warnings.extend(plan.client.clone());
 }
 
-fn occupied(plan: &mut Plan, probe: &Probe, options: &Options) {
+fn occupied(plan: &mut DatabasePlan, probe: &ServerProbe, options: &Options) {
     if options.replace {
         return replaced(plan, probe);
     }
@@ -323,7 +327,7 @@ fn occupied(plan: &mut Plan, probe: &Probe, options: &Options) {
 }
 
 /// What keeps the database from being replaced.
-fn replaced(plan: &mut Plan, probe: &Probe) {
+fn replaced(plan: &mut DatabasePlan, probe: &ServerProbe) {
     if !probe.sessions.is_empty() {
         let count = plural(
             probe.sessions.iter().map(|it| it.count).sum(),
@@ -359,7 +363,7 @@ fn replaced(plan: &mut Plan, probe: &Probe) {
     }
 }
 
-fn lacking(plan: &mut Plan, fitted: &Fitted, dumps: Option<u32>) {
+fn lacking(plan: &mut DatabasePlan, fitted: &FittedDump, dumps: Option<u32>) {
     if fitted.missing.is_empty() {
         return;
     }
@@ -374,14 +378,14 @@ fn lacking(plan: &mut Plan, fitted: &Fitted, dumps: Option<u32>) {
     );
 }
 
-impl Plan {
+impl DatabasePlan {
     /// The database that is loaded is made for it.
     pub(super) fn makes_database(&self) -> bool {
         self.create || self.replaces
     }
 
     fn obstacle(&mut self, what: String, next: impl std::fmt::Display) {
-        self.obstacles.push(Obstacle { what, next: next.to_string() });
+        self.obstacles.push(RestoreObstacle { what, next: next.to_string() });
     }
 }
 

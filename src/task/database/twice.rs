@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 
 use super::Options;
-use super::plan::{self, Made, Sinks};
-use crate::base::{Error, Kind, Monitor, Phase, Result};
-use crate::immich::fit::{Duplicate, Target};
+use super::plan::{self, DumpSinks, MadePlan};
+use crate::base::{Error, ErrorKind, Monitor, Phase, Result};
+use crate::immich::fit::{DuplicateRow, FitTarget};
 use crate::task::dump::SnapshotDump;
 
 /// Pairs of rows that are shown.
@@ -19,7 +19,7 @@ const LONGEST: usize = 100;
 pub(super) fn explain(
     refused: Error,
     dump: &SnapshotDump,
-    made: &Made,
+    made: &MadePlan,
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Error {
@@ -31,29 +31,29 @@ pub(super) fn explain(
 
 fn find(
     dump: &SnapshotDump,
-    made: &Made,
+    made: &MadePlan,
     options: &Options,
     monitor: &dyn Monitor,
-) -> Result<Vec<Duplicate>> {
-    let target = Target { keys: Some(made.fitted.keys.clone()), ..made.target.clone() };
-    let sinks = Sinks { each: &mut |_| Ok(()), beside: &mut |_| Ok(()) };
+) -> Result<Vec<DuplicateRow>> {
+    let target = FitTarget { keys: Some(made.fitted.keys.clone()), ..made.target.clone() };
+    let sinks = DumpSinks { each: &mut |_| Ok(()), beside: &mut |_| Ok(()) };
     let database = options.source_database.as_deref();
     Ok(plan::read(dump, database, &target, monitor, Phase::Dump, sinks)?.duplicates)
 }
 
-fn told(refused: &Error, found: &[Duplicate], dump: &SnapshotDump) -> Error {
+fn told(refused: &Error, found: &[DuplicateRow], dump: &SnapshotDump) -> Error {
     let shown = &found[..found.len().min(SHOWN)];
     let rows = rows(dump, shown).unwrap_or_default();
     let row = |line: &u64| format!("line {line}: {}", rows.get(line).map_or("", String::as_str));
-    let pair = |it: &Duplicate| {
+    let pair = |it: &DuplicateRow| {
         format!("table {}, key {}\n  {}\n  {}", it.table, it.key, row(&it.first), row(&it.line))
     };
     let pairs: Vec<_> = shown.iter().map(pair).collect();
-    let Duplicate { table, key, line, first } = &found[0];
+    let DuplicateRow { table, key, line, first } = &found[0];
     let more =
         if found.len() > 1 { format!(", and {} more", found.len() - 1) } else { String::new() };
     Error::new(
-        Kind::Program,
+        ErrorKind::Program,
         format_args!(
             "two rows of table {table} have the key {key}: lines {first} and {line} of \
             the dump{more}"
@@ -64,7 +64,7 @@ fn told(refused: &Error, found: &[Duplicate], dump: &SnapshotDump) -> Error {
 }
 
 /// The rows of `duplicates`, shortened, by line.
-fn rows(dump: &SnapshotDump, duplicates: &[Duplicate]) -> Result<BTreeMap<u64, String>> {
+fn rows(dump: &SnapshotDump, duplicates: &[DuplicateRow]) -> Result<BTreeMap<u64, String>> {
     let mut wanted: BTreeMap<u64, String> = duplicates
         .iter()
         .flat_map(|it| [it.first, it.line])

@@ -2,56 +2,56 @@
 
 use std::collections::BTreeMap;
 
-use super::{AssetChange, Change, Turn};
+use super::{AssetChange, FieldChange, OldNew};
 
 /// So many photos with one change are many.
 const MANY: u64 = 5;
 
 /// A field that became the same of many photos, and had been the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Alike {
+pub struct AlikeChange {
     pub field: String,
-    pub turn: Turn,
+    pub turn: OldNew,
     pub photos: u64,
 }
 
 /// The changes that many of `assets` have in common, most photos first.
-pub(super) fn find(assets: &[AssetChange]) -> Vec<Alike> {
-    let mut counts: BTreeMap<(&str, String), (&Turn, u64)> = BTreeMap::new();
+pub(super) fn find(assets: &[AssetChange]) -> Vec<AlikeChange> {
+    let mut counts: BTreeMap<(&str, String), (&OldNew, u64)> = BTreeMap::new();
     for (field, turn) in assets.iter().flat_map(|asset| &asset.changes).flat_map(values) {
         // Text of JSON has an order, its values have none.
         let key = (field.as_str(), format!("{} {}", turn.from, turn.to));
         counts.entry(key).or_insert((turn, 0)).1 += 1;
     }
     let many = counts.into_iter().filter(|(_, (_, photos))| *photos >= MANY);
-    let alike = many.map(|((field, _), (turn, photos))| Alike {
+    let alike = many.map(|((field, _), (turn, photos))| AlikeChange {
         field: field.to_owned(),
         turn: turn.clone(),
         photos,
     });
-    let mut alike: Vec<Alike> = alike.collect();
+    let mut alike: Vec<AlikeChange> = alike.collect();
     alike.sort_by_key(|alike| std::cmp::Reverse(alike.photos));
     alike
 }
 
-fn values(change: &Change) -> impl Iterator<Item = (&String, &Turn)> {
-    let values = if let Change::Details { values, .. } = change { Some(values) } else { None };
+fn values(change: &FieldChange) -> impl Iterator<Item = (&String, &OldNew)> {
+    let values = if let FieldChange::Details { values, .. } = change { Some(values) } else { None };
     values.into_iter().flatten()
 }
 
 impl AssetChange {
     /// The changes without what `alike` tells.
-    pub fn besides(&self, alike: &[Alike]) -> Vec<Change> {
-        let told = |field: &String, turn: &Turn| {
+    pub fn besides(&self, alike: &[AlikeChange]) -> Vec<FieldChange> {
+        let told = |field: &String, turn: &OldNew| {
             alike.iter().any(|one| one.field == *field && one.turn == *turn)
         };
-        let rest = |change: &Change| match change {
-            Change::Details { fields, values } => {
+        let rest = |change: &FieldChange| match change {
+            FieldChange::Details { fields, values } => {
                 let mut values = values.clone();
                 values.retain(|field, turn| !told(field, turn));
                 let fields =
                     fields.iter().filter(|field| values.contains_key(*field)).cloned().collect();
-                (!values.is_empty()).then_some(Change::Details { fields, values })
+                (!values.is_empty()).then_some(FieldChange::Details { fields, values })
             }
             other => Some(other.clone()),
         };
@@ -65,10 +65,10 @@ mod tests {
 
     fn asset(number: u128, turns: &[(&str, &str, &str)]) -> AssetChange {
         let turn = |(field, from, to): &(&str, &str, &str)| {
-            ((*field).to_owned(), Turn { from: (*from).into(), to: (*to).into() })
+            ((*field).to_owned(), OldNew { from: (*from).into(), to: (*to).into() })
         };
-        let values: BTreeMap<String, Turn> = turns.iter().map(turn).collect();
-        let details = Change::Details { fields: values.keys().cloned().collect(), values };
+        let values: BTreeMap<String, OldNew> = turns.iter().map(turn).collect();
+        let details = FieldChange::Details { fields: values.keys().cloned().collect(), values };
         let id = uuid::Uuid::from_u128(number);
         AssetChange {
             id,
@@ -94,7 +94,7 @@ mod tests {
         );
         assert!(assets[0].besides(&alike).is_empty());
         assert!(
-            matches!(&assets[5].besides(&alike)[..], [Change::Details { fields, .. }] if *fields == ["city"])
+            matches!(&assets[5].besides(&alike)[..], [FieldChange::Details { fields, .. }] if *fields == ["city"])
         );
         assert_eq!(assets[6].besides(&alike), assets[6].changes, "four are few");
     }

@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use crate::base::library::Visibility;
 use crate::base::{Error, Result};
-use crate::catalog::query::history::Content;
+use crate::catalog::query::history::AssetContent;
 
 /// One change of an asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
-pub enum Change {
+pub enum FieldChange {
     /// It is new.
     Added { size: Option<u64> },
     /// It is gone, from the trash too.
@@ -54,60 +54,60 @@ pub enum Change {
     Unrecognised { person: String },
     /// Other things that Immich knows of it, by field of the library list, and what each was and
     /// is.
-    Details { fields: Vec<String>, values: BTreeMap<String, Turn> },
+    Details { fields: Vec<String>, values: BTreeMap<String, OldNew> },
 }
 
 /// What a field was and is; null where there is nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Turn {
+pub struct OldNew {
     pub from: Value,
     pub to: Value,
 }
 
-impl Change {
+impl FieldChange {
     /// The letter that `diff` puts in front.
     pub fn mark(&self) -> char {
         match self {
-            Change::Added { .. } => '+',
-            Change::Deleted { .. } => '-',
-            Change::GivenBack { .. } => 'N',
-            Change::Edited { .. } => 'M',
-            Change::Missing => '!',
-            Change::Present { .. } => 'P',
-            Change::Renamed { .. } => 'R',
-            Change::Moved { .. } => 'V',
-            Change::Trashed => 'T',
-            Change::Restored => 'U',
-            Change::Favorited => 'F',
-            Change::Unfavorited => 'f',
-            Change::Shown { to: Visibility::Archive, .. } => 'A',
-            Change::Shown { .. } => 'S',
-            Change::Joined { .. } | Change::Left { .. } => 'J',
-            Change::Tagged { .. } | Change::Untagged { .. } => 'G',
-            Change::Recognised { .. } | Change::Unrecognised { .. } => 'W',
-            Change::Details { .. } => 'D',
+            FieldChange::Added { .. } => '+',
+            FieldChange::Deleted { .. } => '-',
+            FieldChange::GivenBack { .. } => 'N',
+            FieldChange::Edited { .. } => 'M',
+            FieldChange::Missing => '!',
+            FieldChange::Present { .. } => 'P',
+            FieldChange::Renamed { .. } => 'R',
+            FieldChange::Moved { .. } => 'V',
+            FieldChange::Trashed => 'T',
+            FieldChange::Restored => 'U',
+            FieldChange::Favorited => 'F',
+            FieldChange::Unfavorited => 'f',
+            FieldChange::Shown { to: Visibility::Archive, .. } => 'A',
+            FieldChange::Shown { .. } => 'S',
+            FieldChange::Joined { .. } | FieldChange::Left { .. } => 'J',
+            FieldChange::Tagged { .. } | FieldChange::Untagged { .. } => 'G',
+            FieldChange::Recognised { .. } | FieldChange::Unrecognised { .. } => 'W',
+            FieldChange::Details { .. } => 'D',
         }
     }
 }
 
 /// An asset as one snapshot has it.
 #[derive(Debug, Clone)]
-pub struct State {
+pub struct AssetState {
     /// Its record of the library list.
     pub record: Map<String, Value>,
-    pub content: Option<Content>,
+    pub content: Option<AssetContent>,
     /// Names of its albums, tags and people; sorted. Empty where they are not compared.
     pub albums: Vec<String>,
     pub tags: Vec<String>,
     pub people: Vec<String>,
 }
 
-impl State {
+impl AssetState {
     /// An asset with the record `line`.
-    pub fn new(line: &str, content: Option<Content>) -> Result<State> {
+    pub fn new(line: &str, content: Option<AssetContent>) -> Result<AssetState> {
         let record = serde_json::from_str(line)
             .map_err(|error| Error::damaged("an asset of the catalog").caused_by(error))?;
-        Ok(State { record, content, albums: Vec::new(), tags: Vec::new(), people: Vec::new() })
+        Ok(AssetState { record, content, albums: Vec::new(), tags: Vec::new(), people: Vec::new() })
     }
 
     fn text(&self, field: &str) -> String {
@@ -138,11 +138,11 @@ impl State {
 }
 
 /// What changed from `old` to `new`; `None` is an asset that is not there.
-pub fn compare(old: Option<&State>, new: Option<&State>) -> Vec<Change> {
+pub fn compare(old: Option<&AssetState>, new: Option<&AssetState>) -> Vec<FieldChange> {
     match (old, new) {
         (None, None) => Vec::new(),
-        (None, Some(new)) => vec![Change::Added { size: new.size() }],
-        (Some(old), None) => vec![Change::Deleted { size: old.size() }],
+        (None, Some(new)) => vec![FieldChange::Added { size: new.size() }],
+        (Some(old), None) => vec![FieldChange::Deleted { size: old.size() }],
         (Some(old), Some(new)) => {
             let mut changes = Vec::from_iter(bytes(old, new));
             changes.extend(places(old, new));
@@ -154,51 +154,54 @@ pub fn compare(old: Option<&State>, new: Option<&State>) -> Vec<Change> {
     }
 }
 
-fn bytes(old: &State, new: &State) -> Option<Change> {
+fn bytes(old: &AssetState, new: &AssetState) -> Option<FieldChange> {
     match (old.content, new.content) {
         (Some(from), Some(to)) if from.id != to.id => {
-            Some(Change::Edited { from: from.size, to: to.size })
+            Some(FieldChange::Edited { from: from.size, to: to.size })
         }
-        (Some(_), None) => Some(Change::Missing),
-        (None, Some(to)) => Some(Change::Present { size: to.size }),
+        (Some(_), None) => Some(FieldChange::Missing),
+        (None, Some(to)) => Some(FieldChange::Present { size: to.size }),
         _ => None,
     }
 }
 
-fn places(old: &State, new: &State) -> Vec<Change> {
+fn places(old: &AssetState, new: &AssetState) -> Vec<FieldChange> {
     let other =
         |field| (old.text(field) != new.text(field)).then(|| (old.text(field), new.text(field)));
-    let renamed = other("name").map(|(from, to)| Change::Renamed { from, to });
+    let renamed = other("name").map(|(from, to)| FieldChange::Renamed { from, to });
     let moved = other("file").filter(|_| old.is("file") && new.is("file"));
-    renamed.into_iter().chain(moved.map(|(from, to)| Change::Moved { from, to })).collect()
+    renamed.into_iter().chain(moved.map(|(from, to)| FieldChange::Moved { from, to })).collect()
 }
 
-fn marks(old: &State, new: &State) -> Vec<Change> {
-    let turned = |field, on: Change, off: Change| match (old.is(field), new.is(field)) {
+fn marks(old: &AssetState, new: &AssetState) -> Vec<FieldChange> {
+    let turned = |field, on: FieldChange, off: FieldChange| match (old.is(field), new.is(field)) {
         (false, true) => Some(on),
         (true, false) => Some(off),
         _ => None,
     };
     let (from, to) = (old.visibility(), new.visibility());
     let all = [
-        turned("trashed", Change::Trashed, Change::Restored),
-        turned("favorite", Change::Favorited, Change::Unfavorited),
-        (from != to).then_some(Change::Shown { from, to }),
+        turned("trashed", FieldChange::Trashed, FieldChange::Restored),
+        turned("favorite", FieldChange::Favorited, FieldChange::Unfavorited),
+        (from != to).then_some(FieldChange::Shown { from, to }),
     ];
     all.into_iter().flatten().collect()
 }
 
-fn sets(old: &State, new: &State) -> Vec<Change> {
-    let without =
-        |from: &[String], other: &[String], change: &dyn Fn(String) -> Change| -> Vec<Change> {
-            from.iter().filter(|name| !other.contains(name)).cloned().map(change).collect()
-        };
-    let mut changes = without(&new.albums, &old.albums, &|album| Change::Joined { album });
-    changes.extend(without(&old.albums, &new.albums, &|album| Change::Left { album }));
-    changes.extend(without(&new.tags, &old.tags, &|tag| Change::Tagged { tag }));
-    changes.extend(without(&old.tags, &new.tags, &|tag| Change::Untagged { tag }));
-    changes.extend(without(&new.people, &old.people, &|person| Change::Recognised { person }));
-    changes.extend(without(&old.people, &new.people, &|person| Change::Unrecognised { person }));
+fn sets(old: &AssetState, new: &AssetState) -> Vec<FieldChange> {
+    let without = |from: &[String],
+                   other: &[String],
+                   change: &dyn Fn(String) -> FieldChange|
+     -> Vec<FieldChange> {
+        from.iter().filter(|name| !other.contains(name)).cloned().map(change).collect()
+    };
+    let mut changes = without(&new.albums, &old.albums, &|album| FieldChange::Joined { album });
+    changes.extend(without(&old.albums, &new.albums, &|album| FieldChange::Left { album }));
+    changes.extend(without(&new.tags, &old.tags, &|tag| FieldChange::Tagged { tag }));
+    changes.extend(without(&old.tags, &new.tags, &|tag| FieldChange::Untagged { tag }));
+    changes.extend(without(&new.people, &old.people, &|person| FieldChange::Recognised { person }));
+    changes
+        .extend(without(&old.people, &new.people, &|person| FieldChange::Unrecognised { person }));
     changes
 }
 
@@ -206,7 +209,7 @@ fn sets(old: &State, new: &State) -> Vec<Change> {
 const TOLD: [&str; 9] =
     ["name", "path", "file", "trashed", "favorite", "visibility", "sha1", "size", "kind"];
 
-fn details(old: &State, new: &State) -> Option<Change> {
+fn details(old: &AssetState, new: &AssetState) -> Option<FieldChange> {
     let keys =
         old.record.keys().chain(new.record.keys().filter(|key| !old.record.contains_key(*key)));
     let other = keys.filter(|key| old.record.get(*key) != new.record.get(*key));
@@ -217,19 +220,20 @@ fn details(old: &State, new: &State) -> Option<Change> {
         fields.retain(|field| field != "sidecar");
     }
     fields.sort_unstable();
-    let value = |state: &State, field: &str| state.record.get(field).cloned().unwrap_or_default();
+    let value =
+        |state: &AssetState, field: &str| state.record.get(field).cloned().unwrap_or_default();
     let turn =
-        |field: &String| (field.clone(), Turn { from: value(old, field), to: value(new, field) });
+        |field: &String| (field.clone(), OldNew { from: value(old, field), to: value(new, field) });
     let values = fields.iter().map(turn).collect();
-    (!fields.is_empty()).then_some(Change::Details { fields, values })
+    (!fields.is_empty()).then_some(FieldChange::Details { fields, values })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn state(line: &str, content: i64) -> State {
-        State::new(line, Some(Content { id: content, size: content as u64 })).unwrap()
+    fn state(line: &str, content: i64) -> AssetState {
+        AssetState::new(line, Some(AssetContent { id: content, size: content as u64 })).unwrap()
     }
 
     #[test]
@@ -240,20 +244,20 @@ mod tests {
             r#"{"name":"a.jpg","file":"library/a","sidecar":"library/a.xmp","trashed":"x","rating":2}"#,
             1,
         );
-        let moved = Change::Moved { from: "upload/a".into(), to: "library/a".into() };
-        let values = BTreeMap::from([("rating".into(), Turn { from: 1.into(), to: 2.into() })]);
-        let details = Change::Details { fields: vec!["rating".into()], values };
-        assert_eq!(compare(Some(&old), Some(&new)), [moved, Change::Trashed, details]);
+        let moved = FieldChange::Moved { from: "upload/a".into(), to: "library/a".into() };
+        let values = BTreeMap::from([("rating".into(), OldNew { from: 1.into(), to: 2.into() })]);
+        let details = FieldChange::Details { fields: vec!["rating".into()], values };
+        assert_eq!(compare(Some(&old), Some(&new)), [moved, FieldChange::Trashed, details]);
         assert!(compare(Some(&old), Some(&old)).is_empty());
     }
 
     #[test]
     fn other_bytes_are_an_edit_and_none_are_missing() {
         let (old, mut new) = (state("{}", 1), state("{}", 2));
-        assert_eq!(compare(Some(&old), Some(&new)), [Change::Edited { from: 1, to: 2 }]);
+        assert_eq!(compare(Some(&old), Some(&new)), [FieldChange::Edited { from: 1, to: 2 }]);
         new.content = None;
-        assert_eq!(compare(Some(&old), Some(&new)), [Change::Missing]);
-        assert_eq!(compare(Some(&new), Some(&old)), [Change::Present { size: 1 }]);
-        assert_eq!(compare(None, Some(&old)), [Change::Added { size: Some(1) }]);
+        assert_eq!(compare(Some(&old), Some(&new)), [FieldChange::Missing]);
+        assert_eq!(compare(Some(&new), Some(&old)), [FieldChange::Present { size: 1 }]);
+        assert_eq!(compare(None, Some(&old)), [FieldChange::Added { size: Some(1) }]);
     }
 }

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use super::Comparing;
-use super::thing::What;
-use crate::base::{Kind, Result};
-use crate::catalog::query::history::{self as ask, Lying};
-use crate::task::find::Places;
-use crate::view::ino::{Place, Spot};
+use super::DiffWork;
+use super::thing::ThingEvent;
+use crate::base::{ErrorKind, Result};
+use crate::catalog::query::history::{self as ask, HistoryFile};
+use crate::task::find::PlaceFinder;
+use crate::view::ino::{NodePlace, SnapshotNode};
 
 /// What Immich writes into each folder at each start.
 const MARKER: &[u8] = b".immich";
@@ -17,7 +17,7 @@ const MARKER: &[u8] = b".immich";
 /// A file without an asset that came, went, changed or is called otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileChange {
-    pub what: What,
+    pub what: ThingEvent,
     /// Below the snapshot: `files/…`.
     pub path: String,
     /// Where it was.
@@ -26,8 +26,8 @@ pub struct FileChange {
     pub size: u64,
 }
 
-impl Comparing<'_> {
-    pub(super) fn files(&self, places: &mut Places<'_>) -> Result<Vec<FileChange>> {
+impl DiffWork<'_> {
+    pub(super) fn files(&self, places: &mut PlaceFinder<'_>) -> Result<Vec<FileChange>> {
         let (old, new) = ask::loose_files(&self.finder.db, self.pair)?;
         let mut went = self.shown(old, self.pair.old, places)?;
         let mut came = self.shown(new, self.pair.new, places)?;
@@ -38,20 +38,25 @@ impl Comparing<'_> {
             if let (Some(old), Some(new)) = (went.remove(&path), came.remove(&path))
                 && old.content != new.content
             {
-                changes.push(FileChange { what: What::Changed, path, from: None, size: new.size });
+                changes.push(FileChange {
+                    what: ThingEvent::Changed,
+                    path,
+                    from: None,
+                    size: new.size,
+                });
             }
         }
         changes.extend(renamed(&mut went, &mut came));
         let change = |what| {
-            move |(path, file): (String, Lying)| FileChange {
+            move |(path, file): (String, HistoryFile)| FileChange {
                 what,
                 path,
                 from: None,
                 size: file.size,
             }
         };
-        changes.extend(came.into_iter().map(change(What::Added)));
-        changes.extend(went.into_iter().map(change(What::Deleted)));
+        changes.extend(came.into_iter().map(change(ThingEvent::Added)));
+        changes.extend(went.into_iter().map(change(ThingEvent::Deleted)));
         changes.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(changes)
     }
@@ -59,18 +64,20 @@ impl Comparing<'_> {
     /// By path, those that may be seen.
     fn shown(
         &self,
-        files: Vec<Lying>,
+        files: Vec<HistoryFile>,
         at: i64,
-        places: &mut Places<'_>,
-    ) -> Result<BTreeMap<String, Lying>> {
+        places: &mut PlaceFinder<'_>,
+    ) -> Result<BTreeMap<String, HistoryFile>> {
         let mut shown = BTreeMap::new();
         let Some(number) = places.number(at)? else { return Ok(shown) };
         for file in files.into_iter().filter(|file| file.name != MARKER) {
-            let Some(ino) = Place::In(number, Spot::File(file.row)).pack() else { continue };
+            let Some(ino) = NodePlace::In(number, SnapshotNode::File(file.row)).pack() else {
+                continue;
+            };
             match self.finder.view.node(ino) {
                 Ok(_) => shown.insert(places.file(file.folder, &file.name)?, file),
                 // The view keeps what is locked to itself.
-                Err(error) if error.kind() == Kind::NotFound => None,
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
                 Err(error) => return Err(error),
             };
         }
@@ -80,8 +87,8 @@ impl Comparing<'_> {
 
 /// Takes out pairs with the same bytes.
 fn renamed(
-    went: &mut BTreeMap<String, Lying>,
-    came: &mut BTreeMap<String, Lying>,
+    went: &mut BTreeMap<String, HistoryFile>,
+    came: &mut BTreeMap<String, HistoryFile>,
 ) -> Vec<FileChange> {
     let mut by_content: HashMap<i64, Vec<String>> = HashMap::new();
     for (path, file) in went.iter().rev() {
@@ -99,7 +106,7 @@ fn renamed(
         went.remove(&from);
         if let Some(file) = came.remove(&path) {
             changes.push(FileChange {
-                what: What::Renamed,
+                what: ThingEvent::Renamed,
                 path,
                 from: Some(from),
                 size: file.size,

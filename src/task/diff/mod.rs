@@ -18,17 +18,17 @@ use std::collections::{HashMap, HashSet};
 use serde::Serialize;
 use uuid::Uuid;
 
-pub use self::alike::Alike;
-pub use self::change::{Change, Turn};
-pub(super) use self::change::{State, compare};
+pub use self::alike::AlikeChange;
+pub(super) use self::change::{AssetState, compare};
+pub use self::change::{FieldChange, OldNew};
 pub use self::file::FileChange;
 pub use self::thing::{AlbumChange, ThingChange};
-use super::find::{Finder, Hit, Places};
+use super::find::{AssetFinder, FindHit, PlaceFinder};
 use super::open::find_snapshot;
 use crate::base::{Result, SnapshotId};
-use crate::catalog::query::history::{self as ask, Pair};
-use crate::catalog::query::search::{self, Version};
-use crate::catalog::query::view::Id;
+use crate::catalog::query::history::{self as ask, TimePair};
+use crate::catalog::query::search::{self, FoundVersion};
+use crate::catalog::query::view::ImmichId;
 use crate::repo::Repository;
 use crate::view::find_user;
 
@@ -47,18 +47,18 @@ pub struct Options {
 
 /// What changed.
 #[derive(Debug, Clone)]
-pub struct Diff {
+pub struct SnapshotDiff {
     pub old: SnapshotId,
     pub new: SnapshotId,
     pub assets: Vec<AssetChange>,
     /// Changes that many of `assets` have in common, as when Immich calls a country otherwise; most
     /// photos first.
-    pub alike: Vec<Alike>,
+    pub alike: Vec<AlikeChange>,
     pub albums: Vec<AlbumChange>,
     /// People, tags and accounts.
     pub things: Vec<ThingChange>,
     pub files: Vec<FileChange>,
-    pub summary: Summary,
+    pub summary: DiffSummary,
 }
 
 /// An asset that changed.
@@ -69,12 +69,12 @@ pub struct AssetChange {
     pub name: String,
     /// Where the tree shows it: in the new snapshot, or in the old one when it is deleted.
     pub path: Option<String>,
-    pub changes: Vec<Change>,
+    pub changes: Vec<FieldChange>,
 }
 
 /// How much changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
+pub struct DiffSummary {
     pub added: u64,
     pub added_bytes: u64,
     pub deleted: u64,
@@ -97,27 +97,27 @@ pub struct Summary {
 }
 
 /// Compares two snapshots of `repository`.
-pub fn diff(repository: &Repository, options: &Options) -> Result<Diff> {
-    let finder = Finder::open(repository, options.locked)?;
+pub fn diff(repository: &Repository, options: &Options) -> Result<SnapshotDiff> {
+    let finder = AssetFinder::open(repository, options.locked)?;
     let id = |name: &str| find_snapshot(&finder.view, name).map(|found| found.0);
     let (old, new) = (id(&options.old)?, id(&options.new)?);
     let user = options.user.as_deref().map(|user| find_user(&finder.db, user)).transpose()?;
-    let pair = Pair { old: old.seconds(), new: new.seconds() };
-    let comparing = Comparing { finder: &finder, pair, user, options };
+    let pair = TimePair { old: old.seconds(), new: new.seconds() };
+    let comparing = DiffWork { finder: &finder, pair, user, options };
     comparing.diff(old, new)
 }
 
 /// A comparison at work.
-struct Comparing<'a> {
-    finder: &'a Finder,
-    pair: Pair,
-    user: Option<Id>,
+struct DiffWork<'a> {
+    finder: &'a AssetFinder,
+    pair: TimePair,
+    user: Option<ImmichId>,
     options: &'a Options,
 }
 
-impl Comparing<'_> {
-    fn diff(&self, old: SnapshotId, new: SnapshotId) -> Result<Diff> {
-        let mut summary = Summary::default();
+impl DiffWork<'_> {
+    fn diff(&self, old: SnapshotId, new: SnapshotId) -> Result<SnapshotDiff> {
+        let mut summary = DiffSummary::default();
         let mut places = self.finder.places();
         let assets = self.assets(&mut places, &mut summary)?;
         let albums = self.albums()?;
@@ -126,28 +126,42 @@ impl Comparing<'_> {
         summary.albums = albums.len() as u64;
         summary.things = things.len() as u64;
         summary.files = files.len() as u64;
-        Ok(Diff { old, new, alike: alike::find(&assets), assets, albums, things, files, summary })
+        Ok(SnapshotDiff {
+            old,
+            new,
+            alike: alike::find(&assets),
+            assets,
+            albums,
+            things,
+            files,
+            summary,
+        })
     }
 
-    fn assets(&self, places: &mut Places<'_>, summary: &mut Summary) -> Result<Vec<AssetChange>> {
+    fn assets(
+        &self,
+        places: &mut PlaceFinder<'_>,
+        summary: &mut DiffSummary,
+    ) -> Result<Vec<AssetChange>> {
         let mut changed = Vec::new();
         let ids = ask::changed_assets(&self.finder.db, self.pair)?;
         let given_back = self.given_back(&ids)?;
-        let gone: HashSet<&Id> = given_back.values().collect();
+        let gone: HashSet<&ImmichId> = given_back.values().collect();
         for id in ids.iter().filter(|id| !gone.contains(id)) {
             if !self.is_shown(id)? {
                 continue;
             }
             let (old, new) = (self.version(id, self.pair.old)?, self.version(id, self.pair.new)?);
             let changes = match given_back.get(id) {
-                Some(was) => vec![Change::GivenBack { was: Uuid::from_bytes(*was) }],
+                Some(was) => vec![FieldChange::GivenBack { was: Uuid::from_bytes(*was) }],
                 None => compare(
                     self.state(old.as_ref(), self.pair.old)?.as_ref(),
                     self.state(new.as_ref(), self.pair.new)?.as_ref(),
                 ),
             };
             summary.count(&changes);
-            let only_moved = changes.iter().all(|change| matches!(change, Change::Moved { .. }));
+            let only_moved =
+                changes.iter().all(|change| matches!(change, FieldChange::Moved { .. }));
             if changes.is_empty() || (only_moved && !self.options.moves) {
                 continue;
             }
@@ -156,7 +170,7 @@ impl Comparing<'_> {
                 (None, Some(old)) => (old, self.pair.old),
                 (None, None) => continue,
             };
-            changed.push(self.told(Hit { version, at, range: None }, changes, places)?);
+            changed.push(self.told(FindHit { version, at, range: None }, changes, places)?);
         }
         changed.sort_by(|a, b| {
             (&a.owner, &a.path, &a.name, a.id).cmp(&(&b.owner, &b.path, &b.name, b.id))
@@ -166,7 +180,7 @@ impl Comparing<'_> {
 
     /// Of `ids` the new ones that are old ones given back, each with the id that it had. Both must
     /// be shown.
-    fn given_back(&self, ids: &[Id]) -> Result<HashMap<Id, Id>> {
+    fn given_back(&self, ids: &[ImmichId]) -> Result<HashMap<ImmichId, ImmichId>> {
         let mut found = HashMap::new();
         for id in ids {
             let Some(old) = self.version(id, self.pair.old)? else { continue };
@@ -186,7 +200,12 @@ impl Comparing<'_> {
         Ok(found)
     }
 
-    fn told(&self, hit: Hit, changes: Vec<Change>, places: &mut Places<'_>) -> Result<AssetChange> {
+    fn told(
+        &self,
+        hit: FindHit,
+        changes: Vec<FieldChange>,
+        places: &mut PlaceFinder<'_>,
+    ) -> Result<AssetChange> {
         let path = places.shown(&hit)?.map(|shown| shown.path);
         Ok(AssetChange {
             id: hit.id(),
@@ -199,7 +218,7 @@ impl Comparing<'_> {
 
     /// It belongs to whom was asked for, and is locked in neither snapshot unless that was asked
     /// for.
-    fn is_shown(&self, id: &Id) -> Result<bool> {
+    fn is_shown(&self, id: &ImmichId) -> Result<bool> {
         for at in [self.pair.old, self.pair.new] {
             let Some((owner, locked)) = ask::owner_and_lock(&self.finder.db, id, at)? else {
                 continue;
@@ -211,36 +230,36 @@ impl Comparing<'_> {
         Ok(true)
     }
 
-    fn version(&self, id: &Id, at: i64) -> Result<Option<Version>> {
+    fn version(&self, id: &ImmichId, at: i64) -> Result<Option<FoundVersion>> {
         search::asset(&self.finder.db, id, at)
     }
 
-    fn state(&self, version: Option<&Version>, at: i64) -> Result<Option<State>> {
+    fn state(&self, version: Option<&FoundVersion>, at: i64) -> Result<Option<AssetState>> {
         let Some(version) = version else { return Ok(None) };
         let db = &self.finder.db;
         let line = search::line(db, version.row)?.unwrap_or_default();
-        State::new(&line, ask::content(db, &version.id, at)?).map(Some)
+        AssetState::new(&line, ask::content(db, &version.id, at)?).map(Some)
     }
 }
 
-impl Summary {
-    fn count(&mut self, changes: &[Change]) {
+impl DiffSummary {
+    fn count(&mut self, changes: &[FieldChange]) {
         let mut other = false;
         for change in changes {
             match change {
-                Change::Added { size } => {
+                FieldChange::Added { size } => {
                     (self.added, self.added_bytes) =
                         (self.added + 1, self.added_bytes + size.unwrap_or(0))
                 }
-                Change::Deleted { size } => {
+                FieldChange::Deleted { size } => {
                     (self.deleted, self.deleted_bytes) =
                         (self.deleted + 1, self.deleted_bytes + size.unwrap_or(0))
                 }
-                Change::GivenBack { .. } => self.given_back += 1,
-                Change::Edited { .. } => self.edited += 1,
-                Change::Trashed => self.trashed += 1,
-                Change::Restored => self.restored += 1,
-                Change::Moved { .. } => self.moved += 1,
+                FieldChange::GivenBack { .. } => self.given_back += 1,
+                FieldChange::Edited { .. } => self.edited += 1,
+                FieldChange::Trashed => self.trashed += 1,
+                FieldChange::Restored => self.restored += 1,
+                FieldChange::Moved { .. } => self.moved += 1,
                 _ => other = true,
             }
         }
@@ -249,6 +268,6 @@ impl Summary {
 
     /// True when nothing changed at all.
     pub fn is_empty(&self) -> bool {
-        *self == Summary::default()
+        *self == DiffSummary::default()
     }
 }

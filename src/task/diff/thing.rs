@@ -6,15 +6,15 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::Comparing;
+use super::DiffWork;
 use crate::base::{Error, Result};
-use crate::catalog::query::history::{self as ask, Kind, Line};
-use crate::catalog::query::view::Id;
+use crate::catalog::query::history::{self as ask, RecordKind, RecordVersion};
+use crate::catalog::query::view::ImmichId;
 
 /// What happened to a thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum What {
+pub enum ThingEvent {
     Added,
     Deleted,
     Renamed,
@@ -22,14 +22,14 @@ pub enum What {
     Changed,
 }
 
-impl What {
+impl ThingEvent {
     /// The letter that `diff` puts in front.
     pub fn mark(self) -> char {
         match self {
-            What::Added => '+',
-            What::Deleted => '-',
-            What::Renamed => 'R',
-            What::Changed => 'M',
+            ThingEvent::Added => '+',
+            ThingEvent::Deleted => '-',
+            ThingEvent::Renamed => 'R',
+            ThingEvent::Changed => 'M',
         }
     }
 }
@@ -38,7 +38,7 @@ impl What {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AlbumChange {
     pub id: Uuid,
-    pub what: What,
+    pub what: ThingEvent,
     pub name: String,
     /// What it was called.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,7 +56,7 @@ pub struct ThingChange {
     #[serde(rename = "kind")]
     pub sort: &'static str,
     pub id: Uuid,
-    pub what: What,
+    pub what: ThingEvent,
     pub name: String,
     /// What it was called.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,13 +64,13 @@ pub struct ThingChange {
 }
 
 /// Old and new record of one id.
-type Both = (Option<Map<String, Value>>, Option<Map<String, Value>>);
+type RecordPair = (Option<Map<String, Value>>, Option<Map<String, Value>>);
 
-impl Comparing<'_> {
+impl DiffWork<'_> {
     pub(super) fn albums(&self) -> Result<Vec<AlbumChange>> {
         let db = &self.finder.db;
-        let both = self.records(Kind::Album)?;
-        let mut changed: BTreeMap<Id, AlbumChange> = BTreeMap::new();
+        let both = self.records(RecordKind::Album)?;
+        let mut changed: BTreeMap<ImmichId, AlbumChange> = BTreeMap::new();
         for (id, (old, new)) in both {
             let Some((what, name, from)) = told(old, new, "name") else { continue };
             changed.insert(
@@ -87,7 +87,7 @@ impl Comparing<'_> {
             };
             let entry = changed.entry(id).or_insert_with(|| AlbumChange {
                 id: Uuid::from_bytes(id),
-                what: What::Changed,
+                what: ThingEvent::Changed,
                 name,
                 from: None,
                 joined: 0,
@@ -105,16 +105,16 @@ impl Comparing<'_> {
         Ok(shown)
     }
 
-    fn sees(&self, album: &Id) -> Result<bool> {
+    fn sees(&self, album: &ImmichId) -> Result<bool> {
         let Some(user) = self.user else { return Ok(true) };
         let sees = |at| ask::sees_album(&self.finder.db, album, &user, at);
         Ok(sees(self.pair.old)? || sees(self.pair.new)?)
     }
 
     /// Albums with how many assets joined and left.
-    fn members(&self) -> Result<Vec<(Id, u64, u64)>> {
+    fn members(&self) -> Result<Vec<(ImmichId, u64, u64)>> {
         let (old, new) = ask::memberships(&self.finder.db, self.pair)?;
-        let mut counts: HashMap<Id, (u64, u64)> = HashMap::new();
+        let mut counts: HashMap<ImmichId, (u64, u64)> = HashMap::new();
         // A row that ended and began again is no change.
         let both: std::collections::HashSet<_> = old.iter().copied().collect();
         let now: std::collections::HashSet<_> = new.iter().copied().collect();
@@ -131,7 +131,7 @@ impl Comparing<'_> {
         Ok(counts.into_iter().map(|(album, (joined, left))| (album, joined, left)).collect())
     }
 
-    fn may_tell(&self, asset: &Id) -> Result<bool> {
+    fn may_tell(&self, asset: &ImmichId) -> Result<bool> {
         let locked = |at| {
             Ok::<_, Error>(
                 ask::owner_and_lock(&self.finder.db, asset, at)?.is_some_and(|(_, locked)| locked),
@@ -144,9 +144,9 @@ impl Comparing<'_> {
     pub(super) fn things(&self) -> Result<Vec<ThingChange>> {
         let mut all = Vec::new();
         for (kind, sort, field, owner) in [
-            (Kind::User, "user", "name", "id"),
-            (Kind::Person, "person", "name", "owner"),
-            (Kind::Tag, "tag", "value", "owner"),
+            (RecordKind::User, "user", "name", "id"),
+            (RecordKind::Person, "person", "name", "owner"),
+            (RecordKind::Tag, "tag", "value", "owner"),
         ] {
             for (id, (old, new)) in self.records(kind)? {
                 let belongs = |record: &Map<String, Value>| {
@@ -162,9 +162,9 @@ impl Comparing<'_> {
         Ok(all)
     }
 
-    fn records(&self, kind: Kind) -> Result<BTreeMap<Id, Both>> {
+    fn records(&self, kind: RecordKind) -> Result<BTreeMap<ImmichId, RecordPair>> {
         let (old, new) = ask::records(&self.finder.db, kind, self.pair)?;
-        let mut both: BTreeMap<Id, Both> = BTreeMap::new();
+        let mut both: BTreeMap<ImmichId, RecordPair> = BTreeMap::new();
         for line in old {
             both.entry(line.id).or_default().0 = Some(parse(&line)?);
         }
@@ -175,12 +175,12 @@ impl Comparing<'_> {
     }
 }
 
-fn parse(line: &Line) -> Result<Map<String, Value>> {
+fn parse(line: &RecordVersion) -> Result<Map<String, Value>> {
     serde_json::from_str(&line.line)
         .map_err(|error| Error::damaged("a record of the catalog").caused_by(error))
 }
 
-fn is_id(value: Option<&Value>, id: &Id) -> bool {
+fn is_id(value: Option<&Value>, id: &ImmichId) -> bool {
     value
         .and_then(Value::as_str)
         .and_then(|text| Uuid::parse_str(text).ok())
@@ -192,17 +192,17 @@ fn told(
     old: Option<Map<String, Value>>,
     new: Option<Map<String, Value>>,
     field: &str,
-) -> Option<(What, String, Option<String>)> {
+) -> Option<(ThingEvent, String, Option<String>)> {
     let name = |record: &Map<String, Value>| {
         record.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
     };
     match (old, new) {
-        (None, Some(new)) => Some((What::Added, name(&new), None)),
-        (Some(old), None) => Some((What::Deleted, name(&old), None)),
+        (None, Some(new)) => Some((ThingEvent::Added, name(&new), None)),
+        (Some(old), None) => Some((ThingEvent::Deleted, name(&old), None)),
         (Some(old), Some(new)) if name(&old) != name(&new) => {
-            Some((What::Renamed, name(&new), Some(name(&old))))
+            Some((ThingEvent::Renamed, name(&new), Some(name(&old))))
         }
-        (Some(old), Some(new)) if old != new => Some((What::Changed, name(&new), None)),
+        (Some(old), Some(new)) if old != new => Some((ThingEvent::Changed, name(&new), None)),
         _ => None,
     }
 }

@@ -8,62 +8,66 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Finding, Setup};
+use super::{DoctorFinding, DoctorSetup};
 use crate::immich;
 use crate::source::installation::Installation;
-use crate::source::postgres::{Probe, Reached, Weakness, ask_soon, client_version, probe};
-use crate::source::{Access, Clients, DumpTool, Server};
-use crate::task::backup::External;
+use crate::source::postgres::{
+    ClientWeakness, ServerProbe, ServerReached, ask_soon, client_version, probe,
+};
+use crate::source::{ClientPrograms, DatabaseAccess, DumpTool, ServerPlace};
+use crate::task::backup::ExternalFolder;
 
 /// What the database told.
 #[derive(Debug, Default)]
-pub(super) struct Library {
-    pub findings: Vec<Finding>,
+pub(super) struct DatabaseFacts {
+    pub findings: Vec<DoctorFinding>,
     /// Bytes of the photos.
     pub bytes: Option<u64>,
     /// The folders of external libraries, as the server sees them.
-    pub roots: Vec<Root>,
+    pub roots: Vec<ExternalRoot>,
     pub time: Option<Timestamp>,
 }
 
 /// A folder of an external library.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(super) struct Root {
+pub(super) struct ExternalRoot {
     pub library: String,
     pub path: PathBuf,
 }
 
 /// One question for all.
 #[derive(Deserialize)]
-struct Facts {
+struct ServerFacts {
     now: i64,
     bytes: Option<u64>,
     version: Option<String>,
     schema: Option<String>,
-    roots: Vec<Root>,
+    roots: Vec<ExternalRoot>,
 }
 
-pub(super) fn database(setup: &Setup, clients: &Clients) -> Library {
-    let mut library = Library::default();
+pub(super) fn database(setup: &DoctorSetup, clients: &ClientPrograms) -> DatabaseFacts {
+    let mut library = DatabaseFacts::default();
     let Some((access, tool)) = &setup.access else {
         library.findings.extend(setup.dump.as_deref().map(dumps));
         return library;
     };
     let reached = match probe(access, Duration::ZERO, &|| false) {
-        Ok(Reached::Database(probe)) => probe,
-        Ok(Reached::NoDatabase { name, .. }) => {
+        Ok(ServerReached::Database(probe)) => probe,
+        Ok(ServerReached::NoDatabase { name, .. }) => {
             let fix = "name it: database-name in the settings file (DB_DATABASE_NAME of Immich's \
                 .env file)";
-            library.findings.push(Finding::bad(format!("the server has no database {name}"), fix));
+            library
+                .findings
+                .push(DoctorFinding::bad(format!("the server has no database {name}"), fix));
             return library;
         }
         Err(error) => {
-            library.findings.push(Finding::of(&error));
+            library.findings.push(DoctorFinding::of(&error));
             return library;
         }
     };
     let told = format!("the database {} answers: PostgreSQL {}", reached.database, reached.version);
-    library.findings.push(Finding::good(told));
+    library.findings.push(DoctorFinding::good(told));
     library.findings.extend(client(access, *tool, &reached, clients));
     library.findings.extend(reached.weakness().map(|weakness| old(access, weakness)));
     facts(access, &reached, &mut library);
@@ -71,20 +75,27 @@ pub(super) fn database(setup: &Setup, clients: &Clients) -> Library {
 }
 
 /// The client that would make the dump must not be older than the server.
-fn client(access: &Access, tool: DumpTool, server: &Probe, clients: &Clients) -> Option<Finding> {
-    if matches!(access.server, Server::Docker { .. }) {
-        return Some(Finding::good("the dump is made by the client in the container, which fits"));
+fn client(
+    access: &DatabaseAccess,
+    tool: DumpTool,
+    server: &ServerProbe,
+    clients: &ClientPrograms,
+) -> Option<DoctorFinding> {
+    if matches!(access.server, ServerPlace::Docker { .. }) {
+        return Some(DoctorFinding::good(
+            "the dump is made by the client in the container, which fits",
+        ));
     }
     let program = tool.program();
     let Some(version) = client_version(program, clients) else {
         let fix = "apt install postgresql-client; or use the one in the container: --docker \
             immich_postgres";
-        return Some(Finding::bad(format!("{program} is not installed"), fix));
+        return Some(DoctorFinding::bad(format!("{program} is not installed"), fix));
     };
     Some(if version >= server.major() {
-        Finding::good(format!("{program} {version} fits the server"))
+        DoctorFinding::good(format!("{program} {version} fits the server"))
     } else {
-        Finding::bad(
+        DoctorFinding::bad(
             format!("{program} {version} is older than the server, version {}", server.major()),
             format!(
                 "apt install postgresql-client-{}; or use the one in the container: --docker \
@@ -96,25 +107,26 @@ fn client(access: &Access, tool: DumpTool, server: &Probe, clients: &Clients) ->
 }
 
 /// A psql that is too old to read a dump that somebody else may have written.
-fn old(access: &Access, weakness: Weakness) -> Finding {
+fn old(access: &DatabaseAccess, weakness: ClientWeakness) -> DoctorFinding {
     let in_container =
         || "pull a newer image of the database (`docker compose pull database`)".to_owned();
     let fix = match access.server {
-        Server::Docker { .. } => in_container(),
-        Server::Url(_) | Server::Environment | Server::Private(_) => weakness.cure(),
+        ServerPlace::Docker { .. } => in_container(),
+        ServerPlace::Url(_) | ServerPlace::Environment | ServerPlace::Private(_) => weakness.cure(),
     };
-    Finding::note(format!("{weakness}: `restore-database` reads dumps by it"), fix)
+    DoctorFinding::note(format!("{weakness}: `restore-database` reads dumps by it"), fix)
 }
 
-fn facts(access: &Access, probe: &Probe, library: &mut Library) {
+fn facts(access: &DatabaseAccess, probe: &ServerProbe, library: &mut DatabaseFacts) {
     let table =
         |names: [&'static str; 2]| names.into_iter().find(|name| probe.tables.contains(*name));
     if table(["asset", "assets"]).is_none() {
         let fix =
             "name Immich's database: database-name in the settings file; or let Immich start once";
-        library
-            .findings
-            .push(Finding::bad(format!("the database {} is not Immich's", probe.database), fix));
+        library.findings.push(DoctorFinding::bad(
+            format!("the database {} is not Immich's", probe.database),
+            fix,
+        ));
         return;
     }
     let bytes = table(["asset_exif", "exif"]).map_or_else(
@@ -145,7 +157,7 @@ fn facts(access: &Access, probe: &Probe, library: &mut Library) {
         "SELECT json_build_object('now', extract(epoch FROM now())::bigint, 'bytes', {bytes}, \
             'version', {version}, 'schema', {schema}, 'roots', {roots});"
     );
-    match ask_soon(access, &sql).map(|text| serde_json::from_str::<Facts>(text.trim())) {
+    match ask_soon(access, &sql).map(|text| serde_json::from_str::<ServerFacts>(text.trim())) {
         Ok(Ok(facts)) => {
             library.bytes = facts.bytes;
             library.roots = facts.roots;
@@ -154,23 +166,23 @@ fn facts(access: &Access, probe: &Probe, library: &mut Library) {
                 || "of unknown version".to_owned(),
                 |version| format!("version {version}"),
             );
-            library.findings.push(Finding::good(format!("it is Immich's, {version}")));
+            library.findings.push(DoctorFinding::good(format!("it is Immich's, {version}")));
             let newer = immich::newer_than_known(facts.schema.as_deref());
-            library
-                .findings
-                .extend(newer.map(|newer| Finding::note(newer, "install the newest shoebox")));
+            library.findings.extend(
+                newer.map(|newer| DoctorFinding::note(newer, "install the newest shoebox")),
+            );
         }
         Ok(Err(error)) => tracing::debug!(%error, "what the database says of Immich"),
-        Err(error) => library.findings.push(Finding::of(&error)),
+        Err(error) => library.findings.push(DoctorFinding::of(&error)),
     }
 }
 
 /// Where dumps of others are taken.
-fn dumps(path: &Path) -> Finding {
+fn dumps(path: &Path) -> DoctorFinding {
     if path.exists() {
-        Finding::good(format!("dumps are taken from {}", path.display()))
+        DoctorFinding::good(format!("dumps are taken from {}", path.display()))
     } else {
-        Finding::bad(
+        DoctorFinding::bad(
             format!("dumps are to be taken from {}, which is not there", path.display()),
             "is its disk mounted? `dump` in the settings file says where",
         )
@@ -178,24 +190,26 @@ fn dumps(path: &Path) -> Finding {
 }
 
 /// The setting that covers a folder.
-fn cover<'a>(root: &Root, setup: &'a Setup) -> Option<&'a External> {
+fn cover<'a>(root: &ExternalRoot, setup: &'a DoctorSetup) -> Option<&'a ExternalFolder> {
     setup.external.iter().find(|external| root.path.starts_with(&external.server))
 }
 
 /// How a folder is that a setting covers.
-fn covered(root: &Root, external: &External) -> Finding {
+fn covered(root: &ExternalRoot, external: &ExternalFolder) -> DoctorFinding {
     let (path, library) = (root.path.display(), &root.library);
     let below = root.path.strip_prefix(&external.server).unwrap_or(Path::new(""));
     let folder = external.folder.join(below);
     let is = match folder.read_dir().map(|mut entries| entries.next().is_some()) {
         Ok(true) => {
-            return Finding::good(format!("the external library {library} at {path} is covered"));
+            return DoctorFinding::good(format!(
+                "the external library {library} at {path} is covered"
+            ));
         }
         Ok(false) => "is empty".to_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => "is not there".to_owned(),
         Err(error) => format!("cannot be read: {error}"),
     };
-    Finding::bad(
+    DoctorFinding::bad(
         format!(
             "the external library {library} at {path} is to be read from {}, which {is}",
             folder.display()
@@ -206,34 +220,38 @@ fn covered(root: &Root, external: &External) -> Finding {
 
 /// Where a folder of the server lies on this machine: as its container sees it, else at the same
 /// place.
-fn here(root: &Root, installation: &Installation) -> Option<PathBuf> {
+fn here(root: &ExternalRoot, installation: &Installation) -> Option<PathBuf> {
     let seen = installation.server().and_then(|server| server.on_this_machine(&root.path));
     seen.or_else(|| root.path.is_dir().then(|| root.path.clone()))
 }
 
 /// Folders that no setting covers and that are on this machine.
 pub(super) fn uncovered(
-    roots: &[Root],
+    roots: &[ExternalRoot],
     installation: &Installation,
-    setup: &Setup,
-) -> Vec<External> {
+    setup: &DoctorSetup,
+) -> Vec<ExternalFolder> {
     let open = roots.iter().filter(|root| cover(root, setup).is_none());
     open.filter_map(|root| {
-        Some(External { server: root.path.clone(), folder: here(root, installation)? })
+        Some(ExternalFolder { server: root.path.clone(), folder: here(root, installation)? })
     })
     .collect()
 }
 
 /// Folders of external libraries, and whether a setting covers them.
-pub(super) fn external(roots: &[Root], installation: &Installation, setup: &Setup) -> Vec<Finding> {
-    let told = |root: &Root| {
+pub(super) fn external(
+    roots: &[ExternalRoot],
+    installation: &Installation,
+    setup: &DoctorSetup,
+) -> Vec<DoctorFinding> {
+    let told = |root: &ExternalRoot| {
         let (path, library) = (root.path.display(), &root.library);
         if let Some(external) = cover(root, setup) {
             return covered(root, external);
         }
         let folder = here(root, installation)
             .map_or_else(|| "FOLDER".to_owned(), |here| here.display().to_string());
-        Finding::note(
+        DoctorFinding::note(
             format!("the external library {library} at {path} is not in the backup"),
             format!("external = [\"{path}={folder}\"] in [backup] of the settings file"),
         )

@@ -17,27 +17,27 @@ use serde::Serialize;
 
 use crate::base::Error;
 use crate::source::installation::Installation;
-use crate::source::{Access, Clients, DumpTool, Root};
-use crate::task::backup::External;
+use crate::source::{ClientPrograms, DatabaseAccess, DumpTool, LibraryRoot};
+use crate::task::backup::ExternalFolder;
 
 /// What the settings say, completed by what was found.
 #[derive(Debug)]
-pub struct Setup {
+pub struct DoctorSetup {
     pub upload_location: Option<PathBuf>,
     /// The database, unless dumps come from files.
-    pub access: Option<(Access, DumpTool)>,
+    pub access: Option<(DatabaseAccess, DumpTool)>,
     /// Dumps come from here.
     pub dump: Option<PathBuf>,
-    pub external: Vec<External>,
+    pub external: Vec<ExternalFolder>,
     /// Folders of UPLOAD_LOCATION that lie in other places.
-    pub folders: Vec<Root>,
+    pub folders: Vec<LibraryRoot>,
     pub repository: Option<PathBuf>,
 }
 
 /// How one thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum FindingState {
     Good,
     /// It works, and could be better.
     Note,
@@ -46,30 +46,30 @@ pub enum State {
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    pub state: State,
+pub struct DoctorFinding {
+    pub state: FindingState,
     pub what: String,
     /// How to mend it: a command, where one does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
 }
 
-impl Finding {
-    fn good(what: impl Into<String>) -> Finding {
-        Finding { state: State::Good, what: what.into(), fix: None }
+impl DoctorFinding {
+    fn good(what: impl Into<String>) -> DoctorFinding {
+        DoctorFinding { state: FindingState::Good, what: what.into(), fix: None }
     }
 
-    fn note(what: impl Into<String>, fix: impl Into<String>) -> Finding {
-        Finding { state: State::Note, what: what.into(), fix: Some(fix.into()) }
+    fn note(what: impl Into<String>, fix: impl Into<String>) -> DoctorFinding {
+        DoctorFinding { state: FindingState::Note, what: what.into(), fix: Some(fix.into()) }
     }
 
-    fn bad(what: impl Into<String>, fix: impl Into<String>) -> Finding {
-        Finding { state: State::Bad, what: what.into(), fix: Some(fix.into()) }
+    fn bad(what: impl Into<String>, fix: impl Into<String>) -> DoctorFinding {
+        DoctorFinding { state: FindingState::Bad, what: what.into(), fix: Some(fix.into()) }
     }
 
-    fn of(error: &Error) -> Finding {
-        Finding {
-            state: State::Bad,
+    fn of(error: &Error) -> DoctorFinding {
+        DoctorFinding {
+            state: FindingState::Bad,
             what: error.chain(),
             fix: error.next_step().map(str::to_owned),
         }
@@ -79,20 +79,20 @@ impl Finding {
 /// What was found, and what could be done about external libraries.
 #[derive(Debug, Clone)]
 pub struct Diagnosis {
-    pub findings: Vec<Finding>,
+    pub findings: Vec<DoctorFinding>,
     /// Folders of external libraries that no setting covers and that are on this machine.
-    pub uncovered: Vec<External>,
+    pub uncovered: Vec<ExternalFolder>,
     /// Folders of UPLOAD_LOCATION that lie in other places, which no setting says.
-    pub elsewhere: Vec<Root>,
+    pub elsewhere: Vec<LibraryRoot>,
 }
 
 /// Looks at everything.
-pub fn examine(installation: &Installation, setup: &Setup) -> Diagnosis {
+pub fn examine(installation: &Installation, setup: &DoctorSetup) -> Diagnosis {
     let mut found = place::immich(installation, setup);
     found.extend(place::upload_location(setup));
     let elsewhere = place::elsewhere(installation, setup);
     found.extend(elsewhere.iter().map(place::untold));
-    let library = database::database(setup, &Clients::of_this_machine());
+    let library = database::database(setup, &ClientPrograms::of_this_machine());
     found.extend(library.findings);
     found.extend(database::external(&library.roots, installation, setup));
     found.extend(place::repository(setup, library.bytes));

@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rustix::fs::{Access as Rights, access};
+use rustix::fs::{Access, access};
 
-use super::{Finding, Setup};
+use super::{DoctorFinding, DoctorSetup};
 use crate::base::amount::plural;
-use crate::base::{FilePath, Kind, Result};
+use crate::base::{ErrorKind, FilePath, Result};
 use crate::repo::Repository;
 use crate::source::installation::Installation;
-use crate::source::{Exclude, FoundKind, Obstacle, Places, Root, UploadLocation, walk};
+use crate::source::{
+    ExcludePatterns, FoundKind, LibraryPlaces, LibraryRoot, UploadLocation, WalkObstacle, walk,
+};
 use crate::task::space::{DiskSpace, SpaceVerdict};
 use crate::task::status;
 
@@ -20,49 +22,49 @@ use crate::task::status;
 const TRIED: usize = 5000;
 
 /// The `.env` file and the containers.
-pub(super) fn immich(installation: &Installation, setup: &Setup) -> Vec<Finding> {
+pub(super) fn immich(installation: &Installation, setup: &DoctorSetup) -> Vec<DoctorFinding> {
     let mut found = Vec::new();
     match (&installation.env, &installation.misread) {
-        (Some((file, _)), _) => found.push(Finding::good(format!(
+        (Some((file, _)), _) => found.push(DoctorFinding::good(format!(
             "Immich's settings are in \
             {}",
             file.display()
         ))),
-        (None, Some(error)) => found.push(Finding::of(error)),
-        (None, None) => found.push(Finding::note(
+        (None, Some(error)) => found.push(DoctorFinding::of(error)),
+        (None, None) => found.push(DoctorFinding::note(
             "Immich's .env file was not found",
             "name its folder: shoebox doctor --immich FOLDER; or set upload-location and the \
                 database by themselves",
         )),
     }
-    let by_docker = matches!(&setup.access, Some((access, _)) if matches!(access.server, crate::source::Server::Docker { .. }));
+    let by_docker = matches!(&setup.access, Some((access, _)) if matches!(access.server, crate::source::ServerPlace::Docker { .. }));
     match &installation.containers {
         Ok(all) if !all.is_empty() => {
             for (name, container) in
                 [("server", installation.server()), ("database", installation.database())]
             {
                 found.push(match container {
-                    Some(it) if it.running => Finding::good(format!(
+                    Some(it) if it.running => DoctorFinding::good(format!(
                         "Immich's {name} runs in container {} ({})",
                         it.name, it.image
                     )),
-                    Some(it) => Finding::bad(
+                    Some(it) => DoctorFinding::bad(
                         format!("container {} of Immich's {name} does not run", it.name),
                         format!("docker start {}", it.name),
                     ),
-                    None => Finding::note(
+                    None => DoctorFinding::note(
                         format!("no container of Immich's {name} was found"),
                         "docker ps -a lists what there is",
                     ),
                 });
             }
         }
-        Ok(_) => found.push(Finding::note(
+        Ok(_) => found.push(DoctorFinding::note(
             "docker has no containers",
             "is Immich on another machine? then use --database-url",
         )),
-        Err(error) if by_docker => found.push(Finding::of(error)),
-        Err(error) => found.push(Finding::note(
+        Err(error) if by_docker => found.push(DoctorFinding::of(error)),
+        Err(error) => found.push(DoctorFinding::note(
             error.chain(),
             "not needed if the database is reached by its address",
         )),
@@ -70,16 +72,16 @@ pub(super) fn immich(installation: &Installation, setup: &Setup) -> Vec<Finding>
     found
 }
 
-pub(super) fn upload_location(setup: &Setup) -> Vec<Finding> {
+pub(super) fn upload_location(setup: &DoctorSetup) -> Vec<DoctorFinding> {
     let Some(folder) = &setup.upload_location else {
-        return vec![Finding::bad(
+        return vec![DoctorFinding::bad(
             "it is not known where the photos are (UPLOAD_LOCATION)",
             "shoebox backup --upload-location FOLDER; or upload-location in the settings file",
         )];
     };
     let location = match UploadLocation::open(folder, &setup.folders) {
         Ok(location) => location,
-        Err(error) => return vec![Finding::of(&error)],
+        Err(error) => return vec![DoctorFinding::of(&error)],
     };
     if let Some(gone) = setup.folders.iter().find(|root| !root.folder.is_dir()) {
         let what = format!(
@@ -87,7 +89,7 @@ pub(super) fn upload_location(setup: &Setup) -> Vec<Finding> {
             gone.shown,
             gone.folder.display()
         );
-        return vec![Finding::bad(
+        return vec![DoctorFinding::bad(
             what,
             "is its disk mounted? `folder` in the settings file, or Immich's .env file, says where",
         )];
@@ -100,19 +102,19 @@ pub(super) fn upload_location(setup: &Setup) -> Vec<Finding> {
                 tried += some;
                 closed.extend(unread.iter().map(|path| location.place(path)));
             }
-            Err(error) => return vec![Finding::of(&error)],
+            Err(error) => return vec![DoctorFinding::of(&error)],
         }
     }
     match closed.first() {
         None => {
-            vec![Finding::good(format!(
+            vec![DoctorFinding::good(format!(
                 "the photos in {} can be read ({tried} tried)",
                 location.folder().display()
             ))]
         }
         Some(first) => {
             let what = plural(closed.len() as u64, "file or folder", "files or folders");
-            vec![Finding::bad(
+            vec![DoctorFinding::bad(
                 format!("{what} of the photos may not be read, such as {}", first.display()),
                 "run as root or as the user that owns them, or give the service the capability \
                     CAP_DAC_READ_SEARCH",
@@ -123,16 +125,16 @@ pub(super) fn upload_location(setup: &Setup) -> Vec<Finding> {
 
 /// Folders that the server has from other places, which no setting says. Those that Immich makes
 /// again are no loss.
-pub(super) fn elsewhere(installation: &Installation, setup: &Setup) -> Vec<Root> {
-    let is_told = |root: &Root| setup.folders.iter().any(|told| told.shown == root.shown);
+pub(super) fn elsewhere(installation: &Installation, setup: &DoctorSetup) -> Vec<LibraryRoot> {
+    let is_told = |root: &LibraryRoot| setup.folders.iter().any(|told| told.shown == root.shown);
     let is_needed =
-        |root: &Root| !matches!(root.shown.parts().next(), Some(b"thumbs" | b"backups"));
+        |root: &LibraryRoot| !matches!(root.shown.parts().next(), Some(b"thumbs" | b"backups"));
     installation.elsewhere().into_iter().filter(|root| !is_told(root) && is_needed(root)).collect()
 }
 
-pub(super) fn untold(root: &Root) -> Finding {
+pub(super) fn untold(root: &LibraryRoot) -> DoctorFinding {
     let (shown, folder) = (&root.shown, root.folder.display());
-    Finding::bad(
+    DoctorFinding::bad(
         format!("the server has {shown} from {folder}, and the backup does not take it from there"),
         format!(
             "folder = [\"{shown}={folder}\"] in [backup] of the settings file, or --folder \
@@ -142,27 +144,27 @@ pub(super) fn untold(root: &Root) -> Finding {
 }
 
 /// How many files and folders below `root` were tried, and those that may not be read.
-fn readable(root: Root) -> Result<(usize, Vec<FilePath>)> {
-    let places = Arc::new(Places::open(vec![root], Vec::new())?);
+fn readable(root: LibraryRoot) -> Result<(usize, Vec<FilePath>)> {
+    let places = Arc::new(LibraryPlaces::open(vec![root], Vec::new())?);
     let (mut tried, mut closed) = (0, Vec::new());
-    for entry in walk(&places, Vec::new(), Exclude::default()).take(TRIED) {
+    for entry in walk(&places, Vec::new(), ExcludePatterns::default()).take(TRIED) {
         tried += 1;
         match entry {
             Ok(entry) if entry.kind == FoundKind::File && places.file(&entry.path).is_err() => {
                 closed.push(entry.path)
             }
             Ok(_) => {}
-            Err(Obstacle::Problem(problem)) => closed.extend(FilePath::new(problem.subject)),
-            Err(Obstacle::End(error)) => return Err(error),
+            Err(WalkObstacle::Problem(problem)) => closed.extend(FilePath::new(problem.subject)),
+            Err(WalkObstacle::End(error)) => return Err(error),
         }
     }
     Ok((tried, closed))
 }
 
 /// The repository; `library` is how many bytes the photos have, where that is known.
-pub(super) fn repository(setup: &Setup, library: Option<u64>) -> Vec<Finding> {
+pub(super) fn repository(setup: &DoctorSetup, library: Option<u64>) -> Vec<DoctorFinding> {
     let Some(folder) = &setup.repository else {
-        return vec![Finding::bad(
+        return vec![DoctorFinding::bad(
             "it is not known where backups go",
             "export SHOEBOX_REPOSITORY=FOLDER, on another disk than the photos",
         )];
@@ -175,29 +177,31 @@ pub(super) fn repository(setup: &Setup, library: Option<u64>) -> Vec<Finding> {
             found.push(writable(repository.root()));
             Some(repository.root().to_owned())
         }
-        Err(error) if error.kind() == Kind::NotFound => {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             let disk = folder.ancestors().find(|folder| folder.is_dir()).map(Path::to_owned);
-            found.push(Finding::bad(
+            found.push(DoctorFinding::bad(
                 format!("there is no repository in {shown} yet"),
                 format!("shoebox init -r {shown}; first see that its disk is mounted"),
             ));
             disk
         }
         Err(error) => {
-            found.push(Finding::of(error));
+            found.push(DoctorFinding::of(error));
             None
         }
     };
     let Some(disk) = disk else { return found };
     found.extend(same_disk(&disk, setup));
-    found.push(space(&disk, &opened, library).unwrap_or_else(|error| Finding::of(&error)));
+    found.push(space(&disk, &opened, library).unwrap_or_else(|error| DoctorFinding::of(&error)));
     found
 }
 
-fn writable(root: &Path) -> Finding {
-    match access(root, Rights::WRITE_OK) {
-        Ok(()) => Finding::good(format!("the repository in {} can be written", root.display())),
-        Err(_) => Finding::bad(
+fn writable(root: &Path) -> DoctorFinding {
+    match access(root, Access::WRITE_OK) {
+        Ok(()) => {
+            DoctorFinding::good(format!("the repository in {} can be written", root.display()))
+        }
+        Err(_) => DoctorFinding::bad(
             format!("the repository in {} may not be written by this user", root.display()),
             "run as the user that owns it; is its disk mounted read-only?",
         ),
@@ -205,21 +209,21 @@ fn writable(root: &Path) -> Finding {
 }
 
 /// One disk that dies takes both.
-fn same_disk(disk: &Path, setup: &Setup) -> Option<Finding> {
+fn same_disk(disk: &Path, setup: &DoctorSetup) -> Option<DoctorFinding> {
     let photos = setup.upload_location.as_ref()?;
     let (a, b) = (disk.metadata().ok()?.dev(), photos.metadata().ok()?.dev());
     Some(if a == b {
-        Finding::note(
+        DoctorFinding::note(
             "the repository is on the same disk as the photos: when it dies, both are gone",
             "put it on another disk, or copy it to one: rsync -a",
         )
     } else {
-        Finding::good("the repository is on another file system than the photos")
+        DoctorFinding::good("the repository is on another file system than the photos")
     })
 }
 
 /// The room on `disk`; `library`: bytes of the photos, where the database says it.
-fn space(disk: &Path, opened: &Result<Repository>, library: Option<u64>) -> Result<Finding> {
+fn space(disk: &Path, opened: &Result<Repository>, library: Option<u64>) -> Result<DoctorFinding> {
     let later =
         opened.as_ref().ok().filter(|it| it.snapshot_ids().is_ok_and(|ids| !ids.is_empty()));
     let now = Timestamp::now();
@@ -238,8 +242,8 @@ fn space(disk: &Path, opened: &Result<Repository>, library: Option<u64>) -> Resu
         ),
     };
     Ok(match space.verdict() {
-        SpaceVerdict::Enough => Finding::good(space.to_string()),
-        SpaceVerdict::Scarce => Finding::note(space.to_string(), fix),
-        SpaceVerdict::Lacking => Finding::bad(space.to_string(), fix),
+        SpaceVerdict::Enough => DoctorFinding::good(space.to_string()),
+        SpaceVerdict::Scarce => DoctorFinding::note(space.to_string(), fix),
+        SpaceVerdict::Lacking => DoctorFinding::bad(space.to_string(), fix),
     })
 }

@@ -4,10 +4,10 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::Finding;
+use super::DoctorFinding;
 use crate::base::Result;
 use crate::repo::Repository;
-use crate::repo::notes::{Outcome, Run};
+use crate::repo::notes::{RunNote, StepOutcome};
 use crate::task::status::ago;
 
 /// A scheduler that made no run for so long makes none.
@@ -25,7 +25,7 @@ pub struct ServiceFacts {
 }
 
 /// Looks at the service of `repository`.
-pub fn service(repository: &Repository, facts: ServiceFacts) -> Result<Vec<Finding>> {
+pub fn service(repository: &Repository, facts: ServiceFacts) -> Result<Vec<DoctorFinding>> {
     let (notes, now) = (repository.notes()?, Timestamp::now());
     let last = notes.runs().last();
     let is_recent = last.is_some_and(|(ended, _)| now.duration_since(ended) <= WEEK);
@@ -33,7 +33,7 @@ pub fn service(repository: &Repository, facts: ServiceFacts) -> Result<Vec<Findi
         vec![schedule(facts, last.map(|(ended, _)| now.duration_since(ended)), is_recent)];
     found.extend(last.and_then(|(_, run)| outcome(run)));
     if (facts.is_served || is_recent) && !facts.is_told {
-        found.push(Finding::note(
+        found.push(DoctorFinding::note(
             "nobody is told when a backup fails",
             "name a target in [notify], such as ntfy-url or email-url; `shoebox notify` tries it",
         ));
@@ -41,7 +41,7 @@ pub fn service(repository: &Repository, facts: ServiceFacts) -> Result<Vec<Findi
     Ok(found)
 }
 
-fn schedule(facts: ServiceFacts, age: Option<SignedDuration>, is_recent: bool) -> Finding {
+fn schedule(facts: ServiceFacts, age: Option<SignedDuration>, is_recent: bool) -> DoctorFinding {
     let fix = "systemctl enable --now shoebox, or the compose file that comes with shoebox, or \
         cron: shoebox run --once";
     match (facts.is_served, age) {
@@ -50,29 +50,30 @@ fn schedule(facts: ServiceFacts, age: Option<SignedDuration>, is_recent: bool) -
                 next.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
             });
             let due = next.map(|next| format!("; the next run is due {next}")).unwrap_or_default();
-            Finding::good(format!("the service runs{due}"))
+            DoctorFinding::good(format!("the service runs{due}"))
         }
-        (false, Some(age)) if is_recent => {
-            Finding::good(format!("backups are made by a scheduler, the last one {} ago", ago(age)))
-        }
+        (false, Some(age)) if is_recent => DoctorFinding::good(format!(
+            "backups are made by a scheduler, the last one {} ago",
+            ago(age)
+        )),
         (false, Some(age)) => {
-            Finding::note(format!("no service runs; the last run was {} ago", ago(age)), fix)
+            DoctorFinding::note(format!("no service runs; the last run was {} ago", ago(age)), fix)
         }
-        (false, None) => Finding::note("no service makes backups every night", fix),
+        (false, None) => DoctorFinding::note("no service makes backups every night", fix),
     }
 }
 
 /// What is wrong with the last run.
-fn outcome(run: &Run) -> Option<Finding> {
+fn outcome(run: &RunNote) -> Option<DoctorFinding> {
     match run.outcome() {
-        Outcome::Failed => Some(Finding::bad(
+        StepOutcome::Failed => Some(DoctorFinding::bad(
             "the last run of the service failed",
             "shoebox status names the step and why",
         )),
-        Outcome::Partly => Some(Finding::note(
+        StepOutcome::Partly => Some(DoctorFinding::note(
             "the last run of the service ended with findings",
             "shoebox status names them",
         )),
-        Outcome::Done | Outcome::Interrupted => None,
+        StepOutcome::Done | StepOutcome::Interrupted => None,
     }
 }

@@ -4,19 +4,19 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::finding::{Fault, Wrong};
-use super::sample::{Row, Sample};
+use super::finding::{AssetFault, WrongAsset};
+use super::sample::{AssetSample, SampledAsset};
 use super::{Report, stop_if_asked};
 use crate::archive::Hasher;
-use crate::base::{Error, Kind, Monitor, Phase, Problem, Result, Sha1};
+use crate::base::{Error, ErrorKind, Monitor, Phase, Problem, Result, Sha1};
 use crate::catalog::query::{layout, search};
-use crate::immich::Paths;
+use crate::immich::PathMap;
 use crate::repo::Repository;
 use crate::task::dump::SnapshotDump;
-use crate::task::find::{Finder, Hit, Places, Query, Span};
+use crate::task::find::{AssetFinder, FindHit, FindQuery, FindSpan, PlaceFinder};
 use crate::task::open::find_snapshot;
-use crate::task::restore::whole::layout::Layout;
-use crate::view::ino::{Place, Spot};
+use crate::task::restore::whole::layout::FileLayout;
+use crate::view::ino::{NodePlace, SnapshotNode};
 use crate::view::{Ino, View};
 
 /// How many are looked up at a time.
@@ -28,22 +28,22 @@ const PIECE: usize = 1 << 20;
 pub(super) fn compare(
     repository: &Repository,
     dump: &SnapshotDump,
-    sample: Sample,
+    sample: AssetSample,
     report: &mut Report,
     monitor: &dyn Monitor,
 ) -> Result<()> {
     let rows = sample.into_rows();
     let bytes = rows.iter().filter_map(|row| row.size).fold(0, u64::saturating_add);
     monitor.begin(Phase::Check, Some(rows.len() as u64), Some(bytes));
-    let finder = Finder::open(repository, true)?;
+    let finder = AssetFinder::open(repository, true)?;
     let snapshot = dump.id.to_string();
     let folder = find_snapshot(&finder.view, &snapshot)?.1;
     let told = dump.record.completeness.missing + dump.record.completeness.not_covered;
     let gaps_are_told = finder.view.without_bytes(folder.ino)? <= told;
-    let layout = Layout::of_snapshot(&finder.db, dump.id.seconds())?;
-    let paths = Paths::new(dump.record.dump.media_location.as_deref());
+    let layout = FileLayout::of_snapshot(&finder.db, dump.id.seconds())?;
+    let paths = PathMap::new(dump.record.dump.media_location.as_deref());
     let places = finder.places();
-    let mut reading = Reading {
+    let mut reading = AssetReading {
         finder: &finder,
         places,
         layout,
@@ -54,9 +54,9 @@ pub(super) fn compare(
     };
     for batch in rows.chunks(BATCH) {
         let ids = batch.iter().map(|row| row.id).collect();
-        let query = Query { assets: ids, locked: true, ..Query::default() };
-        let hits = finder.find(&query, &Span::Snapshot(snapshot.clone()))?;
-        let hits: HashMap<Uuid, &Hit> = hits.iter().map(|hit| (hit.id(), hit)).collect();
+        let query = FindQuery { assets: ids, locked: true, ..FindQuery::default() };
+        let hits = finder.find(&query, &FindSpan::Snapshot(snapshot.clone()))?;
+        let hits: HashMap<Uuid, &FindHit> = hits.iter().map(|hit| (hit.id(), hit)).collect();
         for row in batch {
             stop_if_asked(monitor)?;
             count(row, reading.asset(row, hits.get(&row.id).copied())?, report, monitor);
@@ -66,64 +66,68 @@ pub(super) fn compare(
 }
 
 /// What came of an asset.
-enum Outcome {
+enum AssetOutcome {
     /// It is what the database says, so many bytes.
     Right(u64),
     /// Its original is not in the snapshot, and that says so itself.
     WithoutFile,
-    Wrong(String, Fault),
+    Wrong(String, AssetFault),
 }
 
-fn count(row: &Row, outcome: Outcome, report: &mut Report, monitor: &dyn Monitor) {
+fn count(row: &SampledAsset, outcome: AssetOutcome, report: &mut Report, monitor: &dyn Monitor) {
     match outcome {
-        Outcome::Right(bytes) => {
+        AssetOutcome::Right(bytes) => {
             report.assets += 1;
             report.unhashed += u64::from(row.sha1.is_none());
             report.bytes += bytes;
         }
-        Outcome::WithoutFile => report.without_file += 1,
-        Outcome::Wrong(path, fault) => {
+        AssetOutcome::WithoutFile => report.without_file += 1,
+        AssetOutcome::Wrong(path, fault) => {
             monitor.problem(Problem { subject: path.clone(), message: fault.to_string() });
-            report.wrong.push(Wrong { asset: row.id, path, fault });
+            report.wrong.push(WrongAsset { asset: row.id, path, fault });
         }
     }
 }
 
-struct Reading<'a> {
-    finder: &'a Finder,
-    places: Places<'a>,
+struct AssetReading<'a> {
+    finder: &'a AssetFinder,
+    places: PlaceFinder<'a>,
     /// What a recovery lays elsewhere than it lay.
-    layout: Layout,
-    paths: Paths,
+    layout: FileLayout,
+    paths: PathMap,
     at: i64,
     /// The snapshot knows itself of as many originals that are not there as its tree lacks.
     gaps_are_told: bool,
     monitor: &'a dyn Monitor,
 }
 
-impl Reading<'_> {
-    fn asset(&mut self, row: &Row, hit: Option<&Hit>) -> Result<Outcome> {
-        let Some(hit) = hit else { return Ok(Outcome::Wrong(row.id.to_string(), Fault::Unknown)) };
+impl AssetReading<'_> {
+    fn asset(&mut self, row: &SampledAsset, hit: Option<&FindHit>) -> Result<AssetOutcome> {
+        let Some(hit) = hit else {
+            return Ok(AssetOutcome::Wrong(row.id.to_string(), AssetFault::Unknown));
+        };
         let Some((path, ino)) = self.place(hit)? else {
             return Ok(if self.gaps_are_told {
-                Outcome::WithoutFile
+                AssetOutcome::WithoutFile
             } else {
-                Outcome::Wrong(hit.name().to_owned(), Fault::Missing)
+                AssetOutcome::Wrong(hit.name().to_owned(), AssetFault::Missing)
             });
         };
         match read(&self.finder.view, ino, self.monitor) {
             Ok((sha1, size)) => Ok(match fault(row, sha1, size).or(self.misplaced(row)?) {
-                None => Outcome::Right(size),
-                Some(fault) => Outcome::Wrong(path, fault),
+                None => AssetOutcome::Right(size),
+                Some(fault) => AssetOutcome::Wrong(path, fault),
             }),
-            Err(error) if error.kind() == Kind::Interrupted => Err(error),
-            Err(error) => Ok(Outcome::Wrong(path, Fault::Damaged { message: error.chain() })),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                Ok(AssetOutcome::Wrong(path, AssetFault::Damaged { message: error.chain() }))
+            }
         }
     }
 
     /// What is wrong with the place that a recovery gives it. External libraries are laid where it
     /// is said then.
-    fn misplaced(&self, row: &Row) -> Result<Option<Fault>> {
+    fn misplaced(&self, row: &SampledAsset) -> Result<Option<AssetFault>> {
         if row.is_external {
             return Ok(None);
         }
@@ -136,11 +140,11 @@ impl Reading<'_> {
             }
             None => false,
         };
-        Ok((!is_there).then(|| Fault::Elsewhere { place: row.path.clone() }))
+        Ok((!is_there).then(|| AssetFault::Elsewhere { place: row.path.clone() }))
     }
 
     /// Where the tree shows it: on a shelf, or at least among the files.
-    fn place(&mut self, hit: &Hit) -> Result<Option<(String, Ino)>> {
+    fn place(&mut self, hit: &FindHit) -> Result<Option<(String, Ino)>> {
         if let Some(shown) = self.places.shown(hit)? {
             return Ok(Some((shown.path, shown.ino)));
         }
@@ -149,7 +153,7 @@ impl Reading<'_> {
             return Ok(None);
         };
         let (Some((folder, name)), Some(ino)) =
-            (stored.file, Place::In(number, Spot::File(stored.row)).pack())
+            (stored.file, NodePlace::In(number, SnapshotNode::File(stored.row)).pack())
         else {
             return Ok(None);
         };
@@ -158,10 +162,14 @@ impl Reading<'_> {
 }
 
 /// What is wrong with bytes of this SHA-1 and number.
-fn fault(row: &Row, sha1: Sha1, size: u64) -> Option<Fault> {
+fn fault(row: &SampledAsset, sha1: Sha1, size: u64) -> Option<AssetFault> {
     match (row.sha1, row.size) {
-        (Some(database), _) if database != sha1 => Some(Fault::Checksum { database, file: sha1 }),
-        (None, Some(database)) if database != size => Some(Fault::Size { database, file: size }),
+        (Some(database), _) if database != sha1 => {
+            Some(AssetFault::Checksum { database, file: sha1 })
+        }
+        (None, Some(database)) if database != size => {
+            Some(AssetFault::Size { database, file: size })
+        }
         _ => None,
     }
 }

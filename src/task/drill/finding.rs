@@ -9,18 +9,18 @@ use crate::base::Sha1;
 
 /// An asset that is not what the database says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Wrong {
+pub struct WrongAsset {
     pub asset: Uuid,
     /// Where the tree shows it, below the snapshot; its name where the tree does not; else its id.
     pub path: String,
     #[serde(flatten)]
-    pub fault: Fault,
+    pub fault: AssetFault,
 }
 
 /// What is wrong with an asset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
-pub enum Fault {
+pub enum AssetFault {
     /// Its bytes are damaged, or cannot be read.
     Damaged { message: String },
     /// Its bytes are whole, and others than Immich hashed.
@@ -36,31 +36,31 @@ pub enum Fault {
     Elsewhere { place: String },
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for AssetFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Damaged { message } => f.write_str(message),
-            Fault::Checksum { database, file } => {
+            AssetFault::Damaged { message } => f.write_str(message),
+            AssetFault::Checksum { database, file } => {
                 write!(
                     f,
                     "its SHA-1 is {file}, and {database} in the database: it was another file when \
                         it was backed up"
                 )
             }
-            Fault::Size { database, file } => {
+            AssetFault::Size { database, file } => {
                 write!(f, "it has {file} bytes, and {database} in the database")
             }
-            Fault::Unknown => {
+            AssetFault::Unknown => {
                 f.write_str("it is in the database, and the snapshot does not know it")
             }
-            Fault::Elsewhere { place } => {
+            AssetFault::Elsewhere { place } => {
                 write!(
                     f,
                     "after a recovery its bytes would not be at {place}, where the database looks \
                         for them"
                 )
             }
-            Fault::Missing => {
+            AssetFault::Missing => {
                 f.write_str("its original is not in the snapshot, which does not say so")
             }
         }

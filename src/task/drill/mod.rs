@@ -25,16 +25,16 @@ mod server;
 
 use serde::Serialize;
 
-pub use self::finding::{Fault, Wrong};
-use self::rows::Expected;
-use self::sample::Sample;
-pub use self::server::Servers;
-use self::server::Tried;
-use super::database::Difference;
+pub use self::finding::{AssetFault, WrongAsset};
+use self::rows::ExpectedRows;
+use self::sample::AssetSample;
+pub use self::server::DrillServers;
+use self::server::ServerTrial;
+use super::database::RowDifference;
 use super::dump::SnapshotDump;
-use crate::base::{Error, Kind, Monitor, Result, SnapshotId};
+use crate::base::{Error, ErrorKind, Monitor, Result, SnapshotId};
 use crate::immich::PlantedCode;
-use crate::repo::notes::{Drill, What};
+use crate::repo::notes::{DrillNote, NoteKind};
 use crate::repo::{Completeness, Repository};
 
 /// Notes of drills that are kept; the last success is kept besides.
@@ -46,7 +46,7 @@ pub struct Options {
     /// An id, a name in the tree, or `latest`.
     pub snapshot: String,
     /// Where a server may come from.
-    pub servers: Servers,
+    pub servers: DrillServers,
     /// The server is kept from the rest of this machine.
     pub sandbox: bool,
     /// Where none can be had, nothing is done.
@@ -79,7 +79,7 @@ pub struct Report {
     /// Tables and rows that were loaded, or read.
     pub tables: u64,
     pub rows: u64,
-    pub differences: Vec<Difference>,
+    pub differences: Vec<RowDifference>,
     /// What runs by itself in the database that was loaded, and Immich's schema does not have.
     pub code: Vec<PlantedCode>,
     /// Assets that the database has: of these some are drawn.
@@ -90,7 +90,7 @@ pub struct Report {
     /// Of these, assets of which Immich has no hash of the bytes.
     pub unhashed: u64,
     /// Assets that were damaged, or not what the database says.
-    pub wrong: Vec<Wrong>,
+    pub wrong: Vec<WrongAsset>,
     /// Assets that were drawn and whose original is not in the snapshot, as it says itself.
     pub without_file: u64,
     pub seed: u64,
@@ -126,7 +126,7 @@ fn rehearse(repository: &Repository, options: &Options, monitor: &dyn Monitor) -
     let dump = SnapshotDump::open(repository, &options.snapshot)?;
     if !dump.record.is_good() {
         return Err(Error::new(
-            Kind::Refused,
+            ErrorKind::Refused,
             format_args!("the dump of snapshot {} is bad", dump.id),
         )
         .hint("it was kept for inspection and does not restore; choose another: --snapshot"));
@@ -134,7 +134,7 @@ fn rehearse(repository: &Repository, options: &Options, monitor: &dyn Monitor) -
     let mut report = report(&dump, options);
     let (expected, failure) = expected(repository, &dump, options, &mut report, monitor)?;
     let mut reasons: Vec<String> = failure.into_iter().collect();
-    if let Some(Expected { tables, rows, differences, sample }) = expected {
+    if let Some(ExpectedRows { tables, rows, differences, sample }) = expected {
         // What our own parser counted was not loaded.
         if !report.refused {
             (report.tables, report.rows, report.differences) = (tables, rows, differences);
@@ -178,21 +178,21 @@ fn expected(
     options: &Options,
     report: &mut Report,
     monitor: &dyn Monitor,
-) -> Result<(Option<Expected>, Option<String>)> {
-    let sample = Sample::new(options.seed, options.assets);
+) -> Result<(Option<ExpectedRows>, Option<String>)> {
+    let sample = AssetSample::new(options.seed, options.assets);
     let failure = match server::load(repository, dump, options, monitor)? {
-        Tried::Loaded { server, report: loaded } => {
+        ServerTrial::Loaded { server, report: loaded } => {
             report.server = Some(format!("PostgreSQL {}", server.version()));
             report.client.clone_from(&loaded.plan.client);
             report.code.clone_from(&loaded.code);
             return Ok((Some(rows::of_server(&server, *loaded, sample, monitor)?), None));
         }
-        Tried::Failed { server, error } => {
+        ServerTrial::Failed { server, error } => {
             report.server = Some(format!("PostgreSQL {server}"));
             report.refused = true;
             Some(error.chain())
         }
-        Tried::None { why, next } => {
+        ServerTrial::None { why, next } => {
             report.no_server = Some(why);
             report.next = Some(next);
             None
@@ -201,7 +201,7 @@ fn expected(
     // The photos are still looked at.
     match rows::of_dump(dump, sample, monitor) {
         Ok(expected) => Ok((Some(expected), failure)),
-        Err(error) if error.kind() == Kind::Damaged => {
+        Err(error) if error.kind() == ErrorKind::Damaged => {
             Ok((None, failure.or_else(|| Some(error.chain()))))
         }
         Err(error) => Err(error),
@@ -230,7 +230,8 @@ fn verdict(report: &Report, complete: &Completeness) -> Option<String> {
 
 fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
     if monitor.stopped() {
-        Err(Error::new(Kind::Interrupted, "stopped").hint("the server is gone; nothing was noted"))
+        Err(Error::new(ErrorKind::Interrupted, "stopped")
+            .hint("the server is gone; nothing was noted"))
     } else {
         Ok(())
     }
@@ -238,7 +239,7 @@ fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
 
 /// Notes how it ended. False when the repository is read-only.
 fn remember(repository: &Repository, report: &Report) -> Result<bool> {
-    let note = Drill {
+    let note = DrillNote {
         snapshot: report.snapshot,
         failure: report.failure.clone(),
         server: report.server.clone(),
@@ -247,9 +248,11 @@ fn remember(repository: &Repository, report: &Report) -> Result<bool> {
         assets: report.assets,
         seed: report.seed,
     };
-    match repository.add_note(What::Drill(note)) {
+    match repository.add_note(NoteKind::Drill(note)) {
         Ok(_) => forget_old(repository).map(|()| true),
-        Err(error) if matches!(error.kind(), Kind::Permission | Kind::NoSpace) => Ok(false),
+        Err(error) if matches!(error.kind(), ErrorKind::Permission | ErrorKind::NoSpace) => {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }
@@ -261,7 +264,7 @@ fn forget_old(repository: &Repository) -> Result<()> {
         .list
         .iter()
         .filter_map(|(name, note)| match &note.what {
-            What::Drill(drill) => Some((name, drill.is_success())),
+            NoteKind::Drill(drill) => Some((name, drill.is_success())),
             _ => None,
         })
         .collect();

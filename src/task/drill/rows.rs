@@ -3,22 +3,22 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
-use super::sample::{Row, Sample};
+use super::sample::{AssetSample, SampledAsset};
 use super::server::{DATABASE, OWNER};
 use super::stop_if_asked;
-use crate::base::library::Record;
-use crate::base::{Error, Kind, Monitor, Phase, Problem, Result, Sha1};
-use crate::immich::{self, Verdict};
+use crate::base::library::LibraryRecord;
+use crate::base::{Error, ErrorKind, Monitor, Phase, Problem, Result, Sha1};
+use crate::immich::{self, DumpVerdict};
 use crate::source::postgres::throwaway::ThrowAway;
-use crate::task::database::{self, Difference, Report};
+use crate::task::database::{self, Report, RowDifference};
 use crate::task::dump::SnapshotDump;
 
 /// What is to come back.
-pub(super) struct Expected {
+pub(super) struct ExpectedRows {
     pub tables: u64,
     pub rows: u64,
-    pub differences: Vec<Difference>,
-    pub sample: Sample,
+    pub differences: Vec<RowDifference>,
+    pub sample: AssetSample,
 }
 
 /// The tables, of both eras, that are asked, newest first.
@@ -35,9 +35,9 @@ const COLUMNS: &str =
 pub(super) fn of_server(
     server: &ThrowAway,
     report: Report,
-    mut sample: Sample,
+    mut sample: AssetSample,
     monitor: &dyn Monitor,
-) -> Result<Expected> {
+) -> Result<ExpectedRows> {
     let mut columns = BTreeSet::new();
     server.rows(OWNER, DATABASE, COLUMNS, &mut |line| {
         columns.extend(
@@ -45,14 +45,15 @@ pub(super) fn of_server(
         );
         Ok(())
     })?;
-    let unreadable = || Error::new(Kind::Program, "the database does not say what its assets are");
+    let unreadable =
+        || Error::new(ErrorKind::Program, "the database does not say what its assets are");
     let question = question(&columns).ok_or_else(unreadable)?;
     server.rows(OWNER, DATABASE, &question, &mut |line| {
         stop_if_asked(monitor)?;
         sample.offer(row(line).ok_or_else(unreadable)?);
         Ok(())
     })?;
-    Ok(Expected {
+    Ok(ExpectedRows {
         tables: report.tables,
         rows: report.rows,
         differences: report.differences,
@@ -111,7 +112,7 @@ fn question(columns: &BTreeSet<(String, String)>) -> Option<String> {
     ))
 }
 
-fn row(line: &str) -> Option<Row> {
+fn row(line: &str) -> Option<SampledAsset> {
     let mut fields = line.split('\t');
     let (id, sha1, size) = (fields.next()?, fields.next()?, fields.next()?);
     let path = String::from_utf8(hex::decode(fields.next()?).ok()?).ok()?;
@@ -120,22 +121,22 @@ fn row(line: &str) -> Option<Row> {
         "" => None,
         sha1 => Sha1::from_slice(&hex::decode(sha1).ok()?),
     };
-    Some(Row { id: id.parse().ok()?, sha1, path, is_external, size: size.parse().ok() })
+    Some(SampledAsset { id: id.parse().ok()?, sha1, path, is_external, size: size.parse().ok() })
 }
 
 /// Draws from the dump itself, read to its end by our own parser. `Damaged` when it cannot be.
 pub(super) fn of_dump(
     dump: &SnapshotDump,
-    mut sample: Sample,
+    mut sample: AssetSample,
     monitor: &dyn Monitor,
-) -> Result<Expected> {
+) -> Result<ExpectedRows> {
     let record = &dump.record;
     monitor.begin(Phase::Dump, None, Some(record.streams.dump.size));
     let staging =
         tempfile::tempdir().map_err(|error| Error::io("making a temporary folder", error))?;
     let options =
         immich::Options { database: record.dump.database.as_deref(), staging: staging.path() };
-    let mut reader = Watched { inner: dump.reader(), failed: false };
+    let mut reader = RowReader { inner: dump.reader(), failed: false };
     let read = immich::read(&mut reader, &options, &mut |bytes| {
         monitor.advance(0, bytes.len() as u64);
         stop_if_asked(monitor)
@@ -145,16 +146,19 @@ pub(super) fn of_dump(
         Err(error) if reader.failed => return Err(Error::damaged("the dump").caused_by(error)),
         Err(error) => return Err(error),
     };
-    if let Verdict::Bad { line, reason } = &found.verdict {
-        return Err(Error::new(Kind::Damaged, format_args!("line {line} of the dump: {reason}")));
+    if let DumpVerdict::Bad { line, reason } = &found.verdict {
+        return Err(Error::new(
+            ErrorKind::Damaged,
+            format_args!("line {line} of the dump: {reason}"),
+        ));
     }
     found.records(&mut |record| {
-        if let Record::Asset(asset) = record {
+        if let LibraryRecord::Asset(asset) = record {
             stop_if_asked(monitor)?;
             let is_external =
                 asset.file.as_ref().is_some_and(|file| file.parts().next() == Some(b"external"));
             let is_external = is_external || asset.library.is_some();
-            sample.offer(Row {
+            sample.offer(SampledAsset {
                 id: asset.id,
                 sha1: asset.sha1,
                 path: asset.path,
@@ -165,12 +169,12 @@ pub(super) fn of_dump(
         Ok(())
     })?;
     let differences = database::compare(&record.dump.rows, &found.rows);
-    for Difference { table, expected, found } in &differences {
+    for RowDifference { table, expected, found } in &differences {
         let message =
             format!("{found} rows are in the dump, {expected} were counted when it was backed up");
         monitor.problem(Problem { subject: format!("table {table}"), message });
     }
-    Ok(Expected {
+    Ok(ExpectedRows {
         tables: found.rows.len() as u64,
         rows: found.rows.values().sum(),
         differences,
@@ -179,12 +183,12 @@ pub(super) fn of_dump(
 }
 
 /// Knows whether it was the repository that could not be read.
-struct Watched<R> {
+struct RowReader<R> {
     inner: R,
     failed: bool,
 }
 
-impl<R: Read> Read for Watched<R> {
+impl<R: Read> Read for RowReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.inner.read(buffer);
         self.failed |= read.is_err();

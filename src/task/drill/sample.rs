@@ -8,7 +8,7 @@ use crate::base::Sha1;
 
 /// What a database says of an asset.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Row {
+pub(super) struct SampledAsset {
     pub id: Uuid,
     /// Of its bytes; `None` where Immich hashed something else.
     pub sha1: Option<Sha1>,
@@ -22,21 +22,21 @@ pub(super) struct Row {
 
 /// So many of the assets that were offered: those whose hash with the seed is least.
 #[derive(Debug)]
-pub(super) struct Sample {
+pub(super) struct AssetSample {
     seed: u64,
     size: u64,
     seen: u64,
-    drawn: BTreeMap<[u8; 32], Row>,
+    drawn: BTreeMap<[u8; 32], SampledAsset>,
 }
 
-impl Sample {
+impl AssetSample {
     /// Draws up to `size` assets by `seed`.
     pub fn new(seed: u64, size: u64) -> Self {
-        Sample { seed, size, seen: 0, drawn: BTreeMap::new() }
+        AssetSample { seed, size, seen: 0, drawn: BTreeMap::new() }
     }
 
     /// Offers an asset.
-    pub fn offer(&mut self, row: Row) {
+    pub fn offer(&mut self, row: SampledAsset) {
         self.seen += 1;
         let place = blake3::hash(&[&self.seed.to_le_bytes()[..], row.id.as_bytes()].concat());
         self.drawn.insert(*place.as_bytes(), row);
@@ -51,7 +51,7 @@ impl Sample {
     }
 
     /// Those that were drawn.
-    pub fn into_rows(self) -> Vec<Row> {
+    pub fn into_rows(self) -> Vec<SampledAsset> {
         self.drawn.into_values().collect()
     }
 }
@@ -61,8 +61,8 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    fn row(id: u128) -> Row {
-        Row {
+    fn row(id: u128) -> SampledAsset {
+        SampledAsset {
             id: Uuid::from_u128(id),
             sha1: None,
             path: String::new(),
@@ -72,7 +72,7 @@ mod tests {
     }
 
     fn drawn(seed: u64, size: u64, ids: impl Iterator<Item = u128>) -> BTreeSet<Uuid> {
-        let mut sample = Sample::new(seed, size);
+        let mut sample = AssetSample::new(seed, size);
         ids.for_each(|id| sample.offer(row(id)));
         sample.into_rows().into_iter().map(|row| row.id).collect()
     }

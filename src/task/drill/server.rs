@@ -4,14 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::{Options, stop_if_asked};
-use crate::base::{Error, Kind, Monitor, Result};
+use crate::base::{Error, ErrorKind, Monitor, Result};
 use crate::repo::Repository;
-use crate::source::Access;
+use crate::source::DatabaseAccess;
 use crate::source::installation::Installation;
 use crate::source::postgres::throwaway::{
-    Programs, ThrowAway, Walls, Wanted, docker_answers, image,
+    SandboxWalls, ServerPrograms, ThrowAway, WantedServer, docker_answers, image,
 };
-use crate::task::database::{self, Report, Rights};
+use crate::task::database::{self, LoadRights, Report};
 use crate::task::dump::SnapshotDump;
 
 /// What the database is called on the throw-away server.
@@ -28,7 +28,7 @@ const NEXT_IN_CONTAINER: &str = "this is a container without docker: run `shoebo
 
 /// Which server to load the dump into.
 #[derive(Debug, Clone)]
-pub enum Servers {
+pub enum DrillServers {
     /// The best of this machine's, if it has what the dump needs; else a container, if `docker`
     /// answers; else none.
     Any { docker: OsString },
@@ -42,7 +42,7 @@ pub enum Servers {
 }
 
 /// What came of looking for a server.
-pub(super) enum Tried {
+pub(super) enum ServerTrial {
     Loaded {
         server: ThrowAway,
         report: Box<Report>,
@@ -60,8 +60,8 @@ pub(super) enum Tried {
 }
 
 /// A server that can be had.
-enum Candidate {
-    Programs(Programs),
+enum ServerCandidate {
+    Programs(ServerPrograms),
     /// The program that stands for docker, and the image.
     Container(OsString, String),
 }
@@ -76,13 +76,14 @@ pub(super) fn load(
     dump: &SnapshotDump,
     options: &Options,
     monitor: &dyn Monitor,
-) -> Result<Tried> {
+) -> Result<ServerTrial> {
     let info = &dump.record.dump;
-    let wanted = Wanted {
+    let wanted = WantedServer {
         major: info.postgres.as_deref().and_then(major),
         extensions: info.extensions.clone(),
     };
-    let named = matches!(options.servers, Servers::Programs(_) | Servers::Container { .. });
+    let named =
+        matches!(options.servers, DrillServers::Programs(_) | DrillServers::Container { .. });
     let (mut reasons, mut next) = (Vec::new(), None);
     for candidate in options.servers.candidates(&wanted)? {
         stop_if_asked(monitor)?;
@@ -92,14 +93,15 @@ pub(super) fn load(
             Err(error) => {
                 reasons.push(error.chain());
                 // What is to be done about a server of this machine is said for all of them.
-                let hint =
-                    error.next_step().filter(|_| matches!(candidate, Candidate::Container(..)));
+                let hint = error
+                    .next_step()
+                    .filter(|_| matches!(candidate, ServerCandidate::Container(..)));
                 next = next.or(hint.map(str::to_owned));
             }
         }
     }
     let why = match (&options.servers, reasons.is_empty()) {
-        (Servers::None, _) => "none was wanted".to_owned(),
+        (DrillServers::None, _) => "none was wanted".to_owned(),
         (_, true) => "this machine has no PostgreSQL server, and docker does not answer".to_owned(),
         (_, false) => reasons.join("; "),
     };
@@ -107,10 +109,10 @@ pub(super) fn load(
         next.unwrap_or_else(|| if is_in_container() { NEXT_IN_CONTAINER } else { NEXT }.to_owned());
     if options.require_server {
         return Err(
-            Error::new(Kind::NotFound, format_args!("no server can be had: {why}")).hint(next)
+            Error::new(ErrorKind::NotFound, format_args!("no server can be had: {why}")).hint(next)
         );
     }
-    Ok(Tried::None { why, next })
+    Ok(ServerTrial::None { why, next })
 }
 
 /// True inside of docker's containers, podman's and systemd's.
@@ -121,7 +123,7 @@ fn is_in_container() -> bool {
 
 /// The image that Immich's own database has here, since the dump came out of it; else one of
 /// Immich's own that fits.
-fn suitable_image(docker: &OsStr, wanted: &Wanted) -> String {
+fn suitable_image(docker: &OsStr, wanted: &WantedServer) -> String {
     let installation = Installation::find(None, docker).ok();
     let running = installation
         .as_ref()
@@ -140,23 +142,23 @@ fn image_major(image: &str) -> Option<u32> {
     digits.parse().ok()
 }
 
-impl Servers {
-    fn candidates(&self, wanted: &Wanted) -> Result<Vec<Candidate>> {
+impl DrillServers {
+    fn candidates(&self, wanted: &WantedServer) -> Result<Vec<ServerCandidate>> {
         let container = |docker: &OsString, chosen: Option<&String>| {
             let image = chosen.cloned().unwrap_or_else(|| suitable_image(docker, wanted));
-            Candidate::Container(docker.clone(), image)
+            ServerCandidate::Container(docker.clone(), image)
         };
         Ok(match self {
-            Servers::None => Vec::new(),
-            Servers::Container { docker, image } => vec![container(docker, image.as_ref())],
-            Servers::Programs(folder) => {
-                let found = Programs::in_folder(folder)
-                    .or_else(|| Programs::in_folder(&folder.join("bin")));
-                vec![Candidate::Programs(found.ok_or_else(|| no_programs(folder))?)]
+            DrillServers::None => Vec::new(),
+            DrillServers::Container { docker, image } => vec![container(docker, image.as_ref())],
+            DrillServers::Programs(folder) => {
+                let found = ServerPrograms::in_folder(folder)
+                    .or_else(|| ServerPrograms::in_folder(&folder.join("bin")));
+                vec![ServerCandidate::Programs(found.ok_or_else(|| no_programs(folder))?)]
             }
-            Servers::Any { docker } => {
-                let local =
-                    Programs::best(Programs::of_this_machine(), wanted).map(Candidate::Programs);
+            DrillServers::Any { docker } => {
+                let local = ServerPrograms::best(ServerPrograms::of_this_machine(), wanted)
+                    .map(ServerCandidate::Programs);
                 let other = docker_answers(docker).then(|| container(docker, None));
                 local.into_iter().chain(other).collect()
             }
@@ -173,35 +175,36 @@ fn no_programs(folder: &Path) -> Error {
 fn attempt(
     repository: &Repository,
     dump: &SnapshotDump,
-    candidate: &Candidate,
-    wanted: &Wanted,
+    candidate: &ServerCandidate,
+    wanted: &WantedServer,
     options: &Options,
     monitor: &dyn Monitor,
-) -> Result<Result<Tried>> {
-    let walls = if options.sandbox { Walls::Around(repository.root()) } else { Walls::None };
+) -> Result<Result<ServerTrial>> {
+    let walls =
+        if options.sandbox { SandboxWalls::Around(repository.root()) } else { SandboxWalls::None };
     let started = match candidate {
-        Candidate::Programs(programs) => ThrowAway::in_folder(programs, wanted, walls),
-        Candidate::Container(docker, image) => ThrowAway::in_container(docker, image),
+        ServerCandidate::Programs(programs) => ThrowAway::in_folder(programs, wanted, walls),
+        ServerCandidate::Container(docker, image) => ThrowAway::in_container(docker, image),
     };
     let server = match started {
         Ok(server) => server,
         Err(error) => return Ok(Err(error)),
     };
     let (database, user) = (Some(DATABASE.to_owned()), Some(SUPERUSER.to_owned()));
-    let target = Access { database, user, ..Access::new(server.server()) };
-    let rights = Rights::Kept(OWNER.to_owned());
+    let target = DatabaseAccess { database, user, ..DatabaseAccess::new(server.server()) };
+    let rights = LoadRights::Kept(OWNER.to_owned());
     let (snapshot, accepted) = (dump.id.to_string(), options.accepted.clone());
     let options =
         database::Options { snapshot, rights, accepted, ..database::Options::new(target) };
     match database::attempt(repository, &options, monitor) {
-        Ok(Ok(report)) => Ok(Ok(Tried::Loaded { server, report: Box::new(report) })),
+        Ok(Ok(report)) => Ok(Ok(ServerTrial::Loaded { server, report: Box::new(report) })),
         Ok(Err(obstacle)) => {
             let what = format!("PostgreSQL {}: {}", server.version(), obstacle.what);
-            Ok(Err(Error::new(Kind::Refused, what)
+            Ok(Err(Error::new(ErrorKind::Refused, what)
                 .hint("`--docker` takes a container of Immich's own image")))
         }
         Err(error) if is_of_the_dump(error.kind()) => {
-            Ok(Ok(Tried::Failed { server: server.version().to_owned(), error }))
+            Ok(Ok(ServerTrial::Failed { server: server.version().to_owned(), error }))
         }
         Err(error) => Err(error),
     }
@@ -209,17 +212,21 @@ fn attempt(
 
 /// True where the dump, or the server that was fed with it, is what failed; the rest is trouble of
 /// this machine.
-fn is_of_the_dump(kind: Kind) -> bool {
+fn is_of_the_dump(kind: ErrorKind) -> bool {
     match kind {
-        Kind::Damaged | Kind::Refused | Kind::Program | Kind::Unsupported | Kind::Invalid => true,
-        Kind::NotFound
-        | Kind::Exists
-        | Kind::Locked
-        | Kind::Permission
-        | Kind::NoSpace
-        | Kind::Exhausted
-        | Kind::Interrupted
-        | Kind::Io => false,
+        ErrorKind::Damaged
+        | ErrorKind::Refused
+        | ErrorKind::Program
+        | ErrorKind::Unsupported
+        | ErrorKind::Invalid => true,
+        ErrorKind::NotFound
+        | ErrorKind::Exists
+        | ErrorKind::Locked
+        | ErrorKind::Permission
+        | ErrorKind::NoSpace
+        | ErrorKind::Exhausted
+        | ErrorKind::Interrupted
+        | ErrorKind::Io => false,
     }
 }
 

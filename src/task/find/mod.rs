@@ -20,24 +20,26 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use uuid::Uuid;
 
-pub use self::name::Pattern;
+pub use self::name::NamePattern;
 use self::name::choose;
 pub(super) use self::name::unknown;
-pub use self::place::{Places, Shown};
-pub use self::range::Range;
-pub use self::record::{Found, Named, Snapshots};
+pub use self::place::{PlaceFinder, TreePlace};
+pub use self::range::DayRange;
+pub use self::record::{FoundAsset, NamedThing, SnapshotSpan};
 use super::open::{find_snapshot, open_view};
 use crate::base::{Result, SnapshotId};
 use crate::catalog::query::kept::{self, OnDisk};
-use crate::catalog::query::search::{self as ask, Filter, Thing, Version, When};
-use crate::catalog::query::view::Id;
+use crate::catalog::query::search::{
+    self as ask, AssetFilter, FoundVersion, NamedKind, SearchTime,
+};
+use crate::catalog::query::view::ImmichId;
 use crate::repo::Repository;
 use crate::view::{self, View, find_user};
 
 /// Which assets are wanted. Several values of one kind: any of them; several kinds: all of them.
 #[derive(Debug, Clone, Default)]
-pub struct Query {
-    /// Patterns for the name; see [`Pattern`].
+pub struct FindQuery {
+    /// Patterns for the name; see [`NamePattern`].
     pub names: Vec<String>,
     /// Owners: name, address, storage label or id.
     pub users: Vec<String>,
@@ -48,13 +50,13 @@ pub struct Query {
     /// Tags: the whole path or id; those below it are meant too.
     pub tags: Vec<String>,
     pub assets: Vec<Uuid>,
-    pub taken: Option<Range>,
+    pub taken: Option<DayRange>,
     pub favorite: bool,
     /// Locked ones too.
     pub locked: bool,
 }
 
-impl Query {
+impl FindQuery {
     /// True when it asks for nothing in particular.
     pub fn is_empty(&self) -> bool {
         let lists = [&self.names, &self.users, &self.albums, &self.people, &self.tags];
@@ -67,7 +69,7 @@ impl Query {
 
 /// Where to look.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Span {
+pub enum FindSpan {
     /// In one snapshot: id, name in the tree, or `latest`.
     Snapshot(String),
     /// In all of them.
@@ -76,15 +78,15 @@ pub enum Span {
 
 /// An asset that answers.
 #[derive(Debug, Clone)]
-pub struct Hit {
-    pub(super) version: Version,
+pub struct FindHit {
+    pub(super) version: FoundVersion,
     /// The snapshot that shows it so, seconds since 1970.
     pub(super) at: i64,
     /// Over all snapshots: the first and the last that have it, and whether the newest has it not.
-    pub range: Option<Snapshots>,
+    pub range: Option<SnapshotSpan>,
 }
 
-impl Hit {
+impl FindHit {
     /// Its id in Immich.
     pub fn id(&self) -> Uuid {
         Uuid::from_bytes(self.version.id)
@@ -102,80 +104,82 @@ impl Hit {
 }
 
 /// Asks a repository for assets.
-pub struct Finder {
+pub struct AssetFinder {
     pub(super) view: Arc<View>,
     pub(super) db: Connection,
     /// The snapshots that count, oldest first.
     pub(super) times: Vec<i64>,
 }
 
-impl Finder {
+impl AssetFinder {
     /// Opens `repository`.
-    pub fn open(repository: &Repository, locked: bool) -> Result<Finder> {
+    pub fn open(repository: &Repository, locked: bool) -> Result<AssetFinder> {
         let view = open_view(repository, view::Options { locked, ..view::Options::default() })?;
         let db = repository.catalog()?.connect()?;
         let times = ask::times(&db)?;
-        Ok(Finder { view, db, times })
+        Ok(AssetFinder { view, db, times })
     }
 
     /// The assets that answer to `query`, by the time of taking.
-    pub fn find(&self, query: &Query, span: &Span) -> Result<Vec<Hit>> {
+    pub fn find(&self, query: &FindQuery, span: &FindSpan) -> Result<Vec<FindHit>> {
         let when = self.when(span)?;
         let patterns =
-            query.names.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>>>()?;
+            query.names.iter().map(|text| NamePattern::parse(text)).collect::<Result<Vec<_>>>()?;
         let filter = self.filter(query, when)?;
         let versions =
             ask::assets(&self.db, when, &filter, move |name| name::matches(&patterns, name))?;
         let mut hits = match when {
-            When::At(at) => {
-                versions.into_iter().map(|version| Hit { version, at, range: None }).collect()
+            SearchTime::At(at) => {
+                versions.into_iter().map(|version| FindHit { version, at, range: None }).collect()
             }
-            When::Ever => self.ever(versions)?,
+            SearchTime::Ever => self.ever(versions)?,
         };
-        hits.sort_unstable_by_key(|hit: &Hit| {
+        hits.sort_unstable_by_key(|hit: &FindHit| {
             (hit.version.taken, hit.version.added, hit.version.id)
         });
         Ok(hits)
     }
 
     /// Where the tree shows hits; remembers what it has looked up.
-    pub fn places(&self) -> Places<'_> {
-        Places::new(self)
+    pub fn places(&self) -> PlaceFinder<'_> {
+        PlaceFinder::new(self)
     }
 
     /// Everything that is known of `hit`.
-    pub fn record(&self, hit: &Hit, places: &mut Places<'_>) -> Result<Found> {
+    pub fn record(&self, hit: &FindHit, places: &mut PlaceFinder<'_>) -> Result<FoundAsset> {
         record::record(self, hit, places)
     }
 
     /// What the server's disk had of `hit`.
-    pub fn on_disk(&self, hit: &Hit) -> Result<OnDisk> {
+    pub fn on_disk(&self, hit: &FindHit) -> Result<OnDisk> {
         kept::on_disk(&self.db, &hit.version.id, hit.at)
     }
 
     /// Who owns `hit`.
-    pub fn owner(&self, hit: &Hit) -> Result<String> {
+    pub fn owner(&self, hit: &FindHit) -> Result<String> {
         Ok(ask::user_name(&self.db, &hit.version.owner, hit.at)?.unwrap_or_default())
     }
 
-    fn when(&self, span: &Span) -> Result<When> {
+    fn when(&self, span: &FindSpan) -> Result<SearchTime> {
         match span {
-            Span::Snapshot(name) => Ok(When::At(find_snapshot(&self.view, name)?.0.seconds())),
-            Span::All => Ok(When::Ever),
+            FindSpan::Snapshot(name) => {
+                Ok(SearchTime::At(find_snapshot(&self.view, name)?.0.seconds()))
+            }
+            FindSpan::All => Ok(SearchTime::Ever),
         }
     }
 
-    pub(super) fn filter(&self, query: &Query, when: When) -> Result<Filter> {
+    pub(super) fn filter(&self, query: &FindQuery, when: SearchTime) -> Result<AssetFilter> {
         let users =
             query.users.iter().map(|user| find_user(&self.db, user)).collect::<Result<Vec<_>>>()?;
         let ids: Vec<_> = query.assets.iter().map(|id| id.into_bytes()).collect();
-        Ok(Filter {
+        Ok(AssetFilter {
             owners: some(users),
-            albums: self.things(Thing::Album, "album", &query.albums, when)?,
-            people: self.things(Thing::Person, "person", &query.people, when)?,
-            tags: self.things(Thing::Tag, "tag", &query.tags, when)?,
+            albums: self.things(NamedKind::Album, "album", &query.albums, when)?,
+            people: self.things(NamedKind::Person, "person", &query.people, when)?,
+            tags: self.things(NamedKind::Tag, "tag", &query.tags, when)?,
             ids: some(ids),
-            taken: query.taken.map(Range::milliseconds),
+            taken: query.taken.map(DayRange::milliseconds),
             favorite: query.favorite,
             locked: query.locked,
         })
@@ -183,11 +187,11 @@ impl Finder {
 
     fn things(
         &self,
-        thing: Thing,
+        thing: NamedKind,
         what: &str,
         texts: &[String],
-        when: When,
-    ) -> Result<Option<Vec<Id>>> {
+        when: SearchTime,
+    ) -> Result<Option<Vec<ImmichId>>> {
         if texts.is_empty() {
             return Ok(None);
         }
@@ -195,7 +199,7 @@ impl Finder {
         let mut ids = Vec::new();
         for text in texts {
             let chosen = choose(what, &known, text.trim_end_matches('/'))?;
-            if thing == Thing::Tag {
+            if thing == NamedKind::Tag {
                 ids.extend(below(&known, &chosen));
             }
             ids.extend(chosen);
@@ -206,16 +210,16 @@ impl Finder {
     }
 
     /// One hit an asset: its newest version that a snapshot shows.
-    fn ever(&self, versions: Vec<Version>) -> Result<Vec<Hit>> {
-        let mut newest: HashMap<Id, Hit> = HashMap::new();
+    fn ever(&self, versions: Vec<FoundVersion>) -> Result<Vec<FindHit>> {
+        let mut newest: HashMap<ImmichId, FindHit> = HashMap::new();
         for version in versions {
             let Some((_, at)) = self.shown(version.since, version.until) else { continue };
             let known = newest.get(&version.id).is_none_or(|hit| hit.at < at);
             if known {
-                newest.insert(version.id, Hit { version, at, range: None });
+                newest.insert(version.id, FindHit { version, at, range: None });
             }
         }
-        let mut hits: Vec<Hit> = newest.into_values().collect();
+        let mut hits: Vec<FindHit> = newest.into_values().collect();
         for hit in &mut hits {
             hit.range = self.snapshots_of(&hit.version.id)?;
         }
@@ -223,11 +227,11 @@ impl Finder {
     }
 
     /// Makes one hit of a photo that was erased and given back under a new id: it is not deleted.
-    fn join_given_back(&self, mut hits: Vec<Hit>) -> Result<Vec<Hit>> {
+    fn join_given_back(&self, mut hits: Vec<FindHit>) -> Result<Vec<FindHit>> {
         let Some(now) = self.times.last() else { return Ok(hits) };
-        let mut first: HashMap<Id, SnapshotId> = HashMap::new();
+        let mut first: HashMap<ImmichId, SnapshotId> = HashMap::new();
         let (mut back, there) =
-            (HashSet::new(), hits.iter().map(|hit| hit.version.id).collect::<HashSet<Id>>());
+            (HashSet::new(), hits.iter().map(|hit| hit.version.id).collect::<HashSet<ImmichId>>());
         for hit in hits.iter().filter(|hit| hit.range.is_some_and(|range| range.deleted)) {
             let Some(heir) = ask::given_back(&self.db, hit.version.row, *now)? else { continue };
             if let (true, Some(range)) = (there.contains(&heir), hit.range) {
@@ -252,7 +256,7 @@ impl Finder {
         (from < to).then(|| (self.times[from], self.times[to - 1]))
     }
 
-    fn snapshots_of(&self, id: &Id) -> Result<Option<Snapshots>> {
+    fn snapshots_of(&self, id: &ImmichId) -> Result<Option<SnapshotSpan>> {
         let ranges = ask::ranges(&self.db, id)?;
         let shown: Vec<_> =
             ranges.into_iter().filter_map(|(since, until)| self.shown(since, until)).collect();
@@ -261,7 +265,7 @@ impl Finder {
         else {
             return Ok(None);
         };
-        Ok(Some(Snapshots {
+        Ok(Some(SnapshotSpan {
             first: SnapshotId::from_seconds(first)?,
             last: SnapshotId::from_seconds(last)?,
             deleted: self.times.last() != Some(&last),
@@ -274,7 +278,7 @@ fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
 }
 
 /// The tags below those that were chosen: Immich's search means them too.
-fn below(tags: &[(Id, String)], chosen: &[Id]) -> Vec<Id> {
+fn below(tags: &[(ImmichId, String)], chosen: &[ImmichId]) -> Vec<ImmichId> {
     let roots: Vec<String> = tags
         .iter()
         .filter(|(id, _)| chosen.contains(id))

@@ -4,7 +4,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use uuid::Uuid;
 
 use crate::base::{Error, Result};
-use crate::catalog::query::view::Id;
+use crate::catalog::query::view::ImmichId;
 use crate::view::name::fold;
 
 /// Names that are offered in place of an unknown one.
@@ -16,38 +16,38 @@ const OFFERED: usize = 8;
 /// With `*`, `?`, `[…]` or `{…}` it stands for the whole name; without, the text may be anywhere in
 /// it.
 #[derive(Debug, Clone)]
-pub enum Pattern {
+pub enum NamePattern {
     /// The whole name.
     Glob(Box<GlobMatcher>),
     /// Anywhere in the name.
     Part(String),
 }
 
-impl Pattern {
+impl NamePattern {
     /// Reads `text`.
-    pub fn parse(text: &str) -> Result<Pattern> {
+    pub fn parse(text: &str) -> Result<NamePattern> {
         let text = fold(text);
         if !text.contains(['*', '?', '[', '{']) {
-            return Ok(Pattern::Part(text));
+            return Ok(NamePattern::Part(text));
         }
         let glob = GlobBuilder::new(&text).backslash_escape(true).build();
         let glob = glob.map_err(|error| {
             Error::invalid(format_args!("`{text}` is not a pattern")).caused_by(error)
         })?;
-        Ok(Pattern::Glob(Box::new(glob.compile_matcher())))
+        Ok(NamePattern::Glob(Box::new(glob.compile_matcher())))
     }
 
     /// True when it fits the name whose folded form is `folded`.
     fn fits(&self, folded: &str) -> bool {
         match self {
-            Pattern::Glob(glob) => glob.is_match(folded),
-            Pattern::Part(part) => folded.contains(part.as_str()),
+            NamePattern::Glob(glob) => glob.is_match(folded),
+            NamePattern::Part(part) => folded.contains(part.as_str()),
         }
     }
 }
 
 /// True when any of `patterns` fits `name`, or there is none.
-pub fn matches(patterns: &[Pattern], name: &str) -> bool {
+pub fn matches(patterns: &[NamePattern], name: &str) -> bool {
     if patterns.is_empty() {
         return true;
     }
@@ -57,9 +57,9 @@ pub fn matches(patterns: &[Pattern], name: &str) -> bool {
 
 /// The ids of those of `things` that `text` means: by id, by name, or by name but for small and
 /// capital letters. `what` they are is for the error, which offers names that are near.
-pub fn choose(what: &str, things: &[(Id, String)], text: &str) -> Result<Vec<Id>> {
-    let by = |same: &dyn Fn(&(Id, String)) -> bool| {
-        let mut ids: Vec<Id> =
+pub fn choose(what: &str, things: &[(ImmichId, String)], text: &str) -> Result<Vec<ImmichId>> {
+    let by = |same: &dyn Fn(&(ImmichId, String)) -> bool| {
+        let mut ids: Vec<ImmichId> =
             things.iter().filter(|thing| same(thing)).map(|thing| thing.0).collect();
         let mut seen = std::collections::HashSet::new();
         ids.retain(|id| seen.insert(*id));
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn fits(pattern: &str, name: &str) -> bool {
-        matches(&[Pattern::parse(pattern).unwrap()], name)
+        matches(&[NamePattern::parse(pattern).unwrap()], name)
     }
 
     #[test]
@@ -115,12 +115,12 @@ mod tests {
         assert!(fits("*", "a/b.jpg") && fits("[ab]?.jpg", "B1.jpg"));
         assert!(fits("Zoe\u{308}", "zo\u{eb}.jpg"));
         assert!(fits(r"what\?*", "What?.jpg") && !fits(r"what\?*", "Whats.jpg"));
-        assert!(Pattern::parse("[a").is_err());
+        assert!(NamePattern::parse("[a").is_err());
     }
 
     #[test]
     fn an_unknown_name_is_answered_with_those_that_are_near() {
-        let things: Vec<(Id, String)> = (0..20)
+        let things: Vec<(ImmichId, String)> = (0..20)
             .map(|n| ([n; 16], format!("album {n}")))
             .chain([([50; 16], "Rome".to_owned())])
             .collect();

@@ -5,16 +5,16 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-use super::{Finder, Hit};
+use super::{AssetFinder, FindHit};
 use crate::base::{Result, SnapshotId};
-use crate::catalog::query::search::{self as ask, Version};
-use crate::catalog::query::view::{self as rows, Id};
-use crate::view::ino::{Place, Shelf, Spot};
-use crate::view::{Ino, Part};
+use crate::catalog::query::search::{self as ask, FoundVersion};
+use crate::catalog::query::view::{self as rows, ImmichId};
+use crate::view::ino::{NodePlace, SmartFolder, SnapshotNode};
+use crate::view::{AssetPart, Ino};
 
 /// Where one asset is in the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown {
+pub struct TreePlace {
     /// Below the snapshot: `users/Ann Lee/by date/2024/2024-05/IMG_1.HEIC`.
     pub path: String,
     /// The folder that holds it.
@@ -23,64 +23,81 @@ pub struct Shown {
 }
 
 /// The names in a folder, by what they stand for.
-type Names = Rc<HashMap<Ino, String>>;
+type PlaceNames = Rc<HashMap<Ino, String>>;
 
 /// Looks up paths of hits. Each folder is listed once.
-pub struct Places<'a> {
-    finder: &'a Finder,
-    folders: HashMap<Ino, Names>,
+pub struct PlaceFinder<'a> {
+    finder: &'a AssetFinder,
+    folders: HashMap<Ino, PlaceNames>,
     numbers: HashMap<i64, Option<u16>>,
-    users: HashMap<(i64, Id), Option<(u64, String)>>,
+    users: HashMap<(i64, ImmichId), Option<(u64, String)>>,
 }
 
-impl<'a> Places<'a> {
-    pub(super) fn new(finder: &'a Finder) -> Self {
-        Places { finder, folders: HashMap::new(), numbers: HashMap::new(), users: HashMap::new() }
+impl<'a> PlaceFinder<'a> {
+    pub(super) fn new(finder: &'a AssetFinder) -> Self {
+        PlaceFinder {
+            finder,
+            folders: HashMap::new(),
+            numbers: HashMap::new(),
+            users: HashMap::new(),
+        }
     }
 
     /// Where the tree shows `hit`; `None` when it has no bytes in the snapshot, so is nowhere.
-    pub fn shown(&mut self, hit: &Hit) -> Result<Option<Shown>> {
+    pub fn shown(&mut self, hit: &FindHit) -> Result<Option<TreePlace>> {
         let Some(number) = self.number(hit.at)? else { return Ok(None) };
         if hit.version.visibility != 2 {
-            return self.on_shelf(&hit.version, hit.at, number, Part::Original);
+            return self.on_shelf(&hit.version, hit.at, number, AssetPart::Original);
         }
         // A moving half is where its photo is.
         match ask::photo_of(&self.finder.db, &hit.version.id, hit.at)? {
-            Some(photo) => self.on_shelf(&photo, hit.at, number, Part::Video),
+            Some(photo) => self.on_shelf(&photo, hit.at, number, AssetPart::Video),
             None => Ok(None),
         }
     }
 
     fn on_shelf(
         &mut self,
-        asset: &Version,
+        asset: &FoundVersion,
         at: i64,
         number: u16,
-        part: Part,
-    ) -> Result<Option<Shown>> {
+        part: AssetPart,
+    ) -> Result<Option<TreePlace>> {
         let Some((user, owner)) = self.user(at, &asset.owner)? else { return Ok(None) };
         let (shelf, folder, below) = match (asset.visibility, asset.trashed) {
-            (3, _) => (Shelf::Locked, Spot::Shelf(Shelf::Locked, user), String::new()),
-            (_, true) => (Shelf::Trash, Spot::Shelf(Shelf::Trash, user), String::new()),
-            (1, _) => (Shelf::Archived, Spot::Shelf(Shelf::Archived, user), String::new()),
-            _ => (Shelf::ByDate, Spot::Month(user, asset.month), month(asset.month)),
+            (3, _) => {
+                (SmartFolder::Locked, SnapshotNode::Shelf(SmartFolder::Locked, user), String::new())
+            }
+            (_, true) => {
+                (SmartFolder::Trash, SnapshotNode::Shelf(SmartFolder::Trash, user), String::new())
+            }
+            (1, _) => (
+                SmartFolder::Archived,
+                SnapshotNode::Shelf(SmartFolder::Archived, user),
+                String::new(),
+            ),
+            _ => (SmartFolder::ByDate, SnapshotNode::Month(user, asset.month), month(asset.month)),
         };
-        let pack = |spot| Place::In(number, spot).pack();
+        let pack = |spot| NodePlace::In(number, spot).pack();
         let Some(folder) = pack(folder) else { return Ok(None) };
         let names = self.names(folder)?;
         let inos = part
             .kept()
             .into_iter()
             .chain([part])
-            .filter_map(|part| pack(Spot::Item(shelf, asset.row, part)));
+            .filter_map(|part| pack(SnapshotNode::Item(shelf, asset.row, part)));
         let mut named = inos.filter_map(|ino| Some((ino, names.get(&ino)?.clone())));
         let Some((ino, name)) = named.next() else { return Ok(None) };
         let folder = format!("users/{owner}/{}{below}", shelf.name());
-        Ok(Some(Shown { path: format!("{folder}/{name}"), folder, ino }))
+        Ok(Some(TreePlace { path: format!("{folder}/{name}"), folder, ino }))
     }
 
     /// The row of the user with `id`, and the name of their folder.
-    pub(in crate::task) fn user(&mut self, at: i64, id: &Id) -> Result<Option<(u64, String)>> {
+    pub(in crate::task) fn user(
+        &mut self,
+        at: i64,
+        id: &ImmichId,
+    ) -> Result<Option<(u64, String)>> {
         if let Some(known) = self.users.get(&(at, *id)) {
             return Ok(known.clone());
         }
@@ -89,26 +106,27 @@ impl<'a> Places<'a> {
         Ok(found)
     }
 
-    fn look_up_user(&mut self, at: i64, id: &Id) -> Result<Option<(u64, String)>> {
+    fn look_up_user(&mut self, at: i64, id: &ImmichId) -> Result<Option<(u64, String)>> {
         let Some(number) = self.number(at)? else { return Ok(None) };
         let Some(row) = rows::user_row(&self.finder.db, id, at)? else { return Ok(None) };
-        let pack = |spot| Place::In(number, spot).pack();
-        let (Some(users), Some(user)) = (pack(Spot::Users), pack(Spot::User(row))) else {
+        let pack = |spot| NodePlace::In(number, spot).pack();
+        let (Some(users), Some(user)) = (pack(SnapshotNode::Users), pack(SnapshotNode::User(row)))
+        else {
             return Ok(None);
         };
         Ok(self.names(users)?.get(&user).map(|name| (row, name.clone())))
     }
 
     /// What the folder of the album `id` is called where its owner sees it.
-    pub(in crate::task) fn album(&mut self, at: i64, id: &Id) -> Result<Option<String>> {
+    pub(in crate::task) fn album(&mut self, at: i64, id: &ImmichId) -> Result<Option<String>> {
         let Some(number) = self.number(at)? else { return Ok(None) };
         let Some((row, owner)) = ask::seen_by(&self.finder.db, id, at)?.first().copied() else {
             return Ok(None);
         };
         let Some((user, _)) = self.user(at, &owner)? else { return Ok(None) };
-        let pack = |spot| Place::In(number, spot).pack();
+        let pack = |spot| NodePlace::In(number, spot).pack();
         let (Some(albums), Some(album)) =
-            (pack(Spot::Shelf(Shelf::Albums, user)), pack(Spot::Album(row)))
+            (pack(SnapshotNode::Shelf(SmartFolder::Albums, user)), pack(SnapshotNode::Album(row)))
         else {
             return Ok(None);
         };
@@ -127,7 +145,7 @@ impl<'a> Places<'a> {
         Ok(number)
     }
 
-    fn names(&mut self, folder: Ino) -> Result<Names> {
+    fn names(&mut self, folder: Ino) -> Result<PlaceNames> {
         if let Some(known) = self.folders.get(&folder) {
             return Ok(known.clone());
         }
@@ -165,7 +183,7 @@ fn month(month: i64) -> String {
     format!("/{year:04}/{year:04}-{:02}", month.rem_euclid(12) + 1)
 }
 
-impl Hit {
+impl FindHit {
     /// The snapshot that shows it so.
     pub fn snapshot(&self) -> Result<SnapshotId> {
         SnapshotId::from_seconds(self.at)

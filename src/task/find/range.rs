@@ -10,15 +10,15 @@ use crate::base::{Error, Result};
 /// From the first moment of one day to before the first moment of another, by the wall clock where
 /// a photo was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
+pub struct DayRange {
     from: Date,
     /// `None`: without an end.
     before: Option<Date>,
 }
 
-impl Range {
+impl DayRange {
     /// Reads `text`; both ends belong to it, and either may be left out around `..`.
-    pub fn parse(text: &str) -> Result<Range> {
+    pub fn parse(text: &str) -> Result<DayRange> {
         let wrong = || {
             Error::invalid(format_args!(
                 "`{text}` is not a time such as 2024, 2024-05, 2024-05-01 or 2024-05..2024-06"
@@ -29,7 +29,7 @@ impl Range {
             (!text.trim().is_empty()).then(|| period(text.trim()).ok_or_else(wrong)).transpose()
         };
         let (first, last) = (edge(first)?, edge(last)?);
-        let range = Range {
+        let range = DayRange {
             from: first.map_or(Date::MIN, |first| first.0),
             before: last.and_then(|last| last.1),
         };
@@ -52,10 +52,10 @@ impl Range {
     }
 }
 
-impl std::str::FromStr for Range {
+impl std::str::FromStr for DayRange {
     type Err = Error;
-    fn from_str(text: &str) -> Result<Range> {
-        Range::parse(text)
+    fn from_str(text: &str) -> Result<DayRange> {
+        DayRange::parse(text)
     }
 }
 
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     fn days(text: &str) -> (String, String) {
-        let range = Range::parse(text).unwrap();
+        let range = DayRange::parse(text).unwrap();
         (range.from.to_string(), range.before.map_or("-".to_owned(), |before| before.to_string()))
     }
 
@@ -111,15 +111,18 @@ mod tests {
             "2024-",
             "-2024",
         ] {
-            assert!(Range::parse(wrong).unwrap_err().to_string().contains("2024-05-01"), "{wrong}");
+            assert!(
+                DayRange::parse(wrong).unwrap_err().to_string().contains("2024-05-01"),
+                "{wrong}"
+            );
         }
     }
 
     #[test]
     fn milliseconds_are_of_the_wall_clock() {
-        assert_eq!(Range::parse("1970-01-01").unwrap().milliseconds(), (0, 86_400_000));
-        assert_eq!(Range::parse("..1969").unwrap().milliseconds(), (i64::MIN, 0));
-        assert_eq!(Range::parse("1970..").unwrap().milliseconds(), (0, i64::MAX));
-        assert_eq!(Range::parse("9999").unwrap().milliseconds().1, i64::MAX);
+        assert_eq!(DayRange::parse("1970-01-01").unwrap().milliseconds(), (0, 86_400_000));
+        assert_eq!(DayRange::parse("..1969").unwrap().milliseconds(), (i64::MIN, 0));
+        assert_eq!(DayRange::parse("1970..").unwrap().milliseconds(), (0, i64::MAX));
+        assert_eq!(DayRange::parse("9999").unwrap().milliseconds().1, i64::MAX);
     }
 }

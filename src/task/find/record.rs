@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Finder, Hit, Places};
+use super::{AssetFinder, FindHit, PlaceFinder};
 use crate::base::library::{Asset, AssetType, Visibility};
 use crate::base::{Error, Hash, Result, Sha1, SnapshotId};
 use crate::catalog::query::kept::{self, OnDisk};
@@ -14,14 +14,14 @@ use crate::catalog::query::{search as ask, view};
 
 /// A thing with an id and a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Named {
+pub struct NamedThing {
     pub id: Uuid,
     pub name: String,
 }
 
 /// From which snapshot to which there was an asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Snapshots {
+pub struct SnapshotSpan {
     pub first: SnapshotId,
     pub last: SnapshotId,
     /// The newest snapshot has it no more.
@@ -30,9 +30,9 @@ pub struct Snapshots {
 
 /// An asset with all that belongs to it, as one snapshot has it.
 #[derive(Debug, Clone, Serialize)]
-pub struct Found {
+pub struct FoundAsset {
     pub id: Uuid,
-    pub owner: Named,
+    pub owner: NamedThing,
     /// The name that it was uploaded with.
     pub name: String,
     /// The snapshot that says all this.
@@ -65,7 +65,7 @@ pub struct Found {
     /// The asset that is its moving half.
     pub live_video: Option<Uuid>,
     pub stack: Option<Uuid>,
-    pub albums: Vec<Named>,
+    pub albums: Vec<NamedThing>,
     pub tags: Vec<String>,
     pub people: Vec<String>,
     /// Its XMP sidecar, below `files/` of the tree.
@@ -77,18 +77,22 @@ pub struct Found {
     pub city: Option<String>,
     pub country: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub snapshots: Option<Snapshots>,
+    pub snapshots: Option<SnapshotSpan>,
 }
 
 /// Everything about `hit`.
-pub(super) fn record(finder: &Finder, hit: &Hit, places: &mut Places<'_>) -> Result<Found> {
+pub(super) fn record(
+    finder: &AssetFinder,
+    hit: &FindHit,
+    places: &mut PlaceFinder<'_>,
+) -> Result<FoundAsset> {
     let (db, id, at) = (&finder.db, &hit.version.id, hit.at);
     let asset = asset_in(finder, hit.version.row)?;
     let original = ask::stored(db, id, 0, at)?;
     let kept = kept_bytes(finder, hit)?;
     let shown = kept.or(original.as_ref().map(|stored| (stored.size, stored.sha1, stored.blake3)));
     let sidecar = ask::stored(db, id, 1, at)?;
-    let file_of = |stored: Option<&ask::Stored>| {
+    let file_of = |stored: Option<&ask::StoredAsset>| {
         let file = stored.and_then(|stored| stored.file.as_ref());
         file.map(|(folder, name)| places.file(*folder, name)).transpose()
     };
@@ -96,9 +100,9 @@ pub(super) fn record(finder: &Finder, hit: &Hit, places: &mut Places<'_>) -> Res
     let (file, sidecar) = (file_of(original.as_ref())?.or(said), file_of(sidecar.as_ref())?);
     let owner = finder.owner(hit)?;
     let albums = ask::albums_of(db, id, at)?.into_iter();
-    Ok(Found {
+    Ok(FoundAsset {
         id: asset.id,
-        owner: Named { id: asset.owner, name: owner },
+        owner: NamedThing { id: asset.owner, name: owner },
         snapshot: hit.snapshot()?,
         path: places.shown(hit)?.map(|shown| shown.path),
         file,
@@ -116,7 +120,7 @@ pub(super) fn record(finder: &Finder, hit: &Hit, places: &mut Places<'_>) -> Res
         trashed: asset.trashed.is_some(),
         live_video: asset.live_video,
         stack: asset.stack,
-        albums: albums.map(|(id, name)| Named { id: Uuid::from_bytes(id), name }).collect(),
+        albums: albums.map(|(id, name)| NamedThing { id: Uuid::from_bytes(id), name }).collect(),
         tags: ask::tags_of(db, id, at)?,
         people: ask::people_of(db, id, at)?,
         sidecar,
@@ -132,7 +136,7 @@ pub(super) fn record(finder: &Finder, hit: &Hit, places: &mut Places<'_>) -> Res
 }
 
 /// Size and hashes of the bytes that Immich recorded, where the disk has others or none.
-fn kept_bytes(finder: &Finder, hit: &Hit) -> Result<Option<(u64, Sha1, Hash)>> {
+fn kept_bytes(finder: &AssetFinder, hit: &FindHit) -> Result<Option<(u64, Sha1, Hash)>> {
     let Some((content, size)) = kept::content(&finder.db, &hit.version.id, hit.at)? else {
         return Ok(None);
     };
@@ -141,7 +145,7 @@ fn kept_bytes(finder: &Finder, hit: &Hit) -> Result<Option<(u64, Sha1, Hash)>> {
 }
 
 /// The record of the asset in `row`.
-fn asset_in(finder: &Finder, row: u64) -> Result<Asset> {
+fn asset_in(finder: &AssetFinder, row: u64) -> Result<Asset> {
     let line = ask::line(&finder.db, row)?.ok_or_else(|| Error::not_found("asset"))?;
     serde_json::from_str(&line)
         .map_err(|error| Error::damaged("an asset of the catalog").caused_by(error))

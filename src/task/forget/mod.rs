@@ -4,7 +4,7 @@
 //! one that passed a check. An imported snapshot lists the files that were left of its day: it
 //! never takes the place of one that was made then, in these and in every rule of a policy. It is
 //! kept where a rule would keep it if all were alike. Snapshots with a bad dump use up no rule:
-//! they are kept by [`Policy::within`] alone. Nothing is forgotten while a snapshot has an alarm
+//! they are kept by [`KeepPolicy::within`] alone. Nothing is forgotten while a snapshot has an alarm
 //! that nobody acknowledged, or a record that cannot be read, or while the clock looks wrong or a
 //! snapshot is of a time to come.
 
@@ -15,9 +15,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-pub use self::policy::Policy;
-use crate::base::{Error, Kind, Monitor, Result, SnapshotId};
-use crate::repo::{Notes, Repository, Session, SnapshotRecord, is_to_come, prune};
+pub use self::policy::KeepPolicy;
+use crate::base::{Error, ErrorKind, Monitor, Result, SnapshotId};
+use crate::repo::{Notes, Repository, SnapshotRecord, WriteSession, is_to_come, prune};
 
 /// A pause between the two newest snapshots that is longer makes the clock suspect, if it is also
 /// unusual.
@@ -30,9 +30,9 @@ const TRUSTED: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 /// Which snapshots go.
 #[derive(Debug, Clone)]
-pub enum Choice {
+pub enum ForgetChoice {
     /// All that no rule keeps.
-    ByPolicy(Policy),
+    ByPolicy(KeepPolicy),
     /// These, named by id.
     Named(Vec<String>),
 }
@@ -40,7 +40,7 @@ pub enum Choice {
 /// What to forget.
 #[derive(Debug, Clone)]
 pub struct Options {
-    pub choice: Choice,
+    pub choice: ForgetChoice,
     /// Days, weeks and hours are those of this zone.
     pub zone: TimeZone,
     /// The time that counts as now.
@@ -53,7 +53,7 @@ pub struct Options {
 
 /// One snapshot, and what becomes of it.
 #[derive(Debug, Clone)]
-pub struct Fate {
+pub struct SnapshotFate {
     pub record: SnapshotRecord,
     /// Why it is kept; empty: it goes.
     pub reasons: Vec<String>,
@@ -63,7 +63,7 @@ pub struct Fate {
 #[derive(Debug, Clone)]
 pub struct Report {
     /// Oldest first.
-    pub fates: Vec<Fate>,
+    pub fates: Vec<SnapshotFate>,
     /// Bytes in archives that only the forgotten ones need: what a prune can give back.
     pub freed: u64,
 }
@@ -74,7 +74,7 @@ pub fn forget(repository: &Repository, options: &Options, monitor: &dyn Monitor)
         let db = repository.catalog()?.connect()?;
         return plan(repository, &db, options);
     }
-    let mut session = Session::begin(repository, "forget", monitor)?;
+    let mut session = WriteSession::begin(repository, "forget", monitor)?;
     let report = plan(repository, &session.generation().connect()?, options)?;
     let ids: Vec<SnapshotId> = report
         .fates
@@ -99,16 +99,16 @@ fn plan(repository: &Repository, db: &rusqlite::Connection, options: &Options) -
     }
     let always = always_kept(&records, &notes);
     let chosen = match &options.choice {
-        Choice::ByPolicy(policy) => by_policy(policy, &records, &options.zone)?,
-        Choice::Named(names) => by_name(names, &records, &always, options.now)?,
+        ForgetChoice::ByPolicy(policy) => by_policy(policy, &records, &options.zone)?,
+        ForgetChoice::Named(names) => by_name(names, &records, &always, options.now)?,
     };
     let kept_aside = fates_ahead(ahead, &options.choice, &records)?;
-    let mut fates: Vec<Fate> = records
+    let mut fates: Vec<SnapshotFate> = records
         .into_iter()
         .map(|record| {
             let mut reasons = chosen.get(&record.id).cloned().unwrap_or_default();
             reasons.extend(always.get(&record.id).iter().map(|reason| (*reason).to_string()));
-            Fate { record, reasons }
+            SnapshotFate { record, reasons }
         })
         .collect();
     fates.extend(kept_aside);
@@ -118,11 +118,11 @@ fn plan(repository: &Repository, db: &rusqlite::Connection, options: &Options) -
 
 /// Rules count from the newest snapshot, and which one that is depends on the clock that is right:
 /// that of now, or the one before.
-fn refuse_ahead(ahead: &[SnapshotRecord], choice: &Choice) -> Result<()> {
-    let (Choice::ByPolicy(_), Some(first)) = (choice, ahead.first()) else { return Ok(()) };
+fn refuse_ahead(ahead: &[SnapshotRecord], choice: &ForgetChoice) -> Result<()> {
+    let (ForgetChoice::ByPolicy(_), Some(first)) = (choice, ahead.first()) else { return Ok(()) };
     let ids: Vec<String> = ahead.iter().map(|record| record.id.to_string()).collect();
     let message = format!("nothing is forgotten while snapshot {} is of a time to come", first.id);
-    Err(Error::new(Kind::Refused, message).hint(format_args!(
+    Err(Error::new(ErrorKind::Refused, message).hint(format_args!(
         "set this machine's clock right; if it is right: shoebox forget {} --apply",
         ids.join(" ")
     )))
@@ -132,18 +132,18 @@ fn refuse_ahead(ahead: &[SnapshotRecord], choice: &Choice) -> Result<()> {
 /// name.
 fn fates_ahead(
     ahead: Vec<SnapshotRecord>,
-    choice: &Choice,
+    choice: &ForgetChoice,
     others: &[SnapshotRecord],
-) -> Result<Vec<Fate>> {
+) -> Result<Vec<SnapshotFate>> {
     let is_named = |record: &SnapshotRecord| match choice {
-        Choice::ByPolicy(_) => false,
-        Choice::Named(names) => {
+        ForgetChoice::ByPolicy(_) => false,
+        ForgetChoice::Named(names) => {
             names.iter().any(|name| name.parse().is_ok_and(|id: SnapshotId| id == record.id))
         }
     };
     if ahead.iter().any(is_named) && !others.iter().any(SnapshotRecord::is_good) {
         return Err(Error::new(
-            Kind::Refused,
+            ErrorKind::Refused,
             "no other snapshot is good: one of a time to come is kept until there is one",
         )
         .hint("set this machine's clock right, or make a backup first"));
@@ -151,7 +151,7 @@ fn fates_ahead(
     let reasons = |record: &SnapshotRecord| {
         if is_named(record) { vec![] } else { vec!["of a time to come".to_owned()] }
     };
-    Ok(ahead.into_iter().map(|record| Fate { reasons: reasons(&record), record }).collect())
+    Ok(ahead.into_iter().map(|record| SnapshotFate { reasons: reasons(&record), record }).collect())
 }
 
 /// All records, oldest first. One that cannot be read stops everything: nobody knows what it stands
@@ -159,8 +159,8 @@ fn fates_ahead(
 fn records(repository: &Repository) -> Result<Vec<SnapshotRecord>> {
     let read = |id| {
         repository.record(id).map_err(|error| match error.kind() {
-            Kind::Damaged | Kind::NotFound => Error::new(
-                Kind::Refused,
+            ErrorKind::Damaged | ErrorKind::NotFound => Error::new(
+                ErrorKind::Refused,
                 format_args!(
                     "the record of snapshot {id} cannot be \
                     read"
@@ -182,7 +182,7 @@ fn refuse_alarm(records: &[SnapshotRecord], notes: &Notes) -> Result<()> {
     match records.iter().rev().find(|record| notes.is_alarming(record)) {
         None => Ok(()),
         Some(record) => Err(Error::new(
-            Kind::Refused,
+            ErrorKind::Refused,
             format_args!(
                 "nothing is forgotten while snapshot {} has an alarm: {}",
                 record.id,
@@ -209,7 +209,8 @@ pub fn times<'a>(records: impl IntoIterator<Item = &'a SnapshotRecord>) -> Vec<T
 /// Stops where the newest snapshots seem to be made under a clock that was wrong. `times` ascend.
 pub fn refuse_clock(times: &[Timestamp]) -> Result<()> {
     let refused = |message: String| {
-        Err(Error::new(Kind::Refused, message).hint("if the clock is right, use --accept-clock"))
+        Err(Error::new(ErrorKind::Refused, message)
+            .hint("if the clock is right, use --accept-clock"))
     };
     let Some(newest) = times.last() else { return Ok(()) };
     let mut pauses: Vec<SignedDuration> =
@@ -257,26 +258,30 @@ fn always_kept(records: &[SnapshotRecord], notes: &Notes) -> BTreeMap<SnapshotId
 }
 
 fn by_policy(
-    policy: &Policy,
+    policy: &KeepPolicy,
     records: &[SnapshotRecord],
     zone: &TimeZone,
 ) -> Result<BTreeMap<SnapshotId, Vec<String>>> {
     if policy.is_empty() {
-        return Err(Error::new(Kind::Invalid, "no rule given that says which snapshots to keep")
-            .hint(
-                "give rules, such as --keep-daily 7 --keep-weekly 5 --keep-monthly 12 \
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            "no rule given that says which snapshots to keep",
+        )
+        .hint(
+            "give rules, such as --keep-daily 7 --keep-weekly 5 --keep-monthly 12 \
                 --keep-yearly 10; or name the snapshots that go",
-            ));
+        ));
     }
-    let kept =
-        |policy: &Policy, records: &[&SnapshotRecord]| -> Result<Vec<(SnapshotId, Vec<String>)>> {
-            let ids: Vec<SnapshotId> = records.iter().rev().map(|record| record.id).collect();
-            let times: Vec<Timestamp> = ids.iter().map(|id| id.time()).collect();
-            Ok(ids.into_iter().zip(policy.reasons(&times, zone)?).collect())
-        };
+    let kept = |policy: &KeepPolicy,
+                records: &[&SnapshotRecord]|
+     -> Result<Vec<(SnapshotId, Vec<String>)>> {
+        let ids: Vec<SnapshotId> = records.iter().rev().map(|record| record.id).collect();
+        let times: Vec<Timestamp> = ids.iter().map(|id| id.time()).collect();
+        Ok(ids.into_iter().zip(policy.reasons(&times, zone)?).collect())
+    };
     let all: Vec<&SnapshotRecord> = records.iter().collect();
     let good: Vec<&SnapshotRecord> = records.iter().filter(|record| record.is_good()).collect();
-    let only_within = Policy { within: policy.within, ..Policy::default() };
+    let only_within = KeepPolicy { within: policy.within, ..KeepPolicy::default() };
     let mut reasons: BTreeMap<_, _> = kept(&only_within, &all)?.into_iter().collect();
     reasons.extend(kept(policy, &good)?);
     // As if there were no imported ones: none of these goes because of one.
@@ -305,7 +310,7 @@ fn by_name(
         }
         if let Some(reason) = always.get(&id) {
             return Err(Error::new(
-                Kind::Refused,
+                ErrorKind::Refused,
                 format_args!("snapshot {id} is the {reason}: it is always kept"),
             )
             .hint("make a newer snapshot, or let a newer one pass a check, first"));
@@ -317,10 +322,10 @@ fn by_name(
 }
 
 /// Bytes of archives that would be needed no more.
-fn freed(db: &rusqlite::Connection, fates: &[Fate]) -> Result<u64> {
+fn freed(db: &rusqlite::Connection, fates: &[SnapshotFate]) -> Result<u64> {
     let known: HashSet<SnapshotId> =
         crate::catalog::query::snapshot::ids(db)?.into_iter().collect();
-    let ids = |kept: &dyn Fn(&Fate) -> bool| -> Vec<SnapshotId> {
+    let ids = |kept: &dyn Fn(&SnapshotFate) -> bool| -> Vec<SnapshotId> {
         fates
             .iter()
             .filter(|fate| kept(fate) && known.contains(&fate.record.id))

@@ -19,17 +19,17 @@ use crate::base::{Error, Result};
 
 /// How many a rule keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Count {
+pub enum KeepCount {
     Of(u32),
     Unlimited,
 }
 
-impl FromStr for Count {
+impl FromStr for KeepCount {
     type Err = Error;
-    fn from_str(text: &str) -> Result<Count> {
+    fn from_str(text: &str) -> Result<KeepCount> {
         match text {
-            "unlimited" | "-1" => Ok(Count::Unlimited),
-            _ => text.parse().map(Count::Of).map_err(|_| {
+            "unlimited" | "-1" => Ok(KeepCount::Unlimited),
+            _ => text.parse().map(KeepCount::Of).map_err(|_| {
                 Error::invalid(format_args!("`{text}` is neither a number nor `unlimited`"))
             }),
         }
@@ -38,11 +38,11 @@ impl FromStr for Count {
 
 /// A length of time in the calendar, such as `1y6m7d12h`.
 #[derive(Debug, Clone, Copy)]
-pub struct Within(Span);
+pub struct KeepWithin(Span);
 
-impl FromStr for Within {
+impl FromStr for KeepWithin {
     type Err = Error;
-    fn from_str(text: &str) -> Result<Within> {
+    fn from_str(text: &str) -> Result<KeepWithin> {
         let wrong = || {
             Error::invalid(format_args!(
                 "`{text}` is no length of time such as 14d, 6m or 1y6m7d12h (years, months, days, \
@@ -64,11 +64,11 @@ impl FromStr for Within {
             .map_err(|_| wrong())?;
             rest = &rest[digits + 1..];
         }
-        if text.is_empty() { Err(wrong()) } else { Ok(Within(span)) }
+        if text.is_empty() { Err(wrong()) } else { Ok(KeepWithin(span)) }
     }
 }
 
-impl fmt::Display for Within {
+impl fmt::Display for KeepWithin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
             (self.0.get_years().into(), 'y'),
@@ -85,7 +85,7 @@ impl fmt::Display for Within {
 
 /// What a rule counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Every {
+pub enum KeepPeriod {
     Snapshot,
     Hour,
     Day,
@@ -94,46 +94,46 @@ pub enum Every {
     Year,
 }
 
-impl Every {
+impl KeepPeriod {
     /// Two snapshots of the same period have the same.
     fn period(self, time: &Zoned, position: usize) -> (i64, i64) {
         let day =
             i64::from(time.year()) * 10_000 + i64::from(time.month()) * 100 + i64::from(time.day());
         let week = time.date().iso_week_date();
         match self {
-            Every::Snapshot => (position as i64, 0),
-            Every::Hour => (day, time.hour().into()),
-            Every::Day => (day, 0),
-            Every::Week => (week.year().into(), week.week().into()),
-            Every::Month => (time.year().into(), time.month().into()),
-            Every::Year => (time.year().into(), 0),
+            KeepPeriod::Snapshot => (position as i64, 0),
+            KeepPeriod::Hour => (day, time.hour().into()),
+            KeepPeriod::Day => (day, 0),
+            KeepPeriod::Week => (week.year().into(), week.week().into()),
+            KeepPeriod::Month => (time.year().into(), time.month().into()),
+            KeepPeriod::Year => (time.year().into(), 0),
         }
     }
 
     fn word(self) -> &'static str {
         match self {
-            Every::Snapshot => "last",
-            Every::Hour => "hourly",
-            Every::Day => "daily",
-            Every::Week => "weekly",
-            Every::Month => "monthly",
-            Every::Year => "yearly",
+            KeepPeriod::Snapshot => "last",
+            KeepPeriod::Hour => "hourly",
+            KeepPeriod::Day => "daily",
+            KeepPeriod::Week => "weekly",
+            KeepPeriod::Month => "monthly",
+            KeepPeriod::Year => "yearly",
         }
     }
 }
 
 /// What is to be kept.
 #[derive(Debug, Clone, Default)]
-pub struct Policy {
+pub struct KeepPolicy {
     /// The newest of each period, for so many.
-    pub keep: Vec<(Every, Count)>,
+    pub keep: Vec<(KeepPeriod, KeepCount)>,
     /// All that are not older than the newest by more than this.
-    pub within: Option<Within>,
+    pub within: Option<KeepWithin>,
     /// The newest of each period that is not older.
-    pub keep_within: Vec<(Every, Within)>,
+    pub keep_within: Vec<(KeepPeriod, KeepWithin)>,
 }
 
-impl Policy {
+impl KeepPolicy {
     /// True when it has no rule.
     pub fn is_empty(&self) -> bool {
         self.keep.is_empty() && self.within.is_none() && self.keep_within.is_empty()
@@ -145,7 +145,7 @@ impl Policy {
         let times: Vec<Zoned> = times.iter().map(|time| time.to_zoned(zone.clone())).collect();
         let Some(newest) = times.first() else { return Ok(Vec::new()) };
         let mut reasons = vec![Vec::new(); times.len()];
-        let back = |within: &Within| {
+        let back = |within: &KeepWithin| {
             newest
                 .checked_sub(within.0)
                 .map_err(|_| Error::invalid(format_args!("{within} is longer than time itself")))
@@ -158,8 +158,8 @@ impl Policy {
         for (every, count) in &self.keep {
             let newest_of_each = newest_of_each(*every, &times);
             let many = match count {
-                Count::Of(count) => *count as usize,
-                Count::Unlimited => usize::MAX,
+                KeepCount::Of(count) => *count as usize,
+                KeepCount::Unlimited => usize::MAX,
             };
             newest_of_each
                 .into_iter()
@@ -176,7 +176,7 @@ impl Policy {
 }
 
 /// Positions of the newest snapshot of each period.
-fn newest_of_each(every: Every, times: &[Zoned]) -> Vec<usize> {
+fn newest_of_each(every: KeepPeriod, times: &[Zoned]) -> Vec<usize> {
     let periods: Vec<_> =
         times.iter().enumerate().map(|(at, time)| every.period(time, at)).collect();
     (0..times.len()).filter(|&at| at == 0 || periods[at] != periods[at - 1]).collect()
@@ -186,7 +186,7 @@ fn newest_of_each(every: Every, times: &[Zoned]) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    fn kept(policy: &Policy, times: &[&str]) -> Vec<String> {
+    fn kept(policy: &KeepPolicy, times: &[&str]) -> Vec<String> {
         let times: Vec<Timestamp> = times.iter().map(|time| time.parse().unwrap()).collect();
         let zone = TimeZone::get("Europe/Berlin").unwrap();
         policy
@@ -199,7 +199,8 @@ mod tests {
 
     #[test]
     fn the_newest_of_each_day_is_kept_by_the_local_calendar() {
-        let policy = Policy { keep: vec![(Every::Day, Count::Of(2))], ..Policy::default() };
+        let policy =
+            KeepPolicy { keep: vec![(KeepPeriod::Day, KeepCount::Of(2))], ..KeepPolicy::default() };
         // 23:30 UTC is the next day in Berlin.
         let times = [
             "2026-03-03T01:00:00Z",
@@ -212,10 +213,13 @@ mod tests {
 
     #[test]
     fn rules_add_up_and_within_counts_from_the_newest() {
-        let policy = Policy {
-            keep: vec![(Every::Snapshot, Count::Of(1)), (Every::Year, Count::Unlimited)],
+        let policy = KeepPolicy {
+            keep: vec![
+                (KeepPeriod::Snapshot, KeepCount::Of(1)),
+                (KeepPeriod::Year, KeepCount::Unlimited),
+            ],
             within: Some("1d".parse().unwrap()),
-            keep_within: vec![(Every::Month, "1y2m".parse().unwrap())],
+            keep_within: vec![(KeepPeriod::Month, "1y2m".parse().unwrap())],
         };
         let times = [
             "2020-05-02T12:00:00Z",
@@ -237,10 +241,10 @@ mod tests {
     #[test]
     fn lengths_and_counts_that_make_no_sense_are_refused() {
         for text in ["", "d", "3", "3x", "-1d", "1d ", "99999999999y"] {
-            assert!(text.parse::<Within>().is_err(), "{text}");
+            assert!(text.parse::<KeepWithin>().is_err(), "{text}");
         }
-        assert_eq!("1y6m7d12h".parse::<Within>().unwrap().to_string(), "1y6m7d12h");
-        assert!("x".parse::<Count>().is_err() && "-2".parse::<Count>().is_err());
-        assert_eq!("-1".parse::<Count>().unwrap(), Count::Unlimited);
+        assert_eq!("1y6m7d12h".parse::<KeepWithin>().unwrap().to_string(), "1y6m7d12h");
+        assert!("x".parse::<KeepCount>().is_err() && "-2".parse::<KeepCount>().is_err());
+        assert_eq!("-1".parse::<KeepCount>().unwrap(), KeepCount::Unlimited);
     }
 }

@@ -25,7 +25,7 @@ const BEHIND: SignedDuration = SignedDuration::from_hours(18);
 
 /// What a name says. The more precise comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stamp {
+pub enum DateStamp {
     /// An instant: Immich up to v1.135, and names that tell their zone.
     Instant(Timestamp),
     /// A second or a minute on the wall: Immich since v1.136, `last/` of postgres-backup-local,
@@ -44,7 +44,7 @@ pub enum Stamp {
 /// Where a date is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
+pub enum DateSource {
     /// Its name tells the instant.
     Name,
     /// The file's time; its name agrees.
@@ -57,78 +57,78 @@ pub enum Source {
     Row,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for DateSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Source::Name => "name",
-            Source::FileAndName => "file's time, as named",
-            Source::File => "file's time",
-            Source::NameHere => "name, local time",
-            Source::Row => "its newest row",
+            DateSource::Name => "name",
+            DateSource::FileAndName => "file's time, as named",
+            DateSource::File => "file's time",
+            DateSource::NameHere => "name, local time",
+            DateSource::Row => "its newest row",
         })
     }
 }
 
 /// When a dump was made, as well as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dated {
+pub struct DatedDump {
     pub time: Timestamp,
-    pub source: Source,
+    pub source: DateSource,
 }
 
-impl Stamp {
+impl DateStamp {
     /// What the name of the file at `path` says; else the folder that it lies in, which also tells
     /// what six digits are.
-    pub fn of(path: &Path) -> Stamp {
+    pub fn of(path: &Path) -> DateStamp {
         let text = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
         let name = text(path.file_name());
         let folder = text(path.parent().and_then(Path::file_name));
         let of_folder = || match folder.as_str() {
-            "weekly" => six_digits(&name).and_then(week).map(Stamp::Week),
+            "weekly" => six_digits(&name).and_then(week).map(DateStamp::Week),
             "monthly" => {
-                six_digits(&name).and_then(|month| day(&format!("{month}01"))).map(Stamp::Month)
+                six_digits(&name).and_then(|month| day(&format!("{month}01"))).map(DateStamp::Month)
             }
             folder => name::stamp(folder),
         };
-        name::stamp(&name).or_else(of_folder).unwrap_or(Stamp::None)
+        name::stamp(&name).or_else(of_folder).unwrap_or(DateStamp::None)
     }
 
     /// How precise it is: 0 to the second, the higher the less.
     pub fn rank(self) -> u8 {
         match self {
-            Stamp::Instant(_) | Stamp::Second(_) => 0,
-            Stamp::Day(_) => 1,
-            Stamp::Week(_) => 2,
-            Stamp::Month(_) => 3,
-            Stamp::None => 4,
+            DateStamp::Instant(_) | DateStamp::Second(_) => 0,
+            DateStamp::Day(_) => 1,
+            DateStamp::Week(_) => 2,
+            DateStamp::Month(_) => 3,
+            DateStamp::None => 4,
         }
     }
 
     /// The time on the wall when it begins, and how long it is.
     fn period(self) -> Option<(DateTime, Span)> {
         match self {
-            Stamp::Second(time) => Some((time, Span::new())),
-            Stamp::Day(day) => Some((day.into(), 1.day())),
-            Stamp::Week(monday) => Some((monday.into(), 1.week())),
-            Stamp::Month(first) => Some((first.into(), 1.month())),
-            Stamp::Instant(_) | Stamp::None => None,
+            DateStamp::Second(time) => Some((time, Span::new())),
+            DateStamp::Day(day) => Some((day.into(), 1.day())),
+            DateStamp::Week(monday) => Some((monday.into(), 1.week())),
+            DateStamp::Month(first) => Some((first.into(), 1.month())),
+            DateStamp::Instant(_) | DateStamp::None => None,
         }
     }
 
     /// The date of a file with this name and the time `file`, in `here`.
-    pub fn dated(self, file: Timestamp, here: &TimeZone) -> Dated {
-        let by_file = Dated { time: file, source: Source::File };
+    pub fn dated(self, file: Timestamp, here: &TimeZone) -> DatedDump {
+        let by_file = DatedDump { time: file, source: DateSource::File };
         let Some((begin, length)) = self.period() else {
             return match self {
-                Stamp::Instant(time) => Dated { time, source: Source::Name },
+                DateStamp::Instant(time) => DatedDump { time, source: DateSource::Name },
                 _ => by_file,
             };
         };
         if agrees(begin, length, file).unwrap_or(false) {
-            return Dated { source: Source::FileAndName, ..by_file };
+            return DatedDump { source: DateSource::FileAndName, ..by_file };
         }
         match here.to_timestamp(begin) {
-            Ok(time) => Dated { time, source: Source::NameHere },
+            Ok(time) => DatedDump { time, source: DateSource::NameHere },
             Err(_) => by_file,
         }
     }
@@ -163,26 +163,29 @@ fn week(text: &str) -> Option<Date> {
 mod tests {
     use super::*;
 
-    fn dated(path: &str, file: &str) -> (String, Source) {
+    fn dated(path: &str, file: &str) -> (String, DateSource) {
         let here = TimeZone::get("Europe/Berlin").unwrap();
-        let Dated { time, source } = Stamp::of(Path::new(path)).dated(file.parse().unwrap(), &here);
+        let DatedDump { time, source } =
+            DateStamp::of(Path::new(path)).dated(file.parse().unwrap(), &here);
         (time.to_string(), source)
     }
 
     #[test]
     fn names_of_both_programs_and_all_their_years_are_read() {
-        let is = |path: &str, stamp: Stamp| assert_eq!(Stamp::of(Path::new(path)), stamp, "{path}");
-        let at = |text: &str| Stamp::Second(text.parse().unwrap());
+        let is = |path: &str, stamp: DateStamp| {
+            assert_eq!(DateStamp::of(Path::new(path)), stamp, "{path}")
+        };
+        let at = |text: &str| DateStamp::Second(text.parse().unwrap());
         let on = |text: &str| text.parse::<Date>().unwrap();
         is("backups/last/immich-20260329-020003.sql.gz", at("2026-03-29T02:00:03"));
         is("backups/daily/immich-20250329-020003.sql.gz", at("2025-03-29T02:00:03"));
-        is("backups/daily/my-own.db-20260329.sql.gz", Stamp::Day(on("2026-03-29")));
-        is("backups/weekly/immich-202601.sql.gz", Stamp::Week(on("2025-12-29")));
-        is("backups/monthly/immich-202603.sql.gz", Stamp::Month(on("2026-03-01")));
+        is("backups/daily/my-own.db-20260329.sql.gz", DateStamp::Day(on("2026-03-29")));
+        is("backups/weekly/immich-202601.sql.gz", DateStamp::Week(on("2025-12-29")));
+        is("backups/monthly/immich-202603.sql.gz", DateStamp::Month(on("2026-03-01")));
         is("backups/last/immich-20260329-020003.dump", at("2026-03-29T02:00:03"));
         is(
             "immich-db-backup-1795355789684.sql.gz",
-            Stamp::Instant(Timestamp::from_millisecond(1795355789684).unwrap()),
+            DateStamp::Instant(Timestamp::from_millisecond(1795355789684).unwrap()),
         );
         is("immich-db-backup-20261122T144832-v3.1.0-pg15.20.sql.gz", at("2026-11-22T14:48:32"));
         is(
@@ -191,9 +194,9 @@ mod tests {
         );
         is(
             "uploaded-immich-db-backup-1795355789684.sql.gz",
-            Stamp::of(Path::new("immich-db-backup-1795355789684.sql.gz")),
+            DateStamp::of(Path::new("immich-db-backup-1795355789684.sql.gz")),
         );
-        is("old/2026-03-29/immich.sql.gz", Stamp::Day(on("2026-03-29")));
+        is("old/2026-03-29/immich.sql.gz", DateStamp::Day(on("2026-03-29")));
         for path in [
             "last/immich-latest.sql.gz",
             "immich.sql",
@@ -204,33 +207,34 @@ mod tests {
             "immich-db-backup-2026é.sql",
             "",
         ] {
-            is(path, Stamp::None);
+            is(path, DateStamp::None);
         }
     }
 
     #[test]
     fn the_files_time_counts_where_the_name_agrees_in_some_zone() {
         let same = |path, file: &str| {
-            assert_eq!(dated(path, file), (file.to_owned(), Source::FileAndName))
+            assert_eq!(dated(path, file), (file.to_owned(), DateSource::FileAndName))
         };
         same("last/immich-20260329-020003.sql.gz", "2026-03-29T02:04:41Z");
         same("last/immich-20260329-020003.sql.gz", "2026-03-28T13:04:41Z");
         same("daily/immich-20260329.sql.gz", "2026-03-29T02:04:41Z");
         same("weekly/immich-202613.sql.gz", "2026-03-29T02:04:41Z");
         same("monthly/immich-202603.sql.gz", "2026-03-31T22:04:41Z");
-        assert_eq!(dated("immich.sql", "2026-03-31T22:04:41Z").1, Source::File);
+        assert_eq!(dated("immich.sql", "2026-03-31T22:04:41Z").1, DateSource::File);
         let instant = "immich-db-backup-1795355789684.sql.gz";
         assert_eq!(
             dated(instant, "2030-01-01T00:00:00Z"),
-            ("2026-11-22T13:56:29.684Z".into(), Source::Name)
+            ("2026-11-22T13:56:29.684Z".into(), DateSource::Name)
         );
     }
 
     #[test]
     fn a_file_that_was_copied_has_the_date_of_its_name() {
         let copied = "2026-11-27T20:00:00Z";
-        let name =
-            |path, time: &str| assert_eq!(dated(path, copied), (time.to_owned(), Source::NameHere));
+        let name = |path, time: &str| {
+            assert_eq!(dated(path, copied), (time.to_owned(), DateSource::NameHere))
+        };
         name("last/immich-20260329-040003.sql.gz", "2026-03-29T02:00:03Z");
         name("daily/immich-20260329.sql.gz", "2026-03-28T23:00:00Z");
         name("weekly/immich-202613.sql.gz", "2026-03-22T23:00:00Z");

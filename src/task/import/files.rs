@@ -19,18 +19,18 @@ use crate::repo::{Completeness, FileCount};
 const NAMED: usize = 10;
 
 /// Collects the originals of a dump's assets.
-pub(super) struct Originals<'a> {
+pub(super) struct OriginalCollector<'a> {
     db: &'a Connection,
-    found: Vec<Original>,
+    found: Vec<OriginalFile>,
     /// Contents of assets whose path cannot be listed.
-    homeless: Vec<(i64, Lost)>,
+    homeless: Vec<(i64, LostAsset)>,
     missing: u64,
     /// Those that were uploaded first.
-    lost: Vec<Lost>,
+    lost: Vec<LostAsset>,
     not_covered: u64,
 }
 
-struct Original {
+struct OriginalFile {
     path: FilePath,
     content: i64,
     /// When the photo was taken, nanoseconds since 1970.
@@ -38,12 +38,12 @@ struct Original {
 }
 
 /// When a missing asset was uploaded, and its name.
-type Lost = (i64, String);
+type LostAsset = (i64, String);
 
-impl<'a> Originals<'a> {
+impl<'a> OriginalCollector<'a> {
     /// Looks for them in `db`.
     pub fn new(db: &'a Connection) -> Self {
-        Originals {
+        OriginalCollector {
             db,
             found: Vec::new(),
             homeless: Vec::new(),
@@ -61,7 +61,7 @@ impl<'a> Originals<'a> {
         match (content, &asset.file) {
             (Some(content), Some(file)) => {
                 let taken = i64::try_from(asset.created.as_nanosecond()).unwrap_or(0);
-                self.found.push(Original { path: file.clone(), content, taken });
+                self.found.push(OriginalFile { path: file.clone(), content, taken });
             }
             (Some(content), None) => self.homeless.push((content, lost())),
             (None, file) => {
@@ -75,7 +75,7 @@ impl<'a> Originals<'a> {
         Ok(())
     }
 
-    fn lose(&mut self, lost: Lost) {
+    fn lose(&mut self, lost: LostAsset) {
         self.missing += 1;
         let place = self.lost.partition_point(|other| *other <= lost);
         self.lost.insert(place, lost);
@@ -139,9 +139,9 @@ impl<'a> Originals<'a> {
         Ok(count)
     }
 
-    fn entry(&self, original: &Original) -> Result<FileEntry> {
+    fn entry(&self, original: &OriginalFile) -> Result<FileEntry> {
         let shown = past::shown(self.db, original.content, original.path.name())?;
-        let unknown = past::Meta { mtime: original.taken, mode: 0o644, uid: 0, gid: 0 };
+        let unknown = past::FileMeta { mtime: original.taken, mode: 0o644, uid: 0, gid: 0 };
         let meta = shown.file.unwrap_or(unknown);
         Ok(FileEntry {
             path: original.path.clone(),

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use walkdir::{DirEntry, WalkDir};
 
-use super::date::{Dated, Stamp};
+use super::date::{DateStamp, DatedDump};
 use crate::base::{Error, Result};
 use crate::immich::DumpName;
 
@@ -26,23 +26,23 @@ const DEPTH: usize = 3;
 
 /// What tells a file from others under all its names: device, inode, size and time. Some file
 /// systems give one inode to all.
-type Inode = (u64, u64, u64, Timestamp);
+type FileNumber = (u64, u64, u64, Timestamp);
 
 /// A file that may be a dump.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundDump {
     pub path: PathBuf,
     /// As it is told: below the folder that was given.
     pub name: String,
     /// Bytes, as they lie there.
     pub size: u64,
-    pub dated: Dated,
+    pub dated: DatedDump,
     rank: u8,
 }
 
 /// What is no dump, though it looks like one.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Left {
+pub(super) struct LeftFile {
     pub name: String,
     pub why: &'static str,
     /// The person will miss it.
@@ -51,17 +51,17 @@ pub(super) struct Left {
 
 /// What lies in the folders that were given.
 #[derive(Debug, Default)]
-pub(super) struct Finds {
+pub(super) struct FoundFiles {
     /// Those whose date is the most precise first, and of these the newest: so of two copies of a
     /// dump the better named counts.
-    pub dumps: Vec<Found>,
-    pub left: Vec<Left>,
+    pub dumps: Vec<FoundDump>,
+    pub left: Vec<LeftFile>,
 }
 
 /// Looks for dumps at `paths`: files are taken as they are, folders are looked into. Names are of
 /// the zone `here` where nothing else is known.
-pub(super) fn find(paths: &[PathBuf], here: &TimeZone) -> Result<Finds> {
-    let mut finds = Finds::default();
+pub(super) fn find(paths: &[PathBuf], here: &TimeZone) -> Result<FoundFiles> {
+    let mut finds = FoundFiles::default();
     let mut by_file = HashMap::new();
     for path in paths {
         let meta = fs::metadata(path).map_err(|error| {
@@ -82,14 +82,19 @@ pub(super) fn find(paths: &[PathBuf], here: &TimeZone) -> Result<Finds> {
     Ok(finds)
 }
 
-fn folder(root: &Path, here: &TimeZone, by_file: &mut HashMap<Inode, usize>, finds: &mut Finds) {
+fn folder(
+    root: &Path,
+    here: &TimeZone,
+    by_file: &mut HashMap<FileNumber, usize>,
+    finds: &mut FoundFiles,
+) {
     let mut walk = WalkDir::new(root).max_depth(DEPTH).sort_by_file_name().into_iter();
     while let Some(entry) = walk.next() {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
                 let path = error.path().unwrap_or(root);
-                finds.left.push(Left {
+                finds.left.push(LeftFile {
                     name: name(root, path),
                     why: "it cannot be looked into",
                     is_problem: true,
@@ -102,7 +107,7 @@ fn folder(root: &Path, here: &TimeZone, by_file: &mut HashMap<Inode, usize>, fin
             if entry.path().join("toc.dat").is_file() {
                 let why = "this is a dump in pg_dump's directory format; make a plain one, without \
                     -Fd (or convert it: pg_restore -f dump.sql)";
-                finds.left.push(Left { name: told(), why, is_problem: true });
+                finds.left.push(LeftFile { name: told(), why, is_problem: true });
                 walk.skip_current_dir();
             }
             continue;
@@ -115,7 +120,7 @@ fn folder(root: &Path, here: &TimeZone, by_file: &mut HashMap<Inode, usize>, fin
             DumpName::Dump => add(entry.path(), told(), &meta, here, by_file, finds),
             DumpName::Unfinished => {
                 let why = "a backup that was cut short left it";
-                finds.left.push(Left { name: told(), why, is_problem: false });
+                finds.left.push(LeftFile { name: told(), why, is_problem: false });
             }
             DumpName::Other => {}
         }
@@ -125,7 +130,9 @@ fn folder(root: &Path, here: &TimeZone, by_file: &mut HashMap<Inode, usize>, fin
 /// What a file of a folder looks like: by its name, or by the date in it where it names no kind.
 fn kind(entry: &DirEntry) -> DumpName {
     match DumpName::of(&entry.file_name().to_string_lossy()) {
-        DumpName::Other if is_bare(entry.path()) && Stamp::of(entry.path()) != Stamp::None => {
+        DumpName::Other
+            if is_bare(entry.path()) && DateStamp::of(entry.path()) != DateStamp::None =>
+        {
             DumpName::Dump
         }
         kind => kind,
@@ -144,13 +151,13 @@ fn add(
     name: String,
     meta: &Metadata,
     here: &TimeZone,
-    by_file: &mut HashMap<Inode, usize>,
-    finds: &mut Finds,
+    by_file: &mut HashMap<FileNumber, usize>,
+    finds: &mut FoundFiles,
 ) {
-    let stamp = Stamp::of(path);
+    let stamp = DateStamp::of(path);
     let time =
         Timestamp::new(meta.mtime(), meta.mtime_nsec() as i32).unwrap_or(Timestamp::UNIX_EPOCH);
-    let found = Found {
+    let found = FoundDump {
         path: path.to_owned(),
         name,
         size: meta.size(),

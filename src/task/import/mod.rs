@@ -25,20 +25,21 @@ use rusqlite::Connection;
 use serde::Serialize;
 use uuid::Uuid;
 
-use self::date::Dated;
-pub use self::date::Source;
-use self::files::Originals;
-use self::find::{Finds, Found, Left};
-use self::read::{Failure, Fingerprint, Taken};
+pub use self::date::DateSource;
+use self::date::DatedDump;
+use self::files::OriginalCollector;
+use self::find::{FoundDump, FoundFiles, LeftFile};
+use self::read::{Fingerprint, ImportFailure, TakenRead};
 use super::backup::{info, line};
-use crate::base::dump::Verdict;
-use crate::base::library::Record;
-use crate::base::{Error, Hash, Kind, Monitor, Phase, Problem, Result, SnapshotId};
+use crate::base::dump::DumpVerdict;
+use crate::base::library::LibraryRecord;
+use crate::base::{Error, ErrorKind, Hash, Monitor, Phase, Problem, Result, SnapshotId};
 use crate::catalog::query;
-use crate::immich::{self, Dump};
+use crate::immich::{self, ReadDump};
 use crate::repo::{
-    Completeness, ContentSink, FORMAT_VERSION, FileCount, Imported, Past, Reference, Repository,
-    SKEW, Session, SnapshotRecord, Stream, StreamWriter, Streams,
+    Completeness, ContentSink, FORMAT_VERSION, FileCount, ImportSession, ImportedFrom,
+    ReferenceStream, Repository, SKEW, SnapshotRecord, SnapshotStreams, StreamInfo, StreamWriter,
+    WriteSession,
 };
 
 /// What to import, and how.
@@ -60,20 +61,20 @@ pub struct Options {
 
 /// What came of one file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Entry {
+pub struct ImportEntry {
     /// Its name, below the folder that was given.
     pub file: String,
     /// When it was made, and where that is from; nothing of what is no dump.
     pub time: Option<Timestamp>,
-    pub dated_by: Option<Source>,
+    pub dated_by: Option<DateSource>,
     #[serde(flatten)]
-    pub outcome: Outcome,
+    pub outcome: ImportOutcome,
 }
 
 /// What came of a file.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Outcome {
+pub enum ImportOutcome {
     /// It is a snapshot now, or would be: which, how many assets it has, and of how many the
     /// original is there.
     Imported { snapshot: SnapshotId, assets: u64, present: u64, missing: u64, not_covered: u64 },
@@ -89,7 +90,7 @@ pub enum Outcome {
 #[derive(Debug)]
 pub struct Report {
     /// By time.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ImportEntry>,
     /// Bytes that the repository grew by, in archives.
     pub grown: u64,
     /// There is no backup yet: the snapshots show no photo.
@@ -101,16 +102,16 @@ impl Report {
     pub fn imported(&self) -> u64 {
         self.entries
             .iter()
-            .filter(|entry| matches!(entry.outcome, Outcome::Imported { .. }))
+            .filter(|entry| matches!(entry.outcome, ImportOutcome::Imported { .. }))
             .count() as u64
     }
 
     /// How many files hold what is not in the repository.
     pub fn left_out(&self) -> u64 {
-        let is_in = |entry: &&Entry| match entry.outcome {
-            Outcome::Imported { .. } => true,
-            Outcome::Skipped { in_repository, .. } => in_repository,
-            Outcome::Postponed { .. } | Outcome::Refused { .. } => false,
+        let is_in = |entry: &&ImportEntry| match entry.outcome {
+            ImportOutcome::Imported { .. } => true,
+            ImportOutcome::Skipped { in_repository, .. } => in_repository,
+            ImportOutcome::Postponed { .. } | ImportOutcome::Refused { .. } => false,
         };
         self.entries.iter().filter(|entry| !is_in(entry)).count() as u64
     }
@@ -123,18 +124,21 @@ pub fn import(repository: &Repository, options: &Options, monitor: &dyn Monitor)
         let db = repository.catalog()?.connect()?;
         let staging =
             tempfile::tempdir().map_err(|error| Error::io("making a temporary folder", error))?;
-        return Import::new(repository, &db, options, staging.path(), None, monitor)?.run(finds);
+        return ImportWork::new(repository, &db, options, staging.path(), None, monitor)?
+            .run(finds);
     }
-    let mut session = Session::begin(repository, "import", monitor)?;
+    let mut session = WriteSession::begin(repository, "import", monitor)?;
     let report = {
         let db = session.generation().connect()?;
         let staging = repository.store().work_folder()?;
-        Import::new(repository, &db, options, &staging, Some(session.past()?), monitor)?.run(finds)
+        ImportWork::new(repository, &db, options, &staging, Some(session.past()?), monitor)?
+            .run(finds)
     };
     // Who was stopped keeps what is done. Where something failed, the next writer sees to it.
-    let is_whole = report
-        .as_ref()
-        .map_or_else(|error| error.kind() == Kind::Interrupted, |report| report.imported() > 0);
+    let is_whole = report.as_ref().map_or_else(
+        |error| error.kind() == ErrorKind::Interrupted,
+        |report| report.imported() > 0,
+    );
     if is_whole {
         session.take_in(monitor)?;
     }
@@ -142,14 +146,14 @@ pub fn import(repository: &Repository, options: &Options, monitor: &dyn Monitor)
 }
 
 /// An import at work.
-struct Import<'a> {
+struct ImportWork<'a> {
     repository: &'a Repository,
     options: &'a Options,
     /// The catalog as it was before.
     db: &'a Connection,
     staging: &'a Path,
     /// Where snapshots come in; nothing in a dry run.
-    past: Option<Past<'a>>,
+    past: Option<ImportSession<'a>>,
     monitor: &'a dyn Monitor,
     /// All snapshots, those too that came in meanwhile.
     records: Vec<SnapshotRecord>,
@@ -167,21 +171,21 @@ struct Import<'a> {
 }
 
 /// A dump that is good to become a snapshot.
-struct Good<'a> {
-    found: &'a Found,
+struct GoodDump<'a> {
+    found: &'a FoundDump,
     file: Hash,
-    taken: Taken,
+    taken: TakenRead,
     id: SnapshotId,
-    dated_by: Source,
+    dated_by: DateSource,
 }
 
-impl<'a> Import<'a> {
+impl<'a> ImportWork<'a> {
     fn new(
         repository: &'a Repository,
         db: &'a Connection,
         options: &'a Options,
         staging: &'a Path,
-        past: Option<Past<'a>>,
+        past: Option<ImportSession<'a>>,
         monitor: &'a dyn Monitor,
     ) -> Result<Self> {
         let ids = repository.snapshot_ids()?;
@@ -195,7 +199,7 @@ impl<'a> Import<'a> {
         let imported = |record: &SnapshotRecord| {
             Some((record.imported.as_ref()?.hash, is_snapshot(record.id)))
         };
-        Ok(Import {
+        Ok(ImportWork {
             newest: made.map(|record| record.id),
             ids: ids.into_iter().collect(),
             files: records.iter().filter_map(imported).collect(),
@@ -212,10 +216,10 @@ impl<'a> Import<'a> {
         })
     }
 
-    fn run(mut self, finds: Finds) -> Result<Report> {
+    fn run(mut self, finds: FoundFiles) -> Result<Report> {
         let bytes = finds.dumps.iter().map(|found| found.size).sum();
         self.monitor.begin(Phase::Dump, Some(finds.dumps.len() as u64), Some(bytes));
-        let mut entries: Vec<Entry> = finds.left.into_iter().map(left).collect();
+        let mut entries: Vec<ImportEntry> = finds.left.into_iter().map(left).collect();
         for found in &finds.dumps {
             let entry = self.file(found).map_err(|error| self.stopped(error, &entries))?;
             entries.push(entry);
@@ -226,24 +230,24 @@ impl<'a> Import<'a> {
     }
 
     /// What is told of an import that was stopped, or that failed.
-    fn stopped(&self, error: Error, entries: &[Entry]) -> Error {
+    fn stopped(&self, error: Error, entries: &[ImportEntry]) -> Error {
         let done = entries
             .iter()
-            .filter(|entry| matches!(entry.outcome, Outcome::Imported { .. }))
+            .filter(|entry| matches!(entry.outcome, ImportOutcome::Imported { .. }))
             .count();
         match (error.kind(), self.options.dry_run) {
-            (Kind::Interrupted, false) => {
+            (ErrorKind::Interrupted, false) => {
                 let done = crate::base::amount::plural(done as u64, "dump was", "dumps were");
-                Error::new(Kind::Interrupted, format_args!("stopped; {done} imported"))
+                Error::new(ErrorKind::Interrupted, format_args!("stopped; {done} imported"))
                     .hint("run it again: it goes on where it was")
             }
             _ => error,
         }
     }
 
-    fn file(&mut self, found: &Found) -> Result<Entry> {
-        let Dated { time, source, .. } = found.dated;
-        let entry = |time, source, outcome| Entry {
+    fn file(&mut self, found: &FoundDump) -> Result<ImportEntry> {
+        let DatedDump { time, source, .. } = found.dated;
+        let entry = |time, source, outcome| ImportEntry {
             file: found.name.clone(),
             time: Some(time),
             dated_by: Some(source),
@@ -256,26 +260,30 @@ impl<'a> Import<'a> {
         });
         let file = match hashed {
             Ok(file) => file,
-            Err(Failure::File(why)) => return Ok(entry(time, source, Outcome::Refused { why })),
-            Err(Failure::Fatal(error)) => return Err(error),
+            Err(ImportFailure::File(why)) => {
+                return Ok(entry(time, source, ImportOutcome::Refused { why }));
+            }
+            Err(ImportFailure::Fatal(error)) => return Err(error),
         };
         if let Some(known) = self.files.get(&file) {
             return Ok(entry(
                 time,
                 source,
-                Outcome::Skipped { why: known.clone(), in_repository: true },
+                ImportOutcome::Skipped { why: known.clone(), in_repository: true },
             ));
         }
         let (sink, taken) = match self.read(found, file) {
             Ok((sink, taken, stream)) => (sink.map(|sink| (sink, stream)), taken),
-            Err(Failure::File(why)) => return Ok(entry(time, source, Outcome::Refused { why })),
-            Err(Failure::Fatal(error)) if error.kind() == Kind::Invalid => {
+            Err(ImportFailure::File(why)) => {
+                return Ok(entry(time, source, ImportOutcome::Refused { why }));
+            }
+            Err(ImportFailure::Fatal(error)) if error.kind() == ErrorKind::Invalid => {
                 let why = error
                     .next_step()
                     .map_or_else(|| error.to_string(), |hint| format!("{error}; {hint}"));
-                return Ok(entry(time, source, Outcome::Refused { why }));
+                return Ok(entry(time, source, ImportOutcome::Refused { why }));
             }
-            Err(Failure::Fatal(error)) => return Err(error),
+            Err(ImportFailure::Fatal(error)) => return Err(error),
         };
         if let Some(outcome) = self.judge_dump(&taken.dump) {
             return Ok(entry(time, source, outcome));
@@ -286,26 +294,26 @@ impl<'a> Import<'a> {
                 message: format!("{lack}: the views lack it"),
             });
         }
-        let Dated { time, source } = not_before(found.dated, &taken.dump, self.options.now);
+        let DatedDump { time, source } = not_before(found.dated, &taken.dump, self.options.now);
         let id = match self.id(time, &taken)? {
             Ok(id) => id,
             Err(outcome) => return Ok(entry(time, source, outcome)),
         };
-        let good = Good { found, file, taken, id, dated_by: source };
+        let good = GoodDump { found, file, taken, id, dated_by: source };
         Ok(entry(id.time(), good.dated_by, self.take(good, sink)?))
     }
 
     /// Reads a dump to its end; its bytes go where they will stay, unless it is a dry run.
     fn read(
         &self,
-        found: &Found,
+        found: &FoundDump,
         file: Hash,
-    ) -> Result<(Option<ContentSink>, Taken, Stream), Failure> {
+    ) -> Result<(Option<ContentSink>, TakenRead, StreamInfo), ImportFailure> {
         let (staging, monitor) = (self.staging, self.monitor);
         let options = immich::Options { database: self.options.database.as_deref(), staging };
         let Some(past) = &self.past else {
             let taken = read::read(&found.path, file, &options, &mut |_| stop_if_asked(monitor))?;
-            return Ok((None, taken, Stream::default()));
+            return Ok((None, taken, StreamInfo::default()));
         };
         let sink = past.sink();
         let reference = self.reference(past, found.dated.time, |streams| &streams.dump)?;
@@ -319,8 +327,8 @@ impl<'a> Import<'a> {
                 });
                 match read {
                     Ok(taken) => Ok(Some(taken)),
-                    Err(Failure::Fatal(error)) => Err(error),
-                    Err(Failure::File(why)) => {
+                    Err(ImportFailure::Fatal(error)) => Err(error),
+                    Err(ImportFailure::File(why)) => {
                         failure = Some(why);
                         Ok(None)
                     }
@@ -328,35 +336,37 @@ impl<'a> Import<'a> {
             })?;
         match taken {
             Some(taken) => Ok((Some(sink), taken, stream)),
-            None => Err(Failure::File(failure.unwrap_or_default())),
+            None => Err(ImportFailure::File(failure.unwrap_or_default())),
         }
     }
 
     /// What is like a stream of the snapshot at `time`: that of the nearest one.
     fn reference(
         &self,
-        past: &Past<'_>,
+        past: &ImportSession<'_>,
         time: Timestamp,
-        pick: impl Fn(&Streams) -> &Stream,
-    ) -> Result<Reference> {
+        pick: impl Fn(&SnapshotStreams) -> &StreamInfo,
+    ) -> Result<ReferenceStream> {
         let nearest =
             self.records.iter().min_by_key(|record| record.id.time().duration_since(time).abs());
         match nearest {
-            None => Ok(Reference::default()),
-            Some(record) => Reference::of(pick(&record.streams), &past.generation().connect()?),
+            None => Ok(ReferenceStream::default()),
+            Some(record) => {
+                ReferenceStream::of(pick(&record.streams), &past.generation().connect()?)
+            }
         }
     }
 
     /// Why a dump is not to be taken, whenever it was made.
-    fn judge_dump(&self, dump: &Dump) -> Option<Outcome> {
-        let refused = |why: String| Some(Outcome::Refused { why });
+    fn judge_dump(&self, dump: &ReadDump) -> Option<ImportOutcome> {
+        let refused = |why: String| Some(ImportOutcome::Refused { why });
         match &dump.verdict {
             _ if dump.is_foreign => {
                 let why = "the database of another program than Immich".to_owned();
-                return Some(Outcome::Skipped { why, in_repository: false });
+                return Some(ImportOutcome::Skipped { why, in_repository: false });
             }
-            Verdict::Bad { line, reason } => return refused(format!("line {line}: {reason}")),
-            Verdict::Good => {}
+            DumpVerdict::Bad { line, reason } => return refused(format!("line {line}: {reason}")),
+            DumpVerdict::Good => {}
         }
         let is_shared = dump.census.accounts.iter().any(|account| self.users.contains(&account.id));
         if self.users.is_empty() || is_shared {
@@ -371,14 +381,18 @@ impl<'a> Import<'a> {
     }
 
     /// The id of the snapshot that a dump of `time` becomes; or why it becomes none.
-    fn id(&mut self, time: Timestamp, taken: &Taken) -> Result<Result<SnapshotId, Outcome>> {
+    fn id(
+        &mut self,
+        time: Timestamp,
+        taken: &TakenRead,
+    ) -> Result<Result<SnapshotId, ImportOutcome>> {
         if time.duration_since(self.options.now) > SKEW {
             let why = "its time is still to come: is a clock wrong?".to_owned();
-            return Ok(Err(Outcome::Refused { why }));
+            return Ok(Err(ImportOutcome::Refused { why }));
         }
         if let Some(same) = self.same_dump(taken)? {
             let why = format!("the same as that of snapshot {same}");
-            return Ok(Err(Outcome::Skipped { why, in_repository: true }));
+            return Ok(Err(ImportOutcome::Skipped { why, in_repository: true }));
         }
         let mut id = SnapshotId::at(time);
         // Files that were copied together have one time.
@@ -387,13 +401,13 @@ impl<'a> Import<'a> {
         }
         if let Some(newest) = self.newest.filter(|newest| id > *newest) {
             let why = format!("newer than the last backup, {newest}: import it after the next one");
-            return Ok(Err(Outcome::Postponed { why }));
+            return Ok(Err(ImportOutcome::Postponed { why }));
         }
         Ok(Ok(id))
     }
 
     /// The snapshot that has this dump already, but for what is random in it.
-    fn same_dump(&mut self, taken: &Taken) -> Result<Option<SnapshotId>> {
+    fn same_dump(&mut self, taken: &TakenRead) -> Result<Option<SnapshotId>> {
         let dump = &taken.dump;
         let alike = |record: &&SnapshotRecord| {
             record.is_good()
@@ -419,7 +433,7 @@ impl<'a> Import<'a> {
         for chunk in &record.streams.dump.chunks {
             match contents.chunk(self.db, chunk.hash) {
                 Ok(bytes) => print.update(&bytes),
-                Err(error) if error.kind() == Kind::Damaged => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Damaged => return Ok(None),
                 Err(error) => return Err(error),
             }
         }
@@ -429,8 +443,12 @@ impl<'a> Import<'a> {
     }
 
     /// Makes the snapshot, or says what it would have.
-    fn take(&mut self, good: Good<'_>, stored: Option<(ContentSink, Stream)>) -> Result<Outcome> {
-        let mut originals = Originals::new(self.db);
+    fn take(
+        &mut self,
+        good: GoodDump<'_>,
+        stored: Option<(ContentSink, StreamInfo)>,
+    ) -> Result<ImportOutcome> {
+        let mut originals = OriginalCollector::new(self.db);
         let record = match (stored, self.past.take()) {
             (Some((sink, stream)), Some(mut past)) => {
                 let record = self.store(&mut past, &good, sink, stream, originals)?;
@@ -439,11 +457,11 @@ impl<'a> Import<'a> {
             }
             _ => {
                 good.taken.dump.records(&mut |record| match &record {
-                    Record::Asset(asset) => originals.add(asset),
+                    LibraryRecord::Asset(asset) => originals.add(asset),
                     _ => Ok(()),
                 })?;
                 let (files, completeness) = originals.finish(good.id, &mut |_| Ok(()))?;
-                self.record(&good, Streams::default(), files, completeness)
+                self.record(&good, SnapshotStreams::default(), files, completeness)
             }
         };
         let Completeness { present, missing, not_covered, .. } = record.completeness;
@@ -455,23 +473,23 @@ impl<'a> Import<'a> {
         }
         self.ids.insert(good.id);
         self.records.push(record);
-        Ok(Outcome::Imported { snapshot: good.id, assets, present, missing, not_covered })
+        Ok(ImportOutcome::Imported { snapshot: good.id, assets, present, missing, not_covered })
     }
 
     fn store(
         &mut self,
-        past: &mut Past<'_>,
-        good: &Good<'_>,
+        past: &mut ImportSession<'_>,
+        good: &GoodDump<'_>,
         sink: ContentSink,
-        dump: Stream,
-        mut originals: Originals<'_>,
+        dump: StreamInfo,
+        mut originals: OriginalCollector<'_>,
     ) -> Result<SnapshotRecord> {
         let time = good.id.time();
         let reference = self.reference(past, time, |streams| &streams.library)?;
         let ((), library) =
             StreamWriter::run(&sink, past.generation(), past.contents(), reference, |writer| {
                 good.taken.dump.records(&mut |record| {
-                    if let Record::Asset(asset) = &record {
+                    if let LibraryRecord::Asset(asset) = &record {
                         originals.add(asset)?;
                     }
                     writer.push(&line(&record)?)
@@ -483,7 +501,7 @@ impl<'a> Import<'a> {
                 originals.finish(good.id, &mut |entry| writer.push(&line(entry)?))
             })?;
         let written = sink.finish()?;
-        let streams = Streams { dump, files: list, library };
+        let streams = SnapshotStreams { dump, files: list, library };
         let record = SnapshotRecord {
             archives: written.archives.clone(),
             ..self.record(good, streams, files, completeness)
@@ -495,8 +513,8 @@ impl<'a> Import<'a> {
     /// What is known of the snapshot; its number is filled in when it is made.
     fn record(
         &self,
-        good: &Good<'_>,
-        streams: Streams,
+        good: &GoodDump<'_>,
+        streams: SnapshotStreams,
         files: FileCount,
         completeness: Completeness,
     ) -> SnapshotRecord {
@@ -523,7 +541,7 @@ impl<'a> Import<'a> {
             warnings: dump.warnings.clone(),
             alarm: Vec::new(),
             written: None,
-            imported: Some(Imported { file: good.found.name.clone(), hash: good.file }),
+            imported: Some(ImportedFrom { file: good.found.name.clone(), hash: good.file }),
         }
     }
 }
@@ -532,22 +550,22 @@ fn is_snapshot(id: SnapshotId) -> String {
     format!("it is snapshot {id}")
 }
 
-fn left(left: Left) -> Entry {
+fn left(left: LeftFile) -> ImportEntry {
     let why = left.why.to_owned();
     let outcome = if left.is_problem {
-        Outcome::Refused { why }
+        ImportOutcome::Refused { why }
     } else {
-        Outcome::Skipped { why, in_repository: false }
+        ImportOutcome::Skipped { why, in_repository: false }
     };
-    Entry { file: left.name, time: None, dated_by: None, outcome }
+    ImportEntry { file: left.name, time: None, dated_by: None, outcome }
 }
 
 /// A dump is no older than what is in it. A row that is still to come says nothing.
-fn not_before(dated: Dated, dump: &Dump, now: Timestamp) -> Dated {
+fn not_before(dated: DatedDump, dump: &ReadDump, now: Timestamp) -> DatedDump {
     let newest = dump.census.newest.filter(|newest| *newest > dated.time && *newest <= now);
     // The second after: ids are whole seconds.
     match newest.and_then(|newest| newest.checked_add(SignedDuration::from_secs(1)).ok()) {
-        Some(time) => Dated { time, source: Source::Row },
+        Some(time) => DatedDump { time, source: DateSource::Row },
         None => dated,
     }
 }
@@ -556,6 +574,7 @@ fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
     if !monitor.stopped() {
         Ok(())
     } else {
-        Err(Error::new(Kind::Interrupted, "stopped").hint("run it again: it goes on where it was"))
+        Err(Error::new(ErrorKind::Interrupted, "stopped")
+            .hint("run it again: it goes on where it was"))
     }
 }

@@ -11,26 +11,26 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
 
-use super::date::Stamp;
+use super::date::DateStamp;
 
 /// The first date in `text`.
-pub(super) fn stamp(text: &str) -> Option<Stamp> {
+pub(super) fn stamp(text: &str) -> Option<DateStamp> {
     let bytes = text.as_bytes();
     let begins =
         |&at: &usize| bytes[at].is_ascii_digit() && (at == 0 || !bytes[at - 1].is_ascii_digit());
-    (0..bytes.len()).filter(begins).find_map(|at| Name(&bytes[at..]).stamp())
+    (0..bytes.len()).filter(begins).find_map(|at| NameRest(&bytes[at..]).stamp())
 }
 
 /// What is still to be read of a name.
 #[derive(Clone, Copy)]
-struct Name<'a>(&'a [u8]);
+struct NameRest<'a>(&'a [u8]);
 
-impl Name<'_> {
-    fn stamp(mut self) -> Option<Stamp> {
+impl NameRest<'_> {
+    fn stamp(mut self) -> Option<DateStamp> {
         let instant =
-            |seconds: Option<i64>| Some(Stamp::Instant(Timestamp::from_second(seconds?).ok()?));
+            |seconds: Option<i64>| Some(DateStamp::Instant(Timestamp::from_second(seconds?).ok()?));
         match self.digits() {
-            13 => Some(Stamp::Instant(Timestamp::from_millisecond(self.number(13)?).ok()?)),
+            13 => Some(DateStamp::Instant(Timestamp::from_millisecond(self.number(13)?).ok()?)),
             10 if self.0[0] == b'1' => instant(self.number(10)),
             8 | 12 | 14 => {
                 let day = date(self.number(4)?, self.number(2)?, self.number(2)?)?;
@@ -58,14 +58,14 @@ impl Name<'_> {
     }
 
     /// What follows a day: a time on the wall, perhaps with its zone, or none.
-    fn time(mut self, day: Date) -> Option<Stamp> {
+    fn time(mut self, day: Date) -> Option<DateStamp> {
         let glued = self.digits() > 0;
         if !glued {
             let between =
                 self.0.iter().take(4).take_while(|byte| b"Tt_-@. ".contains(byte)).count();
             self.0 = &self.0[between..];
             if between == 0 || !matches!(self.digits(), 2 | 4 | 6) {
-                return Some(Stamp::Day(day));
+                return Some(DateStamp::Day(day));
             }
         }
         let read = |name: &mut Self| {
@@ -74,10 +74,10 @@ impl Name<'_> {
             Time::new(hour.try_into().ok()?, minute.try_into().ok()?, second.try_into().ok()?, 0)
                 .ok()
         };
-        let Some(time) = read(&mut self) else { return Some(Stamp::Day(day)) };
+        let Some(time) = read(&mut self) else { return Some(DateStamp::Day(day)) };
         let wall = DateTime::from_parts(day, time);
         let zoned = self.zone().and_then(|zone| zone.to_timestamp(wall).ok());
-        Some(zoned.map_or(Stamp::Second(wall), Stamp::Instant))
+        Some(zoned.map_or(DateStamp::Second(wall), DateStamp::Instant))
     }
 
     /// `Z`, or an offset such as `+0100`.
@@ -87,7 +87,7 @@ impl Name<'_> {
                 Some(TimeZone::UTC)
             }
             [b'+', rest @ ..] => {
-                let mut name = Name(rest);
+                let mut name = NameRest(rest);
                 let (hours, minutes) = (name.number(2)?, name.part(b":").unwrap_or(0));
                 Some(
                     Offset::from_seconds((hours * 3600 + minutes * 60).try_into().ok()?)
@@ -146,9 +146,9 @@ mod tests {
 
     #[test]
     fn dates_are_read_as_people_write_them() {
-        let second = |text: &str| Some(Stamp::Second(text.parse().unwrap()));
-        let day = |text: &str| Some(Stamp::Day(text.parse().unwrap()));
-        let instant = |text: &str| Some(Stamp::Instant(text.parse().unwrap()));
+        let second = |text: &str| Some(DateStamp::Second(text.parse().unwrap()));
+        let day = |text: &str| Some(DateStamp::Day(text.parse().unwrap()));
+        let instant = |text: &str| Some(DateStamp::Instant(text.parse().unwrap()));
         for (name, expected) in [
             ("pgsql_immich_database_20261125-020000.sql.gz", second("2026-11-25T02:00:00")),
             ("immich_2026-11-26_02h00m.Thursday.sql.gz", second("2026-11-26T02:00:00")),

@@ -6,11 +6,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::base::{Hash, Result};
-use crate::immich::{self, Dump};
+use crate::immich::{self, ReadDump};
 
 /// What came of reading a dump.
-pub(super) struct Taken {
-    pub dump: Dump,
+pub(super) struct TakenRead {
+    pub dump: ReadDump,
     /// BLAKE3 of the plain bytes.
     pub plain: Hash,
     /// The same without what is random in them.
@@ -18,16 +18,16 @@ pub(super) struct Taken {
 }
 
 /// Why a dump was not read to its end.
-pub(super) enum Failure {
+pub(super) enum ImportFailure {
     /// The file cannot be read, or changed meanwhile.
     File(String),
     /// It is the end of the import.
     Fatal(crate::base::Error),
 }
 
-impl From<crate::base::Error> for Failure {
+impl From<crate::base::Error> for ImportFailure {
     fn from(error: crate::base::Error) -> Self {
-        Failure::Fatal(error)
+        ImportFailure::Fatal(error)
     }
 }
 
@@ -35,7 +35,7 @@ impl From<crate::base::Error> for Failure {
 pub(super) fn hash(
     path: &Path,
     each: &mut dyn FnMut(usize) -> Result<()>,
-) -> Result<Hash, Failure> {
+) -> Result<Hash, ImportFailure> {
     let mut file = open(path)?;
     let (mut hasher, mut piece) = (blake3::Hasher::new(), vec![0; 1 << 20]);
     loop {
@@ -57,8 +57,9 @@ pub(super) fn read(
     file: Hash,
     options: &immich::Options<'_>,
     tee: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<Taken, Failure> {
-    let mut source = Watched { file: open(path)?, hasher: blake3::Hasher::new(), failed: None };
+) -> Result<TakenRead, ImportFailure> {
+    let mut source =
+        ImportReader { file: open(path)?, hasher: blake3::Hasher::new(), failed: None };
     let (mut plain, mut print) = (blake3::Hasher::new(), Fingerprint::default());
     let read = immich::read(&mut source, options, &mut |bytes| {
         plain.update(bytes);
@@ -71,35 +72,35 @@ pub(super) fn read(
     let dump = read?;
     // Of a bad dump the rest is not read.
     if dump.is_good() && Hash(*source.hasher.finalize().as_bytes()) != file {
-        return Err(Failure::File("it changed while it was read".to_owned()));
+        return Err(ImportFailure::File("it changed while it was read".to_owned()));
     }
-    Ok(Taken { dump, plain: Hash(*plain.finalize().as_bytes()), print: print.finish() })
+    Ok(TakenRead { dump, plain: Hash(*plain.finalize().as_bytes()), print: print.finish() })
 }
 
 /// Opens a file and nothing else: no pipe is waited for.
-fn open(path: &Path) -> Result<File, Failure> {
+fn open(path: &Path) -> Result<File, ImportFailure> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
     let file = file.map_err(|error| unreadable(&error))?;
     match file.metadata() {
-        Ok(meta) if !meta.is_file() => Err(Failure::File("it is no file".to_owned())),
-        Ok(meta) if meta.size() == 0 => Err(Failure::File("it is empty".to_owned())),
+        Ok(meta) if !meta.is_file() => Err(ImportFailure::File("it is no file".to_owned())),
+        Ok(meta) if meta.size() == 0 => Err(ImportFailure::File("it is empty".to_owned())),
         Ok(_) => Ok(file),
         Err(error) => Err(unreadable(&error)),
     }
 }
 
-fn unreadable(error: &io::Error) -> Failure {
-    Failure::File(format!("it cannot be read: {error}"))
+fn unreadable(error: &io::Error) -> ImportFailure {
+    ImportFailure::File(format!("it cannot be read: {error}"))
 }
 
 /// Tells a file that cannot be read from a repository that cannot be written.
-struct Watched {
+struct ImportReader {
     file: File,
     hasher: blake3::Hasher,
     failed: Option<io::Error>,
 }
 
-impl Read for Watched {
+impl Read for ImportReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.file.read(buffer) {
             Ok(len) => {

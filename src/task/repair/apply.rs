@@ -2,20 +2,24 @@
 
 use std::collections::HashSet;
 
-use super::plan::{Origin, Plan};
-use super::{Mended, Remedy, Step, origin};
-use crate::archive::verify::{Helper, verify};
-use crate::base::monitor::Silent;
+use super::plan::{ByteOrigin, RepairPlan};
+use super::{RepairRemedy, RepairResult, RepairStep, origin};
+use crate::archive::verify::{VerifyHelper, verify};
+use crate::base::monitor::SilentMonitor;
 use crate::base::stored::{ChunkLine, IndexLine};
-use crate::base::{Error, Hash, Kind, Monitor, Phase, Result};
-use crate::repo::shelf::Spot;
-use crate::repo::{ContentSink, Mending, Shelf};
-use crate::task::check::{Finding, Part};
+use crate::base::{Error, ErrorKind, Hash, Monitor, Phase, Result};
+use crate::repo::shelf::ArchiveSpot;
+use crate::repo::{ArchiveInventory, ContentSink, RepairSession};
+use crate::task::check::{CheckFinding, SnapshotPart};
 
-impl Plan {
+impl RepairPlan {
     /// Mends what can be mended.
-    pub fn apply(&mut self, mending: &Mending, monitor: &dyn Monitor) -> Result<Mended> {
-        let mut mended = Mended::default();
+    pub fn apply(
+        &mut self,
+        mending: &RepairSession,
+        monitor: &dyn Monitor,
+    ) -> Result<RepairResult> {
+        let mut mended = RepairResult::default();
         if !self.has_description {
             mending.write_description()?;
         }
@@ -34,16 +38,23 @@ impl Plan {
         }
         if !self.replaced.is_empty() {
             // It was told already what is not there any more.
-            self.publish_catalog(mending, false, &Silent)?;
+            self.publish_catalog(mending, false, &SilentMonitor)?;
         }
         Ok(mended)
     }
 
     /// Of a snapshot whose record or lists are lost for good, the catalog may be all that is left:
     /// it is not built anew then.
-    fn publish_catalog(&self, mending: &Mending, anew: bool, monitor: &dyn Monitor) -> Result<()> {
-        let is_lost = |step: &&Step| match (&step.finding, &step.remedy) {
-            (Finding::Snapshot { part, .. }, Remedy::Leave(_)) => *part != Part::Dump,
+    fn publish_catalog(
+        &self,
+        mending: &RepairSession,
+        anew: bool,
+        monitor: &dyn Monitor,
+    ) -> Result<()> {
+        let is_lost = |step: &&RepairStep| match (&step.finding, &step.remedy) {
+            (CheckFinding::Snapshot { part, .. }, RepairRemedy::Leave(_)) => {
+                *part != SnapshotPart::Dump
+            }
             _ => false,
         };
         if self.has_catalog && self.steps.iter().any(|step| is_lost(&step)) {
@@ -54,14 +65,18 @@ impl Plan {
     }
 
     /// Notes and the README.
-    fn mend_files(&self, mending: &Mending, mended: &mut Mended) -> Result<()> {
+    fn mend_files(&self, mending: &RepairSession, mended: &mut RepairResult) -> Result<()> {
         for step in &self.steps {
             match (&step.finding, &step.remedy) {
-                (Finding::Other { file, .. }, Remedy::Mend(_)) if file.starts_with("notes/") => {
+                (CheckFinding::Other { file, .. }, RepairRemedy::Mend(_))
+                    if file.starts_with("notes/") =>
+                {
                     mending.set_aside(file)?;
                     mended.aside.push(file.clone());
                 }
-                (Finding::Other { file, .. }, Remedy::Mend(_)) if file == "README.txt" => {
+                (CheckFinding::Other { file, .. }, RepairRemedy::Mend(_))
+                    if file == "README.txt" =>
+                {
                     mending.write_readme()?
                 }
                 _ => {}
@@ -71,17 +86,20 @@ impl Plan {
     }
 
     /// Writes new archives, and reads them back; their names.
-    fn copy(&mut self, mending: &Mending, monitor: &dyn Monitor) -> Result<Vec<String>> {
+    fn copy(&mut self, mending: &RepairSession, monitor: &dyn Monitor) -> Result<Vec<String>> {
         let (spots, files) = (self.spots()?, self.files());
-        let made =
-            self.origins.iter().filter(|(_, origin)| matches!(origin, Origin::Made(..))).count();
+        let made = self
+            .origins
+            .iter()
+            .filter(|(_, origin)| matches!(origin, ByteOrigin::Made(..)))
+            .count();
         if spots.is_empty() && files.is_empty() && made == 0 {
             return Ok(Vec::new());
         }
         monitor.begin(Phase::Repair, Some((spots.len() + files.len()) as u64), None);
         let sink = mending.copies()?;
         for (hash, origin) in &self.origins {
-            if let Origin::Made(frame, size) = origin {
+            if let ByteOrigin::Made(frame, size) = origin {
                 sink.add_chunk(*hash, *size, frame, &[])?;
             }
         }
@@ -95,7 +113,7 @@ impl Plan {
                 stop_if_asked(monitor)?;
                 if !origin::store(&sink, &places, &path, hash)? {
                     let message = format!("{path} changed while it was read: nothing was replaced");
-                    return Err(Error::new(Kind::Refused, message)
+                    return Err(Error::new(ErrorKind::Refused, message)
                         .hint("run it again: it looks for another copy"));
                 }
                 monitor.advance(1, 0);
@@ -108,22 +126,22 @@ impl Plan {
 
     /// What is copied: everything whole in archives that are replaced, and what is damaged or lost
     /// elsewhere; keys first.
-    fn spots(&mut self) -> Result<Vec<Spot>> {
-        let mut spots: Vec<Spot> = Vec::new();
+    fn spots(&mut self) -> Result<Vec<ArchiveSpot>> {
+        let mut spots: Vec<ArchiveSpot> = Vec::new();
         for number in self.replaced.clone() {
             for (line, of) in self.survey.shelf.lines(number)?.iter().enumerate() {
-                let spot = Spot { archive: number, line };
+                let spot = ArchiveSpot { archive: number, line };
                 if !self.reading.bad.contains_key(&spot) && !self.stands(of, Some(number)) {
                     spots.push(spot);
                 }
             }
         }
-        let origins: Vec<(Hash, Spot)> = self
+        let origins: Vec<(Hash, ArchiveSpot)> = self
             .origins
             .iter()
             .filter_map(|(hash, origin)| match origin {
-                Origin::Copy(spot) => Some((*hash, *spot)),
-                Origin::File(_) | Origin::Made(..) => None,
+                ByteOrigin::Copy(spot) => Some((*hash, *spot)),
+                ByteOrigin::File(_) | ByteOrigin::Made(..) => None,
             })
             .collect();
         for (hash, spot) in origins {
@@ -146,7 +164,7 @@ impl Plan {
     }
 
     /// The keys that the patches at `spots` need, and that no archive that stays has.
-    fn lost_keys(&mut self, spots: &[Spot]) -> Result<Vec<Spot>> {
+    fn lost_keys(&mut self, spots: &[ArchiveSpot]) -> Result<Vec<ArchiveSpot>> {
         let keys: HashSet<Hash> =
             spots.iter().flat_map(|spot| self.survey.shelf.keys(*spot).to_vec()).collect();
         let mut lost = Vec::new();
@@ -162,15 +180,15 @@ impl Plan {
 
     fn files(&self) -> Vec<(Hash, crate::base::FilePath)> {
         let files = self.origins.iter().filter_map(|(hash, origin)| match origin {
-            Origin::File(path) => Some((*hash, path.clone())),
-            Origin::Copy(_) | Origin::Made(..) => None,
+            ByteOrigin::File(path) => Some((*hash, path.clone())),
+            ByteOrigin::Copy(_) | ByteOrigin::Made(..) => None,
         });
         let mut files: Vec<_> = files.collect();
         files.sort();
         files
     }
 
-    fn copy_one(&mut self, sink: &ContentSink, spot: Spot) -> Result<()> {
+    fn copy_one(&mut self, sink: &ContentSink, spot: ArchiveSpot) -> Result<()> {
         let shelf = &mut self.survey.shelf;
         let (line, object) = (shelf.line(spot)?, shelf.object(spot.archive)?);
         match line {
@@ -186,7 +204,7 @@ impl Plan {
     fn verify(&mut self, name: &str) -> Result<()> {
         let shelf = &mut self.survey.shelf;
         let archive = shelf.open_new(name)?;
-        match verify(&archive, &archive.lines()?, &mut Keys(shelf))? {
+        match verify(&archive, &archive.lines()?, &mut PatchKeys(shelf))? {
             Some(flaws) if flaws.is_empty() => Ok(()),
             _ => Err(Error::damaged(format_args!("archives/{name}, just written"))
                 .hint("the disk does not keep what is written to it: nothing was replaced")),
@@ -195,9 +213,9 @@ impl Plan {
 }
 
 /// Keys of patches, from the archives that were there before.
-struct Keys<'a>(&'a mut Shelf);
+struct PatchKeys<'a>(&'a mut ArchiveInventory);
 
-impl Helper for Keys<'_> {
+impl VerifyHelper for PatchKeys<'_> {
     fn prefix(&mut self, patch: &ChunkLine) -> Result<Vec<u8>> {
         self.0.prefix(&patch.keys)
     }
@@ -209,7 +227,7 @@ impl Helper for Keys<'_> {
 
 fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
     if monitor.stopped() {
-        Err(Error::new(Kind::Interrupted, "stopped; nothing was replaced")
+        Err(Error::new(ErrorKind::Interrupted, "stopped; nothing was replaced")
             .hint("run it again: it begins anew"))
     } else {
         Ok(())

@@ -25,11 +25,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use self::plan::Plan;
-use super::check::Finding;
-use crate::base::{Error, Kind, Monitor, Result};
+use self::plan::RepairPlan;
+use super::check::CheckFinding;
+use crate::base::{Error, ErrorKind, Monitor, Result};
 use crate::catalog::query;
-use crate::repo::{Mending, Repository, Session};
+use crate::repo::{RepairSession, Repository, WriteSession};
 use crate::task::reread::reread;
 
 /// How a repository is repaired.
@@ -45,17 +45,17 @@ pub struct Options {
 
 /// One thing that is not as it should be, and what is done about it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Step {
+pub struct RepairStep {
     #[serde(flatten)]
-    pub finding: Finding,
+    pub finding: CheckFinding,
     #[serde(flatten)]
-    pub remedy: Remedy,
+    pub remedy: RepairRemedy,
 }
 
 /// What is done about a finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "remedy", content = "how", rename_all = "snake_case")]
-pub enum Remedy {
+pub enum RepairRemedy {
     /// It is mended: how.
     Mend(String),
     /// It cannot be: why.
@@ -66,14 +66,14 @@ pub enum Remedy {
 #[derive(Debug)]
 pub struct Report {
     /// Empty: all is well.
-    pub steps: Vec<Step>,
+    pub steps: Vec<RepairStep>,
     /// Nothing where it was only planned.
-    pub done: Option<Mended>,
+    pub done: Option<RepairResult>,
 }
 
 /// What a repair changed.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Mended {
+pub struct RepairResult {
     /// New archives.
     pub written: Vec<String>,
     /// Files that are in `damaged/` now, by the names that they had.
@@ -83,7 +83,7 @@ pub struct Mended {
 impl Report {
     /// Findings that are mended, or would be.
     pub fn mended(&self) -> usize {
-        self.steps.iter().filter(|step| matches!(step.remedy, Remedy::Mend(_))).count()
+        self.steps.iter().filter(|step| matches!(step.remedy, RepairRemedy::Mend(_))).count()
     }
 
     /// True when nothing is left to do.
@@ -96,14 +96,15 @@ impl Report {
 pub fn repair(root: &Path, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
     let (repository, description) = Repository::recognize(root)?;
     let repository = repository.with_patience(options.patience);
-    let mending = match Mending::begin(&repository, monitor) {
+    let mending = match RepairSession::begin(&repository, monitor) {
         // What is on a read-only disk can be looked at.
-        Err(error) if error.kind() == Kind::Permission && !options.apply => None,
+        Err(error) if error.kind() == ErrorKind::Permission && !options.apply => None,
         begun => Some(begun?),
     };
-    let mut plan = Plan::of(&repository, description, options.upload_location.as_deref(), monitor)?;
+    let mut plan =
+        RepairPlan::of(&repository, description, options.upload_location.as_deref(), monitor)?;
     if monitor.stopped() {
-        return Err(Error::new(Kind::Interrupted, "stopped; nothing was changed")
+        return Err(Error::new(ErrorKind::Interrupted, "stopped; nothing was changed")
             .hint("run it again: it begins anew"));
     }
     let done = match mending.filter(|_| options.apply) {
@@ -115,7 +116,7 @@ pub fn repair(root: &Path, options: &Options, monitor: &dyn Monitor) -> Result<R
 
 /// A catalog that was built anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rebuilt {
+pub struct RebuiltCatalog {
     /// Snapshots that it knows.
     pub snapshots: u64,
     /// Archives that it knows.
@@ -126,10 +127,10 @@ pub struct Rebuilt {
 
 /// Builds the catalog anew from archives and snapshots; dumps of which an older shoebox missed
 /// something are read again. What cannot be read goes to the monitor.
-pub fn catalog(repository: &Repository, monitor: &dyn Monitor) -> Result<Rebuilt> {
-    let mut session = Session::rebuild(repository, monitor)?;
+pub fn catalog(repository: &Repository, monitor: &dyn Monitor) -> Result<RebuiltCatalog> {
+    let mut session = WriteSession::rebuild(repository, monitor)?;
     let reread = reread(repository, &mut session, monitor)?;
     let db = session.generation().connect()?;
     let snapshots = query::snapshot::ids(&db)?.len() as u64;
-    Ok(Rebuilt { snapshots, archives: query::archive_names(&db)?.len() as u64, reread })
+    Ok(RebuiltCatalog { snapshots, archives: query::archive_names(&db)?.len() as u64, reread })
 }

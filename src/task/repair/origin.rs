@@ -10,10 +10,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::archive::{Digests, Hasher, NewContent, SEGMENT, Stored, hasher};
+use crate::archive::{Digests, Hasher, NewContent, SEGMENT, StoredContent, hasher};
 use crate::base::{Error, FilePath, Hash, Monitor, Result};
 use crate::repo::ContentSink;
-use crate::source::{Exclude, FoundKind, Obstacle, Places, Root, walk};
+use crate::source::{ExcludePatterns, FoundKind, LibraryPlaces, LibraryRoot, WalkObstacle, walk};
 
 /// A file up to this size is read into memory whole.
 const SMALL: u64 = 16 << 20;
@@ -22,31 +22,31 @@ const SMALL: u64 = 16 << 20;
 const TOP: &str = "UPLOAD_LOCATION";
 
 /// The folder `root`, to be read.
-pub(super) fn open(root: &Path) -> Result<Arc<Places>> {
+pub(super) fn open(root: &Path) -> Result<Arc<LibraryPlaces>> {
     if !root.is_dir() {
         return Err(Error::not_found(format_args!("the UPLOAD_LOCATION {}", root.display())));
     }
-    let root = Root { folder: root.to_owned(), shown: FilePath::new(TOP)? };
-    Ok(Arc::new(Places::open(vec![root], Vec::new())?))
+    let root = LibraryRoot { folder: root.to_owned(), shown: FilePath::new(TOP)? };
+    Ok(Arc::new(LibraryPlaces::open(vec![root], Vec::new())?))
 }
 
 /// Looks in `places` for files with the bytes that are `wanted` (with their sizes).
 pub(super) fn search(
-    places: &Arc<Places>,
+    places: &Arc<LibraryPlaces>,
     wanted: &HashMap<Hash, u64>,
     monitor: &dyn Monitor,
 ) -> Result<BTreeMap<Hash, FilePath>> {
     let sizes: HashSet<u64> = wanted.values().copied().collect();
     let mut found = BTreeMap::new();
-    for entry in walk(places, Vec::new(), Exclude::default()) {
+    for entry in walk(places, Vec::new(), ExcludePatterns::default()) {
         if found.len() == wanted.len() || monitor.stopped() {
             break;
         }
         let entry = match entry {
             Ok(entry) if entry.kind == FoundKind::File && sizes.contains(&entry.size) => entry,
             // What cannot be read is not what is looked for.
-            Ok(_) | Err(Obstacle::Problem(_)) => continue,
-            Err(Obstacle::End(error)) => return Err(error),
+            Ok(_) | Err(WalkObstacle::Problem(_)) => continue,
+            Err(WalkObstacle::End(error)) => return Err(error),
         };
         match places
             .file(&entry.path)
@@ -66,7 +66,7 @@ pub(super) fn search(
 /// any more.
 pub(super) fn store(
     sink: &ContentSink,
-    places: &Places,
+    places: &LibraryPlaces,
     path: &FilePath,
     hash: Hash,
 ) -> Result<bool> {
@@ -82,7 +82,7 @@ pub(super) fn store(
         }
         let digests = hasher::digest(&plain);
         if digests.hash == hash {
-            sink.add_content(&seen, &digests, Stored::choose(path, plain)?)?;
+            sink.add_content(&seen, &digests, StoredContent::choose(path, plain)?)?;
         }
         return Ok(digests.hash == hash);
     }
@@ -91,37 +91,39 @@ pub(super) fn store(
     if has_first.is_err() {
         return Ok(false);
     }
-    let added = sink.add_large(seen, meta.len(), &first, |large| -> Result<Digests, Failure> {
-        let digests = read(&mut file, &mut |plain| large.segment(plain).map_err(Failure::Fatal))?;
-        if digests.hash == hash && digests.size == meta.len() {
-            Ok(digests)
-        } else {
-            Err(Failure::Changed)
-        }
-    });
+    let added =
+        sink.add_large(seen, meta.len(), &first, |large| -> Result<Digests, OriginFailure> {
+            let digests =
+                read(&mut file, &mut |plain| large.segment(plain).map_err(OriginFailure::Fatal))?;
+            if digests.hash == hash && digests.size == meta.len() {
+                Ok(digests)
+            } else {
+                Err(OriginFailure::Changed)
+            }
+        });
     match added {
         Ok(_) => Ok(true),
-        Err(Failure::Changed) => Ok(false),
-        Err(Failure::Fatal(error)) => Err(error),
+        Err(OriginFailure::Changed) => Ok(false),
+        Err(OriginFailure::Fatal(error)) => Err(error),
     }
 }
 
-enum Failure {
+enum OriginFailure {
     /// The file is not, or is not any more, what was looked for; or it cannot be read.
     Changed,
     /// The repository cannot be written.
     Fatal(Error),
 }
 
-impl From<Error> for Failure {
+impl From<Error> for OriginFailure {
     fn from(error: Error) -> Self {
-        Failure::Fatal(error)
+        OriginFailure::Fatal(error)
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for OriginFailure {
     fn from(_: io::Error) -> Self {
-        Failure::Changed
+        OriginFailure::Changed
     }
 }
 

@@ -6,81 +6,85 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::record::Found;
-use super::salvage::{Salvage, is_headless};
-use super::{Remedy, Step, origin, record};
+use super::record::FoundRecord;
+use super::salvage::{ArchiveSalvage, is_headless};
+use super::{RepairRemedy, RepairStep, origin, record};
 use crate::archive::{frame, hasher};
 use crate::base::stored::{ChunkLine, IndexLine};
 use crate::base::{Error, FilePath, Hash, Monitor, Result, SnapshotId};
 use crate::catalog::query::{check as ask, list};
-use crate::repo::shelf::{Spot, hash_of};
-use crate::repo::{Repository, Shelf, SnapshotRecord, Stream};
-use crate::source::Places;
-use crate::task::check::{Bytes, Damaged, Extent, Finding, Part, Reading, Survey, name, read};
+use crate::repo::shelf::{ArchiveSpot, hash_of};
+use crate::repo::{ArchiveInventory, Repository, SnapshotRecord, StreamInfo};
+use crate::source::LibraryPlaces;
+use crate::task::check::{
+    CheckExtent, CheckFinding, CheckReading, DamagedBytes, DamagedMember, RepositorySurvey,
+    SnapshotPart, name, read,
+};
 
 /// The file that says what a repository is.
 const DESCRIPTION: &str = "shoebox.json";
 
 /// A list of a snapshot, as the catalog remembers it.
-type Listed = fn(&Connection, i64) -> Result<Vec<u8>>;
+type RememberedList = fn(&Connection, i64) -> Result<Vec<u8>>;
 
 /// What a repair will do, in the order in which it does it.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub steps: Vec<Step>,
-    pub survey: Survey,
-    pub reading: Reading,
+pub(super) struct RepairPlan {
+    pub steps: Vec<RepairStep>,
+    pub survey: RepositorySurvey,
+    pub reading: CheckReading,
     pub has_description: bool,
     /// There is a catalog that can be believed.
     pub has_catalog: bool,
     /// Records that are written again.
-    pub records: BTreeMap<SnapshotId, Found>,
+    pub records: BTreeMap<SnapshotId, FoundRecord>,
     /// Where the bytes of contents and chunks come from that no archive holds whole that stays.
-    pub origins: HashMap<Hash, Origin>,
+    pub origins: HashMap<Hash, ByteOrigin>,
     /// Where the files are that `origins` names.
-    pub upload_location: Option<Arc<Places>>,
+    pub upload_location: Option<Arc<LibraryPlaces>>,
     /// Archives that are set aside when all that is whole in them is in others.
     pub replaced: BTreeSet<usize>,
 }
 
 /// Where right bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum ByteOrigin {
     /// In an archive.
-    Copy(Spot),
+    Copy(ArchiveSpot),
     /// In UPLOAD_LOCATION.
     File(FilePath),
     /// A piece of a list that the catalog remembers: one zstd frame, and its plain bytes.
     Made(Vec<u8>, u64),
 }
 
-impl Plan {
+impl RepairPlan {
     /// Reads everything; `wrong` is what is wrong with the repository's description.
     pub fn of(
         repository: &Repository,
         wrong: Option<Error>,
         upload_location: Option<&Path>,
         monitor: &dyn Monitor,
-    ) -> Result<Plan> {
+    ) -> Result<RepairPlan> {
         let catalog = sound_catalog(repository);
-        let mut shelf = Shelf::open(repository)?;
-        let salvage = Salvage::of(&mut shelf, catalog.as_ref())?;
+        let mut shelf = ArchiveInventory::open(repository)?;
+        let salvage = ArchiveSalvage::of(&mut shelf, catalog.as_ref())?;
         salvage.chunks(&mut shelf, catalog.as_ref())?;
         let records = record::found(repository, &shelf, catalog.as_ref())?;
         let known = records.iter().map(|(id, (record, _))| (*id, record.clone())).collect();
-        let mut survey = Survey::with(repository, shelf, &known, monitor)?;
+        let mut survey = RepositorySurvey::with(repository, shelf, &known, monitor)?;
         if !salvage.is_empty() {
             salvage.contents(&mut survey.shelf, catalog.as_ref(), &survey.contents)?;
-            survey = Survey::with(repository, survey.shelf, &known, monitor)?;
+            survey = RepositorySurvey::with(repository, survey.shelf, &known, monitor)?;
         }
-        let reading = read(&mut survey, Extent::All, &HashMap::new(), monitor)?;
+        let reading = read(&mut survey, CheckExtent::All, &HashMap::new(), monitor)?;
         let mut findings = name(&mut survey, &reading)?;
         findings.extend(
-            wrong
-                .as_ref()
-                .map(|error| Finding::Other { file: DESCRIPTION.into(), message: error.chain() }),
+            wrong.as_ref().map(|error| CheckFinding::Other {
+                file: DESCRIPTION.into(),
+                message: error.chain(),
+            }),
         );
-        let mut plan = Plan {
+        let mut plan = RepairPlan {
             steps: Vec::new(),
             survey,
             reading,
@@ -98,7 +102,7 @@ impl Plan {
         plan.choose_replaced()?;
         for finding in findings {
             let remedy = plan.remedy(&finding)?;
-            plan.steps.push(Step { finding, remedy });
+            plan.steps.push(RepairStep { finding, remedy });
         }
         Ok(plan)
     }
@@ -120,7 +124,7 @@ impl Plan {
                 .shelf
                 .sound_content(hash, &|spot| self.reading.bad.contains_key(&spot))?
             {
-                Some((spot, _)) => drop(self.origins.insert(hash, Origin::Copy(spot))),
+                Some((spot, _)) => drop(self.origins.insert(hash, ByteOrigin::Copy(spot))),
                 None => {
                     wanted.insert(hash, self.survey.contents.get(&hash).copied().unwrap_or(0));
                 }
@@ -128,12 +132,13 @@ impl Plan {
         }
         for hash in self.needed_chunks() {
             if let Some(spot) = self.sound_chunk(hash, false)? {
-                self.origins.insert(hash, Origin::Copy(spot));
+                self.origins.insert(hash, ByteOrigin::Copy(spot));
             }
         }
         if let Some(places) = self.upload_location.as_ref().filter(|_| !wanted.is_empty()) {
             let found = origin::search(places, &wanted, monitor)?;
-            self.origins.extend(found.into_iter().map(|(hash, path)| (hash, Origin::File(path))));
+            self.origins
+                .extend(found.into_iter().map(|(hash, path)| (hash, ByteOrigin::File(path))));
         }
         Ok(())
     }
@@ -145,7 +150,7 @@ impl Plan {
         lost.retain(|hash| !self.origins.contains_key(hash));
         for record in &self.survey.records {
             let time = record.id.seconds();
-            let lists: [(&Stream, Listed); 2] =
+            let lists: [(&StreamInfo, RememberedList); 2] =
                 [(&record.streams.files, list::files), (&record.streams.library, list::library)];
             for (stream, listed) in lists {
                 if !stream.chunks.iter().any(|chunk| lost.contains(&chunk.hash)) {
@@ -165,7 +170,7 @@ impl Plan {
                         && let Ok(frame) = frame::compress(plain)
                     {
                         lost.remove(&chunk.hash);
-                        self.origins.insert(chunk.hash, Origin::Made(frame, chunk.size));
+                        self.origins.insert(chunk.hash, ByteOrigin::Made(frame, chunk.size));
                     }
                     at = end;
                 }
@@ -176,8 +181,8 @@ impl Plan {
     /// Contents that a snapshot shows, of which a copy is damaged, or none is left.
     fn needed_contents(&self) -> BTreeSet<Hash> {
         let bad = self.reading.bad.values().filter_map(|damaged| match damaged {
-            Damaged::Content(line) => Some(line.content),
-            Damaged::Chunk(_) => None,
+            DamagedMember::Content(line) => Some(line.content),
+            DamagedMember::Chunk(_) => None,
         });
         let shown = bad.filter(|hash| self.survey.contents.contains_key(hash));
         shown.chain(self.survey.lost.iter().copied()).collect()
@@ -186,8 +191,8 @@ impl Plan {
     /// Chunks that a snapshot needs, of which a copy is damaged, or none is left.
     fn needed_chunks(&self) -> BTreeSet<Hash> {
         let bad = self.reading.bad.values().filter_map(|damaged| match damaged {
-            Damaged::Chunk(line) => Some(line.chunk),
-            Damaged::Content(_) => None,
+            DamagedMember::Chunk(line) => Some(line.chunk),
+            DamagedMember::Content(_) => None,
         });
         let used = bad.filter(|hash| !self.survey.users_of(*hash).is_empty());
         let in_streams =
@@ -198,7 +203,7 @@ impl Plan {
 
     /// The first copy of the chunk called `hash` that verifies; with `as_key`, one that is no
     /// patch.
-    pub fn sound_chunk(&mut self, hash: Hash, as_key: bool) -> Result<Option<Spot>> {
+    pub fn sound_chunk(&mut self, hash: Hash, as_key: bool) -> Result<Option<ArchiveSpot>> {
         for spot in self.survey.shelf.copies(hash) {
             if self.reading.bad.contains_key(&spot)
                 || as_key && !self.survey.shelf.keys(spot).is_empty()
@@ -250,10 +255,12 @@ impl Plan {
         let damaged = self.reading.bad.iter().filter(|(spot, _)| spot.archive == archive);
         damaged.into_iter().all(|(_, damaged)| {
             let (hash, is_needed) = match damaged {
-                Damaged::Content(line) => {
+                DamagedMember::Content(line) => {
                     (line.content, self.survey.contents.contains_key(&line.content))
                 }
-                Damaged::Chunk(line) => (line.chunk, !self.survey.users_of(line.chunk).is_empty()),
+                DamagedMember::Chunk(line) => {
+                    (line.chunk, !self.survey.users_of(line.chunk).is_empty())
+                }
             };
             self.origins.contains_key(&hash) || !is_needed && !nobody_knows
         })
@@ -266,46 +273,50 @@ impl Plan {
     // Remedies
     // ---------------------------------------------------------------------------------------------
 
-    fn remedy(&mut self, finding: &Finding) -> Result<Remedy> {
+    fn remedy(&mut self, finding: &CheckFinding) -> Result<RepairRemedy> {
         Ok(match finding {
-            Finding::Photo(photo) => self.for_bytes(&photo.bytes),
-            Finding::File(file) => self.for_bytes(&file.bytes),
-            Finding::Snapshot { snapshot, part: Part::Record, .. } => self.for_record(*snapshot),
-            Finding::Snapshot { snapshot, part, .. } => self.for_part(*snapshot, *part),
-            Finding::Archive { archive, .. } => self.for_archive(archive)?,
-            Finding::Catalog { .. } => Remedy::Mend("it is built anew from the archives".into()),
-            Finding::Other { file, .. } if file.starts_with("notes/") => {
-                Remedy::Mend("it is moved to damaged/".into())
+            CheckFinding::Photo(photo) => self.for_bytes(&photo.bytes),
+            CheckFinding::File(file) => self.for_bytes(&file.bytes),
+            CheckFinding::Snapshot { snapshot, part: SnapshotPart::Record, .. } => {
+                self.for_record(*snapshot)
             }
-            Finding::Other { .. } => Remedy::Mend("it is written again".into()),
+            CheckFinding::Snapshot { snapshot, part, .. } => self.for_part(*snapshot, *part),
+            CheckFinding::Archive { archive, .. } => self.for_archive(archive)?,
+            CheckFinding::Catalog { .. } => {
+                RepairRemedy::Mend("it is built anew from the archives".into())
+            }
+            CheckFinding::Other { file, .. } if file.starts_with("notes/") => {
+                RepairRemedy::Mend("it is moved to damaged/".into())
+            }
+            CheckFinding::Other { .. } => RepairRemedy::Mend("it is written again".into()),
         })
     }
 
-    fn for_bytes(&self, bytes: &Bytes) -> Remedy {
+    fn for_bytes(&self, bytes: &DamagedBytes) -> RepairRemedy {
         match self.origins.get(&bytes.blake3) {
-            Some(Origin::File(path)) => Remedy::Mend(format!(
+            Some(ByteOrigin::File(path)) => RepairRemedy::Mend(format!(
                 "it is stored again from {path} in \
                 UPLOAD_LOCATION"
             )),
-            Some(Origin::Copy(spot)) => {
+            Some(ByteOrigin::Copy(spot)) => {
                 let (name, number) = (self.archive_name(spot.archive), bytes.archive.as_deref());
                 let stays = number
                     .and_then(|name| self.survey.shelf.number(name))
                     .is_some_and(|at| !self.replaced.contains(&at));
                 if stays && self.is_read_from(*spot, number) {
-                    Remedy::Leave(format!(
+                    RepairRemedy::Leave(format!(
                         "it is read from {name}; the damaged archive stays, since more is lost in \
                             it"
                     ))
                 } else {
-                    Remedy::Mend(format!("it is whole in {name}"))
+                    RepairRemedy::Mend(format!("it is whole in {name}"))
                 }
             }
-            Some(Origin::Made(..)) => Remedy::Mend("the catalog remembers it".into()),
-            None if self.upload_location.is_some() => {
-                Remedy::Leave("no archive and no file in UPLOAD_LOCATION has these bytes".into())
-            }
-            None => Remedy::Leave(
+            Some(ByteOrigin::Made(..)) => RepairRemedy::Mend("the catalog remembers it".into()),
+            None if self.upload_location.is_some() => RepairRemedy::Leave(
+                "no archive and no file in UPLOAD_LOCATION has these bytes".into(),
+            ),
+            None => RepairRemedy::Leave(
                 "no archive has these bytes; --upload-location says where the original may still \
                     be"
                 .into(),
@@ -315,35 +326,35 @@ impl Plan {
 
     /// True when readers take the bytes from the copy at `spot`, and not from the archive called
     /// `damaged`.
-    fn is_read_from(&self, spot: Spot, damaged: Option<&str>) -> bool {
+    fn is_read_from(&self, spot: ArchiveSpot, damaged: Option<&str>) -> bool {
         let archive = &self.survey.shelf.archives()[spot.archive];
         !archive.retired && archive.index.is_ok() && Some(archive.name.as_str()) > damaged
     }
 
-    fn for_record(&self, id: SnapshotId) -> Remedy {
+    fn for_record(&self, id: SnapshotId) -> RepairRemedy {
         match self.records.get(&id) {
-            Some((_, place)) => Remedy::Mend(format!(
+            Some((_, place)) => RepairRemedy::Mend(format!(
                 "it is written again as {place} has it, and all that it names is there"
             )),
             None if self.survey.unreadable.contains(&id) => {
-                Remedy::Leave("nothing else has it whole".into())
+                RepairRemedy::Leave("nothing else has it whole".into())
             }
-            None => Remedy::Leave("no other copy of it says otherwise".into()),
+            None => RepairRemedy::Leave("no other copy of it says otherwise".into()),
         }
     }
 
     /// Each chunk of the part that is not whole has to be elsewhere.
-    fn for_part(&self, id: SnapshotId, part: Part) -> Remedy {
+    fn for_part(&self, id: SnapshotId, part: SnapshotPart) -> RepairRemedy {
         let needed = self.needed_chunks();
         let Some(record) = self.survey.records.iter().find(|record| record.id == id) else {
-            return Remedy::Leave("its record cannot be read".into());
+            return RepairRemedy::Leave("its record cannot be read".into());
         };
         let stream = match part {
-            Part::Files => &record.streams.files,
-            Part::Library => &record.streams.library,
-            Part::Dump | Part::Record => &record.streams.dump,
+            SnapshotPart::Files => &record.streams.files,
+            SnapshotPart::Library => &record.streams.library,
+            SnapshotPart::Dump | SnapshotPart::Record => &record.streams.dump,
         };
-        let is_made = |hash: &Hash| matches!(self.origins.get(hash), Some(Origin::Made(..)));
+        let is_made = |hash: &Hash| matches!(self.origins.get(hash), Some(ByteOrigin::Made(..)));
         let keys = |hash: Hash| {
             self.survey
                 .shelf
@@ -357,33 +368,33 @@ impl Plan {
             stream.chunks.iter().flat_map(|chunk| of_one(chunk.hash)).collect();
         let damaged: Vec<&Hash> = all.iter().filter(|hash| needed.contains(hash)).collect();
         if damaged.is_empty() {
-            Remedy::Leave("its record is wrong in itself".into())
+            RepairRemedy::Leave("its record is wrong in itself".into())
         } else if !damaged.iter().all(|hash| self.origins.contains_key(hash)) {
-            Remedy::Leave("no archive has these pieces".into())
+            RepairRemedy::Leave("no archive has these pieces".into())
         } else if damaged.into_iter().any(is_made) {
-            Remedy::Mend("the catalog remembers it, byte for byte".into())
+            RepairRemedy::Mend("the catalog remembers it, byte for byte".into())
         } else {
-            Remedy::Mend("its pieces are whole in another archive".into())
+            RepairRemedy::Mend("its pieces are whole in another archive".into())
         }
     }
 
-    fn for_archive(&mut self, name: &str) -> Result<Remedy> {
+    fn for_archive(&mut self, name: &str) -> Result<RepairRemedy> {
         let Some(number) = self.survey.shelf.number(name) else {
-            return Ok(Remedy::Leave("it is gone".into()));
+            return Ok(RepairRemedy::Leave("it is gone".into()));
         };
         if self.survey.shelf.archives()[number].index.is_err() && !self.replaced.contains(&number) {
-            return Ok(Remedy::Leave(
+            return Ok(RepairRemedy::Leave(
                 "the disk does not give it: look at the disk and its cable".into(),
             ));
         }
         if !self.replaced.contains(&number) {
-            return Ok(Remedy::Leave(
+            return Ok(RepairRemedy::Leave(
                 "it stays as it is: something in it is damaged of which there is no copy".into(),
             ));
         }
         let bad = self.reading.bad.keys().filter(|spot| spot.archive == number).count();
         let whole = self.survey.shelf.lines(number)?.len().saturating_sub(bad);
-        Ok(Remedy::Mend(match whole {
+        Ok(RepairRemedy::Mend(match whole {
             0 => "nothing in it is whole; it is moved to damaged/".to_owned(),
             1 => {
                 "what is whole in it (one thing) is stored in a new archive; the old one is moved \

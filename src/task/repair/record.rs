@@ -8,31 +8,31 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use crate::base::{Kind, Result, SnapshotId};
+use crate::base::{ErrorKind, Result, SnapshotId};
 use crate::catalog::query;
-use crate::repo::{Repository, Shelf, SnapshotRecord, record_of};
+use crate::repo::{ArchiveInventory, Repository, SnapshotRecord, record_of};
 use crate::store;
 
 /// No record is larger.
 const LIMIT: u64 = 256 << 20;
 
 /// A record, and where it was found.
-pub(super) type Found = (SnapshotRecord, String);
+pub(super) type FoundRecord = (SnapshotRecord, String);
 
 /// The records that cannot be read, or are not there, or name what is not there, and are found
 /// whole elsewhere.
 pub(super) fn found(
     repository: &Repository,
-    shelf: &Shelf,
+    shelf: &ArchiveInventory,
     catalog: Option<&Connection>,
-) -> Result<BTreeMap<SnapshotId, Found>> {
+) -> Result<BTreeMap<SnapshotId, FoundRecord>> {
     let (mut found, mut sound) = (BTreeMap::new(), Vec::new());
     let mut lost: Vec<SnapshotId> = Vec::new();
     for id in repository.snapshot_ids()? {
         match repository.record(id) {
             Ok(record) if is_there(shelf, &record) => sound.push(record),
             Ok(_) => lost.push(id),
-            Err(error) if error.kind() == Kind::Unsupported => return Err(error),
+            Err(error) if error.kind() == ErrorKind::Unsupported => return Err(error),
             Err(_) => lost.push(id),
         }
     }
@@ -55,7 +55,7 @@ pub(super) fn found(
             .cloned()
             .into_iter()
             .chain(known.map(|record| (record, "the catalog".to_owned())));
-        let is_right = |(record, _): &Found| {
+        let is_right = |(record, _): &FoundRecord| {
             let is_new = sound.iter().all(|other| other.number != record.number);
             record.id == lost && record.repository == id && is_new && is_there(shelf, record)
         };
@@ -67,7 +67,7 @@ pub(super) fn found(
 }
 
 /// Records below the names of others.
-fn misplaced(repository: &Repository, lost: &[SnapshotId]) -> BTreeMap<SnapshotId, Found> {
+fn misplaced(repository: &Repository, lost: &[SnapshotId]) -> BTreeMap<SnapshotId, FoundRecord> {
     let mut found = BTreeMap::new();
     for at in lost {
         let name = format!("snapshots/{at}.json");
@@ -81,7 +81,7 @@ fn misplaced(repository: &Repository, lost: &[SnapshotId]) -> BTreeMap<SnapshotI
 
 /// True when archives hold every chunk that the record names: one wrong digit of a hash, and they
 /// would not.
-fn is_there(shelf: &Shelf, record: &SnapshotRecord) -> bool {
+fn is_there(shelf: &ArchiveInventory, record: &SnapshotRecord) -> bool {
     let streams = [&record.streams.dump, &record.streams.files, &record.streams.library];
     streams.into_iter().all(|stream| {
         let sum = stream.chunks.iter().try_fold(0u64, |sum, chunk| sum.checked_add(chunk.size));

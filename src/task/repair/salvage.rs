@@ -8,31 +8,34 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use rusqlite::Connection;
 
-use crate::archive::salvage::{self, Member};
+use crate::archive::salvage::{self, SalvagedMember};
 use crate::archive::{read_chunk, verify::verify_content};
 use crate::base::stored::{ChunkLine, ChunkPlace, IndexLine};
-use crate::base::{FilePath, Hash, Kind, Result};
+use crate::base::{ErrorKind, FilePath, Hash, Result};
 use crate::catalog::query;
 use crate::catalog::query::check as ask;
-use crate::repo::Shelf;
-use crate::repo::shelf::Shelved;
+use crate::repo::ArchiveInventory;
+use crate::repo::shelf::InventoryEntry;
 
 /// An archive without an index.
 #[derive(Debug)]
-struct Headless {
+struct HeadlessArchive {
     number: usize,
     /// Its id in the catalog.
     id: Option<i64>,
-    members: Vec<Member>,
+    members: Vec<SalvagedMember>,
 }
 
 /// The archives without an index.
 #[derive(Debug)]
-pub(super) struct Salvage(Vec<Headless>);
+pub(super) struct ArchiveSalvage(Vec<HeadlessArchive>);
 
-impl Salvage {
+impl ArchiveSalvage {
     /// Looks for the members of all archives that need it.
-    pub fn of(shelf: &mut Shelf, catalog: Option<&Connection>) -> Result<Salvage> {
+    pub fn of(
+        shelf: &mut ArchiveInventory,
+        catalog: Option<&Connection>,
+    ) -> Result<ArchiveSalvage> {
         let ids: BTreeMap<String, i64> = match catalog {
             Some(db) => ask::archives(db)
                 .unwrap_or_default()
@@ -49,10 +52,10 @@ impl Salvage {
                 let members = unless_damaged(
                     shelf.object(number).and_then(|object| salvage::scan(&*object)),
                 )?;
-                headless.push(Headless { number, id, members: members.unwrap_or_default() });
+                headless.push(HeadlessArchive { number, id, members: members.unwrap_or_default() });
             }
         }
-        Ok(Salvage(headless))
+        Ok(ArchiveSalvage(headless))
     }
 
     /// True when there is none.
@@ -61,7 +64,7 @@ impl Salvage {
     }
 
     /// Takes in the chunks: keys first, since patches are read with them.
-    pub fn chunks(&self, shelf: &mut Shelf, catalog: Option<&Connection>) -> Result<()> {
+    pub fn chunks(&self, shelf: &mut ArchiveInventory, catalog: Option<&Connection>) -> Result<()> {
         let mut patches = Vec::new();
         for archive in &self.0 {
             for line in archive.chunk_lines(shelf, catalog)? {
@@ -78,7 +81,7 @@ impl Salvage {
     /// Takes in the contents that are `wanted`, or that the catalog knows.
     pub fn contents(
         &self,
-        shelf: &mut Shelf,
+        shelf: &mut ArchiveInventory,
         catalog: Option<&Connection>,
         wanted: &HashMap<Hash, u64>,
     ) -> Result<()> {
@@ -110,11 +113,11 @@ impl Salvage {
     }
 }
 
-impl Headless {
+impl HeadlessArchive {
     /// The chunks that may be there, by offset.
     fn chunk_lines(
         &self,
-        shelf: &mut Shelf,
+        shelf: &mut ArchiveInventory,
         catalog: Option<&Connection>,
     ) -> Result<Vec<ChunkLine>> {
         let mut lines = BTreeMap::new();
@@ -139,7 +142,7 @@ impl Headless {
 }
 
 /// Takes in a chunk if it verifies.
-fn take_chunk(shelf: &mut Shelf, number: usize, line: ChunkLine) -> Result<()> {
+fn take_chunk(shelf: &mut ArchiveInventory, number: usize, line: ChunkLine) -> Result<()> {
     let Some(prefix) = unless_damaged(shelf.prefix(&line.keys))? else { return Ok(()) };
     let object = shelf.object(number)?;
     if unless_damaged(read_chunk(&*object, &ChunkPlace::from(&line), &prefix))?.is_some() {
@@ -164,7 +167,7 @@ fn path_of(catalog: Option<&Connection>, hash: Hash) -> Result<FilePath> {
 fn unless_damaged<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(error) if error.kind() == Kind::Damaged => Ok(None),
+        Err(error) if error.kind() == ErrorKind::Damaged => Ok(None),
         Err(error) => {
             Err(error
                 .hint("look at the disk and its cable, then run it again: nothing was changed"))
@@ -173,6 +176,7 @@ fn unless_damaged<T>(read: Result<T>) -> Result<Option<T>> {
 }
 
 /// True when the index is not what was written; one that the disk does not give just now may be.
-pub(super) fn is_headless(archive: &Shelved) -> bool {
-    !archive.retired && archive.index.as_ref().is_err_and(|error| error.kind() == Kind::Damaged)
+pub(super) fn is_headless(archive: &InventoryEntry) -> bool {
+    !archive.retired
+        && archive.index.as_ref().is_err_and(|error| error.kind() == ErrorKind::Damaged)
 }

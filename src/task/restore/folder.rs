@@ -19,7 +19,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::base::{Context, Error, FilePath, Kind, Result};
+use crate::base::{Context, Error, ErrorKind, FilePath, Result};
 
 /// File systems that keep whole (even) seconds only, such as FAT, are forgiven this many
 /// nanoseconds.
@@ -32,11 +32,11 @@ const HOLE: usize = 64 << 10;
 const OPEN: usize = 32;
 
 /// A folder that is restored into.
-pub(super) struct Target {
+pub(super) struct RestoreTarget {
     root: OwnedFd,
     path: PathBuf,
     /// Whom all that is made here belongs to, whatever was recorded.
-    heir: Option<Owner>,
+    heir: Option<FileOwner>,
     /// The folders that lead to the one that was used last, by name: neighbours share them.
     trail: Vec<(Vec<u8>, OwnedFd)>,
     /// The one that was used last, where it lies below all of these.
@@ -45,22 +45,22 @@ pub(super) struct Target {
 
 /// What a file should be like besides its bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Attributes {
+pub(super) struct FileAttributes {
     pub size: u64,
     pub mtime_ns: i64,
     pub mode: u32,
-    pub owner: Option<Owner>,
+    pub owner: Option<FileOwner>,
 }
 
 /// A user and a group.
-type Owner = (u32, u32);
+type FileOwner = (u32, u32);
 
 /// A file on a disk: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity(u64, u64);
+pub(super) struct FileIdentity(u64, u64);
 
 /// What is at the place of a file.
-pub(super) enum There {
+pub(super) enum PlaceContent {
     Nothing,
     /// A file with the size and time that are wanted: what it holds has to be compared.
     Alike(File),
@@ -70,20 +70,26 @@ pub(super) enum There {
     Folder,
 }
 
-impl Target {
+impl RestoreTarget {
     /// Makes the folder `path`, with those above it, and opens it.
-    pub fn create(path: &Path) -> Result<Target> {
+    pub fn create(path: &Path) -> Result<RestoreTarget> {
         let making = || format!("making the folder {}", path.display());
         std::fs::create_dir_all(path).context(making)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = sys::open(path, flags, Mode::empty())
             .context(|| format!("opening {}", path.display()))?;
-        Ok(Target { root, path: path.to_owned(), heir: None, trail: Vec::new(), deepest: None })
+        Ok(RestoreTarget {
+            root,
+            path: path.to_owned(),
+            heir: None,
+            trail: Vec::new(),
+            deepest: None,
+        })
     }
 
     /// The same in a person's folder: what root makes there belongs to that person. No symlink
     /// below what is there is followed, for the person may change it meanwhile.
-    pub fn create_for_its_owner(path: &Path) -> Result<Target> {
+    pub fn create_for_its_owner(path: &Path) -> Result<RestoreTarget> {
         let making = || format!("making the folder {}", path.display());
         let whole = std::path::absolute(path).context(making)?;
         let there = whole.ancestors().find(|above| above.is_dir()).unwrap_or(Path::new("/"));
@@ -96,32 +102,34 @@ impl Target {
         for part in whole.strip_prefix(there).unwrap_or(Path::new("")) {
             root = open_folder(&root, part, true, heir).context(making)?;
         }
-        Ok(Target { root, path: path.to_owned(), heir, trail: Vec::new(), deepest: None })
+        Ok(RestoreTarget { root, path: path.to_owned(), heir, trail: Vec::new(), deepest: None })
     }
 
-    fn inherited(&self, attributes: &Attributes) -> Attributes {
-        Attributes { owner: self.heir.or(attributes.owner), ..*attributes }
+    fn inherited(&self, attributes: &FileAttributes) -> FileAttributes {
+        FileAttributes { owner: self.heir.or(attributes.owner), ..*attributes }
     }
 
     /// What lies at `at`, compared with `wanted`.
-    pub fn look(&mut self, at: &FilePath, wanted: &Attributes) -> Result<There> {
+    pub fn look(&mut self, at: &FilePath, wanted: &FileAttributes) -> Result<PlaceContent> {
         let naming = || at.to_string();
-        let Some(found) = self.stat(at)? else { return Ok(There::Nothing) };
+        let Some(found) = self.stat(at)? else { return Ok(PlaceContent::Nothing) };
         match FileType::from_raw_mode(found.st_mode) {
-            FileType::Directory => return Ok(There::Folder),
+            FileType::Directory => return Ok(PlaceContent::Folder),
             FileType::RegularFile if is_alike(&found, wanted) => {}
-            _ => return Ok(There::Other),
+            _ => return Ok(PlaceContent::Other),
         }
-        let Some(folder) = self.existing(at.parent_bytes())? else { return Ok(There::Nothing) };
+        let Some(folder) = self.existing(at.parent_bytes())? else {
+            return Ok(PlaceContent::Nothing);
+        };
         // Whoever puts a pipe here meanwhile does not make us wait for its other end.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = sys::openat(folder, name(at), flags, Mode::empty()).context(naming)?;
         let is_file = FileType::from_raw_mode(sys::fstat(&file).context(naming)?.st_mode).is_file();
-        Ok(if is_file { There::Alike(file.into()) } else { There::Other })
+        Ok(if is_file { PlaceContent::Alike(file.into()) } else { PlaceContent::Other })
     }
 
     /// Bytes of the file at `at` if it has the size and time that are wanted.
-    pub fn is_alike(&mut self, at: &FilePath, wanted: &Attributes) -> Result<bool> {
+    pub fn is_alike(&mut self, at: &FilePath, wanted: &FileAttributes) -> Result<bool> {
         let found = self.stat(at)?;
         Ok(found.is_some_and(|found| {
             FileType::from_raw_mode(found.st_mode).is_file() && is_alike(&found, wanted)
@@ -129,9 +137,9 @@ impl Target {
     }
 
     /// The file at `at`; `None` when there is none.
-    pub fn identity(&mut self, at: &FilePath) -> Result<Option<Identity>> {
+    pub fn identity(&mut self, at: &FilePath) -> Result<Option<FileIdentity>> {
         let found = self.stat(at)?.filter(|found| FileType::from_raw_mode(found.st_mode).is_file());
-        Ok(found.map(|found| Identity(found.st_dev, found.st_ino)))
+        Ok(found.map(|found| FileIdentity(found.st_dev, found.st_ino)))
     }
 
     /// True when something is at `at`.
@@ -166,7 +174,7 @@ impl Target {
     pub fn write(
         &mut self,
         at: &FilePath,
-        attributes: &Attributes,
+        attributes: &FileAttributes,
         replace: bool,
         fill: impl FnOnce(&mut File) -> Result<()>,
     ) -> Result<()> {
@@ -190,7 +198,7 @@ impl Target {
     pub fn hard_link(
         &mut self,
         first: &FilePath,
-        identity: Identity,
+        identity: FileIdentity,
         at: &FilePath,
         replace: bool,
     ) -> Result<bool> {
@@ -215,7 +223,7 @@ impl Target {
             Err(error) => return Err(error).context(naming),
         }
         let made = sys::statat(folder, part.as_str(), AtFlags::SYMLINK_NOFOLLOW).context(naming)?;
-        let published = if Identity(made.st_dev, made.st_ino) == identity {
+        let published = if FileIdentity(made.st_dev, made.st_ino) == identity {
             publish(folder, &part, name(at), replace).context(naming).map(|()| true)
         } else {
             Ok(false)
@@ -231,7 +239,7 @@ impl Target {
         &mut self,
         at: &FilePath,
         target: &[u8],
-        attributes: &Attributes,
+        attributes: &FileAttributes,
         replace: bool,
     ) -> Result<()> {
         let attributes = self.inherited(attributes);
@@ -271,7 +279,7 @@ impl Target {
     }
 
     /// Gives the folder `at`, which is made where it is not there, the time and rights that it had.
-    pub fn finish_folder(&mut self, at: &FilePath, attributes: &Attributes) -> Result<()> {
+    pub fn finish_folder(&mut self, at: &FilePath, attributes: &FileAttributes) -> Result<()> {
         let attributes = self.inherited(attributes);
         describe(self.folder(Some(at.as_bytes()))?, &attributes).context(|| at.to_string())
     }
@@ -331,7 +339,7 @@ fn open_folder(
     folder: &OwnedFd,
     name: &OsStr,
     make: bool,
-    heir: Option<Owner>,
+    heir: Option<FileOwner>,
 ) -> std::result::Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match sys::openat(folder, name, flags, Mode::empty()) {
@@ -368,7 +376,7 @@ fn create_part(folder: &OwnedFd, part: &str) -> std::result::Result<File, Errno>
 fn in_the_way(at: &str, part: &[u8]) -> Error {
     let part = String::from_utf8_lossy(part);
     Error::new(
-        Kind::Exists,
+        ErrorKind::Exists,
         format_args!("`{part}` of {at} is there and is no folder; links are not followed"),
     )
 }
@@ -389,14 +397,14 @@ fn part_name(at: &FilePath) -> String {
     format!(".shoebox-{}.part", &blake3::hash(at.name()).to_hex()[..16])
 }
 
-fn is_alike(found: &Stat, wanted: &Attributes) -> bool {
+fn is_alike(found: &Stat, wanted: &FileAttributes) -> bool {
     let mtime = i128::from(found.st_mtime) * 1_000_000_000 + i128::from(found.st_mtime_nsec);
     let near = (mtime - i128::from(wanted.mtime_ns)).unsigned_abs() < COARSE.unsigned_abs().into();
     u64::try_from(found.st_size).is_ok_and(|size| size == wanted.size) && near
 }
 
 /// Owner first: changing it takes rights away.
-fn describe(file: impl AsFd, attributes: &Attributes) -> std::result::Result<(), Errno> {
+fn describe(file: impl AsFd, attributes: &FileAttributes) -> std::result::Result<(), Errno> {
     if let Some((uid, gid)) = attributes.owner {
         where_known(sys::fchown(&file, Some(user(uid)), Some(group(gid))))?;
     }
@@ -501,21 +509,21 @@ mod tests {
 
     use super::*;
 
-    const LIKE: Attributes =
-        Attributes { size: 3, mtime_ns: -1_500_000_000, mode: 0o640, owner: None };
+    const LIKE: FileAttributes =
+        FileAttributes { size: 3, mtime_ns: -1_500_000_000, mode: 0o640, owner: None };
 
     fn path(text: &str) -> FilePath {
         FilePath::new(text).unwrap()
     }
 
-    fn put(target: &mut Target, at: &str, replace: bool) -> Result<()> {
+    fn put(target: &mut RestoreTarget, at: &str, replace: bool) -> Result<()> {
         target.write(&path(at), &LIKE, replace, |file| append(file, b"new", &path(at)))
     }
 
     #[test]
     fn a_file_gets_its_bytes_time_and_mode_and_its_folders_are_made() {
         let dir = tempfile::tempdir().unwrap();
-        let mut target = Target::create(&dir.path().join("a/b")).unwrap();
+        let mut target = RestoreTarget::create(&dir.path().join("a/b")).unwrap();
         put(&mut target, "c/d/e.jpg", false).unwrap();
         let file = dir.path().join("a/b/c/d/e.jpg");
         let meta = std::fs::metadata(&file).unwrap();
@@ -525,9 +533,9 @@ mod tests {
             (-2, 500_000_000, 0o640)
         );
         assert_eq!(std::fs::read_dir(dir.path().join("a/b/c/d")).unwrap().count(), 1);
-        assert!(matches!(target.look(&path("c/d/e.jpg"), &LIKE).unwrap(), There::Alike(_)));
-        assert!(matches!(target.look(&path("c/d"), &LIKE).unwrap(), There::Folder));
-        assert!(matches!(target.look(&path("x/y"), &LIKE).unwrap(), There::Nothing));
+        assert!(matches!(target.look(&path("c/d/e.jpg"), &LIKE).unwrap(), PlaceContent::Alike(_)));
+        assert!(matches!(target.look(&path("c/d"), &LIKE).unwrap(), PlaceContent::Folder));
+        assert!(matches!(target.look(&path("x/y"), &LIKE).unwrap(), PlaceContent::Nothing));
     }
 
     #[test]
@@ -536,10 +544,10 @@ mod tests {
         symlink(outside.path(), dir.path().join("link")).unwrap();
         std::fs::write(outside.path().join("file"), "old").unwrap();
         symlink(outside.path().join("file"), dir.path().join("photo.jpg")).unwrap();
-        let mut target = Target::create(dir.path()).unwrap();
+        let mut target = RestoreTarget::create(dir.path()).unwrap();
         let error = put(&mut target, "link/x.jpg", true).unwrap_err();
-        assert_eq!(error.kind(), Kind::Exists);
-        assert_eq!(put(&mut target, "photo.jpg", false).unwrap_err().kind(), Kind::Exists);
+        assert_eq!(error.kind(), ErrorKind::Exists);
+        assert_eq!(put(&mut target, "photo.jpg", false).unwrap_err().kind(), ErrorKind::Exists);
         put(&mut target, "photo.jpg", true).unwrap();
         assert_eq!(std::fs::read(outside.path().join("file")).unwrap(), b"old");
         assert_eq!(std::fs::read(dir.path().join("photo.jpg")).unwrap(), b"new");
@@ -549,7 +557,7 @@ mod tests {
     #[test]
     fn a_file_that_fails_leaves_nothing_and_what_was_there_stays() {
         let dir = tempfile::tempdir().unwrap();
-        let mut target = Target::create(dir.path()).unwrap();
+        let mut target = RestoreTarget::create(dir.path()).unwrap();
         put(&mut target, "a.jpg", false).unwrap();
         let fails = |_: &mut File| Err(Error::damaged("a"));
         assert!(target.write(&path("a.jpg"), &LIKE, true, fails).is_err());

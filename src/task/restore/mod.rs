@@ -23,11 +23,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde::Serialize;
 
-use self::folder::{Attributes, Target, There, append, continues_with};
-use self::plan::{Item, Plan};
-use super::find::{Finder, Query};
+use self::folder::{FileAttributes, PlaceContent, RestoreTarget, append, continues_with};
+use self::plan::{RestoreItem, RestorePlan};
+use super::find::{AssetFinder, FindQuery};
 use super::open::find_snapshot;
-use crate::base::{Error, FilePath, Kind, Monitor, Phase, Problem, Result, SnapshotId};
+use crate::base::{Error, ErrorKind, FilePath, Monitor, Phase, Problem, Result, SnapshotId};
 use crate::repo::Repository;
 use crate::view::{self, View};
 
@@ -39,11 +39,11 @@ const WRITERS: usize = 4;
 
 /// What is wanted.
 #[derive(Debug, Clone)]
-pub enum Selection {
+pub enum RestoreSelection {
     /// Paths of the tree below the snapshot, each written as `cp -r PATH DIR/` would.
     Paths(Vec<Vec<u8>>),
     /// Assets that answer, with their moving halves and sidecars.
-    Assets(Query),
+    Assets(FindQuery),
 }
 
 /// What to restore, and where to.
@@ -51,7 +51,7 @@ pub enum Selection {
 pub struct Options {
     /// Id, name in the tree, or `latest`.
     pub snapshot: String,
-    pub selection: Selection,
+    pub selection: RestoreSelection,
     /// The folder to write into; it is made.
     pub to: PathBuf,
     /// Replace files that are there and differ.
@@ -64,7 +64,7 @@ pub struct Options {
 
 /// A file that was written, or would be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Planned {
+pub struct PlannedFile {
     /// Where to.
     #[serde(serialize_with = "path")]
     pub to: PathBuf,
@@ -89,7 +89,7 @@ pub struct Report {
     pub left_out: u64,
     /// All that was selected, in the order in which it is written.
     #[serde(skip)]
-    pub planned: Vec<Planned>,
+    pub planned: Vec<PlannedFile>,
     /// What a person should know.
     pub notes: Vec<String>,
 }
@@ -101,22 +101,26 @@ pub fn restore(
     monitor: &dyn Monitor,
 ) -> Result<Report> {
     refuse_repository(repository, &options.to)?;
-    let finder = Finder::open(repository, options.locked)?;
+    let finder = AssetFinder::open(repository, options.locked)?;
     let (report, plan) = prepare(&finder, options, monitor)?;
     if options.dry_run { Ok(report) } else { write(&finder.view, &plan, options, report, monitor) }
 }
 
 /// Works out what goes where.
-fn prepare(finder: &Finder, options: &Options, monitor: &dyn Monitor) -> Result<(Report, Plan)> {
+fn prepare(
+    finder: &AssetFinder,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<(Report, RestorePlan)> {
     let (snapshot, top) = find_snapshot(&finder.view, &options.snapshot)?;
     let plan = match &options.selection {
-        Selection::Paths(paths) => plan::of_paths(finder, top.ino, paths, monitor)?,
-        Selection::Assets(query) => {
-            let query = Query { locked: options.locked, ..query.clone() };
+        RestoreSelection::Paths(paths) => plan::of_paths(finder, top.ino, paths, monitor)?,
+        RestoreSelection::Assets(query) => {
+            let query = FindQuery { locked: options.locked, ..query.clone() };
             select::of_query(finder, &query, &options.snapshot, snapshot.seconds(), monitor)?
         }
     };
-    let planned = |item: &Item| Planned {
+    let planned = |item: &RestoreItem| PlannedFile {
         to: item.at.below(&options.to),
         from: item.from.clone(),
         size: item.attributes.size,
@@ -143,7 +147,7 @@ fn refuse_repository(repository: &Repository, to: &Path) -> Result<()> {
         Some(std::fs::canonicalize(folder).ok()?.join(rest))
     });
     if real.is_some_and(|real| real.starts_with(repository.root())) {
-        Err(Error::new(Kind::Refused, format_args!("{} lies in the repository", to.display()))
+        Err(Error::new(ErrorKind::Refused, format_args!("{} lies in the repository", to.display()))
             .hint("restore to a folder elsewhere"))
     } else {
         Ok(())
@@ -152,13 +156,13 @@ fn refuse_repository(repository: &Repository, to: &Path) -> Result<()> {
 
 fn write(
     view: &View,
-    plan: &Plan,
+    plan: &RestorePlan,
     options: &Options,
     report: Report,
     monitor: &dyn Monitor,
 ) -> Result<Report> {
     monitor.begin(Phase::Restore, Some(report.files), Some(report.bytes));
-    let work = Work {
+    let work = RestoreWork {
         view,
         plan,
         options,
@@ -167,7 +171,7 @@ fn write(
         failed: AtomicBool::new(false),
         report: Mutex::new(report),
     };
-    let mut target = Target::create_for_its_owner(&options.to)?;
+    let mut target = RestoreTarget::create_for_its_owner(&options.to)?;
     for (folder, _) in &plan.folders {
         if let Err(error) = target.make_folder(folder) {
             leave_out(monitor, folder.to_string(), error)?;
@@ -187,15 +191,15 @@ fn write(
 }
 
 /// How one file ended.
-enum Done {
+enum FileResult {
     Written,
     AlreadyThere,
 }
 
 /// A restore at work.
-struct Work<'a> {
+struct RestoreWork<'a> {
     view: &'a View,
-    plan: &'a Plan,
+    plan: &'a RestorePlan,
     options: &'a Options,
     monitor: &'a dyn Monitor,
     next: AtomicUsize,
@@ -203,7 +207,7 @@ struct Work<'a> {
     report: Mutex<Report>,
 }
 
-impl Work<'_> {
+impl RestoreWork<'_> {
     /// Writes all items, on several threads.
     fn run(&self) -> Result<()> {
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(WRITERS);
@@ -211,7 +215,7 @@ impl Work<'_> {
             let writers: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.writer())).collect();
             let ended = writers.into_iter().map(|writer| {
                 writer.join().unwrap_or_else(|_| {
-                    Err(Error::new(Kind::Io, "a thread that restores ended early"))
+                    Err(Error::new(ErrorKind::Io, "a thread that restores ended early"))
                 })
             });
             // All of them end before the first failure is told.
@@ -220,7 +224,7 @@ impl Work<'_> {
     }
 
     fn writer(&self) -> Result<()> {
-        let mut target = Target::create_for_its_owner(&self.options.to)?;
+        let mut target = RestoreTarget::create_for_its_owner(&self.options.to)?;
         while !self.failed.load(Ordering::Relaxed) {
             let Some(item) = self.plan.items.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
                 break;
@@ -235,29 +239,31 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn count(&self, item: &Item, done: &Done) {
+    fn count(&self, item: &RestoreItem, done: &FileResult) {
         let mut report = self.report.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match done {
-            Done::Written => {
+            FileResult::Written => {
                 report.restored += 1;
                 report.restored_bytes += item.attributes.size;
             }
-            Done::AlreadyThere => report.already_there += 1,
+            FileResult::AlreadyThere => report.already_there += 1,
         }
         drop(report);
         self.monitor.advance(1, 0);
     }
 
-    fn one(&self, target: &mut Target, item: &Item) -> Result<Done> {
+    fn one(&self, target: &mut RestoreTarget, item: &RestoreItem) -> Result<FileResult> {
         stop_if_asked(self.monitor)?;
-        if item.kind == view::Kind::Symlink {
+        if item.kind == view::NodeKind::Symlink {
             return self.symlink(target, item);
         }
         let differs = match target.look(&item.at, &item.attributes)? {
-            There::Nothing => false,
-            There::Alike(file) if self.holds(item, &file)? => return Ok(Done::AlreadyThere),
-            There::Folder => return Err(exists(&item.at, "a folder of that name is there")),
-            There::Alike(_) | There::Other => true,
+            PlaceContent::Nothing => false,
+            PlaceContent::Alike(file) if self.holds(item, &file)? => {
+                return Ok(FileResult::AlreadyThere);
+            }
+            PlaceContent::Folder => return Err(exists(&item.at, "a folder of that name is there")),
+            PlaceContent::Alike(_) | PlaceContent::Other => true,
         };
         if differs && !self.options.overwrite {
             return Err(exists(
@@ -268,16 +274,16 @@ impl Work<'_> {
         target.write(&item.at, &item.attributes, self.options.overwrite, |file| {
             self.copy(item, file)
         })?;
-        Ok(Done::Written)
+        Ok(FileResult::Written)
     }
 
-    fn symlink(&self, target: &mut Target, item: &Item) -> Result<Done> {
+    fn symlink(&self, target: &mut RestoreTarget, item: &RestoreItem) -> Result<FileResult> {
         let wanted = self.view.target(item.ino)?;
         make_symlink(target, &item.at, &wanted, &item.attributes, self.options.overwrite)
     }
 
     /// True when `file` holds the bytes of `item`.
-    fn holds(&self, item: &Item, file: &File) -> Result<bool> {
+    fn holds(&self, item: &RestoreItem, file: &File) -> Result<bool> {
         let mut same = true;
         self.pieces(item, |bytes| {
             same = continues_with(file, bytes);
@@ -286,12 +292,16 @@ impl Work<'_> {
         Ok(same)
     }
 
-    fn copy(&self, item: &Item, file: &mut File) -> Result<()> {
+    fn copy(&self, item: &RestoreItem, file: &mut File) -> Result<()> {
         self.pieces(item, |bytes| append(file, bytes, &item.at).map(|()| true))
     }
 
     /// Hands the bytes of `item` to `take`, piece by piece, verified, while it says to go on.
-    fn pieces(&self, item: &Item, mut take: impl FnMut(&[u8]) -> Result<bool>) -> Result<()> {
+    fn pieces(
+        &self,
+        item: &RestoreItem,
+        mut take: impl FnMut(&[u8]) -> Result<bool>,
+    ) -> Result<()> {
         let mut offset = 0;
         while offset < item.attributes.size {
             stop_if_asked(self.monitor)?;
@@ -315,32 +325,34 @@ impl Work<'_> {
 }
 
 fn exists(at: &FilePath, message: &str) -> Error {
-    Error::new(Kind::Exists, format_args!("{at}: {message}"))
+    Error::new(ErrorKind::Exists, format_args!("{at}: {message}"))
 }
 
 fn make_symlink(
-    target: &mut Target,
+    target: &mut RestoreTarget,
     at: &FilePath,
     wanted: &[u8],
-    like: &Attributes,
+    like: &FileAttributes,
     overwrite: bool,
-) -> Result<Done> {
+) -> Result<FileResult> {
     match target.look(at, like)? {
-        There::Nothing => {}
-        _ if target.target_of(at)?.as_deref() == Some(wanted) => return Ok(Done::AlreadyThere),
-        There::Folder => return Err(exists(at, "a folder of that name is there")),
+        PlaceContent::Nothing => {}
+        _ if target.target_of(at)?.as_deref() == Some(wanted) => {
+            return Ok(FileResult::AlreadyThere);
+        }
+        PlaceContent::Folder => return Err(exists(at, "a folder of that name is there")),
         _ if !overwrite => {
             return Err(exists(at, "exists, not overwritten (--overwrite replaces it)"));
         }
         _ => {}
     }
     target.link(at, wanted, like, overwrite)?;
-    Ok(Done::Written)
+    Ok(FileResult::Written)
 }
 
 /// Tells of a file that is left out; fails where the next one would end no better.
 fn leave_out(monitor: &dyn Monitor, subject: String, error: Error) -> Result<()> {
-    if matches!(error.kind(), Kind::NoSpace | Kind::Exhausted | Kind::Interrupted) {
+    if matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Exhausted | ErrorKind::Interrupted) {
         return Err(error);
     }
     let mut message = error.to_string();
@@ -355,7 +367,7 @@ fn leave_out(monitor: &dyn Monitor, subject: String, error: Error) -> Result<()>
 
 fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
     if monitor.stopped() {
-        Err(Error::new(Kind::Interrupted, "stopped; what was restored so far is whole")
+        Err(Error::new(ErrorKind::Interrupted, "stopped; what was restored so far is whole")
             .hint("run it again: it goes on where it was"))
     } else {
         Ok(())

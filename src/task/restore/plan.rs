@@ -4,12 +4,12 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use super::folder::Attributes;
+use super::folder::FileAttributes;
 use crate::base::amount::plural;
 use crate::base::{FilePath, Monitor, Problem, Result};
-use crate::task::find::{Finder, Places, unknown};
-use crate::view::ino::{Place, Spot};
-use crate::view::{Ino, Kind, Node, Part, View};
+use crate::task::find::{AssetFinder, PlaceFinder, unknown};
+use crate::view::ino::{NodePlace, SnapshotNode};
+use crate::view::{AssetPart, Ino, Node, NodeKind, View};
 
 /// Rights of what has none of its own.
 const FILE_MODE: u32 = 0o644;
@@ -18,27 +18,27 @@ const DUMP_MODE: u32 = 0o600;
 
 /// A file or symlink that is to be written.
 #[derive(Debug, Clone)]
-pub(super) struct Item {
+pub(super) struct RestoreItem {
     /// Below the folder that is restored into.
     pub at: FilePath,
     /// What it is in the tree: for people.
     pub from: String,
     pub ino: Ino,
-    pub kind: Kind,
-    pub attributes: Attributes,
+    pub kind: NodeKind,
+    pub attributes: FileAttributes,
 }
 
 /// All that is to be written.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
-    pub items: Vec<Item>,
+pub(super) struct RestorePlan {
+    pub items: Vec<RestoreItem>,
     /// Folders, and what those of `files/` were like; a folder comes before what it holds.
-    pub folders: Vec<(FilePath, Option<Attributes>)>,
+    pub folders: Vec<(FilePath, Option<FileAttributes>)>,
     /// What a person should know.
     pub notes: Vec<String>,
 }
 
-impl Plan {
+impl RestorePlan {
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.items.iter().map(|item| item.attributes.size).sum()
@@ -47,7 +47,7 @@ impl Plan {
     /// How many are not what lay on the disk.
     pub fn kept_note(&self) -> Option<String> {
         let is_kept =
-            |item: &&Item| part_and_photo(item.ino).is_some_and(|(part, _)| part.is_kept());
+            |item: &&RestoreItem| part_and_photo(item.ino).is_some_and(|(part, _)| part.is_kept());
         let kept = self.items.iter().filter(is_kept).count() as u64;
         let files = plural(kept, "file was", "files were");
         (kept > 0).then(|| {
@@ -58,24 +58,26 @@ impl Plan {
     /// Adds a file or symlink.
     pub fn add(&mut self, at: FilePath, from: String, node: &Node) {
         let attributes = attributes(node);
-        self.items.push(Item { at, from, ino: node.ino, kind: node.kind, attributes });
+        self.items.push(RestoreItem { at, from, ino: node.ino, kind: node.kind, attributes });
     }
 }
 
 /// What a node of the tree is like when it is written out: exact below `files/`, for everybody to
 /// read below `users/`.
-fn attributes(node: &Node) -> Attributes {
+fn attributes(node: &Node) -> FileAttributes {
     let own = node.owner.filter(|_| rustix::process::geteuid().is_root());
-    let mode = match (Place::unpack(node.ino), node.kind) {
+    let mode = match (NodePlace::unpack(node.ino), node.kind) {
         // A photo needs no rights to run as somebody else; a stranger's repository must not get
         // them.
-        (Some(Place::In(_, Spot::File(_))), Kind::File) => u32::from(node.mode) & 0o777,
-        (Some(Place::In(_, Spot::File(_))), _) => u32::from(node.mode),
-        (Some(Place::In(_, Spot::Dump)), _) => DUMP_MODE,
+        (Some(NodePlace::In(_, SnapshotNode::File(_))), NodeKind::File) => {
+            u32::from(node.mode) & 0o777
+        }
+        (Some(NodePlace::In(_, SnapshotNode::File(_))), _) => u32::from(node.mode),
+        (Some(NodePlace::In(_, SnapshotNode::Dump)), _) => DUMP_MODE,
         _ => FILE_MODE,
     };
-    Attributes {
-        size: if node.kind == Kind::File { node.size } else { 0 },
+    FileAttributes {
+        size: if node.kind == NodeKind::File { node.size } else { 0 },
         mtime_ns: node.mtime_ns,
         mode,
         owner: own,
@@ -84,13 +86,17 @@ fn attributes(node: &Node) -> Attributes {
 
 /// Plans `paths` of the tree below `top`, each as `cp -r PATH DIR/` would write it.
 pub(super) fn of_paths(
-    finder: &Finder,
+    finder: &AssetFinder,
     top: Ino,
     paths: &[Vec<u8>],
     monitor: &dyn Monitor,
-) -> Result<Plan> {
-    let mut walk =
-        Walk { view: &finder.view, monitor, plan: Plan::default(), seen: HashSet::new() };
+) -> Result<RestorePlan> {
+    let mut walk = TreeWalk {
+        view: &finder.view,
+        monitor,
+        plan: RestorePlan::default(),
+        seen: HashSet::new(),
+    };
     let mut roots: Vec<(Vec<u8>, String, Node)> = Vec::new();
     for path in paths {
         let (folder, node) = find(&finder.view, top, path)?;
@@ -134,7 +140,7 @@ fn find(view: &View, top: Ino, path: &[u8]) -> Result<(Ino, Node)> {
     let (mut folder, mut node) = (top, view.node(top)?);
     for part in path.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b".")) {
         folder = node.ino;
-        let child = if node.kind == Kind::Folder { view.child(folder, part)? } else { None };
+        let child = if node.kind == NodeKind::Folder { view.child(folder, part)? } else { None };
         node = match child {
             Some(child) => child,
             None => return Err(missing(view, &node, path, part)),
@@ -173,27 +179,33 @@ fn with_parts(
     Ok(all)
 }
 
-fn photo(ino: Ino) -> Option<Place> {
+fn photo(ino: Ino) -> Option<NodePlace> {
     let (part, photo) = part_and_photo(ino)?;
-    (part.on_disk() == Part::Original).then_some(photo)
+    (part.on_disk() == AssetPart::Original).then_some(photo)
 }
 
 /// The photo that a moving half or a sidecar belongs to.
-fn photo_of_part(ino: Ino) -> Option<Place> {
+fn photo_of_part(ino: Ino) -> Option<NodePlace> {
     let (part, photo) = part_and_photo(ino)?;
-    (part.on_disk() != Part::Original).then_some(photo)
+    (part.on_disk() != AssetPart::Original).then_some(photo)
 }
 
 /// Which file of an asset this is, and the asset's original: the same for bytes that are kept.
-fn part_and_photo(ino: Ino) -> Option<(Part, Place)> {
-    let Place::In(number, spot) = Place::unpack(ino)? else { return None };
+fn part_and_photo(ino: Ino) -> Option<(AssetPart, NodePlace)> {
+    let NodePlace::In(number, spot) = NodePlace::unpack(ino)? else { return None };
     let (part, spot) = match spot {
-        Spot::Item(shelf, row, part) => (part, Spot::Item(shelf, row, Part::Original)),
-        Spot::AlbumItem(user, row, part) => (part, Spot::AlbumItem(user, row, Part::Original)),
-        Spot::GoneItem(earlier, row, part) => (part, Spot::GoneItem(earlier, row, Part::Original)),
+        SnapshotNode::Item(shelf, row, part) => {
+            (part, SnapshotNode::Item(shelf, row, AssetPart::Original))
+        }
+        SnapshotNode::AlbumItem(user, row, part) => {
+            (part, SnapshotNode::AlbumItem(user, row, AssetPart::Original))
+        }
+        SnapshotNode::GoneItem(earlier, row, part) => {
+            (part, SnapshotNode::GoneItem(earlier, row, AssetPart::Original))
+        }
         _ => return None,
     };
-    Some((part, Place::In(number, spot)))
+    Some((part, NodePlace::In(number, spot)))
 }
 
 fn list(view: &View, folder: Ino) -> Result<Vec<(Vec<u8>, Node)>> {
@@ -206,20 +218,20 @@ fn list(view: &View, folder: Ino) -> Result<Vec<(Vec<u8>, Node)>> {
 }
 
 /// A walk through the tree.
-struct Walk<'a> {
+struct TreeWalk<'a> {
     view: &'a View,
     monitor: &'a dyn Monitor,
-    plan: Plan,
+    plan: RestorePlan,
     /// Folders that were seen: a damaged catalog may lead in a circle.
     seen: HashSet<Ino>,
 }
 
-impl Walk<'_> {
+impl TreeWalk<'_> {
     fn root(&mut self, name: &[u8], from: String, node: Node) -> Result<()> {
         let Ok(at) = FilePath::new(name) else { return self.refuse(from) };
         let mut open = vec![(at, from, node)];
         while let Some((at, from, node)) = open.pop() {
-            if node.kind != Kind::Folder {
+            if node.kind != NodeKind::Folder {
                 self.plan.add(at, from, &node);
                 continue;
             }
@@ -227,7 +239,10 @@ impl Walk<'_> {
                 self.refuse(from)?;
                 continue;
             }
-            let exact = matches!(Place::unpack(node.ino), Some(Place::In(_, Spot::File(_))));
+            let exact = matches!(
+                NodePlace::unpack(node.ino),
+                Some(NodePlace::In(_, SnapshotNode::File(_)))
+            );
             self.plan.folders.push((at.clone(), exact.then(|| attributes(&node))));
             let mut entries = list(self.view, node.ino)?;
             entries.reverse();
@@ -251,6 +266,9 @@ impl Walk<'_> {
 }
 
 /// What hits of a search are called in a report.
-pub(super) fn label(places: &mut Places<'_>, hit: &crate::task::find::Hit) -> Result<String> {
+pub(super) fn label(
+    places: &mut PlaceFinder<'_>,
+    hit: &crate::task::find::FindHit,
+) -> Result<String> {
     Ok(places.shown(hit)?.map_or_else(|| hit.name().to_owned(), |shown| shown.path))
 }

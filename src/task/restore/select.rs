@@ -8,20 +8,20 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::plan::{Plan, label};
-use crate::base::{Error, FilePath, Kind, Monitor, Problem, Result};
-use crate::catalog::query::search::{self as ask, Version, When};
-use crate::catalog::query::view::Id;
-use crate::task::find::{Finder, Hit, Places, Query, Span};
-use crate::view::ino::{Place, Shelf, Spot};
-use crate::view::name::{Shape, Suffixes, Unit};
-use crate::view::{Node, Part};
+use super::plan::{RestorePlan, label};
+use crate::base::{Error, ErrorKind, FilePath, Monitor, Problem, Result};
+use crate::catalog::query::search::{self as ask, FoundVersion, SearchTime};
+use crate::catalog::query::view::ImmichId;
+use crate::task::find::{AssetFinder, FindHit, FindQuery, FindSpan, PlaceFinder};
+use crate::view::ino::{NodePlace, SmartFolder, SnapshotNode};
+use crate::view::name::{NameShape, NameSuffixes, NamedUnit};
+use crate::view::{AssetPart, Node};
 
 /// An asset with its files.
-struct Chosen {
-    version: Version,
+struct ChosenAsset {
+    version: FoundVersion,
     from: String,
-    shape: Shape,
+    shape: NameShape,
     original: Node,
     sidecar: Option<Node>,
     video: Option<Node>,
@@ -29,20 +29,22 @@ struct Chosen {
 
 /// Plans what answers to `query` in the snapshot at `at`, called `snapshot`.
 pub(super) fn of_query(
-    finder: &Finder,
-    query: &Query,
+    finder: &AssetFinder,
+    query: &FindQuery,
     snapshot: &str,
     at: i64,
     monitor: &dyn Monitor,
-) -> Result<Plan> {
-    let hits = finder.find(query, &Span::Snapshot(snapshot.to_owned()))?;
+) -> Result<RestorePlan> {
+    let hits = finder.find(query, &FindSpan::Snapshot(snapshot.to_owned()))?;
     if hits.is_empty() {
-        return Err(Error::new(Kind::NotFound, "no photo answers to that in this snapshot").hint(
-            "`shoebox find --all-snapshots` with the same flags says in which snapshots \
+        return Err(Error::new(ErrorKind::NotFound, "no photo answers to that in this snapshot")
+            .hint(
+                "`shoebox find --all-snapshots` with the same flags says in which snapshots \
                 there is one",
-        ));
+            ));
     }
-    let mut selection = Selection { finder, places: finder.places(), at, plan: Plan::default() };
+    let mut selection =
+        SelectedFiles { finder, places: finder.places(), at, plan: RestorePlan::default() };
     let chosen = selection.choose(hits, monitor)?;
     let folders = selection.folders(query, &chosen)?;
     for (folder, members) in folders {
@@ -51,16 +53,16 @@ pub(super) fn of_query(
     Ok(selection.plan)
 }
 
-struct Selection<'a> {
-    finder: &'a Finder,
-    places: Places<'a>,
+struct SelectedFiles<'a> {
+    finder: &'a AssetFinder,
+    places: PlaceFinder<'a>,
     at: i64,
-    plan: Plan,
+    plan: RestorePlan,
 }
 
-impl Selection<'_> {
+impl SelectedFiles<'_> {
     /// The assets with their files; a moving half stands for its photo.
-    fn choose(&mut self, hits: Vec<Hit>, monitor: &dyn Monitor) -> Result<Vec<Chosen>> {
+    fn choose(&mut self, hits: Vec<FindHit>, monitor: &dyn Monitor) -> Result<Vec<ChosenAsset>> {
         let mut known = HashSet::new();
         let mut chosen = Vec::new();
         for mut hit in hits {
@@ -84,33 +86,34 @@ impl Selection<'_> {
         Ok(chosen)
     }
 
-    fn files(&mut self, version: Version, from: String) -> Result<Option<Chosen>> {
-        let Some(original) = self.node(version.row, Part::Original)? else { return Ok(None) };
-        let sidecar = self.node(version.row, Part::Sidecar)?;
+    fn files(&mut self, version: FoundVersion, from: String) -> Result<Option<ChosenAsset>> {
+        let Some(original) = self.node(version.row, AssetPart::Original)? else { return Ok(None) };
+        let sidecar = self.node(version.row, AssetPart::Sidecar)?;
         let mut video =
-            if version.live.is_some() { self.node(version.row, Part::Video)? } else { None };
+            if version.live.is_some() { self.node(version.row, AssetPart::Video)? } else { None };
         let half = version.live.filter(|_| video.is_some());
         let half =
             half.map(|live| ask::asset(&self.finder.db, &live, self.at)).transpose()?.flatten();
         video = video.filter(|_| half.is_some());
-        let shape = Shape::asset(&version.name, half.as_ref().map(|half| half.name.as_str()));
-        Ok(Some(Chosen { version, from, shape, original, sidecar, video }))
+        let shape = NameShape::asset(&version.name, half.as_ref().map(|half| half.name.as_str()));
+        Ok(Some(ChosenAsset { version, from, shape, original, sidecar, video }))
     }
 
     /// The file of the asset in `row` as the tree shows it.
-    fn node(&mut self, row: u64, part: Part) -> Result<Option<Node>> {
+    fn node(&mut self, row: u64, part: AssetPart) -> Result<Option<Node>> {
         let kept = part.kept().map(|part| self.node_of(row, part)).transpose()?.flatten();
         if kept.is_some() { Ok(kept) } else { self.node_of(row, part) }
     }
 
-    fn node_of(&mut self, row: u64, part: Part) -> Result<Option<Node>> {
+    fn node_of(&mut self, row: u64, part: AssetPart) -> Result<Option<Node>> {
         let number = self.places.number(self.at)?;
-        let ino = number
-            .and_then(|number| Place::In(number, Spot::Item(Shelf::ByDate, row, part)).pack());
+        let ino = number.and_then(|number| {
+            NodePlace::In(number, SnapshotNode::Item(SmartFolder::ByDate, row, part)).pack()
+        });
         let Some(ino) = ino else { return Ok(None) };
         match self.finder.view.node(ino) {
             Ok(node) => Ok(Some(node)),
-            Err(error) if error.kind() == Kind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -118,12 +121,13 @@ impl Selection<'_> {
     /// Which assets go into which folder; `None` is the one that is restored into.
     fn folders<'c>(
         &mut self,
-        query: &Query,
-        chosen: &'c [Chosen],
-    ) -> Result<BTreeMap<Option<FilePath>, Vec<&'c Chosen>>> {
-        let only_albums = Query { albums: Vec::new(), locked: false, ..query.clone() }.is_empty();
-        let only_ids = Query { assets: Vec::new(), locked: false, ..query.clone() }.is_empty();
-        let mut folders: BTreeMap<Option<FilePath>, Vec<&Chosen>> = BTreeMap::new();
+        query: &FindQuery,
+        chosen: &'c [ChosenAsset],
+    ) -> Result<BTreeMap<Option<FilePath>, Vec<&'c ChosenAsset>>> {
+        let only_albums =
+            FindQuery { albums: Vec::new(), locked: false, ..query.clone() }.is_empty();
+        let only_ids = FindQuery { assets: Vec::new(), locked: false, ..query.clone() }.is_empty();
+        let mut folders: BTreeMap<Option<FilePath>, Vec<&ChosenAsset>> = BTreeMap::new();
         if only_ids {
             folders.insert(None, chosen.iter().collect());
         } else if only_albums {
@@ -146,16 +150,16 @@ impl Selection<'_> {
 
     /// The albums that are meant, each with the name of its folder: as the tree has it, and no two
     /// the same.
-    fn albums(&mut self, query: &Query) -> Result<Vec<(Id, String)>> {
-        let ids = self.finder.filter(query, When::At(self.at))?.albums.unwrap_or_default();
-        let named = ask::named(&self.finder.db, ask::Thing::Album, When::At(self.at))?;
+    fn albums(&mut self, query: &FindQuery) -> Result<Vec<(ImmichId, String)>> {
+        let ids = self.finder.filter(query, SearchTime::At(self.at))?.albums.unwrap_or_default();
+        let named = ask::named(&self.finder.db, ask::NamedKind::Album, SearchTime::At(self.at))?;
         let mut shapes = Vec::new();
         for (id, name) in named.into_iter().filter(|(id, _)| ids.contains(id)) {
             let name = self.places.album(self.at, &id)?.unwrap_or(name);
-            shapes.push((id, Shape::folder(&name, "unnamed album")));
+            shapes.push((id, NameShape::folder(&name, "unnamed album")));
         }
-        let mut suffixes = Suffixes::default();
-        let unit = |(order, (id, shape)): (usize, &(Id, Shape))| Unit {
+        let mut suffixes = NameSuffixes::default();
+        let unit = |(order, (id, shape)): (usize, &(ImmichId, NameShape))| NamedUnit {
             since: order as i64,
             id: *id,
             shapes: vec![shape.clone()],
@@ -173,7 +177,7 @@ impl Selection<'_> {
         Ok(albums)
     }
 
-    fn by_date(&mut self, version: &Version) -> Result<FilePath> {
+    fn by_date(&mut self, version: &FoundVersion) -> Result<FilePath> {
         let user = match self.places.user(self.at, &version.owner)? {
             Some((_, name)) => name,
             None => uuid::Uuid::from_bytes(version.owner).to_string(),
@@ -182,9 +186,9 @@ impl Selection<'_> {
         FilePath::new(format!("{user}/{year:04}/{year:04}-{month:02}"))
     }
 
-    fn name(&mut self, folder: Option<&FilePath>, members: &[&Chosen]) -> Result<()> {
-        let mut suffixes = Suffixes::default();
-        let unit = |asset: &&Chosen| Unit {
+    fn name(&mut self, folder: Option<&FilePath>, members: &[&ChosenAsset]) -> Result<()> {
+        let mut suffixes = NameSuffixes::default();
+        let unit = |asset: &&ChosenAsset| NamedUnit {
             since: asset.version.added,
             id: asset.version.id,
             shapes: vec![asset.shape.clone()],

@@ -6,7 +6,7 @@ use std::fs;
 
 use shoebox::archive::{ArchiveReader, frame};
 use shoebox::base::stored::IndexLine;
-use shoebox::repo::notes::{Checked, What};
+use shoebox::repo::notes::{CheckNote, NoteKind};
 
 use crate::backup_library::{Home, noise, text};
 use crate::crafted::{Crafted, file_list, library_list};
@@ -55,10 +55,10 @@ fn real() -> Seeds {
     home.write_dump(&crate::backup_library::dump(3, 0));
     home.backup();
     let repository = home.repository();
-    let checked = Checked::default();
-    repository.add_note(What::Check(checked)).unwrap();
+    let checked = CheckNote::default();
+    repository.add_note(NoteKind::Check(checked)).unwrap();
     repository
-        .add_note(What::Acknowledgement { snapshot: repository.snapshot_ids().unwrap()[0] })
+        .add_note(NoteKind::Acknowledgement { snapshot: repository.snapshot_ids().unwrap()[0] })
         .unwrap();
     let archive = fs::read(&home.archives()[0]).unwrap();
     let lines: String =

@@ -6,19 +6,19 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use shoebox::archive::verify::{Helper, verify};
-use shoebox::archive::{ArchiveReader, Tail, frame, hasher, read_chunk, read_segment};
+use shoebox::archive::verify::{VerifyHelper, verify};
+use shoebox::archive::{ArchiveReader, ArchiveTail, frame, hasher, read_chunk, read_segment};
 use shoebox::base::file::FileEntry;
-use shoebox::base::library::Record;
-use shoebox::base::monitor::Silent;
+use shoebox::base::library::LibraryRecord;
+use shoebox::base::monitor::SilentMonitor;
 use shoebox::base::object::Object;
 use shoebox::base::stored::{ChunkLine, IndexLine};
 use shoebox::base::{Error, FilePath, Result};
 use shoebox::immich::{self, fit};
-use shoebox::repo::{Note, Repository, Session, SnapshotRecord, lines};
+use shoebox::repo::{Note, Repository, SnapshotRecord, WriteSession, lines};
 use shoebox::source::envfile::ImmichEnv;
 use shoebox::task::restore::whole;
-use shoebox::view::name::{Shape, Suffixes, Unit, is_probe, safe};
+use shoebox::view::name::{NameShape, NameSuffixes, NamedUnit, is_probe, safe};
 
 use crate::crafted::Crafted;
 
@@ -139,8 +139,8 @@ fn folder() -> tempfile::TempDir {
 
 /// An archive's last words: its bytes as they are, read as a reader and as a check reads them.
 fn archive(data: &[u8]) {
-    if let Ok(tail) = Tail::decode(data) {
-        assert_eq!(Tail::decode(&tail.encode()).unwrap(), tail);
+    if let Ok(tail) = ArchiveTail::decode(data) {
+        assert_eq!(ArchiveTail::decode(&tail.encode()).unwrap(), tail);
     }
     read_archive(data);
 }
@@ -153,7 +153,7 @@ fn index(data: &[u8]) {
     bytes.resize(bytes.len().next_multiple_of(512), 0);
     let frame = frame::compress(index).unwrap();
     let offset = bytes.len() as u64;
-    let tail = Tail {
+    let tail = ArchiveTail {
         offset,
         stored: frame.len() as u64,
         size: index.len() as u64,
@@ -184,7 +184,7 @@ impl Object for Bytes {
 
 struct Keyless;
 
-impl Helper for Keyless {
+impl VerifyHelper for Keyless {
     fn prefix(&mut self, _: &ChunkLine) -> Result<Vec<u8>> {
         Ok(b"some key chunk".to_vec())
     }
@@ -229,7 +229,7 @@ fn dump(data: &[u8]) {
             assert!(last.is_none_or(|last| last < key), "{key:?} is out of order");
             last = Some(key);
             let text = serde_json::to_string(&record).unwrap();
-            let back: Record =
+            let back: LibraryRecord =
                 serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(back.key(), key);
             Ok(())
@@ -240,7 +240,7 @@ fn dump(data: &[u8]) {
 
 /// A dump, fitted to a file: what comes out is fitted already.
 fn fit(data: &[u8]) {
-    let target = fit::Target::file();
+    let target = fit::FitTarget::file();
     let Some(once) = fitted(data, &target) else { return };
     let Some(twice) = fitted(&once, &target) else {
         panic!("what was fitted is refused: {}", once.escape_ascii())
@@ -253,7 +253,7 @@ fn fit(data: &[u8]) {
     );
 }
 
-fn fitted(data: &[u8], target: &fit::Target) -> Option<Vec<u8>> {
+fn fitted(data: &[u8], target: &fit::FitTarget) -> Option<Vec<u8>> {
     let mut out = b"--\n-- PostgreSQL database dump\n--\n\n".to_vec();
     let fitted = fit::fit(&mut &*data, None, target, &mut |piece| {
         out.extend_from_slice(piece.bytes);
@@ -298,9 +298,9 @@ fn list(data: &[u8]) {
             );
             assert!(FilePath::new(entry.path.as_bytes()).is_ok());
         }
-        if let Ok(record) = serde_json::from_slice::<Record>(&line) {
+        if let Ok(record) = serde_json::from_slice::<LibraryRecord>(&line) {
             let text = serde_json::to_vec(&record).unwrap();
-            assert_eq!(serde_json::from_slice::<Record>(&text).unwrap().key(), record.key());
+            assert_eq!(serde_json::from_slice::<LibraryRecord>(&text).unwrap().key(), record.key());
         }
     }
 }
@@ -343,9 +343,13 @@ fn name(data: &[u8]) {
         let mut id = [number as u8 / 3; 16];
         id[15] = number as u8;
         let video = (number % 2 == 1).then_some(raw);
-        units.push(Unit { since: number as i64 % 3, id, shapes: vec![Shape::asset(raw, video)] });
+        units.push(NamedUnit {
+            since: number as i64 % 3,
+            id,
+            shapes: vec![NameShape::asset(raw, video)],
+        });
     }
-    let mut suffixes = Suffixes::default();
+    let mut suffixes = NameSuffixes::default();
     suffixes.decide(units.clone());
     let mut seen = std::collections::HashSet::new();
     for unit in &units {
@@ -382,7 +386,7 @@ fn repository(data: &[u8]) {
     let dir = folder();
     let crafted = Crafted { files: files.to_vec(), library: library.to_vec(), dump: dump.to_vec() };
     let repository = crafted.write(&dir.path().join("repository"));
-    if Session::rebuild(&repository, &Silent).is_ok() {
+    if WriteSession::rebuild(&repository, &SilentMonitor).is_ok() {
         use_all(&repository, dir.path(), false);
     }
 }
@@ -401,7 +405,7 @@ fn use_all(repository: &Repository, dir: &Path, dry_run: bool) {
         overwrite: true,
         dry_run,
     };
-    let _ = whole::restore(repository, &options, &Silent);
+    let _ = whole::restore(repository, &options, &SilentMonitor);
     let above = fs::read_dir(dir.join("above")).map_or(0, Iterator::count);
     assert!(above <= 1, "something was written beside the folder");
 }

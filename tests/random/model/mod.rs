@@ -20,17 +20,17 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
-use shoebox::base::monitor::{Collect, Silent};
-use shoebox::base::{Kind, Monitor, Phase, Problem, SnapshotId};
-use shoebox::mount::{self, Mount};
-use shoebox::repo::notes::What;
+use shoebox::base::monitor::{ProblemCollector, SilentMonitor};
+use shoebox::base::{ErrorKind, Monitor, Phase, Problem, SnapshotId};
+use shoebox::mount::{self, MountedView};
+use shoebox::repo::notes::NoteKind;
 use shoebox::repo::prune::Options as Pruning;
-use shoebox::repo::{Repository, Session, StreamReader};
+use shoebox::repo::{Repository, StreamReader, WriteSession};
 use shoebox::task::backup;
-use shoebox::task::check::{Extent, check};
-use shoebox::task::forget::policy::{Count, Every, Policy};
-use shoebox::task::forget::{self, Choice};
-use shoebox::task::restore::{self, Selection, whole};
+use shoebox::task::check::{CheckExtent, check};
+use shoebox::task::forget::policy::{KeepCount, KeepPeriod, KeepPolicy};
+use shoebox::task::forget::{self, ForgetChoice};
+use shoebox::task::restore::{self, RestoreSelection, whole};
 use shoebox::task::{prune, repair};
 use shoebox::view::{self, View};
 
@@ -144,11 +144,11 @@ impl World {
     fn take(&mut self, step: &Step) {
         match step {
             Step::Change(change) => self.library.change(change),
-            Step::Backup => assert!(self.backup(&Silent)),
+            Step::Backup => assert!(self.backup(&SilentMonitor)),
             Step::StoppedBackup(looks) => drop(self.backup(&Stop(AtomicU64::new(*looks)))),
             Step::KilledBeforeRecord => {
                 let catalog = self.catalog();
-                assert!(self.backup(&Silent));
+                assert!(self.backup(&SilentMonitor));
                 let id = self.copies.pop().unwrap().id;
                 fs::remove_file(self.repository().root().join(format!("snapshots/{id}.json")))
                     .unwrap();
@@ -156,32 +156,37 @@ impl World {
             }
             Step::KilledBeforeCatalog => {
                 let catalog = self.catalog();
-                assert!(self.backup(&Silent));
+                assert!(self.backup(&SilentMonitor));
                 self.put_back(catalog);
             }
             Step::Forget(last) => {
-                let rules =
-                    Policy { keep: vec![(Every::Snapshot, Count::Of(*last))], ..Policy::default() };
-                self.forget(Choice::ByPolicy(rules), *last as usize);
+                let rules = KeepPolicy {
+                    keep: vec![(KeepPeriod::Snapshot, KeepCount::Of(*last))],
+                    ..KeepPolicy::default()
+                };
+                self.forget(ForgetChoice::ByPolicy(rules), *last as usize);
             }
             Step::ForgetOne(number) => {
                 // The newest one is never forgotten, by name neither.
                 let older = self.copies.len().saturating_sub(1);
                 if older > 0 {
-                    self.forget(Choice::Named(vec![self.copies[number % older].id.to_string()]), 1);
+                    self.forget(
+                        ForgetChoice::Named(vec![self.copies[number % older].id.to_string()]),
+                        1,
+                    );
                 }
             }
             Step::Prune { unused, grace } => {
                 let grace =
                     if *grace { SignedDuration::from_hours(24) } else { SignedDuration::ZERO };
-                self.prune(*unused, grace, &Silent).unwrap();
+                self.prune(*unused, grace, &SilentMonitor).unwrap();
             }
             Step::StoppedPrune(looks) => {
                 self.prune(0, SignedDuration::ZERO, &Stop(AtomicU64::new(*looks)));
             }
             Step::LoseCatalog => {
                 let _ = fs::remove_file(self.repository().catalog_path());
-                repair::catalog(&self.repository(), &Silent).unwrap();
+                repair::catalog(&self.repository(), &SilentMonitor).unwrap();
             }
         }
     }
@@ -201,12 +206,12 @@ impl World {
             Ok(report) => {
                 let id = report.record.id;
                 // Where the library shrank there is an alarm, which is as it should be.
-                repository.add_note(What::Acknowledgement { snapshot: id }).unwrap();
+                repository.add_note(NoteKind::Acknowledgement { snapshot: id }).unwrap();
                 self.copies.push(Copy { id, files, rows, dump });
                 true
             }
             Err(error) => {
-                assert_eq!(error.kind(), Kind::Interrupted, "{error}");
+                assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
                 false
             }
         }
@@ -224,7 +229,7 @@ impl World {
     }
 
     /// Forgets; the `last` newest ones must still be there.
-    fn forget(&mut self, choice: Choice, last: usize) {
+    fn forget(&mut self, choice: ForgetChoice, last: usize) {
         let options = forget::Options {
             choice,
             zone: TimeZone::UTC,
@@ -232,7 +237,7 @@ impl World {
             accept_clock: true,
             apply: true,
         };
-        let report = forget::forget(&self.repository(), &options, &Silent).unwrap();
+        let report = forget::forget(&self.repository(), &options, &SilentMonitor).unwrap();
         let gone =
             report.fates.iter().filter(|fate| fate.reasons.is_empty()).map(|fate| fate.record.id);
         let gone: BTreeSet<SnapshotId> = gone.collect();
@@ -253,7 +258,7 @@ impl World {
         match prune::prune(&self.repository(), &options, true, false, monitor) {
             Ok(report) => Some(report),
             Err(error) => {
-                assert_eq!(error.kind(), Kind::Interrupted, "{error}");
+                assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
                 None
             }
         }
@@ -263,8 +268,8 @@ impl World {
     fn verify(&self, through_kernel: bool) {
         let repository = self.repository();
         // Whoever was killed left it to the next one to bring the catalog up to date.
-        let monitor = Collect::default();
-        drop(Session::begin(&repository, "look", &monitor).unwrap());
+        let monitor = ProblemCollector::default();
+        drop(WriteSession::begin(&repository, "look", &monitor).unwrap());
         assert_eq!(monitor.problems(), []);
         let ids: Vec<SnapshotId> = self.copies.iter().map(|copy| copy.id).collect();
         assert_eq!(repository.snapshot_ids().unwrap(), ids);
@@ -278,7 +283,7 @@ impl World {
             self.verify_dump(&repository, copy);
             self.verify_restored(&repository, copy, number);
         }
-        let checked = check(&repository, Extent::All, &Silent).unwrap();
+        let checked = check(&repository, CheckExtent::All, &SilentMonitor).unwrap();
         assert!(checked.findings.is_empty(), "{:?}", checked.findings);
         assert_eq!(checked.passed, ids);
     }
@@ -308,7 +313,7 @@ impl World {
         let names = names(&view);
         let point = self.dir.path().join("mount");
         fs::create_dir_all(&point).unwrap();
-        let mount = Mount::start(Arc::new(view), &point, &mount::Options::default()).unwrap();
+        let mount = MountedView::start(Arc::new(view), &point, &mount::Options::default()).unwrap();
         for (number, copy) in self.copies.iter().enumerate() {
             let top = point.join("snapshots").join(&names[number]);
             assert_same("the mount", &tree_of_folder(&top.join("files")), &copy.files);
@@ -338,7 +343,7 @@ impl World {
             (self.dir.path().join(format!("restored-{number}")), copy.id.to_string());
         let all = whole_restore(&to.join("all"));
         let options = whole::Options { snapshot: snapshot.clone(), as_on_disk: true, ..all };
-        let problems = Collect::default();
+        let problems = ProblemCollector::default();
         whole::restore(repository, &options, &problems).unwrap();
         let mut found = tree_of_folder(&to.join("all"));
         // What a server wants to find besides.
@@ -351,7 +356,7 @@ impl World {
         assert_same("restored", &found, &copy.files);
 
         let paths = vec![b"users".to_vec(), b"files".to_vec()];
-        let selection = Selection::Paths(paths);
+        let selection = RestoreSelection::Paths(paths);
         let part = to.join("part");
         let options = restore::Options {
             snapshot,

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use sha1::{Digest, Sha1};
-use shoebox::view::{Ino, Kind, View};
+use shoebox::view::{Ino, NodeKind, View};
 
 /// An entry of a tree.
 #[derive(Clone, PartialEq, Eq)]
@@ -80,9 +80,9 @@ fn add_folder(view: &View, folder: Ino, above: &[u8], tree: &mut Tree) {
         assert_eq!(view.child(folder, &name).unwrap(), Some(node));
         let path = if above.is_empty() { name } else { [above, b"/", &name].concat() };
         let (kind, bytes) = match node.kind {
-            Kind::File => ('f', read(view, node.ino, node.size)),
-            Kind::Symlink => ('l', view.target(node.ino).unwrap()),
-            Kind::Folder => ('d', Vec::new()),
+            NodeKind::File => ('f', read(view, node.ino, node.size)),
+            NodeKind::Symlink => ('l', view.target(node.ino).unwrap()),
+            NodeKind::Folder => ('d', Vec::new()),
         };
         if kind == 'd' {
             add_folder(view, node.ino, &path, tree);

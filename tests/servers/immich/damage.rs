@@ -3,8 +3,8 @@
 use crate::immich::made::{self, Text, cluster, id, small, whole};
 use crate::immich::{fault, gzip, read, read_with, records};
 use proptest::prelude::*;
-use shoebox::base::{Error, Kind};
-use shoebox::immich::{DumpKind, Options, Verdict};
+use shoebox::base::{Error, ErrorKind};
+use shoebox::immich::{DumpKind, DumpVerdict, Options};
 
 #[test]
 fn a_whole_dump_is_good_plain_or_gzipped_and_every_byte_is_handed_on() {
@@ -12,7 +12,7 @@ fn a_whole_dump_is_good_plain_or_gzipped_and_every_byte_is_handed_on() {
         for bytes in [text.bytes().to_vec(), gzip(text.bytes())] {
             let (dump, copy) = read_with(&bytes, None);
             let dump = dump.unwrap();
-            assert_eq!(dump.verdict, Verdict::Good);
+            assert_eq!(dump.verdict, DumpVerdict::Good);
             assert_eq!(copy, text.bytes());
             assert_eq!(dump.bytes, text.0.len() as u64);
             assert_eq!(dump.lines, text.0.lines().count() as u64);
@@ -161,7 +161,7 @@ fn what_comes_after_the_fault_is_still_handed_on() {
     let dump = dump.unwrap();
     assert!(!dump.is_good());
     assert_eq!(copy, text.as_bytes());
-    assert_eq!(dump.records(&mut |_| Ok(())).unwrap_err().kind(), Kind::Refused);
+    assert_eq!(dump.records(&mut |_| Ok(())).unwrap_err().kind(), ErrorKind::Refused);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn text_that_looks_like_rows_or_an_end_is_not_taken_for_it() {
         CREATE TABLE public.\"a\n\\.\nb\" ();";
     let text = small(Text::head(true).sql(fooling)).tail(true);
     let dump = read(text.bytes());
-    assert_eq!(dump.verdict, Verdict::Good);
+    assert_eq!(dump.verdict, DumpVerdict::Good);
     assert_eq!(dump.census.assets, 2);
     // Read rightly too, though pg_dump writes none.
     let comment = "/* COPY public.asset (id) FROM stdin; /* */\n-- PostgreSQL database dump\n*/ \
@@ -189,7 +189,7 @@ fn a_line_may_have_megabytes() {
     let long = format!("1 {}", "x\\\\".repeat(2 << 20));
     let text = small(Text::head(true).copy("plugin", "id wasm", &[&long])).tail(true);
     let dump = read(&gzip(text.bytes()));
-    assert_eq!(dump.verdict, Verdict::Good);
+    assert_eq!(dump.verdict, DumpVerdict::Good);
     assert_eq!(dump.rows["plugin"], 1);
 }
 
@@ -202,17 +202,17 @@ fn two_libraries_in_a_cluster_have_to_be_told_apart_by_name() {
         ("\"Immich 2\"", Text(more)),
     ]);
     let error = read_with(text.bytes(), None).0.err().unwrap();
-    assert_eq!(error.kind(), Kind::Invalid);
+    assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("`immich`, `Immich 2`"), "{error}");
     assert!(error.next_step().unwrap().contains("--database-name"));
 
     let dump = read_with(text.bytes(), Some("Immich 2")).0.unwrap();
-    assert_eq!((dump.verdict.clone(), dump.kind), (Verdict::Good, DumpKind::Cluster));
+    assert_eq!((dump.verdict.clone(), dump.kind), (DumpVerdict::Good, DumpKind::Cluster));
     assert_eq!(dump.database.as_deref(), Some("Immich 2"));
     assert!(serde_json::to_string(&records(&dump)).unwrap().contains("Oslo"));
 
     let error = read_with(text.bytes(), Some("photos")).0.err().unwrap();
-    assert_eq!(error.kind(), Kind::Invalid);
+    assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(
         error.to_string().contains("`photos`") && error.to_string().contains("`empty`"),
         "{error}"
@@ -227,7 +227,7 @@ fn tables_of_other_programs_in_the_cluster_do_not_disturb() {
         .copy("albums", "id title", &["1 x"])
         .copy("tags", "id label", &["1 x"]);
     let dump = read(cluster(&[("app", other), ("immich", small(Text::default()))]).bytes());
-    assert_eq!(dump.verdict, Verdict::Good);
+    assert_eq!(dump.verdict, DumpVerdict::Good);
     assert_eq!(dump.database.as_deref(), Some("immich"));
     assert_eq!(dump.rows["user"], 1);
 }
@@ -242,13 +242,13 @@ fn failures_on_our_side_are_errors_and_no_verdict() {
     let text = whole(true);
     let folder = tempfile::tempdir().unwrap();
     let options = Options { database: None, staging: folder.path() };
-    let full = |_: &[u8]| Err(Error::new(Kind::NoSpace, "full"));
+    let full = |_: &[u8]| Err(Error::new(ErrorKind::NoSpace, "full"));
     let error = shoebox::immich::read(&mut text.bytes(), &options, &mut { full }).err().unwrap();
-    assert_eq!(error.kind(), Kind::NoSpace);
+    assert_eq!(error.kind(), ErrorKind::NoSpace);
 
     let gone = Options { database: None, staging: &folder.path().join("gone") };
     let error = shoebox::immich::read(&mut text.bytes(), &gone, &mut |_| Ok(())).err().unwrap();
-    assert_eq!(error.kind(), Kind::NotFound);
+    assert_eq!(error.kind(), ErrorKind::NotFound);
 
     struct Broken<'a>(&'a [u8]);
     impl std::io::Read for Broken<'_> {
@@ -262,7 +262,7 @@ fn failures_on_our_side_are_errors_and_no_verdict() {
     for bytes in [text.bytes()[..300].to_vec(), gzip(text.bytes())[..300].to_vec()] {
         let error =
             shoebox::immich::read(&mut Broken(&bytes), &options, &mut |_| Ok(())).err().unwrap();
-        assert_eq!(error.kind(), Kind::Io);
+        assert_eq!(error.kind(), ErrorKind::Io);
     }
     assert_eq!(
         std::fs::read_dir(folder.path()).unwrap().count(),
@@ -290,7 +290,7 @@ fn it_does_not_matter_how_the_bytes_arrive() {
         for bytes in [text.bytes().to_vec(), gzip(text.bytes())] {
             let dump =
                 shoebox::immich::read(&mut Drip(&bytes, step), &options, &mut |_| Ok(())).unwrap();
-            assert_eq!(dump.verdict, Verdict::Good, "{step} bytes at a time");
+            assert_eq!(dump.verdict, DumpVerdict::Good, "{step} bytes at a time");
         }
     }
 }

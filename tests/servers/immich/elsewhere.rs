@@ -3,13 +3,13 @@
 
 use crate::immich::made::{KEY, Text, cluster, small};
 use crate::immich::{read, read_with, records};
-use shoebox::immich::Verdict;
-use shoebox::immich::fit::{self, Target};
+use shoebox::immich::DumpVerdict;
+use shoebox::immich::fit::{self, FitTarget};
 
 /// What the fitting hands on of the database `immich`.
 fn fitted(dump: &[u8]) -> String {
     let mut out = Vec::new();
-    fit::fit(&mut &*dump, Some("immich"), &Target::file(), &mut |piece| {
+    fit::fit(&mut &*dump, Some("immich"), &FitTarget::file(), &mut |piece| {
         out.extend_from_slice(piece.bytes);
         Ok(())
     })
@@ -88,7 +88,7 @@ fn whatever_lies_in_other_databases_passes_as_it_is() {
                 if name == "keys that are not lifted" && after {
                     continue;
                 }
-                assert_eq!(dump.verdict, Verdict::Good, "{name}, {after}");
+                assert_eq!(dump.verdict, DumpVerdict::Good, "{name}, {after}");
                 assert_eq!((dump.census.assets, records(&dump).len()), (2, 6), "{name}");
                 assert!(copy == bytes, "{name}: other bytes were kept");
             }
@@ -125,7 +125,7 @@ fn a_database_in_any_encoding_is_read_and_restored_alike() {
         let told = [&bytes[..at], named.as_bytes(), &bytes[at + head.len()..]].concat();
         let (dump, copy) = read_with(&told, None);
         let dump = dump.unwrap();
-        assert_eq!(dump.verdict, Verdict::Good, "{name}");
+        assert_eq!(dump.verdict, DumpVerdict::Good, "{name}");
         assert!(
             copy == told && serde_json::to_string(&records(&dump)).unwrap() == expected,
             "{name}"
@@ -147,7 +147,7 @@ fn strings_whose_backslashes_escape_are_read_as_the_server_meant_them() {
     let text =
         small(Text::head(true).sql(sql)).tail(true).0.replacen("strings = on", "strings = off", 1);
     let dump = read(text.as_bytes());
-    assert_eq!(dump.verdict, Verdict::Good);
+    assert_eq!(dump.verdict, DumpVerdict::Good);
     let sql = fitted(text.as_bytes());
     assert!(sql.contains("IS E'it\\'s; \\\\';") && sql.contains("IS 'plain';"), "{sql}");
     assert!(sql.contains("SET standard_conforming_strings = on;"), "{sql}");

@@ -2,8 +2,8 @@
 
 use crate::immich::made::{ANN, BO, Text, id, whole};
 use crate::immich::{read, records};
-use shoebox::base::library::{Album, AlbumUser, Asset, Record, Role, Visibility};
-use shoebox::immich::{Dump, Verdict};
+use shoebox::base::library::{Album, AlbumRole, AlbumUser, Asset, LibraryRecord, Visibility};
+use shoebox::immich::{DumpVerdict, ReadDump};
 
 const SHA1: &str = r"\\xabababababababababababababababababababab";
 const WHEN: &str = "2025-01-02~03:04:05.678+00";
@@ -262,7 +262,7 @@ fn v3_3(era: &Era) -> Text {
 }
 
 /// The records as JSON Lines, with what has to differ made alike.
-fn lines(era: &Era, dump: &Dump) -> Vec<String> {
+fn lines(era: &Era, dump: &ReadDump) -> Vec<String> {
     let records = records(dump).into_iter().map(|record| serde_json::to_string(&record).unwrap());
     records.map(|line| line.replace(&format!("\"path\":\"{}", era.prefix), "\"path\":\"")).collect()
 }
@@ -273,7 +273,7 @@ fn every_era_gives_the_same_records() {
         .iter()
         .map(|era| {
             let dump = read((era.dump)(era).bytes());
-            assert_eq!(dump.verdict, Verdict::Good, "{}", era.name);
+            assert_eq!(dump.verdict, DumpVerdict::Good, "{}", era.name);
             assert_eq!((&dump.warnings, &dump.lacks), (&Vec::new(), &Vec::new()), "{}", era.name);
             assert_eq!(
                 dump.media_location.as_deref(),
@@ -301,8 +301,8 @@ fn every_era_gives_the_same_records() {
     assert_eq!(all[0].1.len(), 16, "{:#?}", all[0].1);
 }
 
-fn assets(dump: &Dump) -> Vec<Asset> {
-    let asset = |record| if let Record::Asset(asset) = record { Some(*asset) } else { None };
+fn assets(dump: &ReadDump) -> Vec<Asset> {
+    let asset = |record| if let LibraryRecord::Asset(asset) = record { Some(*asset) } else { None };
     records(dump).into_iter().filter_map(asset).collect()
 }
 
@@ -352,7 +352,7 @@ fn the_newest_row_names_the_version_wherever_it_lies() {
 fn what_is_odd_is_said() {
     let warns = |text: String, words: &str| {
         let dump = read(text.as_bytes());
-        assert_eq!(dump.verdict, Verdict::Good, "{words}");
+        assert_eq!(dump.verdict, DumpVerdict::Good, "{words}");
         assert!(
             dump.warnings.iter().any(|warning| warning.contains(words)),
             "{words}: {:?}",
@@ -379,7 +379,7 @@ fn what_is_odd_is_said() {
 fn what_a_newer_immich_has_otherwise_is_told_from_what_is_odd() {
     let lacks = |text: String, words: &str| {
         let dump = read(text.as_bytes());
-        assert_eq!(dump.verdict, Verdict::Good, "{words}");
+        assert_eq!(dump.verdict, DumpVerdict::Good, "{words}");
         assert!(dump.lacks.iter().any(|lack| lack.contains(words)), "{words}: {:?}", dump.lacks);
         records(&dump);
     };
@@ -439,7 +439,7 @@ fn an_immich_of_the_future_without_albums_is_read_all_the_same() {
         text.replace("1777667825574-ChangeDurationToInteger", "1899999999999-Collections")
             .as_bytes(),
     );
-    assert_eq!((&dump.verdict, dump.census.assets), (&Verdict::Good, 3));
+    assert_eq!((&dump.verdict, dump.census.assets), (&DumpVerdict::Good, 3));
     assert!(
         dump.lacks.iter().any(|lack| lack.contains("no rows for table album")),
         "{:?}",
@@ -472,11 +472,15 @@ fn an_owner_who_is_also_a_member_is_the_owner() {
     let text =
         (ERAS[1].dump)(&ERAS[1]).0.replace(&format!("{BO}\teditor"), &format!("{ANN}\teditor"));
     let role = |record| {
-        if let Record::AlbumUser(AlbumUser { role, .. }) = record { Some(role) } else { None }
+        if let LibraryRecord::AlbumUser(AlbumUser { role, .. }) = record {
+            Some(role)
+        } else {
+            None
+        }
     };
     assert_eq!(
         records(&read(text.as_bytes())).into_iter().filter_map(role).collect::<Vec<_>>(),
-        [Role::Owner]
+        [AlbumRole::Owner]
     );
 }
 
@@ -487,7 +491,7 @@ fn a_deleted_album_is_kept_and_says_so() {
         .replace("\t00:", " 00:");
     let text =
         whole(true).0.replace(&format!("{album}\\N"), &format!("{album}2025-02-01 00:00:00+00"));
-    let album = |record| if let Record::Album(album) = record { Some(album) } else { None };
+    let album = |record| if let LibraryRecord::Album(album) = record { Some(album) } else { None };
     let albums: Vec<Album> =
         records(&read(text.as_bytes())).into_iter().filter_map(album).collect();
     assert!(albums[0].deleted.is_some());

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::immich::made::{ANN, BO, Text, id};
 use crate::immich::{read, records};
-use shoebox::base::library::{Person, Record};
-use shoebox::immich::Verdict;
+use shoebox::base::library::{LibraryRecord, Person};
+use shoebox::immich::DumpVerdict;
 
 const OMA: u32 = 0xc1;
 const CAT: &str = "00000000-0000-4000-8000-00000000000c";
@@ -77,7 +77,7 @@ impl Cluster {
     /// By name of a person, the row.
     fn rows(&self) -> BTreeMap<String, Person> {
         let person = |record| {
-            if let Record::Person(person) = record {
+            if let LibraryRecord::Person(person) = record {
                 Some((person.name.clone(), person))
             } else {
                 None
@@ -92,7 +92,7 @@ impl Cluster {
         let mut shown: BTreeMap<String, BTreeSet<u32>> =
             people.keys().map(|name| (name.clone(), BTreeSet::new())).collect();
         for record in self.records() {
-            if let Record::PersonAsset(row) = record {
+            if let LibraryRecord::PersonAsset(row) = record {
                 let (name, _) = people.iter().find(|(_, person)| person.id == row.person).unwrap();
                 shown.get_mut(name).unwrap().insert(row.asset.as_u128() as u32);
             }
@@ -100,9 +100,9 @@ impl Cluster {
         shown
     }
 
-    fn records(&self) -> Vec<Record> {
+    fn records(&self) -> Vec<LibraryRecord> {
         let dump = read(self.dump().bytes());
-        assert_eq!(dump.verdict, Verdict::Good);
+        assert_eq!(dump.verdict, DumpVerdict::Good);
         records(&dump)
     }
 }
@@ -138,7 +138,7 @@ fn a_partner_who_is_not_in_the_timeline_is_shown_since_v3_3_alone() {
         .replace("COPY public.person_group ", &format!("{}COPY public.person_group ", sharing.0));
     let shown = records(&read(text.as_bytes()))
         .into_iter()
-        .filter(|record| matches!(record, Record::PersonAsset(_)));
+        .filter(|record| matches!(record, LibraryRecord::PersonAsset(_)));
     assert_eq!(shown.count(), 4);
 }
 
@@ -228,8 +228,10 @@ fn a_person_that_was_shared_is_the_receivers_too_without_the_photos() {
         .0
         .replace("COPY public.person_group ", &format!("{}COPY public.person_group ", shared.0));
     let dump = read(text.as_bytes());
-    let people =
-        records(&dump).into_iter().filter(|record| matches!(record, Record::Person(_))).count();
+    let people = records(&dump)
+        .into_iter()
+        .filter(|record| matches!(record, LibraryRecord::Person(_)))
+        .count();
     assert_eq!((people, dump.rows["person_user"]), (3, 1));
     assert_eq!(cluster.shown(), expected([("Elise", &[]), ("Liesl", &[3]), ("Oma", &[1, 2])]));
 }

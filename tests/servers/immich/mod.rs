@@ -11,11 +11,14 @@ mod recipes;
 mod scale;
 mod truth;
 
-use shoebox::base::library::Record;
-use shoebox::immich::{self, Dump, Options, Verdict};
+use shoebox::base::library::LibraryRecord;
+use shoebox::immich::{self, DumpVerdict, Options, ReadDump};
 
 /// Reads `bytes` as a dump; what went to the tee comes along.
-pub fn read_with(bytes: &[u8], database: Option<&str>) -> (shoebox::base::Result<Dump>, Vec<u8>) {
+pub fn read_with(
+    bytes: &[u8],
+    database: Option<&str>,
+) -> (shoebox::base::Result<ReadDump>, Vec<u8>) {
     let folder = tempfile::tempdir().unwrap();
     let mut copy = Vec::new();
     let dump =
@@ -26,11 +29,11 @@ pub fn read_with(bytes: &[u8], database: Option<&str>) -> (shoebox::base::Result
     (dump, copy)
 }
 
-pub fn read(bytes: &[u8]) -> Dump {
+pub fn read(bytes: &[u8]) -> ReadDump {
     read_with(bytes, None).0.unwrap()
 }
 
-pub fn records(dump: &Dump) -> Vec<Record> {
+pub fn records(dump: &ReadDump) -> Vec<LibraryRecord> {
     let mut records = Vec::new();
     dump.records(&mut |record| {
         records.push(record);
@@ -47,8 +50,8 @@ pub fn records(dump: &Dump) -> Vec<Record> {
 /// The line and the reason of a bad dump.
 pub fn fault(bytes: &[u8]) -> (u64, String) {
     match read(bytes).verdict {
-        Verdict::Bad { line, reason } => (line, reason),
-        Verdict::Good => panic!("the dump passed as good"),
+        DumpVerdict::Bad { line, reason } => (line, reason),
+        DumpVerdict::Good => panic!("the dump passed as good"),
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::immich::{read_with, records};
-use shoebox::base::library::Record;
-use shoebox::immich::{DumpKind, Verdict};
+use shoebox::base::library::LibraryRecord;
+use shoebox::immich::{DumpKind, DumpVerdict};
 
 const TRAPS: &str = r#"
 CREATE TABLE "user" (id uuid PRIMARY KEY, name text, email text, "isAdmin" bool, "deletedAt" timestamptz);
@@ -144,16 +144,16 @@ fn what_pg_dump_writes_of_a_database_full_of_traps_is_understood() {
     for (program, args, kind, name) in dumps {
         let (dump, _) = read_with(&server.run(program, args), None);
         let dump = dump.unwrap();
-        assert_eq!(dump.verdict, Verdict::Good, "{program} {args:?}");
+        assert_eq!(dump.verdict, DumpVerdict::Good, "{program} {args:?}");
         assert_eq!((dump.kind, dump.database.as_deref()), (kind, name), "{program} {args:?}");
         let rows = ["nothing", "one", "we\"ird, (t)", "other.asset", "asset", "user"]
             .map(|table| dump.rows[table]);
         assert_eq!(rows, [2, 6, 1, 1, 1, 1]);
         for record in records(&dump) {
             match record {
-                Record::User(user) => assert_eq!(user.name, "A\tn\n\\n'\""),
-                Record::Album(album) => assert_eq!(album.name, "two\nlines \\. \\N"),
-                Record::Asset(asset) => {
+                LibraryRecord::User(user) => assert_eq!(user.name, "A\tn\n\\n'\""),
+                LibraryRecord::Album(album) => assert_eq!(album.name, "two\nlines \\. \\N"),
+                LibraryRecord::Asset(asset) => {
                     assert_eq!(asset.name, "x\u{8}\u{c}\u{b}\\é");
                     assert_eq!(
                         asset.sha1.unwrap().to_string(),
@@ -161,7 +161,7 @@ fn what_pg_dump_writes_of_a_database_full_of_traps_is_understood() {
                     );
                     assert_eq!(asset.created.to_string(), "2025-01-02T03:04:05Z");
                 }
-                Record::AlbumUser(_) => {}
+                LibraryRecord::AlbumUser(_) => {}
                 other => panic!("{other:?}"),
             }
         }

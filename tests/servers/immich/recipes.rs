@@ -5,7 +5,7 @@ use std::io::Write;
 
 use crate::immich::made::{Text, cluster, small, whole};
 use crate::immich::{fault, gzip, read, read_with};
-use shoebox::immich::Verdict;
+use shoebox::immich::DumpVerdict;
 
 fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::stream::encode_all(bytes, 3).unwrap()
@@ -44,7 +44,7 @@ fn twice(pack: fn(&[u8]) -> Vec<u8>, bytes: &[u8]) -> Vec<u8> {
 fn is_taken(name: &str, told: &[u8], text: &Text) {
     let (dump, copy) = read_with(told, None);
     let dump = dump.unwrap_or_else(|error| panic!("{name}: {error}"));
-    assert_eq!(dump.verdict, Verdict::Good, "{name}");
+    assert_eq!(dump.verdict, DumpVerdict::Good, "{name}");
     assert!(copy == text.bytes(), "{name}: other bytes were kept");
     assert_eq!((dump.bytes, dump.census.assets), (text.0.len() as u64, 2), "{name}");
 }

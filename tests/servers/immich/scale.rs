@@ -5,7 +5,7 @@ use std::io::Read;
 use std::time::Instant;
 
 use crate::immich::made::{ANN, Text};
-use shoebox::immich::{self, Options, Verdict};
+use shoebox::immich::{self, DumpVerdict, Options};
 
 /// A dump that is made while it is read: `parts` of a head, rows by their number, a tail.
 struct Made<F: FnMut(u64, &mut String)> {
@@ -50,7 +50,7 @@ fn peak() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
-fn measure(what: &str, mut input: impl Read) -> immich::Dump {
+fn measure(what: &str, mut input: impl Read) -> immich::ReadDump {
     let folder = tempfile::tempdir().unwrap();
     let start = Instant::now();
     let options = Options { database: None, staging: folder.path() };
@@ -62,7 +62,7 @@ fn measure(what: &str, mut input: impl Read) -> immich::Dump {
         dump.bytes as f64 / 1e6 / seconds,
         peak()
     );
-    assert_eq!(dump.verdict, Verdict::Good);
+    assert_eq!(dump.verdict, DumpVerdict::Good);
     dump
 }
 

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use crate::immich::{gzip, read_with, records};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use shoebox::base::Kind;
-use shoebox::base::library::{Asset, AssetType, Record, Role, Visibility};
-use shoebox::immich::{Dump, DumpKind, Verdict};
+use shoebox::base::ErrorKind;
+use shoebox::base::library::{AlbumRole, Asset, AssetType, LibraryRecord, Visibility};
+use shoebox::immich::{DumpKind, DumpVerdict, ReadDump};
 
 /// The folder of real data; says so and gives nothing where it is not there.
 fn shared() -> Option<PathBuf> {
@@ -50,10 +50,10 @@ fn own_dumps(state: &str) -> Vec<(String, Vec<u8>)> {
     dumps
 }
 
-fn good(bytes: &[u8], database: Option<&str>) -> Dump {
+fn good(bytes: &[u8], database: Option<&str>) -> ReadDump {
     let (dump, _) = read_with(bytes, database);
     let dump = dump.unwrap();
-    assert_eq!(dump.verdict, Verdict::Good);
+    assert_eq!(dump.verdict, DumpVerdict::Good);
     dump
 }
 
@@ -64,7 +64,7 @@ struct Library {
     assets: BTreeMap<String, Box<Asset>>,
     albums: BTreeMap<String, String>,
     members: BTreeMap<String, BTreeSet<String>>,
-    roles: BTreeMap<String, BTreeMap<String, Role>>,
+    roles: BTreeMap<String, BTreeMap<String, AlbumRole>>,
     people: BTreeMap<String, String>,
     tags: BTreeMap<String, String>,
     shows: BTreeMap<String, BTreeSet<String>>,
@@ -72,41 +72,45 @@ struct Library {
 }
 
 impl Library {
-    fn of(dump: &Dump) -> Library {
+    fn of(dump: &ReadDump) -> Library {
         let mut it = Library::default();
         let (mut shows, mut carries) = (Vec::new(), Vec::new());
         for record in records(dump) {
             match record {
-                Record::User(user) => {
+                LibraryRecord::User(user) => {
                     let value = json!({
                         "id": user.id, "name": user.name, "email": user.email, "isAdmin": user.admin,
                         "storageLabel": user.label, "picture": user.picture, "deletedAt": user.deleted,
                     });
                     it.users.insert(user.id.to_string(), value);
                 }
-                Record::Asset(asset) => drop(it.assets.insert(asset.id.to_string(), asset)),
-                Record::Album(album) => drop(it.albums.insert(album.id.to_string(), album.name)),
-                Record::AlbumAsset(row) => {
+                LibraryRecord::Asset(asset) => drop(it.assets.insert(asset.id.to_string(), asset)),
+                LibraryRecord::Album(album) => {
+                    drop(it.albums.insert(album.id.to_string(), album.name))
+                }
+                LibraryRecord::AlbumAsset(row) => {
                     it.members
                         .entry(row.album.to_string())
                         .or_default()
                         .insert(row.asset.to_string());
                 }
-                Record::AlbumUser(row) => {
+                LibraryRecord::AlbumUser(row) => {
                     it.roles
                         .entry(row.album.to_string())
                         .or_default()
                         .insert(row.user.to_string(), row.role);
                 }
-                Record::Person(person) => {
+                LibraryRecord::Person(person) => {
                     drop(it.people.insert(person.id.to_string(), person.name))
                 }
-                Record::Tag(tag) => drop(it.tags.insert(tag.id.to_string(), tag.value)),
-                Record::PersonAsset(row) => {
+                LibraryRecord::Tag(tag) => drop(it.tags.insert(tag.id.to_string(), tag.value)),
+                LibraryRecord::PersonAsset(row) => {
                     shows.push((row.asset.to_string(), row.person.to_string()))
                 }
-                Record::TagAsset(row) => carries.push((row.asset.to_string(), row.tag.to_string())),
-                Record::Stack(_) | Record::ExternalLibrary(_) => {}
+                LibraryRecord::TagAsset(row) => {
+                    carries.push((row.asset.to_string(), row.tag.to_string()))
+                }
+                LibraryRecord::Stack(_) | LibraryRecord::ExternalLibrary(_) => {}
             }
         }
         for (asset, person) in shows {
@@ -328,7 +332,7 @@ fn a_dump_of_the_cluster_says_what_the_api_said() {
 fn a_cluster_with_two_libraries_gives_either_by_name() {
     let Some(bytes) = file("old-1", "pg_dumpall.sql") else { return };
     let error = read_with(&bytes, None).0.err().unwrap();
-    assert_eq!(error.kind(), Kind::Invalid);
+    assert_eq!(error.kind(), ErrorKind::Invalid);
     assert_eq!(error.to_string(), "the dump has 2 databases of Immich: `immich`, `immich132`");
 
     let old = good(&bytes, Some("immich132"));

@@ -27,14 +27,14 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tempfile::TempDir;
 
-pub use programs::{Programs, Wanted};
-use sandbox::{Sandbox, User};
+pub use programs::{ServerPrograms, WantedServer};
+use sandbox::{Sandbox, SystemUser};
 
-use super::command::Client;
-use super::failure::{self, Failure, Subject};
-use super::process::{Ended, Process};
-use super::{Access, Server};
-use crate::base::{Context, Error, Kind, Result};
+use super::command::ClientCommand;
+use super::failure::{self, ClientFailure, FailedProgram};
+use super::process::{Process, ProcessEnd};
+use super::{DatabaseAccess, ServerPlace};
+use crate::base::{Context, Error, ErrorKind, Result};
 
 const KEEPER: &str = include_str!("keeper.sh");
 const IN_FOLDER: &str = include_str!("folder.sh");
@@ -74,7 +74,7 @@ const PRELOADED: [&str; 2] = ["vchord", "vectors"];
 
 /// What is to keep a server of this machine from the rest of it.
 #[derive(Debug, Clone, Copy)]
-pub enum Walls<'a> {
+pub enum SandboxWalls<'a> {
     /// A sandbox; this folder is not in it, wherever it lies.
     Around(&'a Path),
     /// Nothing, since somebody insists.
@@ -83,15 +83,15 @@ pub enum Walls<'a> {
 
 /// A throw-away server in a folder of this machine, with the client that may talk to it.
 #[derive(Debug, Clone)]
-pub struct Private {
+pub struct PrivateServer {
     folder: PathBuf,
     bin: PathBuf,
     sandbox: Sandbox,
 }
 
-impl Private {
+impl PrivateServer {
     /// The client with its flags, inside of the server's walls.
-    pub(super) fn client(&self, access: &Access, client: &Client) -> Command {
+    pub(super) fn client(&self, access: &DatabaseAccess, client: &ClientCommand) -> Command {
         let mut command = self.sandbox.command(self.bin.join(client.program));
         let (user, database) = (access.user.as_deref(), access.database.as_deref());
         let url = url(&self.folder, user.unwrap_or(SUPERUSER), database.unwrap_or(SUPERUSER));
@@ -104,7 +104,7 @@ impl Private {
 /// A server of its own, superuser `postgres`.
 #[derive(Debug)]
 pub struct ThrowAway {
-    place: Place,
+    place: ServerFolder,
     keeper: Child,
     /// The keeper waits for its end.
     leash: Option<ChildStdin>,
@@ -112,11 +112,11 @@ pub struct ThrowAway {
 }
 
 #[derive(Debug)]
-enum Place {
+enum ServerFolder {
     /// The folder is removed after the private one's last use.
     Folder {
         _folder: TempDir,
-        private: Private,
+        private: PrivateServer,
     },
     Container {
         docker: OsString,
@@ -126,19 +126,25 @@ enum Place {
 
 impl ThrowAway {
     /// Starts one of this machine's servers in a temporary folder.
-    pub fn in_folder(programs: &Programs, wanted: &Wanted, walls: Walls) -> Result<ThrowAway> {
+    pub fn in_folder(
+        programs: &ServerPrograms,
+        wanted: &WantedServer,
+        walls: SandboxWalls,
+    ) -> Result<ThrowAway> {
         let user = server_user();
         let folder = private_folder(user)?;
         let sandbox = match walls {
-            Walls::Around(hidden) => Sandbox::around(folder.path(), &programs.bin, hidden, user)?,
-            Walls::None => Sandbox::none(user),
+            SandboxWalls::Around(hidden) => {
+                Sandbox::around(folder.path(), &programs.bin, hidden, user)?
+            }
+            SandboxWalls::None => Sandbox::none(user),
         };
         let mut keeper = sandbox.kept(KEEPER, folder.path());
         keeper.args(["sh", "-c", IN_FOLDER, "sh"]).arg(folder.path()).arg(&programs.bin);
         keeper.arg(settings(programs, wanted)).process_group(0);
         let what = format!("PostgreSQL {} in {}", programs.version, programs.bin.display());
         let (child, leash) = start(keeper, &what)?.map_err(|ended| {
-            Error::new(Kind::Program, format_args!("{what} does not start"))
+            Error::new(ErrorKind::Program, format_args!("{what} does not start"))
                 .caused_by(failure::last_words(&ended.complaint))
                 .hint(
                     "`--postgres FOLDER` names other programs, `--docker` takes a container; \
@@ -146,8 +152,8 @@ impl ThrowAway {
                 )
         })?;
         let private =
-            Private { folder: folder.path().to_owned(), bin: programs.bin.clone(), sandbox };
-        let place = Place::Folder { _folder: folder, private };
+            PrivateServer { folder: folder.path().to_owned(), bin: programs.bin.clone(), sandbox };
+        let place = ServerFolder::Folder { _folder: folder, private };
         Ok(ThrowAway {
             place,
             keeper: child,
@@ -173,10 +179,10 @@ impl ThrowAway {
         keeper.args(
             SETTINGS.iter().flat_map(|(key, value)| ["-c".to_owned(), format!("{key}={value}")]),
         );
-        let subject = Subject::in_container(image, docker);
-        let (child, leash) =
-            start(keeper, "docker")?.map_err(|ended| Failure::new(subject, ended).into_error())?;
-        let place = Place::Container { docker: docker.to_owned(), name };
+        let subject = FailedProgram::in_container(image, docker);
+        let (child, leash) = start(keeper, "docker")?
+            .map_err(|ended| ClientFailure::new(subject, ended).into_error())?;
+        let place = ServerFolder::Container { docker: docker.to_owned(), name };
         let mut server =
             ThrowAway { place, keeper: child, leash: Some(leash), version: String::new() };
         server.version = server
@@ -194,11 +200,11 @@ impl ThrowAway {
     }
 
     /// How clients reach it.
-    pub fn server(&self) -> Server {
+    pub fn server(&self) -> ServerPlace {
         match &self.place {
-            Place::Folder { private, .. } => Server::Private(private.clone()),
-            Place::Container { docker, name } => {
-                Server::Docker { container: name.clone(), docker: docker.clone() }
+            ServerFolder::Folder { private, .. } => ServerPlace::Private(private.clone()),
+            ServerFolder::Container { docker, name } => {
+                ServerPlace::Docker { container: name.clone(), docker: docker.clone() }
             }
         }
     }
@@ -233,7 +239,7 @@ impl ThrowAway {
         if ended.status.success() {
             Ok(())
         } else {
-            Err(Error::new(Kind::Program, "a question to the throw-away server failed")
+            Err(Error::new(ErrorKind::Program, "a question to the throw-away server failed")
                 .caused_by(failure::last_words(&ended.complaint)))
         }
     }
@@ -242,12 +248,14 @@ impl ThrowAway {
         // Nothing that is asked for holds a tab or a line's end.
         let flags = ["-X", "-q", "-A", "-t", "-w", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", sql];
         match &self.place {
-            Place::Folder { private, .. } => {
+            ServerFolder::Folder { private, .. } => {
                 let (user, database) = (Some(user.to_owned()), Some(database.to_owned()));
-                let access = Access { user, database, ..Access::new(self.server()) };
-                private.client(&access, &Client { program: Path::new("psql"), flags: &flags })
+                let access =
+                    DatabaseAccess { user, database, ..DatabaseAccess::new(self.server()) };
+                private
+                    .client(&access, &ClientCommand { program: Path::new("psql"), flags: &flags })
             }
-            Place::Container { docker, name } => {
+            ServerFolder::Container { docker, name } => {
                 let mut command = Command::new(docker);
                 command
                     .args(["exec", name, "psql", "--username", user, "--dbname", database])
@@ -275,7 +283,7 @@ pub fn docker_answers(docker: &OsStr) -> bool {
 
 /// Immich's own image for what a dump wants. Source: the tags of `ghcr.io/immich-app/postgres`, 14
 /// being that of Immich's compose file, with pgvecto.rs in it.
-pub fn image(wanted: &Wanted) -> String {
+pub fn image(wanted: &WantedServer) -> String {
     let tag = match wanted.major.unwrap_or(14) {
         ..=14 => "14-vectorchord0.4.3-pgvectors0.2.0".to_owned(),
         major => format!("{}-vectorchord0.5.3-pgvector0.8.1", major.min(18)),
@@ -285,7 +293,7 @@ pub fn image(wanted: &Wanted) -> String {
 
 /// Starts a keeper and waits until it says that it is ready; the inner error says how it ended
 /// instead.
-fn start(mut command: Command, what: &str) -> Result<Result<(Child, ChildStdin), Ended>> {
+fn start(mut command: Command, what: &str) -> Result<Result<(Child, ChildStdin), ProcessEnd>> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().context(|| format!("starting {what}"))?;
     let (leash, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -298,11 +306,11 @@ fn start(mut command: Command, what: &str) -> Result<Result<(Child, ChildStdin),
     let mut complaint = Vec::new();
     stderr.map(|mut stderr| stderr.read_to_end(&mut complaint));
     let status = child.wait().context(|| format!("waiting for {what}"))?;
-    Ok(Err(Ended { status, complaint: String::from_utf8_lossy(&complaint).into_owned() }))
+    Ok(Err(ProcessEnd { status, complaint: String::from_utf8_lossy(&complaint).into_owned() }))
 }
 
 /// A folder that only the server's user can look into.
-fn private_folder(user: Option<User>) -> Result<TempDir> {
+fn private_folder(user: Option<SystemUser>) -> Result<TempDir> {
     let usual = std::env::temp_dir();
     let place =
         if usual.as_os_str().len() > LONGEST_FOLDER { PathBuf::from("/tmp") } else { usual };
@@ -319,7 +327,7 @@ fn private_folder(user: Option<User>) -> Result<TempDir> {
 }
 
 /// Whom root starts the server as; `None` when we are not root.
-fn server_user() -> Option<User> {
+fn server_user() -> Option<SystemUser> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }
@@ -333,7 +341,7 @@ fn server_user() -> Option<User> {
 }
 
 /// Lines of `postgresql.conf`.
-fn settings(programs: &Programs, wanted: &Wanted) -> String {
+fn settings(programs: &ServerPrograms, wanted: &WantedServer) -> String {
     let mut lines: Vec<String> =
         SETTINGS.iter().chain(&PRIVATE).map(|(key, value)| format!("{key} = '{value}'")).collect();
     let wants = |name: &&&str| {

@@ -15,7 +15,7 @@ const NEEDED: [&str; 3] = ["initdb", "postgres", "psql"];
 
 /// The programs of one PostgreSQL server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Programs {
+pub struct ServerPrograms {
     /// The folder they lie in.
     pub bin: PathBuf,
     /// Such as `15.18`.
@@ -24,15 +24,15 @@ pub struct Programs {
 
 /// What a dump wants of a server.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub struct WantedServer {
     /// The major version that it was made with.
     pub major: Option<u32>,
     pub extensions: Vec<String>,
 }
 
-impl Programs {
+impl ServerPrograms {
     /// The programs in the folder `bin`; `None` when there is no server.
-    pub fn in_folder(bin: &Path) -> Option<Programs> {
+    pub fn in_folder(bin: &Path) -> Option<ServerPrograms> {
         let bin = fs::canonicalize(bin).ok()?;
         if !NEEDED.iter().all(|name| bin.join(name).is_file()) {
             return None;
@@ -44,15 +44,15 @@ impl Programs {
             .output();
         let said = String::from_utf8(output.ok()?.stdout).ok()?;
         let version = said.split("(PostgreSQL) ").nth(1)?.split_whitespace().next()?.to_owned();
-        Some(Programs { bin, version })
+        Some(ServerPrograms { bin, version })
     }
 
     /// All that this machine has: on PATH, and where packages put them.
-    pub fn of_this_machine() -> Vec<Programs> {
+    pub fn of_this_machine() -> Vec<ServerPrograms> {
         Self::among(&env::var_os("PATH").unwrap_or_default(), &VERSIONS.map(Path::new))
     }
 
-    fn among(path: &OsString, versions: &[&Path]) -> Vec<Programs> {
+    fn among(path: &OsString, versions: &[&Path]) -> Vec<ServerPrograms> {
         let below = |folder: &&Path| {
             fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
         };
@@ -62,15 +62,15 @@ impl Programs {
             .filter(|folder| is_version(folder))
             .map(|folder| folder.join("bin"));
         let folders: BTreeSet<PathBuf> = env::split_paths(path).chain(packaged).collect();
-        let mut found: Vec<Programs> =
-            folders.iter().filter_map(|folder| Programs::in_folder(folder)).collect();
+        let mut found: Vec<ServerPrograms> =
+            folders.iter().filter_map(|folder| ServerPrograms::in_folder(folder)).collect();
         found.dedup();
         found
     }
 
     /// The one that fits best: that lacks the fewest extensions; then of the same major version,
     /// else of the nearest newer one, else of the nearest older one.
-    pub fn best(found: Vec<Programs>, wanted: &Wanted) -> Option<Programs> {
+    pub fn best(found: Vec<ServerPrograms>, wanted: &WantedServer) -> Option<ServerPrograms> {
         found.into_iter().min_by_key(|programs| {
             let (major, wish) = (programs.major(), wanted.major.unwrap_or(0));
             (programs.lacks(&wanted.extensions), major < wish, major.abs_diff(wish))
@@ -147,11 +147,11 @@ mod tests {
         server(&folder.path().join("on path"), "19beta1", &[]);
         server(&versions.join("notes"), "15.1", &[]);
         fs::create_dir_all(versions.join("15/bin")).unwrap();
-        let found = Programs::among(&folder.path().join("on path/bin").into(), &[&versions]);
+        let found = ServerPrograms::among(&folder.path().join("on path/bin").into(), &[&versions]);
         assert_eq!(found.len(), 6);
         let best = |major: u32, extensions: &[&str]| {
             let extensions = extensions.iter().map(|&name| name.to_owned()).collect();
-            Programs::best(found.clone(), &Wanted { major: Some(major), extensions })
+            ServerPrograms::best(found.clone(), &WantedServer { major: Some(major), extensions })
                 .unwrap()
                 .major()
         };
@@ -160,6 +160,6 @@ mod tests {
             [best(14, &["vector"]), best(18, &["vector"]), best(18, &["vector", "cube"])],
             [17, 18, 17]
         );
-        assert_eq!(Programs::best(Vec::new(), &Wanted::default()), None);
+        assert_eq!(ServerPrograms::best(Vec::new(), &WantedServer::default()), None);
     }
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::super::failure::last_words;
-use crate::base::{Context, Error, Kind, Result};
+use crate::base::{Context, Error, ErrorKind, Result};
 
 /// Where programs and their libraries lie besides `/usr`: links into it, or folders.
 const SYSTEM: [&str; 6] = ["/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"];
@@ -29,7 +29,7 @@ const KEPT: [&str; 2] = ["PATH", "LD_LIBRARY_PATH"];
 const PASSWD: &str = "passwd";
 
 /// Uid and gid.
-pub type User = (u32, u32);
+pub type SystemUser = (u32, u32);
 
 /// How programs of the throw-away server are started.
 #[derive(Debug, Clone, Default)]
@@ -37,12 +37,12 @@ pub struct Sandbox {
     /// The command line that goes before theirs.
     words: Vec<OsString>,
     /// Whom a command is started as, where that is another.
-    user: Option<User>,
+    user: Option<SystemUser>,
 }
 
 impl Sandbox {
     /// No walls, for those who insist.
-    pub fn none(user: Option<User>) -> Sandbox {
+    pub fn none(user: Option<SystemUser>) -> Sandbox {
         Sandbox { words: Vec::new(), user }
     }
 
@@ -51,7 +51,12 @@ impl Sandbox {
     ///
     /// # Errors
     /// `NotFound` without bubblewrap, `Unsupported` where it may not make them.
-    pub fn around(folder: &Path, bin: &Path, hidden: &Path, user: Option<User>) -> Result<Sandbox> {
+    pub fn around(
+        folder: &Path,
+        bin: &Path,
+        hidden: &Path,
+        user: Option<SystemUser>,
+    ) -> Result<Sandbox> {
         let (uid, gid) = user
             .unwrap_or((rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
         let passwd = folder.join(PASSWD);
@@ -86,12 +91,12 @@ impl Sandbox {
         for way in ways {
             match way.attempt() {
                 Ok(()) => return Ok(way),
-                Err(error) if error.kind() == Kind::NotFound => return Err(error),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
                 Err(error) => why = error.chain(),
             }
         }
         Err(Error::new(
-            Kind::Unsupported,
+            ErrorKind::Unsupported,
             "no walls can be put around a server of this machine: \
             what a dump runs would see it",
         )
@@ -113,7 +118,10 @@ impl Sandbox {
         if output.status.success() {
             Ok(())
         } else {
-            Err(Error::new(Kind::Program, last_words(&String::from_utf8_lossy(&output.stderr))))
+            Err(Error::new(
+                ErrorKind::Program,
+                last_words(&String::from_utf8_lossy(&output.stderr)),
+            ))
         }
     }
 
@@ -147,7 +155,7 @@ impl Sandbox {
 
 fn missing() -> Error {
     Error::new(
-        Kind::NotFound,
+        ErrorKind::NotFound,
         "bubblewrap is not installed: without it what a dump runs would see \
         this machine",
     )

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::{FOLDERS, MARKER};
 use crate::base::durable::{sync, sync_folder};
-use crate::base::{Context, Error, Kind, Result, SnapshotId};
+use crate::base::{Context, Error, ErrorKind, Result, SnapshotId};
 
 /// The file that lies in the folder while it is restored into.
 pub(super) const NAME: &str = ".shoebox-restore";
@@ -27,22 +27,22 @@ const LONGEST: u64 = 4096;
 
 /// What is restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Ticket {
+pub(super) struct ClaimTicket {
     pub repository: Uuid,
     pub snapshot: SnapshotId,
     /// Folders of external libraries that belong to it.
     pub external: Vec<String>,
 }
 
-impl Ticket {
-    fn is_same(&self, other: &Ticket) -> bool {
+impl ClaimTicket {
+    fn is_same(&self, other: &ClaimTicket) -> bool {
         (self.repository, self.snapshot) == (other.repository, other.snapshot)
     }
 }
 
 /// What a folder is to a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum ClaimState {
     /// Nothing is in it, or it is not there.
     Empty,
     /// The same restore was here before, and has not ended.
@@ -53,14 +53,18 @@ pub(super) enum State {
 
 /// A folder that is restored into, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(super) struct FolderClaim {
     folder: PathBuf,
     file: File,
 }
 
 /// The claim that lies in `folder`. `Refused` when it is that of another restore, and that is not
 /// accepted.
-pub(super) fn begun(folder: &Path, ticket: &Ticket, accept: bool) -> Result<Option<Ticket>> {
+pub(super) fn begun(
+    folder: &Path,
+    ticket: &ClaimTicket,
+    accept: bool,
+) -> Result<Option<ClaimTicket>> {
     let found = match fs::symlink_metadata(folder.join(NAME)) {
         Ok(_) => read(&open(folder, OFlags::RDONLY)?),
         Err(_) => None,
@@ -73,13 +77,13 @@ pub(super) fn begun(folder: &Path, ticket: &Ticket, accept: bool) -> Result<Opti
 
 /// What `folder`, in which no restore has begun, is to one. `Refused` when something is in it, and
 /// that is not accepted; `own` is the library's UPLOAD_LOCATION.
-pub(super) fn judge(folder: &Path, accept: bool, own: Option<&Path>) -> Result<State> {
+pub(super) fn judge(folder: &Path, accept: bool, own: Option<&Path>) -> Result<ClaimState> {
     match (is_empty(folder)?, accept) {
-        (true, _) => Ok(State::Empty),
-        (false, true) => Ok(State::Mixed),
+        (true, _) => Ok(ClaimState::Empty),
+        (false, true) => Ok(ClaimState::Mixed),
         (false, false) if own.is_some_and(|own| real(folder) == own) => Err(living(folder)),
         (false, false) => Err(Error::new(
-            Kind::Refused,
+            ErrorKind::Refused,
             format_args!(
                 "{} is not \
             empty",
@@ -93,9 +97,9 @@ pub(super) fn judge(folder: &Path, accept: bool, own: Option<&Path>) -> Result<S
     }
 }
 
-impl Claim {
+impl FolderClaim {
     /// Takes `folder`, which is made. `Locked` when a restore is at work in it.
-    pub fn take(folder: &Path, ticket: &Ticket) -> Result<Claim> {
+    pub fn take(folder: &Path, ticket: &ClaimTicket) -> Result<FolderClaim> {
         let claiming = || format!("writing in {}", folder.display());
         fs::create_dir_all(folder).context(|| format!("making the folder {}", folder.display()))?;
         let mut file = open(folder, OFlags::RDWR | OFlags::CREATE)?;
@@ -107,12 +111,12 @@ impl Claim {
             Err(error) => return Err(error).context(claiming),
         }
         let text = serde_json::to_vec(ticket)
-            .map_err(|error| Error::new(Kind::Io, claiming()).caused_by(error))?;
+            .map_err(|error| Error::new(ErrorKind::Io, claiming()).caused_by(error))?;
         // At no moment is there no claim: who is killed here must find it again. It is there before
         // the first file is.
         let written = file.write_all(&text).and_then(|()| file.set_len(text.len() as u64));
         written.and_then(|()| sync(&file)).and_then(|()| sync_folder(folder)).context(claiming)?;
-        Ok(Claim { folder: folder.to_owned(), file })
+        Ok(FolderClaim { folder: folder.to_owned(), file })
     }
 
     /// All is there: takes the claim's file away.
@@ -123,7 +127,7 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for FolderClaim {
     /// Closing is not enough: a program that is being started at this moment still has the file
     /// open, and would keep the lock.
     fn drop(&mut self) {
@@ -138,7 +142,7 @@ fn open(folder: &Path, flags: OFlags) -> Result<File> {
     Ok(file.context(|| format!("opening {}", path.display()))?.into())
 }
 
-fn read(file: &File) -> Option<Ticket> {
+fn read(file: &File) -> Option<ClaimTicket> {
     let mut text = Vec::new();
     file.take(LONGEST).read_to_end(&mut text).ok()?;
     // The end of a longer one may follow.
@@ -195,10 +199,10 @@ pub(super) fn real(path: &Path) -> PathBuf {
     found.unwrap_or(absolute)
 }
 
-fn other(folder: &Path, found: &Ticket) -> Error {
+fn other(folder: &Path, found: &ClaimTicket) -> Error {
     let snapshot = found.snapshot;
     Error::new(
-        Kind::Refused,
+        ErrorKind::Refused,
         format_args!("{} holds an unfinished restore of snapshot {snapshot}", folder.display()),
     )
     .hint(format_args!("finish it with --snapshot {snapshot}, or give a new folder"))
@@ -208,47 +212,53 @@ fn living(folder: &Path) -> Error {
     let message =
         format_args!("{} is the library's own UPLOAD_LOCATION, and not empty", folder.display())
             .to_string();
-    Error::new(Kind::Refused, message).hint(
+    Error::new(ErrorKind::Refused, message).hint(
         "give a new folder; --accept-non-empty adds what is missing there, and replaces nothing \
             without --overwrite",
     )
 }
 
 fn busy(folder: &Path) -> Error {
-    Error::new(Kind::Locked, format_args!("another restore is at work in {}", folder.display()))
-        .hint("wait until it is done; if it is gone, simply run this again")
+    Error::new(
+        ErrorKind::Locked,
+        format_args!("another restore is at work in {}", folder.display()),
+    )
+    .hint("wait until it is done; if it is gone, simply run this again")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ticket(day: u32) -> Ticket {
+    fn ticket(day: u32) -> ClaimTicket {
         let snapshot = format!("2026-11-{day:02}T030005Z").parse().unwrap();
-        Ticket { repository: Uuid::from_u128(7), snapshot, external: Vec::new() }
+        ClaimTicket { repository: Uuid::from_u128(7), snapshot, external: Vec::new() }
     }
 
     #[test]
     fn a_folder_is_empty_with_what_a_new_server_makes_and_not_with_one_photo() {
         let dir = tempfile::tempdir().unwrap();
         let judged = || judge(dir.path(), false, None).map_err(|error| error.kind());
-        assert_eq!(judge(&dir.path().join("not there"), false, None).unwrap(), State::Empty);
+        assert_eq!(judge(&dir.path().join("not there"), false, None).unwrap(), ClaimState::Empty);
         fs::create_dir_all(dir.path().join("upload")).unwrap();
         fs::write(dir.path().join("upload/.immich"), "1700000000000").unwrap();
         fs::create_dir_all(dir.path().join("lost+found")).unwrap();
-        assert_eq!(judged(), Ok(State::Empty));
+        assert_eq!(judged(), Ok(ClaimState::Empty));
         fs::write(dir.path().join("upload/photo.jpg"), "x").unwrap();
-        assert_eq!(judged(), Err(Kind::Refused));
+        assert_eq!(judged(), Err(ErrorKind::Refused));
         let living = judge(dir.path(), false, Some(&real(dir.path()))).unwrap_err();
         assert!(living.to_string().contains("own UPLOAD_LOCATION"), "{living}");
-        assert_eq!(judge(dir.path(), true, None).unwrap(), State::Mixed);
+        assert_eq!(judge(dir.path(), true, None).unwrap(), ClaimState::Mixed);
     }
 
     #[test]
     fn an_interrupted_restore_is_known_by_its_claim_and_another_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let claim = Claim::take(dir.path(), &ticket(1)).unwrap();
-        assert_eq!(Claim::take(dir.path(), &ticket(1)).unwrap_err().kind(), Kind::Locked);
+        let claim = FolderClaim::take(dir.path(), &ticket(1)).unwrap();
+        assert_eq!(
+            FolderClaim::take(dir.path(), &ticket(1)).unwrap_err().kind(),
+            ErrorKind::Locked
+        );
         drop(claim);
         assert_eq!(begun(dir.path(), &ticket(1), false).unwrap(), Some(ticket(1)));
         let refused = begun(dir.path(), &ticket(2), false).unwrap_err();
@@ -257,7 +267,7 @@ mod tests {
             "{refused:?}"
         );
         assert_eq!(begun(dir.path(), &ticket(2), true).unwrap(), None);
-        Claim::take(dir.path(), &ticket(1)).unwrap().finish().unwrap();
+        FolderClaim::take(dir.path(), &ticket(1)).unwrap().finish().unwrap();
         assert_eq!(begun(dir.path(), &ticket(1), false).unwrap(), None);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
@@ -265,15 +275,15 @@ mod tests {
     #[test]
     fn a_claim_that_was_cut_short_while_it_was_written_again_still_counts() {
         let dir = tempfile::tempdir().unwrap();
-        let long = Ticket { external: vec!["/mnt/external/family".to_owned()], ..ticket(1) };
-        drop(Claim::take(dir.path(), &long).unwrap());
+        let long = ClaimTicket { external: vec!["/mnt/external/family".to_owned()], ..ticket(1) };
+        drop(FolderClaim::take(dir.path(), &long).unwrap());
         fs::write(dir.path().join("photo.jpg"), "x").unwrap();
         let whole = fs::read(dir.path().join(NAME)).unwrap();
         let short = serde_json::to_vec(&ticket(1)).unwrap();
         // The new one is written, and what follows of the old one not yet cut off.
         fs::write(dir.path().join(NAME), [&short[..], &whole[short.len()..]].concat()).unwrap();
         assert_eq!(begun(dir.path(), &ticket(1), false).unwrap(), Some(ticket(1)));
-        drop(Claim::take(dir.path(), &ticket(1)).unwrap());
+        drop(FolderClaim::take(dir.path(), &ticket(1)).unwrap());
         assert_eq!(fs::read(dir.path().join(NAME)).unwrap(), short);
     }
 
@@ -281,7 +291,7 @@ mod tests {
     fn a_claim_is_not_written_through_a_symlink() {
         let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::os::unix::fs::symlink(outside.path().join("x"), dir.path().join(NAME)).unwrap();
-        assert!(Claim::take(dir.path(), &ticket(1)).is_err());
+        assert!(FolderClaim::take(dir.path(), &ticket(1)).is_err());
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     }
 }

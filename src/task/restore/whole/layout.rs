@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use rusqlite::Connection;
 
 use crate::base::{FilePath, Problem, Result};
-use crate::catalog::query::layout::{self as ask, Misplaced, Occupant};
-use crate::catalog::query::whole::{Entry, Kind, entry_of};
+use crate::catalog::query::layout::{self as ask, MisplacedFile, PathOccupant};
+use crate::catalog::query::whole::{EntryKind, ListEntry, entry_of};
 
 /// What is put to the name of a file that another one is laid over.
 const BESIDE: &str = ".as-found";
@@ -27,16 +27,16 @@ const LONGEST_NAME: usize = 255;
 
 /// What is laid at a path.
 #[derive(Debug)]
-pub(in crate::task) struct Laid {
-    pub entry: Entry,
+pub(in crate::task) struct LaidFile {
+    pub entry: ListEntry,
     /// Where it lay in this snapshot; `None` where only an earlier one has it.
     from: Option<FilePath>,
 }
 
 /// Where the files go to that do not go to their own path.
 #[derive(Debug, Default)]
-pub(in crate::task) struct Layout {
-    pub(super) laid: BTreeMap<FilePath, Laid>,
+pub(in crate::task) struct FileLayout {
+    pub(super) laid: BTreeMap<FilePath, LaidFile>,
     /// Rows of files that are laid elsewhere, and not at their own path.
     leaving: HashSet<u64>,
     /// Rows of files that another one is laid over: their new name.
@@ -44,21 +44,21 @@ pub(in crate::task) struct Layout {
     /// New places of files that have further names.
     renamed: HashMap<FilePath, FilePath>,
     /// Folders that the snapshot has not, each with the one that it is to be like.
-    pub(super) folders: BTreeMap<FilePath, Entry>,
+    pub(super) folders: BTreeMap<FilePath, ListEntry>,
     pub(super) problems: Vec<Problem>,
 }
 
 /// A path of the database, and what should be there.
-struct Wish {
+struct WantedPath {
     path: FilePath,
-    laid: Laid,
+    laid: LaidFile,
     /// A sidecar that no row names goes only where nothing is.
     is_guess: bool,
 }
 
-impl Layout {
+impl FileLayout {
     /// Works it out for the snapshot at `at`.
-    pub fn of_snapshot(db: &Connection, at: i64) -> Result<Layout> {
+    pub fn of_snapshot(db: &Connection, at: i64) -> Result<FileLayout> {
         let mut wishes = Vec::new();
         ask::misplaced(db, at, |misplaced| {
             wishes.extend(original(db, &misplaced, at)?);
@@ -66,7 +66,7 @@ impl Layout {
             Ok(())
         })?;
         wishes.extend(pictures(db, at)?);
-        let mut layout = Layout::default();
+        let mut layout = FileLayout::default();
         for wish in wishes {
             if let Some(reason) = layout.grant(db, wish, at)? {
                 layout.problems.push(reason);
@@ -96,7 +96,9 @@ impl Layout {
             return Ok(content(&laid.entry));
         }
         Ok(match ask::occupant(db, path, at)? {
-            Occupant::File(row, content) if self.name_of(row, path.name()) == Some(path.name()) => {
+            PathOccupant::File(row, content)
+                if self.name_of(row, path.name()) == Some(path.name()) =>
+            {
                 Some(content)
             }
             _ => None,
@@ -119,8 +121,8 @@ impl Layout {
     }
 
     /// Grants a wish, or says why not.
-    fn grant(&mut self, db: &Connection, wish: Wish, at: i64) -> Result<Option<Problem>> {
-        let Wish { path, laid, is_guess } = wish;
+    fn grant(&mut self, db: &Connection, wish: WantedPath, at: i64) -> Result<Option<Problem>> {
+        let WantedPath { path, laid, is_guess } = wish;
         let refused = |path: &FilePath, message: &str| {
             let problem = Problem { subject: path.to_string(), message: message.to_owned() };
             Ok((!is_guess).then_some(problem))
@@ -142,30 +144,30 @@ impl Layout {
             );
         }
         match ask::occupant(db, &path, at)? {
-            Occupant::Symlink(..) if is_guess => return Ok(None),
-            Occupant::Nothing | Occupant::Symlink(..) => {}
-            Occupant::Folder if laid.from.is_none() && !is_guess => {
+            PathOccupant::Symlink(..) if is_guess => return Ok(None),
+            PathOccupant::Nothing | PathOccupant::Symlink(..) => {}
+            PathOccupant::Folder if laid.from.is_none() && !is_guess => {
                 let beside = self.name_beside(db, &path, at)?;
                 let message =
                     format!("a folder is there: what belongs there is laid beside it, as {beside}");
                 self.laid.insert(beside, laid);
                 return refused(&path, &message);
             }
-            Occupant::Folder | Occupant::Below => {
+            PathOccupant::Folder | PathOccupant::Below => {
                 return refused(
                     &path,
                     "another thing than a file is there: it stays where it was found",
                 );
             }
-            Occupant::File(_, found) if content(&laid.entry) == Some(found) => return Ok(None),
-            Occupant::File(..) if is_guess => return Ok(None),
-            Occupant::File(_, found) if ask::is_rightful(db, path.as_bytes(), found, at)? => {
+            PathOccupant::File(_, found) if content(&laid.entry) == Some(found) => return Ok(None),
+            PathOccupant::File(..) if is_guess => return Ok(None),
+            PathOccupant::File(_, found) if ask::is_rightful(db, path.as_bytes(), found, at)? => {
                 return refused(
                     &path,
                     "two photos have this path in the database: one of them is not there",
                 );
             }
-            Occupant::File(..) => {}
+            PathOccupant::File(..) => {}
         }
         self.laid.insert(path, laid);
         Ok(None)
@@ -195,9 +197,12 @@ impl Layout {
         }
         for path in self.laid.keys() {
             let (row, taken) = match ask::occupant(db, path, at)? {
-                Occupant::File(row, _) if !self.leaving.contains(&row) => (row, path.clone()),
-                Occupant::Symlink(row, link) => (row, link),
-                Occupant::Nothing | Occupant::File(..) | Occupant::Folder | Occupant::Below => {
+                PathOccupant::File(row, _) if !self.leaving.contains(&row) => (row, path.clone()),
+                PathOccupant::Symlink(row, link) => (row, link),
+                PathOccupant::Nothing
+                | PathOccupant::File(..)
+                | PathOccupant::Folder
+                | PathOccupant::Below => {
                     continue;
                 }
             };
@@ -221,7 +226,7 @@ impl Layout {
                 None => FilePath::new(name)?,
             };
             if !self.laid.contains_key(&beside)
-                && ask::occupant(db, &beside, at)? == Occupant::Nothing
+                && ask::occupant(db, &beside, at)? == PathOccupant::Nothing
             {
                 return Ok(beside);
             }
@@ -256,7 +261,7 @@ fn is_wanted(db: &Connection, path: &FilePath, at: i64) -> Result<bool> {
     ask::is_named(db, path.as_bytes(), at)
 }
 
-fn original(db: &Connection, misplaced: &Misplaced, at: i64) -> Result<Option<Wish>> {
+fn original(db: &Connection, misplaced: &MisplacedFile, at: i64) -> Result<Option<WantedPath>> {
     let Ok(path) = FilePath::new(&*misplaced.path) else { return Ok(None) };
     let sha1 = misplaced.sha1.as_ref();
     if let Some(row) = misplaced.file
@@ -264,7 +269,7 @@ fn original(db: &Connection, misplaced: &Misplaced, at: i64) -> Result<Option<Wi
         && let Some(content) = content(&laid.entry)
         && ask::is_content_of(db, content, sha1)?
     {
-        return Ok((laid.from.as_ref() != Some(&path)).then_some(Wish {
+        return Ok((laid.from.as_ref() != Some(&path)).then_some(WantedPath {
             path,
             laid,
             is_guess: false,
@@ -276,12 +281,17 @@ fn original(db: &Connection, misplaced: &Misplaced, at: i64) -> Result<Option<Wi
         Some((entry, false)) => Some(earlier(entry)),
         None => kept(db, misplaced, &path, at)?,
     };
-    Ok(laid.map(|laid| Wish { path, laid, is_guess: false }))
+    Ok(laid.map(|laid| WantedPath { path, laid, is_guess: false }))
 }
 
 /// The bytes that Immich recorded, which no snapshot has in a file any more: as the file that is
 /// there now, or its folder.
-fn kept(db: &Connection, misplaced: &Misplaced, path: &FilePath, at: i64) -> Result<Option<Laid>> {
+fn kept(
+    db: &Connection,
+    misplaced: &MisplacedFile,
+    path: &FilePath,
+    at: i64,
+) -> Result<Option<LaidFile>> {
     let Some(entry) = ask::kept_file(db, &misplaced.asset, path.name(), at)? else {
         return Ok(None);
     };
@@ -293,10 +303,10 @@ fn kept(db: &Connection, misplaced: &Misplaced, path: &FilePath, at: i64) -> Res
         folder = above.parent();
     }
     let (uid, gid) = like.map_or((0, 0), |like| (like.uid, like.gid));
-    Ok(Some(Laid { entry: Entry { mode, uid, gid, ..entry }, from: None }))
+    Ok(Some(LaidFile { entry: ListEntry { mode, uid, gid, ..entry }, from: None }))
 }
 
-fn sidecar(db: &Connection, misplaced: &Misplaced, at: i64) -> Result<Option<Wish>> {
+fn sidecar(db: &Connection, misplaced: &MisplacedFile, at: i64) -> Result<Option<WantedPath>> {
     let found = misplaced.sidecar_file.map(|row| lying(db, row)).transpose()?.flatten();
     let is_guess = misplaced.sidecar.is_none();
     let path = match (&misplaced.sidecar, &found) {
@@ -311,12 +321,16 @@ fn sidecar(db: &Connection, misplaced: &Misplaced, at: i64) -> Result<Option<Wis
         None if is_external(&path) => None,
         None => ask::last_at(db, &path, at)?.map(earlier),
     };
-    Ok(laid.map(|laid| Wish { path, laid, is_guess }))
+    Ok(laid.map(|laid| WantedPath { path, laid, is_guess }))
 }
 
 /// Where the sidecar `found` lies to the photo as the database has it, as it lay to the photo as it
 /// was found.
-fn beside_photo(db: &Connection, misplaced: &Misplaced, found: &Laid) -> Result<Option<FilePath>> {
+fn beside_photo(
+    db: &Connection,
+    misplaced: &MisplacedFile,
+    found: &LaidFile,
+) -> Result<Option<FilePath>> {
     let photo = misplaced.file.map(|row| ask::path_of(db, row)).transpose()?.flatten();
     let ending = photo
         .as_ref()
@@ -326,39 +340,39 @@ fn beside_photo(db: &Connection, misplaced: &Misplaced, found: &Laid) -> Result<
 }
 
 /// Pictures of accounts that are not there, and that an earlier snapshot has.
-fn pictures(db: &Connection, at: i64) -> Result<Vec<Wish>> {
+fn pictures(db: &Connection, at: i64) -> Result<Vec<WantedPath>> {
     let mut wishes = Vec::new();
     for (_, path) in ask::pictures(db, at)? {
         if !is_external(&path)
             && ask::occupant(db, &path, at)?.is_free()
             && let Some(entry) = ask::last_at(db, &path, at)?
         {
-            wishes.push(Wish { path, laid: earlier(entry), is_guess: false });
+            wishes.push(WantedPath { path, laid: earlier(entry), is_guess: false });
         }
     }
     Ok(wishes)
 }
 
 /// The file of this snapshot in `row`.
-fn lying(db: &Connection, row: u64) -> Result<Option<Laid>> {
+fn lying(db: &Connection, row: u64) -> Result<Option<LaidFile>> {
     let (Some(entry), Some(path)) = (entry_of(db, row)?, ask::path_of(db, row)?) else {
         return Ok(None);
     };
-    Ok(FilePath::new(path).ok().map(|from| Laid { entry, from: Some(from) }))
+    Ok(FilePath::new(path).ok().map(|from| LaidFile { entry, from: Some(from) }))
 }
 
 /// A file of an earlier snapshot. What it was another name of was then.
-fn earlier(mut entry: Entry) -> Laid {
-    if let Kind::File(bytes) = &mut entry.kind {
+fn earlier(mut entry: ListEntry) -> LaidFile {
+    if let EntryKind::File(bytes) = &mut entry.kind {
         bytes.link = None;
     }
-    Laid { entry, from: None }
+    LaidFile { entry, from: None }
 }
 
-fn content(entry: &Entry) -> Option<i64> {
+fn content(entry: &ListEntry) -> Option<i64> {
     match &entry.kind {
-        Kind::File(bytes) => Some(bytes.content),
-        Kind::Folder(_) | Kind::Symlink(_) => None,
+        EntryKind::File(bytes) => Some(bytes.content),
+        EntryKind::Folder(_) | EntryKind::Symlink(_) => None,
     }
 }
 

@@ -30,16 +30,16 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use uuid::Uuid;
 
-use self::claim::{Claim, State, Ticket};
-use self::layout::Layout;
-pub use self::outside::Outside;
-use self::plan::Plan;
+use self::claim::{ClaimState, ClaimTicket, FolderClaim};
+use self::layout::FileLayout;
+pub use self::outside::OutsidePhotos;
+use self::plan::WholePlan;
 use super::refuse_repository;
 use crate::base::amount::plural;
-use crate::base::{Error, Kind, Monitor, Phase, Result, SnapshotId};
+use crate::base::{Error, ErrorKind, Monitor, Phase, Result, SnapshotId};
 use crate::catalog::Generation;
 use crate::repo::{Repository, SnapshotRecord, record_of};
-pub use crate::task::backup::External;
+pub use crate::task::backup::ExternalFolder;
 use crate::task::open::{find_snapshot, open_view};
 use crate::view;
 
@@ -56,7 +56,7 @@ pub struct Options {
     /// The new UPLOAD_LOCATION; it is made.
     pub to: PathBuf,
     /// Where the files of external libraries go to; those of others are left out.
-    pub external: Vec<External>,
+    pub external: Vec<ExternalFolder>,
     /// Add to folders in which something is.
     pub accept_non_empty: bool,
     /// Replace files that are there and differ.
@@ -70,7 +70,7 @@ pub struct Options {
 
 /// A folder, and what goes into it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Part {
+pub struct RestorePart {
     /// A folder of UPLOAD_LOCATION, or the path of an external library as the server sees it.
     pub folder: String,
     pub files: u64,
@@ -100,11 +100,11 @@ pub struct Report {
     /// Thumbnails and transcoded videos are among the files.
     pub generated: bool,
     /// What goes where.
-    pub folders: Vec<Part>,
+    pub folders: Vec<RestorePart>,
     /// External libraries that go nowhere.
-    pub without_folder: Vec<Part>,
+    pub without_folder: Vec<RestorePart>,
     /// Photos that Immich looks for outside of UPLOAD_LOCATION.
-    pub outside: Vec<Outside>,
+    pub outside: Vec<OutsidePhotos>,
     /// What a person should know.
     pub notes: Vec<String>,
 }
@@ -120,13 +120,13 @@ pub fn restore(
     drop(view);
     let catalog = repository.catalog()?;
     let record = record_of(&catalog.connect()?, snapshot.seconds())?;
-    let ticket = Ticket::new(repository.id(), snapshot, &options.external);
-    let roots = Roots::judge(repository, &record, options, &ticket)?;
+    let ticket = ClaimTicket::new(repository.id(), snapshot, &options.external);
+    let roots = RestoreRoots::judge(repository, &record, options, &ticket)?;
     let db = catalog.connect()?;
     let layout = if options.as_on_disk {
-        Layout::default()
+        FileLayout::default()
     } else {
-        Layout::of_snapshot(&db, snapshot.seconds())?
+        FileLayout::of_snapshot(&db, snapshot.seconds())?
     };
     let plan = plan::of_snapshot(&db, snapshot.seconds(), &layout, &options.external, monitor)?;
     let outside = outside::of_snapshot(&db, snapshot.seconds(), &layout)?;
@@ -144,16 +144,16 @@ pub fn restore(
 }
 
 /// The folders that are restored into: UPLOAD_LOCATION, then the external ones.
-struct Roots(Vec<(PathBuf, State)>);
+struct RestoreRoots(Vec<(PathBuf, ClaimState)>);
 
-impl Roots {
+impl RestoreRoots {
     /// Refuses folders that must not be restored into.
     fn judge(
         repository: &Repository,
         record: &SnapshotRecord,
         options: &Options,
-        ticket: &Ticket,
-    ) -> Result<Roots> {
+        ticket: &ClaimTicket,
+    ) -> Result<RestoreRoots> {
         let folders: Vec<&Path> = [&options.to]
             .into_iter()
             .chain(options.external.iter().map(|e| &e.folder))
@@ -167,7 +167,7 @@ impl Roots {
         let accept = options.accept_non_empty;
         let begun = claim::begun(&options.to, ticket, accept)?;
         let state = |folder: &Path, is_begun: bool| {
-            if is_begun { Ok(State::Begun) } else { claim::judge(folder, accept, own) }
+            if is_begun { Ok(ClaimState::Begun) } else { claim::judge(folder, accept, own) }
         };
         let is_begun = |folder: &Path| match &begun {
             Some(begun) => *folder == *options.to || begun.external.contains(&claim::text(folder)),
@@ -176,7 +176,7 @@ impl Roots {
         let judged = folders
             .iter()
             .map(|folder| Ok((folder.to_path_buf(), state(folder, is_begun(folder))?)));
-        Ok(Roots(judged.collect::<Result<_>>()?))
+        Ok(RestoreRoots(judged.collect::<Result<_>>()?))
     }
 }
 
@@ -187,7 +187,7 @@ fn refuse_overlap(repository: &Repository, folders: &[&Path]) -> Result<()> {
         if repository.root().starts_with(folder) {
             let message = format!("the repository lies in {}", folders[index].display());
             return Err(
-                Error::new(Kind::Refused, message).hint("give a folder of its own beside it")
+                Error::new(ErrorKind::Refused, message).hint("give a folder of its own beside it")
             );
         }
         if let Some(inner) = real
@@ -197,17 +197,16 @@ fn refuse_overlap(repository: &Repository, folders: &[&Path]) -> Result<()> {
         {
             let message =
                 format!("{} lies in {}", folders[inner].display(), folders[index].display());
-            return Err(
-                Error::new(Kind::Refused, message).hint("give each library a folder of its own")
-            );
+            return Err(Error::new(ErrorKind::Refused, message)
+                .hint("give each library a folder of its own"));
         }
     }
     Ok(())
 }
 
-impl Ticket {
-    fn new(repository: Uuid, snapshot: SnapshotId, external: &[External]) -> Ticket {
-        Ticket {
+impl ClaimTicket {
+    fn new(repository: Uuid, snapshot: SnapshotId, external: &[ExternalFolder]) -> ClaimTicket {
+        ClaimTicket {
             repository,
             snapshot,
             external: external.iter().map(|external| claim::text(&external.folder)).collect(),
@@ -217,11 +216,11 @@ impl Ticket {
 
 fn report(
     record: &SnapshotRecord,
-    plan: &Plan,
-    outside: Vec<Outside>,
+    plan: &WholePlan,
+    outside: Vec<OutsidePhotos>,
     options: &Options,
 ) -> Report {
-    let mut folders: Vec<Part> = Vec::new();
+    let mut folders: Vec<RestorePart> = Vec::new();
     for ((root, top), sum) in &plan.sums {
         let folder = match root.checked_sub(1) {
             None => String::from_utf8_lossy(top).into_owned(),
@@ -232,10 +231,10 @@ fn report(
                 (last.files, last.bytes) =
                     (last.files + sum.files, last.bytes.saturating_add(sum.bytes))
             }
-            None => folders.push(Part { folder, files: sum.files, bytes: sum.bytes }),
+            None => folders.push(RestorePart { folder, files: sum.files, bytes: sum.bytes }),
         }
     }
-    let without = |(folder, sum): (&String, &plan::Sum)| Part {
+    let without = |(folder, sum): (&String, &plan::FileSum)| RestorePart {
         folder: folder.clone(),
         files: sum.files,
         bytes: sum.bytes,
@@ -268,7 +267,7 @@ fn report(
 }
 
 /// What is not as it lay on the disk.
-fn laid(plan: &Plan) -> Vec<String> {
+fn laid(plan: &WholePlan) -> Vec<String> {
     let told = |number: u64, one: &str, many: &str, words: &str| {
         (number > 0).then(|| format!("{} {words}", plural(number, one, many)))
     };
@@ -289,8 +288,8 @@ fn laid(plan: &Plan) -> Vec<String> {
 const MANY_FOLDERS: usize = 10;
 
 /// What Immich must see at other places than below UPLOAD_LOCATION.
-fn to_mount(outside: &[Outside], to: &Path) -> Vec<String> {
-    let told = |one: &Outside| {
+fn to_mount(outside: &[OutsidePhotos], to: &Path) -> Vec<String> {
+    let told = |one: &OutsidePhotos| {
         let (photos, server) = (plural(one.photos, "photo lies", "photos lie"), &one.server);
         let where_to = match &one.folder {
             Some(folder) => {
@@ -317,16 +316,16 @@ fn to_mount(outside: &[Outside], to: &Path) -> Vec<String> {
 fn write(
     repository: &Repository,
     catalog: &Generation,
-    plan: Plan,
-    roots: &Roots,
-    ticket: &Ticket,
+    plan: WholePlan,
+    roots: &RestoreRoots,
+    ticket: &ClaimTicket,
     report: Report,
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Report> {
     monitor.begin(Phase::Restore, Some(report.files), Some(report.bytes));
-    let claim = Claim::take(&options.to, ticket)?;
-    let work = write::Work::new(
+    let claim = FolderClaim::take(&options.to, ticket)?;
+    let work = write::WholeWork::new(
         repository,
         catalog,
         &plan,

@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 use serde::Serialize;
 
-use super::layout::Layout;
+use super::layout::FileLayout;
 use crate::base::{FilePath, Result};
 use crate::catalog::query::layout as ask;
 
 /// Photos of one folder of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Outside {
+pub struct OutsidePhotos {
     /// The folder where the database has them.
     pub server: String,
     /// The folder below UPLOAD_LOCATION in which they are laid; `None` for those of which the
@@ -26,7 +26,11 @@ pub struct Outside {
 }
 
 /// Those of the snapshot at `at`, by folder.
-pub(super) fn of_snapshot(db: &Connection, at: i64, layout: &Layout) -> Result<Vec<Outside>> {
+pub(super) fn of_snapshot(
+    db: &Connection,
+    at: i64,
+    layout: &FileLayout,
+) -> Result<Vec<OutsidePhotos>> {
     let mut found: BTreeMap<(String, Option<String>), u64> = BTreeMap::new();
     ask::outside(db, at, |path, file| {
         let shown = match file {
@@ -37,8 +41,11 @@ pub(super) fn of_snapshot(db: &Connection, at: i64, layout: &Layout) -> Result<V
         *found.entry(folders(&path, laid.as_deref())).or_default() += 1;
         Ok(())
     })?;
-    let outside =
-        found.into_iter().map(|((server, folder), photos)| Outside { server, folder, photos });
+    let outside = found.into_iter().map(|((server, folder), photos)| OutsidePhotos {
+        server,
+        folder,
+        photos,
+    });
     Ok(outside.collect())
 }
 

@@ -9,13 +9,13 @@ use std::os::unix::ffi::OsStrExt;
 
 use rusqlite::Connection;
 
-use super::layout::Layout;
+use super::layout::FileLayout;
 use crate::base::amount::plural;
 use crate::base::library::ExternalLibrary;
 use crate::base::{FilePath, Monitor, Problem, Result};
-use crate::catalog::query::whole::{self as ask, Entry, Folder, Kind};
-use crate::task::backup::External;
-use crate::task::restore::folder::{Attributes, is_part_name};
+use crate::catalog::query::whole::{self as ask, EntryKind, FolderPlace, ListEntry};
+use crate::task::backup::ExternalFolder;
+use crate::task::restore::folder::{FileAttributes, is_part_name};
 
 /// Where the file list shows external libraries: below this, by the path that the server knows.
 const EXTERNAL: &[u8] = b"external";
@@ -31,20 +31,20 @@ const BLOCK: u64 = 4096;
 
 /// A file that is to be written, or another name of one.
 #[derive(Debug)]
-pub(super) struct Item {
+pub(super) struct WholeItem {
     /// The catalog's row.
     pub row: u64,
-    /// Its folder, in [`Plan::places`].
+    /// Its folder, in [`WholePlan::places`].
     pub place: usize,
     pub name: Box<[u8]>,
-    pub attributes: Attributes,
+    pub attributes: FileAttributes,
     pub content: i64,
     /// 0: no archive holds it.
     pub archive: i64,
     pub offset: u64,
 }
 
-impl Item {
+impl WholeItem {
     /// What it takes of a disk.
     pub fn room(&self) -> u64 {
         self.attributes.size.div_ceil(BLOCK).saturating_mul(BLOCK)
@@ -53,7 +53,7 @@ impl Item {
 
 /// Where a folder of the file list goes to.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct FolderTarget {
     /// The folder that is restored into: 0 is the new UPLOAD_LOCATION, then the external ones.
     pub root: usize,
     /// Below that; `None` is the folder itself.
@@ -62,22 +62,22 @@ pub(super) struct Place {
 
 /// A symlink.
 #[derive(Debug)]
-pub(super) struct Symlink {
-    pub item: Item,
+pub(super) struct PlannedLink {
+    pub item: WholeItem,
     pub target: Vec<u8>,
 }
 
 /// The file that has a further name: its root, and its path below that.
-pub(super) type First = (usize, FilePath);
+pub(super) type FirstName = (usize, FilePath);
 
 /// Files and their bytes.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sum {
+pub(super) struct FileSum {
     pub files: u64,
     pub bytes: u64,
 }
 
-impl Sum {
+impl FileSum {
     fn add(&mut self, bytes: u64) {
         self.files += 1;
         self.bytes = self.bytes.saturating_add(bytes);
@@ -86,21 +86,21 @@ impl Sum {
 
 /// All that is to be written.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
-    pub places: Vec<Place>,
+pub(super) struct WholePlan {
+    pub places: Vec<FolderTarget>,
     /// By archive and offset.
-    pub files: Vec<Item>,
+    pub files: Vec<WholeItem>,
     /// Further names, each with the path of the first.
-    pub links: Vec<(Item, First)>,
-    pub symlinks: Vec<Symlink>,
+    pub links: Vec<(WholeItem, FirstName)>,
+    pub symlinks: Vec<PlannedLink>,
     /// A folder comes before what it holds.
-    pub folders: Vec<(usize, FilePath, Attributes)>,
+    pub folders: Vec<(usize, FilePath, FileAttributes)>,
     /// What goes where, by root and topmost folder.
-    pub sums: BTreeMap<(usize, Vec<u8>), Sum>,
+    pub sums: BTreeMap<(usize, Vec<u8>), FileSum>,
     /// What takes room, by root: bytes in whole blocks, and entries.
-    pub room: Vec<Sum>,
+    pub room: Vec<FileSum>,
     /// Of external libraries that go nowhere, by the folder that the server knows.
-    pub without_folder: BTreeMap<String, Sum>,
+    pub without_folder: BTreeMap<String, FileSum>,
     /// Files that are laid where the database says: those that lay elsewhere, and those that only
     /// an earlier snapshot has.
     pub moved: u64,
@@ -112,7 +112,7 @@ pub(super) struct Plan {
     pub notes: Vec<String>,
 }
 
-impl Plan {
+impl WholePlan {
     /// Files, other names and symlinks.
     pub fn entries(&self) -> u64 {
         (self.files.len() + self.links.len() + self.symlinks.len()) as u64
@@ -124,7 +124,7 @@ impl Plan {
     }
 
     /// Where `item` goes to: the root, and the path below it. `None` for a name that is none.
-    pub fn at(&self, item: &Item) -> Option<(usize, FilePath)> {
+    pub fn at(&self, item: &WholeItem) -> Option<(usize, FilePath)> {
         let place = self.places.get(item.place)?;
         let path = match &place.path {
             Some(folder) => folder.join(&item.name).ok()?,
@@ -139,14 +139,14 @@ impl Plan {
 pub(super) fn of_snapshot(
     db: &Connection,
     at: i64,
-    layout: &Layout,
-    external: &[External],
+    layout: &FileLayout,
+    external: &[ExternalFolder],
     monitor: &dyn Monitor,
-) -> Result<Plan> {
+) -> Result<WholePlan> {
     layout.problems.iter().for_each(|problem| monitor.problem(problem.clone()));
-    let mut planner = Planner {
+    let mut planner = WholePlanner {
         layout,
-        tree: Tree {
+        tree: FolderTree {
             folders: ask::folders(db)?.into_iter().map(|folder| (folder.id, folder)).collect(),
             external,
         },
@@ -155,7 +155,10 @@ pub(super) fn of_snapshot(
         own: rustix::process::geteuid().is_root(),
         with_rights: 0,
         unfinished: 0,
-        plan: Plan { room: vec![Sum::default(); external.len() + 1], ..Plan::default() },
+        plan: WholePlan {
+            room: vec![FileSum::default(); external.len() + 1],
+            ..WholePlan::default()
+        },
     };
     ask::entries(db, at, |entry| {
         match entry {
@@ -186,26 +189,26 @@ fn library_roots(db: &Connection, at: i64) -> Result<Vec<String>> {
 
 /// What a place of the catalog is.
 #[derive(Clone)]
-enum Known {
+enum KnownPlace {
     At(usize),
     /// Of an external library that goes nowhere: as the server sees it.
     Nowhere(Vec<u8>),
     Unsafe,
 }
 
-struct Planner<'a> {
-    layout: &'a Layout,
-    tree: Tree<'a>,
-    known: HashMap<i64, Known>,
+struct WholePlanner<'a> {
+    layout: &'a FileLayout,
+    tree: FolderTree<'a>,
+    known: HashMap<i64, KnownPlace>,
     libraries: Vec<String>,
     own: bool,
     with_rights: u64,
     unfinished: u64,
-    plan: Plan,
+    plan: WholePlan,
 }
 
-impl Planner<'_> {
-    fn add(&mut self, mut entry: Entry) {
+impl WholePlanner<'_> {
+    fn add(&mut self, mut entry: ListEntry) {
         let Some(name) = self.layout.name_of(entry.row, &entry.name) else { return };
         if name != entry.name {
             entry.name = name.to_vec();
@@ -219,32 +222,32 @@ impl Planner<'_> {
             return;
         }
         match entry.kind {
-            Kind::Folder(place) => self.add_folder(place, &entry),
+            EntryKind::Folder(place) => self.add_folder(place, &entry),
             _ => self.add_file(entry),
         }
     }
 
-    fn add_folder(&mut self, place: i64, entry: &Entry) {
+    fn add_folder(&mut self, place: i64, entry: &ListEntry) {
         let attributes = self.attributes(entry, FOLDER_MODE);
         match self.place(place) {
-            Known::At(index) => {
-                let Place { root, path } = self.plan.places[index].clone();
+            KnownPlace::At(index) => {
+                let FolderTarget { root, path } = self.plan.places[index].clone();
                 self.plan.room[root].add(BLOCK);
                 self.plan.folders.extend(path.map(|path| (root, path, attributes)));
             }
-            Known::Nowhere(_) => {}
-            Known::Unsafe => self.plan.senseless += 1,
+            KnownPlace::Nowhere(_) => {}
+            KnownPlace::Unsafe => self.plan.senseless += 1,
         }
     }
 
-    fn add_file(&mut self, entry: Entry) {
+    fn add_file(&mut self, entry: ListEntry) {
         let place = match self.place(entry.folder) {
-            Known::At(index) => index,
-            Known::Nowhere(server) => {
+            KnownPlace::At(index) => index,
+            KnownPlace::Nowhere(server) => {
                 let library = library_of(&server, &self.libraries);
                 return self.plan.without_folder.entry(library).or_default().add(entry.size);
             }
-            Known::Unsafe => {
+            KnownPlace::Unsafe => {
                 self.plan.senseless += 1;
                 return;
             }
@@ -261,18 +264,18 @@ impl Planner<'_> {
             self.plan.folders.push((0, path.clone(), attributes));
         }
         for (path, laid) in &layout.laid {
-            self.plan.places.push(Place { root: 0, path: path.parent() });
+            self.plan.places.push(FolderTarget { root: 0, path: path.parent() });
             self.add_to(
                 self.plan.places.len() - 1,
-                Entry { name: path.name().to_vec(), ..laid.entry.clone() },
+                ListEntry { name: path.name().to_vec(), ..laid.entry.clone() },
             );
         }
     }
 
-    fn add_to(&mut self, place: usize, entry: Entry) {
+    fn add_to(&mut self, place: usize, entry: ListEntry) {
         let attributes = self.attributes(&entry, FILE_MODE);
-        let Entry { row, name, kind, mode, .. } = entry;
-        let item = |content, archive, offset| Item {
+        let ListEntry { row, name, kind, mode, .. } = entry;
+        let item = |content, archive, offset| WholeItem {
             row,
             place,
             name: name.into(),
@@ -282,29 +285,29 @@ impl Planner<'_> {
             offset,
         };
         match kind {
-            Kind::Symlink(target) => self.add_symlink(item(0, 0, 0), target),
-            Kind::File(bytes) => {
+            EntryKind::Symlink(target) => self.add_symlink(item(0, 0, 0), target),
+            EntryKind::File(bytes) => {
                 self.with_rights += u64::from(mode & 0o6000 != 0);
                 let link = bytes.link.and_then(|link| FilePath::new(link).ok());
                 let first = link.and_then(|link| self.tree.first(self.layout.renamed(&link)));
                 self.add_content(item(bytes.content, bytes.archive, bytes.offset), first);
             }
-            Kind::Folder(_) => {}
+            EntryKind::Folder(_) => {}
         }
     }
 
-    fn add_symlink(&mut self, item: Item, target: Vec<u8>) {
-        let Place { root, path } = &self.plan.places[item.place];
+    fn add_symlink(&mut self, item: WholeItem, target: Vec<u8>) {
+        let FolderTarget { root, path } = &self.plan.places[item.place];
         // What a server writes into must be a folder of its own.
         if *root == 0 && path.is_none() {
             self.plan.senseless += 1;
             return;
         }
         self.count(item.place, 0, 0);
-        self.plan.symlinks.push(Symlink { item, target });
+        self.plan.symlinks.push(PlannedLink { item, target });
     }
 
-    fn add_content(&mut self, item: Item, first: Option<First>) {
+    fn add_content(&mut self, item: WholeItem, first: Option<FirstName>) {
         match first {
             Some(first) => {
                 self.count(item.place, 0, 0);
@@ -319,35 +322,35 @@ impl Planner<'_> {
     }
 
     fn count(&mut self, place: usize, bytes: u64, room: u64) {
-        let Place { root, path } = &self.plan.places[place];
+        let FolderTarget { root, path } = &self.plan.places[place];
         let top = path.as_ref().and_then(|path| path.parts().next()).unwrap_or_default();
         self.plan.room[*root].add(room);
         self.plan.sums.entry((*root, top.to_vec())).or_default().add(bytes);
     }
 
-    fn attributes(&self, entry: &Entry, mode: u32) -> Attributes {
-        let size = if matches!(entry.kind, Kind::File(_)) { entry.size } else { 0 };
+    fn attributes(&self, entry: &ListEntry, mode: u32) -> FileAttributes {
+        let size = if matches!(entry.kind, EntryKind::File(_)) { entry.size } else { 0 };
         let owner = self.own.then_some((entry.uid, entry.gid));
-        Attributes { size, mtime_ns: entry.mtime, mode: entry.mode & mode, owner }
+        FileAttributes { size, mtime_ns: entry.mtime, mode: entry.mode & mode, owner }
     }
 
     /// The place `id` of the catalog.
-    fn place(&mut self, id: i64) -> Known {
+    fn place(&mut self, id: i64) -> KnownPlace {
         let (tree, places) = (&self.tree, &mut self.plan.places);
         let known = self.known.entry(id).or_insert_with(|| match tree.path(id) {
-            None => Known::Unsafe,
+            None => KnownPlace::Unsafe,
             Some(path) => match tree.goes_to(&path) {
                 Ok(place) => {
                     places.push(place);
-                    Known::At(places.len() - 1)
+                    KnownPlace::At(places.len() - 1)
                 }
-                Err(server) => Known::Nowhere(server),
+                Err(server) => KnownPlace::Nowhere(server),
             },
         });
         known.clone()
     }
 
-    fn finish(self) -> Plan {
+    fn finish(self) -> WholePlan {
         let mut plan = self.plan;
         (plan.moved, plan.earlier, plan.beside) =
             (self.layout.moved(), self.layout.earlier(), self.layout.beside());
@@ -395,12 +398,12 @@ fn is_below(path: &[u8], folder: &[u8]) -> bool {
 }
 
 /// The folders of the catalog, and where they go to.
-struct Tree<'a> {
-    folders: HashMap<i64, Folder>,
-    external: &'a [External],
+struct FolderTree<'a> {
+    folders: HashMap<i64, FolderPlace>,
+    external: &'a [ExternalFolder],
 }
 
-impl Tree<'_> {
+impl FolderTree<'_> {
     /// The path of the place `id`, empty for the top. `None` when it is not there, or is no safe
     /// path.
     fn path(&self, id: i64) -> Option<Vec<u8>> {
@@ -420,8 +423,8 @@ impl Tree<'_> {
     }
 
     /// Where the file at `path` of the file list goes to.
-    fn first(&self, path: &FilePath) -> Option<First> {
-        let Place { root, path: folder } = self.goes_to(path.parent_bytes()?).ok()?;
+    fn first(&self, path: &FilePath) -> Option<FirstName> {
+        let FolderTarget { root, path: folder } = self.goes_to(path.parent_bytes()?).ok()?;
         match folder {
             Some(folder) => Some((root, folder.join(path.name()).ok()?)),
             None => Some((root, FilePath::new(path.name()).ok()?)),
@@ -429,9 +432,9 @@ impl Tree<'_> {
     }
 
     /// Where the folder at `path` goes to; what the server calls it if it goes nowhere.
-    fn goes_to(&self, path: &[u8]) -> std::result::Result<Place, Vec<u8>> {
+    fn goes_to(&self, path: &[u8]) -> std::result::Result<FolderTarget, Vec<u8>> {
         if !is_below(path, EXTERNAL) {
-            return Ok(Place { root: 0, path: FilePath::new(path).ok() });
+            return Ok(FolderTarget { root: 0, path: FilePath::new(path).ok() });
         }
         let server = &path[EXTERNAL.len()..];
         let roots =
@@ -440,7 +443,7 @@ impl Tree<'_> {
         match found.max_by_key(|(_, root)| root.len()) {
             Some((index, root)) => {
                 let rest = server[root.len()..].strip_prefix(b"/").unwrap_or_default();
-                Ok(Place { root: index + 1, path: FilePath::new(rest).ok() })
+                Ok(FolderTarget { root: index + 1, path: FilePath::new(rest).ok() })
             }
             None => Err(server.to_vec()),
         }
@@ -448,8 +451,8 @@ impl Tree<'_> {
 }
 
 /// The files that `links` speak of: their place in `files`.
-pub(super) fn firsts(plan: &Plan) -> HashMap<First, usize> {
-    let wanted: HashSet<&First> = plan.links.iter().map(|(_, first)| first).collect();
+pub(super) fn firsts(plan: &WholePlan) -> HashMap<FirstName, usize> {
+    let wanted: HashSet<&FirstName> = plan.links.iter().map(|(_, first)| first).collect();
     let names: HashSet<&[u8]> = wanted.iter().map(|(_, path)| path.name()).collect();
     let likely = plan.files.iter().enumerate().filter(|(_, item)| names.contains(&*item.name));
     let placed = likely.filter_map(|(index, item)| Some((plan.at(item)?, index)));

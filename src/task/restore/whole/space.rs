@@ -4,19 +4,19 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::claim::State;
-use super::plan::{Plan, Sum};
-use super::{Roots, claim};
-use crate::base::{Error, Kind, Result};
-use crate::task::restore::folder::Target;
+use super::claim::ClaimState;
+use super::plan::{FileSum, WholePlan};
+use super::{RestoreRoots, claim};
+use crate::base::{Error, ErrorKind, Result};
+use crate::task::restore::folder::RestoreTarget;
 
 /// `NoSpace` when a disk has less room than is needed. What an earlier run has written is not
 /// needed any more.
-pub(super) fn check(plan: &Plan, roots: &Roots) -> Result<()> {
+pub(super) fn check(plan: &WholePlan, roots: &RestoreRoots) -> Result<()> {
     for folders in by_disk(roots) {
         let Some(free) = free(&roots.0[folders[0]].0) else { continue };
         let mut needed =
-            folders.iter().fold(Sum::default(), |sum, &root| sum.plus(plan.room[root]));
+            folders.iter().fold(FileSum::default(), |sum, &root| sum.plus(plan.room[root]));
         if !needed.fits(free) {
             needed = needed.minus(there(plan, roots, &folders)?);
         }
@@ -27,25 +27,25 @@ pub(super) fn check(plan: &Plan, roots: &Roots) -> Result<()> {
     Ok(())
 }
 
-impl Sum {
-    fn plus(self, other: Sum) -> Sum {
-        Sum { files: self.files + other.files, bytes: self.bytes.saturating_add(other.bytes) }
+impl FileSum {
+    fn plus(self, other: FileSum) -> FileSum {
+        FileSum { files: self.files + other.files, bytes: self.bytes.saturating_add(other.bytes) }
     }
 
-    fn minus(self, other: Sum) -> Sum {
-        Sum {
+    fn minus(self, other: FileSum) -> FileSum {
+        FileSum {
             files: self.files.saturating_sub(other.files),
             bytes: self.bytes.saturating_sub(other.bytes),
         }
     }
 
-    fn fits(self, free: Sum) -> bool {
+    fn fits(self, free: FileSum) -> bool {
         self.files <= free.files && self.bytes <= free.bytes
     }
 }
 
 /// The folders that lie on the same disk.
-fn by_disk(roots: &Roots) -> Vec<Vec<usize>> {
+fn by_disk(roots: &RestoreRoots) -> Vec<Vec<usize>> {
     let mut disks: Vec<(Option<u64>, Vec<usize>)> = Vec::new();
     for (index, (folder, _)) in roots.0.iter().enumerate() {
         let disk =
@@ -65,7 +65,7 @@ fn above(folder: &Path) -> Option<std::path::PathBuf> {
 
 /// What is free on the disk of `folder`: bytes, and files. `None` where the file system does not
 /// say.
-fn free(folder: &Path) -> Option<Sum> {
+fn free(folder: &Path) -> Option<FileSum> {
     let disk = rustix::fs::statvfs(above(folder)?).ok().filter(|disk| disk.f_blocks > 0)?;
     // Some is kept for root alone.
     let (blocks, files) = if rustix::process::geteuid().is_root() {
@@ -74,28 +74,29 @@ fn free(folder: &Path) -> Option<Sum> {
         (disk.f_bavail, disk.f_favail)
     };
     let files = if disk.f_files == 0 { u64::MAX } else { files };
-    Some(Sum { files, bytes: blocks.saturating_mul(disk.f_frsize) })
+    Some(FileSum { files, bytes: blocks.saturating_mul(disk.f_frsize) })
 }
 
 /// What of the plan is there already.
-fn there(plan: &Plan, roots: &Roots, folders: &[usize]) -> Result<Sum> {
-    let mut sum = Sum::default();
-    for &root in
-        folders.iter().filter(|&&root| roots.0[root].1 != State::Empty && roots.0[root].0.is_dir())
+fn there(plan: &WholePlan, roots: &RestoreRoots, folders: &[usize]) -> Result<FileSum> {
+    let mut sum = FileSum::default();
+    for &root in folders
+        .iter()
+        .filter(|&&root| roots.0[root].1 != ClaimState::Empty && roots.0[root].0.is_dir())
     {
-        let mut target = Target::create(&roots.0[root].0)?;
+        let mut target = RestoreTarget::create(&roots.0[root].0)?;
         for item in &plan.files {
             if let Some((_, at)) = plan.at(item).filter(|(of, _)| *of == root)
                 && target.is_alike(&at, &item.attributes).unwrap_or(false)
             {
-                sum = sum.plus(Sum { files: 1, bytes: item.room() });
+                sum = sum.plus(FileSum { files: 1, bytes: item.room() });
             }
         }
     }
     Ok(sum)
 }
 
-fn too_small(folder: &Path, needed: Sum, free: Sum) -> Error {
+fn too_small(folder: &Path, needed: FileSum, free: FileSum) -> Error {
     let message = if needed.bytes > free.bytes {
         format!(
             "{} are needed for {}, and {} are free",
@@ -111,7 +112,7 @@ fn too_small(folder: &Path, needed: Sum, free: Sum) -> Error {
             needed.files
         )
     };
-    Error::new(Kind::NoSpace, message).hint("use a larger disk; nothing was written")
+    Error::new(ErrorKind::NoSpace, message).hint("use a larger disk; nothing was written")
 }
 
 /// Bytes as a person reads them, in units of 1000.

@@ -15,15 +15,17 @@ use std::time::SystemTime;
 
 use rusqlite::Connection;
 
-use super::claim::State;
-use super::plan::{Item, Plan, firsts};
-use super::{FOLDERS, MARKER, Options, Report, Roots};
-use crate::base::{Error, FilePath, Kind, Monitor, Result, SnapshotId};
+use super::claim::ClaimState;
+use super::plan::{WholeItem, WholePlan, firsts};
+use super::{FOLDERS, MARKER, Options, Report, RestoreRoots};
+use crate::base::{Error, ErrorKind, FilePath, Monitor, Result, SnapshotId};
 use crate::catalog::{Generation, query};
 use crate::repo::content::SEGMENT;
-use crate::repo::{Contents, Repository};
-use crate::task::restore::folder::{Attributes, Target, There, append, begin_writing};
-use crate::task::restore::{Done, WRITERS, exists, leave_out, make_symlink, stop_if_asked};
+use crate::repo::{ContentReader, Repository};
+use crate::task::restore::folder::{
+    FileAttributes, PlaceContent, RestoreTarget, append, begin_writing,
+};
+use crate::task::restore::{FileResult, WRITERS, exists, leave_out, make_symlink, stop_if_asked};
 
 /// What a thread takes at a time, of one archive: so many files, or so many bytes.
 const BATCH: usize = 256;
@@ -32,11 +34,11 @@ const BATCH_BYTES: u64 = 8 << 20;
 const BEGIN: u64 = 8 << 20;
 
 /// A restore at work.
-pub(super) struct Work<'a> {
+pub(super) struct WholeWork<'a> {
     catalog: &'a Generation,
-    contents: Contents,
-    plan: &'a Plan,
-    roots: &'a Roots,
+    contents: ContentReader,
+    plan: &'a WholePlan,
+    roots: &'a RestoreRoots,
     at: i64,
     options: &'a Options,
     monitor: &'a dyn Monitor,
@@ -49,35 +51,35 @@ pub(super) struct Work<'a> {
 }
 
 /// What one thread works with.
-struct Hands<'a> {
+struct WriterThread<'a> {
     catalog: Connection,
-    roots: &'a Roots,
-    targets: Vec<Option<Target>>,
+    roots: &'a RestoreRoots,
+    targets: Vec<Option<RestoreTarget>>,
 }
 
-impl Hands<'_> {
-    fn target(&mut self, root: usize) -> Result<&mut Target> {
+impl WriterThread<'_> {
+    fn target(&mut self, root: usize) -> Result<&mut RestoreTarget> {
         let target = &mut self.targets[root];
         match target {
             Some(target) => Ok(target),
-            None => Ok(target.insert(Target::create(&self.roots.0[root].0)?)),
+            None => Ok(target.insert(RestoreTarget::create(&self.roots.0[root].0)?)),
         }
     }
 }
 
-impl<'a> Work<'a> {
+impl<'a> WholeWork<'a> {
     #[allow(clippy::too_many_arguments, reason = "one call, of what was just worked out")]
     pub fn new(
         repository: &Repository,
         catalog: &'a Generation,
-        plan: &'a Plan,
-        roots: &'a Roots,
+        plan: &'a WholePlan,
+        roots: &'a RestoreRoots,
         at: SnapshotId,
         options: &'a Options,
         monitor: &'a dyn Monitor,
         report: Report,
-    ) -> Work<'a> {
-        Work {
+    ) -> WholeWork<'a> {
+        WholeWork {
             catalog,
             contents: repository.contents(),
             plan,
@@ -108,18 +110,18 @@ impl<'a> Work<'a> {
         Ok(self.report.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
 
-    fn hands(&self) -> Result<Hands<'a>> {
+    fn hands(&self) -> Result<WriterThread<'a>> {
         let targets = self.roots.0.iter().map(|_| None).collect();
-        Ok(Hands { catalog: self.catalog.connect()?, roots: self.roots, targets })
+        Ok(WriterThread { catalog: self.catalog.connect()?, roots: self.roots, targets })
     }
 
     /// A run before this may have closed folders already.
-    fn unlock_folders(&self, hands: &mut Hands<'_>) -> Result<()> {
+    fn unlock_folders(&self, hands: &mut WriterThread<'_>) -> Result<()> {
         if rustix::process::geteuid().is_root() {
             return Ok(());
         }
         for (root, path, attributes) in &self.plan.folders {
-            if attributes.mode & 0o700 != 0o700 && self.roots.0[*root].1 != State::Empty {
+            if attributes.mode & 0o700 != 0o700 && self.roots.0[*root].1 != ClaimState::Empty {
                 // What keeps us out is told where a file cannot be written.
                 let _ = hands.target(*root)?.unlock(path);
             }
@@ -130,13 +132,14 @@ impl<'a> Work<'a> {
     /// Writes the files, on several threads.
     fn files(&self) -> Result<()> {
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(WRITERS);
-        let hands: Vec<Hands<'_>> = (0..threads).map(|_| self.hands()).collect::<Result<_>>()?;
+        let hands: Vec<WriterThread<'_>> =
+            (0..threads).map(|_| self.hands()).collect::<Result<_>>()?;
         std::thread::scope(|scope| {
             let writers: Vec<_> =
                 hands.into_iter().map(|hands| scope.spawn(|| self.writer(hands))).collect();
             let ended = writers.into_iter().map(|writer| {
                 writer.join().unwrap_or_else(|_| {
-                    Err(Error::new(Kind::Io, "a thread that restores ended early"))
+                    Err(Error::new(ErrorKind::Io, "a thread that restores ended early"))
                 })
             });
             // All of them end before the first failure is told.
@@ -144,7 +147,7 @@ impl<'a> Work<'a> {
         })
     }
 
-    fn writer(&self, mut hands: Hands<'_>) -> Result<()> {
+    fn writer(&self, mut hands: WriterThread<'_>) -> Result<()> {
         while !self.failed.load(Ordering::Relaxed) {
             let Some(batch) = self.batches.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
                 break;
@@ -158,7 +161,7 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn batch(&self, hands: &mut Hands<'_>, batch: &Range<usize>) -> Result<()> {
+    fn batch(&self, hands: &mut WriterThread<'_>, batch: &Range<usize>) -> Result<()> {
         self.read_ahead(hands, &self.plan.files[batch.clone()]);
         for index in batch.clone() {
             let item = &self.plan.files[index];
@@ -174,35 +177,35 @@ impl<'a> Work<'a> {
     }
 
     /// Says what of the archive is wanted next. Nothing depends on it.
-    fn read_ahead(&self, hands: &Hands<'_>, items: &[Item]) {
+    fn read_ahead(&self, hands: &WriterThread<'_>, items: &[WholeItem]) {
         if let [first, .., last] = items {
             let len = last.offset.saturating_sub(first.offset).min(BATCH_BYTES);
             self.contents.will_need(&hands.catalog, first.archive, first.offset, len);
         }
     }
 
-    fn file(&self, hands: &mut Hands<'_>, item: &Item) -> Result<Done> {
+    fn file(&self, hands: &mut WriterThread<'_>, item: &WholeItem) -> Result<FileResult> {
         stop_if_asked(self.monitor)?;
         let (root, at) = self.place(item)?;
         if self.is_there(hands, item, root, &at)? {
-            return Ok(Done::AlreadyThere);
+            return Ok(FileResult::AlreadyThere);
         }
         if item.archive == 0 {
             return Err(Error::damaged("no archive holds its bytes"));
         }
         // The two parts of `hands` are used at the same time.
-        let Hands { catalog, roots, targets } = hands;
+        let WriterThread { catalog, roots, targets } = hands;
         let target = match &mut targets[root] {
             Some(target) => target,
-            none => none.insert(Target::create(&roots.0[root].0)?),
+            none => none.insert(RestoreTarget::create(&roots.0[root].0)?),
         };
         target.write(&at, &item.attributes, self.options.overwrite, |file| {
             self.copy(catalog, item, file, &at)
         })?;
-        Ok(Done::Written)
+        Ok(FileResult::Written)
     }
 
-    fn place(&self, item: &Item) -> Result<(usize, FilePath)> {
+    fn place(&self, item: &WholeItem) -> Result<(usize, FilePath)> {
         self.plan.at(item).ok_or_else(|| Error::damaged("its name in the catalog"))
     }
 
@@ -210,19 +213,19 @@ impl<'a> Work<'a> {
     /// replaced.
     fn is_there(
         &self,
-        hands: &mut Hands<'_>,
-        item: &Item,
+        hands: &mut WriterThread<'_>,
+        item: &WholeItem,
         root: usize,
         at: &FilePath,
     ) -> Result<bool> {
         let is_marker = root == 0 && is_marker(at);
-        if self.roots.0[root].1 == State::Empty && !is_marker {
+        if self.roots.0[root].1 == ClaimState::Empty && !is_marker {
             return Ok(false);
         }
         match hands.target(root)?.look(at, &item.attributes)? {
-            There::Nothing => Ok(false),
-            There::Folder => Err(exists(at, "a folder of that name is there")),
-            There::Alike(file) if holds(&hands.catalog, item, &file)? => Ok(true),
+            PlaceContent::Nothing => Ok(false),
+            PlaceContent::Folder => Err(exists(at, "a folder of that name is there")),
+            PlaceContent::Alike(file) if holds(&hands.catalog, item, &file)? => Ok(true),
             // A server that was started before has made its own.
             _ if is_marker => Ok(true),
             _ if self.options.overwrite => Ok(false),
@@ -236,7 +239,7 @@ impl<'a> Work<'a> {
     fn copy(
         &self,
         catalog: &Connection,
-        item: &Item,
+        item: &WholeItem,
         file: &mut File,
         at: &FilePath,
     ) -> Result<()> {
@@ -257,7 +260,7 @@ impl<'a> Work<'a> {
     }
 
     /// Gives files their further names.
-    fn links(&self, hands: &mut Hands<'_>) -> Result<()> {
+    fn links(&self, hands: &mut WriterThread<'_>) -> Result<()> {
         let firsts = firsts(self.plan);
         for (item, first) in &self.plan.links {
             match self.link(hands, item, first, &firsts) {
@@ -270,11 +273,11 @@ impl<'a> Work<'a> {
 
     fn link(
         &self,
-        hands: &mut Hands<'_>,
-        item: &Item,
+        hands: &mut WriterThread<'_>,
+        item: &WholeItem,
         first: &(usize, FilePath),
         firsts: &HashMap<(usize, FilePath), usize>,
-    ) -> Result<Done> {
+    ) -> Result<FileResult> {
         stop_if_asked(self.monitor)?;
         let (root, at) = self.place(item)?;
         // Only of a file that is whole, with the same bytes: a list may claim anything.
@@ -289,16 +292,16 @@ impl<'a> Work<'a> {
         };
         let Some(identity) = identity else { return self.file(hands, item) };
         if target.identity(&at)? == Some(identity) || self.is_there(hands, item, root, &at)? {
-            return Ok(Done::AlreadyThere);
+            return Ok(FileResult::AlreadyThere);
         }
         if hands.target(root)?.hard_link(&first.1, identity, &at, self.options.overwrite)? {
-            Ok(Done::Written)
+            Ok(FileResult::Written)
         } else {
             self.file(hands, item)
         }
     }
 
-    fn symlinks(&self, hands: &mut Hands<'_>) -> Result<()> {
+    fn symlinks(&self, hands: &mut WriterThread<'_>) -> Result<()> {
         for symlink in &self.plan.symlinks {
             match self.symlink(hands, &symlink.item, &symlink.target) {
                 Ok(done) => self.count(0, &done),
@@ -308,7 +311,12 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn symlink(&self, hands: &mut Hands<'_>, item: &Item, wanted: &[u8]) -> Result<Done> {
+    fn symlink(
+        &self,
+        hands: &mut WriterThread<'_>,
+        item: &WholeItem,
+        wanted: &[u8],
+    ) -> Result<FileResult> {
         stop_if_asked(self.monitor)?;
         let (root, at) = self.place(item)?;
         make_symlink(hands.target(root)?, &at, wanted, &item.attributes, self.options.overwrite)
@@ -316,7 +324,7 @@ impl<'a> Work<'a> {
 
     /// Makes the folders and markers that a server wants to find, where the snapshot did not bring
     /// them.
-    fn markers(&self, hands: &mut Hands<'_>) -> Result<()> {
+    fn markers(&self, hands: &mut WriterThread<'_>) -> Result<()> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let text = format!("{:013}", now.as_millis());
         let mtime_ns = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
@@ -329,10 +337,15 @@ impl<'a> Work<'a> {
                     .iter()
                     .find_map(|name| self.attributes_of(&FilePath::new(*name).ok()?))
             });
-            let like = like.unwrap_or(Attributes { size: 0, mtime_ns, mode: 0o755, owner: None });
-            if let Err(error) =
-                self.marker(hands, &folder, own.is_some(), Attributes { mtime_ns, ..like }, &text)
-            {
+            let like =
+                like.unwrap_or(FileAttributes { size: 0, mtime_ns, mode: 0o755, owner: None });
+            if let Err(error) = self.marker(
+                hands,
+                &folder,
+                own.is_some(),
+                FileAttributes { mtime_ns, ..like },
+                &text,
+            ) {
                 leave_out(self.monitor, format!("{name}/{MARKER}"), error)?;
             }
         }
@@ -341,10 +354,10 @@ impl<'a> Work<'a> {
 
     fn marker(
         &self,
-        hands: &mut Hands<'_>,
+        hands: &mut WriterThread<'_>,
         folder: &FilePath,
         listed: bool,
-        like: Attributes,
+        like: FileAttributes,
         text: &str,
     ) -> Result<()> {
         let (target, at) = (hands.target(0)?, folder.join(MARKER.as_bytes())?);
@@ -352,13 +365,13 @@ impl<'a> Work<'a> {
             return Ok(());
         }
         let is_new = !listed && !target.has(folder)?;
-        let attributes = Attributes { size: text.len() as u64, mode: 0o644, ..like };
+        let attributes = FileAttributes { size: text.len() as u64, mode: 0o644, ..like };
         target.write(&at, &attributes, false, |file| append(file, text.as_bytes(), &at))?;
         if is_new { target.finish_folder(folder, &like) } else { Ok(()) }
     }
 
-    fn attributes_of(&self, folder: &FilePath) -> Option<Attributes> {
-        let key = |(root, path, _): &(usize, FilePath, Attributes)| (*root, path.clone());
+    fn attributes_of(&self, folder: &FilePath) -> Option<FileAttributes> {
+        let key = |(root, path, _): &(usize, FilePath, FileAttributes)| (*root, path.clone());
         let index = self
             .plan
             .folders
@@ -368,7 +381,7 @@ impl<'a> Work<'a> {
     }
 
     /// From below to above: writing into a folder changes its time.
-    fn finish_folders(&self, hands: &mut Hands<'_>) -> Result<()> {
+    fn finish_folders(&self, hands: &mut WriterThread<'_>) -> Result<()> {
         for (root, path, attributes) in self.plan.folders.iter().rev() {
             stop_if_asked(self.monitor)?;
             if let Err(error) = hands.target(*root)?.finish_folder(path, attributes) {
@@ -378,14 +391,14 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn count(&self, bytes: u64, done: &Done) {
+    fn count(&self, bytes: u64, done: &FileResult) {
         let mut report = self.report.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match done {
-            Done::Written => {
+            FileResult::Written => {
                 report.restored += 1;
                 report.restored_bytes += bytes;
             }
-            Done::AlreadyThere => report.already_there += 1,
+            FileResult::AlreadyThere => report.already_there += 1,
         }
         drop(report);
         self.monitor.advance(1, 0);
@@ -393,7 +406,7 @@ impl<'a> Work<'a> {
 
     /// Tells of a file that is left out, by the photo that it is; fails where the next one would
     /// end no better.
-    fn left_out(&self, hands: &Hands<'_>, item: &Item, error: Error) -> Result<()> {
+    fn left_out(&self, hands: &WriterThread<'_>, item: &WholeItem, error: Error) -> Result<()> {
         let at = match self.plan.at(item) {
             Some((0, at)) => at.to_string(),
             Some((root, at)) => {
@@ -411,7 +424,7 @@ impl<'a> Work<'a> {
 }
 
 /// Files that are taken together: neighbours in one archive.
-fn batches(files: &[Item]) -> Vec<Range<usize>> {
+fn batches(files: &[WholeItem]) -> Vec<Range<usize>> {
     let mut batches: Vec<Range<usize>> = Vec::new();
     let mut bytes = 0;
     for (index, item) in files.iter().enumerate() {
@@ -436,7 +449,7 @@ fn is_marker(at: &FilePath) -> bool {
 }
 
 /// True when `file` holds the bytes of `item`.
-fn holds(catalog: &Connection, item: &Item, file: &File) -> Result<bool> {
+fn holds(catalog: &Connection, item: &WholeItem, file: &File) -> Result<bool> {
     let (_, place) = query::content_place(catalog, item.content)?;
     let (mut hasher, mut piece) = (blake3::Hasher::new(), vec![0; SEGMENT as usize]);
     let mut file = file.take(item.attributes.size);

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use shoebox::archive::ArchiveReader;
-use shoebox::base::monitor::{Collect, Silent};
+use shoebox::base::monitor::{ProblemCollector, SilentMonitor};
 use shoebox::base::stored::IndexLine;
-use shoebox::base::{Hash, Kind, SnapshotId};
+use shoebox::base::{ErrorKind, Hash, SnapshotId};
 use shoebox::repo::{Repository, StreamReader, prune};
 use shoebox::task::backup::backup;
-use shoebox::task::check::{Extent, check};
-use shoebox::task::forget::{self, Choice, forget};
+use shoebox::task::check::{CheckExtent, check};
+use shoebox::task::forget::{self, ForgetChoice, forget};
 use shoebox::task::import::{self, import};
 use shoebox::task::{prune::prune, repair};
 use shoebox::view::{self, View};
@@ -214,18 +214,18 @@ impl Past {
     pub fn work(&self, root: &Path, work: &Work, what: &str) {
         let repository = Repository::open(root).unwrap_or_else(|error| panic!("{what}: {error:?}"));
         let done = match work {
-            Work::Backup => backup(&repository, self.home.options(), &Silent).map(drop),
-            Work::Forget(id) => match forget(&repository, &forgetting(*id), &Silent) {
-                Err(error) if error.kind() == Kind::NotFound => Ok(()),
+            Work::Backup => backup(&repository, self.home.options(), &SilentMonitor).map(drop),
+            Work::Forget(id) => match forget(&repository, &forgetting(*id), &SilentMonitor) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
                 done => done.map(drop),
             },
-            Work::Prune => prune(&repository, &pruning(), false, false, &Silent).map(drop),
-            Work::Repair => repair::catalog(&repository, &Silent).map(drop),
+            Work::Prune => prune(&repository, &pruning(), false, false, &SilentMonitor).map(drop),
+            Work::Repair => repair::catalog(&repository, &SilentMonitor).map(drop),
             Work::Mend => {
                 let options = repair::Options { apply: true, ..repair::Options::default() };
-                repair::repair(root, &options, &Silent).map(drop)
+                repair::repair(root, &options, &SilentMonitor).map(drop)
             }
-            Work::Import => import(&repository, &self.importing(), &Silent).map(drop),
+            Work::Import => import(&repository, &self.importing(), &SilentMonitor).map(drop),
         };
         done.unwrap_or_else(|error| panic!("{what}: {error:?}"));
     }
@@ -238,7 +238,7 @@ fn flip(path: &Path, at: usize) {
 }
 
 fn forgetting(id: SnapshotId) -> forget::Options {
-    let choice = Choice::Named(vec![id.to_string()]);
+    let choice = ForgetChoice::Named(vec![id.to_string()]);
     forget::Options {
         choice,
         zone: TimeZone::UTC,
@@ -311,8 +311,8 @@ fn read(view: &View, top: view::Ino, path: &str, what: &str) -> Vec<u8> {
 
 /// A check that reads everything finds nothing.
 pub fn assert_sound(root: &Path, what: &str) {
-    let monitor = Collect::default();
-    let report = check(&Repository::open(root).unwrap(), Extent::All, &monitor).unwrap();
+    let monitor = ProblemCollector::default();
+    let report = check(&Repository::open(root).unwrap(), CheckExtent::All, &monitor).unwrap();
     assert!(report.findings.is_empty(), "{what}: {:#?}", report.findings);
     assert_eq!(monitor.problems(), [], "{what}");
 }
