@@ -68,7 +68,9 @@ fn what_ctrl_c_stops_says_so_with_what_was_done_and_ends_with_130() {
         ["backup", "--upload-location", upload.to_str().unwrap(), "--dump", text.to_str().unwrap()];
     let said = stopped(&home, &backup, "reading files\n");
     assert!(
-        said.contains("stopped") && said.contains("hint: run it again: it goes on where it was"),
+        said.contains("stopped; ")
+            && said.contains(" stored so far")
+            && said.contains("hint: run it again: the next backup continues from there"),
         "{said}"
     );
 }

@@ -28,7 +28,7 @@ pub use self::dump::DumpSource;
 use self::files::{FilePass, PassResult};
 use self::gone::RowCounts;
 use self::share::ReadShare;
-use crate::base::amount::plural;
+use crate::base::amount::{plural, size};
 use crate::base::dump::{DumpInfo, DumpVerdict};
 use crate::base::library::{Asset, LibraryRecord};
 use crate::base::{Error, ErrorKind, FilePath, Monitor, Phase, Problem, Result, SnapshotId};
@@ -147,7 +147,7 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
     let last_good = last_good(&session)?;
     work.refuse_overfull()?;
     let (mut staged, pass) =
-        work.run(id, last_good).inspect_err(|error| keep_what_is_done(error, &sink))?;
+        work.run(id, last_good).map_err(|error| keep_what_is_done(error, &sink))?;
     let worse = worse_since(&staged, last_good)?;
     staged.add_alarm(alarm::lost(&staged, &work.before)?.into_iter().collect());
     drop(work);
@@ -185,12 +185,19 @@ fn worse_since(staged: &StagedSnapshot, before: Option<i64>) -> Result<Vec<Worse
 }
 
 /// Who is asked to stop finishes the archive at hand, so that the next run goes on from there.
-fn keep_what_is_done(error: &Error, sink: &ContentSink) {
-    if error.kind() == ErrorKind::Interrupted
-        && let Err(error) = sink.flush()
-    {
-        tracing::warn!(%error, "finishing the last archive");
+fn keep_what_is_done(error: Error, sink: &ContentSink) -> Error {
+    if error.kind() != ErrorKind::Interrupted {
+        return error;
     }
+    if let Err(error) = sink.flush() {
+        tracing::warn!(%error, "finishing the last archive");
+        return error;
+    }
+    let written = sink.written();
+    let files = plural(written.contents, "new file", "new files");
+    let message = format!("stopped; {files} ({}) stored so far", size(written.bytes));
+    Error::new(ErrorKind::Interrupted, message)
+        .hint("run it again: the next backup continues from there")
 }
 
 fn report(
