@@ -157,25 +157,15 @@ impl PageFailure {
     /// As an error about the catalog `what`.
     pub fn named(self, what: &Path) -> Error {
         match self {
-            PageFailure::Disk(error) => Error::io(
-                format_args!(
-                    "reading the catalog \
-                {}",
-                    what.display()
-                ),
-                error,
-            )
-            .hint(
-                "look at the disk and its cable; if the file is lost for good, `shoebox \
+            PageFailure::Disk(error) => {
+                Error::io(format_args!("reading the catalog {}", what.display()), error).hint(
+                    "look at the disk and its cable; if the file is lost for good, `shoebox \
                     repair catalog` builds a new one",
-            ),
+                )
+            }
             PageFailure::Page(number) => not_a_catalog(
                 what,
-                &format!(
-                    "is damaged: its page {} is not what was \
-                    written",
-                    number + 1
-                ),
+                &format!("is damaged: its page {} is not what was written", number + 1),
             ),
         }
     }

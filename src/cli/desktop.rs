@@ -43,8 +43,7 @@ impl FolderOpener {
         if all.is_empty() {
             Err(Error::new(
                 ErrorKind::Unsupported,
-                "no program is there that opens folders: neither \
-                xdg-open nor gio",
+                "no program is there that opens folders: neither xdg-open nor gio",
             )
             .hint(
                 "install the package xdg-utils, or mount without --open and look into it \

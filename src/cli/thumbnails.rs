@@ -115,8 +115,7 @@ impl Args {
         }
         if counts.photos + counts.had + counts.failed == 0 {
             return Err(Error::not_found(format_args!(
-                "a preview of Immich's below \
-                {}",
+                "a preview of Immich's below {}",
                 self.folder.display()
             ))
             .hint(

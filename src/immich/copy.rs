@@ -268,8 +268,7 @@ mod tests {
 
         #[test]
         fn no_field_or_header_panics(text in "[\\\\\"(), .x0-9{}COPYé]{0,40}") {
-            let _ = (field(&text), list(&text), CopyHeader::parse(&text), CopyHeader::parse(&format!("COPY \
-                {text}")));
+            let _ = (field(&text), list(&text), CopyHeader::parse(&text), CopyHeader::parse(&format!("COPY {text}")));
         }
     }
 }

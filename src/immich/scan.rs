@@ -341,10 +341,9 @@ impl<'a> DumpScan<'a> {
                     cut short or edited",
             ),
             "." => self.spoil("rows end where none began: the dump was edited or damaged"),
-            _ => self.spoil(
-                "there is a psql command that pg_dump never writes: the dump was \
-                edited",
-            ),
+            _ => {
+                self.spoil("there is a psql command that pg_dump never writes: the dump was edited")
+            }
         }
     }
 

@@ -104,8 +104,7 @@ fn has_fuse() -> Result<()> {
     if !Path::new("/dev/fuse").exists() {
         return Err(Error::new(
             ErrorKind::Unsupported,
-            "this system has no FUSE: /dev/fuse is \
-            missing",
+            "this system has no FUSE: /dev/fuse is missing",
         )
         .hint(
             "install the package fuse3 and run `modprobe fuse`; in a container add `--device \
@@ -146,8 +145,7 @@ pub(super) fn failed(point: &Path, error: io::Error) -> Error {
         Error::new(
             ErrorKind::Permission,
             format_args!(
-                "{failed} is not \
-            permitted"
+                "{failed} is not permitted"
             ),
         )
         .caused_by(error)

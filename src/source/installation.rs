@@ -120,15 +120,13 @@ impl Installation {
 /// The `.env` file in `folder`, where a person says that it is.
 fn named(folder: &Path) -> Result<(PathBuf, ImmichEnv)> {
     let env = ImmichEnv::read(folder).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => Error::invalid(format_args!(
-            "there is no .env file of Immich in \
-            {}",
-            folder.display()
-        ))
-        .hint(
-            "name the folder of its compose file: --immich FOLDER; or \
+        ErrorKind::NotFound => {
+            Error::invalid(format_args!("there is no .env file of Immich in {}", folder.display()))
+                .hint(
+                    "name the folder of its compose file: --immich FOLDER; or \
                 SHOEBOX_UPLOAD_LOCATION=FOLDER without it",
-        ),
+                )
+        }
         _ => error,
     })?;
     if env.upload_location.is_none() {

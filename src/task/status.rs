@@ -258,26 +258,14 @@ fn findings(
             "give `backup --dump` a newer one, or let it ask the database itself: photos that came \
                 since are in files/ only",
         )),
-        (Some(_), true) => all.push(red(
-            format!(
-                "the newest good snapshot is {} \
-            old",
-                ago(age(status.good))
-            ),
-            look,
-        )),
-        (None, true) => all.push(red(
-            "there is no good \
-            snapshot"
-                .to_owned(),
-            "`shoebox backup` makes one",
-        )),
-        (None, false) => all.push(amber(
-            "there is no snapshot \
-            yet"
-            .to_owned(),
-            "`shoebox backup` makes one",
-        )),
+        (Some(_), true) => all
+            .push(red(format!("the newest good snapshot is {} old", ago(age(status.good))), look)),
+        (None, true) => {
+            all.push(red("there is no good snapshot".to_owned(), "`shoebox backup` makes one"))
+        }
+        (None, false) => {
+            all.push(amber("there is no snapshot yet".to_owned(), "`shoebox backup` makes one"))
+        }
         (Some(_), false) => {}
     }
     let flawed = notes.flawed();

@@ -654,16 +654,12 @@ fn answers(home: &Home) -> Vec<(String, Vec<String>)> {
         (
             "content".to_owned(),
             format!(
-                "SELECT hash, sha1, size, {archive}, offset, stored, \
-            frames, tree FROM content a"
+                "SELECT hash, sha1, size, {archive}, offset, stored, frames, tree FROM content a"
             ),
         ),
         (
             "chunk".to_owned(),
-            format!(
-                "SELECT hash, size, {archive}, offset, stored, keys FROM \
-            chunk a"
-            ),
+            format!("SELECT hash, size, {archive}, offset, stored, keys FROM chunk a"),
         ),
         ("folder".to_owned(), format!("{PLACES} SELECT path FROM place")),
         (

@@ -59,8 +59,7 @@ fn planted() -> Vec<(String, Vec<&'static str>)> {
                 "updated_at",
                 "trigger",
                 "",
-                "PERFORM pg_read_file('/etc/passwd'); RETURN \
-                NEW",
+                "PERFORM pg_read_file('/etc/passwd'); RETURN NEW",
             ),
             vec!["function public.updated_at(): it calls pg_read_file"],
         ),
@@ -81,14 +80,12 @@ fn planted() -> Vec<(String, Vec<&'static str>)> {
             vec!["default public.evil.a: it calls pg_read_file"],
         ),
         (
-            "CREATE TABLE public.evil (a tsquery DEFAULT ts_rewrite('a'::tsquery, 'SELECT \
-                1'));\n"
+            "CREATE TABLE public.evil (a tsquery DEFAULT ts_rewrite('a'::tsquery, 'SELECT 1'));\n"
                 .into(),
             vec!["default public.evil.a: it calls ts_rewrite"],
         ),
         (
-            "CREATE TABLE public.evil (a text DEFAULT query_to_xml('SELECT 1', true, true, \
-                ''));\n"
+            "CREATE TABLE public.evil (a text DEFAULT query_to_xml('SELECT 1', true, true, ''));\n"
                 .into(),
             vec!["default public.evil.a: it calls query_to_xml"],
         ),
@@ -106,14 +103,12 @@ fn planted() -> Vec<(String, Vec<&'static str>)> {
         ),
         (
             plain()
-                + "CREATE DOMAIN public.d AS integer CONSTRAINT c CHECK ((public.pwn() > \
-                0));\n",
+                + "CREATE DOMAIN public.d AS integer CONSTRAINT c CHECK ((public.pwn() > 0));\n",
             vec![PWN, "check c on public.d: it calls pwn"],
         ),
         (
             plain()
-                + "CREATE RULE r AS ON INSERT TO public.evil DO ALSO DELETE FROM \
-                public.asset;\n",
+                + "CREATE RULE r AS ON INSERT TO public.evil DO ALSO DELETE FROM public.asset;\n",
             vec![PWN, "rule r on public.evil: Immich has none"],
         ),
         (
@@ -132,9 +127,7 @@ fn planted() -> Vec<(String, Vec<&'static str>)> {
             vec![PWN, "view public.v: it calls pwn"],
         ),
         (
-            "CREATE VIEW public.v AS SELECT count(*), max(id::text) FROM \
-            public.asset;\n"
-                .into(),
+            "CREATE VIEW public.v AS SELECT count(*), max(id::text) FROM public.asset;\n".into(),
             vec![],
         ),
     ]

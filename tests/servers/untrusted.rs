@@ -46,18 +46,12 @@ fn hostile() -> Vec<(&'static str, String, String)> {
     let all = [
         (
             "a check",
-            format!(
-                "{pwn}CREATE TABLE public.evil (a text, CHECK (public.pwn() > \
-            0));\n"
-            ),
+            format!("{pwn}CREATE TABLE public.evil (a text, CHECK (public.pwn() > 0));\n"),
             String::new(),
         ),
         (
             "a default",
-            format!(
-                "{pwn}CREATE TABLE public.evil (a text, b integer DEFAULT \
-            public.pwn());\n"
-            ),
+            format!("{pwn}CREATE TABLE public.evil (a text, b integer DEFAULT public.pwn());\n"),
             String::new(),
         ),
         (
@@ -110,11 +104,7 @@ fn hostile() -> Vec<(&'static str, String, String)> {
                 "{pwn}{}CREATE VIEW public.evil AS SELECT 'x'::text AS \
             a WHERE public.pwn() > 0;\nCREATE TRIGGER t INSTEAD OF INSERT ON public.evil FOR EACH \
             ROW EXECUTE FUNCTION public.quiet();\n",
-                runs("quiet", "trigger").replace(
-                    "EXECUTE \
-                'CO'",
-                    "PERFORM 'CO'"
-                )
+                runs("quiet", "trigger").replace("EXECUTE 'CO'", "PERFORM 'CO'")
             ),
             String::new(),
         ),
@@ -132,15 +122,12 @@ fn hostile() -> Vec<(&'static str, String, String)> {
         (
             "an index",
             format!("{pwn}{table}"),
-            "CREATE INDEX i ON public.evil USING btree \
-            ((public.pwn()));\n"
-                .to_owned(),
+            "CREATE INDEX i ON public.evil USING btree ((public.pwn()));\n".to_owned(),
         ),
         (
             "a constraint",
             format!("{pwn}{table}"),
-            "ALTER TABLE ONLY public.evil ADD CONSTRAINT c \
-            CHECK ((public.pwn() > 0));\n"
+            "ALTER TABLE ONLY public.evil ADD CONSTRAINT c CHECK ((public.pwn() > 0));\n"
                 .to_owned(),
         ),
         (
@@ -149,20 +136,14 @@ fn hostile() -> Vec<(&'static str, String, String)> {
                 "{pwn}{table}CREATE MATERIALIZED VIEW public.m AS SELECT \
             public.pwn() AS n WITH NO DATA;\n"
             ),
-            "REFRESH MATERIALIZED VIEW \
-                public.m;\n"
-                .to_owned(),
+            "REFRESH MATERIALIZED VIEW public.m;\n".to_owned(),
         ),
         (
             "an event trigger",
             format!(
                 "{}{table}CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE \
             FUNCTION public.fires();\n",
-                runs("fires", "event_trigger").replace(
-                    "RETURN \
-                1;",
-                    "RETURN;"
-                )
+                runs("fires", "event_trigger").replace("RETURN 1;", "RETURN;")
             ),
             "CREATE TABLE public.later (a text);\n".to_owned(),
         ),
@@ -177,10 +158,7 @@ fn hostile() -> Vec<(&'static str, String, String)> {
         ),
         (
             "a way back to who connects",
-            body(
-                "  EXECUTE 'RESET SESSION AUTHORIZATION';\n  EXECUTE \
-            'RESET ROLE';\n",
-            ),
+            body("  EXECUTE 'RESET SESSION AUTHORIZATION';\n  EXECUTE 'RESET ROLE';\n"),
             String::new(),
         ),
         (

@@ -271,27 +271,20 @@ pub fn members(
     let (head, from, key, extra) = match source {
         MemberSource::Month { owner, month } => (
             ASSET,
-            "asset a WHERE a.owner = ?2 AND a.month = ?3 AND a.visibility = 0 AND a.trashed = \
-                0"
-            .to_owned(),
+            "asset a WHERE a.owner = ?2 AND a.month = ?3 AND a.visibility = 0 AND a.trashed = 0"
+                .to_owned(),
             owner,
             month,
         ),
         MemberSource::Favorites { owner } => plain(owner, format!("a.favorite = 1 AND {SHOWN}")),
         // `<> 0` says again what the partial index asks for: SQLite compares terms, not their
         // meaning.
-        MemberSource::Archived { owner } => plain(
-            owner,
-            "a.visibility = 1 AND a.visibility <> 0 AND \
-            a.trashed = 0"
-                .into(),
-        ),
-        MemberSource::Trash { owner } => plain(
-            owner,
-            "a.visibility IN (0, 1) AND a.trashed = 1 AND \
-            a.trashed <> 0"
-                .into(),
-        ),
+        MemberSource::Archived { owner } => {
+            plain(owner, "a.visibility = 1 AND a.visibility <> 0 AND a.trashed = 0".into())
+        }
+        MemberSource::Trash { owner } => {
+            plain(owner, "a.visibility IN (0, 1) AND a.trashed = 1 AND a.trashed <> 0".into())
+        }
         MemberSource::Locked { owner } => plain(owner, LOCKED.into()),
         MemberSource::Changed { owner } => plain(
             owner,
@@ -302,15 +295,9 @@ pub fn members(
                 kept::is_right("a.live", "?1")
             ),
         ),
-        MemberSource::Stack { stack } => (
-            ASSET,
-            format!(
-                "asset a WHERE a.stack = ?2 AND \
-            {SHOWN}"
-            ),
-            stack,
-            0,
-        ),
+        MemberSource::Stack { stack } => {
+            (ASSET, format!("asset a WHERE a.stack = ?2 AND {SHOWN}"), stack, 0)
+        }
         MemberSource::Album { album } => tied("album_asset", "album", album),
         MemberSource::Person { person } => tied("person_asset", "person", person),
         MemberSource::Tag { tag } => tied("tag_asset", "tag", tag),

@@ -467,10 +467,7 @@ impl BackupWork<'_> {
             DumpVerdict::Bad { line, reason } if !self.options.keep_bad_dump && !dump.is_unfit => {
                 Err(Error::new(
                     ErrorKind::Refused,
-                    format_args!(
-                        "the database dump is bad: line {line}: \
-                    {reason}"
-                    ),
+                    format_args!("the database dump is bad: line {line}: {reason}"),
                 )
                 .hint(
                     "nothing was stored; make the dump again, or use --keep-bad-dump to store it \
@@ -719,8 +716,7 @@ impl BackupWork<'_> {
 fn another_library() -> Error {
     Error::new(
         ErrorKind::Refused,
-        "this is another library: no account of the last snapshot is in its \
-        database",
+        "this is another library: no account of the last snapshot is in its database",
     )
     .hint(
         "use a repository of its own for each Immich server (`shoebox init`); if this server was \

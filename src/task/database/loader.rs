@@ -79,8 +79,7 @@ impl LoadConnection {
         let refused = || {
             Error::new(
                 ErrorKind::Refused,
-                "the server does not let in the role without power that was \
-                made to load the dump",
+                "the server does not let in the role without power that was made to load the dump",
             )
             .hint(
                 "let it in (pg_hba.conf: any role with its password); --trust-dump loads \

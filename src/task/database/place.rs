@@ -80,11 +80,7 @@ impl DatabasePlace {
         postgres::ask(&swap.beside, &sql).map_err(|error| {
             Error::new(
                 ErrorKind::Refused,
-                format_args!(
-                    "the database {} was not replaced, and is as it \
-                was",
-                    swap.name
-                ),
+                format_args!("the database {} was not replaced, and is as it was", swap.name),
             )
             .caused_by(error.chain())
             .hint(

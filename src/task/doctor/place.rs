@@ -25,11 +25,9 @@ const TRIED: usize = 5000;
 pub(super) fn immich(installation: &Installation, setup: &DoctorSetup) -> Vec<DoctorFinding> {
     let mut found = Vec::new();
     match (&installation.env, &installation.misread) {
-        (Some((file, _)), _) => found.push(DoctorFinding::good(format!(
-            "Immich's settings are in \
-            {}",
-            file.display()
-        ))),
+        (Some((file, _)), _) => {
+            found.push(DoctorFinding::good(format!("Immich's settings are in {}", file.display())))
+        }
         (None, Some(error)) => found.push(DoctorFinding::of(error)),
         (None, None) => found.push(DoctorFinding::note(
             "Immich's .env file was not found",

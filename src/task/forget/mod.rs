@@ -161,10 +161,7 @@ fn records(repository: &Repository) -> Result<Vec<SnapshotRecord>> {
         repository.record(id).map_err(|error| match error.kind() {
             ErrorKind::Damaged | ErrorKind::NotFound => Error::new(
                 ErrorKind::Refused,
-                format_args!(
-                    "the record of snapshot {id} cannot be \
-                    read"
-                ),
+                format_args!("the record of snapshot {id} cannot be read"),
             )
             .caused_by(error)
             .hint(

@@ -295,8 +295,7 @@ impl RepairPlan {
     fn for_bytes(&self, bytes: &DamagedBytes) -> RepairRemedy {
         match self.origins.get(&bytes.blake3) {
             Some(ByteOrigin::File(path)) => RepairRemedy::Mend(format!(
-                "it is stored again from {path} in \
-                UPLOAD_LOCATION"
+                "it is stored again from {path} in UPLOAD_LOCATION"
             )),
             Some(ByteOrigin::Copy(spot)) => {
                 let (name, number) = (self.archive_name(spot.archive), bytes.archive.as_deref());
@@ -317,8 +316,7 @@ impl RepairPlan {
                 "no archive and no file in UPLOAD_LOCATION has these bytes".into(),
             ),
             None => RepairRemedy::Leave(
-                "no archive has these bytes; --upload-location says where the original may still \
-                    be"
+                "no archive has these bytes; --upload-location says where the original may still be"
                 .into(),
             ),
         }

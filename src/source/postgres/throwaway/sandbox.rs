@@ -97,8 +97,7 @@ impl Sandbox {
         }
         Err(Error::new(
             ErrorKind::Unsupported,
-            "no walls can be put around a server of this machine: \
-            what a dump runs would see it",
+            "no walls can be put around a server of this machine: what a dump runs would see it",
         )
         .caused_by(why)
         .hint(
@@ -156,8 +155,7 @@ impl Sandbox {
 fn missing() -> Error {
     Error::new(
         ErrorKind::NotFound,
-        "bubblewrap is not installed: without it what a dump runs would see \
-        this machine",
+        "bubblewrap is not installed: without it what a dump runs would see this machine",
     )
     .hint(
         "`apt install bubblewrap`, or use docker; --no-sandbox does without walls, for a \

@@ -84,11 +84,7 @@ pub(super) fn judge(folder: &Path, accept: bool, own: Option<&Path>) -> Result<C
         (false, false) if own.is_some_and(|own| real(folder) == own) => Err(living(folder)),
         (false, false) => Err(Error::new(
             ErrorKind::Refused,
-            format_args!(
-                "{} is not \
-            empty",
-                folder.display()
-            ),
+            format_args!("{} is not empty", folder.display()),
         )
         .hint(
             "give a new folder; --accept-non-empty adds to what is there, and replaces nothing \
