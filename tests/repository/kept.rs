@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::backup_library::{ANN, Home, noise, reads, set_mtime, sha1_of};
-use crate::support::whole_restore;
+use crate::support::{under_clock, whole_restore};
 use assert_cmd::prelude::*;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -671,14 +671,10 @@ fn at_night(home: &Home, night: u64, arguments: &[&str]) -> (i32, String) {
     // Immich's own backup of that night.
     let time: jiff::Timestamp = format!("{}T02:00:00Z", date(night)).parse().unwrap();
     set_mtime(&home.dump_path(), time.as_nanosecond() as i64);
-    let mut command = Command::new("faketime");
-    command
-        .args(["-f", &format!("{} 02:30:00", date(night))])
-        .arg(env!("CARGO_BIN_EXE_shoebox"))
-        .args(arguments);
-    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("TZ", "UTC");
-    let output =
-        command.env("SHOEBOX_CONFIG", home.dir.path().join("shoebox.toml")).output().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shoebox"));
+    command.args(arguments).env("SHOEBOX_CONFIG", home.dir.path().join("shoebox.toml"));
+    let time = format!("{} 02:30:00", date(night));
+    let output = under_clock(&time, &command).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::place::{Place, Serving, wait};
 use crate::support::postgres::free_port;
+use crate::support::under_clock;
 
 /// What the endpoint answers: the code, and the body.
 fn ask(port: u16, request: &str) -> (u16, String) {
@@ -111,14 +112,7 @@ fn damage_and_a_snapshot_of_the_future_are_red_until_they_are_mended() {
     place.shoebox(&["check", "--read-data"]).ends(0);
     place.shoebox(&["status"]).ends(0);
 
-    let mut later = std::process::Command::new("faketime");
-    let command = place.command(&["run", "--once"]);
-    later
-        .args(["-f", "+400d"])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    later.env("SHOEBOX_CONFIG", place.settings()).env("TZ", "UTC");
+    let mut later = under_clock("+400d", &place.command(&["run", "--once"]));
     // By that clock its dump is old.
     crate::support::Said::of(&mut later).ends(3);
     let told = place.shoebox(&["run", "--once"]).ends(3);

@@ -17,7 +17,9 @@ use tempfile::TempDir;
 
 use crate::place::bare;
 use crate::support::receiver::Receiver;
-use crate::support::{self, Era, Postgres, Said, SampleLibrary, is_root, sample_library};
+use crate::support::{
+    self, Era, Postgres, Said, SampleLibrary, is_root, sample_library, under_clock,
+};
 
 const NIGHTS: u64 = 50;
 /// Room for the repository: what is missing of it is the disk that is full.
@@ -125,7 +127,9 @@ impl World {
         }
         let said = match fault {
             Fault::Stopped(after) => self.stopped(Duration::from_millis(after)),
-            Fault::ClockBack => Said::of(slow(&self.command(&["run", "--once"]))),
+            Fault::ClockBack => {
+                Said::of(&mut under_clock("-3d", &self.command(&["run", "--once"])))
+            }
             _ => Said::of(&mut self.command(&["run", "--once"])),
         };
         self.line.cut_after(u64::MAX);
@@ -182,22 +186,6 @@ impl Drop for World {
             let _ = Command::new("umount").arg("--lazy").arg(self.disk()).status();
         }
     }
-}
-
-/// The same command with a clock that is three days slow.
-fn slow(command: &Command) -> &mut Command {
-    let mut slow = Command::new("faketime");
-    slow.args(["-f", "-3d"])
-        .arg(command.get_program())
-        .args(command.get_args())
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => slow.env(name, value),
-            None => slow.env_remove(name),
-        };
-    }
-    Box::leak(Box::new(slow))
 }
 
 /// Fills the disk of `ballast` until `free` bytes are left.

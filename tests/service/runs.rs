@@ -9,8 +9,8 @@ use rustix::process::Signal;
 use shoebox::repo::notes::{RunTrigger, ServiceJob, StepOutcome};
 
 use crate::place::{Place, wait};
-use crate::support::Said;
 use crate::support::receiver::Receiver;
+use crate::support::{Said, under_clock};
 
 fn jobs(run: &shoebox::repo::notes::RunNote) -> Vec<ServiceJob> {
     run.steps.iter().map(|step| step.job).collect()
@@ -409,13 +409,7 @@ fn rot_in_a_file_that_nobody_touched_is_found_by_the_service_within_its_cycle() 
     place.home.write_dump(&dump);
     let on_day = |day: &str| {
         let command = place.command(&["run", "--once"]);
-        let mut later = std::process::Command::new("faketime");
-        later.args(["-f", day]).arg(command.get_program()).args(command.get_args());
-        later
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .env("SHOEBOX_CONFIG", place.settings())
-            .env("TZ", "UTC");
-        Said::of(&mut later)
+        Said::of(&mut under_clock(day, &command))
     };
     // A disk that forgets moves no time of the file; here the kernel's times are older than the
     // backup's.

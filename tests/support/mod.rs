@@ -49,6 +49,21 @@ pub fn whole_restore(to: &Path) -> whole::Options {
     }
 }
 
+/// The same command under a clock that says `time`, as `faketime -f` takes it. The times of files
+/// stay those of the disk.
+pub fn under_clock(time: &str, command: &Command) -> Command {
+    let mut under = Command::new("faketime");
+    under.args(["-f", time]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => under.env(name, value),
+            None => under.env_remove(name),
+        };
+    }
+    under.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1").env("TZ", "UTC");
+    under
+}
+
 /// True for root, who may do what a test wants to see refused.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()

@@ -105,7 +105,7 @@ impl Machine {
     /// [`Machine::first`] keeps the first one.
     pub fn with_two_nights() -> Machine {
         let machine = Machine::with_immich();
-        let night = |time: &str| format!("faketime -f '{time}' shoebox backup");
+        let night = |time: &str| format!("NO_FAKE_STAT=1 faketime -f '{time}' shoebox backup");
         machine.prepare(
             "apt install ./shoebox_*.deb; shoebox init --guided -r /mnt/usb/photos \
             --immich /srv/immich",
