@@ -19,6 +19,6 @@ pub mod stored;
 
 pub use error::{Context, Error, ErrorKind, Result};
 pub use hash::{Hash, Sha1};
-pub use monitor::{Monitor, Phase, Problem};
+pub use monitor::{Monitor, Phase, Problem, StopNotice};
 pub use path::FilePath;
 pub use snapshot::SnapshotId;

@@ -1,5 +1,7 @@
 //! Progress and non-fatal problems: how work tells what it is doing without knowing of a terminal.
 
+use super::{Error, ErrorKind, Result};
+
 /// What a task is busy with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -57,6 +59,33 @@ pub trait Monitor: Sync {
     /// True when the person asked to stop; the task then ends soon and cleanly.
     fn stopped(&self) -> bool {
         false
+    }
+}
+
+/// How a task ends that was asked to stop: what holds now, and what to do next.
+#[derive(Debug, Clone, Copy)]
+pub struct StopNotice {
+    pub message: &'static str,
+    pub next: &'static str,
+}
+
+impl StopNotice {
+    /// What was done stays done.
+    pub const CONTINUES: StopNotice =
+        StopNotice { message: "stopped", next: "run it again: it continues where it stopped" };
+
+    /// Nothing that was done counts; `message` says what is as it was.
+    pub const fn starts_over(message: &'static str) -> StopNotice {
+        StopNotice { message, next: "run it again: it starts from the beginning" }
+    }
+
+    /// [`ErrorKind::Interrupted`] once the person asked `monitor` to stop.
+    pub fn check(self, monitor: &dyn Monitor) -> Result<()> {
+        if monitor.stopped() {
+            Err(Error::new(ErrorKind::Interrupted, self.message).hint(self.next))
+        } else {
+            Ok(())
+        }
     }
 }
 

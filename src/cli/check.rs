@@ -213,7 +213,7 @@ fn goes_on(report: &Report) -> &'static str {
     if report.remembered {
         "run it again: it begins with what was not read yet"
     } else {
-        "run it again: it begins anew, for this repository is read-only"
+        "run it again: it starts from the beginning, as this repository is read-only"
     }
 }
 

@@ -31,7 +31,9 @@ use super::writer::ContentSink;
 use super::{Repository, record_of};
 use crate::archive::{ArchiveReader, read_chunk, read_segment};
 use crate::base::stored::{ChunkPlace, ContentPlace, IndexLine};
-use crate::base::{Error, ErrorKind, Hash, Monitor, Phase, Problem, Result, SnapshotId};
+use crate::base::{
+    Error, ErrorKind, Hash, Monitor, Phase, Problem, Result, SnapshotId, StopNotice,
+};
 use crate::catalog::{CatalogDraft, ingest, query};
 use crate::store::{Object, Store};
 
@@ -365,10 +367,7 @@ impl MemberCopier<'_> {
         let object = self.store.open(&format!("archives/{}", archive.name))?;
         let mut whole = true;
         for line in &lines {
-            if self.monitor.stopped() {
-                return Err(Error::new(ErrorKind::Interrupted, "stopped; nothing was deleted")
-                    .hint("run it again: it begins anew"));
-            }
+            StopNotice::starts_over("stopped; nothing was deleted").check(self.monitor)?;
             match self.line(archive, &*object, line) {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Damaged => {

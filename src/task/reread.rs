@@ -4,7 +4,7 @@
 //! Immich, keeps the whole dump. What its library list lacks is read out of that, once, and stored
 //! as a reading; the catalog is then built anew.
 
-use crate::base::{Error, ErrorKind, Monitor, Phase, Problem, Result};
+use crate::base::{Error, ErrorKind, Monitor, Phase, Problem, Result, StopNotice};
 use crate::immich;
 use crate::repo::{
     DumpReading, ReadList, ReferenceStream, Repository, SnapshotRecord, StreamInfo, StreamReader,
@@ -81,8 +81,8 @@ fn again(
     let options = immich::Options { database: record.dump.database.as_deref(), staging: &staging };
     // What keeps it from being read is why, and not that reading failed.
     let mut input = StreamReader::new(generation.connect()?, &contents, &record.streams.dump);
-    let dump =
-        immich::read(&mut input, &options, &mut |_| stop_if_asked(monitor)).map_err(cause)?;
+    let dump = immich::read(&mut input, &options, &mut |_| StopNotice::CONTINUES.check(monitor))
+        .map_err(cause)?;
     let reference = ReferenceStream::of(&record.streams.library, &generation.connect()?)?;
     let ((), library): ((), StreamInfo) =
         StreamWriter::run(sink, generation, &contents, reference, |writer| {
@@ -118,13 +118,4 @@ fn cause(error: Error) -> Error {
         source = below.source();
     }
     error
-}
-
-fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
-    if !monitor.stopped() {
-        Ok(())
-    } else {
-        Err(Error::new(ErrorKind::Interrupted, "stopped")
-            .hint("run it again: it goes on where it was"))
-    }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::base::patient::StoppableReader;
-use crate::base::{Context, Error, ErrorKind, Monitor, Result};
+use crate::base::{Context, Error, ErrorKind, Monitor, Result, StopNotice};
 use crate::immich::{self, DumpName, Options, ReadDump};
 use crate::source::{DumpRequest, postgres};
 use crate::task::import::date::DateStamp;
@@ -80,7 +80,7 @@ pub fn read(
         }
     };
     // What the client says when it is ended is not why the backup ends.
-    super::stop_if_asked(monitor)?;
+    StopNotice::CONTINUES.check(monitor)?;
     read
 }
 

@@ -18,11 +18,13 @@ use jiff::Timestamp;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::certain::ReadTime;
+use super::line;
 use super::read::{FileReader, ReadOutcome};
 use super::share::ReadShare;
-use super::{line, stop_if_asked};
 use crate::base::file::{FileEntry, FileKind};
-use crate::base::{Context, Error, ErrorKind, FilePath, Hash, Monitor, Phase, Problem, Result};
+use crate::base::{
+    Context, Error, ErrorKind, FilePath, Hash, Monitor, Phase, Problem, Result, StopNotice,
+};
 use crate::catalog::{Generation, query};
 use crate::repo::{self, ContentReader, ContentSink, SnapshotRecord, StreamReader, StreamWriter};
 use crate::source::{FoundEntry, FoundKind, LibraryPlaces, WalkObstacle};
@@ -316,7 +318,7 @@ impl ListMerge<'_> {
     ) -> Result<u64> {
         let mut batch = Vec::with_capacity(BATCH);
         for found in walk {
-            stop_if_asked(self.files.monitor)?;
+            StopNotice::CONTINUES.check(self.files.monitor)?;
             match found {
                 Ok(found) => batch.extend(self.slot(found)?),
                 Err(WalkObstacle::Problem(problem)) => self.shared.problem(problem),

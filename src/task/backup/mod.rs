@@ -31,7 +31,9 @@ use self::share::ReadShare;
 use crate::base::amount::{plural, size};
 use crate::base::dump::{DumpInfo, DumpVerdict};
 use crate::base::library::{Asset, LibraryRecord};
-use crate::base::{Error, ErrorKind, FilePath, Monitor, Phase, Problem, Result, SnapshotId};
+use crate::base::{
+    Error, ErrorKind, FilePath, Monitor, Phase, Problem, Result, SnapshotId, StopNotice,
+};
 use crate::catalog::query;
 use crate::catalog::query::kept::{WorseOriginal, worsened};
 use crate::catalog::query::layout::FoundElsewhere;
@@ -452,7 +454,7 @@ impl BackupWork<'_> {
             |writer| {
                 let mut tee = |bytes: &[u8]| {
                     monitor.advance(0, bytes.len() as u64);
-                    stop_if_asked(monitor)?;
+                    StopNotice::CONTINUES.check(monitor)?;
                     writer.push(bytes)
                 };
                 dump::read(source, origin, &options, &mut tee, monitor)
@@ -869,13 +871,4 @@ pub(in crate::task) fn line<T: serde::Serialize>(value: &T) -> Result<Vec<u8>> {
         .map_err(|error| Error::new(ErrorKind::Io, "writing a list").caused_by(error))?;
     line.push(b'\n');
     Ok(line)
-}
-
-fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
-    if !monitor.stopped() {
-        Ok(())
-    } else {
-        Err(Error::new(ErrorKind::Interrupted, "stopped")
-            .hint("run it again: it goes on where it was"))
-    }
 }

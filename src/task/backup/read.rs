@@ -11,10 +11,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::stop_if_asked;
 use crate::archive::{Digests, Hasher, LargeContent, NewContent, SEGMENT, StoredContent, hasher};
 use crate::base::file::{FileEntry, FileKind};
-use crate::base::{Error, ErrorKind, Monitor, Result};
+use crate::base::{Error, ErrorKind, Monitor, Result, StopNotice};
 use crate::catalog::query;
 use crate::repo::{ContentReader, ContentSink};
 use crate::source::{FoundEntry, LibraryPlaces};
@@ -242,7 +241,7 @@ fn read_segments(
     let mut hasher = Hasher::default();
     let mut read = 0;
     while read < before.size() {
-        stop_if_asked(monitor)?;
+        StopNotice::CONTINUES.check(monitor)?;
         let len = fill(file, segment).map_err(ReadFailure::Source)?;
         read += len as u64;
         if len == 0 || read > before.size() {

@@ -121,7 +121,7 @@ impl RepositorySurvey {
             ErrorKind::Interrupted,
             format_args!("stopped: {looked_at} of {all} snapshots looked at, {found}"),
         )
-        .hint("run it again: it begins anew")
+        .hint("run it again: it starts from the beginning")
     }
 
     /// The rows of a sound catalog against the lists: what a reader is shown against what was

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::finding::{AssetFault, WrongAsset};
 use super::sample::{AssetSample, SampledAsset};
-use super::{Report, stop_if_asked};
+use super::{Report, STOPPED};
 use crate::archive::Hasher;
 use crate::base::{Error, ErrorKind, Monitor, Phase, Problem, Result, Sha1};
 use crate::catalog::query::{layout, search};
@@ -58,7 +58,7 @@ pub(super) fn compare(
         let hits = finder.find(&query, &FindSpan::Snapshot(snapshot.clone()))?;
         let hits: HashMap<Uuid, &FindHit> = hits.iter().map(|hit| (hit.id(), hit)).collect();
         for row in batch {
-            stop_if_asked(monitor)?;
+            STOPPED.check(monitor)?;
             count(row, reading.asset(row, hits.get(&row.id).copied())?, report, monitor);
         }
     }
@@ -179,7 +179,7 @@ fn read(view: &View, ino: Ino, monitor: &dyn Monitor) -> Result<(Sha1, u64)> {
     let size = view.node(ino)?.size;
     let (mut hasher, mut at) = (Hasher::default(), 0);
     while at < size {
-        stop_if_asked(monitor)?;
+        STOPPED.check(monitor)?;
         let got = view.read(ino, at, PIECE, |piece| {
             hasher.update(piece);
             piece.len() as u64

@@ -32,11 +32,14 @@ pub use self::server::DrillServers;
 use self::server::ServerTrial;
 use super::database::RowDifference;
 use super::dump::SnapshotDump;
-use crate::base::{Error, ErrorKind, Monitor, Result, SnapshotId};
+use crate::base::{Error, ErrorKind, Monitor, Result, SnapshotId, StopNotice};
 use crate::immich::PlantedCode;
 use crate::repo::notes::{DrillNote, NoteKind};
 use crate::repo::{Completeness, Repository};
 
+/// How a drill ends that is stopped.
+const STOPPED: StopNotice =
+    StopNotice { message: "stopped", next: "the server is gone; nothing was noted" };
 /// Notes of drills that are kept; the last success is kept besides.
 const KEPT: usize = 30;
 
@@ -116,7 +119,7 @@ impl Report {
 pub fn drill(repository: &Repository, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
     let done = rehearse(repository, options, monitor);
     // What a client says when it is ended is not why the drill ends.
-    stop_if_asked(monitor)?;
+    STOPPED.check(monitor)?;
     let mut report = done?;
     report.remembered = remember(repository, &report)?;
     Ok(report)
@@ -226,15 +229,6 @@ fn verdict(report: &Report, complete: &Completeness) -> Option<String> {
         ));
     }
     (!reasons.is_empty()).then(|| reasons.join("; "))
-}
-
-fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
-    if monitor.stopped() {
-        Err(Error::new(ErrorKind::Interrupted, "stopped")
-            .hint("the server is gone; nothing was noted"))
-    } else {
-        Ok(())
-    }
 }
 
 /// Notes how it ended. False when the repository is read-only.

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
+use super::STOPPED;
 use super::sample::{AssetSample, SampledAsset};
 use super::server::{DATABASE, OWNER};
-use super::stop_if_asked;
 use crate::base::library::LibraryRecord;
 use crate::base::{Error, ErrorKind, Monitor, Phase, Problem, Result, Sha1};
 use crate::immich::{self, DumpVerdict};
@@ -49,7 +49,7 @@ pub(super) fn of_server(
         || Error::new(ErrorKind::Program, "the database does not say what its assets are");
     let question = question(&columns).ok_or_else(unreadable)?;
     server.rows(OWNER, DATABASE, &question, &mut |line| {
-        stop_if_asked(monitor)?;
+        STOPPED.check(monitor)?;
         sample.offer(row(line).ok_or_else(unreadable)?);
         Ok(())
     })?;
@@ -139,7 +139,7 @@ pub(super) fn of_dump(
     let mut reader = RowReader { inner: dump.reader(), failed: false };
     let read = immich::read(&mut reader, &options, &mut |bytes| {
         monitor.advance(0, bytes.len() as u64);
-        stop_if_asked(monitor)
+        STOPPED.check(monitor)
     });
     let found = match read {
         Ok(found) => found,
@@ -154,7 +154,7 @@ pub(super) fn of_dump(
     }
     found.records(&mut |record| {
         if let LibraryRecord::Asset(asset) = record {
-            stop_if_asked(monitor)?;
+            STOPPED.check(monitor)?;
             let is_external =
                 asset.file.as_ref().is_some_and(|file| file.parts().next() == Some(b"external"));
             let is_external = is_external || asset.library.is_some();

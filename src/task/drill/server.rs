@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::{Options, stop_if_asked};
+use super::{Options, STOPPED};
 use crate::base::{Error, ErrorKind, Monitor, Result};
 use crate::repo::Repository;
 use crate::source::DatabaseAccess;
@@ -86,7 +86,7 @@ pub(super) fn load(
         matches!(options.servers, DrillServers::Programs(_) | DrillServers::Container { .. });
     let (mut reasons, mut next) = (Vec::new(), None);
     for candidate in options.servers.candidates(&wanted)? {
-        stop_if_asked(monitor)?;
+        STOPPED.check(monitor)?;
         match attempt(repository, dump, &candidate, &wanted, options, monitor)? {
             Ok(tried) => return Ok(tried),
             Err(error) if named => return Err(error),

@@ -33,7 +33,9 @@ use self::read::{Fingerprint, ImportFailure, TakenRead};
 use super::backup::{info, line};
 use crate::base::dump::DumpVerdict;
 use crate::base::library::LibraryRecord;
-use crate::base::{Error, ErrorKind, Hash, Monitor, Phase, Problem, Result, SnapshotId};
+use crate::base::{
+    Error, ErrorKind, Hash, Monitor, Phase, Problem, Result, SnapshotId, StopNotice,
+};
 use crate::catalog::query;
 use crate::immich::{self, ReadDump};
 use crate::repo::{
@@ -239,7 +241,7 @@ impl<'a> ImportWork<'a> {
             (ErrorKind::Interrupted, false) => {
                 let done = crate::base::amount::plural(done as u64, "dump was", "dumps were");
                 Error::new(ErrorKind::Interrupted, format_args!("stopped; {done} imported"))
-                    .hint("run it again: it goes on where it was")
+                    .hint(StopNotice::CONTINUES.next)
             }
             _ => error,
         }
@@ -256,7 +258,7 @@ impl<'a> ImportWork<'a> {
         let monitor = self.monitor;
         let hashed = read::hash(&found.path, &mut |len| {
             monitor.advance(0, len as u64);
-            stop_if_asked(monitor)
+            StopNotice::CONTINUES.check(monitor)
         });
         let file = match hashed {
             Ok(file) => file,
@@ -312,7 +314,9 @@ impl<'a> ImportWork<'a> {
         let (staging, monitor) = (self.staging, self.monitor);
         let options = immich::Options { database: self.options.database.as_deref(), staging };
         let Some(past) = &self.past else {
-            let taken = read::read(&found.path, file, &options, &mut |_| stop_if_asked(monitor))?;
+            let taken = read::read(&found.path, file, &options, &mut |_| {
+                StopNotice::CONTINUES.check(monitor)
+            })?;
             return Ok((None, taken, StreamInfo::default()));
         };
         let sink = past.sink();
@@ -322,7 +326,7 @@ impl<'a> ImportWork<'a> {
         let (taken, stream) =
             StreamWriter::run(&sink, past.generation(), past.contents(), reference, |writer| {
                 let read = read::read(&found.path, file, &options, &mut |bytes| {
-                    stop_if_asked(monitor)?;
+                    StopNotice::CONTINUES.check(monitor)?;
                     writer.push(bytes)
                 });
                 match read {
@@ -567,14 +571,5 @@ fn not_before(dated: DatedDump, dump: &ReadDump, now: Timestamp) -> DatedDump {
     match newest.and_then(|newest| newest.checked_add(SignedDuration::from_secs(1)).ok()) {
         Some(time) => DatedDump { time, source: DateSource::Row },
         None => dated,
-    }
-}
-
-fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
-    if !monitor.stopped() {
-        Ok(())
-    } else {
-        Err(Error::new(ErrorKind::Interrupted, "stopped")
-            .hint("run it again: it goes on where it was"))
     }
 }

@@ -7,10 +7,13 @@ use super::{RepairRemedy, RepairResult, RepairStep, origin};
 use crate::archive::verify::{VerifyHelper, verify};
 use crate::base::monitor::SilentMonitor;
 use crate::base::stored::{ChunkLine, IndexLine};
-use crate::base::{Error, ErrorKind, Hash, Monitor, Phase, Result};
+use crate::base::{Error, ErrorKind, Hash, Monitor, Phase, Result, StopNotice};
 use crate::repo::shelf::ArchiveSpot;
 use crate::repo::{ArchiveInventory, ContentSink, RepairSession};
 use crate::task::check::{CheckFinding, SnapshotPart};
+
+/// How a repair ends that is stopped.
+const STOPPED: StopNotice = StopNotice::starts_over("stopped; nothing was replaced");
 
 impl RepairPlan {
     /// Mends what can be mended.
@@ -104,13 +107,13 @@ impl RepairPlan {
             }
         }
         for spot in spots {
-            stop_if_asked(monitor)?;
+            STOPPED.check(monitor)?;
             self.copy_one(&sink, spot)?;
             monitor.advance(1, 0);
         }
         if let Some(places) = self.upload_location.clone() {
             for (hash, path) in files {
-                stop_if_asked(monitor)?;
+                STOPPED.check(monitor)?;
                 if !origin::store(&sink, &places, &path, hash)? {
                     let message = format!("{path} changed while it was read: nothing was replaced");
                     return Err(Error::new(ErrorKind::Refused, message)
@@ -222,14 +225,5 @@ impl VerifyHelper for PatchKeys<'_> {
 
     fn advance(&mut self, _: u64) -> bool {
         true
-    }
-}
-
-fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
-    if monitor.stopped() {
-        Err(Error::new(ErrorKind::Interrupted, "stopped; nothing was replaced")
-            .hint("run it again: it begins anew"))
-    } else {
-        Ok(())
     }
 }

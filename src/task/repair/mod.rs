@@ -27,7 +27,7 @@ use serde::Serialize;
 
 use self::plan::RepairPlan;
 use super::check::CheckFinding;
-use crate::base::{Error, ErrorKind, Monitor, Result};
+use crate::base::{ErrorKind, Monitor, Result, StopNotice};
 use crate::catalog::query;
 use crate::repo::{RepairSession, Repository, WriteSession};
 use crate::task::reread::reread;
@@ -103,10 +103,7 @@ pub fn repair(root: &Path, options: &Options, monitor: &dyn Monitor) -> Result<R
     };
     let mut plan =
         RepairPlan::of(&repository, description, options.upload_location.as_deref(), monitor)?;
-    if monitor.stopped() {
-        return Err(Error::new(ErrorKind::Interrupted, "stopped; nothing was changed")
-            .hint("run it again: it begins anew"));
-    }
+    StopNotice::starts_over("stopped; nothing was changed").check(monitor)?;
     let done = match mending.filter(|_| options.apply) {
         Some(mending) => Some(plan.apply(&mending, monitor)?),
         None => None,

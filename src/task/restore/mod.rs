@@ -27,10 +27,15 @@ use self::folder::{FileAttributes, PlaceContent, RestoreTarget, append, continue
 use self::plan::{RestoreItem, RestorePlan};
 use super::find::{AssetFinder, FindQuery};
 use super::open::find_snapshot;
-use crate::base::{Error, ErrorKind, FilePath, Monitor, Phase, Problem, Result, SnapshotId};
+use crate::base::{
+    Error, ErrorKind, FilePath, Monitor, Phase, Problem, Result, SnapshotId, StopNotice,
+};
 use crate::repo::Repository;
 use crate::view::{self, View};
 
+/// How a restore ends that is stopped.
+const STOPPED: StopNotice =
+    StopNotice { message: "stopped; what was restored so far is whole", ..StopNotice::CONTINUES };
 /// Bytes that are read at once: a segment.
 const PIECE: usize = 1 << 20;
 
@@ -253,7 +258,7 @@ impl RestoreWork<'_> {
     }
 
     fn one(&self, target: &mut RestoreTarget, item: &RestoreItem) -> Result<FileResult> {
-        stop_if_asked(self.monitor)?;
+        STOPPED.check(self.monitor)?;
         if item.kind == view::NodeKind::Symlink {
             return self.symlink(target, item);
         }
@@ -304,7 +309,7 @@ impl RestoreWork<'_> {
     ) -> Result<()> {
         let mut offset = 0;
         while offset < item.attributes.size {
-            stop_if_asked(self.monitor)?;
+            STOPPED.check(self.monitor)?;
             let (len, on) = self.view.read(item.ino, offset, PIECE, |bytes| {
                 Ok::<_, Error>((bytes.len() as u64, take(bytes)?))
             })??;
@@ -363,15 +368,6 @@ fn leave_out(monitor: &dyn Monitor, subject: String, error: Error) -> Result<()>
     }
     monitor.problem(Problem { subject, message });
     Ok(())
-}
-
-fn stop_if_asked(monitor: &dyn Monitor) -> Result<()> {
-    if monitor.stopped() {
-        Err(Error::new(ErrorKind::Interrupted, "stopped; what was restored so far is whole")
-            .hint("run it again: it goes on where it was"))
-    } else {
-        Ok(())
-    }
 }
 
 /// A path as JSON: a string where it is UTF-8, else `{"hex": "…"}`.

@@ -25,7 +25,7 @@ use crate::repo::{ContentReader, Repository};
 use crate::task::restore::folder::{
     FileAttributes, PlaceContent, RestoreTarget, append, begin_writing,
 };
-use crate::task::restore::{FileResult, WRITERS, exists, leave_out, make_symlink, stop_if_asked};
+use crate::task::restore::{FileResult, STOPPED, WRITERS, exists, leave_out, make_symlink};
 
 /// What a thread takes at a time, of one archive: so many files, or so many bytes.
 const BATCH: usize = 256;
@@ -185,7 +185,7 @@ impl<'a> WholeWork<'a> {
     }
 
     fn file(&self, hands: &mut WriterThread<'_>, item: &WholeItem) -> Result<FileResult> {
-        stop_if_asked(self.monitor)?;
+        STOPPED.check(self.monitor)?;
         let (root, at) = self.place(item)?;
         if self.is_there(hands, item, root, &at)? {
             return Ok(FileResult::AlreadyThere);
@@ -246,7 +246,7 @@ impl<'a> WholeWork<'a> {
         let size = item.attributes.size;
         let mut begun = 0;
         for index in 0..size.div_ceil(SEGMENT) {
-            stop_if_asked(self.monitor)?;
+            STOPPED.check(self.monitor)?;
             let segment = self.contents.segment(catalog, item.content, index)?;
             append(file, &segment, at)?;
             let written = size.min((index + 1) * SEGMENT);
@@ -278,7 +278,7 @@ impl<'a> WholeWork<'a> {
         first: &(usize, FilePath),
         firsts: &HashMap<(usize, FilePath), usize>,
     ) -> Result<FileResult> {
-        stop_if_asked(self.monitor)?;
+        STOPPED.check(self.monitor)?;
         let (root, at) = self.place(item)?;
         // Only of a file that is whole, with the same bytes: a list may claim anything.
         let same = |&index: &usize| {
@@ -317,7 +317,7 @@ impl<'a> WholeWork<'a> {
         item: &WholeItem,
         wanted: &[u8],
     ) -> Result<FileResult> {
-        stop_if_asked(self.monitor)?;
+        STOPPED.check(self.monitor)?;
         let (root, at) = self.place(item)?;
         make_symlink(hands.target(root)?, &at, wanted, &item.attributes, self.options.overwrite)
     }
@@ -383,7 +383,7 @@ impl<'a> WholeWork<'a> {
     /// From below to above: writing into a folder changes its time.
     fn finish_folders(&self, hands: &mut WriterThread<'_>) -> Result<()> {
         for (root, path, attributes) in self.plan.folders.iter().rev() {
-            stop_if_asked(self.monitor)?;
+            STOPPED.check(self.monitor)?;
             if let Err(error) = hands.target(*root)?.finish_folder(path, attributes) {
                 leave_out(self.monitor, path.to_string(), error)?;
             }
