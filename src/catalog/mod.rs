@@ -10,12 +10,14 @@
 //!
 //! Limits: 65,535 snapshots at a time; times are whole seconds.
 
+mod column;
 mod generation;
 pub mod ingest;
 pub mod query;
 mod seal;
 mod vfs;
 
+pub use column::FilePart;
 pub use generation::{CatalogDraft, Generation, GenerationStamp};
 pub use seal::seal;
 

@@ -14,15 +14,14 @@ use super::ino::SnapshotNode;
 use super::state::lock;
 use super::users::SnapshotView;
 use super::{FolderEntry, Node, NodeKind};
+use crate::base::file::FileKind;
 use crate::base::{Error, Result};
+use crate::catalog::query::folder::{self, TOP};
 use crate::catalog::query::view::{self as ask, DiskFile};
 
 /// No kernel takes a longer name from a file system in user space (`FUSE_NAME_MAX`,
 /// fs/fuse/fuse_i.h).
 const LONGEST_NAME: usize = 1024;
-
-/// The place above `upload/` and `library/`.
-const TOP: i64 = 0;
 
 impl SnapshotView<'_> {
     /// The place that the folder `spot` is.
@@ -80,13 +79,13 @@ impl SnapshotView<'_> {
             return Ok(None);
         };
         let (kind, size) = match file.kind {
-            1 => (NodeKind::Folder, 0),
-            2 => (
+            FileKind::Folder => (NodeKind::Folder, 0),
+            FileKind::Symlink => (
                 NodeKind::Symlink,
                 ask::symlink(self.db, file.row, self.time())?
                     .map_or(0, |target| target.len() as u64),
             ),
-            _ => (NodeKind::File, file.size),
+            FileKind::File => (NodeKind::File, file.size),
         };
         let owner = Some((file.uid, file.gid));
         Ok(Some(Node { ino, kind, size, mtime_ns: file.mtime, mode: file.mode & 0o7777, owner }))
@@ -121,7 +120,7 @@ impl SnapshotView<'_> {
     }
 
     fn is_private(&self, file: &DiskFile) -> Result<bool> {
-        if self.view.options.locked || file.kind == 1 {
+        if self.view.options.locked || file.kind == FileKind::Folder {
             return Ok(false);
         }
         let private = self.state.private(self.db, self.time())?;
@@ -140,28 +139,11 @@ impl SnapshotView<'_> {
         if !same_bytes && private.names.binary_search(&file.name).is_err() {
             return Ok(false);
         }
-        let path = self.path(file)?;
+        let path = folder::path_in(self.db, file.folder, &file.name)?;
         if private.paths.binary_search(&path).is_ok() {
             return Ok(true);
         }
         Ok(same_bytes && !ask::is_shown_asset(self.db, &path, self.time())?)
-    }
-
-    /// Where `file` lies, below UPLOAD_LOCATION.
-    pub fn path(&self, file: &DiskFile) -> Result<Vec<u8>> {
-        let mut parts = vec![file.name.clone()];
-        let mut place = file.folder;
-        while place != TOP {
-            let (parent, name) = ask::folder(self.db, place)?
-                .ok_or_else(|| Error::damaged("a folder of the catalog"))?;
-            parts.push(name);
-            place = parent;
-            if parts.len() > 4096 {
-                return Err(Error::damaged("a folder of the catalog lies in itself"));
-            }
-        }
-        parts.reverse();
-        Ok(parts.join(&b'/'))
     }
 }
 

@@ -9,7 +9,9 @@ use super::ino::{AssetPart, Ino, NodePlace, SmartFolder, SnapshotNode};
 use super::read::FileBytes;
 use super::users::{SnapshotView, milliseconds};
 use super::{Node, NodeKind, ViewAsset};
+use crate::base::file::FileKind;
 use crate::base::{Error, Result};
+use crate::catalog::FilePart;
 use crate::catalog::query::kept::{self, OnDisk};
 use crate::catalog::query::view::{self as ask, MemberTable, RecordTable};
 use crate::repo::record::StreamInfo;
@@ -126,9 +128,9 @@ impl SnapshotView<'_> {
     /// Content, size and time of what is shown.
     fn asset_bytes(&self, shown: NodeAsset) -> Result<(i64, u64, i64)> {
         let (asset, part) = match shown.part {
-            AssetPart::Original | AssetPart::KeptOriginal => (shown.asset, 0),
-            AssetPart::Sidecar => (shown.asset, 1),
-            AssetPart::Video | AssetPart::KeptVideo => (self.moving(shown)?, 0),
+            AssetPart::Original | AssetPart::KeptOriginal => (shown.asset, FilePart::Original),
+            AssetPart::Sidecar => (shown.asset, FilePart::Sidecar),
+            AssetPart::Video | AssetPart::KeptVideo => (self.moving(shown)?, FilePart::Original),
         };
         let found = if shown.part.is_kept() {
             kept::content(self.db, &asset.id, shown.at)?
@@ -161,13 +163,13 @@ impl SnapshotView<'_> {
             SnapshotNode::File(row) => {
                 let file = self.file(row)?;
                 match (file.kind, file.content) {
-                    (0, Some(content)) => self.content(content, file.size),
-                    (0, None) if file.size == 0 => Ok(FileBytes::Text("".into())),
-                    (0, None) => Err(Error::damaged(format_args!(
+                    (FileKind::File, Some(content)) => self.content(content, file.size),
+                    (FileKind::File, None) if file.size == 0 => Ok(FileBytes::Text("".into())),
+                    (FileKind::File, None) => Err(Error::damaged(format_args!(
                         "{} has no content",
                         file.name.escape_ascii()
                     ))),
-                    _ => Err(Error::invalid("not a file")),
+                    (FileKind::Folder | FileKind::Symlink, _) => Err(Error::invalid("not a file")),
                 }
             }
             _ => {

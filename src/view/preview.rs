@@ -13,6 +13,8 @@ use super::ino::{AssetPart, SnapshotNode};
 use super::read::FileBytes;
 use super::users::SnapshotView;
 use crate::base::Result;
+use crate::base::file::FileKind;
+use crate::catalog::query::folder;
 use crate::catalog::query::view::{self as ask, DiskFile, ImmichId};
 
 /// Up to this many pixels a side the thumbnail will do: its shorter side has 250.
@@ -55,7 +57,9 @@ impl SnapshotView<'_> {
                 _ => self.asset(spot)?.map(|asset| asset.id.into_bytes()),
             },
             SnapshotNode::File(row) => {
-                ask::asset_at(self.db, &self.path(&self.file(row)?)?, self.time())?
+                let file = self.file(row)?;
+                let path = folder::path_in(self.db, file.folder, &file.name)?;
+                ask::asset_at(self.db, &path, self.time())?
             }
             _ => None,
         };
@@ -89,7 +93,7 @@ impl SnapshotView<'_> {
         };
         Ok(files
             .into_iter()
-            .filter(|file| file.kind == 0 && file.size > 0)
+            .filter(|file| file.kind == FileKind::File && file.size > 0)
             .filter_map(made)
             .collect())
     }

@@ -7,9 +7,10 @@ use rusqlite::{Connection, OptionalExtension};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::base::{FilePath, Result};
-use crate::catalog::FOREVER;
+use crate::catalog::query::folder::path_of_file;
 use crate::catalog::query::kept::{COVERED, EXTERNAL};
-use crate::catalog::query::{audit, check, unsigned};
+use crate::catalog::query::unsigned;
+use crate::catalog::{FOREVER, FilePart};
 
 /// How many assets of a snapshot have their bytes in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -109,8 +110,8 @@ fn look_again(db: &Connection, time: i64) -> Result<()> {
         };
         let original = original(db, &named, sha1.as_deref())?;
         let sidecar = of_sidecar(db, &named, original.as_ref())?;
-        update(db, time, &id, 0, original)?;
-        update(db, time, &id, 1, sidecar)?;
+        update(db, time, &id, FilePart::Original, original)?;
+        update(db, time, &id, FilePart::Sidecar, sidecar)?;
     }
     Ok(())
 }
@@ -155,7 +156,7 @@ fn follow(
     named: &NamedFiles<'_>,
     photo: &ShownFiles,
 ) -> Result<Option<ShownFiles>> {
-    let Some(found) = path_of(db, photo.file)? else { return Ok(None) };
+    let Some(found) = path_of_file(db, unsigned(photo.file))? else { return Ok(None) };
     if photo.moved && is_named(db, &found)? {
         return Ok(None);
     }
@@ -214,12 +215,6 @@ fn stem(path: &[u8]) -> &[u8] {
         Some(dot) if dot > name => &path[..dot],
         _ => path,
     }
-}
-
-/// Where the file in `row` lies.
-fn path_of(db: &Connection, row: i64) -> Result<Option<Vec<u8>>> {
-    let place = audit::place(db, unsigned(row))?;
-    place.map(|(folder, name)| check::path(db, folder, &name)).transpose()
 }
 
 /// The file at `path` in the newest snapshot; else the one whose path differs in how letters are
@@ -308,7 +303,7 @@ fn by_sha1(
 /// How unlike an asset's own a file with its bytes is: another one's by its path, in another
 /// account's folder, without the sidecar.
 fn likeness(db: &Connection, named: &NamedFiles<'_>, shown: &ShownFiles) -> Result<[bool; 3]> {
-    let path = path_of(db, shown.file)?.unwrap_or_default();
+    let path = path_of_file(db, unsigned(shown.file))?.unwrap_or_default();
     let is_other = is_named(db, &path)?;
     let is_own = match (named.owner, path.split(|&byte| byte == b'/').nth(1)) {
         (Some(owner), Some(folder)) => is_folder_of(db, owner, folder)?,
@@ -343,7 +338,7 @@ fn update(
     db: &Connection,
     time: i64,
     asset: &[u8],
-    part: i64,
+    part: FilePart,
     wanted: Option<ShownFiles>,
 ) -> Result<()> {
     let current = db

@@ -56,11 +56,6 @@ impl<'a> FileIngest<'a> {
         let child = (entry.kind == FileKind::Folder)
             .then(|| place(self.db, folder, entry.path.name()))
             .transpose()?;
-        let kind = match entry.kind {
-            FileKind::File => 0,
-            FileKind::Folder => 1,
-            FileKind::Symlink => 2,
-        };
         let sql = "INSERT INTO file (folder, name, since, until, row, kind, size, mtime, mode, \
             uid, gid, content, child, target, link)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
@@ -70,7 +65,7 @@ impl<'a> FileIngest<'a> {
             self.time,
             FOREVER,
             self.next_row,
-            kind,
+            entry.kind,
             entry.size as i64,
             entry.mtime,
             entry.mode,

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::ListChange;
-use crate::base::library::{AlbumRole, Asset, LibraryRecord, Visibility};
+use crate::base::library::{Asset, LibraryRecord};
 use crate::base::{Error, ErrorKind, FilePath, Result};
 use crate::catalog::FOREVER;
 
@@ -91,7 +91,7 @@ impl<'a> LibraryIngest<'a> {
             LibraryRecord::AlbumUser(r) => run(
                 "INSERT INTO album_user (album, user, since, until, role) VALUES (?1, ?2, ?3, ?4, \
                     ?5)",
-                &[bytes(&r.album), bytes(&r.user), &since, &until, &role(r.role)],
+                &[bytes(&r.album), bytes(&r.user), &since, &until, &r.role],
             ),
             LibraryRecord::AlbumAsset(r) => run(
                 "INSERT INTO album_asset (album, asset, since, until) VALUES (?1, ?2, ?3, ?4)",
@@ -167,7 +167,7 @@ impl<'a> LibraryIngest<'a> {
             asset.created.as_millisecond(),
             asset.added.as_millisecond(),
             asset.favorite,
-            visibility(asset.visibility),
+            asset.visibility,
             asset.trashed.is_some(),
             asset.live_video.as_ref().map(Uuid::as_bytes),
             asset.stack.as_ref().map(Uuid::as_bytes),
@@ -182,21 +182,4 @@ impl<'a> LibraryIngest<'a> {
 
 fn bytes(id: &Uuid) -> &[u8; 16] {
     id.as_bytes()
-}
-
-fn role(role: AlbumRole) -> i64 {
-    match role {
-        AlbumRole::Owner => 0,
-        AlbumRole::Editor => 1,
-        AlbumRole::Viewer => 2,
-    }
-}
-
-fn visibility(visibility: Visibility) -> i64 {
-    match visibility {
-        Visibility::Timeline => 0,
-        Visibility::Archive => 1,
-        Visibility::Hidden => 2,
-        Visibility::Locked => 3,
-    }
 }

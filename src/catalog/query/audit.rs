@@ -8,7 +8,9 @@ use rusqlite::Connection;
 use super::search::{many, one};
 use super::unsigned;
 use super::view::ImmichId;
+use crate::base::library::Visibility;
 use crate::base::{Result, Sha1};
+use crate::catalog::FilePart;
 
 /// An asset that something is wrong with, as far as one pass can tell.
 #[derive(Debug, Clone)]
@@ -16,8 +18,7 @@ pub struct SuspectAsset {
     pub row: i64,
     pub id: ImmichId,
     pub owner: ImmichId,
-    /// 0 timeline, 1 archive, 2 hidden, 3 locked.
-    pub visibility: u8,
+    pub visibility: Visibility,
     /// Where the database says its file is.
     pub path: Option<Vec<u8>>,
     /// SHA-1 of the bytes as Immich recorded it.
@@ -155,13 +156,6 @@ pub fn size_and_time(db: &Connection, row: u64) -> Result<Option<(u64, i64, i64)
     })
 }
 
-/// Folder and name of the file in `row`.
-pub fn place(db: &Connection, row: u64) -> Result<Option<(i64, Vec<u8>)>> {
-    one(db, "SELECT folder, name FROM file WHERE row = ?1", [row], |row| {
-        Ok((row.get(0)?, row.get(1)?))
-    })
-}
-
 /// Bytes that an asset has shown at its path.
 #[derive(Debug, Clone, Copy)]
 pub struct ShownVersion {
@@ -198,9 +192,12 @@ pub fn ranges_of(db: &Connection, sha1: &Sha1) -> Result<Vec<(i64, i64)>> {
     many(db, sql, [sha1.0], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// From when to before when the original (part 0) or sidecar (1) of an asset was there, newest
-/// first.
-pub fn ranges_of_part(db: &Connection, asset: &ImmichId, part: u8) -> Result<Vec<(i64, i64)>> {
+/// From when to before when a file of an asset was there, newest first.
+pub fn ranges_of_part(
+    db: &Connection,
+    asset: &ImmichId,
+    part: FilePart,
+) -> Result<Vec<(i64, i64)>> {
     let sql = "SELECT f.since, f.until FROM asset_file f CROSS JOIN content c ON c.id = f.content \
         AND c.archive > 0
                WHERE f.asset = ?1 AND f.part = ?2 ORDER BY f.since DESC LIMIT 100";

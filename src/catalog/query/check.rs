@@ -8,6 +8,7 @@ use super::view::ImmichId;
 use super::{content_place, unsigned};
 use crate::base::stored::ContentPlace;
 use crate::base::{Hash, Result, Sha1};
+use crate::catalog::FilePart;
 
 /// What SQLite's own check has to say; `None` when it finds nothing wrong.
 pub fn integrity(db: &Connection) -> Result<Option<String>> {
@@ -102,8 +103,7 @@ pub fn times(db: &Connection) -> Result<Vec<i64>> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ContentShowing {
     pub asset: ImmichId,
-    /// 0 the original, 1 its sidecar.
-    pub part: u8,
+    pub part: FilePart,
     pub since: i64,
     pub until: i64,
 }
@@ -145,16 +145,4 @@ pub fn files_of(db: &Connection, id: i64) -> Result<Vec<FileRow>> {
             until: row.get(3)?,
         })
     })
-}
-
-/// The path of the file `name` in `folder`, from the top.
-pub fn path(db: &Connection, folder: i64, name: &[u8]) -> Result<Vec<u8>> {
-    let (mut path, mut at) = (name.to_vec(), folder);
-    // Deeper than any path can be: a crafted catalog may make a ring.
-    for _ in 0..4096 {
-        let Some((parent, name)) = super::view::folder(db, at)? else { break };
-        path = [&name[..], b"/", &path].concat();
-        at = parent;
-    }
-    Ok(path)
 }

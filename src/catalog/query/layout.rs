@@ -7,10 +7,10 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::audit;
-use super::check::path;
 use super::search::{many, one};
 use super::view::{self, ImmichId};
 use super::whole::{self, EntryKind, FileContent, ListEntry};
+use crate::base::file::FileKind;
 use crate::base::library::User;
 use crate::base::{FilePath, Result};
 
@@ -154,7 +154,7 @@ pub fn occupant(db: &Connection, path: &FilePath, at: i64) -> Result<PathOccupan
             (Some(_), Some(child), _) => folder = child,
             (None, Some(_), _) => return Ok(PathOccupant::Folder),
             (None, None, Some(content)) => return Ok(PathOccupant::File(found.row, content)),
-            (_, None, None) if found.kind == 2 => {
+            (_, None, None) if found.kind == FileKind::Symlink => {
                 return Ok(PathOccupant::Symlink(found.row, FilePath::new(above.join(&b'/'))?));
             }
             (_, None, _) => return Ok(PathOccupant::Below),
@@ -176,11 +176,6 @@ pub fn folder_at(db: &Connection, path: &FilePath, at: i64) -> Result<Option<Lis
         Some(file) => whole::entry_of(db, file.row),
         None => Ok(None),
     }
-}
-
-/// The path of the file in `row`.
-pub fn path_of(db: &Connection, row: u64) -> Result<Option<Vec<u8>>> {
-    audit::place(db, row)?.map(|(folder, name)| path(db, folder, &name)).transpose()
 }
 
 /// True when an asset at `at` has its original or its sidecar at `path`.

@@ -6,8 +6,8 @@ use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
 use super::search::many;
-use super::{unsigned, whole};
-use crate::base::file::{FileEntry, FileKind};
+use super::{folder, unsigned, whole};
+use crate::base::file::FileEntry;
 use crate::base::library::{
     AlbumAsset, AlbumRole, AlbumUser, LibraryRecord, PersonAsset, TagAsset,
 };
@@ -35,8 +35,9 @@ fn entries(db: &Connection, time: Option<i64>) -> Result<Vec<(FileEntry, (i64, i
     let rows = many(db, sql, [time], |row| {
         Ok((row.get(0)?, row.get(1)?, entry(row)?, (row.get(11)?, row.get(12)?)))
     })?;
-    let made = |(folder, name, mut entry, range): (_, _, FileEntry, _)| {
-        entry.path = path(&folders, folder, name)?;
+    let made = |(folder, name, mut entry, range): (_, Vec<u8>, FileEntry, _)| {
+        let above = folder::path_by(folder, |place| Ok(folders.get(&place).cloned()))?;
+        entry.path = FilePath::new(folder::join(above, &name))?;
         Ok((entry, range))
     };
     rows.into_iter().map(made).collect()
@@ -47,11 +48,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<FileEntry> {
     let link: Option<Vec<u8>> = row.get(10)?;
     Ok(FileEntry {
         path: FilePath::new("x").map_err(|_| rusqlite::Error::InvalidQuery)?,
-        kind: match row.get::<_, i64>(2)? {
-            0 => FileKind::File,
-            1 => FileKind::Folder,
-            _ => FileKind::Symlink,
-        },
+        kind: row.get(2)?,
         size: unsigned(row.get(3)?),
         mtime: row.get(4)?,
         mode: row.get(5)?,
@@ -61,17 +58,6 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<FileEntry> {
         target: row.get(9)?,
         link: link.and_then(|path| FilePath::new(path).ok()),
     })
-}
-
-fn path(folders: &HashMap<i64, (i64, Vec<u8>)>, folder: i64, name: Vec<u8>) -> Result<FilePath> {
-    let (mut path, mut at) = (name, folder);
-    // Deeper than any path can be: a crafted catalog may make a ring.
-    for _ in 0..4096 {
-        let Some((parent, name)) = folders.get(&at) else { break };
-        path = [&name[..], b"/", &path].concat();
-        at = *parent;
-    }
-    FilePath::new(path)
 }
 
 const KINDS: [&str; 11] = [
@@ -106,7 +92,7 @@ fn records(db: &Connection, kind: &str, time: Option<i64>) -> Result<Vec<ListedL
     let pair = |first: &str,
                 second: &str,
                 third: &str,
-                made: &dyn Fn(Uuid, Uuid, i64) -> LibraryRecord| {
+                made: &dyn Fn(Uuid, Uuid, AlbumRole) -> LibraryRecord| {
         let sql = format!(
             "SELECT {first}, {second}, {third}, since, until FROM {kind} WHERE {HOLDS} ORDER BY 1, \
                 2"
@@ -122,8 +108,8 @@ fn records(db: &Connection, kind: &str, time: Option<i64>) -> Result<Vec<ListedL
         "album_asset" => pair("album", "asset", "0", &|album, asset, _| {
             LibraryRecord::AlbumAsset(AlbumAsset { album, asset })
         }),
-        "album_user" => pair("album", "user", "role", &|album, user, number| {
-            LibraryRecord::AlbumUser(AlbumUser { album, user, role: role(number) })
+        "album_user" => pair("album", "user", "role", &|album, user, role| {
+            LibraryRecord::AlbumUser(AlbumUser { album, user, role })
         }),
         "person_asset" => pair("person", "asset", "0", &|person, asset, _| {
             LibraryRecord::PersonAsset(PersonAsset { person, asset })
@@ -193,14 +179,6 @@ pub fn amounts(db: &Connection, times: &[i64], is_library: bool) -> Result<Vec<L
         ListSum(sum)
     };
     Ok(times.iter().map(amount).collect())
-}
-
-fn role(number: i64) -> AlbumRole {
-    match number {
-        0 => AlbumRole::Owner,
-        1 => AlbumRole::Editor,
-        _ => AlbumRole::Viewer,
-    }
 }
 
 fn lines<T: serde::Serialize>(values: &[T]) -> Result<Vec<u8>> {

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod check;
+pub mod folder;
 pub mod history;
 pub mod kept;
 pub mod layout;

@@ -168,7 +168,7 @@ pub fn links_in_the_way(db: &Connection, time: i64) -> Result<Vec<LinkInTheWay>>
     let mut rows = links.query([time])?;
     while let Some(row) = rows.next()? {
         let (folder, name): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
-        let path = super::check::path(db, folder, &name)?;
+        let path = super::folder::path_in(db, folder, &name)?;
         let (from, to) = ([&path[..], b"/"].concat(), [&path[..], b"0"].concat());
         let assets = db
             .prepare_cached(lacked)?

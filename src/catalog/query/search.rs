@@ -10,7 +10,9 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params_from_iter};
 
 use super::view::ImmichId;
+use crate::base::library::Visibility;
 use crate::base::{Hash, Result, Sha1};
+use crate::catalog::FilePart;
 
 /// In which snapshots to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +53,7 @@ pub struct FoundVersion {
     pub taken: i64,
     /// Upload, milliseconds since 1970.
     pub added: i64,
-    /// 0 timeline, 1 archive, 2 hidden, 3 locked.
-    pub visibility: u8,
+    pub visibility: Visibility,
     pub trashed: bool,
     pub favorite: bool,
     pub live: Option<ImmichId>,
@@ -344,8 +345,13 @@ pub struct StoredAsset {
     pub file: Option<(i64, Vec<u8>)>,
 }
 
-/// The original (part 0) or sidecar (part 1) of the asset `id` at `at`.
-pub fn stored(db: &Connection, id: &ImmichId, part: u8, at: i64) -> Result<Option<StoredAsset>> {
+/// The original or sidecar of the asset `id` at `at`.
+pub fn stored(
+    db: &Connection,
+    id: &ImmichId,
+    part: FilePart,
+    at: i64,
+) -> Result<Option<StoredAsset>> {
     let sql =
         "SELECT f.size, c.hash, c.sha1, c.archive > 0, f.file, x.folder, x.name FROM asset_file f
                CROSS JOIN content c ON c.id = f.content LEFT JOIN file x ON x.row = f.file

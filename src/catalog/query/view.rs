@@ -4,11 +4,14 @@
 //! `at` is always the time of a snapshot. Questions about a folder's members answer with every
 //! version that any snapshot has, marked where it holds at `at`: names depend on all of them.
 
-use rusqlite::{Connection, OptionalExtension, Params, Row};
+use rusqlite::{Connection, Row};
 
 use super::kept::{self, HELD};
+use super::search::{many, one};
 use super::unsigned;
+use crate::base::file::FileKind;
 use crate::base::{Error, Hash, Result, Sha1, SnapshotId};
+use crate::catalog::FilePart;
 
 /// An id as Immich gives it.
 pub type ImmichId = [u8; 16];
@@ -512,12 +515,11 @@ pub fn asset_at(db: &Connection, path: &[u8], at: i64) -> Result<Option<ImmichId
     one(db, sql, (path, at), |row| row.get(0))
 }
 
-/// Content and size of the file of an asset's original (part 0) or sidecar (part 1) at `at`, as it
-/// lay on the disk.
+/// Content and size of a file of an asset at `at`, as it lay on the disk.
 pub fn asset_bytes(
     db: &Connection,
     id: &ImmichId,
-    part: u8,
+    part: FilePart,
     at: i64,
 ) -> Result<Option<(i64, u64)>> {
     let sql = "SELECT content, size FROM asset_file WHERE asset = ?1 AND part = ?2 AND since <= ?3 \
@@ -565,8 +567,7 @@ pub struct DiskFile {
     pub row: u64,
     pub folder: i64,
     pub name: Vec<u8>,
-    /// 0 file, 1 folder, 2 symlink.
-    pub kind: u8,
+    pub kind: FileKind,
     pub size: u64,
     pub mtime: i64,
     pub mode: u16,
@@ -750,29 +751,4 @@ pub fn is_shown_asset(db: &Connection, path: &[u8], at: i64) -> Result<bool> {
                SELECT 1 FROM asset WHERE sidecar = ?1 AND sidecar IS NOT NULL AND visibility <> 3 \
                AND since <= ?2 AND until > ?2 LIMIT 1";
     Ok(one(db, sql, (path, at), |_| Ok(()))?.is_some())
-}
-
-/// Parent and name of a place.
-pub fn folder(db: &Connection, id: i64) -> Result<Option<(i64, Vec<u8>)>> {
-    one(db, "SELECT parent, name FROM folder WHERE id = ?1", [id], |row| {
-        Ok((row.get(0)?, row.get(1)?))
-    })
-}
-
-fn one<T>(
-    db: &Connection,
-    sql: &str,
-    params: impl Params,
-    map: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Option<T>> {
-    Ok(db.prepare_cached(sql)?.query_row(params, map).optional()?)
-}
-
-fn many<T>(
-    db: &Connection,
-    sql: &str,
-    params: impl Params,
-    map: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Vec<T>> {
-    Ok(db.prepare_cached(sql)?.query_map(params, map)?.collect::<Result<_, _>>()?)
 }

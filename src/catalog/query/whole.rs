@@ -4,6 +4,7 @@ use rusqlite::types::{FromSql, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::base::Result;
+use crate::base::file::FileKind;
 
 /// Names and targets over this are none.
 const LONGEST: usize = 4096;
@@ -102,11 +103,10 @@ pub fn entry_of(db: &Connection, row: u64) -> Result<Option<ListEntry>> {
 
 fn entry(row: &Row<'_>) -> Option<ListEntry> {
     let size = get(row, 4)?;
-    let kind = match get::<i64>(row, 3)? {
-        0 => EntryKind::File(bytes(row, size)?),
-        1 => EntryKind::Folder(get(row, 10)?),
-        2 => EntryKind::Symlink(short(row, 11)?),
-        _ => return None,
+    let kind = match get(row, 3)? {
+        FileKind::File => EntryKind::File(bytes(row, size)?),
+        FileKind::Folder => EntryKind::Folder(get(row, 10)?),
+        FileKind::Symlink => EntryKind::Symlink(short(row, 11)?),
     };
     Some(ListEntry {
         row: get(row, 0)?,

@@ -9,6 +9,7 @@ use super::finding::{AuditClass, AuditFinding};
 use super::survey::{AuditSurvey, UnnamedFinding, asset, right_version};
 use crate::base::library::{Asset, User, Visibility};
 use crate::base::{Result, SnapshotId};
+use crate::catalog::FilePart;
 use crate::catalog::query::audit::{self as ask, AuditFile, SuspectAsset};
 use crate::catalog::query::kept;
 use crate::catalog::query::view::ImmichId;
@@ -157,7 +158,10 @@ fn right_snapshot(db: &Connection, suspect: &SuspectAsset, at: i64) -> Result<Op
 fn earlier_snapshot(db: &Connection, suspect: &SuspectAsset) -> Result<Option<SnapshotId>> {
     let by_bytes =
         suspect.sha1.map(|sha1| ask::ranges_of(db, &sha1)).transpose()?.unwrap_or_default();
-    newest(db, ask::ranges_of_part(db, &suspect.id, 0)?.into_iter().chain(by_bytes))
+    newest(
+        db,
+        ask::ranges_of_part(db, &suspect.id, FilePart::Original)?.into_iter().chain(by_bytes),
+    )
 }
 
 /// The newest snapshot in the first range that has one.
@@ -185,15 +189,19 @@ fn of_row(
     match class {
         AuditClass::NoSidecar => {
             finding.path = record.sidecar.as_ref().map(ToString::to_string);
-            finding.snapshot =
-                newest(survey.db, ask::ranges_of_part(survey.db, record.id.as_bytes(), 1)?)?;
+            finding.snapshot = newest(
+                survey.db,
+                ask::ranges_of_part(survey.db, record.id.as_bytes(), FilePart::Sidecar)?,
+            )?;
         }
         _ => {
             finding.path = None;
             finding.of = Some(record.name);
             if let Some(video) = record.live_video {
-                finding.snapshot =
-                    newest(survey.db, ask::ranges_of_part(survey.db, video.as_bytes(), 0)?)?;
+                finding.snapshot = newest(
+                    survey.db,
+                    ask::ranges_of_part(survey.db, video.as_bytes(), FilePart::Original)?,
+                )?;
             }
         }
     }

@@ -4,6 +4,7 @@
 //! of them), names in another normalization, external libraries, generated files, litter, and what
 //! came while the backup ran.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use rusqlite::Connection;
@@ -11,10 +12,10 @@ use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
 use super::finding::{AuditAside, AuditClass};
-use crate::base::library::{Asset, ExternalLibrary, LibraryRecord, User};
+use crate::base::library::{Asset, ExternalLibrary, LibraryRecord, User, Visibility};
 use crate::base::{Error, Result, Sha1};
 use crate::catalog::query::audit::{self as ask, AuditFile, ShownVersion, SuspectAsset};
-use crate::catalog::query::{kept, view};
+use crate::catalog::query::{folder, kept, view};
 
 /// A thing that was found, not named yet.
 #[derive(Debug)]
@@ -122,8 +123,8 @@ impl AuditSurvey<'_> {
             self.not_covered(&[], &suspect.owner);
             return Ok(None);
         }
-        let is_half =
-            suspect.visibility == 2 && ask::still_of(self.db, &suspect.id, self.at)?.is_some();
+        let is_half = suspect.visibility == Visibility::Hidden
+            && ask::still_of(self.db, &suspect.id, self.at)?.is_some();
         Ok(Some(if is_half { AuditClass::NoLiveVideo } else { AuditClass::NoFile }))
     }
 
@@ -256,23 +257,17 @@ impl AuditSurvey<'_> {
 
     /// The path of the file in `row`.
     pub fn path_of(&mut self, row: u64) -> Result<Vec<u8>> {
-        let (folder, name) =
-            ask::place(self.db, row)?.ok_or_else(|| Error::damaged("a file of the catalog"))?;
+        let (folder, name) = folder::place_of_file(self.db, row)?
+            .ok_or_else(|| Error::damaged("a file of the catalog"))?;
         self.path(folder, &name)
     }
 
     fn path(&mut self, folder: i64, name: &[u8]) -> Result<Vec<u8>> {
-        if folder == 0 {
-            return Ok(name.to_vec());
-        }
-        if !self.folders.contains_key(&folder) {
-            let (parent, own) = view::folder(self.db, folder)?
-                .ok_or_else(|| Error::damaged("a folder of the catalog"))?;
-            let above = crate::catalog::query::check::path(self.db, parent, &own)?;
-            self.folders.insert(folder, above);
-        }
-        let above = self.folders.get(&folder).map(Vec::as_slice).unwrap_or_default();
-        Ok([above, b"/", name].concat())
+        let above = match self.folders.entry(folder) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(folder::path_of(self.db, folder)?),
+        };
+        Ok(folder::join(above.clone(), name))
     }
 }
 

@@ -10,9 +10,9 @@ use super::finding::{CheckFinding, DamagedBytes, DamagedPhoto, LostFile, Snapsho
 use super::read::{CheckReading, DamagedMember};
 use super::survey::RepositorySurvey;
 use crate::base::{FilePath, Hash, Result, SnapshotId};
-use crate::catalog::query;
 use crate::catalog::query::check::{self as ask, ContentShowing};
-use crate::catalog::query::{history, search, view};
+use crate::catalog::query::{folder, history, search, view};
+use crate::catalog::{FilePart, query};
 use crate::repo::shelf::ArchiveSpot;
 
 /// Everything that `survey` and `reading` found, named.
@@ -182,7 +182,7 @@ fn by_catalog(
         let alone: BTreeSet<SnapshotId> =
             alone.filter_map(|time| SnapshotId::from_seconds(*time).ok()).collect();
         if !alone.is_empty() {
-            files.entry(ask::path(db, file.folder, &file.name)?).or_default().extend(alone);
+            files.entry(folder::path_in(db, file.folder, &file.name)?).or_default().extend(alone);
         }
     }
     for (path, snapshots) in files {
@@ -209,7 +209,7 @@ fn photo(
     let Some(asset) = search::asset(db, &first.asset, at)? else { return Ok(None) };
     Ok(Some(DamagedPhoto {
         asset: Uuid::from_bytes(asset.id),
-        sidecar: first.part == 1,
+        sidecar: first.part == FilePart::Sidecar,
         owner: search::user_name(db, &asset.owner, at)?.unwrap_or_default(),
         name: asset.name,
         taken: wall_clock(asset.taken),
@@ -217,8 +217,10 @@ fn photo(
         snapshots: shown.iter().filter_map(|time| SnapshotId::from_seconds(*time).ok()).collect(),
         bytes: bytes.clone(),
         other_version: match first.part {
-            0 => other_version(db, survey, reading, &asset.id, bytes.blake3, times)?,
-            _ => None,
+            FilePart::Original => {
+                other_version(db, survey, reading, &asset.id, bytes.blake3, times)?
+            }
+            FilePart::Sidecar => None,
         },
     }))
 }

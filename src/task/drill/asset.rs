@@ -9,6 +9,7 @@ use super::sample::{AssetSample, SampledAsset};
 use super::{Report, STOPPED};
 use crate::archive::Hasher;
 use crate::base::{Error, ErrorKind, Monitor, Phase, Problem, Result, Sha1};
+use crate::catalog::FilePart;
 use crate::catalog::query::{layout, search};
 use crate::immich::PathMap;
 use crate::repo::Repository;
@@ -148,7 +149,8 @@ impl AssetReading<'_> {
         if let Some(shown) = self.places.shown(hit)? {
             return Ok(Some((shown.path, shown.ino)));
         }
-        let stored = search::stored(&self.finder.db, hit.id().as_bytes(), 0, hit.at)?;
+        let stored =
+            search::stored(&self.finder.db, hit.id().as_bytes(), FilePart::Original, hit.at)?;
         let (Some(stored), Some(number)) = (stored, self.places.number(hit.at)?) else {
             return Ok(None);
         };

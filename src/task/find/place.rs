@@ -6,7 +6,9 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use super::{AssetFinder, FindHit};
+use crate::base::library::Visibility;
 use crate::base::{Result, SnapshotId};
+use crate::catalog::query::folder;
 use crate::catalog::query::search::{self as ask, FoundVersion};
 use crate::catalog::query::view::{self as rows, ImmichId};
 use crate::view::ino::{NodePlace, SmartFolder, SnapshotNode};
@@ -46,7 +48,7 @@ impl<'a> PlaceFinder<'a> {
     /// Where the tree shows `hit`; `None` when it has no bytes in the snapshot, so is nowhere.
     pub fn shown(&mut self, hit: &FindHit) -> Result<Option<TreePlace>> {
         let Some(number) = self.number(hit.at)? else { return Ok(None) };
-        if hit.version.visibility != 2 {
+        if hit.version.visibility != Visibility::Hidden {
             return self.on_shelf(&hit.version, hit.at, number, AssetPart::Original);
         }
         // A moving half is where its photo is.
@@ -65,18 +67,20 @@ impl<'a> PlaceFinder<'a> {
     ) -> Result<Option<TreePlace>> {
         let Some((user, owner)) = self.user(at, &asset.owner)? else { return Ok(None) };
         let (shelf, folder, below) = match (asset.visibility, asset.trashed) {
-            (3, _) => {
+            (Visibility::Locked, _) => {
                 (SmartFolder::Locked, SnapshotNode::Shelf(SmartFolder::Locked, user), String::new())
             }
             (_, true) => {
                 (SmartFolder::Trash, SnapshotNode::Shelf(SmartFolder::Trash, user), String::new())
             }
-            (1, _) => (
+            (Visibility::Archive, _) => (
                 SmartFolder::Archived,
                 SnapshotNode::Shelf(SmartFolder::Archived, user),
                 String::new(),
             ),
-            _ => (SmartFolder::ByDate, SnapshotNode::Month(user, asset.month), month(asset.month)),
+            (Visibility::Timeline | Visibility::Hidden, _) => {
+                (SmartFolder::ByDate, SnapshotNode::Month(user, asset.month), month(asset.month))
+            }
         };
         let pack = |spot| NodePlace::In(number, spot).pack();
         let Some(folder) = pack(folder) else { return Ok(None) };
@@ -161,20 +165,8 @@ impl<'a> PlaceFinder<'a> {
 
     /// Where the file list shows the place `folder` and the file `name` in it: `files/upload/…`.
     pub(in crate::task) fn file(&self, folder: i64, name: &[u8]) -> Result<String> {
-        let mut parts = vec![name.to_vec()];
-        let mut place = folder;
-        while let Some((parent, name)) =
-            rows::folder(&self.finder.db, place)?.filter(|_| place != 0)
-        {
-            parts.push(name);
-            place = parent;
-            if parts.len() > 4096 {
-                break;
-            }
-        }
-        parts.push(b"files".to_vec());
-        parts.reverse();
-        Ok(String::from_utf8_lossy(&parts.join(&b'/')).into_owned())
+        let path = folder::path_in(&self.finder.db, folder, name)?;
+        Ok(format!("files/{}", String::from_utf8_lossy(&path)))
     }
 }
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{AssetFinder, FindHit, PlaceFinder};
 use crate::base::library::{Asset, AssetType, Visibility};
 use crate::base::{Error, Hash, Result, Sha1, SnapshotId};
+use crate::catalog::FilePart;
 use crate::catalog::query::kept::{self, OnDisk};
 use crate::catalog::query::{search as ask, view};
 
@@ -88,10 +89,10 @@ pub(super) fn record(
 ) -> Result<FoundAsset> {
     let (db, id, at) = (&finder.db, &hit.version.id, hit.at);
     let asset = asset_in(finder, hit.version.row)?;
-    let original = ask::stored(db, id, 0, at)?;
+    let original = ask::stored(db, id, FilePart::Original, at)?;
     let kept = kept_bytes(finder, hit)?;
     let shown = kept.or(original.as_ref().map(|stored| (stored.size, stored.sha1, stored.blake3)));
-    let sidecar = ask::stored(db, id, 1, at)?;
+    let sidecar = ask::stored(db, id, FilePart::Sidecar, at)?;
     let file_of = |stored: Option<&ask::StoredAsset>| {
         let file = stored.and_then(|stored| stored.file.as_ref());
         file.map(|(folder, name)| places.file(*folder, name)).transpose()

@@ -14,6 +14,7 @@ use crate::base::stored::{ChunkLine, ChunkPlace, IndexLine};
 use crate::base::{ErrorKind, FilePath, Hash, Result};
 use crate::catalog::query;
 use crate::catalog::query::check as ask;
+use crate::catalog::query::folder;
 use crate::repo::ArchiveInventory;
 use crate::repo::shelf::InventoryEntry;
 
@@ -157,7 +158,7 @@ fn path_of(catalog: Option<&Connection>, hash: Hash) -> Result<FilePath> {
         let db = catalog?;
         let id = query::content_id(db, hash).ok()??;
         let file = ask::files_of(db, id).ok()?.into_iter().next()?;
-        FilePath::new(ask::path(db, file.folder, &file.name).ok()?).ok()
+        FilePath::new(folder::path_in(db, file.folder, &file.name).ok()?).ok()
     };
     named().map_or_else(|| FilePath::new(format!("found/{hash}")), Ok)
 }

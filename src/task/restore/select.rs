@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::plan::{RestorePlan, label};
+use crate::base::library::Visibility;
 use crate::base::{Error, ErrorKind, FilePath, Monitor, Problem, Result};
 use crate::catalog::query::search::{self as ask, FoundVersion, SearchTime};
 use crate::catalog::query::view::ImmichId;
@@ -66,7 +67,7 @@ impl SelectedFiles<'_> {
         let mut known = HashSet::new();
         let mut chosen = Vec::new();
         for mut hit in hits {
-            if hit.version.visibility == 2
+            if hit.version.visibility == Visibility::Hidden
                 && let Some(photo) = ask::photo_of(&self.finder.db, &hit.version.id, self.at)?
             {
                 hit.version = photo;

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use rusqlite::Connection;
 
 use crate::base::{FilePath, Problem, Result};
+use crate::catalog::query::folder;
 use crate::catalog::query::layout::{self as ask, MisplacedFile, PathOccupant};
 use crate::catalog::query::whole::{EntryKind, ListEntry, entry_of};
 
@@ -331,7 +332,7 @@ fn beside_photo(
     misplaced: &MisplacedFile,
     found: &LaidFile,
 ) -> Result<Option<FilePath>> {
-    let photo = misplaced.file.map(|row| ask::path_of(db, row)).transpose()?.flatten();
+    let photo = misplaced.file.map(|row| folder::path_of_file(db, row)).transpose()?.flatten();
     let ending = photo
         .as_ref()
         .zip(found.from.as_ref())
@@ -355,7 +356,7 @@ fn pictures(db: &Connection, at: i64) -> Result<Vec<WantedPath>> {
 
 /// The file of this snapshot in `row`.
 fn lying(db: &Connection, row: u64) -> Result<Option<LaidFile>> {
-    let (Some(entry), Some(path)) = (entry_of(db, row)?, ask::path_of(db, row)?) else {
+    let (Some(entry), Some(path)) = (entry_of(db, row)?, folder::path_of_file(db, row)?) else {
         return Ok(None);
     };
     Ok(FilePath::new(path).ok().map(|from| LaidFile { entry, from: Some(from) }))

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::layout::FileLayout;
 use crate::base::{FilePath, Result};
-use crate::catalog::query::layout as ask;
+use crate::catalog::query::{folder, layout as ask};
 
 /// Photos of one folder of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,7 +34,7 @@ pub(super) fn of_snapshot(
     let mut found: BTreeMap<(String, Option<String>), u64> = BTreeMap::new();
     ask::outside(db, at, |path, file| {
         let shown = match file {
-            Some(row) => ask::path_of(db, row)?.and_then(|shown| FilePath::new(shown).ok()),
+            Some(row) => folder::path_of_file(db, row)?.and_then(|shown| FilePath::new(shown).ok()),
             None => None,
         };
         let laid = shown.map(|shown| layout.renamed(&shown).to_string());

@@ -13,6 +13,7 @@ use super::layout::FileLayout;
 use crate::base::amount::plural;
 use crate::base::library::ExternalLibrary;
 use crate::base::{FilePath, Monitor, Problem, Result};
+use crate::catalog::query::folder;
 use crate::catalog::query::whole::{self as ask, EntryKind, FolderPlace, ListEntry};
 use crate::task::backup::ExternalFolder;
 use crate::task::restore::folder::{FileAttributes, is_part_name};
@@ -407,19 +408,11 @@ impl FolderTree<'_> {
     /// The path of the place `id`, empty for the top. `None` when it is not there, or is no safe
     /// path.
     fn path(&self, id: i64) -> Option<Vec<u8>> {
-        let (mut id, mut parts, mut len) = (id, Vec::new(), 0);
-        while id != 0 {
-            let folder = self.folders.get(&id).filter(|folder| is_name(&folder.name))?;
-            parts.push(&folder.name[..]);
-            len += folder.name.len() + 1;
-            // Also how a folder that lies in itself ends.
-            if len > LONGEST {
-                return None;
-            }
-            id = folder.parent;
-        }
-        parts.reverse();
-        Some(parts.join(&b'/'))
+        let above = |id| {
+            let folder = self.folders.get(&id).filter(|folder| is_name(&folder.name));
+            Ok(folder.map(|folder| (folder.parent, &folder.name)))
+        };
+        folder::path_by(id, above).ok().filter(|path| path.len() < LONGEST)
     }
 
     /// Where the file at `path` of the file list goes to.
