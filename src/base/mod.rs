@@ -8,6 +8,7 @@ pub mod durable;
 pub mod error;
 pub mod file;
 pub mod hash;
+mod jsonl;
 pub mod library;
 pub mod monitor;
 pub mod mounted;
@@ -19,6 +20,7 @@ pub mod stored;
 
 pub use error::{Context, Error, ErrorKind, Result};
 pub use hash::{Hash, Sha1};
+pub use jsonl::json_line;
 pub use monitor::{Monitor, Phase, Problem, StopNotice};
 pub use path::FilePath;
 pub use snapshot::SnapshotId;

@@ -34,6 +34,16 @@ impl FilePath {
         Ok(FilePath(bytes))
     }
 
+    /// Where a file list shows the folder `server` of an external library, as the server sees it.
+    pub fn external(server: &str) -> Result<Self> {
+        FilePath::new(format!("external/{}", server.trim_matches('/')))
+    }
+
+    /// True of what an external library holds.
+    pub fn is_external(&self) -> bool {
+        self.parts().next() == Some(b"external")
+    }
+
     /// The bytes, components joined by `/`.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

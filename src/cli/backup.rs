@@ -16,10 +16,11 @@ use crate::immich;
 use crate::source::installation::Installation;
 use crate::source::location::FOLDERS;
 use crate::source::{
-    DatabaseAccess, DumpPatience, DumpRequest, DumpTool, ImmichEnv, LibraryRoot, ServerPlace,
+    DatabaseAccess, DumpPatience, DumpRequest, DumpTool, ExternalFolder, ImmichEnv, LibraryRoot,
+    ServerPlace,
 };
 use crate::task::audit::AuditClass;
-use crate::task::backup::{self, DumpSource, ExternalFolder, Options, Report};
+use crate::task::backup::{self, DumpSource, Options, Report};
 use crate::task::doctor::DoctorSetup;
 
 /// Make a snapshot: the database dump, then the original files

@@ -43,6 +43,7 @@ pub use self::newness::{READER, is_worth_rereading, newer_than_known};
 pub use self::paths::PathMap;
 pub use self::planted::{CodeKind, PlantedCode, QUESTION, planted};
 use self::scan::{DumpScan, ScanStop};
+use crate::base::dump::DumpInfo;
 pub use crate::base::dump::{DumpKind, DumpVerdict};
 use crate::base::library::{LibraryCensus, LibraryRecord};
 use crate::base::{Error, ErrorKind, Result};
@@ -102,6 +103,27 @@ impl ReadDump {
     pub fn records(&self, each: &mut dyn FnMut(LibraryRecord) -> Result<()>) -> Result<()> {
         let refused = || Error::new(ErrorKind::Refused, "a bad dump has no records");
         self.library.as_ref().ok_or_else(refused)?.records(each)
+    }
+
+    /// What a snapshot's record keeps of it.
+    pub fn info(&self) -> DumpInfo {
+        DumpInfo {
+            kind: self.kind,
+            verdict: self.verdict.clone(),
+            unfit: self.is_unfit,
+            database: self.database.clone(),
+            immich: self.immich.clone(),
+            schema: self.schema.clone(),
+            postgres: self.postgres.clone(),
+            tool: self.tool.clone(),
+            extensions: self.extensions.clone(),
+            duplicates: self.duplicates.clone(),
+            made: None,
+            media_location: self.media_location.clone(),
+            rows: self.rows.clone(),
+            reader: READER,
+            lacks: self.lacks.clone(),
+        }
     }
 
     /// True when it may count as a backup.

@@ -15,7 +15,7 @@ pub mod walk;
 
 pub use envfile::ImmichEnv;
 pub use location::UploadLocation;
-pub use places::{LibraryPlaces, LibraryRoot};
+pub use places::{ExternalFolder, LibraryPlaces, LibraryRoot};
 pub use postgres::{
     ClientPrograms, DatabaseAccess, DumpPatience, DumpRequest, DumpTool, RunningDump, ServerPlace,
 };

@@ -28,6 +28,27 @@ pub struct LibraryRoot {
     pub shown: FilePath,
 }
 
+/// A folder of an external library.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExternalFolder {
+    /// The path as the Immich server sees it, such as `/mnt/external/family`.
+    pub server: PathBuf,
+    /// The same folder on this machine.
+    pub folder: PathBuf,
+}
+
+impl ExternalFolder {
+    /// Where the file list shows it.
+    pub fn shown(&self) -> Result<FilePath> {
+        FilePath::external(&self.server.to_string_lossy())
+    }
+
+    /// What to walk.
+    pub fn root(&self) -> Result<LibraryRoot> {
+        Ok(LibraryRoot { folder: self.folder.clone(), shown: self.shown()? })
+    }
+}
+
 /// A root that is held open.
 #[derive(Debug)]
 pub(super) struct LibraryPlace {

@@ -4,13 +4,12 @@
 //! Immich, keeps the whole dump. What its library list lacks is read out of that, once, and stored
 //! as a reading; the catalog is then built anew.
 
-use crate::base::{Error, ErrorKind, Monitor, Phase, Problem, Result, StopNotice};
+use crate::base::{Error, ErrorKind, Monitor, Phase, Problem, Result, StopNotice, json_line};
 use crate::immich;
 use crate::repo::{
     DumpReading, ReadList, ReferenceStream, Repository, SnapshotRecord, StreamInfo, StreamReader,
     StreamWriter, WriteSession, record_of,
 };
-use crate::task::backup::line;
 
 /// Reads the dumps again of which an older reader missed something; how many snapshots have a
 /// better list now.
@@ -86,7 +85,7 @@ fn again(
     let reference = ReferenceStream::of(&record.streams.library, &generation.connect()?)?;
     let ((), library): ((), StreamInfo) =
         StreamWriter::run(sink, generation, &contents, reference, |writer| {
-            dump.records(&mut |record| writer.push(&line(&record)?))
+            dump.records(&mut |record| writer.push(&json_line(&record)?))
         })?;
     Ok(reading(
         record,

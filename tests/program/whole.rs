@@ -13,7 +13,8 @@ use rusqlite::Connection;
 use shoebox::base::monitor::{ProblemCollector, SilentMonitor};
 use shoebox::base::{ErrorKind, Monitor, Phase, Problem};
 use shoebox::repo::Repository;
-use shoebox::task::backup::{ExternalFolder, backup};
+use shoebox::source::ExternalFolder;
+use shoebox::task::backup::backup;
 use shoebox::task::restore::whole::{Options, Report, restore};
 
 const FOLDERS: [&str; 6] = ["backups", "encoded-video", "library", "profile", "thumbs", "upload"];

@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use sha1::{Digest, Sha1};
 use shoebox::base::monitor::SilentMonitor;
-use shoebox::task::backup::{ExternalFolder, Report, backup};
+use shoebox::source::ExternalFolder;
+use shoebox::task::backup::{Report, backup};
 
 use crate::backup_library::{ANN, Home, noise, set_mtime};
 

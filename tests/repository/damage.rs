@@ -262,7 +262,7 @@ fn an_init_that_was_cut_short_can_be_run_again() {
 fn a_repository_does_not_back_itself_up() {
     let home = Home::new();
     nights(&home);
-    let external = |folder: &std::path::Path| shoebox::task::backup::ExternalFolder {
+    let external = |folder: &std::path::Path| shoebox::source::ExternalFolder {
         server: "/mnt/all".into(),
         folder: folder.into(),
     };

@@ -9,8 +9,9 @@ use crate::backup_library::{ANN, Home, noise, set_mtime};
 use crate::support::whole_restore;
 use shoebox::base::FilePath;
 use shoebox::base::monitor::SilentMonitor;
+use shoebox::source::ExternalFolder;
 use shoebox::source::LibraryRoot;
-use shoebox::task::backup::{ExternalFolder, Options, Report, backup};
+use shoebox::task::backup::{Options, Report, backup};
 use shoebox::task::restore::whole::{OutsidePhotos, restore};
 
 const FAMILY: &str = "f1111111-1111-4111-8111-111111111111";

@@ -14,7 +14,8 @@ use serde_json::Value;
 use shoebox::base::monitor::ProblemCollector;
 use shoebox::mount::{self, MountedView};
 use shoebox::repo::Repository;
-use shoebox::task::backup::{self, DumpSource, ExternalFolder};
+use shoebox::source::ExternalFolder;
+use shoebox::task::backup::{self, DumpSource};
 use shoebox::view::name::{safe, split};
 use shoebox::view::{self, View};
 

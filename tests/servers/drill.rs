@@ -16,8 +16,9 @@ use shoebox::base::monitor::{ProblemCollector, SilentMonitor};
 use shoebox::base::stored::IndexLine;
 use shoebox::base::{ErrorKind, Problem};
 use shoebox::repo::WriteSession;
+use shoebox::source::ExternalFolder;
 use shoebox::source::postgres::throwaway::ServerPrograms;
-use shoebox::task::backup::{self, DumpSource, ExternalFolder, backup};
+use shoebox::task::backup::{self, DumpSource, backup};
 use shoebox::task::drill::{self, AssetFault, DrillServers, Options, Report, drill};
 
 /// What pg_dump and pg_dumpall print of the sample library's database in that era. Made once:

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use serde_json::Value;
 use shoebox::base::monitor::SilentMonitor;
 use shoebox::repo::Repository;
-use shoebox::task::backup::{self, DumpSource, ExternalFolder};
+use shoebox::source::ExternalFolder;
+use shoebox::task::backup::{self, DumpSource};
 use tempfile::TempDir;
 
 use crate::support::postgres::debian;

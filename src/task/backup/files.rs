@@ -18,12 +18,12 @@ use jiff::Timestamp;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::certain::ReadTime;
-use super::line;
 use super::read::{FileReader, ReadOutcome};
 use super::share::ReadShare;
 use crate::base::file::{FileEntry, FileKind};
 use crate::base::{
     Context, Error, ErrorKind, FilePath, Hash, Monitor, Phase, Problem, Result, StopNotice,
+    json_line,
 };
 use crate::catalog::{Generation, query};
 use crate::repo::{self, ContentReader, ContentSink, SnapshotRecord, StreamReader, StreamWriter};
@@ -498,7 +498,7 @@ fn write_list(
             pass = (pass.0 + 1, pass.1 + entry.size);
             count_in(&mut roots, places.root_of(&entry.path));
         }
-        out.write_all(&line(&entry)?).context(|| "writing the list of files")?;
+        out.write_all(&json_line(&entry)?).context(|| "writing the list of files")?;
         if has_links {
             linked.insert(entry.path.clone(), entry);
         }

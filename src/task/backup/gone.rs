@@ -2,7 +2,6 @@
 //! not mounted, a folder that lies in another place.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 
 use rusqlite::Connection;
 
@@ -32,12 +31,12 @@ impl RowCounts {
     }
 
     pub fn add_library(&mut self, library: &ExternalLibrary) {
-        let shown = library.roots.iter().filter_map(|root| super::shown(Path::new(root)).ok());
+        let shown = library.roots.iter().filter_map(|root| FilePath::external(root).ok());
         self.names.extend(shown.map(|root| (root, library.name.clone())));
     }
 
     fn add(&mut self, file: &FilePath, places: &LibraryPlaces) {
-        let top = || FilePath::new(file.parts().next()?).ok().filter(|_| !super::is_external(file));
+        let top = || FilePath::new(file.parts().next()?).ok().filter(|_| !file.is_external());
         if let Some(folder) = places.root_of(file).cloned().or_else(top) {
             *self.rows.entry(folder).or_default() += 1;
         }
@@ -121,7 +120,7 @@ impl RowCounts {
 
 fn way_out(folder: &FilePath, place: &str, location: &UploadLocation) -> String {
     let elsewhere = |at: &str| format!("--folder {folder}={at} takes it from there");
-    if super::is_external(folder) {
+    if folder.is_external() {
         return format!("is the disk of {place} mounted?");
     }
     match (location.link(folder), location.alike(folder)) {

@@ -10,12 +10,12 @@ use serde::Deserialize;
 
 use super::{DoctorFinding, DoctorSetup};
 use crate::immich;
+use crate::source::ExternalFolder;
 use crate::source::installation::Installation;
 use crate::source::postgres::{
     ClientWeakness, ServerProbe, ServerReached, ask_soon, client_version, probe,
 };
 use crate::source::{ClientPrograms, DatabaseAccess, DumpTool, ServerPlace};
-use crate::task::backup::ExternalFolder;
 
 /// What the database told.
 #[derive(Debug, Default)]

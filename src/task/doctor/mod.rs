@@ -16,9 +16,9 @@ pub use service::{ServiceFacts, service};
 use serde::Serialize;
 
 use crate::base::Error;
+use crate::source::ExternalFolder;
 use crate::source::installation::Installation;
 use crate::source::{ClientPrograms, DatabaseAccess, DumpTool, LibraryRoot};
-use crate::task::backup::ExternalFolder;
 
 /// What the settings say, completed by what was found.
 #[derive(Debug)]

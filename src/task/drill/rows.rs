@@ -155,8 +155,7 @@ pub(super) fn of_dump(
     found.records(&mut |record| {
         if let LibraryRecord::Asset(asset) = record {
             STOPPED.check(monitor)?;
-            let is_external =
-                asset.file.as_ref().is_some_and(|file| file.parts().next() == Some(b"external"));
+            let is_external = asset.file.as_ref().is_some_and(|file| file.is_external());
             let is_external = is_external || asset.library.is_some();
             sample.offer(SampledAsset {
                 id: asset.id,

@@ -66,7 +66,7 @@ impl<'a> OriginalCollector<'a> {
             (Some(content), None) => self.homeless.push((content, lost())),
             (None, file) => {
                 let is_external = match file {
-                    Some(file) => file.parts().next() == Some(b"external"),
+                    Some(file) => file.is_external(),
                     None => asset.library.is_some(),
                 };
                 if is_external { self.not_covered += 1 } else { self.lose(lost()) }

@@ -30,11 +30,10 @@ use self::date::DatedDump;
 use self::files::OriginalCollector;
 use self::find::{FoundDump, FoundFiles, LeftFile};
 use self::read::{Fingerprint, ImportFailure, TakenRead};
-use super::backup::{info, line};
 use crate::base::dump::DumpVerdict;
 use crate::base::library::LibraryRecord;
 use crate::base::{
-    Error, ErrorKind, Hash, Monitor, Phase, Problem, Result, SnapshotId, StopNotice,
+    Error, ErrorKind, Hash, Monitor, Phase, Problem, Result, SnapshotId, StopNotice, json_line,
 };
 use crate::catalog::query;
 use crate::immich::{self, ReadDump};
@@ -496,13 +495,13 @@ impl<'a> ImportWork<'a> {
                     if let LibraryRecord::Asset(asset) = &record {
                         originals.add(asset)?;
                     }
-                    writer.push(&line(&record)?)
+                    writer.push(&json_line(&record)?)
                 })
             })?;
         let reference = self.reference(past, time, |streams| &streams.files)?;
         let ((files, completeness), list) =
             StreamWriter::run(&sink, past.generation(), past.contents(), reference, |writer| {
-                originals.finish(good.id, &mut |entry| writer.push(&line(entry)?))
+                originals.finish(good.id, &mut |entry| writer.push(&json_line(entry)?))
             })?;
         let written = sink.finish()?;
         let streams = SnapshotStreams { dump, files: list, library };
@@ -534,7 +533,7 @@ impl<'a> ImportWork<'a> {
             host: Repository::host(),
             shoebox: env!("CARGO_PKG_VERSION").to_owned(),
             upload_location: String::new(),
-            dump: info(dump),
+            dump: dump.info(),
             streams,
             archives: Vec::new(),
             census: dump.census.clone(),

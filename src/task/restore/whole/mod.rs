@@ -39,7 +39,7 @@ use crate::base::amount::plural;
 use crate::base::{Error, ErrorKind, Monitor, Phase, Result, SnapshotId};
 use crate::catalog::Generation;
 use crate::repo::{Repository, SnapshotRecord, record_of};
-pub use crate::task::backup::ExternalFolder;
+pub use crate::source::ExternalFolder;
 use crate::task::open::{find_snapshot, open_view};
 use crate::view;
 

@@ -15,7 +15,7 @@ use crate::base::library::ExternalLibrary;
 use crate::base::{FilePath, Monitor, Problem, Result};
 use crate::catalog::query::folder;
 use crate::catalog::query::whole::{self as ask, EntryKind, FolderPlace, ListEntry};
-use crate::task::backup::ExternalFolder;
+use crate::source::ExternalFolder;
 use crate::task::restore::folder::{FileAttributes, is_part_name};
 
 /// Where the file list shows external libraries: below this, by the path that the server knows.
