@@ -13,13 +13,19 @@
 mod column;
 mod generation;
 pub mod ingest;
+pub mod night;
 pub mod query;
 mod seal;
+mod sql;
 mod vfs;
 
 pub use column::FilePart;
 pub use generation::{CatalogDraft, Generation, GenerationStamp};
+pub use night::CatalogNight;
 pub use seal::seal;
+
+/// An id as Immich gives it.
+pub type ImmichId = [u8; 16];
 
 /// `until` of a row that still holds.
 pub const FOREVER: i64 = i64::MAX;

@@ -418,7 +418,7 @@ const READINGS: &str = "readings";
 fn readings_of(db: &Connection) -> Result<String> {
     let known: HashSet<String> =
         query::snapshot::ids(db)?.iter().map(SnapshotId::to_string).collect();
-    let all = query::view::meta(db, READINGS)?.unwrap_or_default();
+    let all = query::meta(db, READINGS)?.unwrap_or_default();
     let there = all
         .split_whitespace()
         .filter(|one| one.split('/').next().is_some_and(|id| known.contains(id)));

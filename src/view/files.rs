@@ -16,8 +16,8 @@ use super::users::SnapshotView;
 use super::{FolderEntry, Node, NodeKind};
 use crate::base::file::FileKind;
 use crate::base::{Error, Result};
+use crate::catalog::night::DiskFile;
 use crate::catalog::query::folder::{self, TOP};
-use crate::catalog::query::view::{self as ask, DiskFile};
 
 /// No kernel takes a longer name from a file system in user space (`FUSE_NAME_MAX`,
 /// fs/fuse/fuse_i.h).
@@ -35,8 +35,7 @@ impl SnapshotView<'_> {
 
     /// The file in `row`, if this view shows it.
     pub fn file(&self, row: u64) -> Result<DiskFile> {
-        let file =
-            if self.shows_files() { ask::file_by_row(self.db, row, self.time())? } else { None };
+        let file = if self.shows_files() { self.night.file(row)? } else { None };
         let shown = file
             .map(|file| Ok::<_, Error>((!self.is_private(&file)?).then_some(file)))
             .transpose()?
@@ -45,7 +44,7 @@ impl SnapshotView<'_> {
     }
 
     pub fn file_child(&self, spot: SnapshotNode, name: &[u8]) -> Result<Option<Node>> {
-        let Some(file) = ask::file_by_name(self.db, self.place(spot)?, name, self.time())? else {
+        let Some(file) = self.night.file_by_name(self.place(spot)?, name)? else {
             return Ok(None);
         };
         if self.is_private(&file)? {
@@ -61,7 +60,7 @@ impl SnapshotView<'_> {
         each: &mut dyn FnMut(FolderEntry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
         let place = self.place(spot)?;
-        ask::files(self.db, place, after, self.time(), |file| {
+        self.night.files(place, after, |file| {
             if self.is_private(&file)? {
                 return Ok(true);
             }
@@ -82,8 +81,7 @@ impl SnapshotView<'_> {
             FileKind::Folder => (NodeKind::Folder, 0),
             FileKind::Symlink => (
                 NodeKind::Symlink,
-                ask::symlink(self.db, file.row, self.time())?
-                    .map_or(0, |target| target.len() as u64),
+                self.night.symlink(file.row)?.map_or(0, |target| target.len() as u64),
             ),
             FileKind::File => (NodeKind::File, file.size),
         };
@@ -101,8 +99,7 @@ impl SnapshotView<'_> {
         if let Some(above) = lock(&self.state.places).get(&key) {
             return Ok(SnapshotNode::File(*above));
         }
-        let above = ask::file_of_folder(self.db, place, self.time())?
-            .ok_or_else(|| Error::not_found("folder"))?;
+        let above = self.night.file_of_folder(place)?.ok_or_else(|| Error::not_found("folder"))?;
         lock(&self.state.places).put(key, above.row);
         Ok(SnapshotNode::File(above.row))
     }
@@ -123,27 +120,27 @@ impl SnapshotView<'_> {
         if self.view.options.locked || file.kind == FileKind::Folder {
             return Ok(false);
         }
-        let private = self.state.private(self.db, self.time())?;
-        if private.ids.is_empty() {
+        let hidden = self.state.hidden(self.night)?;
+        if hidden.ids.is_empty() {
             return Ok(false);
         }
         let id = std::str::from_utf8(&file.name)
             .ok()
             .and_then(|name| name.get(..36))
             .and_then(|head| Uuid::parse_str(head).ok());
-        if id.is_some_and(|id| private.ids.binary_search(id.as_bytes()).is_ok()) {
+        if id.is_some_and(|id| hidden.ids.binary_search(id.as_bytes()).is_ok()) {
             return Ok(true);
         }
         let same_bytes =
-            file.content.is_some_and(|content| private.contents.binary_search(&content).is_ok());
-        if !same_bytes && private.names.binary_search(&file.name).is_err() {
+            file.content.is_some_and(|content| hidden.contents.binary_search(&content).is_ok());
+        if !same_bytes && hidden.names.binary_search(&file.name).is_err() {
             return Ok(false);
         }
         let path = folder::path_in(self.db, file.folder, &file.name)?;
-        if private.paths.binary_search(&path).is_ok() {
+        if hidden.paths.binary_search(&path).is_ok() {
             return Ok(true);
         }
-        Ok(same_bytes && !ask::is_shown_asset(self.db, &path, self.time())?)
+        Ok(same_bytes && !self.night.is_shown_asset(&path)?)
     }
 }
 

@@ -4,7 +4,7 @@
 use super::ino::{Ino, NodePlace, SnapshotNode};
 use super::name::{NameShape, NameSuffixes, NamedUnit};
 use super::{Node, NodeKind};
-use crate::catalog::query::view::FolderRecord;
+use crate::catalog::night::FolderRecord;
 
 /// The entries of a folder, sorted by name.
 #[derive(Debug, Default)]

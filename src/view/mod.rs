@@ -34,13 +34,13 @@ use jiff::tz::TimeZone;
 use rusqlite::Connection;
 use uuid::Uuid;
 
-pub use crate::catalog::query::kept::OnDisk;
+pub use crate::catalog::night::OnDisk;
 pub use ino::{AssetPart, Ino, ROOT};
 pub use read::ByteSource;
 
 use crate::base::library::User;
 use crate::base::{Error, Hash, Result, Sha1, SnapshotId};
-use crate::catalog::query::view as ask;
+use crate::catalog::{CatalogNight, ImmichId, query};
 use ino::{NodePlace, SnapshotNode};
 use read::FileBytes;
 use state::ViewState;
@@ -125,7 +125,7 @@ pub struct ViewTotals {
 pub struct View {
     catalog: PathBuf,
     options: Options,
-    user: Option<ask::ImmichId>,
+    user: Option<ImmichId>,
     shown: RwLock<ShownGeneration>,
 }
 
@@ -204,7 +204,7 @@ impl View {
 
     /// The repository's id, as the catalog says.
     pub fn repository(&self) -> Result<Option<String>> {
-        self.with(|_, db| ask::meta(db, "repository"))
+        self.with(|_, db| query::meta(db, "repository"))
     }
 
     /// The attributes of a node.
@@ -325,7 +325,7 @@ impl View {
             |at, spot| match spot {
                 SnapshotNode::File(row) => {
                     at.file(row)?;
-                    ask::symlink(at.db, row, at.time())
+                    at.night.symlink(row)
                 }
                 _ => Ok(None),
             },
@@ -365,11 +365,7 @@ impl View {
     /// How many assets of the snapshot in `ino` have no bytes in it, and so are nowhere in the
     /// tree: files that were missing, and external libraries that were not covered.
     pub fn without_bytes(&self, ino: Ino) -> Result<u64> {
-        self.at(
-            ino,
-            |_, _, _| Ok(0),
-            |at, _| ask::without_bytes(at.db, self.user.as_ref(), at.time()),
-        )
+        self.at(ino, |_, _, _| Ok(0), |at, _| at.night.without_bytes(self.user.as_ref()))
     }
 
     /// How much the repository holds.
@@ -378,7 +374,7 @@ impl View {
         let (bytes, contents) = match state.totals.get() {
             Some(known) => *known,
             None => {
-                let counted = state.with(ask::totals)?;
+                let counted = state.with(query::totals)?;
                 *state.totals.get_or_init(|| counted)
             }
         };
@@ -434,7 +430,9 @@ impl View {
         db: &'a Connection,
         number: u16,
     ) -> Result<SnapshotView<'a>> {
-        Ok(SnapshotView { view: self, state, db, snapshot: state.snapshot(db, number)? })
+        let snapshot = state.snapshot(db, number)?;
+        let night = CatalogNight::new(db, snapshot.time);
+        Ok(SnapshotView { view: self, state, db, night, snapshot })
     }
 }
 
@@ -472,8 +470,8 @@ fn walk(
 
 /// The person that `text` means: in any snapshot, by id, address, storage label or name; the case
 /// only matters where two differ by nothing else.
-pub(crate) fn find_user(db: &Connection, text: &str) -> Result<ask::ImmichId> {
-    let lines = ask::user_lines(db)?;
+pub(crate) fn find_user(db: &Connection, text: &str) -> Result<ImmichId> {
+    let lines = query::user::user_lines(db)?;
     let users: Vec<User> =
         lines.iter().filter_map(|(_, line)| serde_json::from_str(line).ok()).collect();
     let words = |user: &User| {

@@ -11,21 +11,21 @@ use super::users::{SnapshotView, milliseconds};
 use super::{Node, NodeKind, ViewAsset};
 use crate::base::file::FileKind;
 use crate::base::{Error, Result};
-use crate::catalog::FilePart;
-use crate::catalog::query::kept::{self, OnDisk};
-use crate::catalog::query::view::{self as ask, MemberTable, RecordTable};
+use crate::catalog::night::{AssetRow, MemberTable, OnDisk, RecordTable};
+use crate::catalog::query;
+use crate::catalog::{CatalogNight, FilePart};
 use crate::repo::record::StreamInfo;
 use crate::repo::record_of;
 
 /// The asset behind a node: as of when, and which file of it.
 #[derive(Debug, Clone, Copy)]
-struct NodeAsset {
-    asset: ask::AssetRow,
-    at: i64,
+struct NodeAsset<'a> {
+    asset: AssetRow,
+    night: CatalogNight<'a>,
     part: AssetPart,
 }
 
-impl SnapshotView<'_> {
+impl<'a> SnapshotView<'a> {
     /// The attributes of `spot`, which is `ino`.
     pub fn node(&self, spot: SnapshotNode, ino: Ino) -> Result<Node> {
         let folder = Node::folder(ino, self.mtime());
@@ -103,48 +103,47 @@ impl SnapshotView<'_> {
         }
     }
 
-    fn shown(&self, spot: SnapshotNode) -> Result<NodeAsset> {
-        let (tie, row, at, part) = match spot {
+    fn shown(&self, spot: SnapshotNode) -> Result<NodeAsset<'a>> {
+        let (tie, row, night, part) = match spot {
             SnapshotNode::Item(SmartFolder::People, row, part) => {
-                (MemberTable::PersonAsset, row, self.time(), part)
+                (MemberTable::PersonAsset, row, self.night, part)
             }
             SnapshotNode::Item(SmartFolder::Tags, row, part) => {
-                (MemberTable::TagAsset, row, self.time(), part)
+                (MemberTable::TagAsset, row, self.night, part)
             }
-            SnapshotNode::Item(_, row, part) => (MemberTable::Asset, row, self.time(), part),
+            SnapshotNode::Item(_, row, part) => (MemberTable::Asset, row, self.night, part),
             SnapshotNode::AlbumItem(_, row, part) => {
-                (MemberTable::AlbumAsset, row, self.time(), part)
+                (MemberTable::AlbumAsset, row, self.night, part)
             }
             SnapshotNode::GoneItem(earlier, row, part) => {
                 (MemberTable::Asset, row, self.earlier(earlier)?, part)
             }
             _ => return Err(Error::not_found("asset")),
         };
-        let asset = ask::asset_of(self.db, tie, row, at)?
-            .filter(|asset| self.view.options.locked || !asset.locked);
-        Ok(NodeAsset { asset: asset.ok_or_else(|| Error::not_found("asset"))?, at, part })
+        let asset =
+            night.asset_of(tie, row)?.filter(|asset| self.view.options.locked || !asset.locked);
+        Ok(NodeAsset { asset: asset.ok_or_else(|| Error::not_found("asset"))?, night, part })
     }
 
     /// Content, size and time of what is shown.
-    fn asset_bytes(&self, shown: NodeAsset) -> Result<(i64, u64, i64)> {
+    fn asset_bytes(&self, shown: NodeAsset<'_>) -> Result<(i64, u64, i64)> {
         let (asset, part) = match shown.part {
             AssetPart::Original | AssetPart::KeptOriginal => (shown.asset, FilePart::Original),
             AssetPart::Sidecar => (shown.asset, FilePart::Sidecar),
             AssetPart::Video | AssetPart::KeptVideo => (self.moving(shown)?, FilePart::Original),
         };
         let found = if shown.part.is_kept() {
-            kept::content(self.db, &asset.id, shown.at)?
+            shown.night.kept_bytes(&asset.id)?
         } else {
-            ask::asset_bytes(self.db, &asset.id, part, shown.at)?
+            shown.night.asset_bytes(&asset.id, part)?
         };
         let (content, size) = found.ok_or_else(|| Error::not_found("file"))?;
         Ok((content, size, asset.created))
     }
 
-    fn moving(&self, shown: NodeAsset) -> Result<ask::AssetRow> {
+    fn moving(&self, shown: NodeAsset<'_>) -> Result<AssetRow> {
         let id = shown.asset.live.ok_or_else(|| Error::not_found("moving half"))?;
-        let half = ask::asset_by_id(self.db, &id, shown.at)?
-            .filter(|half| self.view.options.locked || !half.locked);
+        let half = shown.night.asset(&id)?.filter(|half| self.view.options.locked || !half.locked);
         half.ok_or_else(|| Error::not_found("moving half"))
     }
 
@@ -181,7 +180,7 @@ impl SnapshotView<'_> {
 
     /// The bytes of a file of `size` bytes that shows `content`.
     pub fn content(&self, content: i64, size: u64) -> Result<FileBytes> {
-        if ask::content_size(self.db, content)? == Some(size) {
+        if query::content_size(self.db, content)? == Some(size) {
             return Ok(FileBytes::Content(content, size));
         }
         Err(Error::damaged("the catalog says two things of a file's size")
@@ -192,9 +191,9 @@ impl SnapshotView<'_> {
     pub fn asset(&self, spot: SnapshotNode) -> Result<Option<ViewAsset>> {
         let Ok(shown) = self.shown(spot) else { return Ok(None) };
         let (content, _, _) = self.asset_bytes(shown)?;
-        let (blake3, sha1) = ask::hashes(self.db, content)?
+        let (blake3, sha1) = query::content_hashes(self.db, content)?
             .ok_or_else(|| Error::damaged("a content of the catalog"))?;
-        let albums = ask::albums_of(self.db, &shown.asset.id, shown.at)?;
+        let albums = shown.night.albums_of(&shown.asset.id)?.into_iter().map(|(_, name)| name);
         let id = match shown.part.on_disk() {
             AssetPart::Video => self.moving(shown)?.id,
             _ => shown.asset.id,
@@ -206,7 +205,7 @@ impl SnapshotView<'_> {
             blake3,
             sha1,
             on_disk,
-            albums,
+            albums: albums.collect(),
         }))
     }
 
@@ -215,8 +214,8 @@ impl SnapshotView<'_> {
         let Ok(shown) = self.shown(spot) else { return Ok(OnDisk::Same) };
         match shown.part.on_disk() {
             AssetPart::Sidecar => Ok(OnDisk::Same),
-            AssetPart::Video => kept::on_disk(self.db, &self.moving(shown)?.id, shown.at),
-            _ => kept::on_disk(self.db, &shown.asset.id, shown.at),
+            AssetPart::Video => shown.night.on_disk(&self.moving(shown)?.id),
+            _ => shown.night.on_disk(&shown.asset.id),
         }
     }
 
@@ -256,7 +255,7 @@ impl SnapshotView<'_> {
         shelf: SmartFolder,
     ) -> Result<SnapshotNode> {
         let (_, owner, _) = self.thing(table, row)?;
-        let user = ask::user_row(self.db, &owner, self.time())?;
+        let user = self.night.user_row(&owner)?;
         Ok(SnapshotNode::Shelf(shelf, user.ok_or_else(|| Error::not_found("user"))?))
     }
 

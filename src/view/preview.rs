@@ -14,14 +14,12 @@ use super::read::FileBytes;
 use super::users::SnapshotView;
 use crate::base::Result;
 use crate::base::file::FileKind;
+use crate::catalog::night::DiskFile;
 use crate::catalog::query::folder;
-use crate::catalog::query::view::{self as ask, DiskFile, ImmichId};
+use crate::catalog::{CatalogNight, ImmichId};
 
 /// Up to this many pixels a side the thumbnail will do: its shorter side has 250.
 const THUMBNAIL: u32 = 256;
-
-/// The place above `thumbs/`.
-const TOP: i64 = 0;
 
 /// What a generated file is, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +30,13 @@ enum PreviewKind {
     Preview,
 }
 
-impl SnapshotView<'_> {
+impl<'a> SnapshotView<'a> {
     /// The bytes of Immich's picture of the photo or video `spot`, best for `edge` pixels a side;
     /// `None` where it shows no asset, or none was backed up. Whoever may not see the file may not
     /// see the picture.
     pub fn preview(&self, spot: SnapshotNode, edge: u32) -> Result<Option<FileBytes>> {
-        let Some((id, owner, at)) = self.pictured(spot)? else { return Ok(None) };
-        let mut made = self.generated(&id, &owner, at)?;
+        let Some((id, owner, night)) = self.pictured(spot)? else { return Ok(None) };
+        let mut made = generated(night, &id, &owner)?;
         let small = edge <= THUMBNAIL;
         made.sort_by_key(|(made, edited, _)| (*edited, (*made == PreviewKind::Thumbnail) != small));
         let best =
@@ -48,7 +46,10 @@ impl SnapshotView<'_> {
 
     /// Id and owner of the asset that `spot` shows, and as of when: a photo that is gone had its
     /// pictures then.
-    fn pictured(&self, spot: SnapshotNode) -> Result<Option<(ImmichId, ImmichId, i64)>> {
+    fn pictured(
+        &self,
+        spot: SnapshotNode,
+    ) -> Result<Option<(ImmichId, ImmichId, CatalogNight<'a>)>> {
         let id = match spot {
             SnapshotNode::Item(_, _, part)
             | SnapshotNode::AlbumItem(_, _, part)
@@ -59,44 +60,36 @@ impl SnapshotView<'_> {
             SnapshotNode::File(row) => {
                 let file = self.file(row)?;
                 let path = folder::path_in(self.db, file.folder, &file.name)?;
-                ask::asset_at(self.db, &path, self.time())?
+                self.night.asset_at(&path)?
             }
             _ => None,
         };
         let Some(id) = id else { return Ok(None) };
-        let at = match spot {
+        let night = match spot {
             SnapshotNode::GoneItem(earlier, ..) => self.earlier(earlier)?,
-            _ => self.time(),
+            _ => self.night,
         };
-        Ok(ask::owner_of(self.db, &id, at)?.map(|owner| (id, owner, at)))
+        Ok(night.owner_of(&id)?.map(|owner| (id, owner, night)))
     }
+}
 
-    /// The generated files of the asset `id` at `at`: what each is, and whether an edit made it.
-    fn generated(
-        &self,
-        id: &ImmichId,
-        owner: &ImmichId,
-        at: i64,
-    ) -> Result<Vec<(PreviewKind, bool, DiskFile)>> {
-        let id = Uuid::from_bytes(*id).to_string();
-        let owner = Uuid::from_bytes(*owner).to_string();
-        let mut folder = TOP;
-        for part in ["thumbs", &owner, &id[..2], &id[2..4]] {
-            let found = ask::file_by_name(self.db, folder, part.as_bytes(), at)?;
-            let Some(child) = found.and_then(|file| file.child) else { return Ok(Vec::new()) };
-            folder = child;
-        }
-        let files = ask::files_named(self.db, folder, id.as_bytes(), at)?;
-        let made = |file: DiskFile| {
-            let rest = std::str::from_utf8(&file.name).ok()?.get(id.len()..)?.to_owned();
-            Some((made(&rest)?, rest.contains("edited"), file))
-        };
-        Ok(files
-            .into_iter()
-            .filter(|file| file.kind == FileKind::File && file.size > 0)
-            .filter_map(made)
-            .collect())
-    }
+/// The generated files of the asset `id`: what each is, and whether an edit made it.
+fn generated(
+    night: CatalogNight<'_>,
+    id: &ImmichId,
+    owner: &ImmichId,
+) -> Result<Vec<(PreviewKind, bool, DiskFile)>> {
+    let id = Uuid::from_bytes(*id).to_string();
+    let owner = Uuid::from_bytes(*owner).to_string();
+    let parts = ["thumbs", &owner, &id[..2], &id[2..4]].map(str::as_bytes);
+    let folder = night.file_at(parts)?.and_then(|file| file.child);
+    let Some(folder) = folder else { return Ok(Vec::new()) };
+    let made = |file: DiskFile| {
+        let rest = std::str::from_utf8(&file.name).ok()?.get(id.len()..)?.to_owned();
+        Some((made(&rest)?, rest.contains("edited"), file))
+    };
+    let files = night.files_named(folder, id.as_bytes())?.into_iter();
+    Ok(files.filter(|file| file.kind == FileKind::File && file.size > 0).filter_map(made).collect())
 }
 
 /// What a generated file is whose name goes on with `rest` after the asset's id.

@@ -19,7 +19,9 @@ use super::read::{ByteSource, FileBytes};
 use super::top::NamedSnapshot;
 use crate::base::{Error, ErrorKind, Result};
 use crate::catalog::Generation;
-use crate::catalog::query::view::{self as ask, HiddenPaths, SnapshotRow};
+use crate::catalog::night::{CatalogNight, HiddenPaths};
+use crate::catalog::query;
+use crate::catalog::query::snapshot::{self as ask, SnapshotRow};
 
 /// Connections to the catalog, each with up to 4 MiB of cache.
 pub const CONNECTIONS: usize = 4;
@@ -46,7 +48,7 @@ pub(super) struct ViewState {
     returned: Condvar,
     listings: Mutex<Listings>,
     bytes: Mutex<LruCache<Ino, FileBytes>>,
-    private: Mutex<LruCache<i64, Arc<HiddenPaths>>>,
+    hidden: Mutex<LruCache<i64, Arc<HiddenPaths>>>,
     numbers: Mutex<LruCache<u16, SnapshotRow>>,
     /// By time and row of a folder in `files/`: the place that it lies in, and the place that it
     /// is.
@@ -74,7 +76,7 @@ impl ViewState {
     pub fn open(path: &Path, source: Arc<dyn ByteSource>) -> Result<ViewState> {
         let generation = Generation::open(path)?;
         let connection = generation.connect()?;
-        let lineage = ask::meta(&connection, "lineage")?;
+        let lineage = query::meta(&connection, "lineage")?;
         Ok(ViewState {
             generation,
             lineage,
@@ -83,7 +85,7 @@ impl ViewState {
             returned: Condvar::new(),
             listings: Mutex::new(Listings { cache: LruCache::unbounded(), entries: 0 }),
             bytes: Mutex::new(LruCache::new(OPENED)),
-            private: Mutex::new(LruCache::new(PRIVATE)),
+            hidden: Mutex::new(LruCache::new(PRIVATE)),
             numbers: Mutex::new(LruCache::new(NUMBERS)),
             folders: Mutex::new(LruCache::new(OPENED)),
             places: Mutex::new(LruCache::new(NUMBERS)),
@@ -186,14 +188,14 @@ impl ViewState {
         listings.entries = 0;
     }
 
-    /// What is locked at `at`.
-    pub fn private(&self, db: &Connection, at: i64) -> Result<Arc<HiddenPaths>> {
-        if let Some(known) = lock(&self.private).get(&at) {
+    /// What is locked at that time.
+    pub fn hidden(&self, night: CatalogNight<'_>) -> Result<Arc<HiddenPaths>> {
+        if let Some(known) = lock(&self.hidden).get(&night.time()) {
             return Ok(known.clone());
         }
-        let private = Arc::new(ask::private(db, at)?);
-        lock(&self.private).put(at, private.clone());
-        Ok(private)
+        let hidden = Arc::new(night.hidden()?);
+        lock(&self.hidden).put(night.time(), hidden.clone());
+        Ok(hidden)
     }
 }
 

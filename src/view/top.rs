@@ -16,8 +16,7 @@ use super::ino::{Ino, NodePlace, ROOT, SnapshotNode};
 use super::state::ViewState;
 use super::{FolderEntry, Node, View};
 use crate::base::{Error, Result, SnapshotId};
-use crate::catalog::query::snapshot::newest_schema;
-use crate::catalog::query::view::{self as ask, SnapshotRow};
+use crate::catalog::query::snapshot::{self as ask, SnapshotRow};
 use crate::immich;
 
 const MINUTE: i64 = 60;
@@ -54,7 +53,7 @@ pub(super) fn readme(state: &ViewState, db: &Connection) -> Result<Arc<str>> {
     if let Some(known) = state.readme.get() {
         return Ok(known.clone());
     }
-    let newer = immich::newer_than_known(newest_schema(db)?.as_deref());
+    let newer = immich::newer_than_known(ask::newest_schema(db)?.as_deref());
     let text = newer
         .map_or_else(|| README.to_owned(), |newer| format!("{README}\n{}\n", sentence(&newer)));
     Ok(state.readme.get_or_init(|| text.into()).clone())

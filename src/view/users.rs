@@ -28,12 +28,13 @@ use super::name::{NameShape, NameSuffixes, NamedUnit, split};
 use super::top::{NamedSnapshot, named, nanoseconds};
 use super::{Node, View, state::ViewState};
 use crate::base::library::User;
-use crate::base::{Error, FilePath, Result};
-use crate::catalog::query::kept;
-use crate::catalog::query::view::{
-    self as ask, DiskFile, FolderRecord, ImmichId, MemberAsset, MemberSource, RecordTable,
-    ShownBytes, SnapshotRow,
+use crate::base::{Error, Result};
+use crate::catalog::night::{
+    DiskFile, FolderRecord, MemberAsset, MemberSource, RecordTable, ShownBytes,
 };
+use crate::catalog::query::snapshot::SnapshotRow;
+use crate::catalog::query::user::user_line;
+use crate::catalog::{CatalogNight, ImmichId};
 
 /// The months of a year, as the catalog counts them.
 const YEAR: i64 = 12;
@@ -46,10 +47,11 @@ pub(super) struct SnapshotView<'a> {
     pub view: &'a View,
     pub state: &'a ViewState,
     pub db: &'a Connection,
+    pub night: CatalogNight<'a>,
     pub snapshot: SnapshotRow,
 }
 
-impl SnapshotView<'_> {
+impl<'a> SnapshotView<'a> {
     pub fn time(&self) -> i64 {
         self.snapshot.time
     }
@@ -119,7 +121,7 @@ impl SnapshotView<'_> {
     }
 
     fn users(&self) -> Result<Listing> {
-        let mut users = ask::users(self.db, self.time())?;
+        let mut users = self.night.users()?;
         for user in &mut users {
             user.holds &= self.view.user.is_none_or(|only| only == user.id);
         }
@@ -153,11 +155,11 @@ impl SnapshotView<'_> {
 
     /// True when the shelf of what the disk has not as it was uploaded holds something.
     fn is_changed_on_disk(&self, user: u64) -> Result<bool> {
-        if !kept::may_differ(self.db, self.time())? {
+        if !self.night.may_differ()? {
             return Ok(false);
         }
         let (source, mut is_any) = (MemberSource::Changed { owner: self.user_id(user)? }, false);
-        ask::members(self.db, source, self.time(), self.view.options.locked, |member| {
+        self.night.members(source, self.view.options.locked, |member| {
             is_any |= member.original.is_some()
         })?;
         Ok(is_any)
@@ -165,10 +167,11 @@ impl SnapshotView<'_> {
 
     /// The profile picture: its name here, its file, its node.
     pub fn picture(&self, user: u64) -> Result<Option<(String, DiskFile, Node)>> {
-        let Some(line) = ask::user_line(self.db, user)? else { return Ok(None) };
+        let Some(line) = user_line(self.db, user)? else { return Ok(None) };
         let record: User = serde_json::from_str(&line)
             .map_err(|error| Error::damaged("a user of the catalog").caused_by(error))?;
-        let Some(file) = record.picture.map(|path| self.file_at(&path)).transpose()?.flatten()
+        let Some(file) =
+            record.picture.map(|path| self.night.file_at(path.parts())).transpose()?.flatten()
         else {
             return Ok(None);
         };
@@ -181,20 +184,6 @@ impl SnapshotView<'_> {
         Ok(Some((format!("profile picture{}", split(&name).1), file, node)))
     }
 
-    /// The file at `path` of the file list.
-    fn file_at(&self, path: &FilePath) -> Result<Option<DiskFile>> {
-        let mut folder = 0;
-        let mut found = None;
-        for part in path.parts() {
-            let Some(file) = ask::file_by_name(self.db, folder, part, self.time())? else {
-                return Ok(None);
-            };
-            folder = file.child.unwrap_or(-1);
-            found = Some(file);
-        }
-        Ok(found)
-    }
-
     /// The id of the user in `row`.
     pub fn user_id(&self, row: u64) -> Result<ImmichId> {
         Ok(self.thing(RecordTable::User, row)?.0)
@@ -202,24 +191,24 @@ impl SnapshotView<'_> {
 
     /// Id, owner and value of the thing in `row`, if this view shows its owner's tree.
     pub fn thing(&self, table: RecordTable, row: u64) -> Result<(ImmichId, ImmichId, String)> {
-        let found = ask::folder_row(self.db, table, row, self.time())?;
+        let found = self.night.folder_row(table, row)?;
         let shown = found.filter(|(_, owner, _)| self.view.user.is_none_or(|only| only == *owner));
         shown.ok_or_else(|| Error::not_found("folder"))
     }
 
     fn shelf(&self, shelf: SmartFolder, user: u64, id: &ImmichId) -> Result<Listing> {
-        let (db, at, owner) = (self.db, self.time(), *id);
+        let (night, owner) = (self.night, *id);
         let items = |source| self.assets(source, |row, part| SnapshotNode::Item(shelf, row, part));
         match shelf {
             SmartFolder::ByDate => self.years(user, id),
             SmartFolder::Albums => {
-                Ok(self.folders(&ask::albums(db, id, at)?, "unnamed album", SnapshotNode::Album))
+                Ok(self.folders(&night.albums(id)?, "unnamed album", SnapshotNode::Album))
             }
             SmartFolder::People => {
-                Ok(self.folders(&ask::people(db, id, at)?, "unnamed", SnapshotNode::Person))
+                Ok(self.folders(&night.people(id)?, "unnamed", SnapshotNode::Person))
             }
             SmartFolder::Stacks => {
-                Ok(self.stacks(&mut ask::stacks(db, id, at, self.view.options.locked)?))
+                Ok(self.stacks(&mut night.stacks(id, self.view.options.locked)?))
             }
             SmartFolder::Tags => self.tags(id, &[], NameSuffixes::default(), Vec::new()),
             SmartFolder::DeletedSince => self.deleted_since(user, id),
@@ -246,7 +235,7 @@ impl SnapshotView<'_> {
     fn years(&self, user: u64, id: &ImmichId) -> Result<Listing> {
         let mut years = Vec::new();
         let mut from = i64::MIN;
-        while let Some(month) = ask::next_month(self.db, id, from, self.time())? {
+        while let Some(month) = self.night.next_month(id, from)? {
             let year = month.div_euclid(YEAR);
             years.extend(self.folder(format!("{year:04}"), SnapshotNode::Year(user, year)));
             from = (year + 1) * YEAR;
@@ -259,9 +248,7 @@ impl SnapshotView<'_> {
         let end = year.saturating_add(1).saturating_mul(YEAR);
         let mut months = Vec::new();
         let mut from = year.saturating_mul(YEAR);
-        while let Some(month) =
-            ask::next_month(self.db, &id, from, self.time())?.filter(|month| *month < end)
-        {
+        while let Some(month) = self.night.next_month(&id, from)?.filter(|month| *month < end) {
             let name = format!("{year:04}-{:02}", month.rem_euclid(YEAR) + 1);
             months.extend(self.folder(name, SnapshotNode::Month(user, month)));
             from = month + 1;
@@ -275,22 +262,23 @@ impl SnapshotView<'_> {
         spot: impl Fn(u64, AssetPart) -> SnapshotNode,
     ) -> Result<Listing> {
         let mut entries = Vec::new();
-        self.add_assets(source, self.time(), NameSuffixes::default(), &mut entries, spot)?;
+        self.add_assets(source, self.night, NameSuffixes::default(), &mut entries, spot)?;
         Ok(Listing::new(entries))
     }
 
-    /// Adds what `source` has at `at` to `entries`, under names that `suffixes` has not given yet.
+    /// Adds what `source` has in `night` to `entries`, under names that `suffixes` has not given
+    /// yet.
     fn add_assets(
         &self,
         source: MemberSource,
-        at: i64,
+        night: CatalogNight<'_>,
         mut suffixes: NameSuffixes,
         entries: &mut Vec<(String, Node)>,
         spot: impl Fn(u64, AssetPart) -> SnapshotNode,
     ) -> Result<()> {
         let mut all: HashMap<ImmichId, NamedUnit> = HashMap::new();
         let (mut shown, mut heirs) = (Vec::new(), AssetHeirs::default());
-        ask::members(self.db, source, at, self.view.options.locked, |member| {
+        night.members(source, self.view.options.locked, |member| {
             let new = || NamedUnit { since: member.added, id: member.id, shapes: Vec::new() };
             let unit = all.entry(member.id).or_insert_with(new);
             unit.since = unit.since.min(member.added);
@@ -342,7 +330,7 @@ impl SnapshotView<'_> {
     fn tag(&self, row: u64, level: u8) -> Result<Listing> {
         let (_, owner, value) = self.thing(RecordTable::Tag, row)?;
         let path: Vec<&str> = levels(&value).take(usize::from(level)).collect();
-        let tags = ask::tags(self.db, &owner, self.time())?;
+        let tags = self.night.tags(&owner)?;
         let own = tags
             .iter()
             .filter(|tag| levels(&tag.name).eq(path.iter().copied()))
@@ -356,7 +344,7 @@ impl SnapshotView<'_> {
         let spot = |row, part| SnapshotNode::Item(SmartFolder::Tags, row, part);
         self.add_assets(
             MemberSource::Tag { tag: own.id },
-            self.time(),
+            self.night,
             suffixes,
             &mut entries,
             spot,
@@ -372,7 +360,7 @@ impl SnapshotView<'_> {
         mut suffixes: NameSuffixes,
         mut entries: Vec<(String, Node)>,
     ) -> Result<Listing> {
-        let tags = ask::tags(self.db, owner, self.time())?;
+        let tags = self.night.tags(owner)?;
         let below = below(&tags, path);
         suffixes.decide(units(&below, "tag"));
         for tag in below.iter().filter(|tag| tag.holds) {
@@ -386,7 +374,7 @@ impl SnapshotView<'_> {
     pub fn tag_folder(&self, owner: &ImmichId, value: &str, level: usize) -> Result<Option<Ino>> {
         let path: Vec<&str> = levels(value).take(level).collect();
         let (Some(last), true) = (path.last(), path.len() == level) else { return Ok(None) };
-        let tags = ask::tags(self.db, owner, self.time())?;
+        let tags = self.night.tags(owner)?;
         let same =
             below(&tags, &path[..level - 1]).into_iter().find(|tag| tag.holds && tag.name == *last);
         Ok(same.and_then(|tag| self.ino(SnapshotNode::Tag(tag.row, level as u8))))
@@ -396,7 +384,7 @@ impl SnapshotView<'_> {
         if !self.snapshot.good {
             return Ok(Listing::default());
         }
-        let ranges = ask::gone_ranges(self.db, id, self.time(), self.view.options.locked)?;
+        let ranges = self.night.gone_ranges(id, self.view.options.locked)?;
         let all = named(self.state, self.db, &self.view.options.time_zone)?;
         let mut had = vec![false; all.len()];
         for (from, to) in ranges {
@@ -420,10 +408,11 @@ impl SnapshotView<'_> {
         Ok(Listing::new(entries))
     }
 
-    /// The time of the earlier snapshot `number`.
-    pub fn earlier(&self, number: u16) -> Result<i64> {
+    /// The earlier snapshot `number`.
+    pub fn earlier(&self, number: u16) -> Result<CatalogNight<'a>> {
         let earlier = self.state.snapshot(self.db, number)?.time;
-        (earlier < self.time()).then_some(earlier).ok_or_else(|| Error::not_found("snapshot"))
+        let earlier = (earlier < self.time()).then_some(CatalogNight::new(self.db, earlier));
+        earlier.ok_or_else(|| Error::not_found("snapshot"))
     }
 }
 

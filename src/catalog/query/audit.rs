@@ -5,12 +5,12 @@
 
 use rusqlite::Connection;
 
-use super::search::{many, one};
 use super::unsigned;
-use super::view::ImmichId;
 use crate::base::library::Visibility;
 use crate::base::{Result, Sha1};
 use crate::catalog::FilePart;
+use crate::catalog::ImmichId;
+use crate::catalog::sql::{many, one};
 
 /// An asset that something is wrong with, as far as one pass can tell.
 #[derive(Debug, Clone)]

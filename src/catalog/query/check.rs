@@ -3,12 +3,12 @@
 
 use rusqlite::Connection;
 
-use super::search::{many, one};
-use super::view::ImmichId;
 use super::{content_place, unsigned};
 use crate::base::stored::ContentPlace;
 use crate::base::{Hash, Result, Sha1};
 use crate::catalog::FilePart;
+use crate::catalog::ImmichId;
+use crate::catalog::sql::{many, one};
 
 /// What SQLite's own check has to say; `None` when it finds nothing wrong.
 pub fn integrity(db: &Connection) -> Result<Option<String>> {

@@ -2,8 +2,8 @@
 
 use rusqlite::Connection;
 
-use super::search::one;
 use crate::base::{Error, Result};
+use crate::catalog::sql::one;
 
 /// The place above `upload/` and `library/`.
 pub const TOP: i64 = 0;

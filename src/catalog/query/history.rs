@@ -7,9 +7,9 @@
 
 use rusqlite::{Connection, Params, Row};
 
-use super::search::{many, one};
-use super::view::ImmichId;
 use crate::base::Result;
+use crate::catalog::ImmichId;
+use crate::catalog::sql::{many, one};
 
 /// Both times that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

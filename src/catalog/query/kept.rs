@@ -1,95 +1,12 @@
-//! The bytes that Immich recorded, of originals that lie on the disk with other bytes or not at
-//! all.
-//!
-//! An asset whose file has another SHA-1 than its row says, or that has no file, shows the content
-//! with the recorded SHA-1 if some archive holds one: it is *kept*. This is worked out when it is
-//! asked for, so it holds for every snapshot whatever came first, and a catalog that was rebuilt
-//! says the same. A content that a snapshot's dump names by its SHA-1 is needed by that snapshot
-//! ([`ranges`]), whatever lies at the path.
+//! Contents that dumps name by their SHA-1 and that need not be a file's, and originals that the disk
+//! has not as Immich recorded them: see `night/kept.rs`.
 
 use rusqlite::Connection;
 
-use super::search::{many, one};
 use super::unsigned;
-use super::view::ImmichId;
 use crate::base::{Hash, Result};
-
-/// In SQL: a file of `asset` that is known to have the recorded bytes at the parameter `at`.
-pub(super) fn is_right(asset: &str, at: &str) -> String {
-    format!(
-        "SELECT 1 FROM asset_file r WHERE r.asset = {asset} AND r.part = 0 AND r.since <= {at} AND \
-            r.until > {at}
-         AND r.differs = 0"
-    )
-}
-
-/// In SQL: `column` of the kept content (`k`) of the asset `id` whose SHA-1 is `sha1`, at the
-/// parameter `at`; else NULL. Of two contents with one SHA-1, which only a forgery brings about,
-/// one is chosen by its hash.
-pub(super) fn column(column: &str, id: &str, sha1: &str, at: &str) -> String {
-    let right = is_right(id, at);
-    format!(
-        "CASE WHEN EXISTS ({right}) THEN NULL ELSE
-           (SELECT k.{column} FROM content k WHERE k.sha1 = {sha1} AND k.archive > 0 AND NOT EXISTS
-              (SELECT 1 FROM asset_file s WHERE s.asset = {id} AND s.part = 0 AND s.since <= {at} \
-              AND s.until > {at}
-               AND s.content = k.id) ORDER BY k.hash LIMIT 1) END"
-    )
-}
-
-/// In SQL: some archive holds the bytes that Immich recorded of asset `a`.
-pub(super) const HELD: &str =
-    "EXISTS (SELECT 1 FROM content k WHERE k.sha1 = a.sha1 AND k.archive > 0)";
-
-/// The kept content of the asset `id` at `at`, and its size; `None` where the file has the recorded
-/// bytes, or nothing has.
-pub fn content(db: &Connection, id: &ImmichId, at: i64) -> Result<Option<(i64, u64)>> {
-    let (content, size) =
-        (column("id", "a.id", "a.sha1", "?2"), column("size", "a.id", "a.sha1", "?2"));
-    let sql = format!(
-        "SELECT {content}, {size} FROM asset a WHERE a.id = ?1 AND a.since <= ?2 AND a.until > ?2"
-    );
-    let found = one(db, &sql, (id, at), |row| {
-        Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<u64>>(1)?))
-    })?;
-    Ok(found.and_then(|(content, size)| content.zip(size)))
-}
-
-/// What lies on the disk of an asset's original.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnDisk {
-    /// The bytes that Immich recorded, as far as is known.
-    Same,
-    /// Other bytes.
-    Changed,
-    /// Nothing.
-    Missing,
-}
-
-/// What lay on the disk of the asset `id` at `at`.
-pub fn on_disk(db: &Connection, id: &ImmichId, at: i64) -> Result<OnDisk> {
-    let sql = "SELECT f.differs = 0 OR c.archive = 0 OR c.sha1 = a.sha1 FROM asset a
-               CROSS JOIN asset_file f ON f.asset = a.id AND f.part = 0 AND f.since <= ?2 AND \
-               f.until > ?2
-               CROSS JOIN content c ON c.id = f.content WHERE a.id = ?1 AND a.since <= ?2 AND \
-               a.until > ?2";
-    Ok(match one(db, sql, (id, at), |row| row.get(0))? {
-        Some(true) => OnDisk::Same,
-        Some(false) => OnDisk::Changed,
-        None => OnDisk::Missing,
-    })
-}
-
-/// False when the disk is known to have had every original at `at` as Immich recorded it. Costs no
-/// look at assets.
-pub fn may_differ(db: &Connection, at: i64) -> Result<bool> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM asset_file WHERE differs = 1 AND until > ?1 AND since \
-        <= ?1)
-                 OR json_extract(record, '$.completeness.missing') > 0 FROM snapshot WHERE time = \
-                 ?1";
-    Ok(one(db, sql, [at], |row| row.get(0))?.unwrap_or(false))
-}
+use crate::catalog::night::HELD;
+use crate::catalog::sql::{many, one};
 
 /// A content that the dumps of the snapshots from `since` to before `until` name, and that need not
 /// be the file's.

@@ -7,12 +7,13 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::audit;
-use super::search::{many, one};
-use super::view::{self, ImmichId};
+
 use super::whole::{self, EntryKind, FileContent, ListEntry};
 use crate::base::file::FileKind;
 use crate::base::library::User;
 use crate::base::{FilePath, Result};
+use crate::catalog::sql::{many, one};
+use crate::catalog::{CatalogNight, ImmichId};
 
 /// A file that the database names, which does not lie at its path as it should.
 #[derive(Debug)]
@@ -146,7 +147,7 @@ pub fn occupant(db: &Connection, path: &FilePath, at: i64) -> Result<PathOccupan
     let (mut folder, mut above) = (0, Vec::new());
     let mut parts = path.parts().peekable();
     while let Some(part) = parts.next() {
-        let Some(found) = view::file_by_name(db, folder, part, at)? else {
+        let Some(found) = CatalogNight::new(db, at).file_by_name(folder, part)? else {
             return Ok(PathOccupant::Nothing);
         };
         above.push(part);
@@ -165,14 +166,8 @@ pub fn occupant(db: &Connection, path: &FilePath, at: i64) -> Result<PathOccupan
 
 /// The folder at `path` at `at`.
 pub fn folder_at(db: &Connection, path: &FilePath, at: i64) -> Result<Option<ListEntry>> {
-    let mut found = None;
-    let mut folder = 0;
-    for part in path.parts() {
-        found = view::file_by_name(db, folder, part, at)?.filter(|file| file.child.is_some());
-        let Some(child) = found.as_ref().and_then(|file| file.child) else { return Ok(None) };
-        folder = child;
-    }
-    match found {
+    let found = CatalogNight::new(db, at).file_at(path.parts())?;
+    match found.filter(|file| file.child.is_some()) {
         Some(file) => whole::entry_of(db, file.row),
         None => Ok(None),
     }

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
-use super::search::many;
 use super::{folder, unsigned, whole};
 use crate::base::file::FileEntry;
 use crate::base::library::{
     AlbumAsset, AlbumRole, AlbumUser, LibraryRecord, PersonAsset, TagAsset,
 };
 use crate::base::{Error, ErrorKind, FilePath, Hash, Result};
+use crate::catalog::sql::many;
 
 /// The file list of the snapshot at `time`.
 pub fn files(db: &Connection, time: i64) -> Result<Vec<u8>> {

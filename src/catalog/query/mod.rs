@@ -11,15 +11,26 @@ pub mod past;
 mod place;
 pub mod search;
 pub mod snapshot;
-pub mod view;
+pub mod user;
 pub mod whole;
 
 pub use place::{
-    ArchiveRow, ChunkRow, LinkInTheWay, archive_name, archive_names, archives, chunk, content_id,
-    content_place, count_files_below, has_chunk, has_content, has_content_of, has_files_below,
-    lacks_content, links_in_the_way, lost_contents, needed_contents, seen, shows_lost_content,
-    stored_bytes, stored_contents, unclaimed_archives,
+    ArchiveRow, ChunkRow, LinkInTheWay, archive_name, archive_names, archives, chunk,
+    content_hashes, content_id, content_place, content_size, count_files_below, has_chunk,
+    has_content, has_content_of, has_files_below, lacks_content, links_in_the_way, lost_contents,
+    needed_contents, seen, shows_lost_content, stored_bytes, stored_contents, totals,
+    unclaimed_archives,
 };
+
+use rusqlite::Connection;
+
+use super::sql::one;
+use crate::base::Result;
+
+/// A value of the catalog's `meta` table.
+pub fn meta(db: &Connection, key: &str) -> Result<Option<String>> {
+    one(db, "SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+}
 
 /// A count or an id, as SQLite has it.
 pub(crate) fn unsigned(value: i64) -> u64 {

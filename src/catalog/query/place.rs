@@ -6,8 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::{kept, unsigned};
 use crate::base::stored::{ChunkPlace, ContentPlace};
-use crate::base::{Error, FilePath, Hash, Result};
+use crate::base::{Error, FilePath, Hash, Result, Sha1};
 use crate::catalog::FOREVER;
+use crate::catalog::sql::one;
 
 /// A chunk of a stream.
 #[derive(Debug, Clone)]
@@ -279,4 +280,21 @@ pub fn archive_names(db: &Connection) -> Result<HashMap<String, i64>> {
     let mut statement = db.prepare_cached("SELECT name, id FROM archive")?;
     let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Bytes of all archives, and how many contents they hold.
+pub fn totals(db: &Connection) -> Result<(u64, u64)> {
+    let sql = "SELECT (SELECT coalesce(sum(size), 0) FROM archive), (SELECT count(*) FROM content)";
+    Ok(db.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?)))?)
+}
+
+/// The hashes of a content.
+pub fn content_hashes(db: &Connection, content: i64) -> Result<Option<(Hash, Sha1)>> {
+    let hashes = |row: &Row<'_>| Ok((Hash(row.get(0)?), Sha1(row.get(1)?)));
+    one(db, "SELECT hash, sha1 FROM content WHERE id = ?1", [content], hashes)
+}
+
+/// How many bytes a content has.
+pub fn content_size(db: &Connection, content: i64) -> Result<Option<u64>> {
+    one(db, "SELECT size FROM content WHERE id = ?1", [content], |row| row.get(0))
 }

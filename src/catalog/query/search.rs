@@ -7,12 +7,13 @@
 
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Params, Row, params_from_iter};
+use rusqlite::{Connection, Row, params_from_iter};
 
-use super::view::ImmichId;
 use crate::base::library::Visibility;
 use crate::base::{Hash, Result, Sha1};
 use crate::catalog::FilePart;
+use crate::catalog::ImmichId;
+use crate::catalog::sql::{many, one};
 
 /// In which snapshots to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -380,22 +381,4 @@ pub fn user_name(db: &Connection, id: &ImmichId, at: i64) -> Result<Option<Strin
     let sql = "SELECT CASE WHEN trim(name) = '' THEN email ELSE name END FROM user WHERE id = ?1 \
         AND since <= ?2 AND until > ?2";
     one(db, sql, (id, at), |row| row.get(0))
-}
-
-pub(super) fn one<T>(
-    db: &Connection,
-    sql: &str,
-    params: impl Params,
-    map: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Option<T>> {
-    Ok(db.prepare_cached(sql)?.query_row(params, map).optional()?)
-}
-
-pub(super) fn many<T>(
-    db: &Connection,
-    sql: &str,
-    params: impl Params,
-    map: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Vec<T>> {
-    Ok(db.prepare_cached(sql)?.query_map(params, map)?.collect::<Result<_, _>>()?)
 }

@@ -2,10 +2,47 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 use uuid::Uuid;
 
 use crate::base::{Result, SnapshotId};
+use crate::catalog::sql::{many, one};
+
+/// A snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotRow {
+    /// Seconds since 1970.
+    pub time: i64,
+    pub number: u16,
+    /// Its dump was verified.
+    pub good: bool,
+}
+
+const SNAPSHOT: &str = "SELECT time, number, good FROM snapshot";
+
+fn snapshot(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
+    let time = row.get(0)?;
+    // What is no time cannot be reckoned with.
+    SnapshotId::from_seconds(time)
+        .map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, time))?;
+    Ok(SnapshotRow { time, number: row.get(1)?, good: row.get(2)? })
+}
+
+/// The snapshots from time `from` to before `to`, oldest first.
+pub fn snapshots(db: &Connection, from: i64, to: i64) -> Result<Vec<SnapshotRow>> {
+    let sql = format!("{SNAPSHOT} WHERE time >= ?1 AND time < ?2 ORDER BY time");
+    many(db, &sql, (from, to), snapshot)
+}
+
+/// The snapshot with `number`.
+pub fn snapshot_by_number(db: &Connection, number: u16) -> Result<Option<SnapshotRow>> {
+    one(db, &format!("{SNAPSHOT} WHERE number = ?1"), [number], snapshot)
+}
+
+/// The newest snapshot, or the newest good one.
+pub fn newest_snapshot(db: &Connection, good: bool) -> Result<Option<SnapshotRow>> {
+    one(db, &format!("{SNAPSHOT} WHERE good >= ?1 ORDER BY time DESC LIMIT 1"), [good], snapshot)
+}
 
 /// Ids of all snapshots that the catalog knows, oldest first.
 pub fn ids(db: &Connection) -> Result<Vec<SnapshotId>> {

@@ -51,7 +51,7 @@ pub fn audit(repository: &Repository, options: &Options) -> Result<Report> {
     let view = open_view(repository, view::Options::default())?;
     let (snapshot, _) = find_snapshot(&view, &options.snapshot)?;
     let db = repository.catalog()?.connect()?;
-    let is_good = query::view::snapshots(&db, snapshot.seconds(), snapshot.seconds() + 1)?
+    let is_good = query::snapshot::snapshots(&db, snapshot.seconds(), snapshot.seconds() + 1)?
         .iter()
         .any(|it| it.good);
     if !is_good {

@@ -9,10 +9,9 @@ use super::finding::{AuditClass, AuditFinding};
 use super::survey::{AuditSurvey, UnnamedFinding, asset, right_version};
 use crate::base::library::{Asset, User, Visibility};
 use crate::base::{Result, SnapshotId};
-use crate::catalog::FilePart;
+use crate::catalog::ImmichId;
 use crate::catalog::query::audit::{self as ask, AuditFile, SuspectAsset};
-use crate::catalog::query::kept;
-use crate::catalog::query::view::ImmichId;
+use crate::catalog::{CatalogNight, FilePart};
 
 /// Everything that `survey` found, of `user` alone if given.
 pub(super) fn name(
@@ -127,7 +126,7 @@ fn of_asset(
         (_, None) => finding.snapshot = earlier_snapshot(db, suspect)?,
     }
     // What no snapshot has on its disk any more, this one restores as it was uploaded.
-    finding.kept = kept::content(db, &suspect.id, at)?.is_some();
+    finding.kept = CatalogNight::new(db, at).kept_bytes(&suspect.id)?.is_some();
     if finding.kept && finding.snapshot.is_none() {
         finding.snapshot = Some(SnapshotId::from_seconds(at)?);
     }
@@ -136,9 +135,7 @@ fn of_asset(
 
 /// The photo whose own file this is: another one has the same bytes.
 fn home_of(db: &Connection, file: u64, at: i64) -> Result<Option<String>> {
-    let Some(content) =
-        crate::catalog::query::view::file_by_row(db, file, at)?.and_then(|file| file.content)
-    else {
+    let Some(content) = CatalogNight::new(db, at).file(file)?.and_then(|file| file.content) else {
         return Ok(None);
     };
     if !ask::is_at_home(db, content, file, at)? {

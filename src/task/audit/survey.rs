@@ -15,7 +15,8 @@ use super::finding::{AuditAside, AuditClass};
 use crate::base::library::{Asset, ExternalLibrary, LibraryRecord, User, Visibility};
 use crate::base::{Error, Result, Sha1};
 use crate::catalog::query::audit::{self as ask, AuditFile, ShownVersion, SuspectAsset};
-use crate::catalog::query::{folder, kept, view};
+use crate::catalog::query::folder;
+use crate::catalog::{CatalogNight, ImmichId};
 
 /// A thing that was found, not named yet.
 #[derive(Debug)]
@@ -174,7 +175,7 @@ impl AuditSurvey<'_> {
         Ok(Some(match right {
             Some(right) if (right.size, right.mtime) == (size, mtime) => AuditClass::Rotten,
             Some(_) => AuditClass::Edited,
-            None if kept::content(self.db, &suspect.id, self.at)?.is_some() => AuditClass::Edited,
+            None if self.night().kept_bytes(&suspect.id)?.is_some() => AuditClass::Edited,
             None => AuditClass::Differs,
         }))
     }
@@ -246,13 +247,12 @@ impl AuditSurvey<'_> {
     }
 
     fn is_folder(&self, path: &[u8]) -> Result<bool> {
-        let mut folder = 0;
-        for part in path.split(|&byte| byte == b'/') {
-            let found = view::file_by_name(self.db, folder, part, self.at)?;
-            let Some(child) = found.and_then(|file| file.child) else { return Ok(false) };
-            folder = child;
-        }
-        Ok(true)
+        let found = self.night().file_at(path.split(|&byte| byte == b'/'))?;
+        Ok(found.is_some_and(|file| file.child.is_some()))
+    }
+
+    fn night(&self) -> CatalogNight<'_> {
+        CatalogNight::new(self.db, self.at)
     }
 
     /// The path of the file in `row`.
@@ -274,7 +274,7 @@ impl AuditSurvey<'_> {
 /// The newest version of an asset at its path that has the bytes which Immich recorded.
 pub(super) fn right_version(
     db: &Connection,
-    asset: &view::ImmichId,
+    asset: &ImmichId,
     at: i64,
     sha1: &Sha1,
 ) -> Result<Option<ShownVersion>> {

@@ -11,8 +11,8 @@ use super::read::{CheckReading, DamagedMember};
 use super::survey::RepositorySurvey;
 use crate::base::{FilePath, Hash, Result, SnapshotId};
 use crate::catalog::query::check::{self as ask, ContentShowing};
-use crate::catalog::query::{folder, history, search, view};
-use crate::catalog::{FilePart, query};
+use crate::catalog::query::{folder, history, search};
+use crate::catalog::{FilePart, ImmichId, query};
 use crate::repo::shelf::ArchiveSpot;
 
 /// Everything that `survey` and `reading` found, named.
@@ -230,12 +230,13 @@ fn other_version(
     db: &Connection,
     survey: &RepositorySurvey,
     reading: &CheckReading,
-    asset: &view::ImmichId,
+    asset: &ImmichId,
     damaged: Hash,
     times: &[i64],
 ) -> Result<Option<SnapshotId>> {
     for held in history::contents(db, asset)?.iter().rev() {
-        let Some((hash, _)) = view::hashes(db, held.what.id)?.filter(|(hash, _)| *hash != damaged)
+        let Some((hash, _)) =
+            query::content_hashes(db, held.what.id)?.filter(|(hash, _)| *hash != damaged)
         else {
             continue;
         };

@@ -26,9 +26,9 @@ pub use self::thing::{AlbumChange, ThingChange};
 use super::find::{AssetFinder, FindHit, PlaceFinder};
 use super::open::find_snapshot;
 use crate::base::{Result, SnapshotId};
+use crate::catalog::ImmichId;
 use crate::catalog::query::history::{self as ask, TimePair};
 use crate::catalog::query::search::{self, FoundVersion};
-use crate::catalog::query::view::ImmichId;
 use crate::repo::Repository;
 use crate::view::find_user;
 

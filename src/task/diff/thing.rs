@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::DiffWork;
 use crate::base::{Error, Result};
+use crate::catalog::ImmichId;
 use crate::catalog::query::history::{self as ask, RecordKind, RecordVersion};
-use crate::catalog::query::view::ImmichId;
 
 /// What happened to a thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -28,11 +28,12 @@ pub use self::range::DayRange;
 pub use self::record::{FoundAsset, NamedThing, SnapshotSpan};
 use super::open::{find_snapshot, open_view};
 use crate::base::{Result, SnapshotId};
-use crate::catalog::query::kept::{self, OnDisk};
+use crate::catalog::CatalogNight;
+use crate::catalog::ImmichId;
+use crate::catalog::night::OnDisk;
 use crate::catalog::query::search::{
     self as ask, AssetFilter, FoundVersion, NamedKind, SearchTime,
 };
-use crate::catalog::query::view::ImmichId;
 use crate::repo::Repository;
 use crate::view::{self, View, find_user};
 
@@ -152,7 +153,12 @@ impl AssetFinder {
 
     /// What the server's disk had of `hit`.
     pub fn on_disk(&self, hit: &FindHit) -> Result<OnDisk> {
-        kept::on_disk(&self.db, &hit.version.id, hit.at)
+        self.night(hit.at).on_disk(&hit.version.id)
+    }
+
+    /// What the catalog knows of the snapshot at `at`.
+    pub(super) fn night(&self, at: i64) -> CatalogNight<'_> {
+        CatalogNight::new(&self.db, at)
     }
 
     /// Who owns `hit`.

@@ -4,7 +4,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use uuid::Uuid;
 
 use crate::base::{Error, Result};
-use crate::catalog::query::view::ImmichId;
+use crate::catalog::ImmichId;
 use crate::view::name::fold;
 
 /// Names that are offered in place of an unknown one.

@@ -8,9 +8,10 @@ use std::rc::Rc;
 use super::{AssetFinder, FindHit};
 use crate::base::library::Visibility;
 use crate::base::{Result, SnapshotId};
+use crate::catalog::ImmichId;
 use crate::catalog::query::folder;
 use crate::catalog::query::search::{self as ask, FoundVersion};
-use crate::catalog::query::view::{self as rows, ImmichId};
+use crate::catalog::query::snapshot;
 use crate::view::ino::{NodePlace, SmartFolder, SnapshotNode};
 use crate::view::{AssetPart, Ino};
 
@@ -112,7 +113,7 @@ impl<'a> PlaceFinder<'a> {
 
     fn look_up_user(&mut self, at: i64, id: &ImmichId) -> Result<Option<(u64, String)>> {
         let Some(number) = self.number(at)? else { return Ok(None) };
-        let Some(row) = rows::user_row(&self.finder.db, id, at)? else { return Ok(None) };
+        let Some(row) = self.finder.night(at).user_row(id)? else { return Ok(None) };
         let pack = |spot| NodePlace::In(number, spot).pack();
         let (Some(users), Some(user)) = (pack(SnapshotNode::Users), pack(SnapshotNode::User(row)))
         else {
@@ -142,7 +143,7 @@ impl<'a> PlaceFinder<'a> {
         if let Some(known) = self.numbers.get(&at) {
             return Ok(*known);
         }
-        let number = rows::snapshots(&self.finder.db, at, at.saturating_add(1))?
+        let number = snapshot::snapshots(&self.finder.db, at, at.saturating_add(1))?
             .first()
             .map(|found| found.number);
         self.numbers.insert(at, number);

@@ -10,8 +10,8 @@ use super::{AssetFinder, FindHit, PlaceFinder};
 use crate::base::library::{Asset, AssetType, Visibility};
 use crate::base::{Error, Hash, Result, Sha1, SnapshotId};
 use crate::catalog::FilePart;
-use crate::catalog::query::kept::{self, OnDisk};
-use crate::catalog::query::{search as ask, view};
+use crate::catalog::night::OnDisk;
+use crate::catalog::query::{self, search as ask};
 
 /// A thing with an id and a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -108,7 +108,7 @@ pub(super) fn record(
         path: places.shown(hit)?.map(|shown| shown.path),
         file,
         present: kept.is_some() || original.as_ref().is_some_and(|stored| stored.present),
-        disk: kept::on_disk(db, id, at)?,
+        disk: finder.on_disk(hit)?,
         size: shown.map(|(size, ..)| size).or(asset.size),
         sha1: shown.map(|(_, sha1, _)| sha1).or(asset.sha1),
         blake3: shown.map(|(.., blake3)| blake3),
@@ -138,10 +138,10 @@ pub(super) fn record(
 
 /// Size and hashes of the bytes that Immich recorded, where the disk has others or none.
 fn kept_bytes(finder: &AssetFinder, hit: &FindHit) -> Result<Option<(u64, Sha1, Hash)>> {
-    let Some((content, size)) = kept::content(&finder.db, &hit.version.id, hit.at)? else {
+    let Some((content, size)) = finder.night(hit.at).kept_bytes(&hit.version.id)? else {
         return Ok(None);
     };
-    let hashes = view::hashes(&finder.db, content)?;
+    let hashes = query::content_hashes(&finder.db, content)?;
     Ok(hashes.map(|(blake3, sha1)| (size, sha1, blake3)))
 }
 
