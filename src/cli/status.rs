@@ -8,9 +8,10 @@ use super::output::{Output, count, plural, printable, size};
 use super::value::duration;
 use super::{CommandOutcome, GlobalArgs, run};
 use crate::base::Result;
+use crate::base::amount::ago;
 use crate::repo::notes::StepOutcome;
 use crate::service::journal::is_served;
-use crate::task::status::{self, AgeLimits, LastSnapshot, RepositoryStatus, ago};
+use crate::task::status::{self, AgeLimits, LastSnapshot, RepositoryStatus};
 
 /// Say how the backup is: the last snapshot, check, drill and run, its size, and what to do
 ///

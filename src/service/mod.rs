@@ -27,10 +27,10 @@ use self::journal::LastStart;
 use self::notify::{Message, NotifyEvent, NotifyTarget};
 pub use self::schedule::Schedule;
 use self::systemd::WatchdogPulse;
+use crate::base::amount::ago;
 use crate::base::{ErrorKind, Monitor, Phase, Problem, Result};
 use crate::repo::Repository;
 use crate::repo::notes::{RunTrigger, ServiceJob, StepOutcome};
-use crate::task::status::ago;
 
 /// The clock is looked at this often while nothing is due: it may be set, and machines sleep.
 const LOOK: Duration = Duration::from_secs(20);

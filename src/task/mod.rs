@@ -3,6 +3,15 @@
 //! A task opens what it needs from the rooms below, tells a [`Monitor`](crate::base::Monitor) how
 //! it goes, and returns a report. Damage of one file is no error of the task: it goes to the
 //! monitor, and the work goes on.
+//!
+//! A task uses only tasks on lower floors (`tests/program/layers.rs` holds it):
+//!
+//! ```text
+//! 3  drill · log
+//! 2  backup · database · diff · doctor · prune · repair · restore
+//! 1  acknowledge · audit · check · dump · find · forget · import · snapshots · status · thumbnail
+//! 0  open · reread · space
+//! ```
 
 pub mod acknowledge;
 pub mod audit;

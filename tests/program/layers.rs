@@ -82,6 +82,65 @@ fn the_test_above_sees_what_it_should() {
     assert!(named("use super::view;").is_empty());
 }
 
+/// The tasks, from the ground up: one uses only tasks on lower floors. `src/task/mod.rs` draws them.
+const TASK_FLOORS: [&[&str]; 4] = [
+    &["open", "reread", "space"],
+    &[
+        "acknowledge",
+        "audit",
+        "check",
+        "dump",
+        "find",
+        "forget",
+        "import",
+        "snapshots",
+        "status",
+        "thumbnail",
+    ],
+    &["backup", "database", "diff", "doctor", "prune", "repair", "restore"],
+    &["drill", "log"],
+];
+
+/// The tasks that `line` names, as code of `src/task/` or of the top of a task's own folder may.
+fn tasks_named<'a>(line: &'a str, is_top: bool) -> Vec<&'a str> {
+    let begins = if is_top { ["task::", "use super::"] } else { ["task::", "super::super::"] };
+    let after = begins.iter().flat_map(|it| line.split(it).skip(1));
+    let word = |rest: &'a str| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next();
+    after.filter_map(word).filter(|word| TASK_FLOORS.concat().contains(word)).collect()
+}
+
+#[test]
+fn a_task_uses_only_tasks_on_lower_floors() {
+    let floor = |task: &str| TASK_FLOORS.iter().position(|floor| floor.contains(&task));
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for (path, text) in sources() {
+        let Ok(below) = path.strip_prefix("task") else { continue };
+        let task = below.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+        let is_top = below.iter().count() == 1 || below.ends_with("mod.rs");
+        if task == "mod" {
+            continue;
+        }
+        let own = floor(task).unwrap_or_else(|| panic!("the task `{task}` has no floor"));
+        for line in text.lines().map(|line| line.split("//").next().unwrap_or_default()) {
+            for other in tasks_named(line, is_top).into_iter().filter(|other| *other != task) {
+                seen += 1;
+                if floor(other).unwrap() >= own {
+                    wrong.push(format!("src/{}: {task} uses {other}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} uses were seen");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_test_above_sees_tasks_too() {
+    assert_eq!(tasks_named("use crate::task::find::{AssetFinder, unknown};", false), ["find"]);
+    assert_eq!(tasks_named("use super::open::find_snapshot;", true), ["open"]);
+    assert!(tasks_named("use super::open::find_snapshot;", false).is_empty());
+}
+
 /// Names that each module may have for itself: they stand behind its name, as `forget::Options`.
 const EACH_MODULE: [&str; 3] = ["Args", "Options", "Report"];
 

@@ -7,13 +7,13 @@ use std::path::Path;
 
 use jiff::SignedDuration;
 
-use crate::base::amount::plural;
+use crate::base::amount::{ago, plural};
 use crate::base::dump::DumpVerdict;
 use crate::base::{FilePath, Problem, Result, SnapshotId};
 use crate::catalog::query;
 use crate::repo::{SnapshotRecord, StagedSnapshot, WriteSession};
 use crate::source::LibraryPlaces;
-use crate::task::status::{MANY, ago};
+use crate::task::status::MANY;
 
 /// What keeps a dump that is whole from being restored. The photos are stored all the same.
 pub(super) fn unfit(record: &SnapshotRecord) -> Option<Problem> {

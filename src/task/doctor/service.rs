@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::DoctorFinding;
 use crate::base::Result;
+use crate::base::amount::ago;
 use crate::repo::Repository;
 use crate::repo::notes::{RunNote, StepOutcome};
-use crate::task::status::ago;
 
 /// A scheduler that made no run for so long makes none.
 const WEEK: SignedDuration = SignedDuration::from_hours(8 * 24);

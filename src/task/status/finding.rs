@@ -4,8 +4,8 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::{AgeLimits, RepositoryStatus, ago};
-use crate::base::amount::plural;
+use super::{AgeLimits, RepositoryStatus};
+use crate::base::amount::{ago, plural};
 use crate::base::{ErrorKind, SnapshotId};
 use crate::immich;
 use crate::repo::notes::{DrillNote, RunNote, ServiceJob, StepOutcome};

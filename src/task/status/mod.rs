@@ -7,7 +7,6 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use crate::base::amount::plural;
 use crate::base::{ErrorKind, Result, SnapshotId};
 use crate::repo::notes::{RunNote, StepOutcome};
 use crate::repo::{Notes, Repository, SKEW, SnapshotRecord, is_to_come};
@@ -223,14 +222,4 @@ fn coverage(notes: &Notes, archives: &[(String, u64)], now: Timestamp) -> u64 {
 fn growth(records: &[SnapshotRecord], now: Timestamp) -> u64 {
     let recent = records.iter().filter(|record| now.duration_since(record.id.time()) <= MONTH);
     recent.map(SnapshotRecord::stored_bytes).sum()
-}
-
-/// A length of time in the unit that a person would use.
-pub fn ago(duration: SignedDuration) -> String {
-    let minutes = duration.as_mins().max(0).unsigned_abs();
-    match minutes {
-        0..120 => plural(minutes, "minute", "minutes"),
-        120..2880 => plural(minutes / 60, "hour", "hours"),
-        _ => plural(minutes / 1440, "day", "days"),
-    }
 }
