@@ -107,9 +107,23 @@ pub(super) fn make(
         target.keys = Some(std::mem::take(&mut fitted.keys));
         fitted = pass(&target)?;
     }
+    let mut plan = describe(dump, options, &probe, missing.as_deref(), &fitted);
+    plan.warnings.extend(apart(&dump.record));
+    judge(&mut plan, &probe, &fitted, options);
+    Ok(MadePlan { plan, target, probe, fitted })
+}
+
+/// The plan, before anything is judged. `missing` is the database that is not there yet.
+fn describe(
+    dump: &SnapshotDump,
+    options: &Options,
+    probe: &ServerProbe,
+    missing: Option<&str>,
+    fitted: &FittedDump,
+) -> DatabasePlan {
     let info = &dump.record.dump;
     let tables = if missing.is_some() { 0 } else { probe.tables.len() as u64 };
-    let mut plan = DatabasePlan {
+    DatabasePlan {
         snapshot: dump.id,
         kind: info.kind,
         source_database: source_database(dump, options.source_database.as_deref())
@@ -117,7 +131,7 @@ pub(super) fn make(
         dump_postgres: info.postgres.clone(),
         immich: info.immich.clone(),
         server: probe.version.clone(),
-        database: missing.clone().unwrap_or_else(|| probe.database.clone()),
+        database: missing.unwrap_or(&probe.database).to_owned(),
         user: probe.user.clone(),
         create: missing.is_some(),
         replace: if options.replace { tables } else { 0 },
@@ -141,10 +155,7 @@ pub(super) fn make(
         warnings: Vec::new(),
         client: None,
         obstacles: Vec::new(),
-    };
-    plan.warnings.extend(apart(&dump.record));
-    judge(&mut plan, &probe, &fitted, options);
-    Ok(MadePlan { plan, target, probe, fitted })
+    }
 }
 
 fn extension(name: &str, version: &Option<String>) -> NeededExtension {

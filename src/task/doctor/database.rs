@@ -118,27 +118,35 @@ fn old(access: &DatabaseAccess, weakness: ClientWeakness) -> DoctorFinding {
 }
 
 fn facts(access: &DatabaseAccess, probe: &ServerProbe, library: &mut DatabaseFacts) {
-    let table =
-        |names: [&'static str; 2]| names.into_iter().find(|name| probe.tables.contains(*name));
-    if table(["asset", "assets"]).is_none() {
+    let Some(sql) = facts_sql(probe) else {
         let fix =
             "name Immich's database: database-name in the settings file; or let Immich start once";
-        library.findings.push(DoctorFinding::bad(
-            format!("the database {} is not Immich's", probe.database),
-            fix,
-        ));
+        let what = format!("the database {} is not Immich's", probe.database);
+        library.findings.push(DoctorFinding::bad(what, fix));
         return;
+    };
+    match ask_soon(access, &sql).map(|text| serde_json::from_str::<ServerFacts>(text.trim())) {
+        Ok(Ok(facts)) => library.take(facts),
+        Ok(Err(error)) => tracing::debug!(%error, "what the database says of Immich"),
+        Err(error) => library.findings.push(DoctorFinding::of(&error)),
     }
-    let bytes = table(["asset_exif", "exif"]).map_or_else(
-        || "NULL".to_owned(),
-        |table| format!("(SELECT coalesce(sum(\"fileSizeInByte\"), 0) FROM public.{table})"),
-    );
-    let version = if probe.tables.contains("version_history") {
+}
+
+/// Asks for [`ServerFacts`]; `None` where the database is not Immich's.
+fn facts_sql(probe: &ServerProbe) -> Option<String> {
+    let has = |name: &str| probe.tables.contains(name);
+    let table = |names: [&'static str; 2]| names.into_iter().find(|name| has(name));
+    table(["asset", "assets"])?;
+    let null = || "NULL".to_owned();
+    let bytes = table(["asset_exif", "exif"]).map_or_else(null, |table| {
+        format!("(SELECT coalesce(sum(\"fileSizeInByte\"), 0) FROM public.{table})")
+    });
+    let version = if has("version_history") {
         "(SELECT version FROM public.version_history ORDER BY \"createdAt\" DESC LIMIT 1)"
     } else {
         "NULL"
     };
-    let schema = if probe.tables.contains("kysely_migrations") {
+    let schema = if has("kysely_migrations") {
         "(SELECT max(name) FROM public.kysely_migrations)"
     } else {
         "NULL"
@@ -148,32 +156,30 @@ fn facts(access: &DatabaseAccess, probe: &ServerProbe, library: &mut DatabaseFac
         |table| {
             format!(
                 "(SELECT coalesce(json_agg(json_build_object('library', name, 'path', path)), \
-                    '[]') FROM public.{table}, \
-                 unnest(\"importPaths\") path WHERE \"deletedAt\" IS NULL)"
+                 '[]') FROM public.{table}, unnest(\"importPaths\") path \
+                 WHERE \"deletedAt\" IS NULL)"
             )
         },
     );
-    let sql = format!(
+    Some(format!(
         "SELECT json_build_object('now', extract(epoch FROM now())::bigint, 'bytes', {bytes}, \
-            'version', {version}, 'schema', {schema}, 'roots', {roots});"
-    );
-    match ask_soon(access, &sql).map(|text| serde_json::from_str::<ServerFacts>(text.trim())) {
-        Ok(Ok(facts)) => {
-            library.bytes = facts.bytes;
-            library.roots = facts.roots;
-            library.time = Timestamp::from_second(facts.now).ok();
-            let version = facts.version.map_or_else(
-                || "of unknown version".to_owned(),
-                |version| format!("version {version}"),
-            );
-            library.findings.push(DoctorFinding::good(format!("it is Immich's, {version}")));
-            let newer = immich::newer_than_known(facts.schema.as_deref());
-            library.findings.extend(
-                newer.map(|newer| DoctorFinding::note(newer, "install the newest shoebox")),
-            );
-        }
-        Ok(Err(error)) => tracing::debug!(%error, "what the database says of Immich"),
-        Err(error) => library.findings.push(DoctorFinding::of(&error)),
+         'version', {version}, 'schema', {schema}, 'roots', {roots});"
+    ))
+}
+
+impl DatabaseFacts {
+    fn take(&mut self, facts: ServerFacts) {
+        self.bytes = facts.bytes;
+        self.roots = facts.roots;
+        self.time = Timestamp::from_second(facts.now).ok();
+        let version = facts.version.map_or_else(
+            || "of unknown version".to_owned(),
+            |version| format!("version {version}"),
+        );
+        self.findings.push(DoctorFinding::good(format!("it is Immich's, {version}")));
+        let newer = immich::newer_than_known(facts.schema.as_deref());
+        let newer = newer.map(|newer| DoctorFinding::note(newer, "install the newest shoebox"));
+        self.findings.extend(newer);
     }
 }
 

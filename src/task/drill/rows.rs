@@ -130,28 +130,9 @@ pub(super) fn of_dump(
     mut sample: AssetSample,
     monitor: &dyn Monitor,
 ) -> Result<ExpectedRows> {
-    let record = &dump.record;
-    monitor.begin(Phase::Dump, None, Some(record.streams.dump.size));
     let staging =
         tempfile::tempdir().map_err(|error| Error::io("making a temporary folder", error))?;
-    let options =
-        immich::Options { database: record.dump.database.as_deref(), staging: staging.path() };
-    let mut reader = RowReader { inner: dump.reader(), failed: false };
-    let read = immich::read(&mut reader, &options, &mut |bytes| {
-        monitor.advance(0, bytes.len() as u64);
-        STOPPED.check(monitor)
-    });
-    let found = match read {
-        Ok(found) => found,
-        Err(error) if reader.failed => return Err(Error::damaged("the dump").caused_by(error)),
-        Err(error) => return Err(error),
-    };
-    if let DumpVerdict::Bad { line, reason } = &found.verdict {
-        return Err(Error::new(
-            ErrorKind::Damaged,
-            format_args!("line {line} of the dump: {reason}"),
-        ));
-    }
+    let found = read_again(dump, staging.path(), monitor)?;
     found.records(&mut |record| {
         if let LibraryRecord::Asset(asset) = record {
             STOPPED.check(monitor)?;
@@ -167,7 +148,7 @@ pub(super) fn of_dump(
         }
         Ok(())
     })?;
-    let differences = database::compare(&record.dump.rows, &found.rows);
+    let differences = database::compare(&dump.record.dump.rows, &found.rows);
     for RowDifference { table, expected, found } in &differences {
         let message =
             format!("{found} rows are in the dump, {expected} were counted when it was backed up");
@@ -179,6 +160,32 @@ pub(super) fn of_dump(
         differences,
         sample,
     })
+}
+
+fn read_again(
+    dump: &SnapshotDump,
+    staging: &std::path::Path,
+    monitor: &dyn Monitor,
+) -> Result<immich::ReadDump> {
+    let record = &dump.record;
+    monitor.begin(Phase::Dump, None, Some(record.streams.dump.size));
+    let options = immich::Options { database: record.dump.database.as_deref(), staging };
+    let mut reader = RowReader { inner: dump.reader(), failed: false };
+    let read = immich::read(&mut reader, &options, &mut |bytes| {
+        monitor.advance(0, bytes.len() as u64);
+        STOPPED.check(monitor)
+    });
+    let found = match read {
+        Err(error) if reader.failed => return Err(Error::damaged("the dump").caused_by(error)),
+        read => read?,
+    };
+    match &found.verdict {
+        DumpVerdict::Good => Ok(found),
+        DumpVerdict::Bad { line, reason } => {
+            let message = format!("line {line} of the dump: {reason}");
+            Err(Error::new(ErrorKind::Damaged, message))
+        }
+    }
 }
 
 /// Knows whether it was the repository that could not be read.

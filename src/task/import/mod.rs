@@ -171,6 +171,9 @@ struct ImportWork<'a> {
     grown: u64,
 }
 
+/// The file's hash, where its bytes were stored, and what was read.
+type NewDump = (Hash, Option<(ContentSink, StreamInfo)>, TakenRead);
+
 /// A dump that is good to become a snapshot.
 struct GoodDump<'a> {
     found: &'a FoundDump,
@@ -254,46 +257,16 @@ impl<'a> ImportWork<'a> {
             dated_by: Some(source),
             outcome,
         };
-        let monitor = self.monitor;
-        let hashed = read::hash(&found.path, &mut |len| {
-            monitor.advance(0, len as u64);
-            StopNotice::CONTINUES.check(monitor)
-        });
-        let file = match hashed {
-            Ok(file) => file,
-            Err(ImportFailure::File(why)) => {
-                return Ok(entry(time, source, ImportOutcome::Refused { why }));
-            }
-            Err(ImportFailure::Fatal(error)) => return Err(error),
-        };
-        if let Some(known) = self.files.get(&file) {
-            return Ok(entry(
-                time,
-                source,
-                ImportOutcome::Skipped { why: known.clone(), in_repository: true },
-            ));
-        }
-        let (sink, taken) = match self.read(found, file) {
-            Ok((sink, taken, stream)) => (sink.map(|sink| (sink, stream)), taken),
-            Err(ImportFailure::File(why)) => {
-                return Ok(entry(time, source, ImportOutcome::Refused { why }));
-            }
-            Err(ImportFailure::Fatal(error)) if error.kind() == ErrorKind::Invalid => {
-                let why = error
-                    .next_step()
-                    .map_or_else(|| error.to_string(), |hint| format!("{error}; {hint}"));
-                return Ok(entry(time, source, ImportOutcome::Refused { why }));
-            }
-            Err(ImportFailure::Fatal(error)) => return Err(error),
+        let (file, sink, taken) = match self.read_new(found)? {
+            Ok(read) => read,
+            Err(outcome) => return Ok(entry(time, source, outcome)),
         };
         if let Some(outcome) = self.judge_dump(&taken.dump) {
             return Ok(entry(time, source, outcome));
         }
         for lack in &taken.dump.lacks {
-            monitor.problem(Problem {
-                subject: found.name.clone(),
-                message: format!("{lack}: the views lack it"),
-            });
+            let (subject, message) = (found.name.clone(), format!("{lack}: the views lack it"));
+            self.monitor.problem(Problem { subject, message });
         }
         let DatedDump { time, source } = not_before(found.dated, &taken.dump, self.options.now);
         let id = match self.id(time, &taken)? {
@@ -305,6 +278,34 @@ impl<'a> ImportWork<'a> {
     }
 
     /// Reads a dump to its end; its bytes go where they will stay, unless it is a dry run.
+    /// Reads a file that was not imported before; why it is not taken, where it is not.
+    fn read_new(&self, found: &FoundDump) -> Result<Result<NewDump, ImportOutcome>> {
+        let monitor = self.monitor;
+        let hashed = read::hash(&found.path, &mut |len| {
+            monitor.advance(0, len as u64);
+            StopNotice::CONTINUES.check(monitor)
+        });
+        let read = hashed.and_then(|file| match self.files.get(&file) {
+            Some(known) => {
+                let why = known.clone();
+                Ok(Err(ImportOutcome::Skipped { why, in_repository: true }))
+            }
+            None => {
+                let (sink, taken, stream) = self.read(found, file)?;
+                Ok(Ok((file, sink.map(|sink| (sink, stream)), taken)))
+            }
+        });
+        match read {
+            Ok(read) => Ok(read),
+            Err(ImportFailure::File(why)) => Ok(Err(ImportOutcome::Refused { why })),
+            Err(ImportFailure::Fatal(error)) if error.kind() == ErrorKind::Invalid => {
+                let hint = error.next_step().map(|hint| format!("; {hint}")).unwrap_or_default();
+                Ok(Err(ImportOutcome::Refused { why: format!("{error}{hint}") }))
+            }
+            Err(ImportFailure::Fatal(error)) => Err(error),
+        }
+    }
+
     fn read(
         &self,
         found: &FoundDump,

@@ -107,37 +107,12 @@ pub fn status(
     let all = repository.snapshot_ids()?;
     let ids: Vec<_> = all.iter().copied().filter(|id| !is_to_come(*id, now)).collect();
     let records = recent(repository, &ids, now)?;
-    let archives = archives(repository)?;
-    let newest = records.first();
-    let passed = notes.passed();
-    let verified = ids.iter().rev().find_map(|id| Some((*id, *passed.get(id)?)));
-    let size = archives.iter().map(|(_, size)| size).sum();
-    let last_run = notes.runs().rfind(|(ended, _)| ended.duration_since(now) <= SKEW);
-    let mut status = RepositoryStatus {
-        healthy: true,
-        findings: Vec::new(),
-        repository: repository.root().display().to_string(),
-        snapshots: all.len() as u64,
-        last: newest.map(LastSnapshot::of),
-        good: records.iter().find(|record| record.is_good()).map(|record| record.id),
-        verified: verified.map(|(id, _)| id),
-        verified_at: verified.map(|(_, time)| time),
-        checked: notes.last_check(),
-        coverage: coverage(&notes, &archives, now),
-        drilled: notes.last_drill().map(|(time, _)| time),
-        alarm: None,
-        size,
-        growth: growth(&records, now),
-        free: repository.free_space()?,
-        run: last_run.map(|(ended, run)| LastRun {
-            ended,
-            outcome: run.outcome(),
-            run: run.clone(),
-        }),
-        running_since: repository.run_since(),
-    };
     let alarming = repository.alarming(&notes)?;
-    status.alarm = alarming.as_ref().map(|record| record.id);
+    let mut status = RepositoryStatus {
+        snapshots: all.len() as u64,
+        alarm: alarming.as_ref().map(|record| record.id),
+        ..figures(repository, &notes, &ids, &records, now)?
+    };
     let seen = StatusEvidence {
         status: &status,
         records: &records,
@@ -156,6 +131,43 @@ pub fn status(
     status.healthy = !findings.iter().any(|finding| finding.red);
     status.findings = findings;
     Ok(status)
+}
+
+/// What notes, records and archives say, before anything is made of it.
+fn figures(
+    repository: &Repository,
+    notes: &Notes,
+    ids: &[SnapshotId],
+    records: &[SnapshotRecord],
+    now: Timestamp,
+) -> Result<RepositoryStatus> {
+    let archives = archives(repository)?;
+    let passed = notes.passed();
+    let verified = ids.iter().rev().find_map(|id| Some((*id, *passed.get(id)?)));
+    let last_run = notes.runs().rfind(|(ended, _)| ended.duration_since(now) <= SKEW);
+    Ok(RepositoryStatus {
+        healthy: true,
+        findings: Vec::new(),
+        repository: repository.root().display().to_string(),
+        snapshots: ids.len() as u64,
+        last: records.first().map(LastSnapshot::of),
+        good: records.iter().find(|record| record.is_good()).map(|record| record.id),
+        verified: verified.map(|(id, _)| id),
+        verified_at: verified.map(|(_, time)| time),
+        checked: notes.last_check(),
+        coverage: coverage(notes, &archives, now),
+        drilled: notes.last_drill().map(|(time, _)| time),
+        alarm: None,
+        size: archives.iter().map(|(_, size)| size).sum(),
+        growth: growth(records, now),
+        free: repository.free_space()?,
+        run: last_run.map(|(ended, run)| LastRun {
+            ended,
+            outcome: run.outcome(),
+            run: run.clone(),
+        }),
+        running_since: repository.run_since(),
+    })
 }
 
 impl LastSnapshot {

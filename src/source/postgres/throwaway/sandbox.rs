@@ -64,31 +64,8 @@ impl Sandbox {
             .context(|| "writing into a new folder")?;
         fs::set_permissions(&passwd, fs::Permissions::from_mode(0o644))
             .context(|| "writing into a new folder")?;
-        let walls = walls(folder, bin, hidden)?;
-        let become_user = [
-            "--cap-drop",
-            "ALL",
-            "--cap-add",
-            "CAP_SETUID",
-            "--cap-add",
-            "CAP_SETGID",
-            "--",
-            "setpriv",
-        ];
-        let ids = [format!("--reuid={uid}"), format!("--regid={gid}")];
-        let as_root = become_user.into_iter().map(OsString::from).chain(ids.map(OsString::from));
-        let as_root = as_root.chain(["--clear-groups", "--no-new-privs", "--"].map(OsString::from));
-        let as_user = ["--unshare-user", "--cap-drop", "ALL", "--"].map(OsString::from);
-        let mut ways = Vec::new();
-        if user.is_some() {
-            ways.push(Sandbox {
-                words: walls.iter().cloned().chain(as_root).collect(),
-                user: None,
-            });
-        }
-        ways.push(Sandbox { words: walls.into_iter().chain(as_user).collect(), user });
         let mut why = String::new();
-        for way in ways {
+        for way in ways(&walls(folder, bin, hidden)?, user, uid, gid) {
             match way.attempt() {
                 Ok(()) => return Ok(way),
                 Err(error) if error.kind() == ErrorKind::NotFound => return Err(error),
@@ -163,63 +140,102 @@ fn missing() -> Error {
     )
 }
 
+/// How the walls may be built: by root for a user, or by anybody in a user namespace.
+fn ways(walls: &[OsString], user: Option<SystemUser>, uid: u32, gid: u32) -> Vec<Sandbox> {
+    let way = |words: &[&str], user| Sandbox {
+        words: walls.iter().cloned().chain(words.iter().map(OsString::from)).collect(),
+        user,
+    };
+    let (reuid, regid) = (format!("--reuid={uid}"), format!("--regid={gid}"));
+    let as_root = [
+        "--cap-drop",
+        "ALL",
+        "--cap-add",
+        "CAP_SETUID",
+        "--cap-add",
+        "CAP_SETGID",
+        "--",
+        "setpriv",
+        &reuid,
+        &regid,
+        "--clear-groups",
+        "--no-new-privs",
+        "--",
+    ];
+    let as_user = ["--unshare-user", "--cap-drop", "ALL", "--"];
+    let by_root = user.is_some().then(|| way(&as_root, None));
+    by_root.into_iter().chain([way(&as_user, user)]).collect()
+}
+
 /// bubblewrap and its flags.
 fn walls(folder: &Path, bin: &Path, hidden: &Path) -> Result<Vec<OsString>> {
-    let mut words: Vec<OsString> = Vec::new();
-    let mut add = |flags: &[&OsStr]| words.extend(flags.iter().map(|&flag| flag.to_owned()));
-    let flag = OsStr::new;
-    for word in [
+    let mut words = WallWords(Vec::new());
+    words.add([
         "bwrap",
         "--unshare-net",
         "--unshare-pid",
         "--unshare-ipc",
         "--die-with-parent",
         "--new-session",
-    ] {
-        add(&[flag(word)]);
-    }
-    add(&[flag("--ro-bind"), flag("/usr"), flag("/usr")]);
-    for path in SYSTEM {
-        match fs::read_link(path) {
-            Ok(target) => add(&[flag("--symlink"), target.as_os_str(), flag(path)]),
-            Err(_) => add(&[flag("--ro-bind-try"), flag(path), flag(path)]),
-        }
-    }
-    // bubblewrap itself would make them as private as what lies in them.
-    add(&["--perms", "0755", "--dir", "/etc"].map(flag));
-    for path in SETTINGS {
-        add(&[flag("--ro-bind-try"), flag(path), flag(path)]);
-    }
-    add(&["--dev", "/dev"].map(flag));
+    ]);
+    words.add_system();
+    words.add(["--dev", "/dev"]);
     for path in ["/dev/shm", "/tmp"] {
-        add(&["--perms", "1777", "--tmpfs", path].map(flag));
+        words.add(["--perms", "1777", "--tmpfs", path]);
     }
     let programs = program_folders(bin);
-    for (bind, path) in
-        programs.iter().map(|path| ("--ro-bind", path.as_path())).chain([("--bind", folder)])
-    {
+    programs.iter().for_each(|path| words.bind("--ro-bind", path));
+    words.bind("--bind", folder);
+    // A program finds libraries beside itself by /proc, which is not there.
+    let libraries = std::env::join_paths(&programs).unwrap_or_default();
+    words.add([OsStr::new("--setenv"), OsStr::new("LD_LIBRARY_PATH"), &libraries]);
+    let hidden =
+        fs::canonicalize(hidden).context(|| format!("looking for {}", hidden.display()))?;
+    let mut shown = programs.iter().map(PathBuf::as_path).chain([Path::new("/usr")]);
+    if shown.any(|shown| hidden.starts_with(shown)) {
+        words.add([OsStr::new("--tmpfs"), hidden.as_os_str()]);
+    }
+    let passwd = folder.join(PASSWD);
+    words.add([OsStr::new("--ro-bind"), passwd.as_os_str(), OsStr::new("/etc/passwd")]);
+    Ok(words.0)
+}
+
+/// The words of a command line of bubblewrap.
+struct WallWords(Vec<OsString>);
+
+impl WallWords {
+    fn add<const N: usize>(&mut self, words: [impl AsRef<OsStr>; N]) {
+        self.0.extend(words.iter().map(|word| word.as_ref().to_owned()));
+    }
+
+    /// The programs and settings of this machine that a server cannot do without.
+    fn add_system(&mut self) {
+        self.add(["--ro-bind", "/usr", "/usr"]);
+        for path in SYSTEM {
+            match fs::read_link(path) {
+                Ok(target) => {
+                    self.add([OsStr::new("--symlink"), target.as_os_str(), path.as_ref()])
+                }
+                Err(_) => self.add(["--ro-bind-try", path, path]),
+            }
+        }
+        // bubblewrap itself would make them as private as what lies in them.
+        self.add(["--perms", "0755", "--dir", "/etc"]);
+        for path in SETTINGS {
+            self.add(["--ro-bind-try", path, path]);
+        }
+    }
+
+    /// Shows the folder `path` where it is.
+    fn bind(&mut self, bind: &str, path: &Path) {
         let parents: Vec<_> =
             path.ancestors().skip(1).filter(|parent| parent.parent().is_some()).collect();
         for parent in parents.iter().rev() {
-            add(&[flag("--perms"), flag("0755"), flag("--dir"), parent.as_os_str()]);
+            self.add(["--perms", "0755", "--dir"]);
+            self.add([parent]);
         }
-        add(&[flag(bind), path.as_os_str(), path.as_os_str()]);
+        self.add([OsStr::new(bind), path.as_os_str(), path.as_os_str()]);
     }
-    // A program finds libraries beside itself by /proc, which is not there.
-    let libraries = std::env::join_paths(&programs).unwrap_or_default();
-    add(&[flag("--setenv"), flag("LD_LIBRARY_PATH"), libraries.as_os_str()]);
-    let hidden =
-        fs::canonicalize(hidden).context(|| format!("looking for {}", hidden.display()))?;
-    if programs
-        .iter()
-        .map(PathBuf::as_path)
-        .chain([Path::new("/usr")])
-        .any(|shown| hidden.starts_with(shown))
-    {
-        add(&[flag("--tmpfs"), hidden.as_os_str()]);
-    }
-    add(&[flag("--ro-bind"), folder.join(PASSWD).as_os_str(), flag("/etc/passwd")]);
-    Ok(words)
 }
 
 /// Where the programs in `bin` and their libraries lie, as far as that is not below `/usr`.
