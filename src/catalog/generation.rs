@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use tempfile::TempPath;
 
 use super::seal::{SealedCatalog, not_a_catalog, of_another_version, seal};
-use super::{APPLICATION, VERSION, vfs};
+use super::{APPLICATION, Catalog, VERSION, vfs};
 use crate::base::durable::{copy_over, sync_folder};
 use crate::base::{Context, Error, Result};
 
@@ -50,7 +50,7 @@ impl Generation {
             stamp,
             sealed: Arc::new(SealedCatalog::open(file, path)?),
         };
-        check_schema(&generation.connect()?, path)?;
+        check_schema(&*generation.connect()?, path)?;
         Ok(generation)
     }
 
@@ -60,7 +60,7 @@ impl Generation {
     }
 
     /// A new read-only connection to this generation.
-    pub fn connect(&self) -> Result<Connection> {
+    pub fn connect(&self) -> Result<Catalog> {
         // `immutable=1`: no locks and no journal. Legal because a generation never changes.
         let uri = format!("file:{}?immutable=1&vfs={}", escape(&self.path), vfs::NAME);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
@@ -70,7 +70,7 @@ impl Generation {
         keep_plans(&connection)?;
         trust_nothing(&connection)?;
         connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -4096;")?;
-        Ok(connection)
+        Ok(Catalog(connection))
     }
 
     /// True when the file at its path is another generation by now.
@@ -105,7 +105,7 @@ impl GenerationStamp {
 /// A catalog that is being written: a file of its own until [`CatalogDraft::publish`].
 #[derive(Debug)]
 pub struct CatalogDraft {
-    connection: Connection,
+    catalog: Catalog,
     /// Deletes the file when the draft is dropped.
     path: TempPath,
 }
@@ -119,7 +119,7 @@ impl CatalogDraft {
         connection.execute_batch(SCHEMA)?;
         connection.pragma_update(None, "application_id", APPLICATION)?;
         connection.pragma_update(None, "user_version", VERSION)?;
-        Ok(CatalogDraft { connection, path: own(path)? })
+        Ok(CatalogDraft { catalog: Catalog(connection), path: own(path)? })
     }
 
     /// A copy of `generation` at `path`, which must not exist. `Damaged` when that one is not what
@@ -131,22 +131,22 @@ impl CatalogDraft {
         generation.sealed.all(&generation.path, |pages| copy.write_all(pages).context(copying))?;
         let connection = Connection::open(&path)?;
         configure_writer(&connection)?;
-        Ok(CatalogDraft { connection, path })
+        Ok(CatalogDraft { catalog: Catalog(connection), path })
     }
 
     /// The connection to write through.
     pub fn connection(&mut self) -> &mut Connection {
-        &mut self.connection
+        &mut self.catalog.0
     }
 
-    /// The connection to ask it something.
-    pub fn reader(&self) -> &Connection {
-        &self.connection
+    /// The catalog to ask something.
+    pub fn reader(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// Makes this draft the generation at `target`: durable on return.
     pub fn publish(self, target: &Path) -> Result<Generation> {
-        let CatalogDraft { connection, path } = self;
+        let CatalogDraft { catalog: Catalog(connection), path } = self;
         connection.execute_batch("PRAGMA optimize")?;
         connection.close().map_err(|(_, error)| error)?;
         let publishing = || format!("publishing {}", target.display());

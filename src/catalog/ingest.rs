@@ -10,7 +10,9 @@ mod file;
 mod library;
 mod merge;
 
-pub use archive::{add_archive, add_lines, copy_streams, forget_archive, retire_archive};
+pub use archive::{
+    add_archive, add_lines, copy_streams, drop_orphans, forget_archive, retire_archive,
+};
 pub use asset_file::{AssetFiles, resolve_asset_files};
 pub use file::FileIngest;
 pub use library::LibraryIngest;

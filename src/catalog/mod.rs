@@ -12,6 +12,7 @@
 
 mod column;
 mod generation;
+mod handle;
 pub mod ingest;
 pub mod night;
 pub mod query;
@@ -21,6 +22,7 @@ mod vfs;
 
 pub use column::FilePart;
 pub use generation::{CatalogDraft, Generation, GenerationStamp};
+pub use handle::Catalog;
 pub use night::CatalogNight;
 pub use seal::seal;
 

@@ -24,8 +24,8 @@ pub use member::{MemberAsset, MemberSource, ShownBytes};
 /// The catalog at the time of one snapshot. In the SQL of its questions `?1` is that time.
 #[derive(Debug, Clone, Copy)]
 pub struct CatalogNight<'a> {
-    db: &'a Connection,
-    at: i64,
+    pub(in crate::catalog) db: &'a Connection,
+    pub(in crate::catalog) at: i64,
 }
 
 impl<'a> CatalogNight<'a> {

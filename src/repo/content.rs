@@ -14,6 +14,7 @@ use super::record::StreamInfo;
 use crate::archive;
 use crate::base::stored::ContentPlace;
 use crate::base::{Error, ErrorKind, Hash, Result};
+use crate::catalog::Catalog;
 use crate::catalog::{Generation, query};
 use crate::store::{Object, Store};
 
@@ -91,7 +92,7 @@ impl ContentReader {
         }
     }
 
-    fn newest_catalog(&self, gone: &Error) -> Result<Connection> {
+    fn newest_catalog(&self, gone: &Error) -> Result<Catalog> {
         let opened = Generation::open(&self.newest).and_then(|generation| generation.connect());
         opened.map_err(|_| Error::damaged(gone))
     }
@@ -123,7 +124,7 @@ impl ContentReader {
 
     fn read_chunk(&self, catalog: &Connection, hash: Hash) -> Result<Vec<u8>> {
         match self.chunk_by(catalog, hash) {
-            Err(gone) if is_gone(&gone) => self.chunk_by(&self.newest_catalog(&gone)?, hash),
+            Err(gone) if is_gone(&gone) => self.chunk_by(&*self.newest_catalog(&gone)?, hash),
             done => done,
         }
     }

@@ -8,13 +8,13 @@ use super::lock::RepositoryLock;
 use super::record::SnapshotRecord;
 use super::repository::Repository;
 use super::session::{
-    add_archives, archive_names, catch_up, copies, drop_missing_archives, drop_orphans, encode,
-    in_transaction, prepare,
+    add_archives, archive_names, catch_up, copies, drop_missing_archives, encode, in_transaction,
+    prepare,
 };
 use super::writer::ContentSink;
 use crate::base::monitor::SilentMonitor;
 use crate::base::{Monitor, Result};
-use crate::catalog::{CatalogDraft, query};
+use crate::catalog::{CatalogDraft, ingest, query};
 
 /// The one writer of a repository, mending it. Unlike a session it does not ask for a catalog.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl RepairSession {
         in_transaction(draft.connection(), |db| {
             drop_missing_archives(&self.repository, db, &SilentMonitor)?;
             add_archives(&self.repository, db, &claimed, &needed, monitor)?;
-            drop_orphans(db)
+            ingest::drop_orphans(db)
         })?;
         draft.publish(&self.repository.catalog_path()).map(drop)
     }

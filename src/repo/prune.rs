@@ -26,7 +26,7 @@ use rusqlite::Connection;
 
 use super::content::ContentReader;
 use super::notes::{NoteKind, RetirementNote};
-use super::session::{WriteSession, add_archives, drop_orphans, in_transaction};
+use super::session::{WriteSession, add_archives, in_transaction};
 use super::writer::ContentSink;
 use super::{Repository, record_of};
 use crate::archive::{ArchiveReader, read_chunk, read_segment};
@@ -305,7 +305,7 @@ impl WriteSession {
                     retired.push((archive.name, archive.size));
                 }
             }
-            drop_orphans(db)?;
+            ingest::drop_orphans(db)?;
             Ok(retired)
         })?;
         self.generation = draft.publish(&self.repository.catalog_path())?;

@@ -159,14 +159,14 @@ impl Repository {
         let records = self.snapshot_ids().ok()?.into_iter().filter_map(|id| self.record(id).ok());
         let said: Vec<_> =
             records.map(|record| (record.repository, record.id.time(), record.shoebox)).collect();
-        let known = || -> Result<String> {
-            let sql = "SELECT value FROM meta WHERE key = 'repository'";
-            Ok(self.catalog()?.connect()?.query_row(sql, (), |row| row.get(0))?)
+        let known = || {
+            crate::catalog::query::meta(&*self.catalog().ok()?.connect().ok()?, "repository")
+                .ok()?
         };
         let (id, created, shoebox) = match said.first() {
             Some(first) => first.clone(),
             None if !asks_catalog => return None,
-            None => (known().ok()?, self.description.created, self.description.shoebox.clone()),
+            None => (known()?, self.description.created, self.description.shoebox.clone()),
         };
         let agree = said.iter().all(|(other, ..)| *other == id);
         let id = id.parse().ok().filter(|_| agree)?;

@@ -23,6 +23,7 @@ use crate::base::library::LibraryRecord;
 use crate::base::monitor::ProblemCollector;
 use crate::base::stored::IndexLine;
 use crate::base::{Context, Error, ErrorKind, Hash, Monitor, Phase, Problem, Result, SnapshotId};
+use crate::catalog::Catalog;
 use crate::catalog::{CatalogDraft, Generation, ingest, query};
 use crate::store;
 
@@ -79,7 +80,7 @@ impl WriteSession {
     /// the highest the lowest, so that one that was forgotten is not used again for as long as can
     /// be.
     pub fn next_number(&self) -> Result<u16> {
-        next_free(query::snapshot::last_number(&self.generation.connect()?)?, &self.numbers()?)
+        next_free(query::snapshot::last_number(&*self.generation.connect()?)?, &self.numbers()?)
     }
 
     /// The numbers of all snapshots that are there, of those too that the catalog could not take.
@@ -206,7 +207,7 @@ impl StagedSnapshot {
     }
 
     /// The catalog with it.
-    pub fn catalog(&self) -> &Connection {
+    pub fn catalog(&self) -> &Catalog {
         self.draft.reader()
     }
 }
@@ -318,7 +319,7 @@ pub(super) fn catch_up(
     monitor: &dyn Monitor,
 ) -> Result<Generation> {
     let needed = match known {
-        Some(generation) => query::archive_names(&generation.connect()?)?.into_keys().collect(),
+        Some(generation) => query::archive_names(&*generation.connect()?)?.into_keys().collect(),
         None => HashSet::new(),
     };
     let next = catch_up_without_retired(repository, known, &needed, monitor)?;
@@ -395,7 +396,7 @@ fn catch_up_without_retired(
             .collect();
         drop_missing_archives(repository, db, monitor)?;
         add_archives(repository, db, &claimed, needed, monitor)?;
-        drop_orphans(db)
+        ingest::drop_orphans(db)
     })?;
     if known.is_some() && !has_newest_lists(draft.connection())? {
         // What comes next is told by its difference to lists that are lost: begin anew, without
@@ -477,9 +478,7 @@ pub(super) fn new_draft(repository: &Repository, path: &std::path::Path) -> Resu
     let mut draft = CatalogDraft::create(path)?;
     let lineage = uuid::Uuid::new_v4().to_string();
     for (key, value) in [("repository", repository.id().to_string()), ("lineage", lineage)] {
-        draft
-            .connection()
-            .execute("INSERT INTO meta (key, value) VALUES (?1, ?2)", (key, value))?;
+        ingest::set_meta(draft.connection(), key, &value)?;
     }
     Ok(draft)
 }
@@ -488,8 +487,7 @@ pub(super) fn new_draft(repository: &Repository, path: &std::path::Path) -> Resu
 /// its newest snapshot is still there, and what it lacks is newer.
 fn extends(repository: &Repository, generation: &Generation) -> Result<bool> {
     let db = generation.connect()?;
-    let own: String =
-        db.query_row("SELECT value FROM meta WHERE key = 'repository'", (), |row| row.get(0))?;
+    let own = query::meta(&db, "repository")?.unwrap_or_default();
     let (known, there) = (query::snapshot::ids(&db)?, repository.present_ids()?);
     let newest = known.last().copied();
     let mut unreadable = query::snapshot::unreadable(&db)?;
@@ -554,24 +552,6 @@ fn fill_in(repository: &Repository, db: &Connection) -> Result<()> {
 pub(super) fn index_of(repository: &Repository, name: &str) -> Result<(Vec<IndexLine>, u64, Hash)> {
     let archive = ArchiveReader::open(repository.store().open(&format!("archives/{name}"))?)?;
     Ok((archive.lines()?, archive.size(), archive.hash()))
-}
-
-/// Forgets patches whose key chunks are lost: they cannot be read, and are stored again when they
-/// are seen again.
-pub(super) fn drop_orphans(db: &Connection) -> Result<()> {
-    let mut patches = db.prepare("SELECT hash, keys FROM chunk WHERE keys IS NOT NULL")?;
-    let rows =
-        patches.query_map((), |row| Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-    for row in rows.collect::<rusqlite::Result<Vec<_>>>()? {
-        let (patch, keys) = row;
-        for key in keys.chunks_exact(32).filter_map(Hash::from_slice) {
-            if !query::has_chunk(db, key)? {
-                db.execute("DELETE FROM chunk WHERE hash = ?1", [patch])?;
-                break;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// True when some archive holds every chunk of the newest snapshot's lists.

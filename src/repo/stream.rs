@@ -18,6 +18,7 @@ use super::record::{StreamChunk, StreamInfo};
 use super::writer::ContentSink;
 use crate::archive::{self, MAX_KEYS, frame};
 use crate::base::{Error, ErrorKind, Hash, Result};
+use crate::catalog::Catalog;
 use crate::catalog::{Generation, query};
 
 /// FastCDC's bounds.
@@ -90,7 +91,7 @@ impl ReferenceStream {
 #[derive(Debug)]
 pub struct StreamWriter<'a> {
     sink: &'a ContentSink,
-    catalog: Connection,
+    catalog: Catalog,
     reference: ReferenceStream,
     buffer: Vec<u8>,
     stream: StreamInfo,
@@ -122,7 +123,8 @@ impl<'a> StreamWriter<'a> {
             let workers: Vec<_> = (0..IN_FLIGHT)
                 .map(|_| {
                     let queue = queue.clone();
-                    scope.spawn(move || store_chunks(sink, &generation.connect()?, contents, queue))
+                    scope
+                        .spawn(move || store_chunks(sink, &*generation.connect()?, contents, queue))
                 })
                 .collect();
             drop(queue);

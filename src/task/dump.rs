@@ -2,10 +2,9 @@
 
 use std::io::Read;
 
-use rusqlite::Connection;
-
 use super::open::{find_snapshot, open_view};
 use crate::base::{Error, Result, SnapshotId};
+use crate::catalog::Catalog;
 use crate::repo::{ContentReader, Repository, SnapshotRecord, StreamReader, record_of};
 use crate::view;
 
@@ -13,7 +12,7 @@ use crate::view;
 pub(super) struct SnapshotDump {
     pub id: SnapshotId,
     pub record: SnapshotRecord,
-    catalog: Connection,
+    catalog: Catalog,
     contents: ContentReader,
 }
 
@@ -28,7 +27,7 @@ impl SnapshotDump {
     }
 
     /// The dump's bytes, verified as they are read.
-    pub fn reader(&self) -> StreamReader<'_, &Connection> {
+    pub fn reader(&self) -> StreamReader<'_, &Catalog> {
         StreamReader::new(&self.catalog, &self.contents, &self.record.streams.dump)
     }
 }

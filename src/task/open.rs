@@ -26,7 +26,7 @@ pub fn find_snapshot(view: &View, name: &str) -> Result<(SnapshotId, Node)> {
 /// A backup that was cut short between its record and the catalog leaves a snapshot that the
 /// catalog lacks.
 fn warn_if_behind(repository: &Repository) -> Result<()> {
-    let known = crate::catalog::query::snapshot::ids(&repository.catalog()?.connect()?)?;
+    let known = crate::catalog::query::snapshot::ids(&*repository.catalog()?.connect()?)?;
     let there = repository.present_ids()?;
     if there.iter().any(|id| !known.contains(id)) {
         tracing::warn!(

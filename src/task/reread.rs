@@ -82,7 +82,7 @@ fn again(
     let mut input = StreamReader::new(generation.connect()?, &contents, &record.streams.dump);
     let dump = immich::read(&mut input, &options, &mut |_| StopNotice::CONTINUES.check(monitor))
         .map_err(cause)?;
-    let reference = ReferenceStream::of(&record.streams.library, &generation.connect()?)?;
+    let reference = ReferenceStream::of(&record.streams.library, &*generation.connect()?)?;
     let ((), library): ((), StreamInfo) =
         StreamWriter::run(sink, generation, &contents, reference, |writer| {
             dump.records(&mut |record| writer.push(&json_line(&record)?))

@@ -31,7 +31,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::tz::TimeZone;
-use rusqlite::Connection;
 use uuid::Uuid;
 
 pub use crate::catalog::night::OnDisk;
@@ -40,7 +39,7 @@ pub use read::ByteSource;
 
 use crate::base::library::User;
 use crate::base::{Error, Hash, Result, Sha1, SnapshotId};
-use crate::catalog::{CatalogNight, ImmichId, query};
+use crate::catalog::{Catalog, ImmichId, query};
 use ino::{NodePlace, SnapshotNode};
 use read::FileBytes;
 use state::ViewState;
@@ -374,7 +373,7 @@ impl View {
         let (bytes, contents) = match state.totals.get() {
             Some(known) => *known,
             None => {
-                let counted = state.with(query::totals)?;
+                let counted = state.with(|db| query::totals(db))?;
                 *state.totals.get_or_init(|| counted)
             }
         };
@@ -404,7 +403,7 @@ impl View {
         }
     }
 
-    fn with<T>(&self, work: impl FnOnce(&ViewState, &Connection) -> Result<T>) -> Result<T> {
+    fn with<T>(&self, work: impl FnOnce(&ViewState, &Catalog) -> Result<T>) -> Result<T> {
         let state = self.state();
         state.with(|db| work(&state, db))
     }
@@ -413,7 +412,7 @@ impl View {
     fn at<T>(
         &self,
         ino: Ino,
-        top: impl FnOnce(NodePlace, &ViewState, &Connection) -> Result<T>,
+        top: impl FnOnce(NodePlace, &ViewState, &Catalog) -> Result<T>,
         inside: impl FnOnce(&SnapshotView<'_>, SnapshotNode) -> Result<T>,
     ) -> Result<T> {
         let found = place(ino_of(ino)?);
@@ -427,11 +426,11 @@ impl View {
     fn snapshot_at<'a>(
         &'a self,
         state: &'a ViewState,
-        db: &'a Connection,
+        db: &'a Catalog,
         number: u16,
     ) -> Result<SnapshotView<'a>> {
         let snapshot = state.snapshot(db, number)?;
-        let night = CatalogNight::new(db, snapshot.time);
+        let night = db.night(snapshot.time);
         Ok(SnapshotView { view: self, state, db, night, snapshot })
     }
 }
@@ -470,7 +469,7 @@ fn walk(
 
 /// The person that `text` means: in any snapshot, by id, address, storage label or name; the case
 /// only matters where two differ by nothing else.
-pub(crate) fn find_user(db: &Connection, text: &str) -> Result<ImmichId> {
+pub(crate) fn find_user(db: &Catalog, text: &str) -> Result<ImmichId> {
     let lines = query::user::user_lines(db)?;
     let users: Vec<User> =
         lines.iter().filter_map(|(_, line)| serde_json::from_str(line).ok()).collect();

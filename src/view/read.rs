@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use rusqlite::Connection;
-
 use crate::base::{Error, ErrorKind, Result};
+use crate::catalog::Catalog;
 use crate::repo::content::{ContentReader, SEGMENT};
 use crate::repo::record::StreamInfo;
 
 /// What hands out verified bytes: the contents of a repository.
 pub trait ByteSource: Send + Sync {
     /// Segment `index` of content `id`, as [`ContentReader::segment`].
-    fn segment(&self, catalog: &Connection, id: i64, index: u64) -> Result<Arc<Vec<u8>>>;
+    fn segment(&self, catalog: &Catalog, id: i64, index: u64) -> Result<Arc<Vec<u8>>>;
     /// The chunk that holds `offset` and where it begins, as [`ContentReader::chunk_at`].
     fn chunk_at(
         &self,
-        catalog: &Connection,
+        catalog: &Catalog,
         stream: &StreamInfo,
         offset: u64,
     ) -> Result<(u64, Arc<Vec<u8>>)>;
@@ -28,13 +27,13 @@ pub trait ByteSource: Send + Sync {
 }
 
 impl ByteSource for ContentReader {
-    fn segment(&self, catalog: &Connection, id: i64, index: u64) -> Result<Arc<Vec<u8>>> {
+    fn segment(&self, catalog: &Catalog, id: i64, index: u64) -> Result<Arc<Vec<u8>>> {
         ContentReader::segment(self, catalog, id, index)
     }
 
     fn chunk_at(
         &self,
-        catalog: &Connection,
+        catalog: &Catalog,
         stream: &StreamInfo,
         offset: u64,
     ) -> Result<(u64, Arc<Vec<u8>>)> {
@@ -71,7 +70,7 @@ impl FileBytes {
     pub fn read<T>(
         &self,
         source: &dyn ByteSource,
-        db: &Connection,
+        db: &Catalog,
         offset: u64,
         len: usize,
         take: impl FnOnce(&[u8]) -> T,
@@ -99,7 +98,7 @@ impl FileBytes {
     fn piece(
         &self,
         source: &dyn ByteSource,
-        db: &Connection,
+        db: &Catalog,
         offset: u64,
         end: u64,
     ) -> Result<ReadPiece> {
@@ -151,7 +150,7 @@ mod tests {
     struct Counting;
 
     impl ByteSource for Counting {
-        fn segment(&self, _: &Connection, _: i64, index: u64) -> Result<Arc<Vec<u8>>> {
+        fn segment(&self, _: &Catalog, _: i64, index: u64) -> Result<Arc<Vec<u8>>> {
             match index {
                 0 | 1 => Ok(Arc::new(vec![index as u8; SEGMENT as usize])),
                 2 => Ok(Arc::new(vec![2; 10])),
@@ -159,13 +158,13 @@ mod tests {
             }
         }
 
-        fn chunk_at(&self, _: &Connection, _: &StreamInfo, _: u64) -> Result<(u64, Arc<Vec<u8>>)> {
+        fn chunk_at(&self, _: &Catalog, _: &StreamInfo, _: u64) -> Result<(u64, Arc<Vec<u8>>)> {
             Err(Error::not_found("chunk"))
         }
     }
 
     fn read(size: u64, offset: u64, len: usize) -> Result<Vec<u8>> {
-        let db = Connection::open_in_memory().unwrap();
+        let db = Catalog::from(rusqlite::Connection::open_in_memory().unwrap());
         FileBytes::Content(1, size).read(&Counting, &db, offset, len, <[u8]>::to_vec)
     }
 

@@ -11,17 +11,16 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lru::LruCache;
-use rusqlite::Connection;
 
 use super::ino::Ino;
 use super::listing::Listing;
 use super::read::{ByteSource, FileBytes};
 use super::top::NamedSnapshot;
 use crate::base::{Error, ErrorKind, Result};
-use crate::catalog::Generation;
 use crate::catalog::night::{CatalogNight, HiddenPaths};
 use crate::catalog::query;
 use crate::catalog::query::snapshot::{self as ask, SnapshotRow};
+use crate::catalog::{Catalog, Generation};
 
 /// Connections to the catalog, each with up to 4 MiB of cache.
 pub const CONNECTIONS: usize = 4;
@@ -62,7 +61,7 @@ pub(super) struct ViewState {
 }
 
 struct ConnectionPool {
-    idle: Vec<Connection>,
+    idle: Vec<Catalog>,
     open: usize,
 }
 
@@ -96,7 +95,7 @@ impl ViewState {
     }
 
     /// Lends a connection. Must not be called while one is held.
-    pub fn with<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    pub fn with<T>(&self, work: impl FnOnce(&Catalog) -> Result<T>) -> Result<T> {
         let lent = LentConnection { state: self, connection: Some(self.take()?) };
         match &lent.connection {
             Some(connection) => work(connection),
@@ -104,7 +103,7 @@ impl ViewState {
         }
     }
 
-    fn take(&self) -> Result<Connection> {
+    fn take(&self) -> Result<Catalog> {
         let mut pool = lock(&self.pool);
         loop {
             if let Some(connection) = pool.idle.pop() {
@@ -150,7 +149,7 @@ impl ViewState {
     }
 
     /// The snapshot with `number`.
-    pub fn snapshot(&self, db: &Connection, number: u16) -> Result<SnapshotRow> {
+    pub fn snapshot(&self, db: &Catalog, number: u16) -> Result<SnapshotRow> {
         if let Some(known) = lock(&self.numbers).get(&number) {
             return Ok(*known);
         }
@@ -215,7 +214,7 @@ impl Listings {
 /// A connection that goes back to its pool, also when its borrower panics.
 struct LentConnection<'a> {
     state: &'a ViewState,
-    connection: Option<Connection>,
+    connection: Option<Catalog>,
 }
 
 impl Drop for LentConnection<'_> {

@@ -10,12 +10,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
-use rusqlite::Connection;
 
 use super::ino::{Ino, NodePlace, ROOT, SnapshotNode};
 use super::state::ViewState;
 use super::{FolderEntry, Node, View};
 use crate::base::{Error, Result, SnapshotId};
+use crate::catalog::Catalog;
 use crate::catalog::query::snapshot::{self as ask, SnapshotRow};
 use crate::immich;
 
@@ -49,7 +49,7 @@ Photos of the locked folder are only shown when the backup was opened with --loc
 
 /// What `README.txt` says: also that the newest snapshot is of an Immich that is newer than this
 /// shoebox.
-pub(super) fn readme(state: &ViewState, db: &Connection) -> Result<Arc<str>> {
+pub(super) fn readme(state: &ViewState, db: &Catalog) -> Result<Arc<str>> {
     if let Some(known) = state.readme.get() {
         return Ok(known.clone());
     }
@@ -89,7 +89,7 @@ fn name(snapshot: SnapshotRow, first: bool, zone: &TimeZone) -> String {
 }
 
 /// The name of one snapshot.
-pub(super) fn name_of(db: &Connection, snapshot: SnapshotRow, zone: &TimeZone) -> Result<String> {
+pub(super) fn name_of(db: &Catalog, snapshot: SnapshotRow, zone: &TimeZone) -> Result<String> {
     let minute = snapshot.time - snapshot.time.rem_euclid(MINUTE);
     let first = ask::snapshots(db, minute, snapshot.time)?.is_empty();
     Ok(name(snapshot, first, zone))
@@ -98,7 +98,7 @@ pub(super) fn name_of(db: &Connection, snapshot: SnapshotRow, zone: &TimeZone) -
 /// All snapshots with their names, oldest first.
 pub(super) fn named<'a>(
     state: &'a ViewState,
-    db: &Connection,
+    db: &Catalog,
     zone: &TimeZone,
 ) -> Result<&'a [NamedSnapshot]> {
     if let Some(known) = state.snapshots.get() {
@@ -116,7 +116,7 @@ pub(super) fn named<'a>(
 }
 
 /// The snapshot called `text`, without looking at all of them: only at those of its minute.
-fn by_name(db: &Connection, text: &str, zone: &TimeZone) -> Result<Option<SnapshotRow>> {
+fn by_name(db: &Catalog, text: &str, zone: &TimeZone) -> Result<Option<SnapshotRow>> {
     let Some(minute) = text
         .get(..16)
         .and_then(|head| jiff::civil::DateTime::strptime("%Y-%m-%d %H.%M", head).ok())
@@ -138,14 +138,14 @@ fn by_name(db: &Connection, text: &str, zone: &TimeZone) -> Result<Option<Snapsh
 
 impl View {
     /// Nanoseconds since 1970 of the newest snapshot: when the top of the tree last changed.
-    pub(super) fn top_mtime(&self, db: &Connection) -> Result<i64> {
+    pub(super) fn top_mtime(&self, db: &Catalog) -> Result<i64> {
         Ok(ask::newest_snapshot(db, false)?.map_or(0, |newest| nanoseconds(newest.time)))
     }
 
     pub(super) fn top_node(
         &self,
         state: &ViewState,
-        db: &Connection,
+        db: &Catalog,
         place: NodePlace,
         ino: Ino,
     ) -> Result<Node> {
@@ -161,7 +161,7 @@ impl View {
     }
 
     /// Where `latest` points while the snapshot with `number` is the newest good one.
-    pub(super) fn latest_target(&self, db: &Connection, number: u16) -> Result<String> {
+    pub(super) fn latest_target(&self, db: &Catalog, number: u16) -> Result<String> {
         let snapshot =
             ask::snapshot_by_number(db, number)?.ok_or_else(|| Error::not_found("snapshot"))?;
         Ok(format!("snapshots/{}", name_of(db, snapshot, &self.options.time_zone)?))
@@ -170,7 +170,7 @@ impl View {
     pub(super) fn root_child(
         &self,
         state: &ViewState,
-        db: &Connection,
+        db: &Catalog,
         name: &[u8],
     ) -> Result<Option<Node>> {
         let place = match name {
@@ -191,7 +191,7 @@ impl View {
     pub(super) fn root_children(
         &self,
         state: &ViewState,
-        db: &Connection,
+        db: &Catalog,
         after: u64,
         each: &mut dyn FnMut(FolderEntry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {
@@ -208,7 +208,7 @@ impl View {
         Ok(())
     }
 
-    pub(super) fn snapshot_child(&self, db: &Connection, name: &[u8]) -> Result<Option<Node>> {
+    pub(super) fn snapshot_child(&self, db: &Catalog, name: &[u8]) -> Result<Option<Node>> {
         let Ok(text) = std::str::from_utf8(name) else { return Ok(None) };
         Ok(by_name(db, text, &self.options.time_zone)?.and_then(snapshot_node))
     }
@@ -216,7 +216,7 @@ impl View {
     pub(super) fn snapshot_children(
         &self,
         state: &ViewState,
-        db: &Connection,
+        db: &Catalog,
         after: u64,
         each: &mut dyn FnMut(FolderEntry<'_>) -> ControlFlow<()>,
     ) -> Result<()> {

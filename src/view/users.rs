@@ -20,8 +20,6 @@
 
 use std::collections::HashMap;
 
-use rusqlite::Connection;
-
 use super::ino::{AssetPart, Ino, NodePlace, SmartFolder, SnapshotNode};
 use super::listing::{Listing, folders, units};
 use super::name::{NameShape, NameSuffixes, NamedUnit, split};
@@ -34,7 +32,7 @@ use crate::catalog::night::{
 };
 use crate::catalog::query::snapshot::SnapshotRow;
 use crate::catalog::query::user::user_line;
-use crate::catalog::{CatalogNight, ImmichId};
+use crate::catalog::{Catalog, CatalogNight, ImmichId};
 
 /// The months of a year, as the catalog counts them.
 const YEAR: i64 = 12;
@@ -46,7 +44,7 @@ const LEVELS: usize = 63;
 pub(super) struct SnapshotView<'a> {
     pub view: &'a View,
     pub state: &'a ViewState,
-    pub db: &'a Connection,
+    pub db: &'a Catalog,
     pub night: CatalogNight<'a>,
     pub snapshot: SnapshotRow,
 }
@@ -411,7 +409,7 @@ impl<'a> SnapshotView<'a> {
     /// The earlier snapshot `number`.
     pub fn earlier(&self, number: u16) -> Result<CatalogNight<'a>> {
         let earlier = self.state.snapshot(self.db, number)?.time;
-        let earlier = (earlier < self.time()).then_some(CatalogNight::new(self.db, earlier));
+        let earlier = (earlier < self.time()).then_some(self.db.night(earlier));
         earlier.ok_or_else(|| Error::not_found("snapshot"))
     }
 }

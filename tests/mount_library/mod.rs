@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rusqlite::Connection;
 use rusqlite::types::Value;
 use serde_json::json;
 use shoebox::base::file::{FileEntry, FileKind};
@@ -18,7 +17,7 @@ use shoebox::base::library::{
     TagAsset, User, Visibility,
 };
 use shoebox::base::{Error, FilePath, Hash, Result, SnapshotId};
-use shoebox::catalog::{CatalogDraft, FOREVER, Generation};
+use shoebox::catalog::{Catalog, CatalogDraft, FOREVER, Generation};
 use shoebox::repo::content::SEGMENT;
 use shoebox::repo::record::StreamInfo;
 use shoebox::view::{ByteSource, Options, View};
@@ -33,7 +32,7 @@ pub struct Memory {
 }
 
 impl ByteSource for Memory {
-    fn segment(&self, _: &Connection, id: i64, index: u64) -> Result<Arc<Vec<u8>>> {
+    fn segment(&self, _: &Catalog, id: i64, index: u64) -> Result<Arc<Vec<u8>>> {
         if self.damaged.lock().unwrap().contains(&id) {
             return Err(Error::damaged(format_args!("content {id}")));
         }
@@ -44,7 +43,7 @@ impl ByteSource for Memory {
         Ok(Arc::new(bytes[from..to].to_vec()))
     }
 
-    fn chunk_at(&self, _: &Connection, stream: &StreamInfo, _: u64) -> Result<(u64, Arc<Vec<u8>>)> {
+    fn chunk_at(&self, _: &Catalog, stream: &StreamInfo, _: u64) -> Result<(u64, Arc<Vec<u8>>)> {
         Ok((0, Arc::new(self.dumps.lock().unwrap()[&stream.size].clone())))
     }
 }

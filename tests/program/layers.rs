@@ -37,7 +37,7 @@ fn named(line: &str) -> Vec<&str> {
 }
 
 /// Every source file: its path below `src` and its text.
-fn sources() -> impl Iterator<Item = (PathBuf, String)> {
+pub(crate) fn sources() -> impl Iterator<Item = (PathBuf, String)> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let files = walkdir::WalkDir::new(&source).into_iter().map(Result::unwrap);
     files.filter(|file| file.path().extension().is_some_and(|it| it == "rs")).map(move |file| {

@@ -11,6 +11,7 @@ mod layers;
 mod manual;
 mod package;
 mod restore;
+mod sql;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../two_nights/mod.rs"]

@@ -4,6 +4,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::base::stored::{ChunkLine, ContentLine, IndexLine};
 use crate::base::{Hash, Result};
+use crate::catalog::query::has_chunk;
+use crate::catalog::sql::many;
 
 /// Adds the archive `name` of `size` bytes, whose index has the hash `hash` and the lines `lines`.
 /// With `unclaimed`, no snapshot names it yet: its files are remembered, so that an interrupted
@@ -175,4 +177,21 @@ pub(super) fn content(db: &Connection, hash: Hash, size: u64) -> Result<i64> {
     let sql = "INSERT INTO content (hash, sha1, size, archive, offset, stored) VALUES (?1, x'', \
         ?2, 0, 0, 0) RETURNING id";
     Ok(db.prepare_cached(sql)?.query_row((hash.0, size as i64), |row| row.get(0))?)
+}
+
+/// Forgets patches whose key chunks are lost: they cannot be read, and are stored again when they
+/// are seen again.
+pub fn drop_orphans(db: &Connection) -> Result<()> {
+    let sql = "SELECT hash, keys FROM chunk WHERE keys IS NOT NULL";
+    let patches: Vec<([u8; 32], Vec<u8>)> =
+        many(db, sql, (), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (patch, keys) in patches {
+        for key in keys.chunks_exact(32).filter_map(Hash::from_slice) {
+            if !has_chunk(db, key)? {
+                db.execute("DELETE FROM chunk WHERE hash = ?1", [patch])?;
+                break;
+            }
+        }
+    }
+    Ok(())
 }

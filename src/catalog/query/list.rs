@@ -11,14 +11,27 @@ use crate::base::library::{
     AlbumAsset, AlbumRole, AlbumUser, LibraryRecord, PersonAsset, TagAsset,
 };
 use crate::base::{Error, ErrorKind, FilePath, Hash, Result};
+use crate::catalog::CatalogNight;
 use crate::catalog::sql::many;
 
-/// The file list of the snapshot at `time`.
-pub fn files(db: &Connection, time: i64) -> Result<Vec<u8>> {
-    let mut entries: Vec<FileEntry> =
-        entries(db, Some(time))?.into_iter().map(|(entry, _)| entry).collect();
-    entries.sort_by(|a, b| a.path.cmp(&b.path));
-    lines(&entries)
+impl CatalogNight<'_> {
+    /// The file list.
+    pub fn file_list(self) -> Result<Vec<u8>> {
+        let mut entries: Vec<FileEntry> =
+            entries(self.db, Some(self.at))?.into_iter().map(|(entry, _)| entry).collect();
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        lines(&entries)
+    }
+
+    /// The library list.
+    pub fn library_list(self) -> Result<Vec<u8>> {
+        let mut list = Vec::new();
+        for kind in KINDS {
+            let records = records(self.db, kind, Some(self.at))?;
+            list.extend(records.into_iter().flat_map(|(line, _)| line));
+        }
+        Ok(list)
+    }
 }
 
 /// The entries of the snapshot at `time`, or of all, in no order: each with the times from and
@@ -30,8 +43,7 @@ fn entries(db: &Connection, time: Option<i64>) -> Result<Vec<(FileEntry, (i64, i
         .collect();
     let sql = "SELECT f.folder, f.name, f.kind, f.size, f.mtime, f.mode, f.uid, f.gid, c.hash, \
         f.target, f.link, f.since, f.until
-               FROM file f LEFT JOIN content c ON c.id = f.content WHERE ?1 IS NULL OR (f.since <= \
-               ?1 AND f.until > ?1)";
+               FROM file f LEFT JOIN content c ON c.id = f.content WHERE ?1 IS NULL OR holds(f)";
     let rows = many(db, sql, [time], |row| {
         Ok((row.get(0)?, row.get(1)?, entry(row)?, (row.get(11)?, row.get(12)?)))
     })?;
@@ -74,27 +86,18 @@ const KINDS: [&str; 11] = [
     "user",
 ];
 
-/// The library list of the snapshot at `time`.
-pub fn library(db: &Connection, time: i64) -> Result<Vec<u8>> {
-    let mut list = Vec::new();
-    for kind in KINDS {
-        list.extend(records(db, kind, Some(time))?.into_iter().flat_map(|(line, _)| line));
-    }
-    Ok(list)
-}
-
 /// A line of a list, and the times from and before which it holds.
 type ListedLine = (Vec<u8>, (i64, i64));
 
 /// The records of one kind in the snapshot at `time`, or in all, sorted by their ids.
 fn records(db: &Connection, kind: &str, time: Option<i64>) -> Result<Vec<ListedLine>> {
-    const HOLDS: &str = "?1 IS NULL OR (since <= ?1 AND until > ?1)";
+    let holds = format!("?1 IS NULL OR holds({kind})");
     let pair = |first: &str,
                 second: &str,
                 third: &str,
                 made: &dyn Fn(Uuid, Uuid, AlbumRole) -> LibraryRecord| {
         let sql = format!(
-            "SELECT {first}, {second}, {third}, since, until FROM {kind} WHERE {HOLDS} ORDER BY 1, \
+            "SELECT {first}, {second}, {third}, since, until FROM {kind} WHERE {holds} ORDER BY 1, \
                 2"
         );
         let found = many(db, &sql, [time], |row| {
@@ -118,7 +121,7 @@ fn records(db: &Connection, kind: &str, time: Option<i64>) -> Result<Vec<ListedL
             LibraryRecord::TagAsset(TagAsset { tag, asset })
         }),
         _ => {
-            let sql = format!("SELECT line, since, until FROM {kind} WHERE {HOLDS} ORDER BY id");
+            let sql = format!("SELECT line, since, until FROM {kind} WHERE {holds} ORDER BY id");
             many(db, &sql, [time], |row| {
                 let line: String = row.get(0)?;
                 Ok(((line + "\n").into_bytes(), (row.get(1)?, row.get(2)?)))

@@ -14,13 +14,11 @@ mod finding;
 mod name;
 mod survey;
 
-use rusqlite::Connection;
-
 pub use self::finding::{AuditAside, AuditClass, AuditFinding, AuditTallies, AuditTally};
 use self::survey::survey;
 use super::open::{find_snapshot, open_view};
 use crate::base::{Error, ErrorKind, Result, SnapshotId};
-use crate::catalog::query;
+use crate::catalog::{Catalog, query};
 use crate::repo::Repository;
 use crate::view::{self, find_user};
 
@@ -77,7 +75,7 @@ pub fn audit(repository: &Repository, options: &Options) -> Result<Report> {
 
 /// How much of each class the snapshot at `at` has, without names and bytes: the cheap form, for
 /// each backup.
-pub(super) fn count(db: &Connection, at: i64) -> Result<AuditTallies> {
+pub(super) fn count(db: &Catalog, at: i64) -> Result<AuditTallies> {
     let mut tallies = AuditTallies::new();
     for raw in &survey(db, at)?.found {
         tallies.entry(raw.class()).or_default().count += raw.count();

@@ -2,16 +2,15 @@
 
 use std::collections::HashMap;
 
-use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::finding::{AuditClass, AuditFinding};
 use super::survey::{AuditSurvey, UnnamedFinding, asset, right_version};
 use crate::base::library::{Asset, User, Visibility};
 use crate::base::{Result, SnapshotId};
-use crate::catalog::ImmichId;
+use crate::catalog::FilePart;
 use crate::catalog::query::audit::{self as ask, AuditFile, SuspectAsset};
-use crate::catalog::{CatalogNight, FilePart};
+use crate::catalog::{Catalog, ImmichId};
 
 /// Everything that `survey` found, of `user` alone if given.
 pub(super) fn name(
@@ -126,7 +125,7 @@ fn of_asset(
         (_, None) => finding.snapshot = earlier_snapshot(db, suspect)?,
     }
     // What no snapshot has on its disk any more, this one restores as it was uploaded.
-    finding.kept = CatalogNight::new(db, at).kept_bytes(&suspect.id)?.is_some();
+    finding.kept = db.night(at).kept_bytes(&suspect.id)?.is_some();
     if finding.kept && finding.snapshot.is_none() {
         finding.snapshot = Some(SnapshotId::from_seconds(at)?);
     }
@@ -134,8 +133,8 @@ fn of_asset(
 }
 
 /// The photo whose own file this is: another one has the same bytes.
-fn home_of(db: &Connection, file: u64, at: i64) -> Result<Option<String>> {
-    let Some(content) = CatalogNight::new(db, at).file(file)?.and_then(|file| file.content) else {
+fn home_of(db: &Catalog, file: u64, at: i64) -> Result<Option<String>> {
+    let Some(content) = db.night(at).file(file)?.and_then(|file| file.content) else {
         return Ok(None);
     };
     if !ask::is_at_home(db, content, file, at)? {
@@ -146,13 +145,13 @@ fn home_of(db: &Connection, file: u64, at: i64) -> Result<Option<String>> {
 }
 
 /// The newest snapshot with the bytes that Immich recorded: at this path, else anywhere.
-fn right_snapshot(db: &Connection, suspect: &SuspectAsset, at: i64) -> Result<Option<SnapshotId>> {
+fn right_snapshot(db: &Catalog, suspect: &SuspectAsset, at: i64) -> Result<Option<SnapshotId>> {
     let Some(sha1) = suspect.sha1 else { return Ok(None) };
     let right = right_version(db, &suspect.id, at, &sha1)?.map(|right| (right.since, right.until));
     newest(db, right.into_iter().chain(ask::ranges_of(db, &sha1)?))
 }
 
-fn earlier_snapshot(db: &Connection, suspect: &SuspectAsset) -> Result<Option<SnapshotId>> {
+fn earlier_snapshot(db: &Catalog, suspect: &SuspectAsset) -> Result<Option<SnapshotId>> {
     let by_bytes =
         suspect.sha1.map(|sha1| ask::ranges_of(db, &sha1)).transpose()?.unwrap_or_default();
     newest(
@@ -163,7 +162,7 @@ fn earlier_snapshot(db: &Connection, suspect: &SuspectAsset) -> Result<Option<Sn
 
 /// The newest snapshot in the first range that has one.
 fn newest(
-    db: &Connection,
+    db: &Catalog,
     ranges: impl IntoIterator<Item = (i64, i64)>,
 ) -> Result<Option<SnapshotId>> {
     for (since, until) in ranges {

@@ -7,7 +7,6 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use rusqlite::Connection;
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
@@ -16,7 +15,7 @@ use crate::base::library::{Asset, ExternalLibrary, LibraryRecord, User, Visibili
 use crate::base::{Error, Result, Sha1};
 use crate::catalog::query::audit::{self as ask, AuditFile, ShownVersion, SuspectAsset};
 use crate::catalog::query::folder;
-use crate::catalog::{CatalogNight, ImmichId};
+use crate::catalog::{Catalog, CatalogNight, ImmichId};
 
 /// A thing that was found, not named yet.
 #[derive(Debug)]
@@ -48,7 +47,7 @@ impl UnnamedFinding {
 /// All that is found in one snapshot.
 #[derive(Debug)]
 pub(super) struct AuditSurvey<'a> {
-    pub db: &'a Connection,
+    pub db: &'a Catalog,
     pub at: i64,
     pub users: Vec<User>,
     libraries: Vec<(ExternalLibrary, u64)>,
@@ -62,7 +61,7 @@ pub(super) struct AuditSurvey<'a> {
 }
 
 /// Compares what the snapshot at `at` has.
-pub(super) fn survey(db: &Connection, at: i64) -> Result<AuditSurvey<'_>> {
+pub(super) fn survey(db: &Catalog, at: i64) -> Result<AuditSurvey<'_>> {
     let mut survey = AuditSurvey {
         db,
         at,
@@ -252,7 +251,7 @@ impl AuditSurvey<'_> {
     }
 
     fn night(&self) -> CatalogNight<'_> {
-        CatalogNight::new(self.db, self.at)
+        self.db.night(self.at)
     }
 
     /// The path of the file in `row`.
@@ -273,7 +272,7 @@ impl AuditSurvey<'_> {
 
 /// The newest version of an asset at its path that has the bytes which Immich recorded.
 pub(super) fn right_version(
-    db: &Connection,
+    db: &Catalog,
     asset: &ImmichId,
     at: i64,
     sha1: &Sha1,
@@ -282,7 +281,7 @@ pub(super) fn right_version(
 }
 
 /// The record of the asset in `row`.
-pub(super) fn asset(db: &Connection, row: i64) -> Result<Asset> {
+pub(super) fn asset(db: &Catalog, row: i64) -> Result<Asset> {
     match ask::asset_line(db, row)?.map(|line| serde_json::from_str(&line)) {
         Some(Ok(LibraryRecord::Asset(asset))) => Ok(*asset),
         _ => Err(Error::damaged("an asset of the catalog")),

@@ -25,7 +25,7 @@ use crate::base::{
     Context, Error, ErrorKind, FilePath, Hash, Monitor, Phase, Problem, Result, StopNotice,
     json_line,
 };
-use crate::catalog::{Generation, query};
+use crate::catalog::{Catalog, Generation, query};
 use crate::repo::{self, ContentReader, ContentSink, SnapshotRecord, StreamReader, StreamWriter};
 use crate::source::{FoundEntry, FoundKind, LibraryPlaces, WalkObstacle};
 
@@ -294,7 +294,7 @@ impl PassShared<'_> {
 /// The walk beside the last list.
 struct ListMerge<'a> {
     files: &'a FilePass<'a>,
-    db: rusqlite::Connection,
+    db: Catalog,
     known: Peekable<Box<dyn Iterator<Item = Result<FileEntry>> + 'a>>,
     /// When those that are known were read.
     reading: Option<ReadTime>,

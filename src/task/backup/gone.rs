@@ -3,13 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rusqlite::Connection;
-
 use super::files::PassResult;
 use crate::base::amount::plural;
 use crate::base::library::{Asset, ExternalLibrary, User};
 use crate::base::{FilePath, Problem, Result};
-use crate::catalog::query;
+use crate::catalog::{Catalog, query};
 use crate::repo::SnapshotRecord;
 use crate::source::{LibraryPlaces, UploadLocation};
 
@@ -70,7 +68,7 @@ impl RowCounts {
         places: &LibraryPlaces,
         pass: &PassResult,
         before: &[SnapshotRecord],
-        db: &Connection,
+        db: &Catalog,
     ) -> Result<Vec<String>> {
         let mut alarm = Vec::new();
         for (folder, rows) in self.gone(places, pass) {

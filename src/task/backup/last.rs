@@ -1,10 +1,9 @@
 //! The snapshots that a new one goes on from, and its id.
 
 use jiff::Timestamp;
-use rusqlite::Connection;
 
 use crate::base::{Result, SnapshotId};
-use crate::catalog::query;
+use crate::catalog::{Catalog, query};
 use crate::repo::{self, Repository, SnapshotRecord, WriteSession};
 
 /// The last night that says what the disk had. An imported snapshot lacks files for other reasons.
@@ -25,7 +24,7 @@ pub(super) fn last_records(
 
 /// The newest snapshot that is as `wanted`.
 pub(super) fn newest(
-    db: &Connection,
+    db: &Catalog,
     wanted: impl Fn(&SnapshotRecord) -> bool,
 ) -> Result<Option<SnapshotRecord>> {
     let mut time = i64::MAX;

@@ -48,7 +48,7 @@ pub(super) fn views(session: &WriteSession, staged: &StagedSnapshot) -> Result<V
     let safe = "photos and database are safe, and the views lack it until shoebox is updated";
     let mut problems: Vec<_> =
         record.dump.lacks.iter().map(|lack| problem(format!("{lack}; {safe}"))).collect();
-    let before = query::snapshot::newest_good(&session.generation().connect()?)?;
+    let before = query::snapshot::newest_good(&*session.generation().connect()?)?;
     let Some(before) = before.filter(|_| record.is_good()) else { return Ok(problems) };
     for (kind, count) in query::snapshot::emptied(staged.catalog(), before, record.id.seconds())? {
         // One of a kind is deleted in a moment.

@@ -9,12 +9,11 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::Connection;
 
 use crate::archive::{Digests, Hasher, LargeContent, NewContent, SEGMENT, StoredContent, hasher};
 use crate::base::file::{FileEntry, FileKind};
 use crate::base::{Error, ErrorKind, Monitor, Result, StopNotice};
-use crate::catalog::query;
+use crate::catalog::{Catalog, query};
 use crate::repo::{ContentReader, ContentSink};
 use crate::source::{FoundEntry, LibraryPlaces};
 
@@ -54,7 +53,7 @@ impl From<Error> for ReadFailure {
 pub(super) struct FileReader<'a> {
     sink: &'a ContentSink,
     places: &'a LibraryPlaces,
-    catalog: Connection,
+    catalog: Catalog,
     monitor: &'a dyn Monitor,
     /// Where stored contents are read to see whether they are whole; `None` to believe it.
     verify: Option<&'a ContentReader>,
@@ -65,7 +64,7 @@ impl<'a> FileReader<'a> {
     pub fn new(
         sink: &'a ContentSink,
         places: &'a LibraryPlaces,
-        catalog: Connection,
+        catalog: Catalog,
         verify: Option<&'a ContentReader>,
         monitor: &'a dyn Monitor,
     ) -> Self {

@@ -326,7 +326,7 @@ impl BackupWork<'_> {
             Vec::new(),
             ExcludePatterns::new(&self.options.exclude)?,
         ));
-        let stored = query::stored_bytes(&self.session.generation().connect()?)?;
+        let stored = query::stored_bytes(&*self.session.generation().connect()?)?;
         let space =
             DiskSpace::before_the_first(self.repository.root(), library.saturating_sub(stored))?;
         if space.verdict() != SpaceVerdict::Lacking {
@@ -349,7 +349,7 @@ impl BackupWork<'_> {
         let external = FilePath::new("external")?;
         let of_others = if is_less {
             query::count_files_below(
-                &self.session.generation().connect()?,
+                &*self.session.generation().connect()?,
                 last.id.seconds(),
                 &external,
             )?
@@ -453,7 +453,7 @@ impl BackupWork<'_> {
         match &self.newest {
             None => Ok(ReferenceStream::default()),
             Some(newest) => {
-                ReferenceStream::of(pick(&newest.streams), &self.session.generation().connect()?)
+                ReferenceStream::of(pick(&newest.streams), &*self.session.generation().connect()?)
             }
         }
     }

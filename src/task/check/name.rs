@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::DateTime;
-use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::finding::{CheckFinding, DamagedBytes, DamagedPhoto, LostFile, SnapshotPart};
@@ -12,7 +11,7 @@ use super::survey::RepositorySurvey;
 use crate::base::{FilePath, Hash, Result, SnapshotId};
 use crate::catalog::query::check::{self as ask, ContentShowing};
 use crate::catalog::query::{folder, history, search};
-use crate::catalog::{FilePart, ImmichId, query};
+use crate::catalog::{Catalog, FilePart, ImmichId, query};
 use crate::repo::shelf::ArchiveSpot;
 
 /// Everything that `survey` and `reading` found, named.
@@ -160,7 +159,7 @@ fn bytes(
 
 /// The photos that show a content, and the files that show it and are no photos.
 fn by_catalog(
-    db: &Connection,
+    db: &Catalog,
     survey: &RepositorySurvey,
     reading: &CheckReading,
     bytes: &DamagedBytes,
@@ -193,7 +192,7 @@ fn by_catalog(
 }
 
 fn photo(
-    db: &Connection,
+    db: &Catalog,
     survey: &RepositorySurvey,
     reading: &CheckReading,
     bytes: &DamagedBytes,
@@ -227,7 +226,7 @@ fn photo(
 
 /// The newest snapshot in which the asset has other bytes, that some archive holds undamaged.
 fn other_version(
-    db: &Connection,
+    db: &Catalog,
     survey: &RepositorySurvey,
     reading: &CheckReading,
     asset: &ImmichId,

@@ -3,16 +3,14 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use rusqlite::Connection;
-
 use super::finding::{CheckFinding, SnapshotPart};
 use crate::base::file::FileEntry;
 use crate::base::library::LibraryRecord;
 use crate::base::stored::IndexLine;
 use crate::base::{Error, ErrorKind, Hash, Monitor, Result, Sha1, SnapshotId};
-use crate::catalog::query;
 use crate::catalog::query::check as ask;
 use crate::catalog::query::list::{self, ListSum};
+use crate::catalog::{Catalog, query};
 use crate::repo::shelf::ArchiveSpot;
 use crate::repo::{ArchiveInventory, Repository, SnapshotRecord, StreamInfo};
 
@@ -39,7 +37,7 @@ pub(in crate::task) struct RepositorySurvey {
     /// Snapshots whose record cannot be read.
     pub unreadable: Vec<SnapshotId>,
     /// To ask for names; `None` when it cannot be believed.
-    pub catalog: Option<Connection>,
+    pub catalog: Option<Catalog>,
     /// The catalog has to be built anew, or brought up to date.
     pub is_catalog_bad: bool,
     /// Archives that are not those that their snapshots wrote.
@@ -287,7 +285,7 @@ impl RepositorySurvey {
     }
 
     /// What the catalog says against what archives and records say.
-    fn compare(&mut self, db: &Connection) -> Result<Vec<String>> {
+    fn compare(&mut self, db: &Catalog) -> Result<Vec<String>> {
         let mut complaints = self.compare_snapshots(db)?;
         let mut rows: BTreeMap<String, ask::CheckedArchive> =
             ask::archives(db)?.into_iter().map(|row| (row.name.clone(), row)).collect();
@@ -324,7 +322,7 @@ impl RepositorySurvey {
         Ok(complaints)
     }
 
-    fn compare_snapshots(&self, db: &Connection) -> Result<Vec<String>> {
+    fn compare_snapshots(&self, db: &Catalog) -> Result<Vec<String>> {
         let (known, there) = (query::snapshot::ids(db)?, self.repository.present_ids()?);
         let noted = query::snapshot::unreadable(db)?;
         let all: BTreeSet<SnapshotId> = known.iter().chain(&noted).copied().collect();
@@ -352,7 +350,7 @@ impl RepositorySurvey {
     /// it is in that archive.
     fn compare_places(
         &mut self,
-        db: &Connection,
+        db: &Catalog,
         number: usize,
         id: i64,
         ids: &HashSet<i64>,

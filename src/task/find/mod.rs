@@ -17,7 +17,6 @@ mod record;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use rusqlite::Connection;
 use uuid::Uuid;
 
 pub use self::name::NamePattern;
@@ -28,12 +27,12 @@ pub use self::range::DayRange;
 pub use self::record::{FoundAsset, NamedThing, SnapshotSpan};
 use super::open::{find_snapshot, open_view};
 use crate::base::{Result, SnapshotId};
-use crate::catalog::CatalogNight;
 use crate::catalog::ImmichId;
 use crate::catalog::night::OnDisk;
 use crate::catalog::query::search::{
     self as ask, AssetFilter, FoundVersion, NamedKind, SearchTime,
 };
+use crate::catalog::{Catalog, CatalogNight};
 use crate::repo::Repository;
 use crate::view::{self, View, find_user};
 
@@ -107,7 +106,7 @@ impl FindHit {
 /// Asks a repository for assets.
 pub struct AssetFinder {
     pub(super) view: Arc<View>,
-    pub(super) db: Connection,
+    pub(super) db: Catalog,
     /// The snapshots that count, oldest first.
     pub(super) times: Vec<i64>,
 }
@@ -158,7 +157,7 @@ impl AssetFinder {
 
     /// What the catalog knows of the snapshot at `at`.
     pub(super) fn night(&self, at: i64) -> CatalogNight<'_> {
-        CatalogNight::new(&self.db, at)
+        self.db.night(at)
     }
 
     /// Who owns `hit`.

@@ -17,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use self::policy::KeepPolicy;
 use crate::base::{Error, ErrorKind, Monitor, Result, SnapshotId};
+use crate::catalog::Catalog;
 use crate::repo::{Notes, Repository, SnapshotRecord, WriteSession, is_to_come, prune};
 
 /// A pause between the two newest snapshots that is longer makes the clock suspect, if it is also
@@ -88,7 +89,7 @@ pub fn forget(repository: &Repository, options: &Options, monitor: &dyn Monitor)
     Ok(report)
 }
 
-fn plan(repository: &Repository, db: &rusqlite::Connection, options: &Options) -> Result<Report> {
+fn plan(repository: &Repository, db: &Catalog, options: &Options) -> Result<Report> {
     let (ahead, records): (Vec<_>, Vec<_>) =
         records(repository)?.into_iter().partition(|record| is_to_come(record.id, options.now));
     let notes = repository.notes()?;
@@ -319,7 +320,7 @@ fn by_name(
 }
 
 /// Bytes of archives that would be needed no more.
-fn freed(db: &rusqlite::Connection, fates: &[SnapshotFate]) -> Result<u64> {
+fn freed(db: &Catalog, fates: &[SnapshotFate]) -> Result<u64> {
     let known: HashSet<SnapshotId> =
         crate::catalog::query::snapshot::ids(db)?.into_iter().collect();
     let ids = |kept: &dyn Fn(&SnapshotFate) -> bool| -> Vec<SnapshotId> {

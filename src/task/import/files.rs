@@ -7,11 +7,10 @@
 
 use std::collections::HashSet;
 
-use rusqlite::Connection;
-
 use crate::base::file::{FileEntry, FileKind};
 use crate::base::library::Asset;
 use crate::base::{FilePath, Result, SnapshotId};
+use crate::catalog::Catalog;
 use crate::catalog::query::past;
 use crate::repo::{Completeness, FileCount};
 
@@ -20,7 +19,7 @@ const NAMED: usize = 10;
 
 /// Collects the originals of a dump's assets.
 pub(super) struct OriginalCollector<'a> {
-    db: &'a Connection,
+    db: &'a Catalog,
     found: Vec<OriginalFile>,
     /// Contents of assets whose path cannot be listed.
     homeless: Vec<(i64, LostAsset)>,
@@ -42,7 +41,7 @@ type LostAsset = (i64, String);
 
 impl<'a> OriginalCollector<'a> {
     /// Looks for them in `db`.
-    pub fn new(db: &'a Connection) -> Self {
+    pub fn new(db: &'a Catalog) -> Self {
         OriginalCollector {
             db,
             found: Vec::new(),

@@ -21,7 +21,6 @@ use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::Connection;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -35,7 +34,7 @@ use crate::base::library::LibraryRecord;
 use crate::base::{
     Error, ErrorKind, Hash, Monitor, Phase, Problem, Result, SnapshotId, StopNotice, json_line,
 };
-use crate::catalog::query;
+use crate::catalog::{Catalog, query};
 use crate::immich::{self, ReadDump};
 use crate::repo::{
     Completeness, ContentSink, FORMAT_VERSION, FileCount, ImportSession, ImportedFrom,
@@ -151,7 +150,7 @@ struct ImportWork<'a> {
     repository: &'a Repository,
     options: &'a Options,
     /// The catalog as it was before.
-    db: &'a Connection,
+    db: &'a Catalog,
     staging: &'a Path,
     /// Where snapshots come in; nothing in a dry run.
     past: Option<ImportSession<'a>>,
@@ -186,7 +185,7 @@ struct GoodDump<'a> {
 impl<'a> ImportWork<'a> {
     fn new(
         repository: &'a Repository,
-        db: &'a Connection,
+        db: &'a Catalog,
         options: &'a Options,
         staging: &'a Path,
         past: Option<ImportSession<'a>>,
@@ -356,7 +355,7 @@ impl<'a> ImportWork<'a> {
         match nearest {
             None => Ok(ReferenceStream::default()),
             Some(record) => {
-                ReferenceStream::of(pick(&record.streams), &past.generation().connect()?)
+                ReferenceStream::of(pick(&record.streams), &*past.generation().connect()?)
             }
         }
     }

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::Connection;
-
 use super::record::FoundRecord;
 use super::salvage::{ArchiveSalvage, is_headless};
 use super::{RepairRemedy, RepairStep, origin, record};
 use crate::archive::{frame, hasher};
 use crate::base::stored::{ChunkLine, IndexLine};
 use crate::base::{Error, FilePath, Hash, Monitor, Result, SnapshotId};
-use crate::catalog::query::{check as ask, list};
+use crate::catalog::Catalog;
+use crate::catalog::CatalogNight;
+use crate::catalog::query::check as ask;
 use crate::repo::shelf::{ArchiveSpot, hash_of};
 use crate::repo::{ArchiveInventory, Repository, SnapshotRecord, StreamInfo};
 use crate::source::LibraryPlaces;
@@ -25,7 +25,7 @@ use crate::task::check::{
 const DESCRIPTION: &str = "shoebox.json";
 
 /// A list of a snapshot, as the catalog remembers it.
-type RememberedList = fn(&Connection, i64) -> Result<Vec<u8>>;
+type RememberedList<'a> = fn(CatalogNight<'a>) -> Result<Vec<u8>>;
 
 /// What a repair will do, in the order in which it does it.
 #[derive(Debug)]
@@ -145,19 +145,21 @@ impl RepairPlan {
 
     /// Finds pieces of lists that no archive holds whole in what the catalog remembers of these
     /// lists.
-    fn remember_lists(&mut self, db: &Connection) {
+    fn remember_lists(&mut self, db: &Catalog) {
         let mut lost = self.needed_chunks();
         lost.retain(|hash| !self.origins.contains_key(hash));
         for record in &self.survey.records {
             let time = record.id.seconds();
-            let lists: [(&StreamInfo, RememberedList); 2] =
-                [(&record.streams.files, list::files), (&record.streams.library, list::library)];
+            let lists: [(&StreamInfo, RememberedList<'_>); 2] = [
+                (&record.streams.files, CatalogNight::file_list),
+                (&record.streams.library, CatalogNight::library_list),
+            ];
             for (stream, listed) in lists {
                 if !stream.chunks.iter().any(|chunk| lost.contains(&chunk.hash)) {
                     continue;
                 }
                 // A catalog that makes no sense remembers nothing.
-                let bytes = listed(db, time).unwrap_or_default();
+                let bytes = listed(db.night(time)).unwrap_or_default();
                 let mut at = 0_usize;
                 for chunk in &stream.chunks {
                     let end = usize::try_from(chunk.size)
@@ -409,12 +411,11 @@ impl RepairPlan {
 
 /// The catalog, if it is this repository's, as it was published, and SQLite finds nothing wrong
 /// with it.
-fn sound_catalog(repository: &Repository) -> Option<Connection> {
+fn sound_catalog(repository: &Repository) -> Option<Catalog> {
     let generation = repository.catalog().ok()?;
     generation.verify().ok()?;
     let db = generation.connect().ok()?;
-    let sql = "SELECT value FROM meta WHERE key = 'repository'";
-    let id: String = db.query_row(sql, (), |row| row.get(0)).ok()?;
+    let id = crate::catalog::query::meta(&db, "repository").ok()??;
     let is_whole = ask::integrity(&db).is_ok_and(|said| said.is_none());
     (id == repository.id().to_string() && is_whole).then_some(db)
 }

@@ -6,10 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::Connection;
-
 use crate::base::{ErrorKind, Result, SnapshotId};
-use crate::catalog::query;
+use crate::catalog::{Catalog, query};
 use crate::repo::{ArchiveInventory, Repository, SnapshotRecord, record_of};
 use crate::store;
 
@@ -24,7 +22,7 @@ pub(super) type FoundRecord = (SnapshotRecord, String);
 pub(super) fn found(
     repository: &Repository,
     shelf: &ArchiveInventory,
-    catalog: Option<&Connection>,
+    catalog: Option<&Catalog>,
 ) -> Result<BTreeMap<SnapshotId, FoundRecord>> {
     let (mut found, mut sound) = (BTreeMap::new(), Vec::new());
     let mut lost: Vec<SnapshotId> = Vec::new();

@@ -6,15 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use rusqlite::Connection;
-
 use crate::archive::salvage::{self, SalvagedMember};
 use crate::archive::{read_chunk, verify::verify_content};
 use crate::base::stored::{ChunkLine, ChunkPlace, IndexLine};
 use crate::base::{ErrorKind, FilePath, Hash, Result};
-use crate::catalog::query;
 use crate::catalog::query::check as ask;
 use crate::catalog::query::folder;
+use crate::catalog::{Catalog, query};
 use crate::repo::ArchiveInventory;
 use crate::repo::shelf::InventoryEntry;
 
@@ -33,10 +31,7 @@ pub(super) struct ArchiveSalvage(Vec<HeadlessArchive>);
 
 impl ArchiveSalvage {
     /// Looks for the members of all archives that need it.
-    pub fn of(
-        shelf: &mut ArchiveInventory,
-        catalog: Option<&Connection>,
-    ) -> Result<ArchiveSalvage> {
+    pub fn of(shelf: &mut ArchiveInventory, catalog: Option<&Catalog>) -> Result<ArchiveSalvage> {
         let ids: BTreeMap<String, i64> = match catalog {
             Some(db) => ask::archives(db)
                 .unwrap_or_default()
@@ -65,7 +60,7 @@ impl ArchiveSalvage {
     }
 
     /// Takes in the chunks: keys first, since patches are read with them.
-    pub fn chunks(&self, shelf: &mut ArchiveInventory, catalog: Option<&Connection>) -> Result<()> {
+    pub fn chunks(&self, shelf: &mut ArchiveInventory, catalog: Option<&Catalog>) -> Result<()> {
         let mut patches = Vec::new();
         for archive in &self.0 {
             for line in archive.chunk_lines(shelf, catalog)? {
@@ -83,7 +78,7 @@ impl ArchiveSalvage {
     pub fn contents(
         &self,
         shelf: &mut ArchiveInventory,
-        catalog: Option<&Connection>,
+        catalog: Option<&Catalog>,
         wanted: &HashMap<Hash, u64>,
     ) -> Result<()> {
         for archive in &self.0 {
@@ -119,7 +114,7 @@ impl HeadlessArchive {
     fn chunk_lines(
         &self,
         shelf: &mut ArchiveInventory,
-        catalog: Option<&Connection>,
+        catalog: Option<&Catalog>,
     ) -> Result<Vec<ChunkLine>> {
         let mut lines = BTreeMap::new();
         if let (Some(db), Some(id)) = (catalog, self.id) {
@@ -153,7 +148,7 @@ fn take_chunk(shelf: &mut ArchiveInventory, number: usize, line: ChunkLine) -> R
 }
 
 /// A path that shows the content called `hash`.
-fn path_of(catalog: Option<&Connection>, hash: Hash) -> Result<FilePath> {
+fn path_of(catalog: Option<&Catalog>, hash: Hash) -> Result<FilePath> {
     let named = || -> Option<FilePath> {
         let db = catalog?;
         let id = query::content_id(db, hash).ok()??;

@@ -14,9 +14,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use rusqlite::Connection;
-
 use crate::base::{FilePath, Problem, Result};
+use crate::catalog::Catalog;
 use crate::catalog::query::folder;
 use crate::catalog::query::layout::{self as ask, MisplacedFile, PathOccupant};
 use crate::catalog::query::whole::{EntryKind, ListEntry, entry_of};
@@ -59,7 +58,7 @@ struct WantedPath {
 
 impl FileLayout {
     /// Works it out for the snapshot at `at`.
-    pub fn of_snapshot(db: &Connection, at: i64) -> Result<FileLayout> {
+    pub fn of_snapshot(db: &Catalog, at: i64) -> Result<FileLayout> {
         let mut wishes = Vec::new();
         ask::misplaced(db, at, |misplaced| {
             wishes.extend(original(db, &misplaced, at)?);
@@ -92,7 +91,7 @@ impl FileLayout {
     }
 
     /// The content of the file that a recovery lays at `path`.
-    pub fn content_at(&self, db: &Connection, path: &FilePath, at: i64) -> Result<Option<i64>> {
+    pub fn content_at(&self, db: &Catalog, path: &FilePath, at: i64) -> Result<Option<i64>> {
         if let Some(laid) = self.laid.get(path) {
             return Ok(content(&laid.entry));
         }
@@ -122,7 +121,7 @@ impl FileLayout {
     }
 
     /// Grants a wish, or says why not.
-    fn grant(&mut self, db: &Connection, wish: WantedPath, at: i64) -> Result<Option<Problem>> {
+    fn grant(&mut self, db: &Catalog, wish: WantedPath, at: i64) -> Result<Option<Problem>> {
         let WantedPath { path, laid, is_guess } = wish;
         let refused = |path: &FilePath, message: &str| {
             let problem = Problem { subject: path.to_string(), message: message.to_owned() };
@@ -188,7 +187,7 @@ impl FileLayout {
     }
 
     /// What becomes of the files that are laid elsewhere, and of those that one is laid over.
-    fn settle(&mut self, db: &Connection, at: i64) -> Result<()> {
+    fn settle(&mut self, db: &Catalog, at: i64) -> Result<()> {
         for (path, laid) in &self.laid {
             let Some(from) = laid.from.as_ref().filter(|from| !is_external(from)) else { continue };
             if self.laid.contains_key(from) || !is_wanted(db, from, at)? {
@@ -215,7 +214,7 @@ impl FileLayout {
     }
 
     /// A name beside `path` that nothing has.
-    fn name_beside(&self, db: &Connection, path: &FilePath, at: i64) -> Result<FilePath> {
+    fn name_beside(&self, db: &Catalog, path: &FilePath, at: i64) -> Result<FilePath> {
         let mut number = 1;
         loop {
             let ending = if number == 1 { BESIDE.to_owned() } else { format!("{BESIDE}-{number}") };
@@ -235,7 +234,7 @@ impl FileLayout {
         }
     }
 
-    fn new_folders(&mut self, db: &Connection, at: i64) -> Result<()> {
+    fn new_folders(&mut self, db: &Catalog, at: i64) -> Result<()> {
         for path in self.laid.keys() {
             let (mut missing, mut above, mut like) = (Vec::new(), path.parent(), None);
             while let Some(folder) = above {
@@ -258,11 +257,11 @@ impl FileLayout {
 }
 
 /// True when some row names the file at `path` as it is: its bytes are needed there too.
-fn is_wanted(db: &Connection, path: &FilePath, at: i64) -> Result<bool> {
+fn is_wanted(db: &Catalog, path: &FilePath, at: i64) -> Result<bool> {
     ask::is_named(db, path.as_bytes(), at)
 }
 
-fn original(db: &Connection, misplaced: &MisplacedFile, at: i64) -> Result<Option<WantedPath>> {
+fn original(db: &Catalog, misplaced: &MisplacedFile, at: i64) -> Result<Option<WantedPath>> {
     let Ok(path) = FilePath::new(&*misplaced.path) else { return Ok(None) };
     let sha1 = misplaced.sha1.as_ref();
     if let Some(row) = misplaced.file
@@ -288,7 +287,7 @@ fn original(db: &Connection, misplaced: &MisplacedFile, at: i64) -> Result<Optio
 /// The bytes that Immich recorded, which no snapshot has in a file any more: as the file that is
 /// there now, or its folder.
 fn kept(
-    db: &Connection,
+    db: &Catalog,
     misplaced: &MisplacedFile,
     path: &FilePath,
     at: i64,
@@ -307,7 +306,7 @@ fn kept(
     Ok(Some(LaidFile { entry: ListEntry { mode, uid, gid, ..entry }, from: None }))
 }
 
-fn sidecar(db: &Connection, misplaced: &MisplacedFile, at: i64) -> Result<Option<WantedPath>> {
+fn sidecar(db: &Catalog, misplaced: &MisplacedFile, at: i64) -> Result<Option<WantedPath>> {
     let found = misplaced.sidecar_file.map(|row| lying(db, row)).transpose()?.flatten();
     let is_guess = misplaced.sidecar.is_none();
     let path = match (&misplaced.sidecar, &found) {
@@ -328,7 +327,7 @@ fn sidecar(db: &Connection, misplaced: &MisplacedFile, at: i64) -> Result<Option
 /// Where the sidecar `found` lies to the photo as the database has it, as it lay to the photo as it
 /// was found.
 fn beside_photo(
-    db: &Connection,
+    db: &Catalog,
     misplaced: &MisplacedFile,
     found: &LaidFile,
 ) -> Result<Option<FilePath>> {
@@ -341,7 +340,7 @@ fn beside_photo(
 }
 
 /// Pictures of accounts that are not there, and that an earlier snapshot has.
-fn pictures(db: &Connection, at: i64) -> Result<Vec<WantedPath>> {
+fn pictures(db: &Catalog, at: i64) -> Result<Vec<WantedPath>> {
     let mut wishes = Vec::new();
     for (_, path) in ask::pictures(db, at)? {
         if !is_external(&path)
@@ -355,7 +354,7 @@ fn pictures(db: &Connection, at: i64) -> Result<Vec<WantedPath>> {
 }
 
 /// The file of this snapshot in `row`.
-fn lying(db: &Connection, row: u64) -> Result<Option<LaidFile>> {
+fn lying(db: &Catalog, row: u64) -> Result<Option<LaidFile>> {
     let (Some(entry), Some(path)) = (entry_of(db, row)?, folder::path_of_file(db, row)?) else {
         return Ok(None);
     };

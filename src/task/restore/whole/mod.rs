@@ -119,7 +119,7 @@ pub fn restore(
     let (snapshot, _) = find_snapshot(&view, &options.snapshot)?;
     drop(view);
     let catalog = repository.catalog()?;
-    let record = record_of(&catalog.connect()?, snapshot.seconds())?;
+    let record = record_of(&*catalog.connect()?, snapshot.seconds())?;
     let ticket = ClaimTicket::new(repository.id(), snapshot, &options.external);
     let roots = RestoreRoots::judge(repository, &record, options, &ticket)?;
     let db = catalog.connect()?;

@@ -7,11 +7,11 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::Connection;
 use serde::Serialize;
 
 use super::layout::FileLayout;
 use crate::base::{FilePath, Result};
+use crate::catalog::Catalog;
 use crate::catalog::query::{folder, layout as ask};
 
 /// Photos of one folder of the server.
@@ -27,7 +27,7 @@ pub struct OutsidePhotos {
 
 /// Those of the snapshot at `at`, by folder.
 pub(super) fn of_snapshot(
-    db: &Connection,
+    db: &Catalog,
     at: i64,
     layout: &FileLayout,
 ) -> Result<Vec<OutsidePhotos>> {

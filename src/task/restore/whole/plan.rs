@@ -7,12 +7,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 
-use rusqlite::Connection;
-
 use super::layout::FileLayout;
 use crate::base::amount::plural;
 use crate::base::library::ExternalLibrary;
 use crate::base::{FilePath, Monitor, Problem, Result};
+use crate::catalog::Catalog;
 use crate::catalog::query::folder;
 use crate::catalog::query::whole::{self as ask, EntryKind, FolderPlace, ListEntry};
 use crate::source::ExternalFolder;
@@ -138,7 +137,7 @@ impl WholePlan {
 /// Plans all that the snapshot at `at` holds, laid as `layout` says. `external` says where external
 /// libraries go to.
 pub(super) fn of_snapshot(
-    db: &Connection,
+    db: &Catalog,
     at: i64,
     layout: &FileLayout,
     external: &[ExternalFolder],
@@ -181,7 +180,7 @@ pub(super) fn of_snapshot(
 }
 
 /// The folders of the external libraries, as the server sees them.
-fn library_roots(db: &Connection, at: i64) -> Result<Vec<String>> {
+fn library_roots(db: &Catalog, at: i64) -> Result<Vec<String>> {
     let lines = ask::external_libraries(db, at)?;
     let libraries =
         lines.iter().filter_map(|line| serde_json::from_str::<ExternalLibrary>(line).ok());

@@ -13,13 +13,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
-use rusqlite::Connection;
-
 use super::claim::ClaimState;
 use super::plan::{WholeItem, WholePlan, firsts};
 use super::{FOLDERS, MARKER, Options, Report, RestoreRoots};
 use crate::base::{Error, ErrorKind, FilePath, Monitor, Result, SnapshotId};
-use crate::catalog::{Generation, query};
+use crate::catalog::{Catalog, Generation, query};
 use crate::repo::content::SEGMENT;
 use crate::repo::{ContentReader, Repository};
 use crate::task::restore::folder::{
@@ -52,7 +50,7 @@ pub(super) struct WholeWork<'a> {
 
 /// What one thread works with.
 struct WriterThread<'a> {
-    catalog: Connection,
+    catalog: Catalog,
     roots: &'a RestoreRoots,
     targets: Vec<Option<RestoreTarget>>,
 }
@@ -238,7 +236,7 @@ impl<'a> WholeWork<'a> {
 
     fn copy(
         &self,
-        catalog: &Connection,
+        catalog: &Catalog,
         item: &WholeItem,
         file: &mut File,
         at: &FilePath,
@@ -449,7 +447,7 @@ fn is_marker(at: &FilePath) -> bool {
 }
 
 /// True when `file` holds the bytes of `item`.
-fn holds(catalog: &Connection, item: &WholeItem, file: &File) -> Result<bool> {
+fn holds(catalog: &Catalog, item: &WholeItem, file: &File) -> Result<bool> {
     let (_, place) = query::content_place(catalog, item.content)?;
     let (mut hasher, mut piece) = (blake3::Hasher::new(), vec![0; SEGMENT as usize]);
     let mut file = file.take(item.attributes.size);
