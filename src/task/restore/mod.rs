@@ -10,26 +10,23 @@
 //! damage of one file is a problem by its name, and the others come out. Limits: hard links come
 //! out as copies, extended attributes were never kept.
 
+mod engine;
 mod folder;
 mod plan;
 mod select;
 pub mod whole;
 
 use std::fs::File;
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde::Serialize;
 
-use self::folder::{FileAttributes, PlaceContent, RestoreTarget, append, continues_with};
+use self::engine::{FileResult, RestoreEngine, RestoreTally};
+use self::folder::{RestoreTarget, append, continues_with};
 use self::plan::{RestoreItem, RestorePlan};
 use super::find::{AssetFinder, FindQuery};
 use super::open::find_snapshot;
-use crate::base::{
-    Error, ErrorKind, FilePath, Monitor, Phase, Problem, Result, SnapshotId, StopNotice,
-};
+use crate::base::{Error, ErrorKind, Monitor, Phase, Result, SnapshotId, StopNotice};
 use crate::repo::Repository;
 use crate::view::{self, View};
 
@@ -38,9 +35,6 @@ const STOPPED: StopNotice =
     StopNotice { message: "stopped; what was restored so far is whole", ..StopNotice::CONTINUES };
 /// Bytes that are read at once: a segment.
 const PIECE: usize = 1 << 20;
-
-/// Threads that write at most.
-const WRITERS: usize = 4;
 
 /// What is wanted.
 #[derive(Debug, Clone)]
@@ -167,124 +161,54 @@ fn write(
     monitor: &dyn Monitor,
 ) -> Result<Report> {
     monitor.begin(Phase::Restore, Some(report.files), Some(report.bytes));
-    let work = RestoreWork {
-        view,
-        plan,
-        options,
-        monitor,
-        next: AtomicUsize::new(0),
-        failed: AtomicBool::new(false),
-        report: Mutex::new(report),
-    };
+    let work = RestoreWork { view, engine: RestoreEngine::new(monitor, options.overwrite) };
     let mut target = RestoreTarget::create_for_its_owner(&options.to)?;
     for (folder, _) in &plan.folders {
         if let Err(error) = target.make_folder(folder) {
-            leave_out(monitor, folder.to_string(), error)?;
+            work.engine.leave_out(folder.to_string(), error)?;
         }
     }
-    work.run()?;
+    work.engine.share(
+        plan.items.len(),
+        || RestoreTarget::create_for_its_owner(&options.to),
+        |target, number| {
+            let item = &plan.items[number];
+            let done = work.one(target, item);
+            work.engine.note(done, item.attributes.size, || item.from.clone())
+        },
+    )?;
     // From below to above: writing into a folder changes its time.
     for (folder, attributes) in plan.folders.iter().rev() {
         let Some(attributes) = attributes else { continue };
         if let Err(error) = target.finish_folder(folder, attributes) {
-            leave_out(monitor, folder.to_string(), error)?;
+            work.engine.leave_out(folder.to_string(), error)?;
         }
     }
     target.sync()?;
-    let report = work.report.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    Ok(Report { left_out: report.files - report.restored - report.already_there, ..report })
-}
-
-/// How one file ended.
-enum FileResult {
-    Written,
-    AlreadyThere,
+    let RestoreTally { restored, restored_bytes, already_there } = work.engine.tally();
+    let left_out = report.files - restored - already_there;
+    Ok(Report { restored, restored_bytes, already_there, left_out, ..report })
 }
 
 /// A restore at work.
 struct RestoreWork<'a> {
     view: &'a View,
-    plan: &'a RestorePlan,
-    options: &'a Options,
-    monitor: &'a dyn Monitor,
-    next: AtomicUsize,
-    failed: AtomicBool,
-    report: Mutex<Report>,
+    engine: RestoreEngine<'a>,
 }
 
 impl RestoreWork<'_> {
-    /// Writes all items, on several threads.
-    fn run(&self) -> Result<()> {
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(WRITERS);
-        std::thread::scope(|scope| {
-            let writers: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.writer())).collect();
-            let ended = writers.into_iter().map(|writer| {
-                writer.join().unwrap_or_else(|_| {
-                    Err(Error::new(ErrorKind::Io, "a thread that restores ended early"))
-                })
-            });
-            // All of them end before the first failure is told.
-            ended.collect::<Vec<Result<()>>>().into_iter().collect()
-        })
-    }
-
-    fn writer(&self) -> Result<()> {
-        let mut target = RestoreTarget::create_for_its_owner(&self.options.to)?;
-        while !self.failed.load(Ordering::Relaxed) {
-            let Some(item) = self.plan.items.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
-                break;
-            };
-            let done = self.one(&mut target, item).map(|done| self.count(item, &done));
-            let ended = done.or_else(|error| leave_out(self.monitor, item.from.clone(), error));
-            if ended.is_err() {
-                self.failed.store(true, Ordering::Relaxed);
-            }
-            ended?;
-        }
-        Ok(())
-    }
-
-    fn count(&self, item: &RestoreItem, done: &FileResult) {
-        let mut report = self.report.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match done {
-            FileResult::Written => {
-                report.restored += 1;
-                report.restored_bytes += item.attributes.size;
-            }
-            FileResult::AlreadyThere => report.already_there += 1,
-        }
-        drop(report);
-        self.monitor.advance(1, 0);
-    }
-
     fn one(&self, target: &mut RestoreTarget, item: &RestoreItem) -> Result<FileResult> {
-        STOPPED.check(self.monitor)?;
         if item.kind == view::NodeKind::Symlink {
-            return self.symlink(target, item);
+            let wanted = self.view.target(item.ino)?;
+            return self.engine.symlink(target, &item.at, &wanted, &item.attributes);
         }
-        let differs = match target.look(&item.at, &item.attributes)? {
-            PlaceContent::Nothing => false,
-            PlaceContent::Alike(file) if self.holds(item, &file)? => {
-                return Ok(FileResult::AlreadyThere);
-            }
-            PlaceContent::Folder => return Err(exists(&item.at, "a folder of that name is there")),
-            PlaceContent::Alike(_) | PlaceContent::Other => true,
-        };
-        if differs && !self.options.overwrite {
-            return Err(exists(
-                &item.at,
-                "exists with other content or time, not overwritten (--overwrite replaces it)",
-            ));
-        }
-        target.write(&item.at, &item.attributes, self.options.overwrite, |file| {
-            self.copy(item, file)
-        })?;
-        Ok(FileResult::Written)
-    }
-
-    fn symlink(&self, target: &mut RestoreTarget, item: &RestoreItem) -> Result<FileResult> {
-        let wanted = self.view.target(item.ino)?;
-        make_symlink(target, &item.at, &wanted, &item.attributes, self.options.overwrite)
+        self.engine.file(
+            target,
+            &item.at,
+            &item.attributes,
+            |file| self.holds(item, file),
+            |file| self.pieces(item, |bytes| append(file, bytes, &item.at).map(|()| true)),
+        )
     }
 
     /// True when `file` holds the bytes of `item`.
@@ -297,10 +221,6 @@ impl RestoreWork<'_> {
         Ok(same)
     }
 
-    fn copy(&self, item: &RestoreItem, file: &mut File) -> Result<()> {
-        self.pieces(item, |bytes| append(file, bytes, &item.at).map(|()| true))
-    }
-
     /// Hands the bytes of `item` to `take`, piece by piece, verified, while it says to go on.
     fn pieces(
         &self,
@@ -309,7 +229,7 @@ impl RestoreWork<'_> {
     ) -> Result<()> {
         let mut offset = 0;
         while offset < item.attributes.size {
-            STOPPED.check(self.monitor)?;
+            STOPPED.check(self.engine.monitor)?;
             let (len, on) = self.view.read(item.ino, offset, PIECE, |bytes| {
                 Ok::<_, Error>((bytes.len() as u64, take(bytes)?))
             })??;
@@ -320,54 +240,13 @@ impl RestoreWork<'_> {
                 )));
             }
             offset += len;
-            self.monitor.advance(0, len);
+            self.engine.monitor.advance(0, len);
             if !on {
                 break;
             }
         }
         Ok(())
     }
-}
-
-fn exists(at: &FilePath, message: &str) -> Error {
-    Error::new(ErrorKind::Exists, format_args!("{at}: {message}"))
-}
-
-fn make_symlink(
-    target: &mut RestoreTarget,
-    at: &FilePath,
-    wanted: &[u8],
-    like: &FileAttributes,
-    overwrite: bool,
-) -> Result<FileResult> {
-    match target.look(at, like)? {
-        PlaceContent::Nothing => {}
-        _ if target.target_of(at)?.as_deref() == Some(wanted) => {
-            return Ok(FileResult::AlreadyThere);
-        }
-        PlaceContent::Folder => return Err(exists(at, "a folder of that name is there")),
-        _ if !overwrite => {
-            return Err(exists(at, "exists, not overwritten (--overwrite replaces it)"));
-        }
-        _ => {}
-    }
-    target.link(at, wanted, like, overwrite)?;
-    Ok(FileResult::Written)
-}
-
-/// Tells of a file that is left out; fails where the next one would end no better.
-fn leave_out(monitor: &dyn Monitor, subject: String, error: Error) -> Result<()> {
-    if matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Exhausted | ErrorKind::Interrupted) {
-        return Err(error);
-    }
-    let mut message = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        message = format!("{message}: {error}");
-        cause = error.source();
-    }
-    monitor.problem(Problem { subject, message });
-    Ok(())
 }
 
 /// A path as JSON: a string where it is UTF-8, else `{"hex": "…"}`.

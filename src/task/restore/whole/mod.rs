@@ -34,6 +34,7 @@ use self::claim::{ClaimState, ClaimTicket, FolderClaim};
 use self::layout::FileLayout;
 pub use self::outside::OutsidePhotos;
 use self::plan::WholePlan;
+use super::engine::RestoreTally;
 use super::refuse_repository;
 use crate::base::amount::plural;
 use crate::base::{Error, ErrorKind, Monitor, Phase, Result, SnapshotId};
@@ -325,17 +326,10 @@ fn write(
 ) -> Result<Report> {
     monitor.begin(Phase::Restore, Some(report.files), Some(report.bytes));
     let claim = FolderClaim::take(&options.to, ticket)?;
-    let work = write::WholeWork::new(
-        repository,
-        catalog,
-        &plan,
-        roots,
-        ticket.snapshot,
-        options,
-        monitor,
-        report,
-    );
-    let report = work.run()?;
+    let work =
+        write::WholeWork::new(repository, catalog, &plan, roots, ticket.snapshot, options, monitor);
+    let RestoreTally { restored, restored_bytes, already_there } = work.run()?;
     claim.finish()?;
-    Ok(Report { left_out: report.files - report.restored - report.already_there, ..report })
+    let left_out = report.files - restored - already_there;
+    Ok(Report { restored, restored_bytes, already_there, left_out, ..report })
 }

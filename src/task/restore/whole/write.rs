@@ -7,23 +7,22 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
-use std::num::NonZero;
 use std::ops::Range;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use super::claim::ClaimState;
 use super::plan::{WholeItem, WholePlan, firsts};
-use super::{FOLDERS, MARKER, Options, Report, RestoreRoots};
-use crate::base::{Error, ErrorKind, FilePath, Monitor, Result, SnapshotId};
+use super::{FOLDERS, MARKER, Options, RestoreRoots};
+use crate::base::{Error, FilePath, Monitor, Result, SnapshotId};
 use crate::catalog::{Catalog, Generation, query};
 use crate::repo::content::SEGMENT;
 use crate::repo::{ContentReader, Repository};
+use crate::task::restore::STOPPED;
+use crate::task::restore::engine::{FileResult, RestoreEngine, RestoreTally, folder_in_place};
 use crate::task::restore::folder::{
     FileAttributes, PlaceContent, RestoreTarget, append, begin_writing,
 };
-use crate::task::restore::{FileResult, STOPPED, WRITERS, exists, leave_out, make_symlink};
 
 /// What a thread takes at a time, of one archive: so many files, or so many bytes.
 const BATCH: usize = 256;
@@ -39,13 +38,9 @@ pub(super) struct WholeWork<'a> {
     roots: &'a RestoreRoots,
     at: i64,
     options: &'a Options,
-    monitor: &'a dyn Monitor,
-    batches: Vec<Range<usize>>,
-    next: AtomicUsize,
-    failed: AtomicBool,
+    engine: RestoreEngine<'a>,
     /// The files that are whole and in their place.
     whole: Vec<AtomicBool>,
-    report: Mutex<Report>,
 }
 
 /// What one thread works with.
@@ -66,7 +61,6 @@ impl WriterThread<'_> {
 }
 
 impl<'a> WholeWork<'a> {
-    #[allow(clippy::too_many_arguments, reason = "one call, of what was just worked out")]
     pub fn new(
         repository: &Repository,
         catalog: &'a Generation,
@@ -75,7 +69,6 @@ impl<'a> WholeWork<'a> {
         at: SnapshotId,
         options: &'a Options,
         monitor: &'a dyn Monitor,
-        report: Report,
     ) -> WholeWork<'a> {
         WholeWork {
             catalog,
@@ -84,17 +77,13 @@ impl<'a> WholeWork<'a> {
             roots,
             at: at.seconds(),
             options,
-            monitor,
-            batches: batches(&plan.files),
-            next: AtomicUsize::new(0),
-            failed: AtomicBool::new(false),
+            engine: RestoreEngine::new(monitor, options.overwrite),
             whole: plan.files.iter().map(|_| AtomicBool::new(false)).collect(),
-            report: Mutex::new(report),
         }
     }
 
     /// Writes all of it: durable on return.
-    pub fn run(self) -> Result<Report> {
+    pub fn run(self) -> Result<RestoreTally> {
         let mut hands = self.hands()?;
         self.unlock_folders(&mut hands)?;
         self.files()?;
@@ -105,7 +94,7 @@ impl<'a> WholeWork<'a> {
         for root in 0..self.roots.0.len() {
             hands.target(root)?.sync()?;
         }
-        Ok(self.report.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        Ok(self.engine.tally())
     }
 
     fn hands(&self) -> Result<WriterThread<'a>> {
@@ -129,47 +118,21 @@ impl<'a> WholeWork<'a> {
 
     /// Writes the files, on several threads.
     fn files(&self) -> Result<()> {
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(WRITERS);
-        let hands: Vec<WriterThread<'_>> =
-            (0..threads).map(|_| self.hands()).collect::<Result<_>>()?;
-        std::thread::scope(|scope| {
-            let writers: Vec<_> =
-                hands.into_iter().map(|hands| scope.spawn(|| self.writer(hands))).collect();
-            let ended = writers.into_iter().map(|writer| {
-                writer.join().unwrap_or_else(|_| {
-                    Err(Error::new(ErrorKind::Io, "a thread that restores ended early"))
-                })
-            });
-            // All of them end before the first failure is told.
-            ended.collect::<Vec<Result<()>>>().into_iter().collect()
-        })
+        let batches = batches(&self.plan.files);
+        self.engine.share(
+            batches.len(),
+            || self.hands(),
+            |hands, number| self.batch(hands, batches[number].clone()),
+        )
     }
 
-    fn writer(&self, mut hands: WriterThread<'_>) -> Result<()> {
-        while !self.failed.load(Ordering::Relaxed) {
-            let Some(batch) = self.batches.get(self.next.fetch_add(1, Ordering::Relaxed)) else {
-                break;
-            };
-            let ended = self.batch(&mut hands, batch);
-            if ended.is_err() {
-                self.failed.store(true, Ordering::Relaxed);
-            }
-            ended?;
-        }
-        Ok(())
-    }
-
-    fn batch(&self, hands: &mut WriterThread<'_>, batch: &Range<usize>) -> Result<()> {
+    fn batch(&self, hands: &mut WriterThread<'_>, batch: Range<usize>) -> Result<()> {
         self.read_ahead(hands, &self.plan.files[batch.clone()]);
-        for index in batch.clone() {
+        for index in batch {
             let item = &self.plan.files[index];
-            match self.file(hands, item) {
-                Ok(done) => {
-                    self.whole[index].store(true, Ordering::Relaxed);
-                    self.count(item.attributes.size, &done);
-                }
-                Err(error) => self.left_out(hands, item, error)?,
-            }
+            let done = self.file(hands, item);
+            self.whole[index].store(done.is_ok(), Ordering::Relaxed);
+            self.note(hands, item, item.attributes.size, done)?;
         }
         Ok(())
     }
@@ -183,7 +146,7 @@ impl<'a> WholeWork<'a> {
     }
 
     fn file(&self, hands: &mut WriterThread<'_>, item: &WholeItem) -> Result<FileResult> {
-        STOPPED.check(self.monitor)?;
+        STOPPED.check(self.engine.monitor)?;
         let (root, at) = self.place(item)?;
         if self.is_there(hands, item, root, &at)? {
             return Ok(FileResult::AlreadyThere);
@@ -216,22 +179,21 @@ impl<'a> WholeWork<'a> {
         root: usize,
         at: &FilePath,
     ) -> Result<bool> {
-        let is_marker = root == 0 && is_marker(at);
-        if self.roots.0[root].1 == ClaimState::Empty && !is_marker {
+        if root == 0 && is_marker(at) {
+            // A server that was started before has made its own.
+            return match hands.target(root)?.look(at, &item.attributes)? {
+                PlaceContent::Nothing => Ok(false),
+                PlaceContent::Folder => Err(folder_in_place(at)),
+                PlaceContent::Alike(_) | PlaceContent::Other => Ok(true),
+            };
+        }
+        if self.roots.0[root].1 == ClaimState::Empty {
             return Ok(false);
         }
-        match hands.target(root)?.look(at, &item.attributes)? {
-            PlaceContent::Nothing => Ok(false),
-            PlaceContent::Folder => Err(exists(at, "a folder of that name is there")),
-            PlaceContent::Alike(file) if holds(&hands.catalog, item, &file)? => Ok(true),
-            // A server that was started before has made its own.
-            _ if is_marker => Ok(true),
-            _ if self.options.overwrite => Ok(false),
-            _ => Err(exists(
-                at,
-                "exists with other content or time, not overwritten (--overwrite replaces it)",
-            )),
-        }
+        hands.target(root)?;
+        let WriterThread { catalog, targets, .. } = hands;
+        let Some(target) = &mut targets[root] else { return Ok(false) };
+        self.engine.is_there(target, at, &item.attributes, |file| holds(catalog, item, file))
     }
 
     fn copy(
@@ -244,7 +206,7 @@ impl<'a> WholeWork<'a> {
         let size = item.attributes.size;
         let mut begun = 0;
         for index in 0..size.div_ceil(SEGMENT) {
-            STOPPED.check(self.monitor)?;
+            STOPPED.check(self.engine.monitor)?;
             let segment = self.contents.segment(catalog, item.content, index)?;
             append(file, &segment, at)?;
             let written = size.min((index + 1) * SEGMENT);
@@ -252,7 +214,7 @@ impl<'a> WholeWork<'a> {
                 begin_writing(file, begun, written - begun);
                 begun = written;
             }
-            self.monitor.advance(0, segment.len() as u64);
+            self.engine.monitor.advance(0, segment.len() as u64);
         }
         Ok(())
     }
@@ -261,10 +223,8 @@ impl<'a> WholeWork<'a> {
     fn links(&self, hands: &mut WriterThread<'_>) -> Result<()> {
         let firsts = firsts(self.plan);
         for (item, first) in &self.plan.links {
-            match self.link(hands, item, first, &firsts) {
-                Ok(done) => self.count(0, &done),
-                Err(error) => self.left_out(hands, item, error)?,
-            }
+            let done = self.link(hands, item, first, &firsts);
+            self.note(hands, item, 0, done)?;
         }
         Ok(())
     }
@@ -276,7 +236,7 @@ impl<'a> WholeWork<'a> {
         first: &(usize, FilePath),
         firsts: &HashMap<(usize, FilePath), usize>,
     ) -> Result<FileResult> {
-        STOPPED.check(self.monitor)?;
+        STOPPED.check(self.engine.monitor)?;
         let (root, at) = self.place(item)?;
         // Only of a file that is whole, with the same bytes: a list may claim anything.
         let same = |&index: &usize| {
@@ -301,10 +261,8 @@ impl<'a> WholeWork<'a> {
 
     fn symlinks(&self, hands: &mut WriterThread<'_>) -> Result<()> {
         for symlink in &self.plan.symlinks {
-            match self.symlink(hands, &symlink.item, &symlink.target) {
-                Ok(done) => self.count(0, &done),
-                Err(error) => self.left_out(hands, &symlink.item, error)?,
-            }
+            let done = self.symlink(hands, &symlink.item, &symlink.target);
+            self.note(hands, &symlink.item, 0, done)?;
         }
         Ok(())
     }
@@ -315,9 +273,8 @@ impl<'a> WholeWork<'a> {
         item: &WholeItem,
         wanted: &[u8],
     ) -> Result<FileResult> {
-        STOPPED.check(self.monitor)?;
         let (root, at) = self.place(item)?;
-        make_symlink(hands.target(root)?, &at, wanted, &item.attributes, self.options.overwrite)
+        self.engine.symlink(hands.target(root)?, &at, wanted, &item.attributes)
     }
 
     /// Makes the folders and markers that a server wants to find, where the snapshot did not bring
@@ -344,7 +301,7 @@ impl<'a> WholeWork<'a> {
                 FileAttributes { mtime_ns, ..like },
                 &text,
             ) {
-                leave_out(self.monitor, format!("{name}/{MARKER}"), error)?;
+                self.engine.leave_out(format!("{name}/{MARKER}"), error)?;
             }
         }
         Ok(())
@@ -381,43 +338,36 @@ impl<'a> WholeWork<'a> {
     /// From below to above: writing into a folder changes its time.
     fn finish_folders(&self, hands: &mut WriterThread<'_>) -> Result<()> {
         for (root, path, attributes) in self.plan.folders.iter().rev() {
-            STOPPED.check(self.monitor)?;
+            STOPPED.check(self.engine.monitor)?;
             if let Err(error) = hands.target(*root)?.finish_folder(path, attributes) {
-                leave_out(self.monitor, path.to_string(), error)?;
+                self.engine.leave_out(path.to_string(), error)?;
             }
         }
         Ok(())
     }
 
-    fn count(&self, bytes: u64, done: &FileResult) {
-        let mut report = self.report.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match done {
-            FileResult::Written => {
-                report.restored += 1;
-                report.restored_bytes += bytes;
+    /// Counts a file, or reports it as left out, by the photo that it is.
+    fn note(
+        &self,
+        hands: &WriterThread<'_>,
+        item: &WholeItem,
+        bytes: u64,
+        done: Result<FileResult>,
+    ) -> Result<()> {
+        self.engine.note(done, bytes, || {
+            let at = match self.plan.at(item) {
+                Some((0, at)) => at.to_string(),
+                Some((root, at)) => {
+                    let library = &self.options.external[root - 1];
+                    format!("{}/{at}", super::claim::text(&library.server))
+                }
+                None => String::from_utf8_lossy(&item.name).into_owned(),
+            };
+            match query::whole::shown_by(&hands.catalog, item.row, self.at).unwrap_or_default() {
+                Some((name, owner)) => format!("{at} ({name} of {owner})"),
+                None => at,
             }
-            FileResult::AlreadyThere => report.already_there += 1,
-        }
-        drop(report);
-        self.monitor.advance(1, 0);
-    }
-
-    /// Tells of a file that is left out, by the photo that it is; fails where the next one would
-    /// end no better.
-    fn left_out(&self, hands: &WriterThread<'_>, item: &WholeItem, error: Error) -> Result<()> {
-        let at = match self.plan.at(item) {
-            Some((0, at)) => at.to_string(),
-            Some((root, at)) => {
-                format!("{}/{at}", super::claim::text(&self.options.external[root - 1].server))
-            }
-            None => String::from_utf8_lossy(&item.name).into_owned(),
-        };
-        let photo = query::whole::shown_by(&hands.catalog, item.row, self.at).unwrap_or_default();
-        let subject = match photo {
-            Some((name, owner)) => format!("{at} ({name} of {owner})"),
-            None => at,
-        };
-        leave_out(self.monitor, subject, error)
+        })
     }
 }
 
