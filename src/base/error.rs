@@ -177,7 +177,7 @@ impl From<rusqlite::Error> for Error {
             Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
                 ErrorKind::Permission
             }
-            // The file may be as good as ever: nothing is built anew because a cable is loose.
+            // The file may be as good as ever: nothing is rebuilt because a cable is loose.
             Some(ErrorCode::SystemIoFailure) => ErrorKind::Io,
             Some(ErrorCode::OutOfMemory) => ErrorKind::Exhausted,
             _ => ErrorKind::Damaged,

@@ -38,7 +38,7 @@ pub struct Generation {
 
 impl Generation {
     /// The generation at `path` as it is now. `NotFound` when there is none; `Damaged` when it is
-    /// no catalog or of another schema version (a rebuild mends both).
+    /// no catalog or of another schema version (a rebuild fixes both).
     pub fn open(path: &Path) -> Result<Generation> {
         let opening = || format!("opening the catalog {}", path.display());
         // Looked at first: a pipe would be waited for.

@@ -90,7 +90,7 @@ const TIMED: [&str; 13] = [
     "tag_asset",
 ];
 
-/// Ends every row at `time`: what holds from then on is said anew.
+/// Ends every row at `time`: what holds from then on comes again.
 pub fn end_all(db: &Connection, time: i64) -> Result<()> {
     for table in TIMED {
         db.execute(&format!("UPDATE {table} SET until = ?1 WHERE until = ?2"), (time, FOREVER))?;

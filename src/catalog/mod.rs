@@ -4,7 +4,7 @@
 //! Always holds: a catalog that is open for reading never changes under the reader. A writer works
 //! on a copy and publishes it by rename (a *generation*); readers open a generation immutable and
 //! notice a newer one by its inode. What is published is sealed, page by page (`seal`): no page
-//! that is not what was written reaches a reader, and a catalog that fails is built anew by the
+//! that is not what was written reaches a reader, and a catalog that fails is rebuilt by the
 //! next writer. Another schema version is never migrated: the catalog is rebuilt from archives and
 //! snapshots.
 //!

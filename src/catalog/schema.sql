@@ -15,7 +15,7 @@ CREATE TABLE meta (
 
 CREATE TABLE snapshot (
     time   INTEGER PRIMARY KEY,     -- seconds since 1970: the id, and what since/until speak of
-    number INTEGER NOT NULL UNIQUE, -- 1 to 65535, counts up and begins anew; part of inode numbers
+    number INTEGER NOT NULL UNIQUE, -- 1 to 65535, counts up and starts over; part of inode numbers
     good   INTEGER NOT NULL,        -- 1 when its dump was verified: may become `latest`
     record TEXT NOT NULL            -- the snapshot record, JSON as in snapshots/
 );

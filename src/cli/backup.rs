@@ -75,7 +75,7 @@ pub(super) struct Args {
     #[arg(long, env = "SHOEBOX_EXCLUDE", value_name = "PATTERN", value_delimiter = ',')]
     exclude: Vec<String>,
     /// Read every file again, whatever its time says, and what is stored of it; damaged photos are
-    /// stored anew
+    /// stored again
     #[arg(long)]
     paranoid: bool,
     /// Read every file again within this time, a share a day, so that rot is found; 0s: never. In

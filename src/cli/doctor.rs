@@ -13,7 +13,7 @@ use crate::service::notify::NotifyEvent;
 use crate::source::installation::Installation;
 use crate::task::doctor::{self, DoctorFinding, FindingState, ServiceFacts};
 
-/// Look at all that a backup, a restore and a mount need, and say how to mend what is not right
+/// Look at all that a backup, a restore and a mount need, and say how to fix what is not right
 ///
 /// It finds Immich's .env file and containers, and looks at: the photos and whether they may be
 /// read, the database and its client, external libraries that are not covered, the repository, its
@@ -71,7 +71,7 @@ pub(super) fn tell(found: &[DoctorFinding], output: &Output) -> Result<CommandOu
                 plural(notes, "thing could be better", "things could be better")
             )
         }
-        (bad, _) => format!("{} to be mended", plural(bad, "thing is", "things are")),
+        (bad, _) => format!("{} found", plural(bad, "problem", "problems")),
     });
     Ok(if bad == 0 { CommandOutcome::Whole } else { CommandOutcome::Partly })
 }

@@ -13,14 +13,14 @@ use crate::task::prune::{self, Report};
 
 /// Give back the space of what no snapshot needs
 ///
-/// Archives that nothing needs are retired; those of which much is not needed are written anew,
+/// Archives that nothing needs are retired; those of which much is not needed are rewritten,
 /// read back and verified, and then the old ones are retired. What is retired is deleted when its
 /// grace period is over, by a later prune. Whatever happens in between, every snapshot stays
 /// readable, and a mount goes on.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Write an archive anew when a larger share of it is needed no more
+    /// Rewrite an archive when more than this share of it is unused
     #[arg(
         long,
         env = "SHOEBOX_MAX_UNUSED",
@@ -125,7 +125,7 @@ fn text(report: &Report) -> String {
             all.iter().map(|archive| (archive.name.clone(), archive.size)).collect()
         };
         return format!(
-            "{} would be retired, {} written anew, {} deleted",
+            "{} would be retired, {} rewritten, {} deleted",
             told(&used(&plan.retire)),
             told(&used(&plan.rewrite)),
             told(&plan.delete)

@@ -12,18 +12,18 @@ use super::{CommandOutcome, GlobalArgs};
 use crate::base::Result;
 use crate::task::repair::{self, Options, RepairRemedy, Report};
 
-/// Mend a repository
+/// Repair a repository
 ///
-/// Reads everything, and says of each thing that is damaged or missing how it can be mended, or why
+/// Reads everything, and says of each thing that is damaged or missing how it can be repaired, or why
 /// it cannot. With --apply it does so: what is whole is stored again in new archives and read back,
-/// then the catalog is built anew, and what is of no use any more goes to the repository's folder
+/// then the catalog is rebuilt, and what is of no use any more goes to the repository's folder
 /// `damaged`, where you may look at it and delete it. Nothing is changed in place.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
     #[command(subcommand)]
     what: Option<RepairTarget>,
-    /// Mend it; without this, only say what would be done
+    /// Repair it; without this, only say what would be done
     #[arg(long)]
     apply: bool,
     /// Where the originals may still be: the server's UPLOAD_LOCATION
@@ -33,7 +33,7 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum RepairTarget {
-    /// Build the catalog anew from the archives and snapshots
+    /// Rebuild the catalog from the archives and snapshots
     ///
     /// The catalog is an index that makes shoebox quick; it holds nothing that is not in the
     /// archives. Use this when it is missing or damaged, or when an older shoebox did not
@@ -47,12 +47,12 @@ const EXAMPLES: &str = "\
 Examples:
   shoebox repair                                                        what is wrong, and what \
   can be done
-  shoebox repair --upload-location /srv/immich/library --apply          mend it, from the server \
+  shoebox repair --upload-location /srv/immich/library --apply          repair it, from the server \
   where nothing else has it
 
-JSON: one object a finding, as `shoebox check` has them, with \"remedy\": \"mend\"|\"leave\" and \
-\"how\"; the last is {\"finding\": \"summary\", \"findings\", \"mended\",
-\"applied\", \"written\": [], \"aside\": []}. Exit code 3: something is to be mended, or cannot be";
+JSON: one object a finding, as `shoebox check` has them, with \"remedy\": \"repair\"|\"leave\" and \
+\"how\"; the last is {\"finding\": \"summary\", \"findings\", \"repaired\",
+\"applied\", \"written\": [], \"aside\": []}. Exit code 3: something is to be fixed, or cannot be";
 
 impl Args {
     pub fn run(self, global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
@@ -72,14 +72,14 @@ impl Args {
         let report = report?;
         for step in &report.steps {
             let text = match &step.remedy {
-                RepairRemedy::Mend(how) => format!(
-                    "{}\n  mend: {}",
+                RepairRemedy::Repair(how) => format!(
+                    "{}\n  repair: {}",
                     printable(&check::text(&step.finding)),
                     printable(how)
                 ),
                 RepairRemedy::Leave(why) => {
                     format!(
-                        "{}\n  cannot be mended: {}",
+                        "{}\n  cannot be repaired: {}",
                         printable(&check::text(&step.finding)),
                         printable(why)
                     )
@@ -97,7 +97,7 @@ fn json(report: &Report) -> serde_json::Value {
     json!({
         "finding": "summary",
         "findings": report.steps.len(),
-        "mended": report.mended(),
+        "repaired": report.repaired(),
         "applied": report.done.is_some(),
         "written": done.written,
         "aside": done.aside,
@@ -105,14 +105,14 @@ fn json(report: &Report) -> serde_json::Value {
 }
 
 fn summary(report: &Report) -> String {
-    let (all, mended) = (report.steps.len() as u64, report.mended() as u64);
+    let (all, repaired) = (report.steps.len() as u64, report.repaired() as u64);
     let findings = plural(all, "finding", "findings");
     match &report.done {
-        _ if all == 0 => "all is well: there is nothing to mend".to_owned(),
-        None if mended == 0 => format!("{findings}, none of which can be mended"),
-        None => format!("{findings}, of which {mended} can be mended; --apply does it"),
+        _ if all == 0 => "all is well: there is nothing to repair".to_owned(),
+        None if repaired == 0 => format!("{findings}, none of which can be repaired"),
+        None => format!("{findings}, of which {repaired} can be repaired; --apply does it"),
         Some(done) => format!(
-            "{findings}, {mended} mended: {} written, {} moved to damaged/",
+            "{findings}, {repaired} repaired: {} written, {} moved to damaged/",
             plural(done.written.len() as u64, "archive", "archives"),
             plural(done.aside.len() as u64, "file", "files")
         ),
@@ -133,7 +133,7 @@ fn catalog(global: &GlobalArgs, output: &Output) -> Result<CommandOutcome> {
         ),
     };
     let text = format!(
-        "the catalog is built anew: {} in {}{again}",
+        "the catalog is rebuilt: {} in {}{again}",
         plural(snapshots, "snapshot", "snapshots"),
         plural(archives, "archive", "archives")
     );

@@ -7,12 +7,12 @@
 
 pub mod content;
 mod lock;
-mod mend;
 pub mod notes;
 mod past;
 pub mod prune;
 pub mod reading;
 pub mod record;
+mod repair;
 mod repository;
 mod session;
 pub mod shelf;
@@ -26,7 +26,6 @@ use crate::catalog::query;
 
 pub use content::ContentReader;
 pub use lock::RepositoryLock;
-pub use mend::RepairSession;
 pub use notes::{Note, Notes};
 pub use past::ImportSession;
 pub use reading::{DumpReading, ReadList};
@@ -34,6 +33,7 @@ pub use record::{
     ArchiveInfo, Completeness, FileCount, ImportedFrom, SnapshotRecord, SnapshotStreams,
     StreamChunk, StreamInfo,
 };
+pub use repair::RepairSession;
 pub use repository::{Repository, SKEW, free_space, is_to_come};
 pub use session::{StagedSnapshot, WriteSession, time_of};
 pub use shelf::ArchiveInventory;

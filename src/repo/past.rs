@@ -2,9 +2,9 @@
 //!
 //! Always holds: as with a backup, the record comes last, when all that it names is safe on disk
 //! and was read back. A snapshot of the past shows as soon as the catalog has it, and that tells
-//! each snapshot by its difference to the one before: it is built anew at the end
+//! each snapshot by its difference to the one before: it is rebuilt at the end
 //! ([`WriteSession::take_in`]). Whoever is cut short leaves records that the catalog lacks, and the next
-//! writer builds it anew.
+//! writer rebuilds it.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -52,7 +52,7 @@ impl Drop for ScratchGeneration {
 }
 
 impl WriteSession {
-    /// Begins to bring in snapshots of the past. Refused where the catalog could not be built anew:
+    /// Begins to bring in snapshots of the past. Refused where the catalog could not be rebuilt:
     /// it may be all that is left of a snapshot whose lists are damaged.
     pub fn past(&self) -> Result<ImportSession<'_>> {
         let db = self.generation.connect()?;
@@ -71,7 +71,7 @@ impl WriteSession {
         })
     }
 
-    /// Builds the catalog anew, with the snapshots that were brought in: durable on return.
+    /// Rebuilds the catalog, with the snapshots that were brought in: durable on return.
     pub fn take_in(&mut self, monitor: &dyn Monitor) -> Result<()> {
         self.generation = catch_up(&self.repository, Some(&self.generation), monitor)?;
         Ok(())
@@ -89,7 +89,7 @@ impl WriteSession {
                         format_args!("the lists of snapshot {id} are damaged"),
                     )
                     .caused_by(error)
-                    .hint("nothing was imported; `shoebox repair` says what can be mended"),
+                    .hint("nothing was imported; `shoebox repair` says what can be repaired"),
                     _ => error,
                 })?;
             }

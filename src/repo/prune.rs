@@ -5,7 +5,7 @@
 //! overwritten.
 //!
 //! An archive that holds nothing that is needed is retired. One that holds a lot that is not needed
-//! is written anew: what is needed is copied, verified, into new archives, these are read back
+//! is rewritten: what is needed is copied, verified, into new archives, these are read back
 //! whole, the next catalog is published, and only then is the old one retired. A retired archive
 //! lies where it was until its grace period is over; then it is deleted.
 //!
@@ -13,7 +13,7 @@
 //! prune that is cut short leaves at most copies, which the next one clears away. An archive of
 //! which something that is needed cannot be read is left alone.
 //!
-//! What was written anew is not written anew again: only what gets smaller is, and small archives
+//! What was rewritten is not rewritten again: only what gets smaller is, and small archives
 //! where many can become one.
 //!
 //! Limits: the keys of patches are kept for as long as a patch that is needed names them, even
@@ -40,7 +40,7 @@ use crate::store::{Object, Store};
 /// How a repository is pruned.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// An archive is written anew when a larger share of it is not needed, in percent.
+    /// An archive is rewritten when a larger share of it is not needed, in percent.
     pub max_unused: u8,
     /// How long a retired archive stays.
     pub grace: SignedDuration,
@@ -65,7 +65,7 @@ pub struct ArchiveUse {
 }
 
 impl ArchiveUse {
-    /// Bytes that writing it anew gives back for certain: what was written so has none.
+    /// Bytes that rewriting it gives back for certain: what was written so has none.
     fn gain(&self) -> u64 {
         self.size
             .saturating_sub(self.needed)
@@ -256,7 +256,7 @@ impl WriteSession {
         Ok(pruned)
     }
 
-    /// Copies what is needed of the archives that are written anew; those of which all was copied.
+    /// Copies what is needed of the archives that are rewritten; those of which all was copied.
     fn copy(
         &self,
         db: &Connection,

@@ -2,7 +2,7 @@
 //!
 //! Bringing up to date and rebuilding are the same walk: archives that the catalog does not know,
 //! then snapshots that it does not know, oldest first. A crash between any two steps of a backup is
-//! mended by the next session.
+//! repaired by the next session.
 
 use std::collections::HashSet;
 use std::fs;
@@ -53,7 +53,7 @@ impl WriteSession {
         Ok(WriteSession { repository: repository.clone(), generation, _lock: lock })
     }
 
-    /// Takes the lock and builds the catalog anew from archives and snapshots.
+    /// Takes the lock and rebuilds the catalog from archives and snapshots.
     pub fn rebuild(repository: &Repository, monitor: &dyn Monitor) -> Result<WriteSession> {
         let lock = prepare(repository, "repair catalog", monitor)?;
         let generation = catch_up(repository, None, monitor)?;
@@ -399,7 +399,7 @@ fn catch_up_without_retired(
         ingest::drop_orphans(db)
     })?;
     if known.is_some() && !has_newest_lists(draft.connection())? {
-        // What comes next is told by its difference to lists that are lost: begin anew, without
+        // What comes next is told by its difference to lists that are lost: start over, without
         // that snapshot.
         drop(draft);
         return catch_up_without_retired(repository, None, needed, monitor);
@@ -483,7 +483,7 @@ pub(super) fn new_draft(repository: &Repository, path: &std::path::Path) -> Resu
     Ok(draft)
 }
 
-/// True when the catalog can be brought up to date without starting anew: it is of this repository,
+/// True when the catalog can be brought up to date without starting over: it is of this repository,
 /// its newest snapshot is still there, and what it lacks is newer.
 fn extends(repository: &Repository, generation: &Generation) -> Result<bool> {
     let db = generation.connect()?;
@@ -631,7 +631,7 @@ fn add_row(db: &Connection, record: &SnapshotRecord, json: &str) -> Result<()> {
     ingest::add_snapshot(db, record.id.seconds(), record.number, record.is_good(), json)
 }
 
-/// Brings the lists of `record` into the draft: by their difference to the snapshot before, or anew
+/// Brings the lists of `record` into the draft: by their difference to the snapshot before, or whole
 /// when the lists of that one are damaged.
 fn ingest_snapshot(
     repository: &Repository,

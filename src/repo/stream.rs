@@ -252,7 +252,7 @@ fn patch(
     for key in keys {
         match contents.chunk(catalog, *key) {
             Ok(bytes) => prefix.extend_from_slice(&bytes),
-            // A damaged key would make damaged patches: begin anew.
+            // A damaged key would make damaged patches: start over.
             Err(error) if error.kind() == ErrorKind::Damaged => return Ok(None),
             Err(error) => return Err(error),
         }

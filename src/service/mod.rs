@@ -53,7 +53,7 @@ pub struct StepResult {
 
 /// What runs do.
 pub trait Jobs: Sync {
-    /// The repository, opened anew: its disk may have been away.
+    /// The repository, opened again: its disk may have been away.
     fn repository(&self) -> Result<Repository>;
     /// When `job` is due, besides the backup, which is what a run is for.
     fn schedule(&self, job: ServiceJob) -> &Schedule;
@@ -197,7 +197,7 @@ impl Service<'_> {
         loop {
             let now = Timestamp::now();
             if now.duration_since(before) < -SET {
-                (self.say)("the clock was set back; the next run is reckoned anew");
+                (self.say)("the clock was set back; the next run is computed again");
                 due = self.due(last);
             }
             before = now;

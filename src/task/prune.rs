@@ -31,7 +31,7 @@ pub fn prune(
             format_args!("snapshot {id} cannot be read: nobody knows what it needs"),
         )
         .hint(
-            "`shoebox repair` may mend it; or move its file out of snapshots/, and the snapshot \
+            "`shoebox repair` may fix it; or move its file out of snapshots/, and the snapshot \
             is gone",
         ));
     }

@@ -2,7 +2,7 @@
 //!
 //! A snapshot that was written while its reader missed something, such as the people of a newer
 //! Immich, keeps the whole dump. What its library list lacks is read out of that, once, and stored
-//! as a reading; the catalog is then built anew.
+//! as a reading; the catalog is then rebuilt.
 
 use crate::base::{Error, ErrorKind, Monitor, Phase, Problem, Result, StopNotice, json_line};
 use crate::immich;
@@ -37,7 +37,7 @@ pub fn reread(
             {
                 let message = format!("its dump cannot be read again: {}", error.chain());
                 monitor.problem(Problem { subject: format!("snapshot {}", record.id), message });
-                // What is damaged may be mended. What this reader takes for no good dump it does
+                // What is damaged may be repaired. What this reader takes for no good dump it does
                 // not ask again.
                 readings.extend(
                     (error.kind() != ErrorKind::Damaged)

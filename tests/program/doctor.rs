@@ -1,5 +1,5 @@
 //! `shoebox doctor` and `shoebox init --guided`: Immich is found, what is wrong is named with what
-//! mends it, and a first backup needs nothing more.
+//! repairs it, and a first backup needs nothing more.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -765,7 +765,7 @@ fn a_rebuilt_catalog_answers_as_the_lost_one_did() {
 }
 
 #[test]
-fn a_missing_or_broken_catalog_is_built_anew_by_the_next_backup() {
+fn a_missing_or_broken_catalog_is_built_again_by_the_next_backup() {
     let home = Home::new();
     eventful(&home);
     let files = home.backup().record.files.files;

@@ -1,5 +1,5 @@
 //! What becomes of a catalog that decays: whatever bit or page of it is another, no reader is
-//! handed a wrong byte or a wrong name, a check says so, and the next writer builds it anew.
+//! handed a wrong byte or a wrong name, a check says so, and the next writer rebuilds it.
 //!
 //! A usual run takes a sample; `SHOEBOX_CASES=2000` tries so many, `SHOEBOX_SEED=2` others.
 
@@ -170,7 +170,7 @@ fn no_flipped_bit_and_no_wrong_page_of_a_catalog_is_shown_as_a_byte_or_a_name() 
 }
 
 #[test]
-fn a_catalog_that_fails_is_built_anew_by_the_next_writer() {
+fn a_catalog_that_fails_is_built_again_by_the_next_writer() {
     let (_dir, repository, right) = home();
     let names = |seen: &Seen| seen.files.keys().cloned().collect::<Vec<_>>();
     let truth = names(&Seen::of(&open(&repository).unwrap()));

@@ -505,7 +505,7 @@ fn what_a_crafted_catalog_brings_along_is_not_run() {
         let error = Generation::open(&repository.catalog_path()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Damaged, "{change}");
         assert!(error.to_string().contains("another schema"), "{error}");
-        // The next writer makes it anew.
+        // The next writer makes it again.
         drop(WriteSession::begin(&repository, "look", &SilentMonitor).unwrap());
         assert!(walk(&open_view(&repository).unwrap(), 200) > 20, "{change}");
     }

@@ -398,7 +398,7 @@ fn what_postgres_backup_local_kept_is_browsable_beside_the_backups() {
     assert_eq!(hits.unwrap().len(), 1);
     let drill = now.shoebox(&["drill", "--snapshot", JUNE]);
     assert_eq!(drill.code, 0, "{drill:?}");
-    // The library was laid anew for its truth, so the backup before read it once more; this one
+    // The library was laid again for its truth, so the backup before read it once more; this one
     // does not.
     let quiet = now.back_up();
     assert_eq!(quiet.unchanged, quiet.record.files.files);

@@ -1,6 +1,6 @@
 //! The damage matrix: every kind of damage to every kind of file of a repository. What still
-//! restores, what a check says, what a repair mends, and what restores then; told in `matrix.txt`,
-//! which `SHOEBOX_GOLDEN=write` writes anew.
+//! restores, what a check says, what a repair gives back, and what restores then; told in `matrix.txt`,
+//! which `SHOEBOX_GOLDEN=write` rewrites.
 //!
 //! Held in every case, whatever the report says: no read ever gives wrong bytes, a repair takes
 //! nothing away that could be read before it, and a second one does nothing.
@@ -87,12 +87,12 @@ impl Matrix {
         damage(&root);
         let before = self.read(&root, kind, manner);
         let found = findings(&root);
-        let first = mend(&root, &self.home.upload());
+        let first = repaired(&root, &self.home.upload());
         let after = self.read(&root, kind, manner);
         for (path, bytes) in before.iter().filter(|(_, bytes)| bytes.is_some()) {
             assert_eq!(after.get(path), Some(bytes), "{kind}, {manner}: {path} was taken away");
         }
-        let second = mend(&root, &self.home.upload());
+        let second = repaired(&root, &self.home.upload());
         let done = second.done.as_ref().unwrap();
         assert!(done.written.is_empty() && done.aside.is_empty(), "{kind}, {manner}: {second:#?}");
         self.tell(&root, kind, manner, [&before, &after], found, &first);
@@ -134,7 +134,7 @@ impl Matrix {
         let found = if found.is_empty() { vec!["finds nothing".to_owned()] } else { found };
         found.iter().for_each(|finding| writeln!(text, "  check      {finding}").unwrap());
         let told = report.steps.iter().map(|step| match (name(&step.finding), &step.remedy) {
-            (finding, RepairRemedy::Mend(how)) => format!("  mends      {finding}: {how}\n"),
+            (finding, RepairRemedy::Repair(how)) => format!("  repairs    {finding}: {how}\n"),
             (finding, RepairRemedy::Leave(why)) => format!("  cannot     {finding}: {why}\n"),
         });
         let mut told: Vec<String> = told.collect();
@@ -186,7 +186,7 @@ fn without_hashes(text: &str) -> String {
     plain
 }
 
-fn mend(root: &Path, upload_location: &Path) -> Report {
+fn repaired(root: &Path, upload_location: &Path) -> Report {
     let options = Options {
         apply: true,
         upload_location: Some(upload_location.to_owned()),
@@ -419,7 +419,7 @@ fn every_kind_of_damage_to_every_kind_of_file() {
     let expected = fs::read_to_string(&golden).unwrap_or_default();
     assert!(
         matrix.report == expected,
-        "not as in matrix.txt (SHOEBOX_GOLDEN=write writes it anew):\n{}",
+        "not as in matrix.txt (SHOEBOX_GOLDEN=write rewrites it):\n{}",
         matrix.report
     );
 }

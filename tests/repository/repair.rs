@@ -1,4 +1,4 @@
-//! Repair: what is damaged is mended from wherever it is still whole, and never made worse.
+//! Repair: what is damaged is repaired from wherever it is still whole, and never made worse.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +24,7 @@ fn nights() -> Home {
     home
 }
 
-fn mend(home: &Home) -> Report {
+fn repaired(home: &Home) -> Report {
     repair(
         &home.repo_path(),
         &Options { apply: true, upload_location: None, ..Options::default() },
@@ -33,7 +33,7 @@ fn mend(home: &Home) -> Report {
     .unwrap()
 }
 
-fn mend_from_server(home: &Home) -> Report {
+fn repaired_from_server(home: &Home) -> Report {
     repair(
         &home.repo_path(),
         &Options { apply: true, upload_location: Some(home.upload()), ..Options::default() },
@@ -79,7 +79,7 @@ fn state(home: &Home) -> BTreeMap<PathBuf, Vec<u8>> {
     kept.map(|entry| (entry.path().to_owned(), fs::read(entry.path()).unwrap())).collect()
 }
 
-/// All of it was mended, everything reads as `before`, nothing is left to find or to do.
+/// All of it was repaired, everything reads as `before`, nothing is left to find or to do.
 fn assert_whole(home: &Home, report: &Report, before: &BTreeMap<String, Option<String>>) {
     assert!(report.is_whole() && !report.steps.is_empty(), "{:#?}", report.steps);
     assert_eq!(findings(home), vec![], "{:#?}", report.steps);
@@ -89,7 +89,7 @@ fn assert_whole(home: &Home, report: &Report, before: &BTreeMap<String, Option<S
 
 fn assert_does_nothing_more(home: &Home) {
     let before = state(home);
-    let again = mend(home);
+    let again = repaired(home);
     assert!(
         again.done.as_ref().unwrap().written.is_empty() && again.done.unwrap().aside.is_empty()
     );
@@ -100,7 +100,7 @@ fn assert_does_nothing_more(home: &Home) {
 fn what_is_sound_is_left_alone() {
     let home = nights();
     let before = state(&home);
-    let report = mend_from_server(&home);
+    let report = repaired_from_server(&home);
     assert!(report.is_whole() && report.steps.is_empty());
     assert!(state(&home) == before);
 }
@@ -116,7 +116,7 @@ fn a_plan_changes_nothing() {
         Options { apply: false, upload_location: Some(home.upload()), ..Options::default() };
     let plan = repair(&home.repo_path(), &options, &SilentMonitor).unwrap();
     assert!(!plan.is_whole() && plan.done.is_none());
-    assert_eq!(plan.mended(), plan.steps.len(), "{:#?}", plan.steps);
+    assert_eq!(plan.repaired(), plan.steps.len(), "{:#?}", plan.steps);
     assert!(state(&home) == before);
 }
 
@@ -127,11 +127,11 @@ fn a_lost_record_comes_back_from_the_catalog() {
     let record = fs::read(&path).unwrap();
     for damage in [&b""[..], b"{\"format\": 1", &record[..record.len() / 2]] {
         fs::write(&path, damage).unwrap();
-        assert_whole(&home, &mend(&home), &before);
+        assert_whole(&home, &repaired(&home), &before);
         assert_eq!(fs::read(&path).unwrap(), record);
     }
     fs::remove_file(&path).unwrap();
-    assert_whole(&home, &mend(&home), &before);
+    assert_whole(&home, &repaired(&home), &before);
     assert_eq!(fs::read(&path).unwrap(), record);
 }
 
@@ -145,7 +145,7 @@ fn records_under_each_others_names_are_put_right_even_without_a_catalog() {
     fs::write(path(0), &second).unwrap();
     fs::write(path(1), &first).unwrap();
     fs::remove_file(home.repo_path().join("catalog.sqlite")).unwrap();
-    assert_whole(&home, &mend(&home), &before);
+    assert_whole(&home, &repaired(&home), &before);
     assert_eq!((fs::read(path(0)).unwrap(), fs::read(path(1)).unwrap()), (first, second));
 }
 
@@ -154,7 +154,7 @@ fn a_record_that_nothing_else_has_is_told_and_what_is_known_of_it_stays() {
     let home = nights();
     fs::write(first_record(&home), "{").unwrap();
     fs::remove_file(home.repo_path().join("catalog.sqlite")).unwrap();
-    let report = mend(&home);
+    let report = repaired(&home);
     assert!(!report.is_whole());
     let left: Vec<_> =
         report.steps.iter().filter(|step| matches!(step.remedy, RepairRemedy::Leave(_))).collect();
@@ -172,38 +172,38 @@ fn a_description_that_is_lost_or_of_another_repository_is_written_again() {
     let (before, id) = (reads(&home.repo_path()), home.repository().id());
     let path = home.repo_path().join("shoebox.json");
     fs::remove_file(&path).unwrap();
-    assert_whole(&home, &mend(&home), &before);
+    assert_whole(&home, &repaired(&home), &before);
     assert_eq!(home.repository().id(), id);
     fs::write(&path, "{").unwrap();
-    assert_whole(&home, &mend(&home), &before);
+    assert_whole(&home, &repaired(&home), &before);
     fs::copy(other.repo_path().join("shoebox.json"), &path).unwrap();
-    assert_whole(&home, &mend(&home), &before);
+    assert_whole(&home, &repaired(&home), &before);
     assert_eq!(home.repository().id(), id);
 }
 
 #[test]
-fn a_lost_readme_and_a_damaged_note_are_mended() {
+fn a_lost_readme_and_a_damaged_note_are_repaired() {
     let home = nights();
     let before = reads(&home.repo_path());
     findings(&home);
     let note = home.repository().notes().unwrap().list[0].0.clone();
     fs::write(home.repo_path().join(&note), "{").unwrap();
     fs::remove_file(home.repo_path().join("README.txt")).unwrap();
-    let report = mend(&home);
+    let report = repaired(&home);
     assert_eq!(report.done.as_ref().unwrap().aside, [note]);
     assert_whole(&home, &report, &before);
 }
 
 #[test]
-fn a_catalog_that_is_lost_damaged_or_of_another_repository_is_built_anew() {
+fn a_catalog_that_is_lost_damaged_or_of_another_repository_is_built_again() {
     let (home, other) = (nights(), nights());
     let (before, path) = (reads(&home.repo_path()), home.repo_path().join("catalog.sqlite"));
     fs::remove_file(&path).unwrap();
-    assert_whole(&home, &mend(&home), &before);
+    assert_whole(&home, &repaired(&home), &before);
     fs::write(&path, "no catalog").unwrap();
-    assert_whole(&home, &mend(&home), &before);
+    assert_whole(&home, &repaired(&home), &before);
     fs::copy(other.repo_path().join("catalog.sqlite"), &path).unwrap();
-    assert_whole(&home, &mend(&home), &before);
+    assert_whole(&home, &repaired(&home), &before);
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn an_archive_without_an_index_is_made_again_from_its_members() {
         let home = nights();
         let before = reads(&home.repo_path());
         home.archives().iter().for_each(|archive| damage(archive));
-        assert_whole(&home, &mend(&home), &before);
+        assert_whole(&home, &repaired(&home), &before);
     }
 }
 
@@ -258,7 +258,7 @@ fn an_archive_without_an_index_is_made_again_without_a_catalog_too() {
         // Those of later nights have patches, whose keys only the index and the catalog know.
         damage(&home.archives()[0]);
         fs::remove_file(home.repo_path().join("catalog.sqlite")).unwrap();
-        assert_whole(&home, &mend(&home), &before);
+        assert_whole(&home, &repaired(&home), &before);
     }
 }
 
@@ -272,7 +272,7 @@ fn past_damage_the_rest_of_an_archive_without_an_index_is_found() {
     bytes[at - 512..at + 100].fill(0x33);
     fs::write(&archive, bytes).unwrap();
     HEADLESS[0](&archive);
-    let report = mend(&home);
+    let report = repaired(&home);
     assert!(!report.is_whole());
     let after = reads(&home.repo_path());
     for (path, bytes) in &before {
@@ -280,7 +280,7 @@ fn past_damage_the_rest_of_an_archive_without_an_index_is_found() {
         assert_eq!(after[path].as_ref(), bytes.as_ref().filter(|_| !is_photo), "{path}");
     }
     assert_does_nothing_more(&home);
-    assert_whole(&home, &mend_from_server(&home), &before);
+    assert_whole(&home, &repaired_from_server(&home), &before);
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn a_damaged_photo_comes_from_the_server_wherever_it_lies_there() {
         .unwrap();
     // A file of the same size with other bytes is not taken for it.
     home.write("upload/a.jpg", &noise(777, 90_000));
-    assert_whole(&home, &mend_from_server(&home), &before);
+    assert_whole(&home, &repaired_from_server(&home), &before);
 }
 
 #[test]
@@ -308,8 +308,8 @@ fn a_photo_that_nothing_else_has_stays_as_it_is_and_so_does_its_archive() {
     flip(&archive, at);
     fs::remove_file(home.upload().join("library/large-1.mov")).unwrap();
     let before = reads(&home.repo_path());
-    let report = mend_from_server(&home);
-    assert!(!report.is_whole() && report.mended() == 1, "{:#?}", report.steps);
+    let report = repaired_from_server(&home);
+    assert!(!report.is_whole() && report.repaired() == 1, "{:#?}", report.steps);
     assert!(archive.exists());
     let after = reads(&home.repo_path());
     for (path, bytes) in before.iter().filter(|(_, bytes)| bytes.is_some()) {
@@ -330,7 +330,7 @@ fn what_tells_tar_of_a_member_is_written_again() {
     flip(&archive, at + len + 3);
     let last = fs::metadata(&archive).unwrap().len() as usize - 7;
     flip(&archive, last);
-    assert_whole(&home, &mend(&home), &before);
+    assert_whole(&home, &repaired(&home), &before);
 }
 
 #[test]
@@ -341,7 +341,7 @@ fn archives_under_each_others_names_are_put_right() {
     let (first, second) = (fs::read(&archives[0]).unwrap(), fs::read(&archives[1]).unwrap());
     fs::write(&archives[0], second).unwrap();
     fs::write(&archives[1], first).unwrap();
-    assert_whole(&home, &mend(&home), &before);
+    assert_whole(&home, &repaired(&home), &before);
 }
 
 #[test]
@@ -376,7 +376,7 @@ fn what_a_retired_archive_still_has_is_taken_from_there() {
     // All that was copied is damaged, chunks of dumps too.
     let lines = home.lines().into_iter().filter(|(archive, _)| new.contains(archive));
     lines.for_each(|(archive, line)| flip(&archive, line.place().0 as usize + 20));
-    assert_whole(&home, &mend(&home), &before);
+    assert_whole(&home, &repaired(&home), &before);
 }
 
 #[test]
@@ -385,7 +385,7 @@ fn a_lost_archive_comes_back_but_for_the_dump() {
     let before = reads(&home.repo_path());
     // All lists and dumps of later nights lean on what is in the first.
     fs::remove_file(&home.archives()[0]).unwrap();
-    let report = mend_from_server(&home);
+    let report = repaired_from_server(&home);
     let left =
         |step: &&shoebox::task::repair::RepairStep| matches!(step.remedy, RepairRemedy::Leave(_));
     for step in report.steps.iter().filter(left) {
@@ -402,7 +402,7 @@ fn a_lost_archive_comes_back_but_for_the_dump() {
     assert_does_nothing_more(&home);
     // The lists that were made again from the catalog are enough for a new one.
     fs::remove_file(home.repo_path().join("catalog.sqlite")).unwrap();
-    mend(&home);
+    repaired(&home);
     assert_eq!(reads(&home.repo_path()), after);
 }
 
@@ -421,7 +421,7 @@ fn damaged_lists_are_made_again_from_the_catalog() {
             }
         }
     }
-    assert_whole(&home, &mend(&home), &before);
+    assert_whole(&home, &repaired(&home), &before);
 }
 
 #[test]
@@ -431,11 +431,11 @@ fn one_that_was_cut_short_is_finished_by_the_next() {
     let archive = home.archives()[1].clone();
     HEADLESS[0](&archive);
     let (damaged, old) = (fs::read(&archive).unwrap(), fs::read(&catalog).unwrap());
-    let first = mend(&home);
+    let first = repaired(&home);
     assert_whole(&home, &first, &before);
     // Cut before the old archive was moved.
     fs::write(&archive, &damaged).unwrap();
-    let second = mend(&home);
+    let second = repaired(&home);
     assert_eq!(
         (second.done.as_ref().unwrap().written.len(), second.done.as_ref().unwrap().aside.len()),
         (0, 1)
@@ -445,7 +445,7 @@ fn one_that_was_cut_short_is_finished_by_the_next() {
     fs::write(&archive, &damaged).unwrap();
     fs::write(&catalog, &old).unwrap();
     assert_eq!(reads(&home.repo_path()), before);
-    assert_whole(&home, &mend(&home), &before);
+    assert_whole(&home, &repaired(&home), &before);
 }
 
 // The command
@@ -466,7 +466,7 @@ fn the_command_shows_its_plan_first_and_its_code_says_what_is_left() {
             String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
         (output.status.code().unwrap(), text)
     };
-    assert_eq!(shoebox(&["repair"]), (0, "all is well: there is nothing to mend\n".to_owned()));
+    assert_eq!(shoebox(&["repair"]), (0, "all is well: there is nothing to repair\n".to_owned()));
     let (archive, at, _) = place(&home, "/1.jpg");
     flip(&archive, at + 10);
     fs::remove_file(home.repo_path().join("shoebox.json")).unwrap();
@@ -474,21 +474,21 @@ fn the_command_shows_its_plan_first_and_its_code_says_what_is_left() {
     assert!(code == 1 && text.contains("`shoebox repair` writes it again"), "{text}");
     let (code, text) = shoebox(&["repair"]);
     assert!(
-        code == 3 && text.contains("2 findings, of which 2 can be mended; --apply does it"),
+        code == 3 && text.contains("2 findings, of which 2 can be repaired; --apply does it"),
         "{text}"
     );
     assert!(text.contains("Ann Lee: IMG_1.jpg, taken 2025-01-02 03:04: damaged in "), "{text}");
-    assert!(text.contains("  mend: it is stored again from upload/"), "{text}");
+    assert!(text.contains("  repair: it is stored again from upload/"), "{text}");
     let (code, text) = shoebox(&["repair", "--json", "--apply"]);
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(
         (code, &lines[0]["finding"], &lines[0]["remedy"]),
-        (0, &"photo".into(), &"mend".into()),
+        (0, &"photo".into(), &"repair".into()),
         "{text}"
     );
     assert_eq!(
-        (&lines[2]["finding"], &lines[2]["mended"], &lines[2]["applied"]),
+        (&lines[2]["finding"], &lines[2]["repaired"], &lines[2]["applied"]),
         (&"summary".into(), &2.into(), &true.into())
     );
     assert_eq!(lines[2]["aside"].as_array().unwrap().len(), 1);

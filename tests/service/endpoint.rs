@@ -92,7 +92,7 @@ fn an_old_snapshot_an_unchecked_one_and_a_lost_repository_are_not() {
 }
 
 #[test]
-fn damage_and_a_snapshot_of_the_future_are_red_until_they_are_mended() {
+fn damage_and_a_snapshot_of_the_future_are_red_until_they_are_repaired() {
     let place = Place::new();
     place.write_settings("prune-every = \"never\"\n");
     place.shoebox(&["run", "--once"]).ends(0);

@@ -6,7 +6,7 @@
 //! psql and the server alike ([`token`]); no psql command is among them; nothing begins or ends a
 //! transaction; it came from a dump that was read to its end, if [`fit`] returned `Ok`.
 //!
-//! Limits: CR LF is mended between statements only. The reader refuses dumps that a Windows shell
+//! Limits: CR LF is fixed between statements only. The reader refuses dumps that a Windows shell
 //! rewrote, since nobody can tell which ends of lines inside of their texts were there before; so
 //! does this, where rows have a CR.
 

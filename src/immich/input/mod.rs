@@ -150,7 +150,7 @@ impl<'a> DumpInput<'a> {
     /// What is to be said of a file that was taken.
     pub fn warning(&self) -> Option<&'static str> {
         self.wide.is_doubtful().then_some(
-            "a Windows shell wrote the dump anew (UTF-16): letters beyond ASCII in it may be \
+            "a Windows shell rewrote the dump (UTF-16): letters beyond ASCII in it may be \
                 spoiled; let pg_dump write the file itself (--file)",
         )
     }

@@ -1,4 +1,4 @@
-//! Text that a Windows shell wrote anew: a byte order mark, or UTF-16 with or without one.
+//! Text that a Windows shell rewrote: a byte order mark, or UTF-16 with or without one.
 
 use std::cell::Cell;
 use std::io::{self, Read};

@@ -123,7 +123,7 @@ pub enum ServerReached {
 
 /// Asks the server, for as long as `wait` until it answers; `stopped` ends the waiting.
 ///
-/// What waiting cannot mend, such as a wrong password, is told at once.
+/// What waiting cannot fix, such as a wrong password, is told at once.
 pub fn probe(
     access: &DatabaseAccess,
     wait: Duration,

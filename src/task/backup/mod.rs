@@ -203,7 +203,7 @@ fn report(
     }
 }
 
-/// A repository in a folder that is backed up would take itself in, every night anew.
+/// A repository in a folder that is backed up would take itself in, every night again.
 fn refuse_nesting(repository: &Repository, roots: &[LibraryRoot]) -> Result<()> {
     let repository = repository.root();
     for folder in roots.iter().filter_map(|root| root.folder.canonicalize().ok()) {

@@ -467,7 +467,7 @@ fn another_library() -> Error {
     )
     .hint(
         "use a repository of its own for each Immich server (`shoebox init`); if this server was \
-            set up anew on purpose, use --accept-other-library",
+            set up again on purpose, use --accept-other-library",
     )
 }
 

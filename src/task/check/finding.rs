@@ -79,7 +79,7 @@ impl SnapshotPart {
     /// What it means that it is damaged.
     pub fn meaning(self) -> &'static str {
         match self {
-            SnapshotPart::Record => "nothing of this snapshot can be shown until it is mended",
+            SnapshotPart::Record => "nothing of this snapshot can be shown until it is repaired",
             SnapshotPart::Dump => {
                 "the database of this snapshot cannot be restored whole; its photos can"
             }

@@ -38,7 +38,7 @@ pub(in crate::task) struct RepositorySurvey {
     pub unreadable: Vec<SnapshotId>,
     /// To ask for names; `None` when it cannot be believed.
     pub catalog: Option<Catalog>,
-    /// The catalog has to be built anew, or brought up to date.
+    /// The catalog has to be rebuilt, or brought up to date.
     pub is_catalog_bad: bool,
     /// Archives that are not those that their snapshots wrote.
     pub others: BTreeSet<usize>,

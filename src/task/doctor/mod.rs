@@ -1,5 +1,5 @@
 //! The doctor: looks at all that a backup, a restore and a mount need, before they need it, and
-//! says how to mend what is not right.
+//! says how to fix what is not right.
 //!
 //! Always holds: it changes nothing, on neither side. What it cannot look at because something else
 //! is wrong, it does not judge.
@@ -49,7 +49,7 @@ pub enum FindingState {
 pub struct DoctorFinding {
     pub state: FindingState,
     pub what: String,
-    /// How to mend it: a command, where one does.
+    /// How to fix it: a command, where one does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
 }

@@ -166,7 +166,7 @@ fn records(repository: &Repository) -> Result<Vec<SnapshotRecord>> {
             )
             .caused_by(error)
             .hint(
-                "`shoebox repair` may mend it; or move the file out of snapshots/, and \
+                "`shoebox repair` may fix it; or move the file out of snapshots/, and \
                         the snapshot is gone",
             ),
             _ => error,

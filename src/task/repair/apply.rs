@@ -16,42 +16,42 @@ use crate::task::check::{CheckFinding, SnapshotPart};
 const STOPPED: StopNotice = StopNotice::starts_over("stopped; nothing was replaced");
 
 impl RepairPlan {
-    /// Mends what can be mended.
+    /// Repairs what can be repaired.
     pub fn apply(
         &mut self,
-        mending: &RepairSession,
+        session: &RepairSession,
         monitor: &dyn Monitor,
     ) -> Result<RepairResult> {
-        let mut mended = RepairResult::default();
+        let mut repaired = RepairResult::default();
         if !self.has_description {
-            mending.write_description()?;
+            session.write_description()?;
         }
-        self.mend_files(mending, &mut mended)?;
-        self.new_records().try_for_each(|record| mending.put_record(record))?;
-        mended.written = self.copy(mending, monitor)?;
+        self.repair_files(session, &mut repaired)?;
+        self.new_records().try_for_each(|record| session.put_record(record))?;
+        repaired.written = self.copy(session, monitor)?;
         let changes =
-            !mended.written.is_empty() || !self.records.is_empty() || !self.replaced.is_empty();
+            !repaired.written.is_empty() || !self.records.is_empty() || !self.replaced.is_empty();
         if changes || self.survey.is_catalog_bad {
-            self.publish_catalog(mending, true, monitor)?;
+            self.publish_catalog(session, true, monitor)?;
         }
         for number in &self.replaced {
             let name = format!("archives/{}", self.survey.shelf.archives()[*number].name);
-            mending.set_aside(&name)?;
-            mended.aside.push(name);
+            session.set_aside(&name)?;
+            repaired.aside.push(name);
         }
         if !self.replaced.is_empty() {
             // It was told already what is not there any more.
-            self.publish_catalog(mending, false, &SilentMonitor)?;
+            self.publish_catalog(session, false, &SilentMonitor)?;
         }
-        Ok(mended)
+        Ok(repaired)
     }
 
     /// Of a snapshot whose record or lists are lost for good, the catalog may be all that is left:
-    /// it is not built anew then.
+    /// it is not rebuilt then.
     fn publish_catalog(
         &self,
-        mending: &RepairSession,
-        anew: bool,
+        session: &RepairSession,
+        rebuild: bool,
         monitor: &dyn Monitor,
     ) -> Result<()> {
         let is_lost = |step: &&RepairStep| match (&step.finding, &step.remedy) {
@@ -61,26 +61,26 @@ impl RepairPlan {
             _ => false,
         };
         if self.has_catalog && self.steps.iter().any(|step| is_lost(&step)) {
-            mending.refresh_catalog(monitor)
+            session.refresh_catalog(monitor)
         } else {
-            mending.publish_catalog(anew, monitor)
+            session.publish_catalog(rebuild, monitor)
         }
     }
 
     /// Notes and the README.
-    fn mend_files(&self, mending: &RepairSession, mended: &mut RepairResult) -> Result<()> {
+    fn repair_files(&self, session: &RepairSession, repaired: &mut RepairResult) -> Result<()> {
         for step in &self.steps {
             match (&step.finding, &step.remedy) {
-                (CheckFinding::Other { file, .. }, RepairRemedy::Mend(_))
+                (CheckFinding::Other { file, .. }, RepairRemedy::Repair(_))
                     if file.starts_with("notes/") =>
                 {
-                    mending.set_aside(file)?;
-                    mended.aside.push(file.clone());
+                    session.set_aside(file)?;
+                    repaired.aside.push(file.clone());
                 }
-                (CheckFinding::Other { file, .. }, RepairRemedy::Mend(_))
+                (CheckFinding::Other { file, .. }, RepairRemedy::Repair(_))
                     if file == "README.txt" =>
                 {
-                    mending.write_readme()?
+                    session.write_readme()?
                 }
                 _ => {}
             }
@@ -89,7 +89,7 @@ impl RepairPlan {
     }
 
     /// Writes new archives, and reads them back; their names.
-    fn copy(&mut self, mending: &RepairSession, monitor: &dyn Monitor) -> Result<Vec<String>> {
+    fn copy(&mut self, session: &RepairSession, monitor: &dyn Monitor) -> Result<Vec<String>> {
         let (spots, files) = (self.spots()?, self.files());
         let made = self
             .origins
@@ -100,7 +100,7 @@ impl RepairPlan {
             return Ok(Vec::new());
         }
         monitor.begin(Phase::Repair, Some((spots.len() + files.len()) as u64), None);
-        let sink = mending.copies()?;
+        let sink = session.copies()?;
         for (hash, origin) in &self.origins {
             if let ByteOrigin::Made(frame, size) = origin {
                 sink.add_chunk(*hash, *size, frame, &[])?;

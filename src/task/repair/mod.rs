@@ -1,11 +1,11 @@
-//! Mending a repository: what a check finds, and for each of it where the right bytes are to be
+//! Repairing a repository: what a check finds, and for each of it where the right bytes are to be
 //! had.
 //!
 //! Always holds: a repair never makes anything worse. It changes no archive and deletes nothing:
 //! what verifies is written into new archives, these are read back whole, the next catalog is
 //! published, and only then what is of no use any more is moved to `damaged/`. Bytes are believed
 //! when they hash as a record, a list, an index or the catalog calls them, and not before. One that
-//! is cut short leaves copies, which the next one finds; one that has nothing left to mend does
+//! is cut short leaves copies, which the next one finds; one that has nothing left to repair does
 //! nothing.
 //!
 //! An archive of which something is lost for good stays where it is, for the sake of what can still
@@ -56,8 +56,8 @@ pub struct RepairStep {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "remedy", content = "how", rename_all = "snake_case")]
 pub enum RepairRemedy {
-    /// It is mended: how.
-    Mend(String),
+    /// It is repaired: how.
+    Repair(String),
     /// It cannot be: why.
     Leave(String),
 }
@@ -81,14 +81,14 @@ pub struct RepairResult {
 }
 
 impl Report {
-    /// Findings that are mended, or would be.
-    pub fn mended(&self) -> usize {
-        self.steps.iter().filter(|step| matches!(step.remedy, RepairRemedy::Mend(_))).count()
+    /// Findings that are repaired, or would be.
+    pub fn repaired(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step.remedy, RepairRemedy::Repair(_))).count()
     }
 
     /// True when nothing is left to do.
     pub fn is_whole(&self) -> bool {
-        self.steps.is_empty() || self.done.is_some() && self.mended() == self.steps.len()
+        self.steps.is_empty() || self.done.is_some() && self.repaired() == self.steps.len()
     }
 }
 
@@ -96,7 +96,7 @@ impl Report {
 pub fn repair(root: &Path, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
     let (repository, description) = Repository::recognize(root)?;
     let repository = repository.with_patience(options.patience);
-    let mending = match RepairSession::begin(&repository, monitor) {
+    let session = match RepairSession::begin(&repository, monitor) {
         // What is on a read-only disk can be looked at.
         Err(error) if error.kind() == ErrorKind::Permission && !options.apply => None,
         begun => Some(begun?),
@@ -104,14 +104,14 @@ pub fn repair(root: &Path, options: &Options, monitor: &dyn Monitor) -> Result<R
     let mut plan =
         RepairPlan::of(&repository, description, options.upload_location.as_deref(), monitor)?;
     StopNotice::starts_over("stopped; nothing was changed").check(monitor)?;
-    let done = match mending.filter(|_| options.apply) {
-        Some(mending) => Some(plan.apply(&mending, monitor)?),
+    let done = match session.filter(|_| options.apply) {
+        Some(session) => Some(plan.apply(&session, monitor)?),
         None => None,
     };
     Ok(Report { steps: plan.steps, done })
 }
 
-/// A catalog that was built anew.
+/// A catalog that was rebuilt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RebuiltCatalog {
     /// Snapshots that it knows.
@@ -122,7 +122,7 @@ pub struct RebuiltCatalog {
     pub reread: u64,
 }
 
-/// Builds the catalog anew from archives and snapshots; dumps of which an older shoebox missed
+/// Rebuilds the catalog from archives and snapshots; dumps of which an older shoebox missed
 /// something are read again. What cannot be read goes to the monitor.
 pub fn catalog(repository: &Repository, monitor: &dyn Monitor) -> Result<RebuiltCatalog> {
     let mut session = WriteSession::rebuild(repository, monitor)?;

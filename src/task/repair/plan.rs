@@ -246,13 +246,13 @@ impl RepairPlan {
         let mut replaced: BTreeSet<usize> = headless.collect();
         let numbers = self.reading.flawed.iter().filter_map(|name| self.survey.shelf.number(name));
         let flawed: BTreeSet<usize> = numbers.chain(self.survey.others.iter().copied()).collect();
-        replaced.extend(flawed.into_iter().filter(|at| self.is_mended(*at)));
+        replaced.extend(flawed.into_iter().filter(|at| self.is_repaired(*at)));
         self.replaced = replaced;
         Ok(())
     }
 
     /// True when all that is damaged in the archive is to be had elsewhere, or needed by nobody.
-    fn is_mended(&self, archive: usize) -> bool {
+    fn is_repaired(&self, archive: usize) -> bool {
         let nobody_knows = self.survey.unreadable.iter().any(|id| !self.records.contains_key(id));
         let damaged = self.reading.bad.iter().filter(|(spot, _)| spot.archive == archive);
         damaged.into_iter().all(|(_, damaged)| {
@@ -285,18 +285,18 @@ impl RepairPlan {
             CheckFinding::Snapshot { snapshot, part, .. } => self.for_part(*snapshot, *part),
             CheckFinding::Archive { archive, .. } => self.for_archive(archive)?,
             CheckFinding::Catalog { .. } => {
-                RepairRemedy::Mend("it is built anew from the archives".into())
+                RepairRemedy::Repair("it is rebuilt from the archives".into())
             }
             CheckFinding::Other { file, .. } if file.starts_with("notes/") => {
-                RepairRemedy::Mend("it is moved to damaged/".into())
+                RepairRemedy::Repair("it is moved to damaged/".into())
             }
-            CheckFinding::Other { .. } => RepairRemedy::Mend("it is written again".into()),
+            CheckFinding::Other { .. } => RepairRemedy::Repair("it is written again".into()),
         })
     }
 
     fn for_bytes(&self, bytes: &DamagedBytes) -> RepairRemedy {
         match self.origins.get(&bytes.blake3) {
-            Some(ByteOrigin::File(path)) => RepairRemedy::Mend(format!(
+            Some(ByteOrigin::File(path)) => RepairRemedy::Repair(format!(
                 "it is stored again from {path} in UPLOAD_LOCATION"
             )),
             Some(ByteOrigin::Copy(spot)) => {
@@ -310,10 +310,10 @@ impl RepairPlan {
                             it"
                     ))
                 } else {
-                    RepairRemedy::Mend(format!("it is whole in {name}"))
+                    RepairRemedy::Repair(format!("it is whole in {name}"))
                 }
             }
-            Some(ByteOrigin::Made(..)) => RepairRemedy::Mend("the catalog remembers it".into()),
+            Some(ByteOrigin::Made(..)) => RepairRemedy::Repair("the catalog remembers it".into()),
             None if self.upload_location.is_some() => RepairRemedy::Leave(
                 "no archive and no file in UPLOAD_LOCATION has these bytes".into(),
             ),
@@ -333,7 +333,7 @@ impl RepairPlan {
 
     fn for_record(&self, id: SnapshotId) -> RepairRemedy {
         match self.records.get(&id) {
-            Some((_, place)) => RepairRemedy::Mend(format!(
+            Some((_, place)) => RepairRemedy::Repair(format!(
                 "it is written again as {place} has it, and all that it names is there"
             )),
             None if self.survey.unreadable.contains(&id) => {
@@ -372,9 +372,9 @@ impl RepairPlan {
         } else if !damaged.iter().all(|hash| self.origins.contains_key(hash)) {
             RepairRemedy::Leave("no archive has these pieces".into())
         } else if damaged.into_iter().any(is_made) {
-            RepairRemedy::Mend("the catalog remembers it, byte for byte".into())
+            RepairRemedy::Repair("the catalog remembers it, byte for byte".into())
         } else {
-            RepairRemedy::Mend("its pieces are whole in another archive".into())
+            RepairRemedy::Repair("its pieces are whole in another archive".into())
         }
     }
 
@@ -394,7 +394,7 @@ impl RepairPlan {
         }
         let bad = self.reading.bad.keys().filter(|spot| spot.archive == number).count();
         let whole = self.survey.shelf.lines(number)?.len().saturating_sub(bad);
-        Ok(RepairRemedy::Mend(match whole {
+        Ok(RepairRemedy::Repair(match whole {
             0 => "nothing in it is whole; it is moved to damaged/".to_owned(),
             1 => {
                 "what is whole in it (one thing) is stored in a new archive; the old one is moved \

@@ -28,7 +28,7 @@ const COARSE: i64 = 2_000_000_000;
 /// So many zeros in a row are worth a hole.
 const HOLE: usize = 64 << 10;
 
-/// So many folders are held open at a time, from the top; those below are opened anew each time.
+/// So many folders are held open at a time, from the top; those below are opened again each time.
 const OPEN: usize = 32;
 
 /// A folder that is restored into.

@@ -107,7 +107,7 @@ impl StatusEvidence<'_> {
         (flawed > 0).then(|| {
             StatusFinding::red(
                 format!("damage was found in {archives}"),
-                "`shoebox repair` says what can be mended; `shoebox check --read-data` names the \
+                "`shoebox repair` says what can be repaired; `shoebox check --read-data` names the \
                  photos",
             )
         })

@@ -131,7 +131,7 @@ impl Machine {
         self.folder.path().join("first")
     }
 
-    /// Loads the library's database anew.
+    /// Loads the library's database again.
     fn load(&self) {
         self.database.psql("postgres", "DROP DATABASE IF EXISTS immich WITH (FORCE)");
         self.database.create_database("immich");

@@ -483,7 +483,7 @@ mod stories {
         has(&reading.ends(&machine, "2a.", 3), &["First steps.mp4", "Ann Lee"]);
         reading.follow(&machine, "2b.");
         assert!(!machine.is_running("shoebox"));
-        has(&reading.follow(&machine, "2c."), &["mended", "all is well"]);
+        has(&reading.follow(&machine, "2c."), &["repaired", "all is well"]);
         has(&reading.follow(&machine, "2d."), &["snapshot 2"]);
         assert!(machine.is_running("shoebox"));
         assert_eq!(

@@ -72,13 +72,13 @@ fn a_prune_cut_anywhere_loses_nothing_and_the_next_one_finishes() {
 fn a_rebuild_of_the_catalog_cut_anywhere_loses_nothing() {
     let past = Past::new(2);
     std::fs::remove_file(past.home.repo_path().join("catalog.sqlite")).unwrap();
-    cut_everywhere(&past, &Work::Repair, &past.nights);
+    cut_everywhere(&past, &Work::RepairCatalog, &past.nights);
 }
 
 #[test]
 fn a_repair_cut_anywhere_loses_nothing_and_the_next_one_finishes() {
     let past = Past::damaged();
-    cut_everywhere(&past, &Work::Mend, &past.nights);
+    cut_everywhere(&past, &Work::Repair, &past.nights);
 }
 
 #[test]

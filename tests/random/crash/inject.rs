@@ -106,7 +106,7 @@ fn inject_everywhere(past: &Past, work: &Work, kept: &[Night]) {
     println!("{work:?}: {injections} injections");
 }
 
-/// What tells a catalog from one that was built anew.
+/// What tells a catalog from one that was rebuilt.
 fn lineage(root: &Path) -> String {
     let db = Repository::open(root).unwrap().catalog().unwrap().connect().unwrap();
     db.query_row("SELECT value FROM meta WHERE key = 'lineage'", (), |row| row.get(0)).unwrap()

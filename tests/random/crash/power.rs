@@ -163,7 +163,7 @@ fn what_a_killed_backup_left_is_durable_before_the_next_one_leans_on_it() {
         std::fs::rename(entry.path(), archives.join("2020").join(entry.file_name())).unwrap();
     }
     std::fs::remove_dir(archives.join("2020/x")).unwrap();
-    past.work(&past.home.repo_path(), &Work::Repair, "after moving the archives");
+    past.work(&past.home.repo_path(), &Work::RepairCatalog, "after moving the archives");
     cut_after_a_kill(&past, &Work::Backup, &Work::Backup, &past.nights);
 }
 

@@ -56,7 +56,7 @@ fn output(past: &Past, work: &Work) -> Output {
 fn every_other_writer_is_told_who_has_the_repository_since_when_and_readers_go_on() {
     let past = Past::new(2);
     let holder = Holder::new(&past);
-    for work in [Work::Backup, Work::Forget(past.nights[0].id), Work::Prune, Work::Repair] {
+    for work in [Work::Backup, Work::Forget(past.nights[0].id), Work::Prune, Work::RepairCatalog] {
         let refused = output(&past, &work);
         let said = String::from_utf8(refused.stderr).unwrap();
         assert_eq!(refused.status.code(), Some(1), "{work:?}: {said}");

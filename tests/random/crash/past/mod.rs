@@ -49,8 +49,8 @@ pub enum Work {
     Backup,
     Forget(SnapshotId),
     Prune,
+    RepairCatalog,
     Repair,
-    Mend,
     Import,
 }
 
@@ -177,8 +177,8 @@ impl Past {
             }
             Work::Forget(id) => command.args(["forget", "--apply", &id.to_string()]),
             Work::Prune => command.args(["prune", "--grace", "0d"]),
-            Work::Repair => command.args(["repair", "catalog"]),
-            Work::Mend => {
+            Work::RepairCatalog => command.args(["repair", "catalog"]),
+            Work::Repair => {
                 command.args(["repair", "--apply", "--upload-location"]).arg(self.home.upload())
             }
             Work::Import => command.arg("import").arg(self.dumps()),
@@ -220,8 +220,8 @@ impl Past {
                 done => done.map(drop),
             },
             Work::Prune => prune(&repository, &pruning(), false, false, &SilentMonitor).map(drop),
-            Work::Repair => repair::catalog(&repository, &SilentMonitor).map(drop),
-            Work::Mend => {
+            Work::RepairCatalog => repair::catalog(&repository, &SilentMonitor).map(drop),
+            Work::Repair => {
                 let options = repair::Options { apply: true, ..repair::Options::default() };
                 repair::repair(root, &options, &SilentMonitor).map(drop)
             }

@@ -1,4 +1,4 @@
-//! Mending: what a repair does to a repository, under the writer's lock.
+//! What a repair does to a repository, under the writer's lock.
 //!
 //! Always holds: nothing is changed in place and nothing is deleted. What takes the place of
 //! something is written and durable first; what is of no use any more goes to `damaged/`, where a
@@ -16,7 +16,7 @@ use crate::base::monitor::SilentMonitor;
 use crate::base::{Monitor, Result};
 use crate::catalog::{CatalogDraft, ingest, query};
 
-/// The one writer of a repository, mending it. Unlike a session it does not ask for a catalog.
+/// The one writer of a repository that is repaired. Unlike a session it does not ask for a catalog.
 #[derive(Debug)]
 pub struct RepairSession {
     repository: Repository,
@@ -72,9 +72,9 @@ impl RepairSession {
         draft.publish(&self.repository.catalog_path()).map(drop)
     }
 
-    /// Brings the catalog up to date, or builds it anew.
-    pub fn publish_catalog(&self, anew: bool, monitor: &dyn Monitor) -> Result<()> {
-        let known = self.repository.catalog().ok().filter(|_| !anew);
+    /// Brings the catalog up to date, or rebuilds it.
+    pub fn publish_catalog(&self, rebuild: bool, monitor: &dyn Monitor) -> Result<()> {
+        let known = self.repository.catalog().ok().filter(|_| !rebuild);
         catch_up(&self.repository, known.as_ref(), monitor).map(drop)
     }
 }
