@@ -165,7 +165,7 @@ fn is_consistent(line: &IndexLine) -> bool {
 }
 
 fn not_a_tail() -> Error {
-    Error::damaged("the archive has no tail: it was cut short, or it is no archive of shoebox")
+    Error::damaged("the archive has no tail: it was cut short, or it is not an archive of shoebox")
 }
 
 #[cfg(test)]

@@ -144,7 +144,8 @@ impl Error {
     pub fn if_full(self) -> Self {
         match self.kind {
             ErrorKind::NoSpace => self.hint(
-                "free some space or use a larger disk, then run it again: it goes on where it was",
+                "free some space or use a larger disk, then run it again: it continues where it \
+                    stopped",
             ),
             ErrorKind::Exhausted => self.hint(
                 "allow more open files (`ulimit -n`, LimitNOFILE= of the service) or memory; what \

@@ -29,7 +29,7 @@ impl SnapshotId {
     pub fn from_seconds(seconds: i64) -> Result<Self> {
         Timestamp::from_second(seconds)
             .map(SnapshotId::at)
-            .map_err(|_| Error::invalid(format_args!("{seconds} is no time of a snapshot")))
+            .map_err(|_| Error::invalid(format_args!("{seconds} is not the time of a snapshot")))
     }
 
     /// When it was taken.

@@ -159,7 +159,7 @@ fn advice(class: AuditClass) -> &'static str {
 
 fn text(finding: &AuditFinding) -> String {
     let mut text = match (&finding.name, finding.locked) {
-        (None, true) => "a locked photo (--locked tells which)".to_owned(),
+        (None, true) => "a locked photo (--locked names it)".to_owned(),
         (name, _) => name.clone().unwrap_or_else(|| "an unnamed library".to_owned()),
     };
     if let Some(taken) = finding.taken {

@@ -349,7 +349,7 @@ fn folder(text: &str) -> std::result::Result<LibraryRoot, String> {
         .chain([&"external"])
         .any(|name| shown.parts().next() == Some(name.as_bytes()));
     if !is_known {
-        return Err(format!("`{path}` is none of {}, and lies in none", FOLDERS.join(", ")));
+        return Err(format!("`{path}` is not one of {}, nor in one of them", FOLDERS.join(", ")));
     }
     Ok(LibraryRoot { folder: folder.into(), shown })
 }
@@ -414,13 +414,11 @@ fn notes(report: &Report) -> Vec<String> {
     let mut tallies = report.audit.clone();
     tallies.remove(&AuditClass::NotCovered);
     if !tallies.is_empty() {
-        notes
-            .push(format!("note: {}; `shoebox audit` tells which", super::audit::totals(&tallies)));
+        notes.push(format!("note: {}; `shoebox audit` lists them", super::audit::totals(&tallies)));
     }
     if complete.moved > 0 {
         notes.push(
-            "note: what lies elsewhere than the database says is laid where it says by `restore \
-                --all`"
+            "note: `restore --all` puts files that are elsewhere where the database expects them"
                 .to_owned(),
         );
     }

@@ -228,7 +228,7 @@ fn summary(report: &Report, extent: CheckExtent) -> String {
         match report.findings.len() as u64 {
             0 => "all is well".to_owned(),
             many => format!(
-                "{}; `shoebox repair` says what can be repaired",
+                "{}; `shoebox repair` shows what can be repaired",
                 plural(many, "finding", "findings")
             ),
         }

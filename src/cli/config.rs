@@ -96,10 +96,9 @@ fn row(key: &SettingKey, settings: &Settings) -> SettingRow {
 /// All settings as a file in which nothing is set.
 fn reference(keys: &[SettingKey]) -> String {
     let mut text = String::from(
-        "# Settings of shoebox. A table is a command, a key is its flag: `shoebox COMMAND --help` \
-            tells more.\n\
-         # What is commented out is not set; what stands there then is the default or an \
-         example.\n",
+        "# Settings of shoebox. A table is a command, a key is its flag: see `shoebox COMMAND \
+            --help`.\n\
+         # What is commented out is not set: it shows the default or an example.\n",
     );
     let mut table = None;
     for key in keys {

@@ -27,14 +27,11 @@ impl FolderOpener {
     pub fn all() -> Result<Vec<FolderOpener>> {
         let has = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         if !has("DISPLAY") && !has("WAYLAND_DISPLAY") {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "there is no desktop here to open a folder on",
-            )
-            .hint(
-                "neither DISPLAY nor WAYLAND_DISPLAY is set; mount without --open and look \
+            return Err(Error::new(ErrorKind::Unsupported, "no desktop found to open a folder on")
+                .hint(
+                    "neither DISPLAY nor WAYLAND_DISPLAY is set; mount without --open and look \
                     into it with `ls`",
-            ));
+                ));
         }
         let found = |(name, arguments): (&str, &'static [&'static str])| {
             find_program(name).map(|program| FolderOpener { program, arguments })

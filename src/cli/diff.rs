@@ -31,7 +31,7 @@ pub(super) struct Args {
 }
 
 const EXAMPLES: &str = "\
-Marks of photos (several may stand together):
+Marks of photos (several may appear together):
   +  added              T  put into the trash      V  moved on disk (listed with -v, else only \
   counted)
   -  deleted            U  back from the trash     A  archived     S  back in the timeline, or \

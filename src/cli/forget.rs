@@ -16,7 +16,7 @@ use crate::task::forget::{self, ForgetChoice, KeepPolicy, Options, Report, Snaps
 /// What no rule keeps is forgotten. The newest snapshot, the newest good one, and the last one that
 /// passed a check are always kept. `shoebox prune` then gives back the space. Nothing is forgotten
 /// while a snapshot has an alarm that nobody acknowledged, while a clock looks wrong, or while one
-/// is of a time to come.
+/// is dated in the future.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -112,7 +112,7 @@ impl Args {
             return told("nothing is forgotten while a snapshot has an alarm".to_owned());
         }
         if !self.accept_clock && !repository.ids_to_come()?.is_empty() {
-            return told("nothing is forgotten while a snapshot is of a time to come".to_owned());
+            return told("nothing is forgotten while a snapshot is dated in the future".to_owned());
         }
         let options = Options { apply: true, ..self.options() };
         let report = forget::forget(&repository, &options, monitor)?;

@@ -110,6 +110,6 @@ fn unknown(words: &[&str]) -> Error {
     let nearest = nearest
         .map(|(_, name)| format!("did you mean `shoebox help {name}`?\n"))
         .unwrap_or_default();
-    Error::invalid(format_args!("there is no page and no command {wanted:?}"))
+    Error::invalid(format_args!("no page and no command is called {wanted:?}"))
         .hint(format_args!("{nearest}{}", list().trim_end()))
 }

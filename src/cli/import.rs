@@ -97,8 +97,8 @@ fn print(report: &Report, options: &Options, output: &Output) -> Result<()> {
 fn notes(report: &Report, dry_run: bool, output: &Output) {
     if report.is_first {
         output.note(
-            "note: there is no backup yet, so these snapshots show no photo; after one, \
-            `shoebox forget` them by id and import them again",
+            "note: no backup was made yet, so these snapshots show no photo; after the first one, \
+                `shoebox forget` them by id and import them again",
         );
     }
     if !dry_run {

@@ -100,7 +100,7 @@ fn free_place(global: &GlobalArgs) -> Result<PathBuf> {
             ErrorKind::Exists,
             format_args!("there is a settings file already: {}", file.display()),
         )
-        .hint("`shoebox doctor` looks at what it says; or move it away and run this again"));
+        .hint("check it with `shoebox doctor`; or move it away and run this again"));
     }
     global
         .settings

@@ -78,7 +78,8 @@ impl Args {
         if strange > 0 {
             let photos = plural(strange, "photo was", "photos were");
             output.note(format_args!(
-                "{photos} not on the server's disk as uploaded: -l says which, `shoebox audit` more"
+                "{photos} not on the server's disk as uploaded: -l marks them, `shoebox audit` \
+                    shows more"
             ));
         }
         Ok(CommandOutcome::Whole)

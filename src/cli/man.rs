@@ -84,10 +84,7 @@ fn page(command: &Command, out: &mut impl Write) -> io::Result<()> {
 fn see_also(command: &Command, roff: &mut Roff) {
     if page_name(command) != "shoebox" {
         roff.control("SH", ["SEE ALSO"]);
-        roff.text([
-            bold("shoebox"),
-            roman("(1), which lists all commands and tells the exit codes"),
-        ]);
+        roff.text([bold("shoebox"), roman("(1), which lists all commands and the exit codes")]);
     }
 }
 

@@ -257,9 +257,8 @@ impl GlobalArgs {
             if let Some(file) = &self.settings.closed {
                 return settings::closed(file);
             }
-            Error::new(ErrorKind::Invalid, "no repository given").hint(
-                "say it with -r FOLDER, or once and for all: export SHOEBOX_REPOSITORY=FOLDER",
-            )
+            Error::new(ErrorKind::Invalid, "no repository given")
+                .hint("pass -r FOLDER or set SHOEBOX_REPOSITORY")
         })
     }
 

@@ -161,7 +161,7 @@ impl Args {
                 return Ok(place.clone());
             }
         }
-        Err(Error::invalid(format_args!("other things lie in {}", folder.display()))
+        Err(Error::invalid(format_args!("{} is not empty", folder.display()))
             .hint("give a folder as MOUNTPOINT"))
     }
 
@@ -267,7 +267,7 @@ fn greeting(point: &Path, how_to_stop: &str) -> String {
 /// Tells systemd that the mount answers, where it started this (`Type=notify`).
 fn tell_systemd() {
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        tracing::warn!(%error, "systemd could not be told that the mount is ready");
+        tracing::warn!(%error, "systemd could not be notified that the mount is ready");
     }
 }
 

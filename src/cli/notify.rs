@@ -123,11 +123,14 @@ impl Args {
             .collect();
         if targets.is_empty() {
             let events = events.into_iter().map(NotifyEvent::name).collect::<Vec<_>>().join(", ");
-            return Err(Error::new(ErrorKind::Invalid, format_args!("nobody is told of {events}"))
-                .hint(
-                    "name a target, such as SHOEBOX_NTFY_URL, and the event with --on; `shoebox \
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format_args!("no target is configured for {events}"),
+            )
+            .hint(
+                "name a target, such as SHOEBOX_NTFY_URL, and the event with --on; `shoebox \
                     notify --help` has them all",
-                ));
+            ));
         }
         let mut failed = Vec::new();
         for (event, target) in &targets {
@@ -161,7 +164,7 @@ impl Args {
         Message {
             event,
             title: format!("shoebox on {host}: a message to try ({})", event.name()),
-            message: "If you read this, you will be told how backups went.".to_owned(),
+            message: "If you can read this, messages about backups will reach you.".to_owned(),
             log: Vec::new(),
             host,
             repository: global
@@ -200,7 +203,7 @@ impl Args {
         if let Some(url) = &self.email_url {
             let to = self.email_to.as_ref().ok_or_else(|| {
                 Error::invalid("no recipient of mail given")
-                    .hint("SHOEBOX_EMAIL_TO, or email-to in the settings file, says it")
+                    .hint("set SHOEBOX_EMAIL_TO, or email-to in the settings file")
             })?;
             let password = global.settings.secret("SHOEBOX_EMAIL_PASSWORD")?;
             let from =

@@ -72,7 +72,9 @@ impl Args {
             done: CommandOutcome::Whole,
         };
         if !global.open()?.ids_to_come()?.is_empty() {
-            return Ok(told("nothing is pruned while a snapshot is of a time to come".to_owned()));
+            return Ok(told(
+                "nothing is pruned while a snapshot is dated in the future".to_owned(),
+            ));
         }
         Ok(told(text(&self.prune(global, monitor)?)))
     }
@@ -80,7 +82,7 @@ impl Args {
     fn prune(&self, global: &GlobalArgs, monitor: &dyn Monitor) -> Result<Report> {
         let grace = self.grace.to_duration(jiff::SpanRelativeTo::days_are_24_hours());
         let grace =
-            grace.map_err(|error| Error::invalid("that is no grace period").caused_by(error))?;
+            grace.map_err(|error| Error::invalid("that is not a grace period").caused_by(error))?;
         let options = Options {
             max_unused: self.max_unused,
             grace: grace.max(SignedDuration::ZERO),

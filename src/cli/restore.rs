@@ -199,7 +199,8 @@ impl Args {
 fn without_folder(part: &RestorePart) -> String {
     let (files, folder) = (plural(part.files, "file", "files"), printable(&part.folder));
     format!(
-        "{files} ({}) of an external library left out; --external '{folder}=FOLDER' says where to",
+        "{files} ({}) of an external library left out; --external '{folder}=FOLDER' restores them \
+            to FOLDER",
         size(part.bytes)
     )
 }

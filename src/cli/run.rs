@@ -51,7 +51,7 @@ pub(super) struct Args {
         value_parser = duration,
     )]
     jitter: SignedDuration,
-    /// End a run that takes longer; it counts as failed, and the next one goes on from there
+    /// End a run that takes longer; it counts as failed, and the next one continues from there
     #[arg(
         long,
         env = "SHOEBOX_TIMEOUT",
@@ -117,7 +117,7 @@ impl Args {
                 "no run is ever due by the schedule `{}`",
                 self.schedule
             ))
-            .hint("use --once, or say when: --schedule @daily"));
+            .hint("use --once, or give a schedule: --schedule @daily"));
         }
         let patience = global.patience()?;
         // Somebody who backs up by hand does not fail the night.

@@ -142,8 +142,8 @@ fn alarms(rows: &[SnapshotLine], output: &Output) {
     }
     if !alarms.is_empty() {
         output.note(
-            "nothing is forgotten meanwhile; if the library is right as it is: shoebox \
-            acknowledge latest",
+            "nothing is forgotten until then; if the library is right as it is: shoebox \
+                acknowledge latest",
         );
     }
 }

@@ -9,7 +9,7 @@ pub(super) fn percent(text: &str) -> Result<u8> {
     let number =
         text.strip_suffix('%').unwrap_or(text).parse().ok().filter(|number| *number <= 100);
     number.ok_or_else(|| {
-        Error::new(ErrorKind::Invalid, format_args!("`{text}` is no share from 0% to 100%"))
+        Error::new(ErrorKind::Invalid, format_args!("`{text}` is not a share from 0% to 100%"))
     })
 }
 
@@ -20,7 +20,7 @@ pub(super) fn duration(text: &str) -> Result<SignedDuration> {
     duration.filter(|duration| !duration.is_negative()).ok_or_else(|| {
         Error::new(
             ErrorKind::Invalid,
-            format_args!("`{text}` is no length of time such as 30m, 2h or 8d"),
+            format_args!("`{text}` is not a duration such as 30m, 2h or 8d"),
         )
     })
 }

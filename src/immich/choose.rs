@@ -117,7 +117,7 @@ fn only(databases: &[DumpDatabase]) -> Result<usize> {
                 ErrorKind::Invalid,
                 format_args!("the dump has {} databases of Immich: {names}", immich.len()),
             )
-            .hint("say which with --database-name (Immich's DB_DATABASE_NAME)"))
+            .hint("choose one with --database-name (Immich's DB_DATABASE_NAME)"))
         }
     }
 }

@@ -34,7 +34,7 @@ const QUESTIONS: [(&str, &str); 10] = [
     ),
     (
         "SELECT count(*) FROM asset WHERE owner NOT IN (SELECT id FROM user)",
-        "assets have an owner that is no user",
+        "assets have an owner that is not a user",
     ),
     ("SELECT count(*) FROM asset WHERE added IS NULL", "assets have no readable upload time"),
     (

@@ -175,8 +175,11 @@ struct RunningObject {
 pub fn planted(answer: &str, newer: bool) -> Result<Vec<PlantedCode>> {
     let PlantedAnswer { mut calls, found } =
         serde_json::from_str(answer.trim()).map_err(|error| {
-            Error::new(ErrorKind::Program, "the database does not say what runs in it")
-                .caused_by(error)
+            Error::new(
+                ErrorKind::Program,
+                "the database does not report its functions and triggers",
+            )
+            .caused_by(error)
         })?;
     calls.extend(IMMICH.map(str::to_owned));
     if newer {
@@ -235,7 +238,7 @@ impl RunningObject {
         let powerful =
             words.iter().enumerate().find(|(at, word)| is_powerful(word, words.get(at + 1)));
         let powerful = powerful.map(|(_, word)| {
-            format!("it says {}, as no function of Immich's does", word.to_uppercase())
+            format!("it contains {}, which no function of Immich's does", word.to_uppercase())
         });
         powerful.or_else(|| foreign_call(&words, calls))
     }

@@ -430,7 +430,7 @@ impl<'a> DumpScan<'a> {
     /// The header of a COPY block.
     fn open(&mut self, header: CopyHeader) -> Result<(), ScanStop> {
         if self.place != ScanPlace::Database {
-            return bad("rows stand outside of a database's dump");
+            return bad("rows are outside of a database's dump");
         }
         self.tables += 1;
         if self.tables > MAX_TABLES {
@@ -578,8 +578,8 @@ fn head(line: &str) -> String {
         format!("this is not a dump but a message: {}", start_of(line))
     } else {
         format!(
-            "this is not the beginning of a pg_dump or pg_dumpall dump: {}; what a shell or a tool \
-                says must not be in the file",
+            "this is not the beginning of a pg_dump or pg_dumpall dump: {}; messages of a shell or \
+                a tool must not be in the file",
             start_of(line)
         )
     }
@@ -587,7 +587,7 @@ fn head(line: &str) -> String {
 
 /// Why a message among the statements is refused.
 pub fn message_reason(line: &str) -> String {
-    format!("a message stands among the statements: {}; {ALONE}", start_of(line))
+    format!("there is a message among the statements: {}; {ALONE}", start_of(line))
 }
 
 const ALONE: &str = "keep messages out of the file: without 2>&1, and without -t of `docker exec`";

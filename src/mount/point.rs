@@ -27,11 +27,8 @@ pub(super) fn check(point: &Path, repository: Option<&Path>) -> Result<PathBuf> 
     if let Some(repository) = repository.and_then(|path| path.canonicalize().ok())
         && real.starts_with(&repository)
     {
-        return Err(Error::invalid(format_args!(
-            "{} lies in the repository itself",
-            point.display()
-        ))
-        .hint("mount somewhere else, such as ~/photos"));
+        return Err(Error::invalid(format_args!("{} is inside the repository", point.display()))
+            .hint("mount somewhere else, such as ~/photos"));
     }
     has_fuse()?;
     Ok(real)

@@ -134,8 +134,8 @@ fn open(path: &Path) -> Result<File> {
 }
 
 fn no_file(path: &Path) -> Error {
-    Error::new(ErrorKind::Refused, format_args!("{} is no plain file", path.display()))
-        .hint("somebody put it there; look at what it is, and take it away")
+    Error::new(ErrorKind::Refused, format_args!("{} is not a plain file", path.display()))
+        .hint("inspect it and remove it")
 }
 
 /// Writes down who holds the lock.

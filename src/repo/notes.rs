@@ -219,7 +219,7 @@ impl Notes {
     }
 
     /// The newest snapshot that a person acknowledged: its alarm, and those before it, count no
-    /// more. One of a time to come would silence all that is made until then, and does not count
+    /// more. One dated in the future would silence all that is made until then, and does not count
     /// before.
     pub fn acknowledged(&self) -> Option<SnapshotId> {
         let now = Timestamp::now();

@@ -89,7 +89,7 @@ impl WriteSession {
                         format_args!("the lists of snapshot {id} are damaged"),
                     )
                     .caused_by(error)
-                    .hint("nothing was imported; `shoebox repair` says what can be repaired"),
+                    .hint("nothing was imported; `shoebox repair` shows what can be repaired"),
                     _ => error,
                 })?;
             }

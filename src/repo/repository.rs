@@ -47,7 +47,7 @@ const README: &[u8] = include_bytes!("README.txt");
 const DAMAGED: &str = "damaged";
 /// How the names of files in `tmp/` begin: drafts, catalogs, staged rows of a dump.
 const SCRATCH: [&str; 4] = ["draft-", "catalog-", "dump-", ".tmp"];
-/// Clocks of two machines differ by less: what is later than now by more is of a time to come.
+/// Clocks of two machines differ by less: what is later than now by more is dated in the future.
 pub const SKEW: SignedDuration = SignedDuration::from_hours(1);
 /// No record is larger: that of a dump of two terabytes has 50 MB.
 const RECORD_LIMIT: u64 = 64 << 20;
@@ -144,7 +144,7 @@ impl Repository {
             (None, None) => Ok((repository, None)),
             (Some(said), wrong) => {
                 let wrong = wrong.unwrap_or_else(|| {
-                    Error::damaged(format_args!("{DESCRIPTION} is of another repository"))
+                    Error::damaged(format_args!("{DESCRIPTION} belongs to another repository"))
                 });
                 repository.description = said;
                 Ok((repository, Some(wrong)))
@@ -405,10 +405,8 @@ fn newer(format: u32) -> Error {
 }
 
 fn not_here(root: &Path) -> Error {
-    let error = Error::new(
-        ErrorKind::NotFound,
-        format_args!("there is no repository in {}", root.display()),
-    );
+    let error =
+        Error::new(ErrorKind::NotFound, format_args!("no repository found in {}", root.display()));
     if root.join("snapshots").is_dir() && root.join("archives").is_dir() {
         let is_empty = |name: &str| {
             fs::read_dir(root.join(name)).is_ok_and(|mut entries| entries.next().is_none())
@@ -421,8 +419,8 @@ fn not_here(root: &Path) -> Error {
         );
     }
     error.hint(
-        "is the disk mounted? `shoebox init` makes a new repository; -r or \
-        SHOEBOX_REPOSITORY says where it is",
+        "is the disk mounted? `shoebox init` makes a new repository; -r or SHOEBOX_REPOSITORY sets \
+            the path",
     )
 }
 

@@ -270,7 +270,7 @@ fn is_current(
         }
         monitor.problem(Problem {
             subject: format!("snapshot {id}"),
-            message: "it cannot be read; move its file out of snapshots/ to be told no more"
+            message: "it cannot be read; to silence this, move its file out of snapshots/"
                 .to_owned(),
         });
         known.push(id);
@@ -615,7 +615,7 @@ pub(super) fn add_archives(
             Err(error) if error.kind() != ErrorKind::Damaged && needed.contains(&name) => {
                 return Err(error.hint(
                     "look at the disk and its cable; if that file is lost for good, `shoebox \
-                        repair catalog` goes on without it",
+                        repair catalog` continues without it",
                 ));
             }
             Err(error) => monitor.problem(Problem {

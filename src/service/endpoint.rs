@@ -260,7 +260,7 @@ impl HttpAnswer {
             HttpRequest::Change => {
                 ("405 Method Not Allowed\r\nAllow: GET, HEAD", TEXT, "only GET\n")
             }
-            HttpRequest::Nonsense => ("400 Bad Request", TEXT, "this is no HTTP request\n"),
+            HttpRequest::Nonsense => ("400 Bad Request", TEXT, "this is not an HTTP request\n"),
         };
         let body =
             if matches!(asked, HttpRequest::Page { with_body: false, .. }) { "" } else { text };

@@ -339,7 +339,7 @@ impl Service<'_> {
             time: Timestamp::now(),
         };
         for (target, error) in notify::tell(&self.plan.targets, &message) {
-            tracing::warn!("{target} was not told: {}", error.chain());
+            tracing::warn!("{target} was not notified: {}", error.chain());
         }
     }
 }

@@ -95,7 +95,7 @@ fn every(text: &str) -> Option<SignedDuration> {
 }
 
 fn wrong(text: &str) -> Error {
-    Error::invalid(format_args!("`{text}` is no schedule")).hint(
+    Error::invalid(format_args!("`{text}` is not a schedule")).hint(
         "such as @daily, @weekly, \"@every 6h\", \"30 3 * * *\" (minute, hour, day, month, \
             weekday), or never",
     )

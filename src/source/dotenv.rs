@@ -149,7 +149,7 @@ impl<'a> EnvParser<'a> {
     /// `text` with `$NAME`, `${NAME}` and their defaults replaced.
     fn expand(&self, text: &str, depth: usize) -> EnvVariables<String> {
         if depth > DEEPEST {
-            return Err("its defaults lie too deep in one another".to_owned());
+            return Err("its defaults are nested too deeply".to_owned());
         }
         let mut expanded = String::new();
         let mut rest = text;

@@ -71,10 +71,8 @@ impl ImmichEnv {
 
     /// That the file was read, and does not say where the photos are.
     pub fn without_location(&self) -> Error {
-        Error::invalid(format_args!("there is no UPLOAD_LOCATION in {}", self.file.display())).hint(
-            "say where Immich's files are with --upload-location FOLDER, or name the file \
-                that does",
-        )
+        Error::invalid(format_args!("UPLOAD_LOCATION is not set in {}", self.file.display()))
+            .hint("pass --upload-location FOLDER, or the file that sets it")
     }
 }
 
@@ -109,7 +107,7 @@ fn place(text: &str, folder: &Path) -> PathBuf {
 }
 
 fn not_a_port(port: &str, file: &Path) -> Error {
-    Error::invalid(format_args!("DB_PORT in {} is `{port}`, which is no port", file.display()))
+    Error::invalid(format_args!("DB_PORT in {} is `{port}`, which is not a port", file.display()))
 }
 
 fn not_text(name: &str, file: &Path) -> Error {
@@ -126,7 +124,7 @@ fn not_understood(misread: &UnreadLine, file: &Path) -> Error {
 
 fn unreadable(file: &Path, error: io::Error) -> Error {
     Error::io(format_args!("reading {}", file.display()), error)
-        .hint("it lies beside Immich's docker-compose.yml; name it or its folder")
+        .hint("it is next to Immich's docker-compose.yml; pass it or its folder")
 }
 
 #[cfg(test)]

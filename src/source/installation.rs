@@ -121,7 +121,7 @@ impl Installation {
 fn named(folder: &Path) -> Result<(PathBuf, ImmichEnv)> {
     let env = ImmichEnv::read(folder).map_err(|error| match error.kind() {
         ErrorKind::NotFound => {
-            Error::invalid(format_args!("there is no .env file of Immich in {}", folder.display()))
+            Error::invalid(format_args!("no .env file of Immich found in {}", folder.display()))
                 .hint(
                     "name the folder of its compose file: --immich FOLDER; or \
                 SHOEBOX_UPLOAD_LOCATION=FOLDER without it",

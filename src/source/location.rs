@@ -193,8 +193,8 @@ fn meant(absolute: &Path) -> Option<PathBuf> {
 }
 
 fn missing(folder: &Path) -> Error {
-    Error::new(ErrorKind::Refused, format_args!("there is no folder {}", folder.display()))
-        .hint("is its disk mounted? UPLOAD_LOCATION in Immich's .env file says where it is")
+    Error::new(ErrorKind::Refused, format_args!("folder not found: {}", folder.display()))
+        .hint("is its disk mounted? UPLOAD_LOCATION in Immich's .env file is its path")
 }
 
 fn not_a_folder(folder: &Path) -> Error {

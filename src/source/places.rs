@@ -170,10 +170,7 @@ impl LibraryPlaces {
             || place.first().is_err_and(|errno| is_silence(&errno.into()));
         let message = format!("the disk of {} does not answer", place.root.folder.display());
         let error = Error::new(ErrorKind::Io, message).caused_by(again(error));
-        is_dead.then(|| {
-            error
-                .hint("is it still connected and mounted? `dmesg` says what the system knows of it")
-        })
+        is_dead.then(|| error.hint("is it still connected and mounted? see `dmesg`"))
     }
 }
 

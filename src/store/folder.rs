@@ -45,7 +45,7 @@ impl Store for FolderStore {
     fn open(&self, name: &str) -> Result<Box<dyn Object>> {
         let path = self.path(name)?;
         let opening = || format!("opening {}", path.display());
-        // What is no plain file is none of ours: a pipe would be waited for, a device has no end.
+        // What is not a plain file is none of ours: a pipe would be waited for, a device has no end.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
         let file = match File::options().read(true).custom_flags(flags).open(&path) {
             Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Err(not_ours(&path)),
@@ -329,10 +329,10 @@ fn draft_in(drafts: &Path) -> Result<tempfile::NamedTempFile> {
 
 fn not_ours(path: &Path) -> Error {
     Error::damaged(format_args!(
-        "{} is no file or folder of a repository, but a link or a device",
+        "{} is not a file or folder of a repository, but a link or a device",
         path.display()
     ))
-    .hint("shoebox did not make it; look at what it is, and take it away")
+    .hint("shoebox did not create it; inspect it and remove it")
 }
 
 /// Makes `folder` and those above it, 0700, durable.

@@ -38,9 +38,9 @@ pub fn prune(
     if let Some(id) = repository.snapshot_ids()?.into_iter().find(|id| is_to_come(*id, options.now))
     {
         let message =
-            format!("snapshot {id} is of a time to come: what it needs is not known before");
+            format!("snapshot {id} is dated in the future: what it needs is not known before");
         return Err(Error::new(ErrorKind::Refused, message).hint(format_args!(
-            "if this machine's clock is right, that snapshot is of no use: `shoebox forget {id} \
+            "if this machine's clock is right, forget that snapshot: `shoebox forget {id} \
                 --apply`"
         )));
     }

@@ -183,7 +183,7 @@ impl<'a> SnapshotView<'a> {
         if query::content_size(self.db, content)? == Some(size) {
             return Ok(FileBytes::Content(content, size));
         }
-        Err(Error::damaged("the catalog says two things of a file's size")
+        Err(Error::damaged("the catalog has two sizes for one file")
             .hint("`shoebox repair catalog` builds a new one from the archives; no photo is lost"))
     }
 

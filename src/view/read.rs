@@ -114,7 +114,7 @@ impl FileBytes {
             FileBytes::Text(text) => ReadPiece(0, Arc::new(text.as_bytes().to_vec())),
         };
         if piece.slice(offset, end).is_empty() {
-            Err(Error::damaged("a stored file is shorter than the catalog says"))
+            Err(Error::damaged("a stored file is shorter than the catalog records"))
         } else {
             Ok(piece)
         }

@@ -189,7 +189,7 @@ fn errors_say_what_to_do_next() {
     let dump = home.dump();
     Said::of(shoebox().arg("snapshots")).fails("no repository given", "SHOEBOX_REPOSITORY");
     Said::of(shoebox().args(["-r", "/nowhere/at/all", "snapshots"]))
-        .fails("there is no repository in /nowhere/at/all", "shoebox init");
+        .fails("no repository found in /nowhere/at/all", "shoebox init");
     home.shoebox(&["init"]).fails("is a repository already", "shoebox backup");
     Said::of(shoebox().arg("-r").arg(home.library.upload_location()).arg("init"))
         .fails("is not empty", "a new folder of its own");

@@ -174,7 +174,7 @@ fn a_backup_says_what_the_file_lacks_and_does_not_pass_over_a_line() {
     )
     .ends(0);
     let said = backup("DB_PASSWORD=it's\nDB_DATABASE_NAME=photos\n");
-    assert!(said.contains(&format!("there is no UPLOAD_LOCATION in {}", file.display())), "{said}");
+    assert!(said.contains(&format!("UPLOAD_LOCATION is not set in {}", file.display())), "{said}");
     let said = backup("UPLOAD_LOCATION=/srv\nDB_PASSWORD=\"it\nDB_DATABASE_NAME=photos\n");
     assert!(said.contains(&format!("line 2 of {} cannot be read", file.display())), "{said}");
     assert!(said.contains("hint: docker compose refuses it too"), "{said}");

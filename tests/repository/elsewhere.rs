@@ -159,13 +159,13 @@ fn photos_that_the_database_has_outside_of_upload_location_come_back_with_what_t
     );
     let said = restored.notes.join("\n");
     let wanted = format!(
-        "3 photos lie in /photos/lib by the database, outside of UPLOAD_LOCATION: laid in {}; let \
+        "3 photos are in /photos/lib by the database, outside of UPLOAD_LOCATION: laid in {}; let \
             Immich's containers have that folder at /photos/lib",
         to.join("library").display()
     );
     assert!(said.contains(&wanted), "{said}");
     assert!(
-        said.contains("1 photo lies in /mnt/old disk by the database")
+        said.contains("1 photo is in /mnt/old disk by the database")
             && said.contains("no file of that name"),
         "{said}"
     );
@@ -318,7 +318,7 @@ fn a_link_in_the_place_of_a_folder_leads_to_folders_of_immich_only() {
     symlink(&outside, &place).unwrap();
     let report = home.backup();
     assert!(
-        said(&report).contains("profile: 1 file of the database lies in this folder"),
+        said(&report).contains("profile: 1 file of the database is in this folder"),
         "{}",
         said(&report)
     );

@@ -156,7 +156,7 @@ fn photos_and_sidecars_that_moved_after_the_dump_come_back_where_it_says() {
     assert_eq!(files(&to), files(&home.upload()));
     assert_eq!(fs::read(to.join("library/ann/notes.txt")).unwrap(), fs::read(kept).unwrap());
     assert!(
-        report.notes[0].starts_with("8 files lay elsewhere than the database"),
+        report.notes[0].starts_with("8 files were elsewhere than the database"),
         "{:?}",
         report.notes
     );
@@ -397,7 +397,7 @@ impl Busy {
         self.home.dir.path().join(name)
     }
 
-    /// After the `n`th dump the photos lie as in `to`.
+    /// After the `n`th dump the photos are as in `to`.
     fn after(&self, n: u32, from: &[Photo], to: &[Photo]) {
         let mut script = String::from("cd immich\n");
         for photo in from {

@@ -86,7 +86,7 @@ fn an_old_snapshot_an_unchecked_one_and_a_lost_repository_are_not() {
     let serving = serve(&place, port, &[]);
     std::fs::rename(place.home.repo_path(), place.home.dir.path().join("away")).unwrap();
     let (code, text) = ask(port, "GET /healthz");
-    assert!(code == 503 && text.starts_with("fail\nthere is no repository in"), "{text}");
+    assert!(code == 503 && text.starts_with("fail\nno repository found in"), "{text}");
     assert!(ask(port, "GET /metrics").1.contains("shoebox_up 0"));
     serving.stop();
 }
@@ -116,10 +116,10 @@ fn damage_and_a_snapshot_of_the_future_are_red_until_they_are_repaired() {
     // By that clock its dump is old.
     crate::support::Said::of(&mut later).ends(3);
     let told = place.shoebox(&["run", "--once"]).ends(3);
-    assert!(told.err.contains("the clock: 1 snapshot is of a time to come"), "{}", told.err);
+    assert!(told.err.contains("the clock: 1 snapshot is dated in the future"), "{}", told.err);
     let red = place.shoebox(&["status"]).ends(3);
     assert!(
-        red.out.contains("which is still to come") && red.out.contains("shoebox forget 2"),
+        red.out.contains("dated in the future") && red.out.contains("shoebox forget 2"),
         "{}",
         red.out
     );

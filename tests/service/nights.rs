@@ -278,7 +278,7 @@ fn judge(fault: Fault, said: &Said, told: &[String]) {
         Fault::Unmounted => is(1, &["failure"]) && said.err.contains("is empty"),
         // The first night's snapshots are ahead of such a clock: the backup is made, and said to
         // need a look.
-        Fault::ClockBack => is(3, &["warning"]) && said.err.contains("of a time to come"),
+        Fault::ClockBack => is(3, &["warning"]) && said.err.contains("dated in the future"),
         // Before it listens to signals nothing has begun.
         Fault::Stopped(_) => {
             is(0, &["success"])
@@ -312,7 +312,7 @@ fn fifty_nights_with_all_that_goes_wrong_lose_nothing() {
         let kind = format!("{fault:?}").split('(').next().unwrap().to_owned();
         *ended.entry((kind, said.code)).or_default() += 1;
         if matches!(fault, Fault::ClockBack) {
-            // By that clock all else was of a time to come. The next backup would take it in by
+            // By that clock all else was dated in the future. The next backup would take it in by
             // itself.
             Said::of(&mut world.command(&["repair", "catalog"])).ends(0);
         }

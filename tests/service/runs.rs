@@ -242,7 +242,7 @@ fn a_repository_that_is_not_there_is_one_failure_and_the_service_goes_on() {
     let serving = place.serve(&["--schedule", "* * * * * *"]);
     serving.says("backup: snapshot", 1);
     fs::rename(place.home.repo_path(), &away).unwrap();
-    serving.says("backup: there is no repository in", 1);
+    serving.says("backup: no repository found in", 1);
     serving.says("backup: hint: is the disk mounted?", 1);
     assert!(!serving.said().contains("check: there is"), "{}", serving.said());
     fs::rename(&away, place.home.repo_path()).unwrap();
@@ -385,7 +385,7 @@ fn the_doctor_looks_at_the_service_its_last_run_and_who_is_told() {
     assert!(none.contains("shoebox run --once") && !none.contains("nobody is told"), "{none}");
     place.shoebox(&["run", "--once"]).ends(0);
     says("✓ backups are made by a scheduler, the last one 0 minutes ago");
-    says("! nobody is told when a backup fails");
+    says("! nobody is notified when a backup fails");
     let serving = place.serve(&["--schedule", "0 0 1 1 *"]);
     serving.says("the next run is due", 1);
     says("✓ the service runs; the next run is due 20");

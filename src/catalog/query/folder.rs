@@ -23,7 +23,7 @@ pub fn path_by<N: AsRef<[u8]>>(
         parts.push(name);
         place = parent;
         if parts.len() > DEEPEST {
-            return Err(Error::damaged("a folder of the catalog lies in itself"));
+            return Err(Error::damaged("a folder of the catalog contains itself"));
         }
     }
     let parts: Vec<&[u8]> = parts.iter().rev().map(AsRef::as_ref).collect();

@@ -160,7 +160,7 @@ fn unknown(keys: &[SettingKey], file: &Path, path: &str) -> Error {
     };
     let nearest =
         keys.iter().max_by(|a, b| near(a).total_cmp(&near(b))).filter(|key| near(key) > 0.85);
-    let error = wrong(file, format_args!("there is no setting `{path}`"));
+    let error = wrong(file, format_args!("unknown setting `{path}`"));
     match nearest {
         Some(key) => error.hint(format_args!(
             "did you mean `{}`? `shoebox config --reference` has them all",

@@ -563,7 +563,7 @@ impl<'a> DumpFitter<'a> {
 
     fn comment(&mut self, line: &str) -> Result<()> {
         if line.contains('\r') && !self.is_passed_over() {
-            return Err(self.refused(self.line, "a carriage return stands in a comment"));
+            return Err(self.refused(self.line, "a comment contains a carriage return"));
         }
         match (line, self.place) {
             ("-- PostgreSQL database cluster dump", FitPlace::Head) => {

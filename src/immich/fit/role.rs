@@ -15,7 +15,9 @@ const LOADER: &str = "CURRENT_USER";
 pub fn owner_reason(target: &FitTarget) -> FitReason {
     let what = match &target.user {
         Some(user) => format!("owners left out: all will belong to {user}"),
-        None => "owners left out: all will belong to whoever loads the file".to_owned(),
+        None => {
+            "owners left out: everything will belong to the role that loads the file".to_owned()
+        }
     };
     FitReason::new(
         what,

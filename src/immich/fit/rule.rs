@@ -222,7 +222,7 @@ impl<'a> FitRules<'a> {
             );
         }
         if statement.begins("CREATE SCHEMA") && statement.len() == 3 {
-            let why = "it is there already where an extension lies in it";
+            let why = "it already exists where an extension uses it";
             return StatementFate::Change(
                 format!("CREATE SCHEMA IF NOT EXISTS {};\n", statement.word(2)),
                 FitReason::new("schemas are made unless they are there", why),
@@ -262,7 +262,7 @@ impl<'a> FitRules<'a> {
             return foreign(statement);
         }
         if statement.begins("ALTER SCHEMA public OWNER TO") {
-            let why = "it belongs to whoever owns the database";
+            let why = "it belongs to the owner of the database";
             return StatementFate::Omit(FitReason::new(
                 "the owner of schema public left alone",
                 why,

@@ -59,7 +59,7 @@ pub fn cut(text: &str) -> CutOutcome<Option<Vec<Token>>> {
     }
     let (tokens, rest) = (cutter.tokens, &text[cutter.at..]);
     if !rest.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with("--")) {
-        return Err("two statements stand on one line");
+        return Err("two statements are on one line");
     }
     block(text, &tokens).map(|()| Some(tokens))
 }
@@ -102,7 +102,7 @@ impl StatementCutter<'_> {
             }
             (byte, _) if begins_name(byte) => return self.word(),
             (byte, _) if byte < b' ' || byte == 0x7f => {
-                return Err("a control character stands in a statement");
+                return Err("a statement contains a control character");
             }
             (byte, _) => {
                 match byte {
@@ -133,7 +133,7 @@ impl StatementCutter<'_> {
         let rest = &self.text[self.at..];
         let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
         if rest[..end].contains(&b'\r') {
-            return Err("a carriage return stands in a comment");
+            return Err("a comment contains a carriage return");
         }
         self.at += end;
         Ok(CutStep::Go)

@@ -69,7 +69,7 @@ impl<R: Read> Read for SizeGuard<R> {
         let got = self.inner.read(buffer)?;
         self.out += got as u64;
         if is_too_much(self.out, self.meter.0.bytes.get()) {
-            refuse(format!("it unpacks to more than {RATIO} times its size: this is no dump"))
+            refuse(format!("it unpacks to more than {RATIO} times its size: this is not a dump"))
         } else {
             Ok(got)
         }

@@ -84,7 +84,7 @@ impl<R: Read> Utf16Reader<R> {
         match result {
             DecoderResult::InputEmpty => Ok(()),
             DecoderResult::OutputFull | DecoderResult::Malformed(..) => refuse(
-                "it is no whole UTF-16: a Windows shell rewrote it, and something is missing",
+                "it is not complete UTF-16: a Windows shell rewrote it, and something is missing",
             ),
         }
     }

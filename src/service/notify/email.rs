@@ -38,8 +38,8 @@ impl Email {
             Error::invalid(format_args!("{what}: such as smtps://ann@mail.example.org"))
         };
         let (plain, user) = without_user(url);
-        let transport =
-            SmtpTransport::from_url(&plain).map_err(|_| wrong("email-url is no mail server"))?;
+        let transport = SmtpTransport::from_url(&plain)
+            .map_err(|_| wrong("email-url is not the URL of a mail server"))?;
         let mut transport = transport.timeout(Some(PATIENCE));
         if let (Some(user), Some(password)) = (user, password) {
             transport = transport.credentials(Credentials::new(user, password.expose().to_owned()));

@@ -72,11 +72,10 @@ impl TargetAddress {
             .iter()
             .fold(agent.post(&self.0), |request, (name, value)| request.header(name, value));
         match request.send(body) {
-            Ok(response) if response.status().is_redirection() => Err(Error::new(
-                ErrorKind::Invalid,
-                format_args!("{} says that it has moved", self.host()),
-            )
-            .hint("use the address that it moved to: https:// in place of http://?")),
+            Ok(response) if response.status().is_redirection() => {
+                Err(Error::new(ErrorKind::Invalid, format_args!("{} has moved", self.host()))
+                    .hint("use the address that it moved to: https:// in place of http://?"))
+            }
             Ok(_) => Ok(()),
             Err(error) => Err(self.failed(error)),
         }
@@ -109,7 +108,7 @@ impl std::fmt::Debug for TargetAddress {
 }
 
 fn wrong(what: &str) -> Error {
-    Error::invalid(format_args!("{what} is no address such as https://example.org/path"))
+    Error::invalid(format_args!("{what} is not an address such as https://example.org/path"))
 }
 
 #[cfg(test)]

@@ -144,7 +144,11 @@ pub(super) fn in_container(
     fed: bool,
 ) -> Result<Command> {
     if container.is_empty() || container.starts_with('-') {
-        return Err(Error::invalid(format_args!("`{container}` is no name of a container")).hint(
+        return Err(Error::invalid(format_args!(
+            "`{container}` is not the name of a \
+            container"
+        ))
+        .hint(
             "`docker ps` lists the running ones; Immich's compose file calls it immich_postgres",
         ));
     }

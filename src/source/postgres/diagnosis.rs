@@ -87,7 +87,7 @@ pub(super) fn explain(access: &DatabaseAccess, failure: ClientFailure) -> Error 
             return failure.told(message, hint);
         }
         Some(ServerRefusal::NoDatabase { name, .. }) => (
-            format!("there is no database {name} on the server"),
+            format!("database {name} does not exist on the server"),
             "name it with `--database-name` (DB_DATABASE_NAME in Immich's .env file, usually \
                 immich)",
         ),

@@ -131,7 +131,7 @@ impl ClientFailure {
         let subject = &self.subject;
         match (self.ended.status.signal(), self.ended.status.code()) {
             (Some(9), _) => Error::new(ErrorKind::Program, format_args!("{subject} was killed"))
-                .hint("the system may have run out of memory; `dmesg` tells"),
+                .hint("the system may have run out of memory; see `dmesg`"),
             (Some(signal), _) => Error::new(
                 ErrorKind::Program,
                 format_args!("{subject} was ended by signal {signal}"),
@@ -182,7 +182,7 @@ fn docker(text: &str, subject: &FailedProgram) -> Option<FailureText> {
         let hint = format!(
             "`{docker} ps` lists the running ones; Immich's compose file calls it immich_postgres"
         );
-        told(format_args!("there is no container {container}"), hint)
+        told(format_args!("no container is called {container}"), hint)
     } else if any(
         text,
         &["is not running", "container state improper", "is paused", "is restarting"],
@@ -207,7 +207,7 @@ fn docker(text: &str, subject: &FailedProgram) -> Option<FailureText> {
         &["Unable to find image", "No such image", "manifest unknown", "pull access denied"],
     ) {
         let hint =
-            format!("`{docker} pull {container}` says why; `--docker IMAGE` takes another one");
+            format!("`{docker} pull {container}` shows why; `--docker IMAGE` uses another one");
         told(
             format_args!("the image {container} is not on this machine, and cannot be fetched"),
             hint,
@@ -300,7 +300,7 @@ fn turned_away(text: &str) -> bool {
 fn refused() -> Option<FailureText> {
     let hint = "user and password are DB_USERNAME and DB_PASSWORD in Immich's .env file \
         (--env-file reads them); \
-                the server's own words say which it refused";
+                the server's message says which it refused";
     told("the database server let nobody in", hint)
 }
 
@@ -315,7 +315,7 @@ const GONE: &[&str] = &[
 ];
 
 fn gone(text: &str) -> Option<FailureText> {
-    let hint = "is it being restarted, or out of memory? its log tells (`docker logs \
+    let hint = "is it being restarted, or out of memory? see its log (`docker logs \
         immich_postgres`); try again when it is back";
     any(text, GONE)
         .then(|| ("the database server went away in the middle".to_owned(), hint.to_owned()))

@@ -132,7 +132,7 @@ impl DumpPatience {
             plural(self.idle.as_secs(), "second", "seconds")
         );
         Error::new(ErrorKind::Program, text).hint(
-            "is the database server, or the way to it, busy or gone? its log tells (`docker logs \
+            "is the database server, or the way to it, busy or gone? see its log (`docker logs \
                 immich_postgres`); --dump-idle-timeout sets the limit",
         )
     }

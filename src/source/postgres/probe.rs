@@ -165,9 +165,12 @@ fn question(access: &DatabaseAccess) -> Result<Result<ServerProbe, ClientFailure
     };
     let (client, text) = text.split_once('\n').unwrap_or_default();
     let mut probe: ServerProbe = serde_json::from_str(text.trim()).map_err(|error| {
-        Error::new(ErrorKind::Program, "the database does not say what it is like").caused_by(
-            if complaint.is_empty() { error.to_string() } else { complaint.trim().to_owned() },
-        )
+        Error::new(ErrorKind::Program, "the database does not report its version and settings")
+            .caused_by(if complaint.is_empty() {
+                error.to_string()
+            } else {
+                complaint.trim().to_owned()
+            })
     })?;
     probe.client = client.trim().parse().ok();
     probe.restricts = !complaint.contains("invalid command \\restrict");

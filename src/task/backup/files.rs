@@ -467,8 +467,7 @@ fn other_entry(found: FoundEntry) -> std::result::Result<FileEntry, Problem> {
         FoundKind::Special => {
             let path = found.path.to_string();
             let message = format!(
-                "it is a pipe, a socket or a device and was left out; --exclude {} says that this \
-                    is right",
+                "it is a pipe, a socket or a device and was left out; --exclude {} accepts that",
                 shlex::try_quote(&globset::escape(&path)).unwrap_or_default()
             );
             Err(Problem { subject: path, message })

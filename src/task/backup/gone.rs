@@ -102,7 +102,7 @@ impl RowCounts {
         location: &UploadLocation,
     ) -> Vec<Problem> {
         let told = |(folder, rows): (&FilePath, u64)| {
-            let rows = plural(rows, "file of the database lies", "files of the database lie");
+            let rows = plural(rows, "file of the database is", "files of the database are");
             let place = places.folder_of(folder).map(|place| place.display().to_string());
             let place = place.unwrap_or_else(|| location.place(folder).display().to_string());
             let state = if places.is_open(folder) { "it is empty" } else { "it is not there" };
@@ -135,7 +135,7 @@ fn way_out(folder: &FilePath, place: &str, location: &UploadLocation) -> String 
             )
         }
         (None, None) => {
-            format!("is its disk mounted? if it lies in another place, {}", elsewhere("FOLDER"))
+            format!("is its disk mounted? if it is in another place, {}", elsewhere("FOLDER"))
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn newest(
     Ok(None)
 }
 
-/// The id of a snapshot taken now. Ids ascend, but for those of a time to come, which wait for
+/// The id of a snapshot taken now. Ids ascend, but for those dated in the future, which wait for
 /// nothing.
 pub(super) fn next_id(repository: &Repository, now: Timestamp) -> Result<SnapshotId> {
     let now = SnapshotId::at(now);

@@ -209,7 +209,7 @@ fn refuse_nesting(repository: &Repository, roots: &[LibraryRoot]) -> Result<()> 
     for folder in roots.iter().filter_map(|root| root.folder.canonicalize().ok()) {
         if repository.starts_with(&folder) || folder.starts_with(repository) {
             let message =
-                format!("{} and {} lie in one another", repository.display(), folder.display());
+                format!("{} and {} are inside one another", repository.display(), folder.display());
             return Err(Error::new(ErrorKind::Refused, message)
                 .hint("keep the repository outside of what it backs up, best on another disk"));
         }

@@ -95,7 +95,7 @@ pub(super) fn of_clock(ahead: &[SnapshotId]) -> Option<Problem> {
     let first = ahead.first()?;
     let many = plural(ahead.len() as u64, "snapshot is", "snapshots are");
     let message = format!(
-        "{many} of a time to come, the first of {first}: nothing is forgotten or pruned; set it \
+        "{many} dated in the future, the first of {first}: nothing is forgotten or pruned; set it \
             right, or see `shoebox status`"
     );
     Some(Problem { subject: "the clock".to_owned(), message })
@@ -118,7 +118,7 @@ pub(super) fn link(found: &query::LinkInTheWay, places: &LibraryPlaces) -> Optio
     let rest = path.as_bytes().strip_prefix(places.root_of(&path)?.as_bytes())?;
     let place = above.join(Path::new(OsStr::from_bytes(rest.strip_prefix(b"/")?)));
     let target = place.parent()?.join(OsStr::from_bytes(&found.target));
-    let lie = plural(found.assets, "photo lies", "photos lie");
+    let lie = plural(found.assets, "photo is", "photos are");
     let way_out = match target.canonicalize() {
         Ok(folder) if folder.is_dir() => {
             format!("--folder {path}={} takes it from there", folder.display())

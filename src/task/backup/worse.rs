@@ -33,7 +33,7 @@ pub(super) fn sidecars(staged: &StagedSnapshot, before: Option<i64>) -> Result<O
     let Some(before) = before else { return Ok(None) };
     let gone = sidecars_gone(staged.catalog(), before, staged.record().id.seconds())?;
     let message = "the database names them, and they were there the night before; `shoebox audit` \
-        tells which, and that snapshot has them";
+        lists them, and that snapshot has them";
     let subject = plural(gone, "sidecar", "sidecars");
     Ok((gone > 0)
         .then(|| Problem { subject: format!("{subject} gone"), message: message.to_owned() }))

@@ -84,11 +84,11 @@ impl SnapshotPart {
                 "the database of this snapshot cannot be restored whole; its photos can"
             }
             SnapshotPart::Files => {
-                "which files this snapshot had cannot be told from the archives alone; the photos \
+                "which files this snapshot had are not known from the archives alone; the photos \
                     are there"
             }
             SnapshotPart::Library => {
-                "names, albums and dates of this snapshot cannot be told from the archives alone; \
+                "names, albums and dates of this snapshot are not known from the archives alone; \
                     the files and the dump are there"
             }
         }

@@ -59,8 +59,8 @@ fn archives(survey: &RepositorySurvey, reading: &CheckReading) -> Vec<CheckFindi
     let headers = reading.headers.iter().map(|(number, members)| CheckFinding::Archive {
         archive: name(*number),
         message: format!(
-            "what tells `tar` of {members} of its members is damaged; shoebox reads \
-            them all the same"
+            "the tar headers of {members} of its members are damaged; shoebox reads them all the \
+                same"
         ),
     });
     let unused = reading.bad.iter().filter_map(|(spot, damaged)| match damaged {

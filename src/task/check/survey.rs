@@ -150,7 +150,7 @@ impl RepositorySurvey {
             }
         }
         if ask::wrong_sizes(db)? > 0 {
-            wrong.push("it says two sizes of one file".to_owned());
+            wrong.push("it has two sizes for one file".to_owned());
         }
         self.tell_of_catalog(wrong);
         Ok(())
@@ -194,7 +194,11 @@ impl RepositorySurvey {
             };
             self.needs.insert(id, HashSet::new());
             if record.repository != self.repository.id().to_string() {
-                self.complain(id, SnapshotPart::Record, "it is of another repository".to_owned());
+                self.complain(
+                    id,
+                    SnapshotPart::Record,
+                    "it belongs to another repository".to_owned(),
+                );
             }
             if let Some(other) = numbers.insert(record.number, id) {
                 self.complain(
@@ -240,7 +244,7 @@ impl RepositorySurvey {
         }
         if !self.repository.has_readme() {
             let message =
-                "it is missing: it tells how to get everything back without shoebox".to_owned();
+                "it is missing: it explains how to get everything back without shoebox".to_owned();
             self.findings.push(CheckFinding::Other { file: "README.txt".to_owned(), message });
         }
         Ok(())
@@ -259,7 +263,7 @@ impl RepositorySurvey {
             Err(error) => vec![error.chain()],
             Ok(db) => match ask::integrity(&db) {
                 Err(error) => vec![error.chain()],
-                Ok(Some(said)) => vec![format!("SQLite says: {said}")],
+                Ok(Some(said)) => vec![format!("SQLite reports: {said}")],
                 Ok(None) => {
                     let complaints = self.compare(&db).unwrap_or_else(|error| vec![error.chain()]);
                     // One that is only old, or wrong in places, still knows what photos are called.

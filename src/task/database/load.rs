@@ -132,7 +132,7 @@ fn count(
     };
     let counts: Option<BTreeMap<_, _>> = answer.lines().map(row).collect();
     let unreadable =
-        || Error::new(ErrorKind::Program, "the database does not say how many rows it has");
+        || Error::new(ErrorKind::Program, "the database does not report how many rows it has");
     counts.filter(|counts| counts.len() == tables.len()).ok_or_else(unreadable)
 }
 

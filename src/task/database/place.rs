@@ -52,7 +52,7 @@ impl DatabasePlace {
         let beside = beside.ok_or_else(|| {
             Error::new(
                 ErrorKind::Refused,
-                "there is no other database to connect to while this one is replaced",
+                "no other database to connect to while this one is replaced",
             )
             .hint("let this user connect to the database postgres")
         })?;

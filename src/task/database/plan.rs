@@ -246,8 +246,8 @@ fn apart(record: &SnapshotRecord) -> Option<String> {
     let photos = plural(record.completeness.moved, "photo", "photos");
     (record.completeness.moved > 0).then(|| {
         format!(
-            "{photos} did not lie where this database says: `shoebox restore --all --snapshot {}` \
-                lays them there, a folder of another time has them elsewhere",
+            "{photos} were not where this database says: `shoebox restore --all --snapshot {}` \
+                puts them there; a folder of another time has them elsewhere",
             record.id
         )
     })
@@ -266,7 +266,7 @@ fn judge(plan: &mut DatabasePlan, probe: &ServerProbe, fitted: &FittedDump, opti
     if plan.create && !probe.may_create {
         plan.obstacle(
             format!(
-                "there is no database {} on the server, and user {} may not make one",
+                "database {} does not exist on the server, and user {} may not create one",
                 plan.database, plan.user
             ),
             "make it as a superuser, or name another with --database-name",

@@ -60,7 +60,7 @@ fn told(refused: &Error, found: &[DuplicateRow], dump: &SnapshotDump) -> Error {
         ),
     )
     .caused_by(format!("{}\n{}", refused.chain(), pairs.join("\n")))
-    .hint("--skip-duplicates goes on without the later row of each; nothing was changed")
+    .hint("--skip-duplicates continues without the later row of each; nothing was changed")
 }
 
 /// The rows of `duplicates`, shortened, by line.

@@ -190,7 +190,7 @@ fn dumps(path: &Path) -> DoctorFinding {
     } else {
         DoctorFinding::bad(
             format!("dumps are to be taken from {}, which is not there", path.display()),
-            "is its disk mounted? `dump` in the settings file says where",
+            "is its disk mounted? its path is `dump` in the settings file",
         )
     }
 }
@@ -220,7 +220,7 @@ fn covered(root: &ExternalRoot, external: &ExternalFolder) -> DoctorFinding {
             "the external library {library} at {path} is to be read from {}, which {is}",
             folder.display()
         ),
-        "is its disk mounted? `external` in [backup] of the settings file says where",
+        "is its disk mounted? its path is `external` in [backup] of the settings file",
     )
 }
 

@@ -50,16 +50,16 @@ pub(super) fn clock(setup: &DoctorSetup, there: Option<Timestamp>) -> DoctorFind
     match (there, newest) {
         (_, Some(newest)) if newest.duration_since(now) > SKEW => DoctorFinding::bad(
             format!(
-                "the clock says {}, and the newest snapshot is of {}",
+                "the clock shows {}, and the newest snapshot is of {}",
                 shown(now),
                 shown(newest)
             ),
             fix,
         ),
         (Some(there), _) if there.duration_since(now).abs() > SKEW => DoctorFinding::bad(
-            format!("the clock says {}, and the database's {}", shown(now), shown(there)),
+            format!("the clock shows {}, and the database's {}", shown(now), shown(there)),
             fix,
         ),
-        _ => DoctorFinding::good(format!("the clock says {}", shown(now))),
+        _ => DoctorFinding::good(format!("the clock shows {}", shown(now))),
     }
 }

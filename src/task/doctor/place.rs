@@ -89,7 +89,8 @@ pub(super) fn upload_location(setup: &DoctorSetup) -> Vec<DoctorFinding> {
         );
         return vec![DoctorFinding::bad(
             what,
-            "is its disk mounted? `folder` in the settings file, or Immich's .env file, says where",
+            "is its disk mounted? its path is `folder` in the settings file, or in Immich's .env \
+                file",
         )];
     }
     let mut tried = 0;
@@ -178,7 +179,7 @@ pub(super) fn repository(setup: &DoctorSetup, library: Option<u64>) -> Vec<Docto
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let disk = folder.ancestors().find(|folder| folder.is_dir()).map(Path::to_owned);
             found.push(DoctorFinding::bad(
-                format!("there is no repository in {shown} yet"),
+                format!("no repository found in {shown} yet"),
                 format!("shoebox init -r {shown}; first see that its disk is mounted"),
             ));
             disk

@@ -34,7 +34,7 @@ pub fn service(repository: &Repository, facts: ServiceFacts) -> Result<Vec<Docto
     found.extend(last.and_then(|(_, run)| outcome(run)));
     if (facts.is_served || is_recent) && !facts.is_told {
         found.push(DoctorFinding::note(
-            "nobody is told when a backup fails",
+            "nobody is notified when a backup fails",
             "name a target in [notify], such as ntfy-url or email-url; `shoebox notify` tries it",
         ));
     }

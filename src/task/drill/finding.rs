@@ -60,9 +60,9 @@ impl fmt::Display for AssetFault {
                         for them"
                 )
             }
-            AssetFault::Missing => {
-                f.write_str("its original is not in the snapshot, which does not say so")
-            }
+            AssetFault::Missing => f.write_str(
+                "its original is not in the snapshot, and the snapshot does not record that",
+            ),
         }
     }
 }

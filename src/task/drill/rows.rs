@@ -45,8 +45,7 @@ pub(super) fn of_server(
         );
         Ok(())
     })?;
-    let unreadable =
-        || Error::new(ErrorKind::Program, "the database does not say what its assets are");
+    let unreadable = || Error::new(ErrorKind::Program, "the database does not report its assets");
     let question = question(&columns).ok_or_else(unreadable)?;
     server.rows(OWNER, DATABASE, &question, &mut |line| {
         STOPPED.check(monitor)?;

@@ -84,7 +84,7 @@ pub fn unknown<'a>(what: &str, names: impl Iterator<Item = &'a str>, text: &str)
     names.dedup();
     let error = Error::not_found(format_args!("{what} `{text}`"));
     if names.is_empty() {
-        return error.hint(format_args!("there is no {what} at all in what was searched"));
+        return error.hint(format_args!("nothing that was searched has a {what}"));
     }
     let wanted = fold(text);
     let nearness = |name: &&str| {

@@ -6,7 +6,7 @@
 //! kept where a rule would keep it if all were alike. Snapshots with a bad dump use up no rule:
 //! they are kept by [`KeepPolicy::within`] alone. Nothing is forgotten while a snapshot has an alarm
 //! that nobody acknowledged, or a record that cannot be read, or while the clock looks wrong or a
-//! snapshot is of a time to come.
+//! snapshot is dated in the future.
 
 pub mod policy;
 
@@ -122,14 +122,15 @@ fn plan(repository: &Repository, db: &Catalog, options: &Options) -> Result<Repo
 fn refuse_ahead(ahead: &[SnapshotRecord], choice: &ForgetChoice) -> Result<()> {
     let (ForgetChoice::ByPolicy(_), Some(first)) = (choice, ahead.first()) else { return Ok(()) };
     let ids: Vec<String> = ahead.iter().map(|record| record.id.to_string()).collect();
-    let message = format!("nothing is forgotten while snapshot {} is of a time to come", first.id);
+    let message =
+        format!("nothing is forgotten while snapshot {} is dated in the future", first.id);
     Err(Error::new(ErrorKind::Refused, message).hint(format_args!(
         "set this machine's clock right; if it is right: shoebox forget {} --apply",
         ids.join(" ")
     )))
 }
 
-/// What becomes of snapshots of a time to come: no rule counts them, none forgets them; they go by
+/// What becomes of snapshots dated in the future: no rule counts them, none forgets them; they go by
 /// name.
 fn fates_ahead(
     ahead: Vec<SnapshotRecord>,
@@ -145,12 +146,12 @@ fn fates_ahead(
     if ahead.iter().any(is_named) && !others.iter().any(SnapshotRecord::is_good) {
         return Err(Error::new(
             ErrorKind::Refused,
-            "no other snapshot is good: one of a time to come is kept until there is one",
+            "no other snapshot is good: one dated in the future is kept until there is one",
         )
         .hint("set this machine's clock right, or make a backup first"));
     }
     let reasons = |record: &SnapshotRecord| {
-        if is_named(record) { vec![] } else { vec!["of a time to come".to_owned()] }
+        if is_named(record) { vec![] } else { vec!["dated in the future".to_owned()] }
     };
     Ok(ahead.into_iter().map(|record| SnapshotFate { reasons: reasons(&record), record }).collect())
 }
@@ -261,11 +262,7 @@ fn by_policy(
     zone: &TimeZone,
 ) -> Result<BTreeMap<SnapshotId, Vec<String>>> {
     if policy.is_empty() {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            "no rule given that says which snapshots to keep",
-        )
-        .hint(
+        return Err(Error::new(ErrorKind::Invalid, "no keep rule given").hint(
             "give rules, such as --keep-daily 7 --keep-weekly 5 --keep-monthly 12 \
                 --keep-yearly 10; or name the snapshots that go",
         ));

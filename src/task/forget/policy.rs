@@ -45,7 +45,7 @@ impl FromStr for KeepWithin {
     fn from_str(text: &str) -> Result<KeepWithin> {
         let wrong = || {
             Error::invalid(format_args!(
-                "`{text}` is no length of time such as 14d, 6m or 1y6m7d12h (years, months, days, \
+                "`{text}` is not a duration such as 14d, 6m or 1y6m7d12h (years, months, days, \
                     hours)"
             ))
         };

@@ -376,8 +376,8 @@ impl<'a> ImportWork<'a> {
             None
         } else {
             refused(
-                "it is of another library: none of its accounts is in the repository's; \
-                --accept-other-library takes it"
+                "it belongs to another library: none of its accounts is in the repository's; \
+                    --accept-other-library imports it all the same"
                     .to_owned(),
             )
         }

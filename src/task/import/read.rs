@@ -82,7 +82,7 @@ fn open(path: &Path) -> Result<File, ImportFailure> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
     let file = file.map_err(|error| unreadable(&error))?;
     match file.metadata() {
-        Ok(meta) if !meta.is_file() => Err(ImportFailure::File("it is no file".to_owned())),
+        Ok(meta) if !meta.is_file() => Err(ImportFailure::File("it is not a file".to_owned())),
         Ok(meta) if meta.size() == 0 => Err(ImportFailure::File("it is empty".to_owned())),
         Ok(_) => Ok(file),
         Err(error) => Err(unreadable(&error)),

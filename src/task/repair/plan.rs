@@ -296,9 +296,9 @@ impl RepairPlan {
 
     fn for_bytes(&self, bytes: &DamagedBytes) -> RepairRemedy {
         match self.origins.get(&bytes.blake3) {
-            Some(ByteOrigin::File(path)) => RepairRemedy::Repair(format!(
-                "it is stored again from {path} in UPLOAD_LOCATION"
-            )),
+            Some(ByteOrigin::File(path)) => {
+                RepairRemedy::Repair(format!("it is stored again from {path} in UPLOAD_LOCATION"))
+            }
             Some(ByteOrigin::Copy(spot)) => {
                 let (name, number) = (self.archive_name(spot.archive), bytes.archive.as_deref());
                 let stays = number
@@ -318,8 +318,8 @@ impl RepairPlan {
                 "no archive and no file in UPLOAD_LOCATION has these bytes".into(),
             ),
             None => RepairRemedy::Leave(
-                "no archive has these bytes; --upload-location says where the original may still be"
-                .into(),
+                "no archive has these bytes; --upload-location FOLDER reads the original there"
+                    .into(),
             ),
         }
     }
@@ -339,7 +339,7 @@ impl RepairPlan {
             None if self.survey.unreadable.contains(&id) => {
                 RepairRemedy::Leave("nothing else has it whole".into())
             }
-            None => RepairRemedy::Leave("no other copy of it says otherwise".into()),
+            None => RepairRemedy::Leave("no other copy of it exists".into()),
         }
     }
 

@@ -377,7 +377,7 @@ fn in_the_way(at: &str, part: &[u8]) -> Error {
     let part = String::from_utf8_lossy(part);
     Error::new(
         ErrorKind::Exists,
-        format_args!("`{part}` of {at} is there and is no folder; links are not followed"),
+        format_args!("`{part}` of {at} is there and is not a folder; links are not followed"),
     )
 }
 

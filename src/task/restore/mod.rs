@@ -146,8 +146,11 @@ fn refuse_repository(repository: &Repository, to: &Path) -> Result<()> {
         Some(std::fs::canonicalize(folder).ok()?.join(rest))
     });
     if real.is_some_and(|real| real.starts_with(repository.root())) {
-        Err(Error::new(ErrorKind::Refused, format_args!("{} lies in the repository", to.display()))
-            .hint("restore to a folder elsewhere"))
+        Err(Error::new(
+            ErrorKind::Refused,
+            format_args!("{} is inside the repository", to.display()),
+        )
+        .hint("restore to a folder elsewhere"))
     } else {
         Ok(())
     }
@@ -235,7 +238,7 @@ impl RestoreWork<'_> {
             })??;
             if len == 0 {
                 return Err(Error::damaged(format_args!(
-                    "{} is shorter than the catalog says",
+                    "{} is shorter than the catalog records",
                     item.from
                 )));
             }

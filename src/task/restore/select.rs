@@ -40,8 +40,7 @@ pub(super) fn of_query(
     if hits.is_empty() {
         return Err(Error::new(ErrorKind::NotFound, "no photo answers to that in this snapshot")
             .hint(
-                "`shoebox find --all-snapshots` with the same flags says in which snapshots \
-                there is one",
+                "`shoebox find --all-snapshots` with the same flags shows which snapshots have one",
             ));
     }
     let mut selection =

@@ -96,7 +96,7 @@ impl StatusEvidence<'_> {
             )),
             good => Some(StatusFinding::red(
                 format!("the newest good snapshot is {} old", ago(self.age(good))),
-                "`shoebox backup` says why there is no newer one",
+                "run `shoebox backup` to see why there is no newer one",
             )),
         }
     }
@@ -107,7 +107,8 @@ impl StatusEvidence<'_> {
         (flawed > 0).then(|| {
             StatusFinding::red(
                 format!("damage was found in {archives}"),
-                "`shoebox repair` says what can be repaired; `shoebox check --read-data` names the \
+                "`shoebox repair` shows what can be repaired; `shoebox check --read-data` names \
+                    the \
                  photos",
             )
         })
@@ -119,7 +120,7 @@ impl StatusEvidence<'_> {
             Some(_) => format!("the newest snapshot that passed a check is {} old", ago(age)),
             None => "no snapshot has passed a check".to_owned(),
         };
-        let next = "`shoebox check --read-data` checks them, or says what is damaged";
+        let next = "`shoebox check --read-data` checks them, or shows what is damaged";
         (age > self.limits.verified).then(|| StatusFinding::red(what, next))
     }
 
@@ -133,11 +134,12 @@ impl StatusEvidence<'_> {
 
     fn of_moved(&self) -> Option<StatusFinding> {
         let moved = self.status.last.as_ref()?.moved;
-        let photos = plural(moved, "photo lies", "photos lie");
+        let photos = plural(moved, "photo is", "photos are");
         (moved > 0).then(|| {
             StatusFinding::amber(
                 format!("in the newest snapshot {photos} elsewhere than its database says"),
-                "`shoebox restore --all` lays them where it says; `shoebox audit` tells which",
+                "`shoebox restore --all` puts them where it expects them; `shoebox audit` lists \
+                    them",
             )
         })
     }
@@ -215,7 +217,7 @@ impl StatusEvidence<'_> {
         Some(StatusFinding {
             red: last.outcome == StepOutcome::Failed || is_damage,
             what: format!("the last run {words}: {}", names.join(", ")),
-            next: format!("{} by hand says why", commands.join(", ")),
+            next: format!("{} by hand shows why", commands.join(", ")),
         })
     }
 
@@ -233,8 +235,8 @@ impl StatusEvidence<'_> {
                     "a backup is under way since {began}, longer than ever before ({} at most)",
                     ago(longest)
                 ),
-                "see what it waits for; SIGTERM ends it cleanly, and the next one goes on from \
-                 there",
+                "see what it waits for; SIGTERM ends it cleanly, and the next one continues from \
+                    there",
             )
         })
     }
@@ -243,7 +245,7 @@ impl StatusEvidence<'_> {
 /// What is wrong with the catalog, of which every page is looked at.
 pub(super) fn of_catalog(repository: &Repository) -> Option<StatusFinding> {
     let error = repository.catalog().and_then(|generation| generation.verify()).err()?;
-    let next = error.next_step().unwrap_or("`shoebox check` says what is wrong").to_owned();
+    let next = error.next_step().unwrap_or("`shoebox check` shows what is wrong").to_owned();
     // One of another version is what an update of shoebox leaves.
     Some(StatusFinding { red: error.kind() != ErrorKind::Unsupported, what: error.chain(), next })
 }
@@ -255,16 +257,16 @@ pub(super) fn of_clock(ids: &[SnapshotId], now: Timestamp) -> Option<StatusFindi
     let first = ahead.first()?;
     let what = match ahead.len() {
         1 => {
-            format!("snapshot {first} is of a time which is still to come: a clock is or was wrong")
+            format!("snapshot {first} is dated in the future: a clock is or was wrong")
         }
         many => format!(
-            "{many} snapshots, the first of {first}, are of a time which is still to come: a clock \
+            "{many} snapshots, the first of {first}, are dated in the future: a clock \
                 is or was wrong"
         ),
     };
     let next = format!(
-        "set this machine's clock right; if it is right, forget them (they are kept aside \
-            meanwhile, and nothing is pruned): `shoebox forget {} --apply`",
+        "set this machine's clock right; if it is right, forget them (until then they are kept \
+            aside, and nothing is pruned): `shoebox forget {} --apply`",
         ahead.join(" ")
     );
     Some(StatusFinding { red: true, what, next })

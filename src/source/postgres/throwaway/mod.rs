@@ -147,8 +147,8 @@ impl ThrowAway {
             Error::new(ErrorKind::Program, format_args!("{what} does not start"))
                 .caused_by(failure::last_words(&ended.complaint))
                 .hint(
-                    "`--postgres FOLDER` names other programs, `--docker` takes a container; \
-                    TMPDIR says where there is room",
+                    "`--postgres FOLDER` uses other programs, `--docker` a container; TMPDIR sets \
+                        the folder for temporary files",
                 )
         })?;
         let private =
@@ -166,7 +166,7 @@ impl ThrowAway {
     /// fetches it if need be.
     pub fn in_container(docker: &OsStr, image: &str) -> Result<ThrowAway> {
         if image.is_empty() || image.starts_with('-') {
-            return Err(Error::invalid(format_args!("`{image}` is no name of an image")));
+            return Err(Error::invalid(format_args!("`{image}` is not the name of an image")));
         }
         let name = format!("shoebox-drill-{}", uuid::Uuid::new_v4().simple());
         let mut keeper = Command::new("sh");

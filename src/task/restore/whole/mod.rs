@@ -186,7 +186,7 @@ fn refuse_overlap(repository: &Repository, folders: &[&Path]) -> Result<()> {
     let real: Vec<PathBuf> = folders.iter().map(|folder| claim::real(folder)).collect();
     for (index, folder) in real.iter().enumerate() {
         if repository.root().starts_with(folder) {
-            let message = format!("the repository lies in {}", folders[index].display());
+            let message = format!("the repository is inside {}", folders[index].display());
             return Err(
                 Error::new(ErrorKind::Refused, message).hint("give a folder of its own beside it")
             );
@@ -197,7 +197,7 @@ fn refuse_overlap(repository: &Repository, folders: &[&Path]) -> Result<()> {
             .position(|(other, inner)| other != index && inner.starts_with(folder))
         {
             let message =
-                format!("{} lies in {}", folders[inner].display(), folders[index].display());
+                format!("{} is inside {}", folders[inner].display(), folders[index].display());
             return Err(Error::new(ErrorKind::Refused, message)
                 .hint("give each library a folder of its own"));
         }
@@ -272,15 +272,15 @@ fn laid(plan: &WholePlan) -> Vec<String> {
     let told = |number: u64, one: &str, many: &str, words: &str| {
         (number > 0).then(|| format!("{} {words}", plural(number, one, many)))
     };
-    let moved = "elsewhere than the database of the snapshot says: laid where it says, as Immich \
-        looks there";
+    let moved =
+        "not where the database of the snapshot says: restored to where Immich looks for them";
     let earlier =
         "not on the disk as Immich recorded: restored as uploaded (--as-on-disk: as on the disk)";
     let beside = "where another belongs: beside it, with `.as-found` put to the name";
     let all = [
-        told(plan.moved, "file lay", "files lay", moved),
+        told(plan.moved, "file was", "files were", moved),
         told(plan.earlier, "file was", "files were", earlier),
-        told(plan.beside, "file lay", "files lay", beside),
+        told(plan.beside, "file was", "files were", beside),
     ];
     all.into_iter().flatten().collect()
 }
@@ -291,7 +291,7 @@ const MANY_FOLDERS: usize = 10;
 /// What Immich must see at other places than below UPLOAD_LOCATION.
 fn to_mount(outside: &[OutsidePhotos], to: &Path) -> Vec<String> {
     let told = |one: &OutsidePhotos| {
-        let (photos, server) = (plural(one.photos, "photo lies", "photos lie"), &one.server);
+        let (photos, server) = (plural(one.photos, "photo is", "photos are"), &one.server);
         let where_to = match &one.folder {
             Some(folder) => {
                 format!(
