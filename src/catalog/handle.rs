@@ -15,7 +15,7 @@ pub struct Catalog(pub(super) Connection);
 impl Catalog {
     /// What it knows of the snapshot at the time `at`, in seconds since 1970.
     pub fn night(&self, at: i64) -> CatalogNight<'_> {
-        CatalogNight::new(&self.0, at)
+        CatalogNight { db: self, at }
     }
 }
 

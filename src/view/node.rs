@@ -18,7 +18,7 @@ use crate::repo::record::StreamInfo;
 use crate::repo::record_of;
 
 /// The asset behind a node: as of when, and which file of it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct NodeAsset<'a> {
     asset: AssetRow,
     night: CatalogNight<'a>,
@@ -65,7 +65,7 @@ impl<'a> SnapshotView<'a> {
 
     fn item(&self, spot: SnapshotNode, ino: Ino) -> Result<Node> {
         let shown = self.shown(spot)?;
-        let (_, size, created) = self.asset_bytes(shown)?;
+        let (_, size, created) = self.asset_bytes(&shown)?;
         Ok(Node::file(ino, size, milliseconds(created)))
     }
 
@@ -120,16 +120,19 @@ impl<'a> SnapshotView<'a> {
             }
             _ => return Err(Error::not_found("asset")),
         };
-        let asset =
-            night.asset_of(tie, row)?.filter(|asset| self.view.options.locked || !asset.locked);
+        let asset = night
+            .asset_of(tie, row)?
+            .filter(|asset| self.view.options.locked || !asset.is_locked());
         Ok(NodeAsset { asset: asset.ok_or_else(|| Error::not_found("asset"))?, night, part })
     }
 
     /// Content, size and time of what is shown.
-    fn asset_bytes(&self, shown: NodeAsset<'_>) -> Result<(i64, u64, i64)> {
+    fn asset_bytes(&self, shown: &NodeAsset<'_>) -> Result<(i64, u64, i64)> {
         let (asset, part) = match shown.part {
-            AssetPart::Original | AssetPart::KeptOriginal => (shown.asset, FilePart::Original),
-            AssetPart::Sidecar => (shown.asset, FilePart::Sidecar),
+            AssetPart::Original | AssetPart::KeptOriginal => {
+                (shown.asset.clone(), FilePart::Original)
+            }
+            AssetPart::Sidecar => (shown.asset.clone(), FilePart::Sidecar),
             AssetPart::Video | AssetPart::KeptVideo => (self.moving(shown)?, FilePart::Original),
         };
         let found = if shown.part.is_kept() {
@@ -141,9 +144,10 @@ impl<'a> SnapshotView<'a> {
         Ok((content, size, asset.created))
     }
 
-    fn moving(&self, shown: NodeAsset<'_>) -> Result<AssetRow> {
+    fn moving(&self, shown: &NodeAsset<'_>) -> Result<AssetRow> {
         let id = shown.asset.live.ok_or_else(|| Error::not_found("moving half"))?;
-        let half = shown.night.asset(&id)?.filter(|half| self.view.options.locked || !half.locked);
+        let half =
+            shown.night.asset(&id)?.filter(|half| self.view.options.locked || !half.is_locked());
         half.ok_or_else(|| Error::not_found("moving half"))
     }
 
@@ -172,7 +176,7 @@ impl<'a> SnapshotView<'a> {
                 }
             }
             _ => {
-                let (content, size, _) = self.asset_bytes(self.shown(spot)?)?;
+                let (content, size, _) = self.asset_bytes(&self.shown(spot)?)?;
                 self.content(content, size)
             }
         }
@@ -190,12 +194,12 @@ impl<'a> SnapshotView<'a> {
     /// The asset that `spot` shows a file of.
     pub fn asset(&self, spot: SnapshotNode) -> Result<Option<ViewAsset>> {
         let Ok(shown) = self.shown(spot) else { return Ok(None) };
-        let (content, _, _) = self.asset_bytes(shown)?;
+        let (content, _, _) = self.asset_bytes(&shown)?;
         let (blake3, sha1) = query::content_hashes(self.db, content)?
             .ok_or_else(|| Error::damaged("a content of the catalog"))?;
         let albums = shown.night.albums_of(&shown.asset.id)?.into_iter().map(|(_, name)| name);
         let id = match shown.part.on_disk() {
-            AssetPart::Video => self.moving(shown)?.id,
+            AssetPart::Video => self.moving(&shown)?.id,
             _ => shown.asset.id,
         };
         let on_disk = self.on_disk(spot)?;
@@ -214,7 +218,7 @@ impl<'a> SnapshotView<'a> {
         let Ok(shown) = self.shown(spot) else { return Ok(OnDisk::Same) };
         match shown.part.on_disk() {
             AssetPart::Sidecar => Ok(OnDisk::Same),
-            AssetPart::Video => shown.night.on_disk(&self.moving(shown)?.id),
+            AssetPart::Video => shown.night.on_disk(&self.moving(&shown)?.id),
             _ => shown.night.on_disk(&shown.asset.id),
         }
     }

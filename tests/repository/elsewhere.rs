@@ -89,7 +89,7 @@ impl Library {
     fn has_files(&self, report: &Report, path: &str) -> bool {
         let db = self.home.repository().catalog().unwrap().connect().unwrap();
         let path = FilePath::new(path).unwrap();
-        shoebox::catalog::query::has_files_below(&db, report.record.id.seconds(), &path).unwrap()
+        db.night(report.record.id.seconds()).has_files_below(&path).unwrap()
     }
 }
 

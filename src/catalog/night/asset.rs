@@ -4,23 +4,67 @@ use rusqlite::Row;
 
 use super::{CatalogNight, HELD};
 use crate::base::Result;
+use crate::base::library::Visibility;
 use crate::catalog::sql::{count, exists, many, one};
 use crate::catalog::{FilePart, ImmichId};
 
-/// An asset as one snapshot has it.
-#[derive(Debug, Clone, Copy)]
+/// One version of an asset.
+#[derive(Debug, Clone)]
 pub struct AssetRow {
+    pub row: u64,
     pub id: ImmichId,
+    /// It holds in snapshots from this time to before `until`.
+    pub since: i64,
+    pub until: i64,
+    pub owner: ImmichId,
+    pub name: String,
+    /// Year * 12 + month - 1.
+    pub month: i64,
+    /// Wall clock as if UTC, milliseconds since 1970.
+    pub taken: i64,
+    /// The instant, milliseconds since 1970.
     pub created: i64,
-    pub locked: bool,
+    /// Upload, milliseconds since 1970.
+    pub added: i64,
+    pub visibility: Visibility,
+    pub trashed: bool,
+    pub favorite: bool,
     pub live: Option<ImmichId>,
 }
 
-const ASSET: &str = "SELECT a.id, a.created, a.visibility = 3, a.live FROM";
-
-fn asset(row: &Row<'_>) -> rusqlite::Result<AssetRow> {
-    Ok(AssetRow { id: row.get(0)?, created: row.get(1)?, locked: row.get(2)?, live: row.get(3)? })
+impl AssetRow {
+    /// True when it is to be seen only where locked assets are asked for.
+    pub fn is_locked(&self) -> bool {
+        self.visibility == Visibility::Locked
+    }
 }
+
+/// In SQL: what an [`AssetRow`] has of asset `a`.
+pub(in crate::catalog) const ASSET: &str = "SELECT a.row, a.id, a.since, a.until, a.owner, a.name, \
+    a.month, a.taken, a.created, a.added, a.visibility, a.trashed, a.favorite, a.live FROM";
+
+pub(in crate::catalog) fn asset(row: &Row<'_>) -> rusqlite::Result<AssetRow> {
+    Ok(AssetRow {
+        row: row.get(0)?,
+        id: row.get(1)?,
+        since: row.get(2)?,
+        until: row.get(3)?,
+        owner: row.get(4)?,
+        name: row.get(5)?,
+        month: row.get(6)?,
+        taken: row.get(7)?,
+        created: row.get(8)?,
+        added: row.get(9)?,
+        visibility: row.get(10)?,
+        trashed: row.get(11)?,
+        favorite: row.get(12)?,
+        live: row.get(13)?,
+    })
+}
+
+/// In SQL: asset `a`, or the photo whose moving half it is, is locked.
+pub(in crate::catalog) const IS_LOCKED: &str = "(a.visibility = 3 OR EXISTS (SELECT 1 FROM asset p \
+    WHERE p.live = a.id AND p.live IS NOT NULL AND p.visibility = 3 AND holds(p)))";
 
 /// Tables whose rows show an asset.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +106,70 @@ impl CatalogNight<'_> {
     pub fn owner_of(self, id: &ImmichId) -> Result<Option<ImmichId>> {
         let sql = "SELECT owner FROM asset WHERE id = ?2 AND holds(asset)";
         one(self.db, sql, (self.at, id), |row| row.get(0))
+    }
+
+    /// The asset whose moving half is `video`.
+    pub fn photo_of(self, video: &ImmichId) -> Result<Option<AssetRow>> {
+        let sql = format!(
+            "{ASSET} asset a WHERE a.live = ?2 AND a.live IS NOT NULL AND holds(a)
+             ORDER BY a.added, a.id LIMIT 1"
+        );
+        one(self.db, &sql, (self.at, video), asset)
+    }
+
+    /// The asset whose moving half is `video`: its row, and whether it is locked.
+    pub fn still_of(self, video: &ImmichId) -> Result<Option<(u64, bool)>> {
+        let sql = "SELECT row, visibility = 3 FROM asset WHERE live = ?2 AND live IS NOT NULL AND
+                   holds(asset) LIMIT 1";
+        one(self.db, sql, (self.at, video), |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// The asset that has the owner and the bytes of the version in `row`, under another id: it was
+    /// given back.
+    pub fn given_back(self, row: u64) -> Result<Option<ImmichId>> {
+        let sql = "SELECT n.id FROM asset a CROSS JOIN asset n ON n.sha1 = a.sha1 AND
+                   n.sha1 IS NOT NULL AND n.owner = a.owner AND n.id <> a.id
+                   WHERE a.row = ?2 AND holds(n) ORDER BY n.added, n.id LIMIT 1";
+        one(self.db, sql, (self.at, row), |row| row.get(0))
+    }
+
+    /// Owner of the asset `id`, and whether it, or the photo whose moving half it is, is locked.
+    pub fn owner_and_lock(self, id: &ImmichId) -> Result<Option<(ImmichId, bool)>> {
+        let sql = format!("SELECT a.owner, {IS_LOCKED} FROM asset a WHERE a.id = ?2 AND holds(a)");
+        one(self.db, &sql, (self.at, id), |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// An asset that shows the content `id` as its original: its row, and whether one such is
+    /// locked.
+    pub fn asset_showing(self, content: i64) -> Result<Option<(u64, bool)>> {
+        let sql = format!(
+            "SELECT a.row, {IS_LOCKED} AS locked FROM asset_file f CROSS JOIN asset a ON a.id = \
+             f.asset WHERE f.content = ?2 AND holds(f) AND holds(a)
+             ORDER BY locked DESC, a.row LIMIT 1"
+        );
+        one(self.db, &sql, (self.at, content), |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// True when an asset has its original or its sidecar at `path`.
+    pub fn is_named(self, path: &[u8]) -> Result<bool> {
+        let sql = "SELECT 1 FROM asset WHERE path = ?2 AND holds(asset)
+                   UNION ALL SELECT 1 FROM asset WHERE sidecar = ?2 AND holds(asset)";
+        exists(self.db, sql, (self.at, path))
+    }
+
+    /// True when an asset has its original at `path`, and `content` is what Immich recorded of it,
+    /// or may be.
+    pub fn is_rightful(self, path: &[u8], content: i64) -> Result<bool> {
+        let sql = "SELECT 1 FROM asset a CROSS JOIN content c ON c.id = ?3
+                   WHERE a.path = ?2 AND holds(a) AND (a.sha1 IS NULL OR a.sha1 = c.sha1)";
+        exists(self.db, sql, (self.at, path, content))
+    }
+
+    /// True when an asset has its file at the file in `row`, where the database says.
+    pub fn is_at_home(self, content: i64, row: u64) -> Result<bool> {
+        let sql = "SELECT 1 FROM asset_file WHERE content = ?2 AND file = ?3 AND moved = 0 AND
+                   holds(asset_file) LIMIT 1";
+        exists(self.db, sql, (self.at, content, row))
     }
 
     /// The asset whose original lies at `path`.

@@ -5,7 +5,7 @@ use rusqlite::Row;
 use super::CatalogNight;
 use crate::base::Result;
 use crate::catalog::ImmichId;
-use crate::catalog::sql::{many, one};
+use crate::catalog::sql::{count, exists, many, one};
 
 /// A thing that is a folder by itself, in one of its versions: user, album, person, tag, stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,4 +99,71 @@ impl CatalogNight<'_> {
                    ORDER BY b.name, b.id";
         many(self.db, sql, (self.at, id), |row| Ok((row.get(0)?, row.get(1)?)))
     }
+
+    /// The tags of the asset `id`.
+    pub fn tags_of(self, id: &ImmichId) -> Result<Vec<String>> {
+        let sql = "SELECT DISTINCT t.value FROM tag_asset m CROSS JOIN tag t ON t.id = m.tag
+                   WHERE m.asset = ?2 AND holds(m) AND holds(t) ORDER BY t.value";
+        many(self.db, sql, (self.at, id), |row| row.get(0))
+    }
+
+    /// The named people whom the asset `id` shows.
+    pub fn people_of(self, id: &ImmichId) -> Result<Vec<String>> {
+        let sql =
+            "SELECT DISTINCT p.name FROM person_asset m CROSS JOIN person p ON p.id = m.person
+                   WHERE m.asset = ?2 AND holds(m) AND holds(p) AND trim(p.name) <> ''
+                   ORDER BY p.name";
+        many(self.db, sql, (self.at, id), |row| row.get(0))
+    }
+
+    /// The name of the album `id`.
+    pub fn album_name(self, id: &ImmichId) -> Result<Option<String>> {
+        let sql = "SELECT name FROM album WHERE id = ?2 AND holds(album)";
+        one(self.db, sql, (self.at, id), |row| row.get(0))
+    }
+
+    /// True when `user` sees the album `id`.
+    pub fn sees_album(self, id: &ImmichId, user: &ImmichId) -> Result<bool> {
+        let sql = "SELECT 1 FROM album_user WHERE album = ?2 AND user = ?3 AND holds(album_user)";
+        exists(self.db, sql, (self.at, id, user))
+    }
+
+    /// The rows of album_user by which people see the album `id`, the owner's first: row, and user.
+    pub fn seen_by(self, id: &ImmichId) -> Result<Vec<(u64, ImmichId)>> {
+        let sql = "SELECT row, user FROM album_user WHERE album = ?2 AND holds(album_user)
+                   ORDER BY role, row";
+        many(self.db, sql, (self.at, id), |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// Kinds of things of which the snapshot has none and that at `before` had some, with how many;
+    /// nothing where the photos are gone, too.
+    pub fn emptied(self, before: i64) -> Result<Vec<(&'static str, u64)>> {
+        let rows = |what: &str, select: &str, at: i64| {
+            let sql = format!("SELECT {select} FROM {what} AND holds(x) LIMIT 1");
+            count(self.db, &sql, [at])
+        };
+        let mut emptied = Vec::new();
+        if rows("asset x WHERE 1", "1", self.at)? == 0 {
+            return Ok(emptied);
+        }
+        for (kind, what) in SHOWN {
+            if rows(what, "1", self.at)? == 0 {
+                emptied.push((kind, rows(what, "count(*)", before)?));
+            }
+        }
+        emptied.retain(|(_, count)| *count > 0);
+        Ok(emptied)
+    }
 }
+
+/// What the views show beside photos, with what fills it: a kind, and the rows that hold of it.
+const SHOWN: [(&str, &str); 8] = [
+    ("albums", "album x WHERE NOT deleted"),
+    ("photos in albums", "album_asset x WHERE 1"),
+    ("people", "person x WHERE 1"),
+    ("photos of people", "person_asset x WHERE 1"),
+    ("stacks", "stack x WHERE 1"),
+    ("tags", "tag x WHERE 1"),
+    ("photos with tags", "tag_asset x WHERE 1"),
+    ("sidecars", "asset x WHERE sidecar IS NOT NULL"),
+];

@@ -8,9 +8,9 @@
 //! (`query::kept::ranges`), whatever lies at the path.
 
 use super::CatalogNight;
-use crate::base::Result;
-use crate::catalog::ImmichId;
+use crate::base::{Hash, Result, Sha1};
 use crate::catalog::sql::one;
+use crate::catalog::{FilePart, ImmichId};
 
 /// In SQL: a file of `asset` that is known to have the recorded bytes.
 pub(super) fn is_right(asset: &str) -> String {
@@ -48,7 +48,39 @@ pub enum OnDisk {
     Missing,
 }
 
+/// The bytes of an asset in a snapshot.
+#[derive(Debug, Clone)]
+pub struct StoredAsset {
+    pub size: u64,
+    pub blake3: Hash,
+    pub sha1: Sha1,
+    /// Some archive holds them.
+    pub present: bool,
+    /// Row of the file that showed them.
+    pub row: u64,
+    /// Folder and name of that file.
+    pub file: Option<(i64, Vec<u8>)>,
+}
+
 impl CatalogNight<'_> {
+    /// A file of the asset `id`, as it lay on the disk.
+    pub fn stored(self, id: &ImmichId, part: FilePart) -> Result<Option<StoredAsset>> {
+        let sql = "SELECT f.size, c.hash, c.sha1, c.archive > 0, f.file, x.folder, x.name
+                   FROM asset_file f CROSS JOIN content c ON c.id = f.content
+                   LEFT JOIN file x ON x.row = f.file
+                   WHERE f.asset = ?2 AND f.part = ?3 AND holds(f)";
+        one(self.db, sql, (self.at, id, part), |row| {
+            Ok(StoredAsset {
+                size: row.get(0)?,
+                blake3: Hash(row.get(1)?),
+                sha1: Sha1(row.get(2)?),
+                present: row.get(3)?,
+                row: row.get(4)?,
+                file: row.get::<_, Option<i64>>(5)?.zip(row.get(6)?),
+            })
+        })
+    }
+
     /// The kept content of the asset `id`, and its size; `None` where the file has the recorded
     /// bytes, or nothing has.
     pub fn kept_bytes(self, id: &ImmichId) -> Result<Option<(i64, u64)>> {

@@ -1,5 +1,9 @@
 //! Users.
 
+use std::collections::HashSet;
+
+use uuid::Uuid;
+
 use super::{CatalogNight, FolderRecord, group};
 use crate::base::Result;
 use crate::catalog::ImmichId;
@@ -19,5 +23,29 @@ impl CatalogNight<'_> {
     pub fn user_row(self, id: &ImmichId) -> Result<Option<u64>> {
         let sql = "SELECT row FROM user WHERE id = ?2 AND holds(user)";
         one(self.db, sql, (self.at, id), |row| row.get(0))
+    }
+
+    /// The name of the user `id`.
+    pub fn user_name(self, id: &ImmichId) -> Result<Option<String>> {
+        let sql = format!("SELECT {USER_NAME} FROM user u WHERE u.id = ?2 AND holds(u)");
+        one(self.db, &sql, (self.at, id), |row| row.get(0))
+    }
+
+    /// Ids of the accounts.
+    pub fn user_ids(self) -> Result<HashSet<Uuid>> {
+        let sql = "SELECT id FROM user WHERE holds(user)";
+        let ids = many(self.db, sql, [self.at], |row| row.get(0).map(Uuid::from_bytes))?;
+        Ok(ids.into_iter().collect())
+    }
+
+    /// Records of the accounts, JSON.
+    pub fn user_records(self) -> Result<Vec<String>> {
+        many(self.db, "SELECT line FROM user WHERE holds(user)", [self.at], |row| row.get(0))
+    }
+
+    /// Records of the external libraries, JSON.
+    pub fn external_libraries(self) -> Result<Vec<String>> {
+        let sql = "SELECT line FROM external_library WHERE holds(external_library) ORDER BY id";
+        many(self.db, sql, [self.at], |row| row.get(0))
     }
 }

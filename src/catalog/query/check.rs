@@ -3,7 +3,7 @@
 
 use rusqlite::Connection;
 
-use super::{content_place, unsigned};
+use super::content_place;
 use crate::base::stored::ContentPlace;
 use crate::base::{Hash, Result, Sha1};
 use crate::catalog::FilePart;
@@ -72,12 +72,6 @@ pub fn chunks_of(db: &Connection, id: i64) -> Result<Vec<Hash>> {
     })
 }
 
-/// How many files the snapshot at `time` shows.
-pub fn files(db: &Connection, time: i64) -> Result<u64> {
-    let sql = "SELECT count(*) FROM file WHERE kind = 0 AND since <= ?1 AND until > ?1";
-    Ok(one(db, sql, [time], |row| row.get(0))?.unwrap_or(0))
-}
-
 /// How many rows say another size than the content that they show.
 pub fn wrong_sizes(db: &Connection) -> Result<u64> {
     let sql = "SELECT (SELECT count(*) FROM file f CROSS JOIN content c ON c.id = f.content WHERE \
@@ -85,13 +79,6 @@ pub fn wrong_sizes(db: &Connection) -> Result<u64> {
                     + (SELECT count(*) FROM asset_file f CROSS JOIN content c ON c.id = f.content \
                     WHERE c.size <> f.size)";
     Ok(one(db, sql, [], |row| row.get(0))?.unwrap_or(0))
-}
-
-/// The contents that the snapshot at `time` shows, with their sizes.
-pub fn contents_at(db: &Connection, time: i64) -> Result<Vec<(Hash, u64)>> {
-    let sql = "SELECT DISTINCT c.hash, c.size FROM file f CROSS JOIN content c ON c.id = f.content \
-        WHERE f.since <= ?1 AND f.until > ?1";
-    many(db, sql, [time], |row| Ok((Hash(row.get(0)?), unsigned(row.get(1)?))))
 }
 
 /// Times of all snapshots, oldest first.

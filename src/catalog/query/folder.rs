@@ -56,6 +56,20 @@ pub fn place_of_file(db: &Connection, row: u64) -> Result<Option<(i64, Vec<u8>)>
     })
 }
 
+/// The place where `parts` lead, in whatever snapshot.
+pub fn place_at<'p>(
+    db: &Connection,
+    parts: impl IntoIterator<Item = &'p [u8]>,
+) -> Result<Option<i64>> {
+    let mut place = Some(TOP);
+    let sql = "SELECT id FROM folder WHERE parent = ?1 AND name = ?2";
+    for part in parts {
+        let Some(parent) = place else { break };
+        place = one(db, sql, (parent, part), |row| row.get(0))?;
+    }
+    Ok(place)
+}
+
 /// What is called `name` in the folder at `path`, which is empty at the top.
 pub fn join(mut path: Vec<u8>, name: &[u8]) -> Vec<u8> {
     if !path.is_empty() {

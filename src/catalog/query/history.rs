@@ -9,6 +9,7 @@ use rusqlite::{Connection, Params, Row};
 
 use crate::base::Result;
 use crate::catalog::ImmichId;
+use crate::catalog::night::{COLUMNS, DiskFile, file};
 use crate::catalog::sql::{many, one};
 
 /// Both times that are compared.
@@ -30,9 +31,7 @@ fn differing<T>(
     pair: TimePair,
     map: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<ListDifference<T>> {
-    let holds = "(x.since <= ?1 AND x.until > ?1)";
-    let sql =
-        format!("SELECT {select} FROM {from} AND {holds} AND NOT (x.since <= ?2 AND x.until > ?2)");
+    let sql = format!("SELECT {select} FROM {from} AND holds(x) AND NOT holds(x, ?2)");
     let old = many(db, &sql, (pair.old, pair.new), &map)?;
     let new = many(db, &sql, (pair.new, pair.old), &map)?;
     Ok((old, new))
@@ -98,53 +97,12 @@ pub fn changed_assets(db: &Connection, pair: TimePair) -> Result<Vec<ImmichId>> 
     Ok(ids)
 }
 
-/// A file that lay on disk.
-#[derive(Debug, Clone)]
-pub struct HistoryFile {
-    pub row: u64,
-    pub folder: i64,
-    pub name: Vec<u8>,
-    pub size: u64,
-    pub content: Option<i64>,
-}
-
 /// Files that no asset shows, that hold at one of both times only: old ones, new ones.
-pub fn loose_files(db: &Connection, pair: TimePair) -> Result<ListDifference<HistoryFile>> {
+pub fn loose_files(db: &Connection, pair: TimePair) -> Result<ListDifference<DiskFile>> {
     // An asset's bytes are found by their content: that is what the catalog has an index for.
     let from = "file x WHERE x.kind = 0 AND NOT EXISTS (SELECT 1 FROM asset_file f WHERE f.content \
         = x.content AND f.file = x.row)";
-    differing(db, "x.row, x.folder, x.name, x.size, x.content", from, pair, |row| {
-        Ok(HistoryFile {
-            row: row.get(0)?,
-            folder: row.get(1)?,
-            name: row.get(2)?,
-            size: row.get(3)?,
-            content: row.get(4)?,
-        })
-    })
-}
-
-/// Id and name of the albums at `at`.
-pub fn album(db: &Connection, id: &ImmichId, at: i64) -> Result<Option<String>> {
-    let sql = "SELECT name FROM album WHERE id = ?1 AND since <= ?2 AND until > ?2";
-    one(db, sql, (id, at), |row| row.get(0))
-}
-
-/// True when `user` sees the album `id` at `at`.
-pub fn sees_album(db: &Connection, id: &ImmichId, user: &ImmichId, at: i64) -> Result<bool> {
-    let sql =
-        "SELECT 1 FROM album_user WHERE album = ?1 AND user = ?2 AND since <= ?3 AND until > ?3";
-    Ok(one(db, sql, (id, user, at), |_| Ok(()))?.is_some())
-}
-
-/// Owner of the asset `id`, and whether it, or the photo whose moving half it is, is locked at
-/// `at`.
-pub fn owner_and_lock(db: &Connection, id: &ImmichId, at: i64) -> Result<Option<(ImmichId, bool)>> {
-    let sql = "SELECT owner, visibility = 3 OR EXISTS (SELECT 1 FROM asset p WHERE p.live = a.id \
-        AND p.live IS NOT NULL
-                 AND p.visibility = 3 AND p.since <= ?2 AND p.until > ?2)
-               FROM asset a WHERE id = ?1 AND since <= ?2 AND until > ?2";
-    one(db, sql, (id, at), |row| Ok((row.get(0)?, row.get(1)?)))
+    differing(db, COLUMNS, from, pair, file)
 }
 
 /// Something that held for a time.
@@ -185,13 +143,6 @@ pub fn contents(db: &Connection, id: &ImmichId) -> Result<Vec<TimeRange<AssetCon
 pub struct AssetContent {
     pub id: i64,
     pub size: u64,
-}
-
-/// The content of the original of the asset `id` at `at`.
-pub fn content(db: &Connection, id: &ImmichId, at: i64) -> Result<Option<AssetContent>> {
-    let sql = "SELECT content, size FROM asset_file WHERE asset = ?1 AND part = 0 AND since <= ?2 \
-        AND until > ?2";
-    one(db, sql, (id, at), |row| Ok(AssetContent { id: row.get(0)?, size: row.get(1)? }))
 }
 
 /// The albums, tags or people that the asset `id` had, each version by name.

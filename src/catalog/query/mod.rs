@@ -5,7 +5,6 @@ pub mod check;
 pub mod folder;
 pub mod history;
 pub mod kept;
-pub mod layout;
 pub mod list;
 pub mod past;
 mod place;
@@ -15,11 +14,10 @@ pub mod user;
 pub mod whole;
 
 pub use place::{
-    ArchiveRow, ChunkRow, LinkInTheWay, archive_name, archive_names, archives, chunk,
-    content_hashes, content_id, content_place, content_size, count_files_below, has_chunk,
-    has_content, has_content_of, has_files_below, lacks_content, links_in_the_way, lost_contents,
-    needed_contents, seen, shows_lost_content, stored_bytes, stored_contents, totals,
-    unclaimed_archives,
+    ArchiveRow, ChunkRow, archive_name, archive_names, archives, chunk, content_hashes, content_id,
+    content_place, content_size, has_chunk, has_content, has_content_of, is_content_of,
+    lacks_content, lost_contents, needed_contents, seen, shows_lost_content, stored_bytes,
+    stored_contents, totals, unclaimed_archives,
 };
 
 use rusqlite::Connection;

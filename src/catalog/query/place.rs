@@ -117,71 +117,6 @@ pub fn seen(
         .optional()?)
 }
 
-/// True when the snapshot at `time` shows a file below the folder at `path`.
-pub fn has_files_below(db: &Connection, time: i64, path: &FilePath) -> Result<bool> {
-    Ok(files_below(db, "SELECT EXISTS(SELECT 1", ")", time, path)? > 0)
-}
-
-/// How many files the snapshot at `time` shows below the folder at `path`.
-pub fn count_files_below(db: &Connection, time: i64, path: &FilePath) -> Result<u64> {
-    files_below(db, "SELECT count(*)", "", time, path)
-}
-
-fn files_below(db: &Connection, what: &str, end: &str, time: i64, path: &FilePath) -> Result<u64> {
-    let mut folder = 0;
-    for part in path.parts() {
-        let sql = "SELECT id FROM folder WHERE parent = ?1 AND name = ?2";
-        match db.prepare_cached(sql)?.query_row((folder, part), |row| row.get(0)).optional()? {
-            Some(id) => folder = id,
-            None => return Ok(0),
-        }
-    }
-    let sql = format!(
-        "WITH RECURSIVE below (id) AS (VALUES (?1) UNION ALL SELECT f.id FROM below b JOIN folder \
-            f ON f.parent = b.id)
-         {what} FROM below b JOIN file f ON f.folder = b.id WHERE f.kind = 0 AND f.since <= ?2 AND \
-         f.until > ?2 {end}"
-    );
-    Ok(db.prepare_cached(&sql)?.query_row((folder, time), |row| Ok(unsigned(row.get(0)?)))?)
-}
-
-/// A symlink that lies where a folder or a photo should be.
-#[derive(Debug)]
-pub struct LinkInTheWay {
-    pub path: Vec<u8>,
-    pub target: Vec<u8>,
-    /// Assets that are lacking at it or below it.
-    pub assets: u64,
-}
-
-/// The symlinks that the snapshot at `time` shows and at or below which it lacks assets.
-pub fn links_in_the_way(db: &Connection, time: i64) -> Result<Vec<LinkInTheWay>> {
-    let mut links = db.prepare(
-        "SELECT folder, name, target FROM file WHERE kind = 2 AND since <= ?1 AND until > ?1",
-    )?;
-    let lacked =
-        "SELECT count(*) FROM asset a WHERE a.path IS NOT NULL AND (a.path = ?2 OR a.path \
-        > ?3 AND a.path < ?4)
-                  AND a.since <= ?1 AND a.until > ?1 AND NOT EXISTS
-                      (SELECT 1 FROM asset_file f WHERE f.asset = a.id AND f.part = 0 AND f.since \
-                      <= ?1 AND f.until > ?1)";
-    let mut found = Vec::new();
-    let mut rows = links.query([time])?;
-    while let Some(row) = rows.next()? {
-        let (folder, name): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
-        let path = super::folder::path_in(db, folder, &name)?;
-        let (from, to) = ([&path[..], b"/"].concat(), [&path[..], b"0"].concat());
-        let assets = db
-            .prepare_cached(lacked)?
-            .query_row((time, &path, from, to), |row| Ok(unsigned(row.get(0)?)))?;
-        if assets > 0 {
-            let target = row.get::<_, Option<Vec<u8>>>(2)?.unwrap_or_default();
-            found.push(LinkInTheWay { path, target, assets });
-        }
-    }
-    Ok(found)
-}
-
 /// Where the content `id` is: its archive, and the place in it.
 pub fn content_place(db: &Connection, id: i64) -> Result<(i64, ContentPlace)> {
     db.prepare_cached(
@@ -297,4 +232,11 @@ pub fn content_hashes(db: &Connection, content: i64) -> Result<Option<(Hash, Sha
 /// How many bytes a content has.
 pub fn content_size(db: &Connection, content: i64) -> Result<Option<u64>> {
     one(db, "SELECT size FROM content WHERE id = ?1", [content], |row| row.get(0))
+}
+
+/// True when the content `id` has this SHA-1, or that cannot be told.
+pub fn is_content_of(db: &Connection, id: i64, sha1: Option<&[u8; 20]>) -> Result<bool> {
+    let Some(sha1) = sha1 else { return Ok(true) };
+    let sql = "SELECT archive = 0 OR sha1 = ?2 FROM content WHERE id = ?1";
+    Ok(one(db, sql, (id, sha1), |row| row.get(0))?.unwrap_or(false))
 }

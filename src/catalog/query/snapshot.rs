@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, Row};
-use uuid::Uuid;
 
 use crate::base::{Result, SnapshotId};
 use crate::catalog::sql::{many, one};
@@ -108,44 +107,4 @@ pub fn record(db: &Connection, time: i64) -> Result<Option<String>> {
         .prepare_cached("SELECT record FROM snapshot WHERE time = ?1")?
         .query_row([time], |row| row.get(0))
         .optional()?)
-}
-
-/// The accounts of the snapshot at `time`.
-pub fn user_ids(db: &Connection, time: i64) -> Result<HashSet<Uuid>> {
-    let mut statement =
-        db.prepare_cached("SELECT id FROM user WHERE since <= ?1 AND until > ?1")?;
-    let ids = statement.query_map([time], |row| row.get(0).map(Uuid::from_bytes))?;
-    Ok(ids.collect::<rusqlite::Result<_>>()?)
-}
-
-/// What the views show beside photos, with what fills it: a kind, and the rows that hold of it.
-const SHOWN: [(&str, &str); 8] = [
-    ("albums", "album WHERE NOT deleted"),
-    ("photos in albums", "album_asset WHERE 1"),
-    ("people", "person WHERE 1"),
-    ("photos of people", "person_asset WHERE 1"),
-    ("stacks", "stack WHERE 1"),
-    ("tags", "tag WHERE 1"),
-    ("photos with tags", "tag_asset WHERE 1"),
-    ("sidecars", "asset WHERE sidecar IS NOT NULL"),
-];
-
-/// Kinds of things of which the snapshot at `at` has none and that at `before` had some, with how
-/// many; nothing where the photos are gone, too.
-pub fn emptied(db: &Connection, before: i64, at: i64) -> Result<Vec<(&'static str, u64)>> {
-    let rows = |what: &str, select: &str, time: i64| -> Result<u64> {
-        let sql = format!("SELECT {select} FROM {what} AND since <= ?1 AND until > ?1 LIMIT 1");
-        Ok(db.prepare_cached(&sql)?.query_row([time], |row| row.get(0)).optional()?.unwrap_or(0))
-    };
-    let mut emptied = Vec::new();
-    if rows("asset WHERE 1", "1", at)? == 0 {
-        return Ok(emptied);
-    }
-    for (kind, what) in SHOWN {
-        if rows(what, "1", at)? == 0 {
-            emptied.push((kind, rows(what, "count(*)", before)?));
-        }
-    }
-    emptied.retain(|(_, count)| *count > 0);
-    Ok(emptied)
 }

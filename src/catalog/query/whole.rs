@@ -5,6 +5,8 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::base::Result;
 use crate::base::file::FileKind;
+use crate::catalog::CatalogNight;
+use crate::catalog::sql::each;
 
 /// Names and targets over this are none.
 const LONGEST: usize = 4096;
@@ -78,21 +80,14 @@ const ENTRY: &str =
                      FROM file f LEFT JOIN content c ON c.id = f.content LEFT JOIN archive a ON \
                      a.id = c.archive";
 
-/// Runs through the entries of the snapshot at `at`, by the place that they lie in and by name.
-/// `None` stands for a row that makes no sense. A file whose bytes do not fit into their archive is
-/// one that no archive holds.
-pub fn entries(
-    db: &Connection,
-    at: i64,
-    mut each: impl FnMut(Option<ListEntry>) -> Result<()>,
-) -> Result<()> {
-    let sql = format!("{ENTRY} WHERE f.since <= ?1 AND f.until > ?1 ORDER BY f.folder, f.name");
-    let mut ask = db.prepare(&sql)?;
-    let mut rows = ask.query([at])?;
-    while let Some(row) = rows.next()? {
-        each(entry(row))?;
+impl CatalogNight<'_> {
+    /// Runs through the entries of the file list, by the place that they lie in and by name. `None`
+    /// stands for a row that makes no sense. A file whose bytes do not fit into their archive is
+    /// one that no archive holds.
+    pub fn entries(self, mut take: impl FnMut(Option<ListEntry>) -> Result<()>) -> Result<()> {
+        let sql = format!("{ENTRY} WHERE holds(f) ORDER BY f.folder, f.name");
+        each(self.db, &sql, [self.at], |row| take(entry(row)))
     }
-    Ok(())
 }
 
 /// The entry in `row`, of whatever snapshot. `None` for a row that makes no sense.
@@ -154,26 +149,4 @@ fn short(row: &Row<'_>, column: usize) -> Option<Vec<u8>> {
         ValueRef::Blob(bytes) if bytes.len() <= LONGEST => Some(bytes.to_vec()),
         _ => None,
     }
-}
-
-/// The asset whose original or sidecar the file in `row` is at `at`: its name, and its owner's.
-pub fn shown_by(db: &Connection, row: u64, at: i64) -> Result<Option<(String, String)>> {
-    let sql = "SELECT a.name, CASE WHEN trim(u.name) = '' THEN u.email ELSE u.name END
-               FROM file x CROSS JOIN asset_file f ON f.content = x.content AND f.file = x.row AND \
-               f.since <= ?2 AND f.until > ?2
-               CROSS JOIN asset a ON a.id = f.asset AND a.since <= ?2 AND a.until > ?2
-               CROSS JOIN user u ON u.id = a.owner AND u.since <= ?2 AND u.until > ?2 WHERE x.row \
-               = ?1 LIMIT 1";
-    Ok(db
-        .prepare_cached(sql)?
-        .query_row((row, at), |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?)
-}
-
-/// The records of the external libraries at `at`, JSON.
-pub fn external_libraries(db: &Connection, at: i64) -> Result<Vec<String>> {
-    let mut ask = db.prepare(
-        "SELECT line FROM external_library WHERE since <= ?1 AND until > ?1 ORDER BY id",
-    )?;
-    Ok(ask.query_map([at], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
 }

@@ -9,7 +9,8 @@ use super::survey::{AuditSurvey, UnnamedFinding, asset, right_version};
 use crate::base::library::{Asset, User, Visibility};
 use crate::base::{Result, SnapshotId};
 use crate::catalog::FilePart;
-use crate::catalog::query::audit::{self as ask, AuditFile, SuspectAsset};
+use crate::catalog::night::{DiskFile, SuspectAsset};
+use crate::catalog::query::audit as ask;
 use crate::catalog::{Catalog, ImmichId};
 
 /// Everything that `survey` found, of `user` alone if given.
@@ -110,7 +111,7 @@ fn of_asset(
 ) -> Result<AuditFinding> {
     let (db, at) = (survey.db, survey.at);
     let record = asset(db, suspect.row)?;
-    let still = ask::still_of(db, &suspect.id, at)?;
+    let still = db.night(at).still_of(&suspect.id)?;
     let mut finding = of_record(class, owners, &record, still.is_some_and(|(_, locked)| locked));
     finding.of = still.map(|(row, _)| asset(db, row)).transpose()?.map(|still| still.name);
     match (class, suspect.file) {
@@ -137,10 +138,10 @@ fn home_of(db: &Catalog, file: u64, at: i64) -> Result<Option<String>> {
     let Some(content) = db.night(at).file(file)?.and_then(|file| file.content) else {
         return Ok(None);
     };
-    if !ask::is_at_home(db, content, file, at)? {
+    if !db.night(at).is_at_home(content, file)? {
         return Ok(None);
     }
-    let shown = ask::shown_by(db, content, at)?.filter(|(_, locked)| !locked);
+    let shown = db.night(at).asset_showing(content)?.filter(|(_, locked)| !locked);
     Ok(shown.map(|(row, _)| asset(db, row)).transpose()?.map(|asset| asset.name))
 }
 
@@ -177,7 +178,7 @@ fn of_row(
     survey: &AuditSurvey<'_>,
     owners: &AccountNames,
     class: AuditClass,
-    row: i64,
+    row: u64,
 ) -> Result<AuditFinding> {
     let record = asset(survey.db, row)?;
     let mut finding = of_record(class, owners, &record, false);
@@ -207,13 +208,15 @@ fn of_row(
 fn of_file(
     survey: &AuditSurvey<'_>,
     owners: &AccountNames,
-    file: &AuditFile,
+    file: &DiskFile,
     path: &[u8],
 ) -> Result<AuditFinding> {
     // Sidecars are often alike: another photo's is no reason to do without this one.
     let content = file.content.filter(|_| !file.name.to_ascii_lowercase().ends_with(b".xmp"));
-    let same =
-        content.map(|content| ask::shown_by(survey.db, content, survey.at)).transpose()?.flatten();
+    let same = content
+        .map(|content| survey.db.night(survey.at).asset_showing(content))
+        .transpose()?
+        .flatten();
     let (owner, folder) = owners.of_path(path);
     let mut finding = blank(AuditClass::NoRow, owners, owner);
     if owner.is_none() {

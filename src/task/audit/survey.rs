@@ -13,8 +13,9 @@ use uuid::Uuid;
 use super::finding::{AuditAside, AuditClass};
 use crate::base::library::{Asset, ExternalLibrary, LibraryRecord, User, Visibility};
 use crate::base::{Error, Result, Sha1};
-use crate::catalog::query::audit::{self as ask, AuditFile, ShownVersion, SuspectAsset};
-use crate::catalog::query::folder;
+use crate::catalog::night::{DiskFile, SuspectAsset};
+use crate::catalog::query::audit::{self as ask, ShownVersion};
+use crate::catalog::query::{folder, search};
 use crate::catalog::{Catalog, CatalogNight, ImmichId};
 
 /// A thing that was found, not named yet.
@@ -22,8 +23,8 @@ use crate::catalog::{Catalog, CatalogNight, ImmichId};
 pub(super) enum UnnamedFinding {
     Asset(AuditClass, SuspectAsset),
     /// The row of an asset, for what is told of the asset and not of its file.
-    Row(AuditClass, i64),
-    File(AuditFile, Vec<u8>),
+    Row(AuditClass, u64),
+    File(DiskFile, Vec<u8>),
     Library(ExternalLibrary, u64),
 }
 
@@ -62,11 +63,13 @@ pub(super) struct AuditSurvey<'a> {
 
 /// Compares what the snapshot at `at` has.
 pub(super) fn survey(db: &Catalog, at: i64) -> Result<AuditSurvey<'_>> {
+    let night = db.night(at);
     let mut survey = AuditSurvey {
         db,
         at,
-        users: ask::users(db, at)?.iter().map(|line| user(line)).collect::<Result<_>>()?,
-        libraries: ask::libraries(db, at)?
+        users: night.user_records()?.iter().map(|line| user(line)).collect::<Result<_>>()?,
+        libraries: night
+            .external_libraries()?
             .iter()
             .map(|line| Ok((library(line)?, 0)))
             .collect::<Result<_>>()?,
@@ -86,12 +89,13 @@ pub(super) fn survey(db: &Catalog, at: i64) -> Result<AuditSurvey<'_>> {
     Ok(survey)
 }
 
-impl AuditSurvey<'_> {
+impl<'a> AuditSurvey<'a> {
     fn assets(&mut self) -> Result<()> {
-        let (db, at) = (self.db, self.at);
-        ask::suspects(db, at, |suspect| self.asset(suspect))?;
+        let night = self.db.night(self.at);
+        night.suspects(|suspect| self.asset(suspect))?;
         self.found.extend(
-            ask::without_live_row(db, at)?
+            night
+                .without_live_row()?
                 .into_iter()
                 .map(|row| UnnamedFinding::Row(AuditClass::NoLiveVideo, row)),
         );
@@ -124,7 +128,7 @@ impl AuditSurvey<'_> {
             return Ok(None);
         }
         let is_half = suspect.visibility == Visibility::Hidden
-            && ask::still_of(self.db, &suspect.id, self.at)?.is_some();
+            && self.night().still_of(&suspect.id)?.is_some();
         Ok(Some(if is_half { AuditClass::NoLiveVideo } else { AuditClass::NoFile }))
     }
 
@@ -180,7 +184,7 @@ impl AuditSurvey<'_> {
     }
 
     fn sidecars(&mut self) -> Result<()> {
-        for row in ask::without_sidecar(self.db, self.at)? {
+        for row in self.night().without_sidecar()? {
             let path = asset(self.db, row)?.sidecar;
             let path = path.as_ref().map(|path| path.as_bytes()).unwrap_or_default();
             if !path.starts_with(b"external/")
@@ -193,10 +197,10 @@ impl AuditSurvey<'_> {
     }
 
     fn files(&mut self) -> Result<()> {
-        let (db, at) = (self.db, self.at);
+        let night = self.db.night(self.at);
         let mut claimed =
-            vec![0_u64; usize::try_from(ask::last_file(db)? / 64 + 1).unwrap_or(usize::MAX)];
-        ask::claimed(db, at, |row| {
+            vec![0_u64; usize::try_from(ask::last_file(self.db)? / 64 + 1).unwrap_or(usize::MAX)];
+        night.claimed_files(|row| {
             if let Some(word) = claimed.get_mut((row / 64) as usize) {
                 *word |= 1 << (row % 64);
             }
@@ -209,14 +213,14 @@ impl AuditSurvey<'_> {
             .iter()
             .filter_map(|user| Some(user.picture.as_ref()?.as_bytes().to_vec()))
             .collect();
-        ask::files(db, at, is_free, |file| {
+        night.all_files(is_free, |file| {
             let path = self.path(file.folder, &file.name)?;
             self.file(file, path, &pictures);
             Ok(())
         })
     }
 
-    fn file(&mut self, file: AuditFile, path: Vec<u8>, pictures: &HashSet<Vec<u8>>) {
+    fn file(&mut self, file: DiskFile, path: Vec<u8>, pictures: &HashSet<Vec<u8>>) {
         let is_new = file.since == self.at && !self.is_first
             || file.mtime >= self.at.saturating_mul(1_000_000_000);
         match path.split(|&byte| byte == b'/').next() {
@@ -250,7 +254,7 @@ impl AuditSurvey<'_> {
         Ok(found.is_some_and(|file| file.child.is_some()))
     }
 
-    fn night(&self) -> CatalogNight<'_> {
+    fn night(&self) -> CatalogNight<'a> {
         self.db.night(self.at)
     }
 
@@ -281,8 +285,8 @@ pub(super) fn right_version(
 }
 
 /// The record of the asset in `row`.
-pub(super) fn asset(db: &Catalog, row: i64) -> Result<Asset> {
-    match ask::asset_line(db, row)?.map(|line| serde_json::from_str(&line)) {
+pub(super) fn asset(db: &Catalog, row: u64) -> Result<Asset> {
+    match search::line(db, row)?.map(|line| serde_json::from_str(&line)) {
         Some(Ok(LibraryRecord::Asset(asset))) => Ok(*asset),
         _ => Err(Error::damaged("an asset of the catalog")),
     }

@@ -12,7 +12,7 @@ use super::worse_since;
 use crate::base::amount::{count, plural, size};
 use crate::base::library::AccountCensus;
 use crate::base::{Error, Result, SnapshotId};
-use crate::catalog::query::kept::WorseOriginal;
+use crate::catalog::night::WorseOriginal;
 use crate::repo::{Repository, SnapshotRecord, StagedSnapshot};
 
 /// How long a snapshot is compared with.

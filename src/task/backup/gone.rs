@@ -7,7 +7,7 @@ use super::files::PassResult;
 use crate::base::amount::plural;
 use crate::base::library::{Asset, ExternalLibrary, User};
 use crate::base::{FilePath, Problem, Result};
-use crate::catalog::{Catalog, query};
+use crate::catalog::Catalog;
 use crate::repo::SnapshotRecord;
 use crate::source::{LibraryPlaces, UploadLocation};
 
@@ -73,7 +73,7 @@ impl RowCounts {
         let mut alarm = Vec::new();
         for (folder, rows) in self.gone(places, pass) {
             let had =
-                |record: &SnapshotRecord| query::has_files_below(db, record.id.seconds(), folder);
+                |record: &SnapshotRecord| db.night(record.id.seconds()).has_files_below(folder);
             if before
                 .iter()
                 .rev()

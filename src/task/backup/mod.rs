@@ -30,7 +30,7 @@ use self::problem::{
 use self::work::{BackupWork, roots};
 use crate::base::amount::{plural, size};
 use crate::base::{Error, ErrorKind, Monitor, Problem, Result};
-use crate::catalog::query::kept::{WorseOriginal, worsened};
+use crate::catalog::night::WorseOriginal;
 use crate::repo::notes::NoteKind;
 use crate::repo::{
     ContentSink, Repository, SnapshotRecord, StagedSnapshot, WriteSession, WrittenArchives,
@@ -155,7 +155,7 @@ pub fn backup(repository: &Repository, options: Options, monitor: &dyn Monitor) 
 /// none, and cost no look.
 fn worse_since(staged: &StagedSnapshot, before: Option<i64>) -> Result<Vec<WorseOriginal>> {
     if staged.record().lacks_originals() {
-        worsened(staged.catalog(), before, staged.record().id.seconds())
+        staged.catalog().night(staged.record().id.seconds()).worsened(before)
     } else {
         Ok(Vec::new())
     }

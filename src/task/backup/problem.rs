@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use crate::base::amount::{ago, plural};
 use crate::base::dump::DumpVerdict;
 use crate::base::{FilePath, Problem, Result, SnapshotId};
+use crate::catalog::night::LinkInTheWay;
 use crate::catalog::query;
 use crate::repo::{SnapshotRecord, StagedSnapshot, WriteSession};
 use crate::source::LibraryPlaces;
@@ -50,7 +51,7 @@ pub(super) fn views(session: &WriteSession, staged: &StagedSnapshot) -> Result<V
         record.dump.lacks.iter().map(|lack| problem(format!("{lack}; {safe}"))).collect();
     let before = query::snapshot::newest_good(&*session.generation().connect()?)?;
     let Some(before) = before.filter(|_| record.is_good()) else { return Ok(problems) };
-    for (kind, count) in query::snapshot::emptied(staged.catalog(), before, record.id.seconds())? {
+    for (kind, count) in staged.catalog().night(record.id.seconds()).emptied(before)? {
         // One of a kind is deleted in a moment.
         if count > 1 {
             let then = SnapshotId::from_seconds(before)?;
@@ -112,7 +113,7 @@ pub(super) fn warn_of_the_last(snapshots: usize) {
 }
 
 /// A link that stands where photos are looked for.
-pub(super) fn link(found: &query::LinkInTheWay, places: &LibraryPlaces) -> Option<Problem> {
+pub(super) fn link(found: &LinkInTheWay, places: &LibraryPlaces) -> Option<Problem> {
     let path = FilePath::new(&*found.path).ok()?;
     let above = places.folder_of(places.root_of(&path)?)?;
     let rest = path.as_bytes().strip_prefix(places.root_of(&path)?.as_bytes())?;

@@ -16,8 +16,8 @@ use crate::base::library::{Asset, LibraryRecord};
 use crate::base::{
     Error, ErrorKind, FilePath, Monitor, Phase, Problem, Result, SnapshotId, StopNotice, json_line,
 };
+use crate::catalog::night::FoundElsewhere;
 use crate::catalog::query;
-use crate::catalog::query::layout::FoundElsewhere;
 use crate::immich;
 use crate::repo::{
     Completeness, ContentReader, ContentSink, FORMAT_VERSION, FileCount, ReferenceStream,
@@ -120,9 +120,9 @@ impl BackupWork<'_> {
     /// good snapshot.
     fn apart(&self, staged: &StagedSnapshot) -> Result<HashMap<Uuid, FoundElsewhere>> {
         let db = staged.catalog();
-        let mut apart = query::layout::apart(db, staged.record().id.seconds())?;
+        let mut apart = db.night(staged.record().id.seconds()).apart()?;
         if let (false, Some(before)) = (apart.is_empty(), self.last_good()) {
-            let before = query::layout::apart(db, before.seconds())?;
+            let before = db.night(before.seconds()).apart()?;
             apart.retain(|id, _| !before.contains_key(id));
         }
         Ok(apart)
@@ -259,9 +259,7 @@ impl BackupWork<'_> {
     fn known_users(&self) -> Result<HashSet<Uuid>> {
         let db = self.session.generation().connect()?;
         match query::snapshot::newest_good(&db)? {
-            Some(time) if !self.options.accept_other_library => {
-                query::snapshot::user_ids(&db, time)
-            }
+            Some(time) if !self.options.accept_other_library => db.night(time).user_ids(),
             _ => Ok(HashSet::new()),
         }
     }
@@ -307,7 +305,7 @@ impl BackupWork<'_> {
     ) -> Result<Vec<Problem>> {
         let mut problems = plan.pointed.problems(&plan.places, pass, &self.location);
         if staged.record().completeness.missing > 0 {
-            let links = query::links_in_the_way(staged.catalog(), staged.record().id.seconds())?;
+            let links = staged.catalog().night(staged.record().id.seconds()).links_in_the_way()?;
             problems.extend(links.iter().filter_map(|found| link(found, &plan.places)));
         }
         Ok(problems)
@@ -348,11 +346,11 @@ impl BackupWork<'_> {
         let is_less = all(pass.files, last.files.files);
         let external = FilePath::new("external")?;
         let of_others = if is_less {
-            query::count_files_below(
-                &*self.session.generation().connect()?,
-                last.id.seconds(),
-                &external,
-            )?
+            self.session
+                .generation()
+                .connect()?
+                .night(last.id.seconds())
+                .count_files_below(&external)?
         } else {
             0
         };

@@ -3,7 +3,7 @@
 
 use crate::base::amount::plural;
 use crate::base::{Problem, Result};
-use crate::catalog::query::kept::{WorseOriginal, sidecars_gone};
+use crate::catalog::night::WorseOriginal;
 use crate::repo::StagedSnapshot;
 
 /// So many of a kind are named.
@@ -31,7 +31,7 @@ pub(super) fn problems(worse: &[WorseOriginal]) -> Vec<Problem> {
 /// The problem that sidecars are gone that were there at `before`.
 pub(super) fn sidecars(staged: &StagedSnapshot, before: Option<i64>) -> Result<Option<Problem>> {
     let Some(before) = before else { return Ok(None) };
-    let gone = sidecars_gone(staged.catalog(), before, staged.record().id.seconds())?;
+    let gone = staged.catalog().night(staged.record().id.seconds()).sidecars_gone(before)?;
     let message = "the database names them, and they were there the night before; `shoebox audit` \
         lists them, and that snapshot has them";
     let subject = plural(gone, "sidecar", "sidecars");

@@ -10,7 +10,7 @@ use super::read::{CheckReading, DamagedMember};
 use super::survey::RepositorySurvey;
 use crate::base::{FilePath, Hash, Result, SnapshotId};
 use crate::catalog::query::check::{self as ask, ContentShowing};
-use crate::catalog::query::{folder, history, search};
+use crate::catalog::query::{folder, history};
 use crate::catalog::{Catalog, FilePart, ImmichId, query};
 use crate::repo::shelf::ArchiveSpot;
 
@@ -205,14 +205,14 @@ fn photo(
     let (Some(first), Some(at)) = (showings.first(), shown.last().copied()) else {
         return Ok(None);
     };
-    let Some(asset) = search::asset(db, &first.asset, at)? else { return Ok(None) };
+    let Some(asset) = db.night(at).asset(&first.asset)? else { return Ok(None) };
     Ok(Some(DamagedPhoto {
         asset: Uuid::from_bytes(asset.id),
         sidecar: first.part == FilePart::Sidecar,
-        owner: search::user_name(db, &asset.owner, at)?.unwrap_or_default(),
+        owner: db.night(at).user_name(&asset.owner)?.unwrap_or_default(),
         name: asset.name,
         taken: wall_clock(asset.taken),
-        albums: search::albums_of(db, &asset.id, at)?.into_iter().map(|(_, name)| name).collect(),
+        albums: db.night(at).albums_of(&asset.id)?.into_iter().map(|(_, name)| name).collect(),
         snapshots: shown.iter().filter_map(|time| SnapshotId::from_seconds(*time).ok()).collect(),
         bytes: bytes.clone(),
         other_version: match first.part {

@@ -343,7 +343,7 @@ impl RepositorySurvey {
             }
         }
         if let Some(newest) = self.records.last().filter(|newest| known.contains(&newest.id))
-            && ask::files(db, newest.id.seconds())? != newest.files.files
+            && db.night(newest.id.seconds()).count_files()? != newest.files.files
         {
             complaints.push(format!("it does not have all files of snapshot {}", newest.id));
         }
@@ -543,7 +543,7 @@ impl RepositorySurvey {
 
     /// What the catalog remembers of a file list that is lost.
     fn ask_for_contents(&mut self, id: SnapshotId) {
-        let known = self.catalog.as_ref().and_then(|db| ask::contents_at(db, id.seconds()).ok());
+        let known = self.catalog.as_ref().and_then(|db| db.night(id.seconds()).contents().ok());
         for (hash, size) in known.unwrap_or_default() {
             self.need_content(hash, size);
         }

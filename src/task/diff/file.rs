@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::DiffWork;
 use super::thing::ThingEvent;
 use crate::base::{ErrorKind, Result};
-use crate::catalog::query::history::{self as ask, HistoryFile};
+use crate::catalog::night::DiskFile;
+use crate::catalog::query::history as ask;
 use crate::task::find::PlaceFinder;
 use crate::view::ino::{NodePlace, SnapshotNode};
 
@@ -48,7 +49,7 @@ impl DiffWork<'_> {
         }
         changes.extend(renamed(&mut went, &mut came));
         let change = |what| {
-            move |(path, file): (String, HistoryFile)| FileChange {
+            move |(path, file): (String, DiskFile)| FileChange {
                 what,
                 path,
                 from: None,
@@ -64,10 +65,10 @@ impl DiffWork<'_> {
     /// By path, those that may be seen.
     fn shown(
         &self,
-        files: Vec<HistoryFile>,
+        files: Vec<DiskFile>,
         at: i64,
         places: &mut PlaceFinder<'_>,
-    ) -> Result<BTreeMap<String, HistoryFile>> {
+    ) -> Result<BTreeMap<String, DiskFile>> {
         let mut shown = BTreeMap::new();
         let Some(number) = places.number(at)? else { return Ok(shown) };
         for file in files.into_iter().filter(|file| file.name != MARKER) {
@@ -87,8 +88,8 @@ impl DiffWork<'_> {
 
 /// Takes out pairs with the same bytes.
 fn renamed(
-    went: &mut BTreeMap<String, HistoryFile>,
-    came: &mut BTreeMap<String, HistoryFile>,
+    went: &mut BTreeMap<String, DiskFile>,
+    came: &mut BTreeMap<String, DiskFile>,
 ) -> Vec<FileChange> {
     let mut by_content: HashMap<i64, Vec<String>> = HashMap::new();
     for (path, file) in went.iter().rev() {

@@ -26,9 +26,11 @@ pub use self::thing::{AlbumChange, ThingChange};
 use super::find::{AssetFinder, FindHit, PlaceFinder};
 use super::open::find_snapshot;
 use crate::base::{Result, SnapshotId};
+use crate::catalog::FilePart;
 use crate::catalog::ImmichId;
-use crate::catalog::query::history::{self as ask, TimePair};
-use crate::catalog::query::search::{self, FoundVersion};
+use crate::catalog::night::AssetRow;
+use crate::catalog::query::history::{self as ask, AssetContent, TimePair};
+use crate::catalog::query::search;
 use crate::repo::Repository;
 use crate::view::find_user;
 
@@ -187,7 +189,7 @@ impl DiffWork<'_> {
             if self.version(id, self.pair.new)?.is_some() {
                 continue;
             }
-            let Some(heir) = search::given_back(&self.finder.db, old.row, self.pair.new)? else {
+            let Some(heir) = self.finder.night(self.pair.new).given_back(old.row)? else {
                 continue;
             };
             if self.version(&heir, self.pair.old)?.is_none()
@@ -220,7 +222,7 @@ impl DiffWork<'_> {
     /// for.
     fn is_shown(&self, id: &ImmichId) -> Result<bool> {
         for at in [self.pair.old, self.pair.new] {
-            let Some((owner, locked)) = ask::owner_and_lock(&self.finder.db, id, at)? else {
+            let Some((owner, locked)) = self.finder.night(at).owner_and_lock(id)? else {
                 continue;
             };
             if (locked && !self.options.locked) || self.user.is_some_and(|user| user != owner) {
@@ -230,15 +232,16 @@ impl DiffWork<'_> {
         Ok(true)
     }
 
-    fn version(&self, id: &ImmichId, at: i64) -> Result<Option<FoundVersion>> {
-        search::asset(&self.finder.db, id, at)
+    fn version(&self, id: &ImmichId, at: i64) -> Result<Option<AssetRow>> {
+        self.finder.night(at).asset(id)
     }
 
-    fn state(&self, version: Option<&FoundVersion>, at: i64) -> Result<Option<AssetState>> {
+    fn state(&self, version: Option<&AssetRow>, at: i64) -> Result<Option<AssetState>> {
         let Some(version) = version else { return Ok(None) };
         let db = &self.finder.db;
         let line = search::line(db, version.row)?.unwrap_or_default();
-        AssetState::new(&line, ask::content(db, &version.id, at)?).map(Some)
+        let bytes = db.night(at).asset_bytes(&version.id, FilePart::Original)?;
+        AssetState::new(&line, bytes.map(|(id, size)| AssetContent { id, size })).map(Some)
     }
 }
 

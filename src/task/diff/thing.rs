@@ -79,9 +79,9 @@ impl DiffWork<'_> {
             );
         }
         for (id, joined, left) in self.members()? {
-            let new = ask::album(db, &id, self.pair.new)?;
+            let new = db.night(self.pair.new).album_name(&id)?;
             let Some(name) =
-                new.map_or_else(|| ask::album(db, &id, self.pair.old), |name| Ok(Some(name)))?
+                new.map_or_else(|| db.night(self.pair.old).album_name(&id), |name| Ok(Some(name)))?
             else {
                 continue;
             };
@@ -107,7 +107,7 @@ impl DiffWork<'_> {
 
     fn sees(&self, album: &ImmichId) -> Result<bool> {
         let Some(user) = self.user else { return Ok(true) };
-        let sees = |at| ask::sees_album(&self.finder.db, album, &user, at);
+        let sees = |at| self.finder.night(at).sees_album(album, &user);
         Ok(sees(self.pair.old)? || sees(self.pair.new)?)
     }
 
@@ -134,7 +134,7 @@ impl DiffWork<'_> {
     fn may_tell(&self, asset: &ImmichId) -> Result<bool> {
         let locked = |at| {
             Ok::<_, Error>(
-                ask::owner_and_lock(&self.finder.db, asset, at)?.is_some_and(|(_, locked)| locked),
+                self.finder.night(at).owner_and_lock(asset)?.is_some_and(|(_, locked)| locked),
             )
         };
         Ok(self.options.locked || !(locked(self.pair.old)? || locked(self.pair.new)?))

@@ -10,7 +10,7 @@ use super::{Report, STOPPED};
 use crate::archive::Hasher;
 use crate::base::{Error, ErrorKind, Monitor, Phase, Problem, Result, Sha1};
 use crate::catalog::FilePart;
-use crate::catalog::query::{layout, search};
+use crate::catalog::query;
 use crate::immich::PathMap;
 use crate::repo::Repository;
 use crate::task::dump::SnapshotDump;
@@ -41,7 +41,7 @@ pub(super) fn compare(
     let folder = find_snapshot(&finder.view, &snapshot)?.1;
     let told = dump.record.completeness.missing + dump.record.completeness.not_covered;
     let gaps_are_told = finder.view.without_bytes(folder.ino)? <= told;
-    let layout = FileLayout::of_snapshot(&finder.db, dump.id.seconds())?;
+    let layout = FileLayout::of_snapshot(finder.night(dump.id.seconds()))?;
     let paths = PathMap::new(dump.record.dump.media_location.as_deref());
     let places = finder.places();
     let mut reading = AssetReading {
@@ -132,13 +132,15 @@ impl AssetReading<'_> {
         if row.is_external {
             return Ok(None);
         }
-        let (db, at) = (&self.finder.db, self.at);
+        let night = self.finder.night(self.at);
         let path = self.paths.file(&row.path, false);
-        let content = path.map(|path| self.layout.content_at(db, &path, at)).transpose()?.flatten();
+        let content = path.map(|path| self.layout.content_at(night, &path)).transpose()?.flatten();
         let is_there = match content {
-            Some(content) => {
-                layout::is_content_of(db, content, row.sha1.as_ref().map(|sha1| &sha1.0))?
-            }
+            Some(content) => query::is_content_of(
+                night.catalog(),
+                content,
+                row.sha1.as_ref().map(|sha1| &sha1.0),
+            )?,
             None => false,
         };
         Ok((!is_there).then(|| AssetFault::Elsewhere { place: row.path.clone() }))
@@ -149,8 +151,7 @@ impl AssetReading<'_> {
         if let Some(shown) = self.places.shown(hit)? {
             return Ok(Some((shown.path, shown.ino)));
         }
-        let stored =
-            search::stored(&self.finder.db, hit.id().as_bytes(), FilePart::Original, hit.at)?;
+        let stored = self.finder.night(hit.at).stored(hit.id().as_bytes(), FilePart::Original)?;
         let (Some(stored), Some(number)) = (stored, self.places.number(hit.at)?) else {
             return Ok(None);
         };

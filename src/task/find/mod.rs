@@ -28,10 +28,8 @@ pub use self::record::{FoundAsset, NamedThing, SnapshotSpan};
 use super::open::{find_snapshot, open_view};
 use crate::base::{Result, SnapshotId};
 use crate::catalog::ImmichId;
-use crate::catalog::night::OnDisk;
-use crate::catalog::query::search::{
-    self as ask, AssetFilter, FoundVersion, NamedKind, SearchTime,
-};
+use crate::catalog::night::{AssetRow, OnDisk};
+use crate::catalog::query::search::{self as ask, AssetFilter, NamedKind, SearchTime};
 use crate::catalog::{Catalog, CatalogNight};
 use crate::repo::Repository;
 use crate::view::{self, View, find_user};
@@ -79,7 +77,7 @@ pub enum FindSpan {
 /// An asset that answers.
 #[derive(Debug, Clone)]
 pub struct FindHit {
-    pub(super) version: FoundVersion,
+    pub(super) version: AssetRow,
     /// The snapshot that shows it so, seconds since 1970.
     pub(super) at: i64,
     /// Over all snapshots: the first and the last that have it, and whether the newest has it not.
@@ -156,13 +154,13 @@ impl AssetFinder {
     }
 
     /// What the catalog knows of the snapshot at `at`.
-    pub(super) fn night(&self, at: i64) -> CatalogNight<'_> {
+    pub(in crate::task) fn night(&self, at: i64) -> CatalogNight<'_> {
         self.db.night(at)
     }
 
     /// Who owns `hit`.
     pub fn owner(&self, hit: &FindHit) -> Result<String> {
-        Ok(ask::user_name(&self.db, &hit.version.owner, hit.at)?.unwrap_or_default())
+        Ok(self.night(hit.at).user_name(&hit.version.owner)?.unwrap_or_default())
     }
 
     fn when(&self, span: &FindSpan) -> Result<SearchTime> {
@@ -215,7 +213,7 @@ impl AssetFinder {
     }
 
     /// One hit an asset: its newest version that a snapshot shows.
-    fn ever(&self, versions: Vec<FoundVersion>) -> Result<Vec<FindHit>> {
+    fn ever(&self, versions: Vec<AssetRow>) -> Result<Vec<FindHit>> {
         let mut newest: HashMap<ImmichId, FindHit> = HashMap::new();
         for version in versions {
             let Some((_, at)) = self.shown(version.since, version.until) else { continue };
@@ -238,7 +236,7 @@ impl AssetFinder {
         let (mut back, there) =
             (HashSet::new(), hits.iter().map(|hit| hit.version.id).collect::<HashSet<ImmichId>>());
         for hit in hits.iter().filter(|hit| hit.range.is_some_and(|range| range.deleted)) {
-            let Some(heir) = ask::given_back(&self.db, hit.version.row, *now)? else { continue };
+            let Some(heir) = self.night(*now).given_back(hit.version.row)? else { continue };
             if let (true, Some(range)) = (there.contains(&heir), hit.range) {
                 back.insert(hit.version.id);
                 let known = first.entry(heir).or_insert(range.first);

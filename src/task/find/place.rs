@@ -9,8 +9,8 @@ use super::{AssetFinder, FindHit};
 use crate::base::library::Visibility;
 use crate::base::{Result, SnapshotId};
 use crate::catalog::ImmichId;
+use crate::catalog::night::AssetRow;
 use crate::catalog::query::folder;
-use crate::catalog::query::search::{self as ask, FoundVersion};
 use crate::catalog::query::snapshot;
 use crate::view::ino::{NodePlace, SmartFolder, SnapshotNode};
 use crate::view::{AssetPart, Ino};
@@ -53,7 +53,7 @@ impl<'a> PlaceFinder<'a> {
             return self.on_shelf(&hit.version, hit.at, number, AssetPart::Original);
         }
         // A moving half is where its photo is.
-        match ask::photo_of(&self.finder.db, &hit.version.id, hit.at)? {
+        match self.finder.night(hit.at).photo_of(&hit.version.id)? {
             Some(photo) => self.on_shelf(&photo, hit.at, number, AssetPart::Video),
             None => Ok(None),
         }
@@ -61,7 +61,7 @@ impl<'a> PlaceFinder<'a> {
 
     fn on_shelf(
         &mut self,
-        asset: &FoundVersion,
+        asset: &AssetRow,
         at: i64,
         number: u16,
         part: AssetPart,
@@ -125,7 +125,7 @@ impl<'a> PlaceFinder<'a> {
     /// What the folder of the album `id` is called where its owner sees it.
     pub(in crate::task) fn album(&mut self, at: i64, id: &ImmichId) -> Result<Option<String>> {
         let Some(number) = self.number(at)? else { return Ok(None) };
-        let Some((row, owner)) = ask::seen_by(&self.finder.db, id, at)?.first().copied() else {
+        let Some((row, owner)) = self.finder.night(at).seen_by(id)?.first().copied() else {
             return Ok(None);
         };
         let Some((user, _)) = self.user(at, &owner)? else { return Ok(None) };

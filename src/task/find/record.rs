@@ -10,7 +10,7 @@ use super::{AssetFinder, FindHit, PlaceFinder};
 use crate::base::library::{Asset, AssetType, Visibility};
 use crate::base::{Error, Hash, Result, Sha1, SnapshotId};
 use crate::catalog::FilePart;
-use crate::catalog::night::OnDisk;
+use crate::catalog::night::{OnDisk, StoredAsset};
 use crate::catalog::query::{self, search as ask};
 
 /// A thing with an id and a name.
@@ -87,20 +87,20 @@ pub(super) fn record(
     hit: &FindHit,
     places: &mut PlaceFinder<'_>,
 ) -> Result<FoundAsset> {
-    let (db, id, at) = (&finder.db, &hit.version.id, hit.at);
+    let (night, id) = (finder.night(hit.at), &hit.version.id);
     let asset = asset_in(finder, hit.version.row)?;
-    let original = ask::stored(db, id, FilePart::Original, at)?;
+    let original = night.stored(id, FilePart::Original)?;
     let kept = kept_bytes(finder, hit)?;
     let shown = kept.or(original.as_ref().map(|stored| (stored.size, stored.sha1, stored.blake3)));
-    let sidecar = ask::stored(db, id, FilePart::Sidecar, at)?;
-    let file_of = |stored: Option<&ask::StoredAsset>| {
+    let sidecar = night.stored(id, FilePart::Sidecar)?;
+    let file_of = |stored: Option<&StoredAsset>| {
         let file = stored.and_then(|stored| stored.file.as_ref());
         file.map(|(folder, name)| places.file(*folder, name)).transpose()
     };
     let said = asset.file.as_ref().map(|path| format!("files/{path}"));
     let (file, sidecar) = (file_of(original.as_ref())?.or(said), file_of(sidecar.as_ref())?);
     let owner = finder.owner(hit)?;
-    let albums = ask::albums_of(db, id, at)?.into_iter();
+    let albums = night.albums_of(id)?.into_iter();
     Ok(FoundAsset {
         id: asset.id,
         owner: NamedThing { id: asset.owner, name: owner },
@@ -122,8 +122,8 @@ pub(super) fn record(
         live_video: asset.live_video,
         stack: asset.stack,
         albums: albums.map(|(id, name)| NamedThing { id: Uuid::from_bytes(id), name }).collect(),
-        tags: ask::tags_of(db, id, at)?,
-        people: ask::people_of(db, id, at)?,
+        tags: night.tags_of(id)?,
+        people: night.people_of(id)?,
         sidecar,
         name: asset.name,
         description: asset.description,

@@ -196,7 +196,7 @@ impl<'a> ImportWork<'a> {
             ids.iter().copied().filter_map(|id| repository.record(id).ok()).collect();
         let made = records.iter().rev().find(|record| record.is_good() && !record.is_imported());
         let users = match query::snapshot::newest_good(db)? {
-            Some(time) if !options.accept_other_library => query::snapshot::user_ids(db, time)?,
+            Some(time) if !options.accept_other_library => db.night(time).user_ids()?,
             _ => HashSet::new(),
         };
         let imported = |record: &SnapshotRecord| {

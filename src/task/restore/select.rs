@@ -12,7 +12,8 @@ use super::plan::{RestorePlan, label};
 use crate::base::library::Visibility;
 use crate::base::{Error, ErrorKind, FilePath, Monitor, Problem, Result};
 use crate::catalog::ImmichId;
-use crate::catalog::query::search::{self as ask, FoundVersion, SearchTime};
+use crate::catalog::night::AssetRow;
+use crate::catalog::query::search::{self as ask, SearchTime};
 use crate::task::find::{AssetFinder, FindHit, FindQuery, FindSpan, PlaceFinder};
 use crate::view::ino::{NodePlace, SmartFolder, SnapshotNode};
 use crate::view::name::{NameShape, NameSuffixes, NamedUnit};
@@ -20,7 +21,7 @@ use crate::view::{AssetPart, Node};
 
 /// An asset with its files.
 struct ChosenAsset {
-    version: FoundVersion,
+    version: AssetRow,
     from: String,
     shape: NameShape,
     original: Node,
@@ -67,7 +68,7 @@ impl SelectedFiles<'_> {
         let mut chosen = Vec::new();
         for mut hit in hits {
             if hit.version.visibility == Visibility::Hidden
-                && let Some(photo) = ask::photo_of(&self.finder.db, &hit.version.id, self.at)?
+                && let Some(photo) = self.finder.night(self.at).photo_of(&hit.version.id)?
             {
                 hit.version = photo;
             }
@@ -86,14 +87,13 @@ impl SelectedFiles<'_> {
         Ok(chosen)
     }
 
-    fn files(&mut self, version: FoundVersion, from: String) -> Result<Option<ChosenAsset>> {
+    fn files(&mut self, version: AssetRow, from: String) -> Result<Option<ChosenAsset>> {
         let Some(original) = self.node(version.row, AssetPart::Original)? else { return Ok(None) };
         let sidecar = self.node(version.row, AssetPart::Sidecar)?;
         let mut video =
             if version.live.is_some() { self.node(version.row, AssetPart::Video)? } else { None };
         let half = version.live.filter(|_| video.is_some());
-        let half =
-            half.map(|live| ask::asset(&self.finder.db, &live, self.at)).transpose()?.flatten();
+        let half = half.map(|live| self.finder.night(self.at).asset(&live)).transpose()?.flatten();
         video = video.filter(|_| half.is_some());
         let shape = NameShape::asset(&version.name, half.as_ref().map(|half| half.name.as_str()));
         Ok(Some(ChosenAsset { version, from, shape, original, sidecar, video }))
@@ -133,7 +133,7 @@ impl SelectedFiles<'_> {
         } else if only_albums {
             let albums = self.albums(query)?;
             for asset in chosen {
-                let of_asset = ask::albums_of(&self.finder.db, &asset.version.id, self.at)?;
+                let of_asset = self.finder.night(self.at).albums_of(&asset.version.id)?;
                 for (_, folder) in
                     albums.iter().filter(|(id, _)| of_asset.iter().any(|(other, _)| other == id))
                 {
@@ -177,7 +177,7 @@ impl SelectedFiles<'_> {
         Ok(albums)
     }
 
-    fn by_date(&mut self, version: &FoundVersion) -> Result<FilePath> {
+    fn by_date(&mut self, version: &AssetRow) -> Result<FilePath> {
         let user = match self.places.user(self.at, &version.owner)? {
             Some((_, name)) => name,
             None => uuid::Uuid::from_bytes(version.owner).to_string(),

@@ -15,10 +15,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::base::{FilePath, Problem, Result};
-use crate::catalog::Catalog;
+use crate::catalog::night::{MisplacedFile, PathOccupant};
 use crate::catalog::query::folder;
-use crate::catalog::query::layout::{self as ask, MisplacedFile, PathOccupant};
 use crate::catalog::query::whole::{EntryKind, ListEntry, entry_of};
+use crate::catalog::{Catalog, CatalogNight, query};
 
 /// What is put to the name of a file that another one is laid over.
 const BESIDE: &str = ".as-found";
@@ -57,22 +57,22 @@ struct WantedPath {
 }
 
 impl FileLayout {
-    /// Works it out for the snapshot at `at`.
-    pub fn of_snapshot(db: &Catalog, at: i64) -> Result<FileLayout> {
+    /// Works it out for one snapshot.
+    pub fn of_snapshot(night: CatalogNight<'_>) -> Result<FileLayout> {
         let mut wishes = Vec::new();
-        ask::misplaced(db, at, |misplaced| {
-            wishes.extend(original(db, &misplaced, at)?);
-            wishes.extend(sidecar(db, &misplaced, at)?);
+        night.misplaced(|misplaced| {
+            wishes.extend(original(night, &misplaced)?);
+            wishes.extend(sidecar(night, &misplaced)?);
             Ok(())
         })?;
-        wishes.extend(pictures(db, at)?);
+        wishes.extend(pictures(night)?);
         let mut layout = FileLayout::default();
         for wish in wishes {
-            if let Some(reason) = layout.grant(db, wish, at)? {
+            if let Some(reason) = layout.grant(night, wish)? {
                 layout.problems.push(reason);
             }
         }
-        layout.settle(db, at)?;
+        layout.settle(night)?;
         Ok(layout)
     }
 
@@ -91,11 +91,11 @@ impl FileLayout {
     }
 
     /// The content of the file that a recovery lays at `path`.
-    pub fn content_at(&self, db: &Catalog, path: &FilePath, at: i64) -> Result<Option<i64>> {
+    pub fn content_at(&self, night: CatalogNight<'_>, path: &FilePath) -> Result<Option<i64>> {
         if let Some(laid) = self.laid.get(path) {
             return Ok(content(&laid.entry));
         }
-        Ok(match ask::occupant(db, path, at)? {
+        Ok(match night.occupant(path)? {
             PathOccupant::File(row, content)
                 if self.name_of(row, path.name()) == Some(path.name()) =>
             {
@@ -121,7 +121,7 @@ impl FileLayout {
     }
 
     /// Grants a wish, or says why not.
-    fn grant(&mut self, db: &Catalog, wish: WantedPath, at: i64) -> Result<Option<Problem>> {
+    fn grant(&mut self, night: CatalogNight<'_>, wish: WantedPath) -> Result<Option<Problem>> {
         let WantedPath { path, laid, is_guess } = wish;
         let refused = |path: &FilePath, message: &str| {
             let problem = Problem { subject: path.to_string(), message: message.to_owned() };
@@ -143,11 +143,11 @@ impl FileLayout {
                 "the database has it where another file's folder is: it stays where it was found",
             );
         }
-        match ask::occupant(db, &path, at)? {
+        match night.occupant(&path)? {
             PathOccupant::Symlink(..) if is_guess => return Ok(None),
             PathOccupant::Nothing | PathOccupant::Symlink(..) => {}
             PathOccupant::Folder if laid.from.is_none() && !is_guess => {
-                let beside = self.name_beside(db, &path, at)?;
+                let beside = self.name_beside(night, &path)?;
                 let message =
                     format!("a folder is there: what belongs there is laid beside it, as {beside}");
                 self.laid.insert(beside, laid);
@@ -161,7 +161,7 @@ impl FileLayout {
             }
             PathOccupant::File(_, found) if content(&laid.entry) == Some(found) => return Ok(None),
             PathOccupant::File(..) if is_guess => return Ok(None),
-            PathOccupant::File(_, found) if ask::is_rightful(db, path.as_bytes(), found, at)? => {
+            PathOccupant::File(_, found) if night.is_rightful(path.as_bytes(), found)? => {
                 return refused(
                     &path,
                     "two photos have this path in the database: one of them is not there",
@@ -187,16 +187,16 @@ impl FileLayout {
     }
 
     /// What becomes of the files that are laid elsewhere, and of those that one is laid over.
-    fn settle(&mut self, db: &Catalog, at: i64) -> Result<()> {
+    fn settle(&mut self, night: CatalogNight<'_>) -> Result<()> {
         for (path, laid) in &self.laid {
             let Some(from) = laid.from.as_ref().filter(|from| !is_external(from)) else { continue };
-            if self.laid.contains_key(from) || !is_wanted(db, from, at)? {
+            if self.laid.contains_key(from) || !is_wanted(night, from)? {
                 self.leaving.insert(laid.entry.row);
                 self.renamed.entry(from.clone()).or_insert_with(|| path.clone());
             }
         }
         for path in self.laid.keys() {
-            let (row, taken) = match ask::occupant(db, path, at)? {
+            let (row, taken) = match night.occupant(path)? {
                 PathOccupant::File(row, _) if !self.leaving.contains(&row) => (row, path.clone()),
                 PathOccupant::Symlink(row, link) => (row, link),
                 PathOccupant::Nothing
@@ -206,15 +206,15 @@ impl FileLayout {
                     continue;
                 }
             };
-            let beside = self.name_beside(db, &taken, at)?;
+            let beside = self.name_beside(night, &taken)?;
             self.renamed.insert(taken, beside.clone());
             self.beside.insert(row, beside);
         }
-        self.new_folders(db, at)
+        self.new_folders(night)
     }
 
     /// A name beside `path` that nothing has.
-    fn name_beside(&self, db: &Catalog, path: &FilePath, at: i64) -> Result<FilePath> {
+    fn name_beside(&self, night: CatalogNight<'_>, path: &FilePath) -> Result<FilePath> {
         let mut number = 1;
         loop {
             let ending = if number == 1 { BESIDE.to_owned() } else { format!("{BESIDE}-{number}") };
@@ -225,8 +225,7 @@ impl FileLayout {
                 Some(folder) => folder.join(&name)?,
                 None => FilePath::new(name)?,
             };
-            if !self.laid.contains_key(&beside)
-                && ask::occupant(db, &beside, at)? == PathOccupant::Nothing
+            if !self.laid.contains_key(&beside) && night.occupant(&beside)? == PathOccupant::Nothing
             {
                 return Ok(beside);
             }
@@ -234,13 +233,13 @@ impl FileLayout {
         }
     }
 
-    fn new_folders(&mut self, db: &Catalog, at: i64) -> Result<()> {
+    fn new_folders(&mut self, night: CatalogNight<'_>) -> Result<()> {
         for path in self.laid.keys() {
             let (mut missing, mut above, mut like) = (Vec::new(), path.parent(), None);
             while let Some(folder) = above {
                 like = match self.folders.get(&folder) {
                     Some(like) => Some(like.clone()),
-                    None => ask::folder_at(db, &folder, at)?,
+                    None => night.folder_at(&folder)?,
                 };
                 if like.is_some() {
                     break;
@@ -257,17 +256,17 @@ impl FileLayout {
 }
 
 /// True when some row names the file at `path` as it is: its bytes are needed there too.
-fn is_wanted(db: &Catalog, path: &FilePath, at: i64) -> Result<bool> {
-    ask::is_named(db, path.as_bytes(), at)
+fn is_wanted(night: CatalogNight<'_>, path: &FilePath) -> Result<bool> {
+    night.is_named(path.as_bytes())
 }
 
-fn original(db: &Catalog, misplaced: &MisplacedFile, at: i64) -> Result<Option<WantedPath>> {
+fn original(night: CatalogNight<'_>, misplaced: &MisplacedFile) -> Result<Option<WantedPath>> {
     let Ok(path) = FilePath::new(&*misplaced.path) else { return Ok(None) };
     let sha1 = misplaced.sha1.as_ref();
     if let Some(row) = misplaced.file
-        && let Some(laid) = lying(db, row)?
+        && let Some(laid) = lying(night.catalog(), row)?
         && let Some(content) = content(&laid.entry)
-        && ask::is_content_of(db, content, sha1)?
+        && query::is_content_of(night.catalog(), content, sha1)?
     {
         return Ok((laid.from.as_ref() != Some(&path)).then_some(WantedPath {
             path,
@@ -276,10 +275,10 @@ fn original(db: &Catalog, misplaced: &MisplacedFile, at: i64) -> Result<Option<W
         }));
     }
     let Some(sha1) = sha1 else { return Ok(None) };
-    let laid = match ask::file_with(db, sha1, path.name(), at)? {
-        Some((entry, true)) => lying(db, entry.row)?,
+    let laid = match night.file_with(sha1, path.name())? {
+        Some((entry, true)) => lying(night.catalog(), entry.row)?,
         Some((entry, false)) => Some(earlier(entry)),
-        None => kept(db, misplaced, &path, at)?,
+        None => kept(night, misplaced, &path)?,
     };
     Ok(laid.map(|laid| WantedPath { path, laid, is_guess: false }))
 }
@@ -287,31 +286,31 @@ fn original(db: &Catalog, misplaced: &MisplacedFile, at: i64) -> Result<Option<W
 /// The bytes that Immich recorded, which no snapshot has in a file any more: as the file that is
 /// there now, or its folder.
 fn kept(
-    db: &Catalog,
+    night: CatalogNight<'_>,
     misplaced: &MisplacedFile,
     path: &FilePath,
-    at: i64,
 ) -> Result<Option<LaidFile>> {
-    let Some(entry) = ask::kept_file(db, &misplaced.asset, path.name(), at)? else {
+    let Some(entry) = night.kept_file(&misplaced.asset, path.name())? else {
         return Ok(None);
     };
-    let mut like = misplaced.file.map(|row| entry_of(db, row)).transpose()?.flatten();
+    let mut like = misplaced.file.map(|row| entry_of(night.catalog(), row)).transpose()?.flatten();
     let mode = like.as_ref().map_or(entry.mode, |like| like.mode);
     let mut folder = path.parent();
     while let (None, Some(above)) = (&like, &folder) {
-        like = ask::folder_at(db, above, at)?;
+        like = night.folder_at(above)?;
         folder = above.parent();
     }
     let (uid, gid) = like.map_or((0, 0), |like| (like.uid, like.gid));
     Ok(Some(LaidFile { entry: ListEntry { mode, uid, gid, ..entry }, from: None }))
 }
 
-fn sidecar(db: &Catalog, misplaced: &MisplacedFile, at: i64) -> Result<Option<WantedPath>> {
-    let found = misplaced.sidecar_file.map(|row| lying(db, row)).transpose()?.flatten();
+fn sidecar(night: CatalogNight<'_>, misplaced: &MisplacedFile) -> Result<Option<WantedPath>> {
+    let found =
+        misplaced.sidecar_file.map(|row| lying(night.catalog(), row)).transpose()?.flatten();
     let is_guess = misplaced.sidecar.is_none();
     let path = match (&misplaced.sidecar, &found) {
         (Some(path), _) => FilePath::new(&**path).ok(),
-        (None, Some(found)) => beside_photo(db, misplaced, found)?,
+        (None, Some(found)) => beside_photo(night.catalog(), misplaced, found)?,
         (None, None) => None,
     };
     let Some(path) = path else { return Ok(None) };
@@ -319,7 +318,7 @@ fn sidecar(db: &Catalog, misplaced: &MisplacedFile, at: i64) -> Result<Option<Wa
         Some(found) if found.from.as_ref() == Some(&path) => None,
         Some(found) => Some(found),
         None if is_external(&path) => None,
-        None => ask::last_at(db, &path, at)?.map(earlier),
+        None => night.last_at(&path)?.map(earlier),
     };
     Ok(laid.map(|laid| WantedPath { path, laid, is_guess }))
 }
@@ -340,12 +339,12 @@ fn beside_photo(
 }
 
 /// Pictures of accounts that are not there, and that an earlier snapshot has.
-fn pictures(db: &Catalog, at: i64) -> Result<Vec<WantedPath>> {
+fn pictures(night: CatalogNight<'_>) -> Result<Vec<WantedPath>> {
     let mut wishes = Vec::new();
-    for (_, path) in ask::pictures(db, at)? {
+    for (_, path) in night.pictures()? {
         if !is_external(&path)
-            && ask::occupant(db, &path, at)?.is_free()
-            && let Some(entry) = ask::last_at(db, &path, at)?
+            && night.occupant(&path)?.is_free()
+            && let Some(entry) = night.last_at(&path)?
         {
             wishes.push(WantedPath { path, laid: earlier(entry), is_guess: false });
         }

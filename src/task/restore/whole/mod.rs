@@ -127,10 +127,11 @@ pub fn restore(
     let layout = if options.as_on_disk {
         FileLayout::default()
     } else {
-        FileLayout::of_snapshot(&db, snapshot.seconds())?
+        FileLayout::of_snapshot(db.night(snapshot.seconds()))?
     };
-    let plan = plan::of_snapshot(&db, snapshot.seconds(), &layout, &options.external, monitor)?;
-    let outside = outside::of_snapshot(&db, snapshot.seconds(), &layout)?;
+    let plan =
+        plan::of_snapshot(db.night(snapshot.seconds()), &layout, &options.external, monitor)?;
+    let outside = outside::of_snapshot(db.night(snapshot.seconds()), &layout)?;
     let mut report = report(&record, &plan, outside, options);
     match (space::check(&plan, &roots), options.dry_run) {
         (Err(error), false) => Err(error),

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::layout::FileLayout;
 use crate::base::{FilePath, Result};
-use crate::catalog::Catalog;
-use crate::catalog::query::{folder, layout as ask};
+use crate::catalog::CatalogNight;
+use crate::catalog::query::folder;
 
 /// Photos of one folder of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,16 +25,16 @@ pub struct OutsidePhotos {
     pub photos: u64,
 }
 
-/// Those of the snapshot at `at`, by folder.
+/// Those of one snapshot, by folder.
 pub(super) fn of_snapshot(
-    db: &Catalog,
-    at: i64,
+    night: CatalogNight<'_>,
     layout: &FileLayout,
 ) -> Result<Vec<OutsidePhotos>> {
     let mut found: BTreeMap<(String, Option<String>), u64> = BTreeMap::new();
-    ask::outside(db, at, |path, file| {
+    night.outside(|path, file| {
         let shown = match file {
-            Some(row) => folder::path_of_file(db, row)?.and_then(|shown| FilePath::new(shown).ok()),
+            Some(row) => folder::path_of_file(night.catalog(), row)?
+                .and_then(|shown| FilePath::new(shown).ok()),
             None => None,
         };
         let laid = shown.map(|shown| layout.renamed(&shown).to_string());

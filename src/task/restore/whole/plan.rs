@@ -11,7 +11,7 @@ use super::layout::FileLayout;
 use crate::base::amount::plural;
 use crate::base::library::ExternalLibrary;
 use crate::base::{FilePath, Monitor, Problem, Result};
-use crate::catalog::Catalog;
+use crate::catalog::CatalogNight;
 use crate::catalog::query::folder;
 use crate::catalog::query::whole::{self as ask, EntryKind, FolderPlace, ListEntry};
 use crate::source::ExternalFolder;
@@ -134,11 +134,10 @@ impl WholePlan {
     }
 }
 
-/// Plans all that the snapshot at `at` holds, laid as `layout` says. `external` says where external
+/// Plans all that the snapshot holds, laid as `layout` says. `external` says where external
 /// libraries go to.
 pub(super) fn of_snapshot(
-    db: &Catalog,
-    at: i64,
+    night: CatalogNight<'_>,
     layout: &FileLayout,
     external: &[ExternalFolder],
     monitor: &dyn Monitor,
@@ -147,11 +146,14 @@ pub(super) fn of_snapshot(
     let mut planner = WholePlanner {
         layout,
         tree: FolderTree {
-            folders: ask::folders(db)?.into_iter().map(|folder| (folder.id, folder)).collect(),
+            folders: ask::folders(night.catalog())?
+                .into_iter()
+                .map(|folder| (folder.id, folder))
+                .collect(),
             external,
         },
         known: HashMap::new(),
-        libraries: library_roots(db, at)?,
+        libraries: library_roots(night)?,
         own: rustix::process::geteuid().is_root(),
         with_rights: 0,
         unfinished: 0,
@@ -160,7 +162,7 @@ pub(super) fn of_snapshot(
             ..WholePlan::default()
         },
     };
-    ask::entries(db, at, |entry| {
+    night.entries(|entry| {
         match entry {
             Some(entry) => planner.add(entry),
             None => planner.plan.senseless += 1,
@@ -180,8 +182,8 @@ pub(super) fn of_snapshot(
 }
 
 /// The folders of the external libraries, as the server sees them.
-fn library_roots(db: &Catalog, at: i64) -> Result<Vec<String>> {
-    let lines = ask::external_libraries(db, at)?;
+fn library_roots(night: CatalogNight<'_>) -> Result<Vec<String>> {
+    let lines = night.external_libraries()?;
     let libraries =
         lines.iter().filter_map(|line| serde_json::from_str::<ExternalLibrary>(line).ok());
     Ok(libraries.flat_map(|library| library.roots).collect())

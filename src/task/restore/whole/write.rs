@@ -363,7 +363,7 @@ impl<'a> WholeWork<'a> {
                 }
                 None => String::from_utf8_lossy(&item.name).into_owned(),
             };
-            match query::whole::shown_by(&hands.catalog, item.row, self.at).unwrap_or_default() {
+            match hands.catalog.night(self.at).photo_in(item.row).unwrap_or_default() {
                 Some((name, owner)) => format!("{at} ({name} of {owner})"),
                 None => at,
             }
