@@ -58,6 +58,13 @@ pub struct User {
     pub picture: Option<FilePath>,
 }
 
+impl User {
+    /// What people call the account: one without a name goes by its address.
+    pub fn shown_name(&self) -> &str {
+        if self.name.trim().is_empty() { &self.email } else { &self.name }
+    }
+}
+
 /// Where Immich shows an asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,5 +1,8 @@
 //! Assets: which is where, and how many there are.
 
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::Row;
 
 use super::{CatalogNight, HELD};
@@ -33,6 +36,13 @@ pub struct AssetRow {
 }
 
 impl AssetRow {
+    /// Wall-clock time where it was taken.
+    pub fn wall_clock(&self) -> DateTime {
+        let since = SignedDuration::from_millis(self.taken);
+        let time = Timestamp::UNIX_EPOCH.saturating_add(since).unwrap_or(Timestamp::UNIX_EPOCH);
+        time.to_zoned(TimeZone::UTC).datetime()
+    }
+
     /// True when it is to be seen only where locked assets are asked for.
     pub fn is_locked(&self) -> bool {
         self.visibility == Visibility::Locked

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::{CatalogNight, FolderRecord, group};
+use super::{AssetRow, CatalogNight, FolderRecord, group};
 use crate::base::Result;
 use crate::catalog::ImmichId;
 use crate::catalog::sql::{many, one};
@@ -25,10 +25,10 @@ impl CatalogNight<'_> {
         one(self.db, sql, (self.at, id), |row| row.get(0))
     }
 
-    /// The name of the user `id`.
-    pub fn user_name(self, id: &ImmichId) -> Result<Option<String>> {
+    /// Who owns `asset`; empty where nobody is known to.
+    pub fn owner_name(self, asset: &AssetRow) -> Result<String> {
         let sql = format!("SELECT {USER_NAME} FROM user u WHERE u.id = ?2 AND holds(u)");
-        one(self.db, &sql, (self.at, id), |row| row.get(0))
+        Ok(one(self.db, &sql, (self.at, asset.owner), |row| row.get(0))?.unwrap_or_default())
     }
 
     /// Ids of the accounts.

@@ -242,13 +242,10 @@ struct AccountNames {
 
 impl AccountNames {
     fn new(users: &[User]) -> AccountNames {
-        let name = |user: &User| {
-            if user.name.trim().is_empty() { user.email.clone() } else { user.name.clone() }
-        };
         let ids = users.iter().map(|user| (user.id.to_string(), user.id));
         let labels = users.iter().filter_map(|user| Some((user.label.clone()?, user.id)));
         AccountNames {
-            names: users.iter().map(|user| (user.id, name(user))).collect(),
+            names: users.iter().map(|user| (user.id, user.shown_name().to_owned())).collect(),
             folders: labels.chain(ids).collect(),
         }
     }

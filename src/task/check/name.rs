@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::civil::DateTime;
 use uuid::Uuid;
 
 use super::finding::{CheckFinding, DamagedBytes, DamagedPhoto, LostFile, SnapshotPart};
@@ -205,14 +204,15 @@ fn photo(
     let (Some(first), Some(at)) = (showings.first(), shown.last().copied()) else {
         return Ok(None);
     };
-    let Some(asset) = db.night(at).asset(&first.asset)? else { return Ok(None) };
+    let night = db.night(at);
+    let Some(asset) = night.asset(&first.asset)? else { return Ok(None) };
     Ok(Some(DamagedPhoto {
         asset: Uuid::from_bytes(asset.id),
         sidecar: first.part == FilePart::Sidecar,
-        owner: db.night(at).user_name(&asset.owner)?.unwrap_or_default(),
+        owner: night.owner_name(&asset)?,
+        taken: asset.wall_clock(),
         name: asset.name,
-        taken: wall_clock(asset.taken),
-        albums: db.night(at).albums_of(&asset.id)?.into_iter().map(|(_, name)| name).collect(),
+        albums: night.albums_of(&asset.id)?.into_iter().map(|(_, name)| name).collect(),
         snapshots: shown.iter().filter_map(|time| SnapshotId::from_seconds(*time).ok()).collect(),
         bytes: bytes.clone(),
         other_version: match first.part {
@@ -249,11 +249,4 @@ fn other_version(
         }
     }
     Ok(None)
-}
-
-/// A wall-clock time, as the catalog keeps it.
-fn wall_clock(milliseconds: i64) -> DateTime {
-    let time =
-        jiff::Timestamp::from_millisecond(milliseconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    time.to_zoned(jiff::tz::TimeZone::UTC).datetime()
 }

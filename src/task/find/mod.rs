@@ -97,7 +97,7 @@ impl FindHit {
 
     /// Wall-clock time where it was taken.
     pub fn taken(&self) -> jiff::civil::DateTime {
-        record::wall_clock(self.version.taken)
+        self.version.wall_clock()
     }
 }
 
@@ -160,7 +160,7 @@ impl AssetFinder {
 
     /// Who owns `hit`.
     pub fn owner(&self, hit: &FindHit) -> Result<String> {
-        Ok(self.night(hit.at).user_name(&hit.version.owner)?.unwrap_or_default())
+        self.night(hit.at).owner_name(&hit.version)
     }
 
     fn when(&self, span: &FindSpan) -> Result<SearchTime> {

@@ -1,8 +1,7 @@
 //! Everything that is known of an asset: what `find --json` prints.
 
+use jiff::Timestamp;
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -150,10 +149,4 @@ fn asset_in(finder: &AssetFinder, row: u64) -> Result<Asset> {
     let line = ask::line(&finder.db, row)?.ok_or_else(|| Error::not_found("asset"))?;
     serde_json::from_str(&line)
         .map_err(|error| Error::damaged("an asset of the catalog").caused_by(error))
-}
-
-/// A wall-clock time, as the catalog keeps it.
-pub(super) fn wall_clock(milliseconds: i64) -> DateTime {
-    let time = Timestamp::UNIX_EPOCH.saturating_add(SignedDuration::from_millis(milliseconds));
-    time.unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::UTC).datetime()
 }
