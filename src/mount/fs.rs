@@ -1,12 +1,10 @@
 //! Each FUSE operation: ask the view, reply. `SEMANTICS.md` says the same in a table.
 
-use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,22 +19,11 @@ use rustix::process::{getegid, geteuid};
 
 use super::Options;
 use super::errno::errno;
-use super::idle::IdleClock;
 use super::preview::{self, PreviewQuestion};
 use super::xattr;
-use crate::base::{ErrorKind, Result};
-use crate::view::ino::NodePlace;
-use crate::view::{FolderEntry, Ino, Node, NodeKind, View};
-
-/// How long the kernel believes what lies in a snapshot: it never changes.
-const LONG: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How long it believes the top, `snapshots/` and `latest`; also how often a newer catalog is
-/// looked for.
-const SHORT: Duration = Duration::from_secs(1);
-
-/// How long it believes that a name of a snapshot is not there.
-const ABSENT: Duration = Duration::from_secs(60);
+use crate::base::Result;
+use crate::view::live::{LiveView, absence, lifetime};
+use crate::view::{FolderEntry, Ino, Node, NodeKind, ROOT};
 
 /// The most bytes of one read: what the kernel allows.
 const LARGEST_READ: u32 = 1 << 20;
@@ -44,43 +31,31 @@ const LARGEST_READ: u32 = 1 << 20;
 /// Requests that may wait at once, for readers side by side.
 const BACKGROUND: u16 = 64;
 
-/// Damaged files that are remembered, so that each is reported once.
-const REPORTED: usize = 4096;
-
 /// Cookies of `.` and `..`; a child's come after.
 const DOTS: u64 = 2;
 
 /// The view, with what only FUSE needs to know.
 pub(super) struct FuseTree {
-    view: Arc<View>,
+    live: Arc<LiveView>,
     uid: u32,
     gid: u32,
     xattrs: bool,
     /// Opens are answered once with ENOSYS, and the kernel sends no more.
     no_open: bool,
     no_opendir: bool,
-    clock: IdleClock,
-    /// Milliseconds of `clock` when a newer catalog was last looked for.
-    looked: AtomicU64,
-    stuck: AtomicBool,
-    reported: Mutex<HashSet<u64>>,
     ends: ListingEnds,
 }
 
 impl FuseTree {
-    /// The tree of `view`, owned as `options` say.
-    pub fn new(view: Arc<View>, options: &Options, clock: IdleClock) -> FuseTree {
+    /// The tree of `live`, owned as `options` say.
+    pub fn new(live: Arc<LiveView>, options: &Options) -> FuseTree {
         FuseTree {
-            view,
+            live,
             uid: options.uid.unwrap_or_else(|| geteuid().as_raw()),
             gid: options.gid.unwrap_or_else(|| getegid().as_raw()),
             xattrs: options.xattrs,
             no_open: false,
             no_opendir: false,
-            clock,
-            looked: AtomicU64::new(0),
-            stuck: AtomicBool::new(false),
-            reported: Mutex::new(HashSet::new()),
             ends: ListingEnds::new(),
         }
     }
@@ -107,34 +82,12 @@ impl FuseTree {
         }
     }
 
-    /// Looks for a newer catalog, at most once a second, where `ino` is a place that shows it.
-    fn refresh(&self, ino: INodeNo) {
-        if is_fixed(ino) {
-            return;
-        }
-        let now = self.clock.now();
-        let last = self.looked.load(Ordering::Relaxed);
-        let due = now.saturating_sub(last) >= SHORT.as_millis() as u64;
-        if !due
-            || self
-                .looked
-                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
-                .is_err()
-        {
-            return;
-        }
-        if let Err(error) = self.view.refresh()
-            && !self.stuck.swap(true, Ordering::Relaxed)
-        {
-            tracing::warn!(%error, hint = error.next_step(), "the newer catalog cannot be shown");
-        }
-    }
-
-    fn find(&self, parent: INodeNo, name: &[u8]) -> Result<Option<Node>> {
+    fn find(&self, parent: Ino, name: &[u8]) -> Result<Option<Node>> {
+        let view = self.live.visit(parent);
         match name {
-            b"." => self.view.node(Ino(parent.0)).map(Some),
-            b".." => self.view.node(self.view.parent(Ino(parent.0))?).map(Some),
-            _ => self.view.child(Ino(parent.0), name),
+            b"." => view.node(parent).map(Some),
+            b".." => view.node(view.parent(parent)?).map(Some),
+            _ => view.child(parent, name),
         }
     }
 
@@ -142,24 +95,23 @@ impl FuseTree {
     /// until it says "full".
     fn list(
         &self,
-        ino: INodeNo,
+        ino: Ino,
         offset: u64,
         mut add: impl FnMut(u64, &OsStr, &Node) -> bool,
     ) -> Result<()> {
-        self.clock.touch();
-        self.refresh(ino);
-        if is_fixed(ino) && self.ends.ended(ino, offset) {
+        let view = self.live.visit(ino);
+        if ino.is_fixed() && self.ends.ended(ino, offset) {
             return Ok(());
         }
-        if offset < 1 && add(1, OsStr::new("."), &dot(Ino(ino.0))) {
+        if offset < 1 && add(1, OsStr::new("."), &dot(ino)) {
             return Ok(());
         }
-        if offset < DOTS && add(DOTS, OsStr::new(".."), &dot(self.view.parent(Ino(ino.0))?)) {
+        if offset < DOTS && add(DOTS, OsStr::new(".."), &dot(view.parent(ino)?)) {
             return Ok(());
         }
         let mut last = Some(offset.max(DOTS));
-        self.view.children(
-            Ino(ino.0),
+        view.children(
+            ino,
             offset.saturating_sub(DOTS),
             &mut |FolderEntry { name, cookie, node }| {
                 if add(cookie + DOTS, OsStr::from_bytes(name), &node) {
@@ -177,17 +129,8 @@ impl FuseTree {
         Ok(())
     }
 
-    /// Says once for each file that it cannot be read.
-    fn report(&self, ino: INodeNo, error: &crate::base::Error) {
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        if reported.len() < REPORTED && reported.insert(ino.0) {
-            let cause = std::error::Error::source(error).map(ToString::to_string);
-            tracing::error!(ino = ino.0, %error, cause, "a file cannot be read");
-        }
-    }
-
-    fn xattr(&self, ino: INodeNo, name: &OsStr) -> Result<Option<Vec<u8>>> {
-        let Some(asset) = self.view.asset(Ino(ino.0))? else { return Ok(None) };
+    fn xattr(&self, ino: Ino, name: &OsStr) -> Result<Option<Vec<u8>>> {
+        let Some(asset) = self.live.glance(ino).asset(ino)? else { return Ok(None) };
         let found = xattr::all(&asset).into_iter().find(|(known, _)| OsStr::new(known) == name);
         Ok(found.map(|(_, value)| value))
     }
@@ -202,18 +145,18 @@ impl ListingEnds {
         ListingEnds(std::array::from_fn(|_| Mutex::new((0, 0))))
     }
 
-    fn slot(&self, ino: INodeNo) -> Option<std::sync::MutexGuard<'_, (u64, u64)>> {
+    fn slot(&self, ino: Ino) -> Option<std::sync::MutexGuard<'_, (u64, u64)>> {
         let slot = self.0.get((ino.0 % 64) as usize)?;
         Some(slot.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn note(&self, ino: INodeNo, end: u64) {
+    fn note(&self, ino: Ino, end: u64) {
         if let Some(mut slot) = self.slot(ino) {
             *slot = (ino.0, end);
         }
     }
 
-    fn ended(&self, ino: INodeNo, offset: u64) -> bool {
+    fn ended(&self, ino: Ino, offset: u64) -> bool {
         offset >= DOTS && self.slot(ino).is_some_and(|slot| *slot == (ino.0, offset))
     }
 }
@@ -224,15 +167,9 @@ fn dot(ino: Ino) -> Node {
     Node { ino, kind: NodeKind::Folder, size: 0, mtime_ns: 0, mode: 0o755, owner: None }
 }
 
-/// True for what lies in a snapshot.
-fn is_fixed(ino: INodeNo) -> bool {
-    matches!(NodePlace::unpack(Ino(ino.0)), Some(NodePlace::In(..)))
-}
-
-/// How long the kernel may believe an entry of `parent`, or the attributes of `parent` itself.
-fn ttl(parent: INodeNo) -> Duration {
-    if is_fixed(parent) { LONG } else { SHORT }
-}
+/// What the kernel takes as "there is no such name", to be believed for a while.
+const NOTHING: Node =
+    Node { ino: Ino(0), kind: NodeKind::File, size: 0, mtime_ns: 0, mode: 0, owner: None };
 
 fn file_type(kind: NodeKind) -> FileType {
     match kind {
@@ -262,6 +199,22 @@ fn reply_xattr(reply: ReplyXattr, size: u32, value: &[u8]) {
     }
 }
 
+/// Operations that are always answered with one errno, each with its arguments after the request;
+/// the last is the reply.
+macro_rules! always {
+    ($errno:ident: $($name:ident($($argument:ty),+);)+) => {
+        $(always! { @one $errno $name [] $($argument),+ })+
+    };
+    (@one $errno:ident $name:ident [$($seen:ty,)*] $reply:ty) => {
+        fn $name(&self, _: &Request, $(_: $seen,)* reply: $reply) {
+            reply.error(Errno::$errno);
+        }
+    };
+    (@one $errno:ident $name:ident [$($seen:ty,)*] $next:ty, $($rest:ty),+) => {
+        always! { @one $errno $name [$($seen,)* $next,] $($rest),+ }
+    };
+}
+
 impl Filesystem for FuseTree {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         let offered = config.capabilities();
@@ -286,48 +239,36 @@ impl Filesystem for FuseTree {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.clock.touch();
-        self.refresh(parent);
-        match self.find(parent, name.as_bytes()) {
-            Ok(Some(node)) => reply.entry_with_ttls(
-                &ttl(INodeNo(node.ino.0)),
-                &ttl(parent),
+        let parent = Ino(parent.0);
+        match (self.find(parent, name.as_bytes()), absence(parent)) {
+            (Ok(Some(node)), _) => reply.entry_with_ttls(
+                &lifetime(node.ino),
+                &lifetime(parent),
                 &self.attr(&node),
                 Generation(0),
             ),
-            Ok(None) if is_fixed(parent) => {
-                let nothing = Node {
-                    ino: Ino(0),
-                    kind: NodeKind::File,
-                    size: 0,
-                    mtime_ns: 0,
-                    mode: 0,
-                    owner: None,
-                };
-                reply.entry(&ABSENT, &self.attr(&nothing), Generation(0));
+            (Ok(None), Some(absent)) => {
+                reply.entry(&absent, &self.attr(&NOTHING), Generation(0));
             }
-            Ok(None) => reply.error(Errno::ENOENT),
-            Err(error) => reply.error(errno(&error)),
+            (Ok(None), None) => reply.error(Errno::ENOENT),
+            (Err(error), _) => reply.error(errno(&error)),
         }
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         // What watches over mounts asks for the top and for `statfs` all day: nobody looks into the
         // mount for that.
-        if ino != INodeNo::ROOT {
-            self.clock.touch();
-        }
-        self.refresh(ino);
-        match self.view.node(Ino(ino.0)) {
-            Ok(node) => reply.attr(&ttl(ino), &self.attr(&node)),
+        let ino = Ino(ino.0);
+        let view = if ino == ROOT { self.live.glance(ino) } else { self.live.visit(ino) };
+        match view.node(ino) {
+            Ok(node) => reply.attr(&lifetime(ino), &self.attr(&node)),
             Err(error) => reply.error(errno(&error)),
         }
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        self.clock.touch();
-        self.refresh(ino);
-        match self.view.target(Ino(ino.0)) {
+        let ino = Ino(ino.0);
+        match self.live.visit(ino).target(ino) {
             Ok(target) => reply.data(&target),
             Err(error) => reply.error(errno(&error)),
         }
@@ -360,17 +301,13 @@ impl Filesystem for FuseTree {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.clock.touch();
         let mut reply = Some(reply);
-        let read = self.view.read(Ino(ino.0), offset, size as usize, |bytes| {
+        let read = self.live.read(Ino(ino.0), offset, size as usize, |bytes| {
             if let Some(reply) = reply.take() {
                 reply.data(bytes);
             }
         });
         let Err(error) = read else { return };
-        if error.kind() != ErrorKind::Invalid {
-            self.report(ino, &error);
-        }
         if let Some(reply) = reply {
             reply.error(errno(&error));
         }
@@ -384,7 +321,7 @@ impl Filesystem for FuseTree {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let listed = self.list(ino, offset, |cookie, name, node| {
+        let listed = self.list(Ino(ino.0), offset, |cookie, name, node| {
             reply.add(INodeNo(node.ino.0), cookie, file_type(node.kind), name)
         });
         match listed {
@@ -401,8 +338,9 @@ impl Filesystem for FuseTree {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let listed = self.list(ino, offset, |cookie, name, node| {
-            reply.add(INodeNo(node.ino.0), cookie, name, &ttl(ino), &self.attr(node), Generation(0))
+        let listed = self.list(Ino(ino.0), offset, |cookie, name, node| {
+            let attr = self.attr(node);
+            reply.add(attr.ino, cookie, name, &lifetime(Ino(ino.0)), &attr, Generation(0))
         });
         match listed {
             Ok(()) => reply.ok(),
@@ -411,7 +349,7 @@ impl Filesystem for FuseTree {
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        match self.view.totals() {
+        match self.live.glance(ROOT).totals() {
             Ok(totals) => {
                 reply.statfs(totals.bytes.div_ceil(512), 0, 0, totals.contents, 0, 512, 255, 512)
             }
@@ -423,7 +361,7 @@ impl Filesystem for FuseTree {
         if !self.xattrs {
             return reply.error(Errno::ENOSYS);
         }
-        match self.xattr(ino, name) {
+        match self.xattr(Ino(ino.0), name) {
             Ok(Some(value)) => reply_xattr(reply, size, &value),
             Ok(None) => reply.error(Errno::ENODATA),
             Err(error) => reply.error(errno(&error)),
@@ -434,7 +372,8 @@ impl Filesystem for FuseTree {
         if !self.xattrs {
             return reply.error(Errno::ENOSYS);
         }
-        match self.view.asset(Ino(ino.0)) {
+        let ino = Ino(ino.0);
+        match self.live.glance(ino).asset(ino) {
             Ok(asset) => {
                 reply_xattr(reply, size, &asset.as_ref().map(xattr::names).unwrap_or_default())
             }
@@ -445,37 +384,14 @@ impl Filesystem for FuseTree {
     // Operations that never do anything here: the kernel asks once, does them itself, and asks no
     // more.
 
-    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn fsync(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn poll(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: FileHandle,
-        _: PollNotifier,
-        _: PollEvents,
-        _: PollFlags,
-        reply: ReplyPoll,
-    ) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn bmap(&self, _: &Request, _: INodeNo, _: u32, _: u64, reply: ReplyBmap) {
-        reply.error(Errno::ENOSYS);
+    always! {
+        ENOSYS:
+        flush(INodeNo, FileHandle, LockOwner, ReplyEmpty);
+        fsync(INodeNo, FileHandle, bool, ReplyEmpty);
+        fsyncdir(INodeNo, FileHandle, bool, ReplyEmpty);
+        lseek(INodeNo, FileHandle, i64, i32, ReplyLseek);
+        poll(INodeNo, FileHandle, PollNotifier, PollEvents, PollFlags, ReplyPoll);
+        bmap(INodeNo, u32, u64, ReplyBmap);
     }
 
     fn ioctl(
@@ -494,8 +410,8 @@ impl Filesystem for FuseTree {
         else {
             return reply.error(Errno::ENOTTY);
         };
-        self.clock.touch();
-        match self.view.preview(Ino(ino.0), edge, offset, preview::ROOM, preview::answer) {
+        let ino = Ino(ino.0);
+        match self.live.visit(ino).preview(ino, edge, offset, preview::ROOM, preview::answer) {
             Ok(Some(answer)) => reply.ioctl(0, &answer),
             Ok(None) => reply.error(Errno::ENODATA),
             Err(error) => reply.error(errno(&error)),
@@ -504,135 +420,29 @@ impl Filesystem for FuseTree {
 
     // Changes. The kernel refuses most by itself, since the mount is read-only.
 
-    fn setattr(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: Option<u32>,
-        _: Option<u32>,
-        _: Option<u32>,
-        _: Option<u64>,
-        _: Option<TimeOrNow>,
-        _: Option<TimeOrNow>,
-        _: Option<SystemTime>,
-        _: Option<FileHandle>,
-        _: Option<SystemTime>,
-        _: Option<SystemTime>,
-        _: Option<SystemTime>,
-        _: Option<BsdFileFlags>,
-        reply: ReplyAttr,
-    ) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn mknod(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, _: u32, reply: ReplyEntry) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn mkdir(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn unlink(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn rmdir(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn symlink(&self, _: &Request, _: INodeNo, _: &OsStr, _: &Path, reply: ReplyEntry) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn rename(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: &OsStr,
-        _: INodeNo,
-        _: &OsStr,
-        _: RenameFlags,
-        reply: ReplyEmpty,
-    ) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn create(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: &OsStr,
-        _: u32,
-        _: u32,
-        _: i32,
-        reply: ReplyCreate,
-    ) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn write(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: FileHandle,
-        _: u64,
-        _: &[u8],
-        _: WriteFlags,
-        _: OpenFlags,
-        _: Option<LockOwner>,
-        reply: ReplyWrite,
-    ) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn setxattr(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: &OsStr,
-        _: &[u8],
-        _: i32,
-        _: u32,
-        reply: ReplyEmpty,
-    ) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn removexattr(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn fallocate(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: FileHandle,
-        _: u64,
-        _: u64,
-        _: i32,
-        reply: ReplyEmpty,
-    ) {
-        reply.error(Errno::EROFS);
-    }
-
-    fn copy_file_range(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: FileHandle,
-        _: u64,
-        _: INodeNo,
-        _: FileHandle,
-        _: u64,
-        _: u64,
-        _: CopyFileRangeFlags,
-        reply: ReplyWrite,
-    ) {
-        reply.error(Errno::EROFS);
+    always! {
+        EROFS:
+        setattr(
+            INodeNo, Option<u32>, Option<u32>, Option<u32>, Option<u64>, Option<TimeOrNow>,
+            Option<TimeOrNow>, Option<SystemTime>, Option<FileHandle>, Option<SystemTime>,
+            Option<SystemTime>, Option<SystemTime>, Option<BsdFileFlags>, ReplyAttr
+        );
+        mknod(INodeNo, &OsStr, u32, u32, u32, ReplyEntry);
+        mkdir(INodeNo, &OsStr, u32, u32, ReplyEntry);
+        unlink(INodeNo, &OsStr, ReplyEmpty);
+        rmdir(INodeNo, &OsStr, ReplyEmpty);
+        symlink(INodeNo, &OsStr, &Path, ReplyEntry);
+        rename(INodeNo, &OsStr, INodeNo, &OsStr, RenameFlags, ReplyEmpty);
+        link(INodeNo, INodeNo, &OsStr, ReplyEntry);
+        create(INodeNo, &OsStr, u32, u32, i32, ReplyCreate);
+        write(
+            INodeNo, FileHandle, u64, &[u8], WriteFlags, OpenFlags, Option<LockOwner>, ReplyWrite
+        );
+        setxattr(INodeNo, &OsStr, &[u8], i32, u32, ReplyEmpty);
+        removexattr(INodeNo, &OsStr, ReplyEmpty);
+        fallocate(INodeNo, FileHandle, u64, u64, i32, ReplyEmpty);
+        copy_file_range(
+            INodeNo, FileHandle, u64, INodeNo, FileHandle, u64, u64, CopyFileRangeFlags, ReplyWrite
+        );
     }
 }

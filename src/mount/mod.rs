@@ -27,6 +27,7 @@ use fuser::{Config, MountOption, Session, SessionACL};
 
 use crate::base::{Context, Error, ErrorKind, Result};
 use crate::view::View;
+use crate::view::live::LiveView;
 
 /// How a view is mounted.
 #[derive(Debug, Clone, Default)]
@@ -61,8 +62,8 @@ impl MountedView {
     /// Mounts `view` at `mountpoint`, an empty folder. The mount answers on return.
     pub fn start(view: Arc<View>, mountpoint: &Path, options: &Options) -> Result<MountedView> {
         let point = point::check(mountpoint, options.repository.as_deref())?;
-        let clock = idle::IdleClock::start();
-        let served = fs::FuseTree::new(view, options, clock.clone());
+        let live = Arc::new(LiveView::new(view));
+        let served = fs::FuseTree::new(live.clone(), options);
         let session = Session::new(served, &point, &config(options))
             .map_err(|error| point::failed(&point, error))?;
         let served = std::thread::Builder::new()
@@ -76,7 +77,7 @@ impl MountedView {
             let unmounter = mount.unmounter();
             std::thread::Builder::new()
                 .name("idle".to_owned())
-                .spawn(move || idle::watch(&clock, idle, &unmounter, &ended))
+                .spawn(move || idle::watch(&live, idle, &unmounter, &ended))
                 .context(|| "starting a thread for the mount")?;
         }
         // `Session::new` has greeted the kernel, and the thread will answer: nothing is left to

@@ -22,6 +22,13 @@ pub struct Ino(pub u64);
 /// The top of the tree, as FUSE wants it.
 pub const ROOT: Ino = Ino(1);
 
+impl Ino {
+    /// True for what lies in a snapshot, and so never changes.
+    pub fn is_fixed(self) -> bool {
+        matches!(NodePlace::unpack(self), Some(NodePlace::In(..)))
+    }
+}
+
 /// A folder of a user with a meaning of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SmartFolder {

@@ -18,6 +18,7 @@
 mod files;
 pub mod ino;
 mod listing;
+pub mod live;
 pub mod name;
 mod node;
 mod preview;

@@ -15,7 +15,6 @@ use lru::LruCache;
 use super::ino::Ino;
 use super::listing::Listing;
 use super::read::{ByteSource, FileBytes};
-use super::top::NamedSnapshot;
 use crate::base::{Error, ErrorKind, Result};
 use crate::catalog::night::{CatalogNight, HiddenPaths};
 use crate::catalog::query;
@@ -58,6 +57,13 @@ pub(super) struct ViewState {
     /// What `README.txt` says.
     pub readme: OnceLock<Arc<str>>,
     pub totals: OnceLock<(u64, u64)>,
+}
+
+/// A snapshot and its name.
+#[derive(Debug, Clone)]
+pub(super) struct NamedSnapshot {
+    pub snapshot: SnapshotRow,
+    pub name: String,
 }
 
 struct ConnectionPool {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::ino::{Ino, NodePlace, ROOT, SnapshotNode};
-use super::state::ViewState;
+use super::state::{NamedSnapshot, ViewState};
 use super::{FolderEntry, Node, View};
 use crate::base::{Error, Result, SnapshotId};
 use crate::catalog::Catalog;
@@ -63,13 +63,6 @@ pub(super) fn readme(state: &ViewState, db: &Catalog) -> Result<Arc<str>> {
 fn sentence(words: &str) -> String {
     let mut letters = words.chars();
     letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).chain(['.']).collect()
-}
-
-/// A snapshot and its name.
-#[derive(Debug, Clone)]
-pub(super) struct NamedSnapshot {
-    pub snapshot: SnapshotRow,
-    pub name: String,
 }
 
 /// The name of `snapshot`; `first` when no other was taken earlier in its minute.

@@ -23,8 +23,9 @@ use std::collections::HashMap;
 use super::ino::{AssetPart, Ino, NodePlace, SmartFolder, SnapshotNode};
 use super::listing::{Listing, folders, units};
 use super::name::{NameShape, NameSuffixes, NamedUnit, split};
-use super::top::{NamedSnapshot, named, nanoseconds};
-use super::{Node, View, state::ViewState};
+use super::state::{NamedSnapshot, ViewState};
+use super::top::{named, nanoseconds};
+use super::{Node, View};
 use crate::base::library::User;
 use crate::base::{Error, Result};
 use crate::catalog::night::{
