@@ -7,12 +7,12 @@ use super::{CommandOutcome, GlobalArgs};
 use crate::base::Result;
 use crate::task::acknowledge::{Report, acknowledge};
 
-/// Say that a snapshot is right although it has an alarm
+/// Acknowledge a snapshot's alarm
 ///
-/// A backup that finds the library much smaller than it was marks its snapshot with an alarm, and
-/// nothing is forgotten any more: the earlier snapshots may be all that is left. Look at the
-/// library and at `shoebox diff`. If it is right as it is, acknowledge the newest snapshot: its
-/// alarm and those before it count no more, and later ones are compared with it.
+/// A backup that finds the library much smaller than before puts an alarm on its snapshot, and
+/// nothing is forgotten from then on: the earlier snapshots may be all that is left. Look at the
+/// library and at `shoebox diff`. If the library is right as it is, acknowledge the newest
+/// snapshot: its alarm and earlier ones no longer count, and later snapshots are compared with it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  shoebox acknowledge latest\n  shoebox acknowledge \
         2026-11-22T030005Z\n\n\

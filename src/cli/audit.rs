@@ -12,23 +12,23 @@ use crate::task::audit::{
 /// Findings of one class and owner that are told one by one.
 const TOLD: usize = 50;
 
-/// Compare what the database says with the files and with Immich's checksums
+/// Compare the database with the files and with Immich's checksums
 ///
-/// Told by owner: photos without a file (and where their bytes lie instead), files that no photo
-/// names, bytes that are not what Immich recorded (rotten on the disk, or changed since), sidecars
-/// and moving halves that are missing, external libraries that the backup does not cover. It looks
-/// at a snapshot, not at the server: take a backup first if things changed. It reads no file and
-/// changes nothing. Each backup tells the totals.
+/// Reported by owner: photos without a file (and where their bytes are instead), files that no
+/// photo names, bytes that are not what Immich recorded (rotten on the disk, or changed since),
+/// missing sidecars and live videos, external libraries that the backup does not cover. It looks at
+/// a snapshot, not at the server: take a backup first if things changed. It reads no file and
+/// changes nothing. Each backup prints the totals.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The snapshot: an id, a name in the mount, or `latest`
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     snapshot: String,
-    /// This person's photos alone: name, address or id
+    /// Only this person's photos: name, address or id
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// Tell names and paths of locked photos too
+    /// Show names and paths of locked photos too
     #[arg(long)]
     locked: bool,
 }

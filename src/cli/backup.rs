@@ -23,12 +23,12 @@ use crate::task::audit::AuditClass;
 use crate::task::backup::{self, DumpSource, Options, Report};
 use crate::task::doctor::DoctorSetup;
 
-/// Make a snapshot: the database dump, then the original files
+/// Create a snapshot: the database dump, then the original files
 ///
-/// Unchanged files are not read again. What was interrupted goes on where it was. Where Immich
-/// moved or erased photos while the backup ran, its database is asked again (twice at most), so
-/// that both are one state; with --dump a recovery lays the files where that dump says. A dump that
-/// is cut short or damaged fails the run; one that is older than --max-age of `status` is a
+/// Unchanged files are not read again, and an interrupted backup continues where it stopped. Where
+/// Immich moved or erased photos while the backup ran, its database is asked again (twice at most),
+/// so that both are one state; with --dump a recovery puts the files where that dump says. A dump
+/// that is cut short or damaged fails the run; one that is older than --max-age of `status` is a
 /// problem.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -38,18 +38,17 @@ pub(super) struct Args {
     upload_location: Option<PathBuf>,
     #[command(flatten)]
     server: ServerArgs,
-    /// Take this dump: a file (.sql, plain or packed: .gz, .zst, .xz, .bz2), a folder of dumps (the
+    /// Use this dump: a file (.sql, plain or packed: .gz, .zst, .xz, .bz2), a folder of dumps (the
     /// newest), or - for standard input
     #[arg(long, env = "SHOEBOX_DUMP", value_name = "FILE", group = "from")]
     dump: Option<PathBuf>,
-    /// Immich's database, where a dump holds several
+    /// Name of Immich's database, if the dump holds several
     #[arg(long, env = "SHOEBOX_DATABASE_NAME", value_name = "NAME")]
     database_name: Option<String>,
     /// Dump the whole cluster with pg_dumpall instead of one database with pg_dump
     #[arg(long, env = "SHOEBOX_CLUSTER")]
     cluster: bool,
-    /// A folder of an external library: as the server sees it, =, where it is here (may be given
-    /// several times)
+    /// An external library: the path that the server sees, =, the folder here (repeatable)
     #[arg(
         long,
         env = "SHOEBOX_EXTERNAL",
@@ -58,8 +57,8 @@ pub(super) struct Args {
         value_parser = external,
     )]
     external: Vec<ExternalFolder>,
-    /// A folder of UPLOAD_LOCATION, or below it, that lies in another place: its path there, =,
-    /// where it is here, such as profile=/mnt/ssd/profile (may be given several times)
+    /// A folder of UPLOAD_LOCATION that is elsewhere: its path there, =, the folder here, such as
+    /// profile=/mnt/ssd/profile (repeatable)
     #[arg(
         long,
         env = "SHOEBOX_FOLDER",
@@ -68,21 +67,21 @@ pub(super) struct Args {
         value_parser = folder,
     )]
     folder: Vec<LibraryRoot>,
-    /// Thumbnails and transcoded videos too, which Immich can make again
+    /// Include thumbnails and transcoded videos, which Immich can make again
     #[arg(long, env = "SHOEBOX_GENERATED")]
     generated: bool,
-    /// Leave out paths that match, such as '**/@eaDir' (may be given several times)
+    /// Exclude paths that match, such as '**/@eaDir' (repeatable)
     #[arg(long, env = "SHOEBOX_EXCLUDE", value_name = "PATTERN", value_delimiter = ',')]
     exclude: Vec<String>,
-    /// Read every file again, whatever its time says, and what is stored of it; damaged photos are
-    /// stored again
+    /// Read every file again, whatever its time, and verify what is stored of it; damaged photos
+    /// are stored again
     #[arg(long)]
     paranoid: bool,
-    /// Read every file again within this time, a share a day, so that rot is found; 0s: never. In
-    /// `shoebox run` 30d, if not given
+    /// Read every file again within this time, a share each day, to find rot; 0s: never. Default in
+    /// `shoebox run`: 30d
     #[arg(long, env = "SHOEBOX_REREAD_CYCLE", value_name = "TIME", value_parser = duration)]
     reread_cycle: Option<SignedDuration>,
-    /// Threads that read files
+    /// Number of threads that read files
     #[arg(long, env = "SHOEBOX_READERS", value_name = "N", default_value_t = 2)]
     readers: usize,
     /// How long to wait for a table that another session has locked
@@ -94,7 +93,7 @@ pub(super) struct Args {
         value_parser = duration,
     )]
     lock_wait_timeout: SignedDuration,
-    /// How long the database may send nothing before the dump is ended
+    /// How long the database may send nothing before the dump is aborted
     #[arg(
         long,
         env = "SHOEBOX_DUMP_IDLE_TIMEOUT",
@@ -103,7 +102,7 @@ pub(super) struct Args {
         value_parser = duration,
     )]
     dump_idle_timeout: SignedDuration,
-    /// Make a snapshot even when the dump is bad, for inspection: it never becomes `latest`, and
+    /// Create a snapshot even if the dump is bad, for inspection: it never becomes `latest`, and
     /// the exit code is 1
     #[arg(long)]
     keep_bad_dump: bool,
@@ -111,7 +110,7 @@ pub(super) struct Args {
     /// one
     #[arg(long)]
     accept_shrink: bool,
-    /// Begin a first backup that does not seem to fit on the repository's disk
+    /// Start a first backup that does not seem to fit on the repository's disk
     #[arg(long)]
     accept_little_space: bool,
     /// The library may shrink by this share before its snapshot gets an alarm (see below)

@@ -17,10 +17,10 @@ const TOLD: usize = 100;
 
 /// Check the repository: is everything there, and is it what was backed up?
 ///
-/// The structure is checked always: records, archives, lists, catalog. Photos are read and compared
-/// with their hashes as far as you say; what was read is remembered, and the next check goes on
-/// with what was not read for longest. Changes nothing and keeps nobody waiting. What is damaged is
-/// told as photos: whose, which, of when, and where a whole copy is.
+/// The structure is always checked: records, archives, lists, catalog. How many of the photos are
+/// read and compared with their hashes is up to you; what was read is remembered, and the next
+/// check continues with what was not read for longest. Read-only; blocks nobody. Damage is reported
+/// per photo: owner, name, date, and where an intact copy is.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -30,7 +30,7 @@ pub(super) struct Args {
     /// Read this share of the bytes
     #[arg(long, value_name = "PERCENT", value_parser = share, conflicts_with = "max_duration")]
     read_data_subset: Option<f64>,
-    /// Read for so long, such as 2h: a share that fits a night
+    /// Read for this long, such as 2h: a share that fits a night
     #[arg(long, env = "SHOEBOX_CHECK_DURATION", value_name = "TIME")]
     max_duration: Option<SignedDuration>,
 }

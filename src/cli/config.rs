@@ -10,16 +10,16 @@ use crate::base::Result;
 
 /// Show the settings in force, and where each comes from
 ///
-/// A setting is a flag that has an environment variable. What is given on the command line counts
-/// first, then the variable, then the settings file, then the default. In the file, a table is a
-/// command and a key is its flag.
+/// A setting is a flag that has an environment variable. The command line comes first, then the
+/// variable, then the settings file, then the default. In the file, a table is a command and a key
+/// is its flag.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Print all settings with what they mean, as a file to begin with
+    /// Print all settings and their meaning, as a file to start from
     #[arg(long)]
     reference: bool,
-    /// Only what somebody has set
+    /// Only settings that are set
     #[arg(long, conflicts_with = "reference")]
     set: bool,
 }

@@ -12,7 +12,7 @@ use crate::task::diff::{
 
 /// Compare two snapshots: photos, albums, people, tags and files
 ///
-/// Photos are known by their ids in Immich and by their bytes: one that moved on disk is no other
+/// Photos are matched by their ids in Immich and by their bytes: one that moved on disk is the same
 /// photo.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -22,10 +22,10 @@ pub(super) struct Args {
     /// The snapshot that it is compared with
     #[arg(default_value = "latest")]
     new: String,
-    /// What belongs to this person only: name, address or id
+    /// Only what belongs to this person: name, address or id
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// Locked ones too
+    /// Include locked photos
     #[arg(long)]
     locked: bool,
 }

@@ -13,17 +13,16 @@ use crate::service::notify::NotifyEvent;
 use crate::source::installation::Installation;
 use crate::task::doctor::{self, DoctorFinding, FindingState, ServiceFacts};
 
-/// Look at all that a backup, a restore and a mount need, and say how to fix what is not right
+/// Check everything that a backup, a restore and a mount need, and how to fix problems
 ///
-/// It finds Immich's .env file and containers, and looks at: the photos and whether they may be
-/// read, the database and its client, external libraries that are not covered, the repository, its
-/// disk and space, FUSE, mounts that died, the clock, the service and its last run. What the
-/// settings say counts; what they do not say is what was found. It changes nothing.
+/// Finds Immich's .env file and containers, and checks: the photos and whether they can be read,
+/// the database and its client, external libraries that are not covered, the repository, its disk
+/// and space, FUSE, dead mounts, the clock, the service and its last run. Settings that are given
+/// count; the rest is what was found. Read-only.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The folder of Immich's compose file; else docker is asked, and the usual places are looked
-    /// at
+    /// The folder of Immich's compose file; default: ask docker and look in the usual places
     #[arg(long, value_name = "FOLDER")]
     immich: Option<PathBuf>,
 }

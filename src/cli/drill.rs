@@ -11,11 +11,11 @@ use crate::task::drill::{self, DrillServers, Options, Report};
 
 /// Rehearse the recovery: load the dump into a throw-away server, and read photos
 ///
-/// The newest snapshot's dump is loaded into a PostgreSQL server that is made for this and removed
-/// afterwards, by the code that restores it in earnest. Rows are counted, and photos drawn at
-/// random from that database are read as the mount reads them and compared with what it says of
-/// them: SHA-1, or the size where Immich has no hash of the bytes (external libraries). How it
-/// ended is remembered: `shoebox snapshots` shows the age of the last success.
+/// Loads the newest snapshot's dump into a PostgreSQL server that is made for this and removed
+/// afterwards, by the code of a real restore. Rows are counted, and photos drawn at random from
+/// that database are read as the mount reads them and compared with it: SHA-1, or the size where
+/// Immich has no hash of the bytes (external libraries). The result is remembered: `shoebox
+/// snapshots` shows the age of the last success.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -25,13 +25,13 @@ pub(super) struct Args {
     /// How many photos to read
     #[arg(long, env = "SHOEBOX_DRILL_ASSETS", value_name = "N", default_value_t = 200)]
     assets: u64,
-    /// Draw the same photos as the drill that said this number
+    /// Draw the same photos as the drill that printed this number
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
     /// The server's programs: a folder with initdb, postgres and psql
     #[arg(long, env = "SHOEBOX_DRILL_POSTGRES", value_name = "FOLDER", group = "server")]
     postgres: Option<PathBuf>,
-    /// A container of this image, or of that of Immich's own database
+    /// Use a container of this image, or without IMAGE of that of Immich's own database
     #[arg(
         long,
         value_name = "IMAGE",
@@ -40,8 +40,8 @@ pub(super) struct Args {
         group = "server",
     )]
     docker: Option<String>,
-    /// Put no walls around the server: what the dump runs has your rights on this machine; for a
-    /// dump that is trusted
+    /// No sandbox around the server: what the dump runs has your rights on this machine; only for a
+    /// dump that you trust
     #[arg(
         long,
         env = "SHOEBOX_DRILL_NO_SANDBOX",
@@ -52,17 +52,17 @@ pub(super) struct Args {
         value_parser = clap::builder::BoolishValueParser::new(),
     )]
     no_sandbox: bool,
-    /// No server: read the dump and count its rows only, which is no success
+    /// No server: only read the dump and count its rows, which is not a success
     #[arg(long, group = "server")]
     no_server: bool,
-    /// Do nothing where no server can be had
+    /// Do nothing if no server can be had
     #[arg(long, conflicts_with = "no_server")]
     require_server: bool,
     /// Code in the database that is known and yours, as it was reported ("trigger t on
     /// public.asset"): not reported again
     #[arg(long, env = "SHOEBOX_ACCEPT_CODE", value_name = "CODE")]
     accept_code: Vec<String>,
-    /// The program that stands for docker, such as podman
+    /// The program to use instead of docker, such as podman
     #[arg(long, env = "SHOEBOX_DOCKER_PROGRAM", value_name = "PROGRAM", default_value = "docker")]
     docker_program: OsString,
 }

@@ -13,10 +13,10 @@ use crate::view::OnDisk;
 
 /// Find photos and videos by name, person, album, tag or time
 ///
-/// A PATTERN with *, ?, [...] or {a,b} stands for the whole file name (as it was uploaded); a word
-/// without these may be anywhere in it. Small and capital letters are the same. Several patterns:
-/// any of them; several kinds of flags: all of them. Archived and trashed ones are found too, and
-/// both halves of a live photo.
+/// A PATTERN with *, ?, [...] or {a,b} matches the whole file name (as it was uploaded); a word
+/// without these matches anywhere in it. Case does not matter. Several patterns: any of them;
+/// several kinds of flags: all of them. Includes archived and trashed photos, and both halves of a
+/// live photo.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -28,11 +28,11 @@ pub(super) struct Args {
     /// The snapshot: an id, a name in the mount, or `latest`
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     snapshot: String,
-    /// In all snapshots, also what was deleted since: each once, with the first and the last
-    /// snapshot that have it
+    /// Search all snapshots, including what was deleted since: each photo once, with the first and
+    /// the last snapshot that have it
     #[arg(long, conflicts_with = "snapshot")]
     all_snapshots: bool,
-    /// Sizes, ids and marks too
+    /// Show sizes, ids and marks
     #[arg(short, long)]
     long: bool,
 }
@@ -40,17 +40,17 @@ pub(super) struct Args {
 /// Which assets are wanted.
 #[derive(Debug, clap::Args)]
 pub(super) struct FindFilters {
-    /// This person's photos: name, address or id (may be given several times, like all of these)
+    /// This person's photos: name, address or id (repeatable, like all of these)
     #[arg(long, value_name = "NAME")]
     user: Vec<String>,
-    /// In this album: name or id; all albums of that name
+    /// In this album: name (all albums of that name) or id
     #[arg(long, value_name = "NAME")]
     album: Vec<String>,
-    /// Taken then, by the clock there: 2024, 2024-05, 2024-05-01, 2024-05..2024-06 (both ends
-    /// count), ..2020
+    /// Taken then, local time of the photo: 2024, 2024-05, 2024-05-01, 2024-05..2024-06
+    /// (inclusive), ..2020
     #[arg(long, value_name = "RANGE")]
     taken: Option<DayRange>,
-    /// With this person in it, by the name in Immich
+    /// With this person in it: their name in Immich
     #[arg(long, value_name = "NAME")]
     person: Vec<String>,
     /// With this tag (its whole path, such as Trips/Rome) or one below it
@@ -62,7 +62,7 @@ pub(super) struct FindFilters {
     /// Favorites only
     #[arg(long, action = ArgAction::SetTrue)]
     favorite: bool,
-    /// Locked ones too
+    /// Include locked photos
     #[arg(long)]
     pub(super) locked: bool,
 }

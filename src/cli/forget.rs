@@ -11,12 +11,12 @@ use crate::base::{Monitor, Result};
 use crate::task::forget::policy::{KeepCount, KeepPeriod, KeepWithin};
 use crate::task::forget::{self, ForgetChoice, KeepPolicy, Options, Report, SnapshotFate};
 
-/// Forget old snapshots by rules, as restic does; says what would go unless told to apply it
+/// Forget old snapshots by keep rules, as restic does; a dry run unless --apply is given
 ///
-/// What no rule keeps is forgotten. The newest snapshot, the newest good one, and the last one that
-/// passed a check are always kept. `shoebox prune` then gives back the space. Nothing is forgotten
-/// while a snapshot has an alarm that nobody acknowledged, while a clock looks wrong, or while one
-/// is dated in the future.
+/// Forgets what no rule keeps. The newest snapshot, the newest good one, and the last one that
+/// passed a check are always kept. `shoebox prune` then frees the space. Nothing is forgotten while
+/// a snapshot has an unacknowledged alarm, while the clock looks wrong, or while a snapshot is
+/// dated in the future.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -62,10 +62,10 @@ pub(super) struct Args {
     /// Keep the newest of each year within this time
     #[arg(long, env = "SHOEBOX_KEEP_WITHIN_YEARLY", value_name = "TIME")]
     keep_within_yearly: Option<KeepWithin>,
-    /// Forget; without it only what would go is shown
+    /// Forget the snapshots; default: only show which
     #[arg(long)]
     apply: bool,
-    /// The clock is right, whatever it looks like
+    /// Proceed although the clock looks wrong
     #[arg(long)]
     accept_clock: bool,
 }

@@ -14,9 +14,8 @@ use crate::base::{Error, Result};
 
 /// Show the manual: how to set up, how to get things back; or the help of a command
 ///
-/// Without a topic: all commands and all pages of the manual. A page's name shows the page, a
-/// command's name the command's help. Where a page and a command share a name, this shows the page,
-/// and `shoebox COMMAND --help` the help.
+/// Without a topic: all commands and all pages of the manual. Where a page and a command share a
+/// name, this shows the page, and `shoebox COMMAND --help` the command.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  shoebox help                    lists the pages\n  shoebox help \

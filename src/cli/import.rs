@@ -12,23 +12,22 @@ use super::{CommandOutcome, GlobalArgs};
 use crate::base::Result;
 use crate::task::import::{self, ImportEntry, ImportOutcome, Options, Report};
 
-/// Take in dumps of the past: each becomes a snapshot of its day
+/// Import old database dumps as dated snapshots
 ///
-/// Takes what postgres-backup-local and Immich itself have kept: each dump is verified, dated by
-/// its file's time and its name, and taken once, however many names it has. A snapshot of the past
+/// Imports what postgres-backup-local and Immich itself have kept: each dump is verified, dated by
+/// its name and its file's time, and imported once, however many names it has. An imported snapshot
 /// shows the photos of its day that the repository still has, by their SHA-1: so make a backup
-/// first. The dumps are only read; run it again whenever you like, what is there is not taken
-/// twice.
+/// first. The dumps are only read; run it again at any time, nothing is imported twice.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Dumps (.sql, plain or packed: .gz, .zst, .xz, .bz2), and folders of dumps
     #[arg(required = true, value_name = "FOLDER|FILE")]
     paths: Vec<PathBuf>,
-    /// Verify and date all of it, and only say what would be imported
+    /// Only verify and date the dumps, and show what would be imported
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Immich's database, where a dump holds several
+    /// Name of Immich's database, if a dump holds several
     #[arg(long, env = "SHOEBOX_DATABASE_NAME", value_name = "NAME")]
     database_name: Option<String>,
     /// Accept dumps of another Immich server than the repository's

@@ -16,20 +16,18 @@ use crate::source::installation::Installation;
 use crate::source::{DatabaseAccess, ServerPlace};
 use crate::task::doctor::{Diagnosis, DoctorSetup, examine};
 
-/// Make a new repository
+/// Create a new repository
 ///
-/// The folder must be empty or not there. Keep it on another disk than the photos. It is private
-/// (0700), for dumps hold passwords and session tokens.
+/// The folder must be empty or not exist. Keep it on another disk than the photos. It is private
+/// (0700), because dumps hold passwords and session tokens.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  shoebox init -r /mnt/usb/photos\n  shoebox init --guided -r \
         /mnt/usb/photos\n\nJSON: {\"repository\": ID, \"folder\": PATH}")]
 pub(super) struct Args {
-    /// Find Immich on this machine, write a settings file for what was found, and say what to do
-    /// next
+    /// Find Immich on this machine, write a settings file, and show the next steps
     #[arg(long)]
     guided: bool,
-    /// The folder of Immich's compose file; else docker is asked, and the usual places are looked
-    /// at
+    /// The folder of Immich's compose file; default: ask docker and look in the usual places
     #[arg(long, value_name = "FOLDER", requires = "guided")]
     immich: Option<PathBuf>,
 }

@@ -10,17 +10,17 @@ use crate::base::library::Visibility;
 use crate::task::diff::FieldChange;
 use crate::task::log::{self, AssetHistory, HistoryEvent, Options};
 
-/// Tell the history of one photo: when it came, what changed, when it was deleted
+/// Show one photo's history: when it came, what changed, when it was deleted
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// An id, a file name, or a path in the tree of any snapshot
     #[arg(value_name = "ASSET")]
     asset: String,
-    /// Whose, where several have a file of that name: name, address or id
+    /// The owner, if several have a file of that name: name, address or id
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// Locked ones too
+    /// Include locked photos
     #[arg(long)]
     locked: bool,
 }

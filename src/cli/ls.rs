@@ -32,13 +32,13 @@ pub(super) struct Args {
     snapshot: Option<String>,
     /// A path in it
     path: Option<PathBuf>,
-    /// Sizes and times too
+    /// Show sizes and times
     #[arg(short, long)]
     long: bool,
     /// Show locked assets
     #[arg(long)]
     locked: bool,
-    /// One person's tree alone: name, address or id
+    /// Only this person's tree: name, address or id
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
 }

@@ -80,35 +80,35 @@ Examples:
   shoebox init
   shoebox backup --upload-location /srv/immich/library --docker immich_postgres
   shoebox mount /mnt/photos
-  shoebox help restore          the manual: how to get things back; `shoebox help` lists its pages
+  shoebox help restore          the manual: how to restore; `shoebox help` lists its pages
 
 Exit codes:
   0  done
   1  failed; nothing of an earlier snapshot is lost
   2  wrong usage
-  3  finished, but something was left out or found damaged: it is named above
-  130  stopped (Ctrl-C): it says what was done";
+  3  finished, but something was left out or found damaged: see the output
+  130  interrupted (Ctrl-C); what was done is printed";
 
 /// What every command understands.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
 struct GlobalArgs {
     /// The repository's folder
     #[arg(short, long, global = true, env = "SHOEBOX_REPOSITORY", value_name = "FOLDER")]
     repository: Option<PathBuf>,
-    /// Wait so long while another shoebox writes to the repository, such as 10m or 2h; fails at
-    /// once if not given
+    /// Wait up to this long for another shoebox to finish, such as 10m or 2h; default: fail at once
     #[arg(long, global = true, env = "SHOEBOX_RETRY_LOCK", value_name = "DURATION")]
     retry_lock: Option<jiff::Span>,
-    /// The settings file; else ~/.config/shoebox.toml or /etc/shoebox.toml, if there is one
+    /// The settings file; default: ~/.config/shoebox.toml or /etc/shoebox.toml, if it exists
     #[arg(long, global = true, env = "SHOEBOX_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Answer in JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long, global = true)]
     json: bool,
-    /// Say nothing but answers and errors
+    /// Print only results and errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Say more; twice for everything
+    /// More output (-vv: debug)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     /// What the settings file and others' variables give.

@@ -28,8 +28,8 @@ use crate::view::name::NameShape;
 /// Show all snapshots as a folder, read-only
 ///
 /// Look in MOUNTPOINT/latest: by person, then by date, album, people, tags; `deleted since` holds
-/// what earlier snapshots had; `files` is what lay on the server's disk; `database` the dump. Copy
-/// out what you need like from any folder. New snapshots appear by themselves.
+/// what earlier snapshots had; `files` is the server's disk as it was; `database` the dump. Copy
+/// out what you need as from any folder. New snapshots appear by themselves.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -39,35 +39,35 @@ Examples:
   shoebox mount --background --user 'Ann Lee' ~/my-photos
   fusermount3 -u ~/my-photos        # or Ctrl-C in the foreground")]
 pub(super) struct Args {
-    /// An empty folder; may be left out with --open: then one is made, and removed in the end
+    /// An empty folder; optional with --open, which makes one and removes it in the end
     #[arg(required_unless_present = "open")]
     mountpoint: Option<PathBuf>,
-    /// Go on in the background, and open the newest snapshot in the file manager
+    /// Run in the background, and open the newest snapshot in the file manager
     #[arg(long)]
     open: bool,
-    /// Go on in the background
+    /// Run in the background
     #[arg(long)]
     background: bool,
-    /// Unmount once nobody looked into it for so long and nothing of it is open, such as 30m or 2h.
-    /// Without MOUNTPOINT 30m if not given, else never; 0s is never
+    /// Unmount once it was idle for this long, such as 30m or 2h; 0s: never. Default: 30m without
+    /// MOUNTPOINT, else never
     #[arg(long, env = "SHOEBOX_IDLE", value_name = "DURATION", value_parser = value::duration)]
     idle: Option<SignedDuration>,
-    /// Let other users of this computer in (needs `user_allow_other` in /etc/fuse.conf, or root)
+    /// Allow other users to access it (needs `user_allow_other` in /etc/fuse.conf, or root)
     #[arg(long, env = "SHOEBOX_ALLOW_OTHER")]
     allow_other: bool,
-    /// Who owns the photos; you, if not given
+    /// Owner of the photos; default: you
     #[arg(long, value_name = "ID")]
     uid: Option<u32>,
-    /// Which group owns the photos; yours, if not given
+    /// Group of the photos; default: yours
     #[arg(long, value_name = "ID")]
     gid: Option<u32>,
-    /// One person's tree alone: name, address or id
+    /// Only this person's tree: name, address or id
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     /// Show locked assets too
     #[arg(long)]
     locked: bool,
-    /// Answer for extended attributes: asset id, hashes, albums (makes `ls -l` slower)
+    /// Provide extended attributes: asset id, hashes, albums (makes `ls -l` slower)
     #[arg(long)]
     xattrs: bool,
     /// What `mount` and `df` show; /etc/fstab's own words, so that mount(8) knows it again

@@ -14,21 +14,19 @@ use crate::service::notify::{
     self, Discord, Email, Gotify, Healthchecks, Message, NotifyEvent, NotifyTarget, Ntfy, Webhook,
 };
 
-/// Send a message to try who is told how runs went
+/// Send test messages to the notification targets
 ///
-/// `shoebox run` tells those named here, by the same settings: put them into the settings file or
-/// the environment. What is asked once is asked three times if it could not be reached. Messages
-/// hold what the run said: names of people, albums and photos too, where something is wrong with
-/// them.
+/// `shoebox run` notifies the targets given here, by the same settings: put them into the settings
+/// file or the environment. An unreachable target is tried three times. Messages hold what the run
+/// printed: names of people, albums and photos too, where something is wrong with them.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The message to try: start, success, warning or failure; if not given, to each target one
-    /// that it is told of
+    /// The message to send: start, success, warning or failure; default: one to each target that it
+    /// is configured for
     #[arg(long, value_name = "EVENT")]
     event: Option<NotifyEvent>,
-    /// What people are told of: start, success, warning (finished with findings, alarms too),
-    /// failure
+    /// Notify of: start, success, warning (finished with findings, alarms too), failure
     #[arg(
         long,
         env = "SHOEBOX_NOTIFY_ON",
@@ -37,7 +35,7 @@ pub(super) struct Args {
         default_value = "warning,failure"
     )]
     on: Vec<NotifyEvent>,
-    /// The ping URL of a check at healthchecks.io or the like: hears start, success and failure
+    /// The ping URL of a check at healthchecks.io or similar: gets start, success and failure
     #[arg(long, env = "SHOEBOX_HEALTHCHECKS_URL", hide_env_values = true, value_name = "URL")]
     healthchecks_url: Option<String>,
     /// A topic of ntfy, such as `https://ntfy.sh/our-photos`
@@ -53,10 +51,10 @@ pub(super) struct Args {
     /// SHOEBOX_EMAIL_PASSWORD is the password
     #[arg(long, env = "SHOEBOX_EMAIL_URL", hide_env_values = true, value_name = "URL")]
     email_url: Option<String>,
-    /// Who gets mail, with commas in between
+    /// Recipients of mail, separated by commas
     #[arg(long, env = "SHOEBOX_EMAIL_TO", value_name = "ADDRESSES")]
     email_to: Option<String>,
-    /// Whom the mail is from; the first who gets it, if not given
+    /// Sender of mail; default: the first recipient
     #[arg(long, env = "SHOEBOX_EMAIL_FROM", value_name = "ADDRESS")]
     email_from: Option<String>,
     /// A webhook that is called when a run ended
@@ -73,7 +71,7 @@ pub(super) struct Args {
         value_name = "URL"
     )]
     webhook_pre_backup_url: Option<String>,
-    /// A webhook that is called when a run ended well
+    /// A webhook that is called when a run succeeded
     #[arg(
         long,
         env = "SHOEBOX_WEBHOOK_POST_BACKUP_URL",
@@ -81,10 +79,10 @@ pub(super) struct Args {
         value_name = "URL"
     )]
     webhook_post_backup_url: Option<String>,
-    /// What webhooks are sent, in Jinja: a text, or @FILE; all of the message as JSON, if not given
+    /// Body for webhooks, a Jinja template: text, or @FILE; default: the message as JSON
     #[arg(long, env = "SHOEBOX_WEBHOOK_TEMPLATE", value_name = "TEXT")]
     webhook_template: Option<String>,
-    /// A header for webhooks, such as 'Authorization: Bearer …' (may be given several times)
+    /// A header for webhooks, such as 'Authorization: Bearer …' (repeatable)
     #[arg(long, env = "SHOEBOX_WEBHOOK_HEADER", hide_env_values = true, value_name = "HEADER")]
     webhook_header: Vec<String>,
     /// Headers for webhooks as postgres-backup-local hands them to curl: -H 'Name: value'

@@ -11,12 +11,12 @@ use crate::base::{Error, Monitor, Result};
 use crate::repo::prune::{ArchiveUse, Options};
 use crate::task::prune::{self, Report};
 
-/// Give back the space of what no snapshot needs
+/// Reclaim space that no snapshot uses
 ///
-/// Archives that nothing needs are retired; those of which much is not needed are rewritten,
-/// read back and verified, and then the old ones are retired. What is retired is deleted when its
-/// grace period is over, by a later prune. Whatever happens in between, every snapshot stays
-/// readable, and a mount goes on.
+/// Archives that nothing needs are retired; those that are largely unused are rewritten, read back
+/// and verified, and then the old ones are retired. A later prune deletes what is retired once its
+/// grace period is over. Whatever happens in between, every snapshot stays readable, and mounts
+/// keep working.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -32,10 +32,10 @@ pub(super) struct Args {
     /// How long a retired archive stays before it is deleted, such as 36h or 7d
     #[arg(long, env = "SHOEBOX_GRACE", value_name = "TIME", default_value = "1d")]
     grace: jiff::Span,
-    /// Only say what would be done
+    /// Only show what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// The clock is right, whatever it looks like
+    /// Proceed although the clock looks wrong
     #[arg(long)]
     accept_clock: bool,
 }

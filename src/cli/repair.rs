@@ -12,21 +12,22 @@ use super::{CommandOutcome, GlobalArgs};
 use crate::base::Result;
 use crate::task::repair::{self, Options, RepairRemedy, Report};
 
-/// Repair a repository
+/// Repair a damaged repository
 ///
-/// Reads everything, and says of each thing that is damaged or missing how it can be repaired, or why
-/// it cannot. With --apply it does so: what is whole is stored again in new archives and read back,
-/// then the catalog is rebuilt, and what is of no use any more goes to the repository's folder
-/// `damaged`, where you may look at it and delete it. Nothing is changed in place.
+/// Reads everything, and shows for each thing that is damaged or missing how it can be repaired, or
+/// why it cannot. With --apply it does so: what is intact is stored again in new archives and read
+/// back, then the catalog is rebuilt, and files that are no longer needed are moved to the
+/// repository's folder `damaged`, where you can inspect and delete them. Nothing is changed in
+/// place.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
     #[command(subcommand)]
     what: Option<RepairTarget>,
-    /// Repair it; without this, only say what would be done
+    /// Repair it; default: only show what would be done
     #[arg(long)]
     apply: bool,
-    /// Where the originals may still be: the server's UPLOAD_LOCATION
+    /// A copy of the originals to repair from: the server's UPLOAD_LOCATION
     #[arg(long, env = "SHOEBOX_UPLOAD_LOCATION", value_name = "FOLDER")]
     upload_location: Option<PathBuf>,
 }
@@ -35,9 +36,9 @@ pub(super) struct Args {
 enum RepairTarget {
     /// Rebuild the catalog from the archives and snapshots
     ///
-    /// The catalog is an index that makes shoebox quick; it holds nothing that is not in the
+    /// The catalog is an index that makes shoebox fast; it holds nothing that is not in the
     /// archives. Use this when it is missing or damaged, or when an older shoebox did not
-    /// understand the dumps of a newer Immich: what it missed, such as people, is read out of them
+    /// understand the dumps of a newer Immich: what it missed, such as people, is read from them
     /// again. No archive and no snapshot is changed.
     #[command(after_help = "JSON: {\"snapshots\": N, \"archives\": N, \"reread\": N}")]
     Catalog,

@@ -10,18 +10,18 @@ use crate::base::{Error, ErrorKind, Result, SnapshotId};
 use crate::task::restore::whole::{self, ExternalFolder, RestorePart};
 use crate::task::restore::{self, Options, Report, RestoreSelection};
 
-/// Bring photos back: write a selection of a snapshot, or all of it, to a folder
+/// Restore photos: a selection of a snapshot, or all of it, to a folder
 ///
-/// Give paths of the tree (as `shoebox ls` and the mount show them), or say by flags which photos
-/// are meant. Live photos come with their moving half, and photos with their sidecar. Nothing that
-/// is there is overwritten unless told; what is there already and the same is not written again, so
-/// an interrupted restore goes on where it was.
+/// Give paths of the tree (as `shoebox ls` and the mount show them), or select photos by flags.
+/// Live photos come with their moving half, and photos with their sidecar. Existing files are not
+/// overwritten unless --overwrite is given; identical ones are skipped, so an interrupted restore
+/// continues where it stopped.
 ///
 /// A photo whose file is gone from the server's disk, or has other bytes there than Immich recorded
-/// (ransomware, rot, an edit in place), comes back as it was uploaded; what lies on the disk stays
+/// (ransomware, rot, an edit in place), comes back as it was uploaded; what was on the disk is
 /// under files/ of the tree.
 ///
-/// --all makes a new UPLOAD_LOCATION, locked photos included: every file as it lay on disk (name,
+/// --all creates a new UPLOAD_LOCATION, locked photos included: every file as it was on disk (name,
 /// rights, time, links; owners when run as root), photos as they were uploaded, and Immich's six
 /// folders with their markers. The database is not in it: see `shoebox restore-database`.
 #[derive(Debug, clap::Args)]
@@ -31,10 +31,10 @@ pub(super) struct Args {
     /// `cp -r PATH DIR/` would
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// All of the snapshot: a new UPLOAD_LOCATION
+    /// Restore the whole snapshot: a new UPLOAD_LOCATION
     #[arg(long, conflicts_with_all = ["paths", "name"])]
     all: bool,
-    /// The folder to write into; it is made
+    /// The folder to write into; it is created
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
     /// The snapshot: an id, a name in the mount, or `latest`
@@ -45,21 +45,21 @@ pub(super) struct Args {
     name: Vec<String>,
     #[command(flatten)]
     filters: FindFilters,
-    /// Only say what would be written, and how much
+    /// Only show what would be written, and how much
     #[arg(short = 'n', long)]
     dry_run: bool,
     /// Replace files that are there and differ
     #[arg(long)]
     overwrite: bool,
-    /// With --all: add to a folder in which something is
+    /// With --all: restore into a folder that is not empty
     #[arg(long)]
     accept_non_empty: bool,
-    /// With --all: photos exactly as they lay on the disk, changed ones too, and none that was
+    /// With --all: photos exactly as they were on the disk, changed ones too, and none that was
     /// missing there
     #[arg(long)]
     as_on_disk: bool,
-    /// With --all: a folder of an external library, as the server sees it, =, where its files go to
-    /// (may be given several times)
+    /// With --all: an external library: the path that the server sees, =, the folder for its files
+    /// (repeatable)
     #[arg(
         long,
         value_name = "SERVER_PATH[=FOLDER]",

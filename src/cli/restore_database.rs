@@ -12,7 +12,7 @@ use crate::immich::fit::DuplicateRow;
 use crate::source::DatabaseAccess;
 use crate::task::database::{self, DatabasePlan, EmittedFile, LoadRights, Options, Report};
 
-/// Bring the database back: load a snapshot's dump into a fresh PostgreSQL server
+/// Restore the database: load a snapshot's dump into a fresh PostgreSQL server
 ///
 /// Waits until the server answers, refuses a database that has Immich's tables already, fits the
 /// dump to the server (statements only, never a row), loads it in one transaction that stops at the
@@ -26,36 +26,34 @@ pub(super) struct Args {
     snapshot: String,
     #[command(flatten)]
     server: ServerArgs,
-    /// The database to restore into; one that is not there is made
+    /// The database to restore into; it is created if it does not exist
     #[arg(long, env = "SHOEBOX_DATABASE_NAME", value_name = "NAME")]
     database_name: Option<String>,
-    /// Which database of a cluster dump, where it holds several; else the one that was backed up
+    /// Which database of a cluster dump that holds several; default: the one that was backed up
     #[arg(long, value_name = "NAME")]
     source_database: Option<String>,
-    /// Only say what would be done, and why
+    /// Only show what would be done, and why
     #[arg(long)]
     plan: bool,
-    /// Put what is loaded into the place of a database that has Immich's tables; that one is kept
-    /// under another name, and its owner, rights and settings are taken over
+    /// Replace a database that has Immich's tables: it is kept under another name, and its owner,
+    /// rights and settings are taken over
     #[arg(long)]
     replace: bool,
-    /// Make the roles of a cluster dump that are not there (without passwords), and leave
-    /// everything with its owner
+    /// Create missing roles of a cluster dump (without passwords), and keep all owners
     #[arg(long, requires = "trust_dump")]
     roles: bool,
     /// Load what is not Immich's as well (event triggers, foreign servers, other extensions and
     /// their tables, …)
     #[arg(long, requires = "trust_dump")]
     with_foreign_objects: bool,
-    /// Go on without a row whose key an earlier row has, which a broken index lets in; each is
-    /// listed
+    /// Skip rows whose key an earlier row has, which a broken index lets in; each is listed
     #[arg(long, conflicts_with = "emit")]
     skip_duplicates: bool,
-    /// Where what is not Immich's, and is left out, is kept for psql: a file, or a folder for one
+    /// Where to keep what is not Immich's and is left out, for psql: a file, or a folder for one
     #[arg(long, value_name = "FILE", default_value = ".")]
     left_out: PathBuf,
-    /// Load with the rights of the user who connects, and not as a role without power: what the
-    /// dump's functions do, they do as that user
+    /// Load with the rights of the connecting user instead of a role without power: functions of
+    /// the dump run as that user
     #[arg(long)]
     trust_dump: bool,
     /// Code in the database that is known and yours, as it was reported ("trigger t on
@@ -65,8 +63,8 @@ pub(super) struct Args {
     /// How long to wait until the server answers
     #[arg(long, value_name = "TIME", default_value = "60s")]
     wait_for: jiff::SignedDuration,
-    /// Write a file that Immich's own web restore takes, instead of asking a server; a folder gets
-    /// it under the right name
+    /// Write a file for Immich's own web restore instead of connecting to a server; in a folder it
+    /// gets the right name
     #[arg(
         long,
         value_name = "FILE",

@@ -28,21 +28,21 @@ macro_rules! of {
     };
 }
 
-/// Run every night by itself: backup, forget, prune, check and drill as each is due
+/// Run as a service: every night backup, forget, prune, check and drill as each is due
 ///
-/// What each of them does is set as for the command of its name: by the settings file or the
-/// environment, `shoebox config` shows it. A run that was missed while the machine was off is made
-/// up; without any snapshot the first one begins at once. Nothing is forgotten unless rules are set
-/// for `forget`. SIGTERM ends it cleanly, in the middle of a backup too, and the next start goes on
-/// from there. Messages are set for `shoebox notify`, limits for `shoebox status`.
+/// What each of them does is configured as for the command of its name: by the settings file or the
+/// environment; `shoebox config` shows it. A run that was missed while the machine was off is
+/// caught up; without any snapshot the first one starts at once. Nothing is forgotten unless rules
+/// are set for `forget`. SIGTERM ends it cleanly, in the middle of a backup too, and the next start
+/// continues from there. Messages are configured for `shoebox notify`, limits for `shoebox status`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// When: @daily, @weekly, "@every 6h", or cron's words (minute, hour, day, month, weekday), in
-    /// this machine's time zone
+    /// Schedule: @daily, @weekly, "@every 6h", or cron syntax (minute, hour, day, month, weekday),
+    /// in this machine's time zone
     #[arg(long, env = "SHOEBOX_SCHEDULE", value_name = "SCHEDULE", default_value = "0 3 * * *")]
     schedule: Schedule,
-    /// Begin up to so much later, at random
+    /// Delay each run by a random time up to this
     #[arg(
         long,
         env = "SHOEBOX_JITTER",
@@ -60,7 +60,7 @@ pub(super) struct Args {
         value_parser = duration,
     )]
     timeout: SignedDuration,
-    /// Make a run at the start, too
+    /// Also run at the start
     #[arg(
         long,
         env = "SHOEBOX_ON_START",
@@ -72,25 +72,25 @@ pub(super) struct Args {
         value_parser = BoolishValueParser::new(),
     )]
     on_start: bool,
-    /// Make one run now and end: for those who have a scheduler
+    /// Run once now and exit: for use with another scheduler
     #[arg(long)]
     once: bool,
-    /// Forget by the rules that are set, when a run finds it due
+    /// How often to forget by the rules that are set
     #[arg(long, env = "SHOEBOX_FORGET_EVERY", value_name = "SCHEDULE", default_value = "@daily")]
     forget_every: Schedule,
-    /// Prune
+    /// How often to prune
     #[arg(long, env = "SHOEBOX_PRUNE_EVERY", value_name = "SCHEDULE", default_value = "@weekly")]
     prune_every: Schedule,
-    /// Check: for an hour, unless `check` is set otherwise
+    /// How often to check: for an hour, unless `check` is set otherwise
     #[arg(long, env = "SHOEBOX_CHECK_EVERY", value_name = "SCHEDULE", default_value = "@daily")]
     check_every: Schedule,
-    /// Rehearse the recovery
+    /// How often to rehearse the recovery
     #[arg(long, env = "SHOEBOX_DRILL_EVERY", value_name = "SCHEDULE", default_value = "@monthly")]
     drill_every: Schedule,
-    /// Answer at this port: /healthz and /metrics
+    /// Serve /healthz and /metrics at this port
     #[arg(long, env = "SHOEBOX_HEALTHCHECK_PORT", value_name = "PORT")]
     healthcheck_port: Option<u16>,
-    /// Answer at this address; 0.0.0.0 lets other machines and containers ask
+    /// Listen at this address; 0.0.0.0 lets other machines and containers ask
     #[arg(
         long,
         env = "SHOEBOX_HEALTHCHECK_ADDRESS",

@@ -10,14 +10,14 @@ use crate::source::{ImmichEnv, Secret, ServerPlace};
 /// Where Immich's database is.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ServerArgs {
-    /// Immich's .env file (or its folder): says UPLOAD_LOCATION, DB_USERNAME, DB_PASSWORD and
+    /// Immich's .env file (or its folder), for UPLOAD_LOCATION, DB_USERNAME, DB_PASSWORD and
     /// DB_DATABASE_NAME
     #[arg(long, env = "SHOEBOX_ENV_FILE", value_name = "FILE")]
     env_file: Option<PathBuf>,
-    /// The database in this container, by `docker exec`
+    /// Use the database in this container, by `docker exec`
     #[arg(long, env = "SHOEBOX_DOCKER", value_name = "CONTAINER", group = "from")]
     docker: Option<String>,
-    /// This database: postgresql://USER@HOST/DATABASE
+    /// Use this database: postgresql://USER@HOST/DATABASE
     #[arg(
         long,
         env = "SHOEBOX_DATABASE_URL",
@@ -26,7 +26,7 @@ pub(super) struct ServerArgs {
         group = "from"
     )]
     database_url: Option<String>,
-    /// The program that stands for docker, such as podman
+    /// The program to use instead of docker, such as podman
     #[arg(long, env = "SHOEBOX_DOCKER_PROGRAM", value_name = "PROGRAM", default_value = "docker")]
     docker_program: PathBuf,
 }

@@ -11,8 +11,7 @@ use crate::immich;
 use crate::repo::{Notes, SnapshotRecord};
 use crate::task::snapshots::snapshots;
 
-/// List the snapshots, and what is known of them: alarms, the last check that each passed, the last
-/// drill
+/// List the snapshots with their alarms, last checks and the last drill
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  shoebox snapshots --json | jq .id\n\nJSON: the snapshot record (see \
@@ -21,7 +20,7 @@ use crate::task::snapshots::snapshots;
 acknowledged), \"checked\" and \"drilled\" (when it last passed a check, and a drill)"
 )]
 pub(super) struct Args {
-    /// The newest few only
+    /// Only the newest N
     #[arg(long, value_name = "N")]
     last: Option<usize>,
 }

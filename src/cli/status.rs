@@ -13,11 +13,11 @@ use crate::repo::notes::StepOutcome;
 use crate::service::journal::is_served;
 use crate::task::status::{self, AgeLimits, LastSnapshot, RepositoryStatus};
 
-/// Say how the backup is: the last snapshot, check, drill and run, its size, and what to do
+/// Show backup health and what needs attention
 ///
-/// It is red when the newest good snapshot, or the newest that passed a check, is too old, when the
-/// library shrank, a drill failed or the disk is full. `shoebox run` says the same at /healthz and
-/// /metrics.
+/// Red when the newest good snapshot, or the newest that passed a check, is too old, when the
+/// library shrank, a drill failed or the disk is full. `shoebox run` serves the same at /healthz
+/// and /metrics.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -30,7 +30,7 @@ pub(super) struct Args {
         value_parser = duration,
     )]
     max_age: SignedDuration,
-    /// How old the newest snapshot may be that passed a check
+    /// How old the newest checked snapshot may be
     #[arg(
         long,
         env = "SHOEBOX_MAX_AGE_VERIFIED",

@@ -18,7 +18,7 @@ use crate::base::{Context, Error, ErrorKind, Result};
 use crate::mount::preview;
 use crate::task::thumbnail;
 
-/// Put Immich's own previews where file managers look for thumbnails
+/// Write Immich's previews to where file managers look for thumbnails
 ///
 /// For every photo and video below FOLDER, a folder of a mount, where the backup has previews
 /// (`shoebox backup --generated`). The photos themselves are not read. Needed for file managers
@@ -31,7 +31,7 @@ Examples:
 pub(super) struct Args {
     /// A folder of a mount
     folder: PathBuf,
-    /// Pixels of the longer side: 128, 256, 512 or 1024; may be given again
+    /// Pixels of the longer side: 128, 256, 512 or 1024 (repeatable)
     #[arg(long, value_name = "PIXELS", default_values_t = [128, 256], value_parser = size)]
     size: Vec<u32>,
 }
