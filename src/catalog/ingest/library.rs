@@ -1,11 +1,11 @@
 //! Changes of the library list into the catalog.
 
 use jiff::tz::TimeZone;
-use rusqlite::Connection;
+use rusqlite::{Connection, ToSql};
 use uuid::Uuid;
 
 use super::ListChange;
-use crate::base::library::{Asset, LibraryRecord};
+use crate::base::library::{Album, Asset, LibraryRecord, Person};
 use crate::base::{Error, ErrorKind, FilePath, Result};
 use crate::catalog::FOREVER;
 
@@ -63,122 +63,127 @@ impl<'a> LibraryIngest<'a> {
     fn open(&self, record: &LibraryRecord) -> Result<()> {
         let line = serde_json::to_string(record)
             .map_err(|e| Error::new(ErrorKind::Io, "writing a record").caused_by(e))?;
-        let (since, until) = (self.time, FOREVER);
-        let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| -> Result<()> {
-            self.db.prepare_cached(sql)?.execute(values)?;
-            Ok(())
+        let tie = |table, (first, one), (second, other)| {
+            self.insert(table, &[(first, bytes(one)), (second, bytes(other))])
         };
         match record {
-            LibraryRecord::User(r) => run(
-                "INSERT INTO user (id, since, until, name, email, line) VALUES (?1, ?2, ?3, ?4, \
-                    ?5, ?6)",
-                &[bytes(&r.id), &since, &until, &r.name, &r.email, &line],
-            ),
+            LibraryRecord::User(r) => {
+                let columns: [ColumnValue<'_>; 4] =
+                    [("id", bytes(&r.id)), ("name", &r.name), ("email", &r.email), ("line", &line)];
+                self.insert("user", &columns)
+            }
             LibraryRecord::Asset(r) => self.open_asset(r, &line),
-            LibraryRecord::Album(r) => run(
-                "INSERT INTO album (id, since, until, name, created, deleted, line) VALUES (?1, \
-                    ?2, ?3, ?4, ?5, ?6, ?7)",
-                &[
-                    bytes(&r.id),
-                    &since,
-                    &until,
-                    &r.name,
-                    &r.created.map_or(0, |t| t.as_millisecond()),
-                    &r.deleted.is_some(),
-                    &line,
-                ],
-            ),
-            LibraryRecord::AlbumUser(r) => run(
-                "INSERT INTO album_user (album, user, since, until, role) VALUES (?1, ?2, ?3, ?4, \
-                    ?5)",
-                &[bytes(&r.album), bytes(&r.user), &since, &until, &r.role],
-            ),
-            LibraryRecord::AlbumAsset(r) => run(
-                "INSERT INTO album_asset (album, asset, since, until) VALUES (?1, ?2, ?3, ?4)",
-                &[bytes(&r.album), bytes(&r.asset), &since, &until],
-            ),
-            LibraryRecord::Person(r) => run(
-                "INSERT INTO person (id, since, until, owner, name, hidden, grp, locked, line)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                &[
-                    bytes(&r.id),
-                    &since,
-                    &until,
-                    bytes(&r.owner),
-                    &r.name,
-                    &r.hidden,
-                    bytes(r.group.as_ref().unwrap_or(&r.id)),
-                    &r.locked,
-                    &line,
-                ],
-            ),
-            LibraryRecord::PersonAsset(r) => run(
-                "INSERT INTO person_asset (person, asset, since, until) VALUES (?1, ?2, ?3, ?4)",
-                &[bytes(&r.person), bytes(&r.asset), &since, &until],
-            ),
-            LibraryRecord::Stack(r) => run(
-                "INSERT INTO stack (id, since, until, owner, first, line) VALUES (?1, ?2, ?3, ?4, \
-                    ?5, ?6)",
-                &[
-                    bytes(&r.id),
-                    &since,
-                    &until,
-                    bytes(&r.owner),
-                    &r.primary.as_ref().map(Uuid::as_bytes),
-                    &line,
-                ],
-            ),
-            LibraryRecord::Tag(r) => run(
-                "INSERT INTO tag (id, since, until, owner, value, line) VALUES (?1, ?2, ?3, ?4, \
-                    ?5, ?6)",
-                &[bytes(&r.id), &since, &until, bytes(&r.owner), &r.value, &line],
-            ),
-            LibraryRecord::TagAsset(r) => run(
-                "INSERT INTO tag_asset (tag, asset, since, until) VALUES (?1, ?2, ?3, ?4)",
-                &[bytes(&r.tag), bytes(&r.asset), &since, &until],
-            ),
-            LibraryRecord::ExternalLibrary(r) => run(
-                "INSERT INTO external_library (id, since, until, owner, line) VALUES (?1, ?2, ?3, \
-                    ?4, ?5)",
-                &[bytes(&r.id), &since, &until, bytes(&r.owner), &line],
-            ),
+            LibraryRecord::Album(r) => self.open_album(r, &line),
+            LibraryRecord::AlbumUser(r) => {
+                let columns: [ColumnValue<'_>; 3] =
+                    [("album", bytes(&r.album)), ("user", bytes(&r.user)), ("role", &r.role)];
+                self.insert("album_user", &columns)
+            }
+            LibraryRecord::AlbumAsset(r) => {
+                tie("album_asset", ("album", &r.album), ("asset", &r.asset))
+            }
+            LibraryRecord::Person(r) => self.open_person(r, &line),
+            LibraryRecord::PersonAsset(r) => {
+                tie("person_asset", ("person", &r.person), ("asset", &r.asset))
+            }
+            LibraryRecord::Stack(r) => {
+                let first = r.primary.as_ref().map(Uuid::as_bytes);
+                self.insert_own("stack", (&r.id, &r.owner), &line, Some(("first", &first)))
+            }
+            LibraryRecord::Tag(r) => {
+                self.insert_own("tag", (&r.id, &r.owner), &line, Some(("value", &r.value)))
+            }
+            LibraryRecord::TagAsset(r) => tie("tag_asset", ("tag", &r.tag), ("asset", &r.asset)),
+            LibraryRecord::ExternalLibrary(r) => {
+                self.insert_own("external_library", (&r.id, &r.owner), &line, None)
+            }
         }?;
         self.note(record)
     }
 
+    /// Adds a row that holds from now on.
+    fn insert(&self, table: &str, columns: &[ColumnValue<'_>]) -> Result<()> {
+        let names: String = columns.iter().flat_map(|(name, _)| [", ", name]).collect();
+        let marks = ", ?".repeat(columns.len());
+        let sql = format!("INSERT INTO {table} (since, until{names}) VALUES (?, ?{marks})");
+        let range: [&dyn ToSql; 2] = [&self.time, &FOREVER];
+        let values = columns.iter().map(|(_, value)| *value);
+        let values: Vec<&dyn ToSql> = range.into_iter().chain(values).collect();
+        self.db.prepare_cached(&sql)?.execute(&*values)?;
+        Ok(())
+    }
+
+    /// Adds what belongs to one user.
+    fn insert_own(
+        &self,
+        table: &str,
+        (id, owner): (&Uuid, &Uuid),
+        line: &str,
+        more: Option<ColumnValue<'_>>,
+    ) -> Result<()> {
+        let own: [ColumnValue<'_>; 3] =
+            [("id", bytes(id)), ("owner", bytes(owner)), ("line", &line)];
+        self.insert(table, &own.into_iter().chain(more).collect::<Vec<_>>())
+    }
+
+    fn open_album(&self, album: &Album, line: &str) -> Result<()> {
+        self.insert(
+            "album",
+            &[
+                ("id", bytes(&album.id)),
+                ("name", &album.name),
+                ("created", &album.created.map_or(0, |time| time.as_millisecond())),
+                ("deleted", &album.deleted.is_some()),
+                ("line", &line),
+            ],
+        )
+    }
+
+    fn open_person(&self, person: &Person, line: &str) -> Result<()> {
+        self.insert(
+            "person",
+            &[
+                ("id", bytes(&person.id)),
+                ("owner", bytes(&person.owner)),
+                ("name", &person.name),
+                ("hidden", &person.hidden),
+                ("grp", bytes(person.group.as_ref().unwrap_or(&person.id))),
+                ("locked", &person.locked),
+                ("line", &line),
+            ],
+        )
+    }
+
     fn open_asset(&self, asset: &Asset, line: &str) -> Result<()> {
-        let sql =
-            "INSERT INTO asset (id, since, until, owner, name, month, taken, created, added, \
-            favorite, visibility, trashed,
-                       live, stack, sha1, path, sidecar, line)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, \
-                   ?17, ?18)";
         let taken =
             asset.taken.to_zoned(TimeZone::UTC).map_or(0, |time| time.timestamp().as_millisecond());
         let month = i64::from(asset.taken.year()) * 12 + i64::from(asset.taken.month()) - 1;
-        self.db.prepare_cached(sql)?.execute(rusqlite::params![
-            asset.id.as_bytes(),
-            self.time,
-            FOREVER,
-            asset.owner.as_bytes(),
-            asset.name,
-            month,
-            taken,
-            asset.created.as_millisecond(),
-            asset.added.as_millisecond(),
-            asset.favorite,
-            asset.visibility,
-            asset.trashed.is_some(),
-            asset.live_video.as_ref().map(Uuid::as_bytes),
-            asset.stack.as_ref().map(Uuid::as_bytes),
-            asset.sha1.map(|sha1| sha1.0),
-            asset.file.as_ref().map(FilePath::as_bytes),
-            asset.sidecar.as_ref().map(FilePath::as_bytes),
-            line,
-        ])?;
-        Ok(())
+        self.insert(
+            "asset",
+            &[
+                ("id", bytes(&asset.id)),
+                ("owner", bytes(&asset.owner)),
+                ("name", &asset.name),
+                ("month", &month),
+                ("taken", &taken),
+                ("created", &asset.created.as_millisecond()),
+                ("added", &asset.added.as_millisecond()),
+                ("favorite", &asset.favorite),
+                ("visibility", &asset.visibility),
+                ("trashed", &asset.trashed.is_some()),
+                ("live", &asset.live_video.as_ref().map(Uuid::as_bytes)),
+                ("stack", &asset.stack.as_ref().map(Uuid::as_bytes)),
+                ("sha1", &asset.sha1.map(|sha1| sha1.0)),
+                ("path", &asset.file.as_ref().map(FilePath::as_bytes)),
+                ("sidecar", &asset.sidecar.as_ref().map(FilePath::as_bytes)),
+                ("line", &line),
+            ],
+        )
     }
 }
+
+/// A column and its value.
+type ColumnValue<'a> = (&'a str, &'a dyn ToSql);
 
 fn bytes(id: &Uuid) -> &[u8; 16] {
     id.as_bytes()
