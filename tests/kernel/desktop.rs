@@ -547,7 +547,7 @@ fn where_nothing_can_be_opened_nothing_is_mounted() {
         "{none}"
     );
     let bare = said(desk.mount(&["--open"]).env_remove("DISPLAY"));
-    assert!(bare.contains("no desktop here") && bare.contains("hint: "), "{bare}");
+    assert!(bare.contains("no desktop found") && bare.contains("hint: "), "{bare}");
     assert!(desk.mounts().is_empty() && !desk.at("run/shoebox").exists());
     // One that fails is told, and the mount stays: the person asked for it.
     if has_fuse() {

@@ -195,7 +195,7 @@ fn errors_say_what_to_do_next() {
         .fails("is not empty", "a new folder of its own");
     home.shoebox(&["backup"]).fails("no UPLOAD_LOCATION given", "--upload-location");
     home.shoebox(&["backup", "--upload-location", "/nowhere", "--dump", "-"])
-        .fails("there is no folder /nowhere", "is its disk mounted?");
+        .fails("folder not found: /nowhere", "is its disk mounted?");
     let empty = tempfile::tempdir().unwrap();
     let empty = empty.path().to_str().unwrap();
     home.shoebox(&["backup", "--upload-location", empty, "--dump", "-"])

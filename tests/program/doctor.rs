@@ -200,7 +200,7 @@ fn what_is_wrong_is_named_with_what_mends_it() {
         "container immich_postgres of Immich's database does not run",
         "docker start immich_postgres",
     );
-    tells(&said, "✗", "there is no repository", "shoebox init -r");
+    tells(&said, "✗", "no repository found", "shoebox init -r");
 
     machine.say_containers(true);
     machine.database.psql("postgres", "DROP DATABASE immich");
@@ -341,12 +341,12 @@ fn a_machine_without_immich_is_told_what_to_name_and_a_name_that_is_wrong_makes_
     assert!(said.contains(hint), "{said}");
     let said = guided(&["--immich", "/srv/imich"], 2);
     assert!(
-        said.contains("there is no .env file of Immich in /srv/imich") && said.contains(hint),
+        said.contains("no .env file of Immich found in /srv/imich") && said.contains(hint),
         "{said}"
     );
     fs::write(folder.path().join(".env"), "DB_PASSWORD=x\n").unwrap();
     let said = guided(&["--immich", "."], 2);
-    assert!(said.contains("there is no UPLOAD_LOCATION in ./.env"), "{said}");
+    assert!(said.contains("UPLOAD_LOCATION is not set in ./.env"), "{said}");
     fs::write(folder.path().join(".env"), "DB_PASSWORD='x\nUPLOAD_LOCATION=/srv\n").unwrap();
     for more in [["--immich", "."].as_slice(), &[]] {
         let said = guided(more, 2);

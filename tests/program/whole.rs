@@ -222,11 +222,11 @@ fn folders_in_which_a_restore_would_do_harm_are_refused() {
         format!("{error}: {}", error.next_step().unwrap())
     };
     assert!(
-        refused(&options(&home.repo_path().join("tmp/new"))).contains("lies in the repository")
+        refused(&options(&home.repo_path().join("tmp/new"))).contains("is inside the repository")
     );
     assert!(!home.repo_path().join("tmp/new").exists());
     let accepting = Options { accept_non_empty: true, ..options(home.dir.path()) };
-    assert!(refused(&accepting).contains("the repository lies in"));
+    assert!(refused(&accepting).contains("the repository is inside"));
     let living = refused(&options(&home.upload()));
     assert!(
         living.contains("own UPLOAD_LOCATION") && living.contains("--accept-non-empty"),
@@ -236,7 +236,7 @@ fn folders_in_which_a_restore_would_do_harm_are_refused() {
     let external = |folder: PathBuf| vec![ExternalFolder { server: "/mnt/family".into(), folder }];
     for inner in [to.join("family"), to.clone(), to.join("x/../family")] {
         let overlapping = Options { external: external(inner), ..options(&to) };
-        assert!(refused(&overlapping).contains("lies in"));
+        assert!(refused(&overlapping).contains("is inside"));
     }
     assert!(
         refused(&Options { external: external(home.upload()), ..options(&to) })

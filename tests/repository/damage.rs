@@ -272,7 +272,7 @@ fn a_repository_does_not_back_itself_up() {
         let error =
             shoebox::task::backup::backup(&home.repository(), options, &SilentMonitor).unwrap_err();
         assert_eq!(error.kind(), shoebox::base::ErrorKind::Refused);
-        assert!(error.to_string().contains("lie in one another"), "{error}");
+        assert!(error.to_string().contains("are inside one another"), "{error}");
     }
 }
 

@@ -79,7 +79,7 @@ fn odd_files_are_stored_and_what_is_no_file_is_named() {
     let report = home.backup();
     let left_out = |path: &str| {
         let what = "it is a pipe, a socket or a device and was left out";
-        (path.to_owned(), format!("{what}; --exclude {path} says that this is right"))
+        (path.to_owned(), format!("{what}; --exclude {path} accepts that"))
     };
     assert_eq!(problems(&report), [left_out("upload/pipe"), left_out("upload/socket")]);
     assert_eq!(report.record.completeness.unreadable, 2);

@@ -413,7 +413,7 @@ fn imported_first_they_show_what_was_and_the_first_backup_is_a_first_one() {
         said.code == 0 && said.out.contains("2 dumps imported, 1 skipped, 0 refused"),
         "{said:?}"
     );
-    assert!(said.err.contains("there is no backup yet"), "{}", said.err);
+    assert!(said.err.contains("no backup was made yet"), "{}", said.err);
     let record = now.record(JULY);
     assert_eq!((record.files.files, record.completeness.present), (0, 0));
     assert!(record.completeness.missing > 40);

@@ -79,7 +79,7 @@ fn a_container_has_the_image_of_the_database_that_runs_here() {
 fn an_image_that_is_not_there_and_cannot_be_fetched_is_named_with_the_command_that_fetches_it() {
     let docker = immich_in_docker();
     let home = with_dump(&wants_vectors());
-    let pull = format!("hint: `docker pull {IMMICHS}` says why");
+    let pull = format!("hint: `docker pull {IMMICHS}` shows why");
     let said = drill(&home, &docker, &["--docker"]).ends(1);
     assert!(
         said.err.contains(&format!("the image {IMMICHS} is not on this machine"))

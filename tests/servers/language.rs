@@ -32,7 +32,7 @@ fn dump_fails(request: &DumpRequest) -> String {
 #[test]
 fn a_database_that_is_not_there_is_named_in_every_language() {
     for server in servers() {
-        let hint = "there is no database no'pe on the server (name it with `--database-name`";
+        let hint = "database no'pe does not exist on the server (name it with `--database-name`";
         let request = DumpRequest::new(ServerPlace::Url(server.url("no%27pe")));
         let said = dump_fails(&request);
         assert!(said.starts_with(hint), "{said}");

@@ -217,7 +217,7 @@ fn a_server_a_database_a_user_or_a_host_that_is_not_there_is_named() {
     let server = Postgres::start(debian());
     let port = free_port();
     for (text, message, hint) in [
-        (server.url("nope"), "there is no database nope on the server", "DB_DATABASE_NAME"),
+        (server.url("nope"), "database nope does not exist on the server", "DB_DATABASE_NAME"),
         (
             format!("postgresql://bob@127.0.0.1:{}/postgres", server.port()),
             "the server knows no user bob",
@@ -413,7 +413,7 @@ fn the_client_in_the_container_is_told_what_the_container_was_set_up_with() {
 
     assert_eq!(refusal(&bare).1, "the database asks for a password");
     let unknown = DumpRequest { password: Some(Secret::new("inside secret")), ..bare };
-    assert_eq!(refusal(&unknown).1, "there is no database immich on the server");
+    assert_eq!(refusal(&unknown).1, "database immich does not exist on the server");
 }
 
 #[test]
@@ -428,7 +428,7 @@ fn what_docker_refuses_is_told_with_the_next_step() {
         Docker::new().stopped("immich_postgres").container("immich_server", &[("PATH", &path)]);
     for (container, message) in [
         ("immich_postgres", "container immich_postgres is not running"),
-        ("nope", "there is no container nope"),
+        ("nope", "no container is called nope"),
     ] {
         let (kind, said, hint) = refusal(&in_docker(&docker, container));
         assert_eq!((kind, said.as_str()), (ErrorKind::Program, message));

@@ -178,10 +178,7 @@ fn a_repository_that_is_away_is_told_and_a_redirect_is_no_delivery() {
     fs::rename(place.home.repo_path(), place.home.dir.path().join("away")).unwrap();
     place.shoebox(&["run", "--once"]).ends(1);
     assert!(
-        receiver.to("/hook")[0].json()["message"]
-            .as_str()
-            .unwrap()
-            .contains("there is no repository")
+        receiver.to("/hook")[0].json()["message"].as_str().unwrap().contains("no repository found")
     );
     let moved =
         Said::of(place.command(&["notify"]).env("SHOEBOX_GOTIFY_URL", receiver.url("status/301")))

@@ -72,7 +72,7 @@ fn what_is_said_nearer_takes_the_place_of_all_that_it_excludes() {
     }
     assert_eq!(docker.calls(), "", "the file's container was never asked");
     assert!(
-        place.shoebox(&["backup"]).ends(1).err.contains("there is no container immich_postgres")
+        place.shoebox(&["backup"]).ends(1).err.contains("no container is called immich_postgres")
     );
 
     fs::write(place.settings(), text).unwrap();
@@ -81,7 +81,7 @@ fn what_is_said_nearer_takes_the_place_of_all_that_it_excludes() {
         .shoebox(&["backup", "--docker", "immich_postgres", "--docker-program", &program])
         .ends(1);
     assert!(
-        said.err.contains("there is no container immich_postgres"),
+        said.err.contains("no container is called immich_postgres"),
         "not the file's dump: {}",
         said.err
     );
@@ -166,7 +166,7 @@ fn a_wrong_file_says_where_it_is_wrong_and_what_was_meant() {
     for (text, message, hint) in [
         (
             "[backup]\nexclud = [\"a\"]\n",
-            "there is no setting `backup.exclud`",
+            "unknown setting `backup.exclud`",
             "did you mean `backup.exclude`?",
         ),
         (

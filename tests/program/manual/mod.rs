@@ -240,7 +240,7 @@ fn an_unknown_topic_suggests_the_nearest_and_lists_the_pages() {
     has(
         &error,
         &[
-            "there is no page and no command \"restor\"",
+            "no page and no command is called \"restor\"",
             "hint: did you mean `shoebox help restore`?",
             "  server ",
         ],
