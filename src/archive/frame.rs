@@ -16,6 +16,9 @@ const PATCH_LEVEL: i32 = 7;
 /// Log2 of the window of a patch: covers three key chunks and the chunk itself.
 const PATCH_WINDOW_LOG: u32 = 26;
 
+/// The code of memory that ran out. Source: `zstd_errors.h`, "stable since v1.3.1".
+const OUT_OF_MEMORY: usize = 64;
+
 thread_local! {
     static COMPRESSOR: RefCell<CCtx<'static>> = RefCell::new(CCtx::create());
     static DECOMPRESSOR: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
@@ -58,7 +61,7 @@ pub fn decompress_patch(frame: &[u8], prefix: &[u8], size: usize) -> Result<Vec<
     let mut context = DCtx::create();
     context
         .set_parameter(DParameter::WindowLogMax(PATCH_WINDOW_LOG))
-        .map_err(|code| failed("reading a patch", code))?;
+        .map_err(|code| failed("setting up zstd", code))?;
     context.ref_prefix(prefix).map_err(|code| failed("using a prefix", code))?;
     expand(&mut context, frame, size)
 }
@@ -86,12 +89,30 @@ fn expand(context: &mut DCtx<'_>, frame: &[u8], size: usize) -> Result<Vec<u8>> 
     match context.decompress(&mut plain, frame) {
         Ok(_) if plain.len() == size => Ok(plain),
         Ok(_) => Err(Error::damaged("a zstd frame holds less than its index says")),
-        Err(code) => Err(failed("reading a zstd frame", code)),
+        Err(code) => Err(unreadable(code)),
     }
 }
 
+/// What zstd could not do without any bytes being at fault.
 fn failed(what: &str, code: usize) -> Error {
-    Error::new(ErrorKind::Damaged, format_args!("{what}: {}", zstd_safe::get_error_name(code)))
+    let text = format!("{what}: {}", zstd_safe::get_error_name(code));
+    if code.wrapping_neg() == OUT_OF_MEMORY {
+        Error::new(ErrorKind::Exhausted, text).if_full()
+    } else {
+        Error::bug(text)
+    }
+}
+
+/// A frame that zstd could not read: damaged, unless memory ran out.
+fn unreadable(code: usize) -> Error {
+    let what = "reading a zstd frame";
+    match failed(what, code) {
+        error if error.kind() == ErrorKind::Exhausted => error,
+        _ => Error::new(
+            ErrorKind::Damaged,
+            format_args!("{what}: {}", zstd_safe::get_error_name(code)),
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -107,6 +128,16 @@ mod tests {
         assert_eq!(decompress(&frame, plain.len() - 1).unwrap_err().kind(), ErrorKind::Damaged);
         assert_eq!(decompress(&frame, plain.len() + 1).unwrap_err().kind(), ErrorKind::Damaged);
         assert_eq!(decompress(b"no frame", 8).unwrap_err().kind(), ErrorKind::Damaged);
+    }
+
+    #[test]
+    fn a_failure_that_is_not_of_the_bytes_is_not_damage() {
+        let error = set(&mut CCtx::create(), CParameter::WindowLog(99)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Bug);
+        let out_of_memory = OUT_OF_MEMORY.wrapping_neg();
+        assert!(zstd_safe::get_error_name(out_of_memory).contains("memory"));
+        assert_eq!(failed("compressing", out_of_memory).kind(), ErrorKind::Exhausted);
+        assert_eq!(unreadable(out_of_memory).kind(), ErrorKind::Exhausted);
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub enum ErrorKind {
     Interrupted,
     /// Any other failure of the operating system.
     Io,
+    /// shoebox did something that it never should; no file is at fault.
+    Bug,
 }
 
 /// What went wrong, and what to do next.
@@ -104,6 +106,12 @@ impl Error {
         self.hint.as_deref()
     }
 
+    /// The same for somebody else who waited for it: the class, the words and the next step.
+    #[must_use]
+    pub fn repeated(&self) -> Self {
+        Error { kind: self.kind, message: self.chain(), hint: self.hint.clone(), source: None }
+    }
+
     /// A named thing that is not there.
     pub fn not_found(what: impl Display) -> Self {
         Error::new(ErrorKind::NotFound, format_args!("{what} not found"))
@@ -120,6 +128,12 @@ impl Error {
     /// Input that cannot be used as it is.
     pub fn invalid(message: impl Display) -> Self {
         Error::new(ErrorKind::Invalid, message)
+    }
+
+    /// Something that shoebox never should have done.
+    pub fn bug(what: impl Display) -> Self {
+        Error::new(ErrorKind::Bug, format_args!("internal error: {what}"))
+            .hint("nothing is known to be damaged; please report this message as a bug of shoebox")
     }
 
     /// What an operating-system call on `what` said.
@@ -163,44 +177,77 @@ pub fn is_exhausted(error: &std::io::Error) -> bool {
 
 impl From<rusqlite::Error> for Error {
     fn from(source: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode;
-        if source
-            .sqlite_error()
-            .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_DATA)
-        {
-            return Error::new(ErrorKind::Damaged, "a page of the catalog is not what was written")
-                .hint(
-                    "`shoebox repair catalog` builds a new one from the archives; no photo is lost",
-                );
-        }
-        let kind = match source.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => ErrorKind::NoSpace,
-            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
-                ErrorKind::Permission
-            }
-            // The file may be as good as ever: nothing is rebuilt because a cable is loose.
-            Some(ErrorCode::SystemIoFailure) => ErrorKind::Io,
-            Some(ErrorCode::OutOfMemory) => ErrorKind::Exhausted,
-            _ => ErrorKind::Damaged,
-        };
-        let error = Error::new(kind, doing(&source)).caused_by(source);
-        if kind == ErrorKind::Damaged {
-            error.hint("`shoebox repair catalog` rebuilds it from the archives")
-        } else {
-            error
+        let kind = kind_of(&source);
+        let repair =
+            "`shoebox repair catalog` builds a new one from the archives; no photo is lost";
+        match kind {
+            ErrorKind::Bug => Error::bug("a wrong question to the catalog").caused_by(source),
+            ErrorKind::Damaged => Error::new(kind, doing(&source)).caused_by(source).hint(repair),
+            _ => Error::new(kind, doing(&source))
+                .caused_by(source)
                 .hint("look at the disk: is it mounted, writable, and its cable in place?")
-                .if_full()
+                .if_full(),
         }
+    }
+}
+/// The class of an error of rusqlite. What a row holds may be damage; how it was asked for is ours.
+fn kind_of(source: &rusqlite::Error) -> ErrorKind {
+    use rusqlite::Error as Sqlite;
+    match source {
+        Sqlite::SqliteFailure(error, _) | Sqlite::SqlInputError { error, .. } => {
+            kind_of_code(*error)
+        }
+        Sqlite::FromSqlConversionFailure(..)
+        | Sqlite::IntegralValueOutOfRange(..)
+        | Sqlite::InvalidColumnType(..)
+        | Sqlite::Utf8Error(..)
+        | Sqlite::QueryReturnedNoRows
+        | Sqlite::QueryReturnedMoreThanOneRow
+        | Sqlite::BlobSizeError
+        | Sqlite::UserFunctionError(_) => ErrorKind::Damaged,
+        // A wrong statement, wrong parameters, and whatever a later rusqlite adds.
+        _ => ErrorKind::Bug,
+    }
+}
+
+/// The class of a result code of SQLite. The schema was compared with ours when the catalog was
+/// opened, and lists are verified before they are taken in: a statement that does not fit is ours.
+/// Source: <https://sqlite.org/rescode.html>.
+fn kind_of_code(error: rusqlite::ffi::Error) -> ErrorKind {
+    use rusqlite::ErrorCode;
+    match error.code {
+        ErrorCode::SystemIoFailure if error.extended_code == rusqlite::ffi::SQLITE_IOERR_DATA => {
+            ErrorKind::Damaged
+        }
+        // The file may be as good as ever: nothing is rebuilt because a cable is loose.
+        ErrorCode::SystemIoFailure => ErrorKind::Io,
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::TooBig => {
+            ErrorKind::Damaged
+        }
+        ErrorCode::DiskFull => ErrorKind::NoSpace,
+        ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly => {
+            ErrorKind::Permission
+        }
+        ErrorCode::OutOfMemory => ErrorKind::Exhausted,
+        ErrorCode::DatabaseBusy
+        | ErrorCode::DatabaseLocked
+        | ErrorCode::FileLockingProtocolFailed => ErrorKind::Locked,
+        ErrorCode::OperationInterrupted => ErrorKind::Interrupted,
+        ErrorCode::NoLargeFileSupport => ErrorKind::Unsupported,
+        // A wrong statement, a broken constraint, a mismatch of types, misuse, and whatever a later
+        // SQLite adds.
+        _ => ErrorKind::Bug,
     }
 }
 
 /// What SQLite could not do. Source: <https://sqlite.org/rescode.html>.
 fn doing(error: &rusqlite::Error) -> &'static str {
     use rusqlite::ffi::{
-        SQLITE_FULL, SQLITE_IOERR_DELETE, SQLITE_IOERR_FSYNC, SQLITE_IOERR_TRUNCATE,
-        SQLITE_IOERR_WRITE,
+        SQLITE_FULL, SQLITE_IOERR_DATA, SQLITE_IOERR_DELETE, SQLITE_IOERR_FSYNC,
+        SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_WRITE,
     };
     match error.sqlite_error().map(|error| error.extended_code) {
+        Some(SQLITE_IOERR_DATA) => "a page of the catalog is not what was written",
         Some(
             SQLITE_FULL
             | SQLITE_IOERR_WRITE
@@ -227,5 +274,40 @@ impl<T> Context<T> for std::io::Result<T> {
 impl<T> Context<T> for std::result::Result<T, rustix::io::Errno> {
     fn context<D: Display>(self, what: impl FnOnce() -> D) -> Result<T> {
         self.map_err(|errno| Error::io(what(), errno.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_statement_is_a_bug_and_a_wrong_value_is_damage() {
+        let db = rusqlite::Connection::open_in_memory().unwrap();
+        db.execute_batch(
+            "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT); INSERT INTO t VALUES (1, 'x')",
+        )
+        .unwrap();
+        let number = |sql: &str| db.query_row(sql, (), |row| row.get::<_, i64>(0));
+        for wrong in ["SELECT nothing FROM t", "SELECT FROM", "SELECT a FROM t WHERE a = ?1"] {
+            let error = Error::from(number(wrong).unwrap_err());
+            assert_eq!(error.kind(), ErrorKind::Bug, "{wrong}: {error}");
+            assert!(error.next_step().unwrap().contains("report"), "{wrong}");
+        }
+        let twice = db.execute("INSERT INTO t VALUES (1, 'y')", ()).unwrap_err();
+        assert_eq!(Error::from(twice).kind(), ErrorKind::Bug);
+        for value in ["SELECT b FROM t", "SELECT a FROM t WHERE a = 2"] {
+            let error = Error::from(number(value).unwrap_err());
+            assert_eq!(error.kind(), ErrorKind::Damaged, "{value}: {error}");
+            assert!(error.next_step().unwrap().contains("repair catalog"), "{value}");
+        }
+    }
+
+    #[test]
+    fn who_hears_of_an_error_again_gets_its_class_and_words() {
+        let error = Error::io("reading x", std::io::Error::from_raw_os_error(libc::EMFILE));
+        let again = error.repeated();
+        assert_eq!((again.kind(), again.to_string()), (ErrorKind::Exhausted, error.chain()));
+        assert_eq!(again.next_step(), error.next_step());
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn of_error(error: &Error) -> ExitCode {
         | ErrorKind::Permission
         | ErrorKind::NoSpace
         | ErrorKind::Exhausted
-        | ErrorKind::Io => FAILED,
+        | ErrorKind::Io
+        | ErrorKind::Bug => FAILED,
     })
 }

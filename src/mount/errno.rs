@@ -10,7 +10,7 @@ pub(super) fn errno(error: &Error) -> Errno {
     match error.kind() {
         ErrorKind::NotFound => Errno::ENOENT,
         ErrorKind::Exists => Errno::EEXIST,
-        ErrorKind::Damaged | ErrorKind::Io | ErrorKind::Program => Errno::EIO,
+        ErrorKind::Damaged | ErrorKind::Io | ErrorKind::Program | ErrorKind::Bug => Errno::EIO,
         ErrorKind::Locked => Errno::EAGAIN,
         ErrorKind::Unsupported => Errno::EOPNOTSUPP,
         ErrorKind::Invalid => Errno::EINVAL,

@@ -33,7 +33,23 @@ const READ_AHEAD: u64 = 8 << 20;
 pub const SEGMENT: u64 = archive::SEGMENT as u64;
 
 /// A piece that some thread is reading, or has read. Failures are not kept.
-type SharedPiece = Arc<OnceLock<Option<Arc<Vec<u8>>>>>;
+type SharedPiece = Arc<OnceLock<Result<Arc<Vec<u8>>>>>;
+
+/// An archive, or what to say where no newer catalog knows another place.
+enum ArchiveAnswer {
+    Here(Arc<dyn Object>),
+    /// Pruned since the reader's catalog, or lost.
+    Gone(Error),
+}
+
+impl ArchiveAnswer {
+    fn present(self) -> Result<Arc<dyn Object>> {
+        match self {
+            ArchiveAnswer::Here(object) => Ok(object),
+            ArchiveAnswer::Gone(error) => Err(error),
+        }
+    }
+}
 
 /// Reads contents out of the archives of one repository. Shared by threads.
 #[derive(Debug)]
@@ -72,10 +88,9 @@ impl ContentReader {
     pub fn segment(&self, catalog: &Connection, id: i64, index: u64) -> Result<Arc<Vec<u8>>> {
         once(&self.segments, (id, index), || {
             let place = self.place(catalog, id)?;
-            match self.archive(&place.0) {
-                Ok(object) => read(&*object, &place.1, index),
-                Err(error) if is_gone(&error) => self.moved_segment(place.1.hash, index, error),
-                Err(error) => Err(error),
+            match self.archive(&place.0)? {
+                ArchiveAnswer::Here(object) => read(&*object, &place.1, index),
+                ArchiveAnswer::Gone(error) => self.moved_segment(place.1.hash, index, error),
             }
         })
     }
@@ -88,7 +103,10 @@ impl ContentReader {
         let (archive, place) = checked_place(&newest, id)?;
         match archive {
             0 => Err(gone),
-            _ => read(&*self.archive(&query::archive_name(&newest, archive)?)?, &place, index),
+            _ => {
+                let object = self.archive(&query::archive_name(&newest, archive)?)?.present()?;
+                read(&*object, &place, index)
+            }
         }
     }
 
@@ -123,23 +141,30 @@ impl ContentReader {
     }
 
     fn read_chunk(&self, catalog: &Connection, hash: Hash) -> Result<Vec<u8>> {
-        match self.chunk_by(catalog, hash) {
-            Err(gone) if is_gone(&gone) => self.chunk_by(&*self.newest_catalog(&gone)?, hash),
-            done => done,
+        let row = query::chunk(catalog, hash)?;
+        match self.archive(&query::archive_name(catalog, row.archive)?)? {
+            ArchiveAnswer::Here(object) => self.chunk_in(&*object, catalog, &row),
+            ArchiveAnswer::Gone(error) => {
+                let newest = self.newest_catalog(&error)?;
+                let row = query::chunk(&newest, hash)?;
+                let object =
+                    self.archive(&query::archive_name(&newest, row.archive)?)?.present()?;
+                self.chunk_in(&*object, &newest, &row)
+            }
         }
     }
 
-    fn chunk_by(&self, catalog: &Connection, hash: Hash) -> Result<Vec<u8>> {
-        let row = query::chunk(catalog, hash)?;
+    fn chunk_in(
+        &self,
+        object: &dyn Object,
+        catalog: &Connection,
+        row: &query::ChunkRow,
+    ) -> Result<Vec<u8>> {
         let mut prefix = Vec::new();
         for key in &row.keys {
             prefix.extend_from_slice(&self.key_chunk(catalog, *key)?);
         }
-        archive::read_chunk(
-            &*self.archive(&query::archive_name(catalog, row.archive)?)?,
-            &row.place,
-            &prefix,
-        )
+        archive::read_chunk(object, &row.place, &prefix)
     }
 
     fn key_chunk(&self, catalog: &Connection, hash: Hash) -> Result<Arc<Vec<u8>>> {
@@ -153,7 +178,8 @@ impl ContentReader {
     /// Says that `len` bytes from `offset` of the archive `id` will be wanted soon. Nothing depends
     /// on it.
     pub fn will_need(&self, catalog: &Connection, id: i64, offset: u64, len: u64) {
-        if let Ok(object) = query::archive_name(catalog, id).and_then(|name| self.archive(&name)) {
+        let archive = query::archive_name(catalog, id).and_then(|name| self.archive(&name));
+        if let Ok(ArchiveAnswer::Here(object)) = archive {
             object.will_need(offset, len);
         }
     }
@@ -168,15 +194,20 @@ impl ContentReader {
         Ok(place)
     }
 
-    fn archive(&self, name: &str) -> Result<Arc<dyn Object>> {
+    fn archive(&self, name: &str) -> Result<ArchiveAnswer> {
         if let Some(object) = locked(&self.archives).get(name) {
-            return Ok(object.clone());
+            return Ok(ArchiveAnswer::Here(object.clone()));
         }
-        let object: Arc<dyn Object> = Arc::from(
-            self.store.open(&format!("archives/{name}")).map_err(|error| missing(name, error))?,
-        );
+        let object: Arc<dyn Object> = match self.store.open(&format!("archives/{name}")) {
+            Ok(object) => Arc::from(object),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let gone = Error::damaged(format_args!("the archive {name} is missing"));
+                return Ok(ArchiveAnswer::Gone(gone.caused_by(error)));
+            }
+            Err(error) => return Err(error),
+        };
         locked(&self.archives).put(name.to_owned(), object.clone());
-        Ok(object)
+        Ok(ArchiveAnswer::Here(object))
     }
 
     /// Forgets what is cached: the next reader looks again. For a new generation of the catalog.
@@ -199,22 +230,6 @@ fn checked_place(catalog: &Connection, id: i64) -> Result<(i64, ContentPlace)> {
         Ok((archive, place))
     } else {
         Err(Error::damaged(format_args!("the catalog's record of content {}", place.hash)))
-    }
-}
-
-/// True for the error of an archive that is not there.
-fn is_gone(error: &Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>());
-    error.kind() == ErrorKind::Damaged
-        && cause.is_some_and(|cause| cause.kind() == ErrorKind::NotFound)
-}
-
-fn missing(name: &str, error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::NotFound => {
-            Error::damaged(format_args!("the archive {name} is missing")).caused_by(error)
-        }
-        _ => error,
     }
 }
 
@@ -245,20 +260,33 @@ fn once<K: std::hash::Hash + Eq + Clone>(
 ) -> Result<Arc<Vec<u8>>> {
     let piece = locked(cache).get_or_insert(key.clone(), SharedPiece::default).clone();
     let mut failure = None;
-    let bytes = piece.get_or_init(|| match read() {
-        Ok(bytes) => Some(Arc::new(bytes)),
-        Err(error) => {
-            failure = Some(error);
-            None
-        }
-    });
-    match bytes {
-        Some(bytes) => Ok(bytes.clone()),
-        None => {
-            locked(cache).pop(&key);
-            Err(failure.unwrap_or_else(|| {
-                Error::damaged("a piece that another reader could not read either")
-            }))
-        }
+    let bytes = piece
+        .get_or_init(|| read().map(Arc::new).map_err(|error| failure.insert(error).repeated()));
+    bytes.as_ref().map(Arc::clone).map_err(|error| {
+        locked(cache).pop(&key);
+        failure.unwrap_or_else(|| error.repeated())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waited_for_a_read_that_failed_gets_the_first_ones_class() {
+        let pieces = cache(1);
+        let failed = SharedPiece::default();
+        failed.set(Err(Error::new(ErrorKind::Exhausted, "no descriptor left"))).unwrap();
+        locked(&pieces).put(1, failed);
+        let error = once(&pieces, 1, || panic!("it was read by the first")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Exhausted);
+        assert_eq!(*once(&pieces, 1, || Ok(vec![7])).unwrap(), [7], "failures are not kept");
+    }
+
+    #[test]
+    fn who_reads_first_gets_the_error_with_its_cause() {
+        let full = || Err(Error::io("reading x", std::io::Error::from_raw_os_error(5)));
+        let error = once(&cache(1), 1, full).unwrap_err();
+        assert!(std::error::Error::source(&error).is_some());
     }
 }

@@ -646,10 +646,13 @@ fn ingest_snapshot(
     let contents = repository.contents();
     let by_difference = in_transaction(db, |db| ingest_lists(db, &contents, &before, record));
     match by_difference {
-        Err(error) if error.kind() == ErrorKind::Damaged => in_transaction(db, |db| {
-            ingest::end_all(db, time)?;
-            ingest_lists(db, &contents, &SnapshotStreams::default(), record)
-        }),
+        // `Bug`: rows of a catalog that do not go with its lists break a constraint.
+        Err(error) if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Bug) => {
+            in_transaction(db, |db| {
+                ingest::end_all(db, time)?;
+                ingest_lists(db, &contents, &SnapshotStreams::default(), record)
+            })
+        }
         other => other,
     }
 }

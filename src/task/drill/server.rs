@@ -226,7 +226,8 @@ fn is_of_the_dump(kind: ErrorKind) -> bool {
         | ErrorKind::NoSpace
         | ErrorKind::Exhausted
         | ErrorKind::Interrupted
-        | ErrorKind::Io => false,
+        | ErrorKind::Io
+        | ErrorKind::Bug => false,
     }
 }
 
