@@ -357,10 +357,13 @@ mod tests {
             assert_eq!(of(body), [""; 0], "{body}");
         }
         for (body, why) in [
-            ("BEGIN EXECUTE 'CO' || 'PY'; END", "it says EXECUTE, as no function of Immich's does"),
+            (
+                "BEGIN EXECUTE 'CO' || 'PY'; END",
+                "it contains EXECUTE, which no function of Immich's does",
+            ),
             ("BEGIN PERFORM pg_read_file ('/etc/passwd'); END", "it calls pg_read_file"),
             ("BEGIN PERFORM E'\\'', pwn(); END", "it calls pwn"),
-            ("BEGIN DO 'BEGIN END'; END", "it says DO, as no function of Immich's does"),
+            ("BEGIN DO 'BEGIN END'; END", "it contains DO, which no function of Immich's does"),
         ] {
             assert_eq!(of(body), [format!("function public.updated_at(): {why}")], "{body}");
         }

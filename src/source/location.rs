@@ -285,7 +285,7 @@ mod tests {
     fn an_unmounted_disk_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         assert!(refusal(folder.path()).0.ends_with(" is empty"));
-        assert!(refusal(&folder.path().join("none")).0.starts_with("there is no folder"));
+        assert!(refusal(&folder.path().join("none")).0.starts_with("folder not found"));
         for name in ["upload", "library"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }

@@ -151,7 +151,7 @@ fn a_machine_that_is_well_is_told_to_be() {
     tells(&said, "!", "at /mnt/external/family is not in the backup", &external);
     tells(&said, "✓", "the repository in", "");
     tells(&said, "!", "on the same disk as the photos", "rsync");
-    tells(&said, "✓", "the clock says", "");
+    tells(&said, "✓", "the clock shows", "");
     tells(&said, "!", "no service makes backups every night", "systemctl enable --now shoebox");
     assert!(
         !said.out.contains('✗')

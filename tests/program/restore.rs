@@ -526,6 +526,6 @@ fn a_full_disk_ends_the_restore_with_a_way_on() {
     rustix::mount::unmount(&disk, rustix::mount::UnmountFlags::DETACH).unwrap();
     let error = result.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoSpace, "{error:?}");
-    assert!(error.next_step().unwrap().contains("goes on where it was"));
+    assert!(error.next_step().unwrap().contains("continues where it stopped"));
     assert!(left.is_empty(), "{left:?}");
 }

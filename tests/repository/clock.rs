@@ -82,7 +82,7 @@ fn one_night_under_a_clock_that_was_ahead_stops_no_backup_and_is_forgotten_by_na
     assert_eq!(known(&repository), [first, third], "it is kept aside");
     assert!(check(&repository, CheckExtent::All, &SilentMonitor).unwrap().findings.is_empty());
     let told = findings(&repository);
-    let red = told.iter().find(|finding| finding.what.contains("still to come")).unwrap();
+    let red = told.iter().find(|finding| finding.what.contains("dated in the future")).unwrap();
     assert!(red.red && red.next.contains(&format!("shoebox forget {AHEAD} --apply")), "{red:?}");
 
     // No rule forgets until a person says that the clock is right, and nothing that it needs is
@@ -117,7 +117,9 @@ fn one_night_under_a_clock_that_was_ahead_stops_no_backup_and_is_forgotten_by_na
     .unwrap();
     assert_eq!(repository.snapshot_ids().unwrap(), [third]);
     prune(&repository, &pruning, false, false, &SilentMonitor).unwrap();
-    assert!(!findings(&repository).iter().any(|finding| finding.what.contains("still to come")));
+    assert!(
+        !findings(&repository).iter().any(|finding| finding.what.contains("dated in the future"))
+    );
     assert!(check(&repository, CheckExtent::All, &SilentMonitor).unwrap().findings.is_empty());
 }
 
@@ -181,7 +183,7 @@ fn no_number_of_nights_under_any_clock_stops_a_backup_and_nothing_is_forgotten_u
         assert!(
             findings(&repository)
                 .iter()
-                .any(|finding| finding.red && finding.what.contains("still to come"))
+                .any(|finding| finding.red && finding.what.contains("dated in the future"))
         );
         let by_rule = forgetting(ForgetChoice::ByPolicy(last_one()));
         let refused = forget::forget(&repository, &by_rule, &SilentMonitor).unwrap_err();
@@ -217,7 +219,9 @@ fn no_number_of_nights_under_any_clock_stops_a_backup_and_nothing_is_forgotten_u
             "{case}"
         );
         assert!(
-            !findings(&repository).iter().any(|finding| finding.what.contains("still to come")),
+            !findings(&repository)
+                .iter()
+                .any(|finding| finding.what.contains("dated in the future")),
             "{case}"
         );
         assert!(

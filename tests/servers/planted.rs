@@ -52,7 +52,9 @@ fn planted() -> Vec<(String, Vec<&'static str>)> {
         ),
         (
             function("updated_at", "trigger", "", "EXECUTE 'CO' || 'PY'; RETURN NEW"),
-            vec!["function public.updated_at(): it says EXECUTE, as no function of Immich's does"],
+            vec![
+                "function public.updated_at(): it contains EXECUTE, which no function of Immich's does",
+            ],
         ),
         (
             function(
