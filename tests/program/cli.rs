@@ -206,7 +206,7 @@ fn errors_say_what_to_do_next() {
     home.shoebox(&["dump"]).fails("snapshot `latest` not found", "shoebox snapshots");
     home.shoebox(&["mount", "/nowhere/at/all"]).fails("/nowhere/at/all", "mkdir");
     home.shoebox(&["mount", home.repository().join("tmp").to_str().unwrap()])
-        .fails("in the repository", "");
+        .fails("is inside the repository", "");
     home.backup(&dump, &[]).ends(0);
     home.shoebox(&["ls", "latest", "users/Nobody"]).ends(1);
 }

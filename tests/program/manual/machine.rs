@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -80,7 +80,7 @@ impl Machine {
             .unwrap();
         fill_programs(&folder.path().join("bin"), &database);
         fs::write(folder.path().join("home/shoebox_0.1.0-1_amd64.deb"), "").unwrap();
-        symlink(project(), folder.path().join("home/shoebox")).unwrap();
+        fs::create_dir(folder.path().join("home/shoebox")).unwrap();
         for part in [&library.upload_location(), &library.external()] {
             fs::set_permissions(part.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
         }
@@ -91,10 +91,12 @@ impl Machine {
         machine.load();
         machine.prepare(&format!(
             "mkdir /srv/immich/library /srv/immich/postgres /srv/family
+             mount --bind -o ro '{}' ~/shoebox
              mount --bind '{}' /srv/immich/library
              mount --bind '{}' /srv/family
              cd /srv/immich
              docker compose up -d",
+            project().display(),
             machine.library.upload_location().display(),
             machine.library.external().display()
         ));
