@@ -156,7 +156,7 @@ fn photos_and_sidecars_that_moved_after_the_dump_come_back_where_it_says() {
     assert_eq!(files(&to), files(&home.upload()));
     assert_eq!(fs::read(to.join("library/ann/notes.txt")).unwrap(), fs::read(kept).unwrap());
     assert!(
-        report.notes[0].starts_with("8 files were elsewhere than the database"),
+        report.notes[0].starts_with("8 files were not where the database"),
         "{:?}",
         report.notes
     );
