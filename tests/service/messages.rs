@@ -96,7 +96,7 @@ fn who_cannot_be_told_changes_nothing_about_the_run() {
     ));
     let said = place.shoebox(&["run", "--once"]).ends(0);
     assert!(
-        said.err.contains("webhook at 127.0.0.1 was not told") && !said.err.contains('\u{1b}'),
+        said.err.contains("webhook at 127.0.0.1 was not notified") && !said.err.contains('\u{1b}'),
         "{:?}",
         said.err
     );
@@ -108,7 +108,7 @@ fn who_cannot_be_told_changes_nothing_about_the_run() {
 fn a_message_to_try_says_who_took_it() {
     let (place, receiver) = (Place::new(), Receiver::start());
     let none = place.shoebox(&["notify"]).ends(2);
-    assert!(none.err.contains("nobody is told of success"), "{}", none.err);
+    assert!(none.err.contains("no target is configured for success"), "{}", none.err);
     // Who is told of failures alone is sent one to try.
     let ntfy = format!("[notify]\nntfy-url = {:?}\n", receiver.url("quiet"));
     place.write_settings(&ntfy);
@@ -184,7 +184,7 @@ fn a_repository_that_is_away_is_told_and_a_redirect_is_no_delivery() {
         Said::of(place.command(&["notify"]).env("SHOEBOX_GOTIFY_URL", receiver.url("status/301")))
             .ends(3);
     assert!(
-        moved.err.contains("127.0.0.1 says that it has moved; hint: use the address"),
+        moved.err.contains("127.0.0.1 has moved; hint: use the address"),
         "{}",
         moved.err
     );

@@ -382,7 +382,7 @@ fn the_doctor_looks_at_the_service_its_last_run_and_who_is_told() {
     };
     place.shoebox(&["backup"]).ends(0);
     let none = says("! no service makes backups every night");
-    assert!(none.contains("shoebox run --once") && !none.contains("nobody is told"), "{none}");
+    assert!(none.contains("shoebox run --once") && !none.contains("nobody is notified"), "{none}");
     place.shoebox(&["run", "--once"]).ends(0);
     says("✓ backups are made by a scheduler, the last one 0 minutes ago");
     says("! nobody is notified when a backup fails");
@@ -391,7 +391,7 @@ fn the_doctor_looks_at_the_service_its_last_run_and_who_is_told() {
     says("✓ the service runs; the next run is due 20");
     serving.stop();
     place.write_settings("[notify]\nntfy-url = \"http://127.0.0.1:1/photos\"\n");
-    assert!(!says("✓ backups are made").contains("nobody is told"));
+    assert!(!says("✓ backups are made").contains("nobody is notified"));
     fs::remove_file(place.home.dump_path()).unwrap();
     place.shoebox(&["run", "--once"]).ends(1);
     says("✗ the last run of the service failed");
