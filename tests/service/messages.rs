@@ -183,11 +183,7 @@ fn a_repository_that_is_away_is_told_and_a_redirect_is_no_delivery() {
     let moved =
         Said::of(place.command(&["notify"]).env("SHOEBOX_GOTIFY_URL", receiver.url("status/301")))
             .ends(3);
-    assert!(
-        moved.err.contains("127.0.0.1 has moved; hint: use the address"),
-        "{}",
-        moved.err
-    );
+    assert!(moved.err.contains("127.0.0.1 has moved; hint: use the address"), "{}", moved.err);
 }
 
 /// A real mail server that prints what it is sent; ended when dropped.
